@@ -1,0 +1,4 @@
+//! The `keepalive` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,62 @@
+//! What the end-to-end tests share: where the built files are, skipping honestly, running and watching programs.
+
+pub mod observe;
+pub mod process;
+pub mod target;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// Says why a test cannot run here and returns from it; a failure where `KEEPALIVE_TEST_REQUIRE=all`.
+macro_rules! skip {
+    ($($why:tt)*) => {{
+        let why = format!($($why)*);
+        assert!(
+            std::env::var_os("KEEPALIVE_TEST_REQUIRE").is_none_or(|value| value != "all"),
+            "KEEPALIVE_TEST_REQUIRE=all, but {why}"
+        );
+        $crate::support::report_skip(&why);
+        return;
+    }};
+}
+
+/// Prints the SKIP line past libtest's capture, so that a skipped test is seen in every run.
+pub fn report_skip(why: &str) {
+    use std::io::Write as _;
+    let thread = std::thread::current();
+    let line = format!("SKIP {}: {why}\n", thread.name().unwrap_or("test"));
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the repository has a path")
+}
+
+/// The library under test: `target/release/libkeepalive.so`, or `KEEPALIVE_TEST_LIBRARY`.
+pub fn library() -> PathBuf {
+    let path = env::var_os("KEEPALIVE_TEST_LIBRARY")
+        .map_or_else(|| repository().join("target/release/libkeepalive.so"), PathBuf::from);
+    assert!(path.is_file(), "{} is missing: run make first", path.display());
+    path
+}
+
+/// The command under test.
+pub fn keepalive() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_keepalive"))
+}
+
+/// Where `name` is installed, searched in PATH and in the directories of servers.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|path| path.is_file());
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_file())
+}

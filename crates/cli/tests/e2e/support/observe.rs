@@ -1,0 +1,51 @@
+//! The TCP sockets of other processes, read from the kernel (`pidfd_getfd` and `getsockopt`).
+
+use keepalive_linux::proc;
+use keepalive_linux::sockopt::{self, TcpSocket};
+
+/// One TCP socket, and the process that holds it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub pid: u32,
+    pub fd: i32,
+    pub socket: TcpSocket,
+}
+
+impl Seen {
+    /// (keepalive, idle, interval, count): what most tests compare.
+    pub fn timing(&self) -> (bool, u64, u64, u32) {
+        (
+            self.socket.keepalive,
+            self.socket.idle,
+            self.socket.interval,
+            self.socket.count,
+        )
+    }
+}
+
+/// Every TCP socket of `pid` and of its descendants. A process that ends meanwhile has none.
+pub fn tcp_sockets(pid: u32) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for pid in family(pid) {
+        for fd in proc::fds(pid).unwrap_or_default() {
+            let Ok(duplicate) = sockopt::duplicate(pid, fd) else {
+                continue;
+            };
+            if let Ok(Some(socket)) = sockopt::read(&duplicate) {
+                seen.push(Seen { pid, fd, socket });
+            }
+        }
+    }
+    seen
+}
+
+/// `pid` and all its descendants.
+pub fn family(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut next = 0;
+    while next < all.len() {
+        all.extend(proc::children(all[next]).unwrap_or_default());
+        next += 1;
+    }
+    all
+}

@@ -1,0 +1,1 @@
+//! Compiling the small C programs and libraries of `tests/targets`.

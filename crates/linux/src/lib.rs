@@ -1,0 +1,5 @@
+//! Safe wrappers over the kernel interfaces that keepalive uses. Beside `crates/preload` the only place where
+//! `unsafe` may stand; nothing here decides policy or prints.
+
+pub mod proc;
+pub mod sockopt;

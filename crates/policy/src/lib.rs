@@ -1,0 +1,18 @@
+//! What keepalive sets on which connection: the options, the settings made of them, how they are written, and the
+//! decision. Shared by the preload library and the command, hence without allocation, system calls or `unsafe`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod decide;
+pub mod duration;
+pub mod environment;
+pub mod option;
+pub mod settings;
+
+pub use decide::{Event, Moment, Policy, decide};
+pub use environment::Environment;
+pub use option::{LIVE_ORDER, OPTIONS, SocketOption, Unit};
+pub use settings::{Invalid, Keepalive, Problem, Settings, UserTimeout};

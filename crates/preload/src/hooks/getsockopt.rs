@@ -1,0 +1,26 @@
+//! getsockopt(2): where a program asks `SO_ERROR` to learn how a non-blocking connect(2) ended.
+
+use crate::sys::{SO_ERROR, SOL_SOCKET};
+use crate::{apply, next, state};
+use core::ffi::{c_int, c_void};
+
+/// # Safety
+/// As getsockopt(2) asks.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { next::getsockopt(fd, level, name, value, length) };
+    on_getsockopt(fd, level, name);
+    returned
+}
+
+/// The user timeout, as soon as the connection is complete.
+#[inline]
+pub(super) fn on_getsockopt(fd: c_int, level: c_int, name: c_int) {
+    if level == SOL_SOCKET
+        && name == SO_ERROR
+        && let Some(policy) = state::policy()
+    {
+        apply::established(policy, fd);
+    }
+}

@@ -1,0 +1,24 @@
+//! prctl(2): where a program gives itself a seccomp filter. What that filter does to a system call which the program does
+//! not make itself is unknown, and may be to kill; so we make none from then on.
+
+use crate::{next, state};
+use core::ffi::{c_int, c_long};
+
+/// # Safety
+/// As prctl(2) asks. It is variadic; the C libraries read its arguments as five words too.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn prctl(operation: c_int, b: c_long, c: c_long, d: c_long, e: c_long) -> c_int {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { next::prctl(operation, b, c, d, e) };
+    on_prctl(operation as _, returned as _);
+    returned
+}
+
+/// After a successful `PR_SET_SECCOMP`.
+#[inline]
+pub(super) fn on_prctl(operation: c_long, returned: c_long) {
+    const PR_SET_SECCOMP: c_long = 22;
+    if operation == PR_SET_SECCOMP && returned == 0 {
+        state::retire();
+    }
+}

@@ -1,0 +1,59 @@
+//! syscall(2) of the C library, by which some programs make the calls that are hooked (libuv accepts with it, libseccomp
+//! installs its filters). Every other call goes straight on.
+
+use super::accept::on_accept;
+use super::connect::{after_connect, before_connect};
+use super::getsockopt::on_getsockopt;
+use super::listen::{after_listen, before_listen};
+use super::prctl::on_prctl;
+use super::socket::on_socket;
+use crate::sys::number;
+use crate::{next, state};
+use core::ffi::{c_int, c_long};
+
+/// # Safety
+/// As syscall(2) and the system call `n` ask. It is variadic; the C libraries read six arguments whatever the call.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syscall(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
+    let is_hooked = matches!(
+        n,
+        number::SOCKET
+            | number::CONNECT
+            | number::ACCEPT
+            | number::ACCEPT4
+            | number::LISTEN
+            | number::GETSOCKOPT
+            | number::PRCTL
+            | number::SECCOMP
+    );
+    let function = if is_hooked { hooked } else { next::syscall() };
+    // SAFETY: the caller's promise.
+    unsafe { function(n, a, b, c, d, e, f) }
+}
+
+/// # Safety
+/// As the system call `n` asks.
+#[inline(never)]
+unsafe extern "C" fn hooked(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
+    let fd = a as c_int;
+    let mut user_timeout_set = false;
+    match n {
+        number::CONNECT => before_connect(fd),
+        number::LISTEN => user_timeout_set = before_listen(fd),
+        _ => {}
+    }
+    // SAFETY: the caller's promise.
+    let returned = unsafe { next::syscall()(n, a, b, c, d, e, f) };
+    match n {
+        number::SOCKET => on_socket(returned as c_int, a as c_int, b as c_int, c as c_int),
+        number::CONNECT => after_connect(fd),
+        number::LISTEN => after_listen(fd, returned, user_timeout_set),
+        number::ACCEPT | number::ACCEPT4 => on_accept(returned as c_int, fd),
+        number::GETSOCKOPT => on_getsockopt(fd, b as c_int, c as c_int),
+        number::PRCTL => on_prctl(a, returned),
+        // Both of its first two operations, strict mode and a filter, restrict this process.
+        number::SECCOMP if a <= 1 && returned == 0 => state::retire(),
+        _ => {}
+    }
+    returned
+}

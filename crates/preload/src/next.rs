@@ -1,0 +1,169 @@
+//! The definitions that come after ours: what the program would have called without this library.
+//!
+//! They are found by walking the loaded objects in search order (dl_iterate_phdr(3)) and asking each one's symbol table,
+//! as `dlsym(RTLD_NEXT)` does. `dlsym` itself is not used: glibc before 2.34 keeps it in libdl.so, which a program need
+//! not have; and it allocates, and leaves its errors where the program's own `dlerror` finds them.
+
+mod object;
+
+use crate::libc;
+use crate::state;
+use crate::sys::{self, Errno, number};
+use core::ffi::{c_int, c_long, c_void};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use object::Object;
+
+/// The functions, each name with its NUL; one text, since an array of strings would be an array of relocations.
+const NAMES: &[u8] = b"socket\0connect\0accept\0accept4\0listen\0getsockopt\0prctl\0syscall\0";
+
+/// Where each of them was found, 0 where it was not; in the same order.
+static FOUND: [AtomicUsize; 8] = [const { AtomicUsize::new(0) }; 8];
+
+/// Whether the next `socket` is the C library's own.
+static SOCKET_IS_LIBCS: AtomicBool = AtomicBool::new(false);
+
+/// Defines the call of a next definition; where there is none, the system call with the same arguments, whose error goes
+/// to `errno`. That loses the cancellation point, which is all that is left of libc's part then.
+macro_rules! next {
+    ($name:ident, $index:literal, ($($argument:ident: $kind:ty),*) -> $returned:ty, $number:expr, [$($word:expr),*]) => {
+        /// # Safety
+        /// As the function of this name in the C library asks.
+        #[inline]
+        pub(crate) unsafe fn $name($($argument: $kind),*) -> $returned {
+            let address = address_of($index);
+            if address == 0 {
+                // SAFETY: the system call of the same meaning; the arguments are the caller's promise.
+                return unsafe { from_kernel($number, $($word as _),*) } as $returned;
+            }
+            // SAFETY: `address` is that of the C library's function of this name, or of one that stands in for it, and
+            // this is its type.
+            let function: unsafe extern "C" fn($($kind),*) -> $returned = unsafe { core::mem::transmute(address) };
+            // SAFETY: the caller's promise.
+            unsafe { function($($argument),*) }
+        }
+    };
+}
+
+next!(socket, 0, (domain: c_int, kind: c_int, protocol: c_int) -> c_int,
+    number::SOCKET, [domain, kind, protocol, 0, 0]);
+next!(connect, 1, (fd: c_int, address: *const c_void, length: u32) -> c_int,
+    number::CONNECT, [fd, address, length, 0, 0]);
+next!(accept, 2, (fd: c_int, address: *mut c_void, length: *mut u32) -> c_int,
+    number::ACCEPT4, [fd, address, length, 0, 0]);
+next!(accept4, 3, (fd: c_int, address: *mut c_void, length: *mut u32, flags: c_int) -> c_int,
+    number::ACCEPT4, [fd, address, length, flags, 0]);
+next!(listen, 4, (fd: c_int, backlog: c_int) -> c_int,
+    number::LISTEN, [fd, backlog, 0, 0, 0]);
+next!(getsockopt, 5, (fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int,
+    number::GETSOCKOPT, [fd, level, name, value, length]);
+next!(prctl, 6, (operation: c_int, b: c_long, c: c_long, d: c_long, e: c_long) -> c_int,
+    number::PRCTL, [operation, b, c, d, e]);
+/// The type of syscall(2).
+pub(crate) type Syscall = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
+
+/// The next `syscall`, to be called as syscall(2) and the system call ask.
+#[inline]
+pub(crate) fn syscall() -> Syscall {
+    match address_of(7) {
+        0 => from_kernel_with_six,
+        // SAFETY: the address is that of the C library's `syscall`, or of one that stands in for it.
+        address => unsafe { core::mem::transmute::<usize, Syscall>(address) },
+    }
+}
+
+/// Whether the next `socket` is the C library's own, which gives what it is asked for; another library's may not.
+pub(crate) fn socket_is_libcs() -> bool {
+    SOCKET_IS_LIBCS.load(Ordering::Relaxed)
+}
+
+/// Finds all of them. Not to be called from a signal handler: the loader's lock is taken.
+pub(crate) fn find() {
+    let mut after_ours = false;
+    // SAFETY: `visit` takes a `bool`.
+    unsafe { libc::for_each_object(visit, (&raw mut after_ours).cast()) };
+}
+
+#[inline]
+fn address_of(index: usize) -> usize {
+    let address = FOUND[index].load(Ordering::Relaxed);
+    if address != 0 { address } else { find_late(index) }
+}
+
+/// Another library's constructor called before ours ran.
+#[cold]
+fn find_late(index: usize) -> usize {
+    state::start();
+    FOUND[index].load(Ordering::Relaxed)
+}
+
+/// Makes a system call as the C library would: −1 and `errno` for an error.
+///
+/// # Safety
+/// As [`sys::call`].
+#[cold]
+unsafe extern "C" fn from_kernel_with_six(
+    n: c_long,
+    a: c_long,
+    b: c_long,
+    c: c_long,
+    d: c_long,
+    e: c_long,
+    f: c_long,
+) -> c_long {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { sys::call(n, [a, b, c, d, e, f]) };
+    sys::result(returned).unwrap_or_else(|Errno(errno)| {
+        libc::set_errno(errno);
+        -1
+    })
+}
+
+/// As [`from_kernel_with_six`], for calls with five arguments at most.
+///
+/// # Safety
+/// As [`sys::call`].
+#[cold]
+unsafe fn from_kernel(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long) -> c_long {
+    // SAFETY: the caller's promise.
+    unsafe { from_kernel_with_six(n, a, b, c, d, e, 0) }
+}
+
+unsafe extern "C" {
+    /// The beginning of this library's own dynamic section; the linker defines it.
+    #[link_name = "_DYNAMIC"]
+    static OUR_DYNAMIC_SECTION: u8;
+}
+core::arch::global_asm!(".hidden _DYNAMIC");
+
+/// # Safety
+/// `dl_iterate_phdr` calls this, with `after_ours` pointing to a `bool`.
+unsafe extern "C" fn visit(info: *const c_void, _size: usize, after_ours: *mut c_void) -> c_int {
+    // SAFETY: the pointer comes from `find`, whose `bool` lives through the walk.
+    let after_ours = unsafe { &mut *after_ours.cast::<bool>() };
+    // SAFETY: `info` comes from `dl_iterate_phdr`.
+    let Some(object) = (unsafe { Object::new(info) }) else {
+        return 0;
+    };
+    if object.has_dynamic_section((&raw const OUR_DYNAMIC_SECTION).addr()) {
+        *after_ours = true;
+    } else if *after_ours {
+        take_from(&object);
+    }
+    0
+}
+
+/// Takes from `object` the functions that no earlier object had.
+fn take_from(object: &Object) {
+    for (position, (name, slot)) in NAMES.split_inclusive(|byte| *byte == 0).zip(&FOUND).enumerate() {
+        if slot.load(Ordering::Relaxed) != 0 {
+            continue;
+        }
+        if let Some(address) = object.function(name) {
+            if position == 0 {
+                // Of all objects only the C library has this one (glibc and musl alike).
+                SOCKET_IS_LIBCS.store(object.function(b"__libc_start_main\0").is_some(), Ordering::Relaxed);
+            }
+            slot.store(address, Ordering::Relaxed);
+        }
+    }
+}
