@@ -1,5 +1,8 @@
 //! Safe wrappers over the kernel interfaces that keepalive uses. Beside `crates/preload` the only place where
 //! `unsafe` may stand; nothing here decides policy or prints.
 
+pub mod elf;
+pub mod exec;
 pub mod proc;
+pub mod program;
 pub mod sockopt;

@@ -33,6 +33,7 @@ static AT_LOAD: extern "C" fn() = at_load;
 
 /// There is no panic in a release: this refers to a symbol that nobody defines, so that a release with a path to it does
 /// not link.
+#[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     #[cfg(not(debug_assertions))]

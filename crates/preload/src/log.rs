@@ -142,8 +142,6 @@ impl Line {
             scale /= 10;
         }
         while scale > 0 {
-            // The remainder of a division by 10 is a digit.
-            #[expect(clippy::cast_possible_truncation)]
             self.text(&[b'0' + (number / scale % 10) as u8]);
             scale /= 10;
         }

@@ -21,18 +21,36 @@ core::arch::global_asm!(jump!("memcmp"), sym compare);
 core::arch::global_asm!(jump!("bcmp"), sym compare);
 core::arch::global_asm!(jump!("strlen"), sym length);
 
-// Volatile accesses keep the compiler from seeing the very function that it is compiling in these loops.
+/// Volatile, which keeps the compiler from seeing in a loop below the very function that it is compiling.
+///
+/// # Safety
+/// `from` must have more than `index` bytes.
+unsafe fn read(from: *const u8, index: usize) -> u8 {
+    // SAFETY: the caller's promise.
+    let byte = unsafe { from.add(index) };
+    // SAFETY: as above.
+    unsafe { byte.read_volatile() }
+}
+
+/// Volatile, for the same reason.
+///
+/// # Safety
+/// `to` must have more than `index` bytes.
+unsafe fn write(to: *mut u8, index: usize, byte: u8) {
+    // SAFETY: the caller's promise.
+    let to = unsafe { to.add(index) };
+    // SAFETY: as above.
+    unsafe { to.write_volatile(byte) };
+}
 
 /// # Safety
 /// As memcpy(3) asks.
 unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     for index in 0..count {
         // SAFETY: both areas have `count` bytes by the caller's promise.
-        let (to, from) = unsafe { (to.add(index), from.add(index)) };
+        let byte = unsafe { read(from, index) };
         // SAFETY: as above.
-        let byte = unsafe { from.read_volatile() };
-        // SAFETY: as above.
-        unsafe { to.write_volatile(byte) };
+        unsafe { write(to, index, byte) };
     }
     to
 }
@@ -42,9 +60,7 @@ unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8
 unsafe extern "C" fn set(to: *mut u8, byte: c_int, count: usize) -> *mut u8 {
     for index in 0..count {
         // SAFETY: the area has `count` bytes by the caller's promise.
-        let to = unsafe { to.add(index) };
-        // SAFETY: as above.
-        unsafe { to.write_volatile(byte as u8) };
+        unsafe { write(to, index, byte as u8) };
     }
     to
 }
@@ -54,9 +70,9 @@ unsafe extern "C" fn set(to: *mut u8, byte: c_int, count: usize) -> *mut u8 {
 unsafe extern "C" fn compare(left: *const u8, right: *const u8, count: usize) -> c_int {
     for index in 0..count {
         // SAFETY: both areas have `count` bytes by the caller's promise.
-        let (left, right) = unsafe { (left.add(index), right.add(index)) };
+        let left = unsafe { read(left, index) };
         // SAFETY: as above.
-        let (left, right) = unsafe { (left.read_volatile(), right.read_volatile()) };
+        let right = unsafe { read(right, index) };
         if left != right {
             return c_int::from(left) - c_int::from(right);
         }
@@ -70,9 +86,7 @@ unsafe extern "C" fn length(text: *const u8) -> usize {
     let mut length = 0;
     loop {
         // SAFETY: the text goes on until its NUL, which has not been passed.
-        let byte = unsafe { text.add(length) };
-        // SAFETY: as above.
-        if unsafe { byte.read_volatile() } == 0 {
+        if unsafe { read(text, length) } == 0 {
             return length;
         }
         length += 1;

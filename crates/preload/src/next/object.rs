@@ -40,6 +40,7 @@ struct Dynamic {
 
 /// A symbol.
 #[cfg(target_pointer_width = "64")]
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct Symbol {
     name: u32,
@@ -50,6 +51,7 @@ struct Symbol {
     size: usize,
 }
 #[cfg(target_pointer_width = "32")]
+#[derive(Clone, Copy)]
 #[repr(C)]
 struct Symbol {
     name: u32,
@@ -184,11 +186,12 @@ impl Object {
         loop {
             // SAFETY: a bucket holds the first symbol of its chain, and a chain goes on until a word's lowest bit is set.
             let chained = unsafe { at(chains, (index - first) as usize) };
-            // SAFETY: a symbol of a chain is in the symbol table.
-            if chained | 1 == hash | 1
-                && let Some(address) = unsafe { self.symbol(index, name) }
-            {
-                return Some(address);
+            if chained | 1 == hash | 1 {
+                // SAFETY: a symbol of a chain is in the symbol table.
+                let found = unsafe { self.symbol(index, name) };
+                if found.is_some() {
+                    return found;
+                }
             }
             if chained & 1 != 0 {
                 return None;
@@ -211,8 +214,9 @@ impl Object {
         let mut index = unsafe { at(self.hash, 2 + hash.checked_rem(bucket_count)? as usize) };
         while index != 0 {
             // SAFETY: a symbol of a chain is in the symbol table.
-            if let Some(address) = unsafe { self.symbol(index, name) } {
-                return Some(address);
+            let found = unsafe { self.symbol(index, name) };
+            if found.is_some() {
+                return found;
             }
             // SAFETY: there is a chain word for every symbol.
             index = unsafe { at(self.hash, 2 + bucket_count as usize + index as usize) };
@@ -226,7 +230,7 @@ impl Object {
     /// `index` must be within the symbol table.
     unsafe fn symbol(&self, index: u32, name: &[u8]) -> Option<usize> {
         // SAFETY: the caller's promise.
-        let symbol = unsafe { &*self.symbols.add(index as usize) };
+        let symbol = unsafe { at(self.symbols, index as usize) };
         if symbol.section == 0 || symbol.value == 0 || symbol.info & 0xf != STT_FUNC {
             return None;
         }

@@ -5,6 +5,7 @@ pub mod process;
 pub mod target;
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Says why a test cannot run here and returns from it; a failure where `KEEPALIVE_TEST_REQUIRE=all`.
@@ -57,6 +58,13 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain(postgresql_directories())
         .map(|directory| directory.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+/// `/usr/lib/postgresql/VERSION/bin`, where Debian keeps what it does not put into PATH.
+fn postgresql_directories() -> impl Iterator<Item = PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin"))
 }

@@ -1,0 +1,148 @@
+//! The command line: one definition for parsing, help, manual pages and completions.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use keepalive_policy::{Settings, SocketOption};
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// TCP keepalive for programs you cannot change
+#[derive(Debug, Parser)]
+#[command(name = "keepalive", version, max_term_width = 80, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Run),
+}
+
+/// Run a program with TCP keepalive on every connection
+///
+/// The command takes the place of this one: it keeps the process id, the terminal and the signals, and its exit status is
+/// its own. What cannot be reached is refused before it starts.
+#[derive(Debug, Args)]
+#[command(override_usage = "keepalive run [OPTIONS] [--] COMMAND [ARG]...", after_help = RUN_NOTES)]
+pub(crate) struct Run {
+    /// How to reach the program
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    pub(crate) engine: EngineChoice,
+
+    /// Run the command under this very process id, or fail
+    #[arg(long)]
+    pub(crate) in_place: bool,
+
+    /// Say on standard error which engine is used, why, and what is set
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(crate) policy: PolicyFlags,
+}
+
+const RUN_NOTES: &str = "\
+Without policy options: --idle 60 --interval 15 --count 5. The environment's
+KEEPALIVE, KEEPIDLE, KEEPINTVL, KEEPCNT and KEEPALIVE_USER_TIMEOUT stand between
+these and the options. What is said nowhere is the kernel's sysctl value.
+
+Exit status: that of COMMAND; 125 when keepalive itself fails, 126 when COMMAND
+is found but cannot be executed, 127 when it is not found.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineChoice {
+    /// The one that reaches the program, or a refusal
+    Auto,
+    /// The library, by LD_PRELOAD, even where it will have no effect
+    Preload,
+}
+
+/// What to set.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Policy")]
+pub(crate) struct PolicyFlags {
+    /// Idle time before the first probe: 1 to 32767 seconds, as in 90, 90s, 5m or 2h
+    #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::Idle), allow_hyphen_values = true)]
+    idle: Option<Settings>,
+
+    /// Time between probes that are not answered: 1 to 32767 seconds
+    #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::Interval), allow_hyphen_values = true)]
+    interval: Option<Settings>,
+
+    /// Unanswered probes that end the connection: 1 to 127
+    #[arg(long, value_name = "N", value_parser = value_of(SocketOption::Count), allow_hyphen_values = true)]
+    count: Option<Settings>,
+
+    /// How long sent data may stay unacknowledged: off, a time, or auto (idle + interval x count)
+    #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::UserTimeout), allow_hyphen_values = true)]
+    user_timeout: Option<Settings>,
+}
+
+impl PolicyFlags {
+    /// What the flags say, together.
+    pub(crate) fn settings(&self) -> Settings {
+        [self.idle, self.interval, self.count, self.user_timeout]
+            .into_iter()
+            .flatten()
+            .fold(Settings::default(), Settings::or)
+    }
+}
+
+/// A parser of one option's value into settings that say only that.
+fn value_of(option: SocketOption) -> impl Fn(&str) -> Result<Settings, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let mut settings = Settings::default();
+        settings
+            .set(option, text.as_bytes())
+            .map(|()| settings)
+            .map_err(|invalid| format!("{invalid}\nhint: expected {}", invalid.expected()))
+    }
+}
+
+/// Says what is wrong with the command line, or gives the help or version that was asked for, and the exit status.
+pub(crate) fn refuse(refusal: &clap::Error) -> ExitCode {
+    // A closed pipe is no error.
+    if !refusal.use_stderr() {
+        let _ = refusal.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = refusal.render().to_string();
+    let _ = match text.strip_prefix("error: ") {
+        Some(text) => write!(std::io::stderr(), "keepalive: {text}"),
+        None => write!(std::io::stderr(), "{text}"),
+    };
+    usage_status(std::env::args_os())
+}
+
+/// The exit status for a command line that cannot be used: `run` leaves 2 to the program that it runs.
+fn usage_status(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let subcommand = arguments
+        .skip(1)
+        .find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    ExitCode::from(if subcommand.is_some_and(|name| name == "run") {
+        125
+    } else {
+        2
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

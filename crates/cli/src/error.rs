@@ -1,0 +1,53 @@
+//! Errors as users see them: `keepalive: cannot …: reason`, then a hint that helps.
+
+use std::fmt;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// What went wrong, what helps, and the exit status that tells it.
+#[derive(Debug)]
+pub(crate) struct Error {
+    message: String,
+    hint: Option<String>,
+    status: u8,
+}
+
+/// keepalive itself failed, so that the command was not run.
+pub(crate) const NOT_RUN: u8 = 125;
+/// The command was found but cannot be executed.
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
+/// The command was not found.
+pub(crate) const NOT_FOUND: u8 = 127;
+
+impl Error {
+    pub(crate) fn new(status: u8, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+            status,
+        }
+    }
+
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// Prints this to standard error (which may be closed) and gives the exit status.
+    pub(crate) fn report(&self) -> ExitCode {
+        let _ = writeln!(std::io::stderr(), "{self}");
+        ExitCode::from(self.status)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "keepalive: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(formatter, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}

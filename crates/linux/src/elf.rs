@@ -1,0 +1,129 @@
+//! What an ELF file says about the program in it (elf(5)).
+
+use elf::ElfStream;
+use elf::abi::{EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, PT_INTERP, PT_NOTE};
+use elf::endian::AnyEndian;
+use elf::file::Class;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The kind of machine code in a file: processor and word size. A process can load libraries of its own kind only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    bits: u8,
+    number: u16,
+}
+
+/// A program or library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elf {
+    /// Its machine code.
+    pub machine: Machine,
+    /// The dynamic loader that it asks for; a static program asks for none, and a library neither.
+    pub interpreter: Option<PathBuf>,
+    /// Whether the Go toolchain made it: such a program makes its system calls itself, even when it is dynamic.
+    pub is_go: bool,
+}
+
+/// Reads the file at `path`; `None` when it is not ELF.
+///
+/// # Errors
+/// What opening and reading give, and `InvalidData` for a file that begins like ELF and is not.
+pub fn read(path: &Path) -> io::Result<Option<Elf>> {
+    let mut file = File::open(path)?;
+    let mut magic = [0; 4];
+    match file.read_exact(&mut magic) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    if magic != elf::abi::ELFMAGIC {
+        return Ok(None);
+    }
+    file.rewind()?;
+    parse(file)
+        .map(Some)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+}
+
+fn parse(file: File) -> Result<Elf, elf::ParseError> {
+    let mut stream = ElfStream::<AnyEndian, _>::open_stream(file)?;
+    let machine = Machine {
+        bits: if stream.ehdr.class == Class::ELF32 { 32 } else { 64 },
+        number: stream.ehdr.e_machine,
+    };
+    let interpreter = match stream
+        .segments()
+        .iter()
+        .find(|segment| segment.p_type == PT_INTERP)
+        .copied()
+    {
+        None => None,
+        Some(segment) => {
+            let bytes = stream.segment_data(&segment)?;
+            Some(PathBuf::from(OsStr::from_bytes(
+                bytes.split(|byte| *byte == 0).next().unwrap_or_default(),
+            )))
+        }
+    };
+    let is_go = stream.section_header_by_name(".go.buildinfo")?.is_some() || has_go_note(&mut stream)?;
+    Ok(Elf {
+        machine,
+        interpreter,
+        is_go,
+    })
+}
+
+/// The build id of Go is a note of its own, which stays when the section headers are stripped.
+fn has_go_note(stream: &mut ElfStream<AnyEndian, File>) -> Result<bool, elf::ParseError> {
+    let notes: Vec<_> = stream
+        .segments()
+        .iter()
+        .filter(|segment| segment.p_type == PT_NOTE)
+        .copied()
+        .collect();
+    for segment in notes {
+        let found = stream.segment_data_as_notes(&segment)?.any(
+            |note| matches!(note, elf::note::Note::Unknown(note) if note.name_str().is_ok_and(|name| name == "Go")),
+        );
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.number, self.bits) {
+            (EM_X86_64, 32) => formatter.write_str("x32"),
+            (EM_X86_64, _) => formatter.write_str("x86-64"),
+            (EM_386, _) => formatter.write_str("32-bit x86"),
+            (EM_AARCH64, _) => formatter.write_str("64-bit ARM"),
+            (EM_ARM, _) => formatter.write_str("32-bit ARM"),
+            (EM_RISCV, bits) => write!(formatter, "{bits}-bit RISC-V"),
+            (number, bits) => write!(formatter, "{bits}-bit machine {number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_test_is_a_dynamic_program() {
+        let this = read(Path::new("/proc/self/exe")).unwrap().unwrap();
+        assert!(this.interpreter.is_some());
+        assert!(!this.is_go);
+        assert_eq!(this.machine.bits, u8::try_from(usize::BITS).unwrap());
+    }
+
+    #[test]
+    fn text_is_not_elf() {
+        assert_eq!(read(Path::new("/proc/self/status")).unwrap(), None);
+    }
+}

@@ -1,0 +1,239 @@
+//! Which program a command really starts: found as a shell finds it, scripts followed to their interpreter as execve(2)
+//! follows them.
+
+use crate::elf::{self, Elf};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A file that a command starts in the end.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The file of the command itself.
+    pub command: PathBuf,
+    /// The file whose machine code runs: the command, or the interpreter at the end of its chain of scripts.
+    pub path: PathBuf,
+    /// What that file is.
+    pub format: Format,
+}
+
+/// What the file of a program is.
+#[derive(Clone, Debug)]
+pub enum Format {
+    /// An ELF file.
+    Elf(Elf),
+    /// It may be executed but not read, so that nothing is known.
+    Unreadable,
+    /// Neither ELF nor a script; the kernel may have a handler for it (binfmt_misc).
+    Other,
+}
+
+/// Why a command cannot be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotStartable {
+    /// There is no such file.
+    NotFound(PathBuf),
+    /// There is one, but it may not be executed.
+    NotExecutable(PathBuf),
+}
+
+/// Why the loader ignores LD_PRELOAD paths for a program (secure-execution mode, ld.so(8)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// It is set-user-ID to another user.
+    SetUserId,
+    /// It is set-group-ID to another group.
+    SetGroupId,
+    /// It has file capabilities (capabilities(7)).
+    Capabilities,
+}
+
+/// As many interpreters as execve(2) follows.
+const SCRIPTS: usize = 5;
+
+/// Finds the file that `command` names, in the directories of `search` (the value of PATH) when it contains no slash.
+///
+/// # Errors
+/// [`NotStartable`].
+pub fn find(command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
+    let mut forbidden = None;
+    let candidates: Vec<PathBuf> = if command.as_bytes().contains(&b'/') {
+        vec![PathBuf::from(command)]
+    } else {
+        std::env::split_paths(search)
+            .map(|directory| {
+                if directory.as_os_str().is_empty() {
+                    PathBuf::from(".")
+                } else {
+                    directory
+                }
+                .join(command)
+            })
+            .collect()
+    };
+    for candidate in candidates {
+        match is_executable(&candidate) {
+            Some(true) => return Ok(candidate),
+            Some(false) => forbidden = forbidden.or(Some(candidate)),
+            None => {}
+        }
+    }
+    Err(forbidden.map_or_else(
+        || NotStartable::NotFound(PathBuf::from(command)),
+        NotStartable::NotExecutable,
+    ))
+}
+
+/// Whether the file may be executed by this process; `None` when there is none.
+fn is_executable(path: &Path) -> Option<bool> {
+    let metadata = path.metadata().ok()?;
+    Some(metadata.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+}
+
+/// Follows `command`, a file, through its scripts.
+///
+/// # Errors
+/// [`NotStartable`] when an interpreter cannot be started.
+pub fn inspect(command: &Path, search: &OsStr) -> Result<Program, NotStartable> {
+    let mut path = command.to_path_buf();
+    for _ in 0..SCRIPTS {
+        let format = match elf::read(&path) {
+            Ok(Some(elf)) => Format::Elf(elf),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Format::Unreadable,
+            Err(_) => Format::Other,
+            Ok(None) => match interpreter(&path, search)? {
+                Some(interpreter) => {
+                    path = interpreter;
+                    continue;
+                }
+                None => Format::Other,
+            },
+        };
+        return Ok(Program {
+            command: command.to_path_buf(),
+            path,
+            format,
+        });
+    }
+    Ok(Program {
+        command: command.to_path_buf(),
+        path,
+        format: Format::Other,
+    })
+}
+
+/// The interpreter of the script at `path`: what its first line names, seen through `env`; the shell for a text without
+/// such a line, as execvp(3) has it.
+fn interpreter(path: &Path, search: &OsStr) -> Result<Option<PathBuf>, NotStartable> {
+    let mut head = [0; 256];
+    let Ok(length) = File::open(path).and_then(|mut file| file.read(&mut head)) else {
+        return Ok(None);
+    };
+    let head = &head[..length];
+    let Some(line) = head.strip_prefix(b"#!") else {
+        return Ok((!head.contains(&0)).then(|| PathBuf::from("/bin/sh")));
+    };
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .map(OsStr::from_bytes);
+    let Some(named) = words.next() else { return Ok(None) };
+    let named = find(named, OsStr::new(""))?;
+    if named.file_name() == Some(OsStr::new("env")) {
+        let command = words.find(|word| !word.as_bytes().starts_with(b"-") && !word.as_bytes().contains(&b'='));
+        if let Some(command) = command {
+            return find(command, search).map(Some);
+        }
+    }
+    Ok(Some(named))
+}
+
+/// What makes the loader run the program at `path` in secure-execution mode when this process starts it, if anything.
+pub fn privilege(path: &Path) -> Option<Privilege> {
+    const S_ISUID: u32 = 0o4000;
+    const S_ISGID_EXECUTABLE: u32 = 0o2010;
+    let metadata: Metadata = path.metadata().ok()?;
+    if rustix::thread::no_new_privs().unwrap_or(false) {
+        return None;
+    }
+    if metadata.mode() & S_ISUID != 0 && metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Some(Privilege::SetUserId);
+    }
+    let sets_group = metadata.mode() & S_ISGID_EXECUTABLE == S_ISGID_EXECUTABLE;
+    if sets_group && metadata.gid() != rustix::process::getegid().as_raw() {
+        return Some(Privilege::SetGroupId);
+    }
+    // Root has the capabilities anyway, and the kernel then does not ask for secure execution (security/commoncap.c).
+    let mut value = [0_u8; 64];
+    let has_capabilities = rustix::fs::getxattr(path, "security.capability", &mut value).is_ok();
+    (has_capabilities && !rustix::process::getuid().is_root()).then_some(Privilege::Capabilities)
+}
+
+/// The value of PATH, or what the C library searches without one.
+pub fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/bin:/usr/bin"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn script(directory: &Path, name: &str, text: &str) -> PathBuf {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_script_is_followed_to_its_interpreter() {
+        let directory = tempfile::tempdir().unwrap();
+        for text in [
+            "#!/bin/sh\n",
+            "#! /bin/sh -e\n",
+            "#!/usr/bin/env sh\n",
+            "#!/usr/bin/env -S A=1 sh -e\n",
+            "true\n",
+        ] {
+            let path = script(directory.path(), "script", text);
+            let program = inspect(&path, OsStr::new("/bin:/usr/bin")).unwrap();
+            assert!(program.path.ends_with("bin/sh"), "{text}: {}", program.path.display());
+            assert!(matches!(program.format, Format::Elf(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_script_of_a_script_is_followed_too_and_a_circle_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = script(directory.path(), "inner", "#!/bin/sh\n");
+        let outer = script(directory.path(), "outer", &format!("#!{}\n", inner.display()));
+        assert!(inspect(&outer, OsStr::new("")).unwrap().path.ends_with("bin/sh"));
+        let circle = directory.path().join("circle");
+        let circle = script(directory.path(), "circle", &format!("#!{}\n", circle.display()));
+        assert!(matches!(
+            inspect(&circle, OsStr::new("")).unwrap().format,
+            Format::Other
+        ));
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let find = |command: &Path| find(command.as_os_str(), OsStr::new(""));
+        assert_eq!(find(&file), Err(NotStartable::NotExecutable(file.clone())));
+        let missing = directory.path().join("missing");
+        assert_eq!(find(&missing), Err(NotStartable::NotFound(missing.clone())));
+        let script = script(directory.path(), "script", &format!("#!{}\n", missing.display()));
+        assert_eq!(
+            inspect(&script, OsStr::new("")).unwrap_err(),
+            NotStartable::NotFound(missing)
+        );
+    }
+}
