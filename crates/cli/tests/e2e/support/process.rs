@@ -2,6 +2,7 @@
 
 use super::observe::family;
 use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -52,6 +53,13 @@ fn send(pids: &[u32], signal: Signal) {
     for pid in pids.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
         let _ = kill_process(pid, signal);
     }
+}
+
+/// Copies a file that will be executed. Another process does it: a descriptor open for writing in this one could be
+/// inherited by a program that another test starts, and executing the copy then fails with ETXTBSY.
+pub fn install(from: &Path, to: &Path, mode: u32) {
+    let status = Command::new("install").arg("-m").arg(format!("{mode:o}")).arg(from).arg(to).status();
+    assert!(status.expect("install starts").success());
 }
 
 /// Asks again and again until `probe` gives a value, and fails with `what` after `limit`.

@@ -1,0 +1,111 @@
+//! Through a real NAT that forgets (scripts/lab): what keepalive is for, over IPv4 and IPv6.
+
+use crate::support::{self, keepalive, library};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// What the laboratory runs: the server, then `$1` (the client's command line) in the client.
+const STAGE: &str = r#"
+    exec 4< <(exec ip netns exec server "$2" "$3:7000" 2>&1)
+    IFS= read -r -t 10 line <&4 && [[ $line == listening* ]] || { echo "the server says: $line"; exit 1; }
+    "${@:4}"
+"#;
+
+/// A client that is idle and speaks again. It prints what became of its connection.
+const IDLE_THEN_SPEAK: &str = r#"
+    exec 3<>"/dev/tcp/$1/7000"
+    ask() { echo "$1" >&3 && IFS= read -r -t "$2" answer <&3 && [[ $answer == "$1" ]]; }
+    ask hello 5 || exit 1
+    sleep 4
+    if ask again 2; then echo KEPT; else echo LOST; fi
+"#;
+
+/// A client that waits for the server, which vanishes as soon as it has answered once. It prints the seconds until the
+/// kernel ended the wait.
+const WAIT_FOR_NEWS: &str = r#"
+    exec 3<>"/dev/tcp/$1/7000"
+    echo hello >&3 && IFS= read -r -t 5 answer <&3 || exit 1
+    nsenter --net=/run/netns/router ip route add blackhole "$1"
+    started=${EPOCHREALTIME/./}
+    IFS= read -r -t 15 news <&3
+    echo "$((${EPOCHREALTIME/./} - started)) microseconds"
+"#;
+
+/// Runs `script` in bash, in the client of a laboratory whose NAT forgets after 2 s; under keepalive with these options,
+/// or as it is.
+fn client(on_forget: &str, server: &str, options: Option<&[&str]>, script: &str) -> Output {
+    let bracketed = if server.contains(':') { format!("[{server}]") } else { String::from(server) };
+    let echo_server = PathBuf::from(env!("CARGO_BIN_EXE_keepalive")).with_file_name("examples").join("echo_server");
+    assert!(echo_server.is_file(), "{} is missing: cargo build --examples", echo_server.display());
+    let mut command = Command::new(support::repository().join("scripts/lab"));
+    command.args(["--timeout", "2", "--on-forget", on_forget, "--", "bash", "-c", STAGE, "stage", "x"]);
+    command.arg(echo_server).arg(bracketed).args(["ip", "netns", "exec", "client"]);
+    if let Some(options) = options {
+        command.env("KEEPALIVE_LIBRARY", library()).arg(keepalive()).arg("run").args(options).arg("--");
+    }
+    command.args(["bash", "-c", script, "client", server]);
+    command.output().expect("scripts/lab starts")
+}
+
+fn stdout(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+const TIMINGS: &[&str] = &["--idle", "1", "--interval", "1", "--count", "3"];
+
+/// The laboratory's own reason when this machine cannot have one.
+macro_rules! output_or_skip {
+    ($run:expr) => {{
+        let output = $run;
+        if output.status.code() == Some(77) {
+            skip!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        output
+    }};
+}
+
+macro_rules! idle_connection_survives_with_keepalive_only {
+    ($($name:ident: $on_forget:literal $server:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            let alone = output_or_skip!(client($on_forget, $server, None, IDLE_THEN_SPEAK));
+            assert_eq!(stdout(&alone), "LOST", "without keepalive the NAT must have forgotten the connection");
+            assert_eq!(stdout(&client($on_forget, $server, Some(TIMINGS), IDLE_THEN_SPEAK)), "KEPT");
+        }
+    )*};
+}
+
+idle_connection_survives_with_keepalive_only! {
+    idle_ipv4_connection_survives_a_nat_that_drops: "silent" "10.0.2.2";
+    idle_ipv6_connection_survives_a_nat_that_drops: "silent" "fd00:2::2";
+    idle_ipv4_connection_survives_a_nat_that_resets: "reset" "10.0.2.2";
+    idle_ipv6_connection_survives_a_nat_that_resets: "reset" "fd00:2::2";
+}
+
+/// idle + interval × count = 4 s; the kernel's timers add a little (kernel.md measured 8.1 s for 8 s).
+fn noticed_in_time(server: &str) -> Option<Output> {
+    let output = client("silent", server, Some(TIMINGS), WAIT_FOR_NEWS);
+    if output.status.code() == Some(77) {
+        return Some(output);
+    }
+    let text = stdout(&output);
+    let microseconds: u64 = text.trim_end_matches(" microseconds").parse().unwrap_or_else(|_| panic!("{text}"));
+    assert!((3_800_000..6_000_000).contains(&microseconds), "{text}");
+    None
+}
+
+#[test]
+fn dead_ipv4_peer_is_noticed() {
+    if let Some(impossible) = noticed_in_time("10.0.2.2") {
+        output_or_skip!(impossible);
+    }
+}
+
+#[test]
+fn dead_ipv6_peer_is_noticed() {
+    if let Some(impossible) = noticed_in_time("fd00:2::2") {
+        output_or_skip!(impossible);
+    }
+}
