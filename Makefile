@@ -1,0 +1,53 @@
+# build · install · test · demo · bench · lint · ci
+
+CARGO  ?= cargo
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+MANDIR ?= $(PREFIX)/share/man
+# Where a package puts the files that `install` would put below /.
+DESTDIR ?=
+
+# The end-to-end tests wait more than they compute.
+RUST_TEST_THREADS ?= 8
+export RUST_TEST_THREADS
+
+# The command looks for the library there, among other places.
+export KEEPALIVE_LIBDIR = $(LIBDIR)
+
+.PHONY: build install uninstall test demo bench lint ci clean
+
+# Leaves target/release/libkeepalive.so and target/release/keepalive.
+build:
+	$(CARGO) build --release --workspace
+
+install:
+	@test -f target/release/libkeepalive.so || { echo "run make first" >&2; exit 1; }
+	install -D -m 755 target/release/keepalive $(DESTDIR)$(BINDIR)/keepalive
+	install -D -m 644 target/release/libkeepalive.so $(DESTDIR)$(LIBDIR)/libkeepalive.so
+	install -D -m 644 man/libkeepalive.7 $(DESTDIR)$(MANDIR)/man7/libkeepalive.7
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so $(DESTDIR)$(MANDIR)/man7/libkeepalive.7
+
+# The library under test is the release: it is what users load. What cannot run here says SKIP and why.
+test: build
+	$(CARGO) test --workspace
+
+demo: build
+	$(CARGO) build --release --package keepalive-cli --examples
+	scripts/demo
+
+bench: build
+	$(CARGO) bench --package keepalive-cli --bench cost
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) deny check bans licenses sources
+
+ci:
+	.ci/run
+
+clean:
+	$(CARGO) clean
