@@ -1,15 +1,14 @@
 //! The decision: what to set on a connection. Every engine asks here, so that all of them do the same.
 
+use crate::rule::Rule;
 use crate::settings::Settings;
-use core::net::SocketAddr;
+use core::net::IpAddr;
 
 /// Where in its life a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// It was made just now and may still go either way.
     Create,
-    /// The process had it when it started.
-    Inherit,
     /// It connects to a peer.
     Connect,
     /// It listens.
@@ -23,22 +22,126 @@ pub enum Moment {
 pub struct Event<'a> {
     /// The moment.
     pub moment: Moment,
-    /// The local address, if known.
-    pub local: Option<SocketAddr>,
     /// The peer's address, if known.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<IpAddr>,
+    /// The peer's port on connect, the local port on accept, if known.
+    pub port: Option<u16>,
     /// The program's name: the last part of its path.
     pub program: &'a [u8],
 }
 
-/// The whole policy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// The settings of every connection for which nothing else is said.
+/// One place where a policy is written down: the command line, the environment, a file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Source<'a> {
+    /// For the connections that no rule is for.
     pub default: Settings,
+    /// The first that matches counts.
+    pub rules: &'a [Rule<'a>],
 }
 
-/// The settings for `event` under `policy`.
-pub fn decide(policy: &Policy, _event: &Event<'_>) -> Settings {
-    policy.default
+impl<'a> Source<'a> {
+    /// The rule for `event`, if there is one.
+    pub fn rule(&self, event: &Event<'_>) -> Option<&'a Rule<'a>> {
+        self.rules.iter().find(|rule| rule.matches(event))
+    }
+
+    /// What this source says for `event`: the first rule that matches, alone; else the default.
+    pub fn settings(&self, event: &Event<'_>) -> Settings {
+        self.rule(event).map_or(self.default, |rule| rule.settings)
+    }
+}
+
+/// The settings for `event`: of each option what the first source says that says anything. Sources stand in the order of
+/// precedence.
+pub fn decide(sources: &[Source<'_>], event: &Event<'_>) -> Settings {
+    sources
+        .iter()
+        .fold(Settings::NONE, |settings, source| settings.or(source.settings(event)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::option::SocketOption;
+    use crate::parse::tests::rules;
+    use crate::settings::{Keepalive, Number};
+    use std::vec::Vec;
+
+    fn event<'a>(moment: Moment, peer: &str, port: u16, program: &'a str) -> Event<'a> {
+        Event {
+            moment,
+            peer: Some(peer.parse().unwrap()),
+            port: Some(port),
+            program: program.as_bytes(),
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_counts_and_the_default_where_none_does() {
+        let (default, rules) = rules(
+            "default idle=60s interval=10s count=6\n\
+             connect 10.0.0.0/8:5432 idle=30s user-timeout=auto\n\
+             connect [2001:db8::/32]:443 off\n\
+             accept :8000-8999 idle=2m mode=enforce\n\
+             program sshd off\n\
+             program java connect *:27017 idle=120s\n",
+        );
+        let sources = [Source { default, rules: &rules }];
+        let idle = |event: &Event<'_>| decide(&sources, event).number(SocketOption::Idle);
+        for (moment, peer, port, program, expected) in [
+            (Moment::Connect, "10.1.2.3", 5432, "psql", Some(30)),
+            (Moment::Connect, "::ffff:10.1.2.3", 5432, "psql", Some(30)),
+            (Moment::Connect, "10.1.2.3", 5433, "psql", Some(60)),
+            (Moment::Accept, "10.1.2.3", 5432, "psql", Some(60)),
+            (Moment::Connect, "2001:db8::1", 443, "curl", None),
+            (Moment::Accept, "192.0.2.1", 8000, "x", Some(120)),
+            (Moment::Accept, "192.0.2.1", 8999, "x", Some(120)),
+            (Moment::Accept, "192.0.2.1", 9000, "x", Some(60)),
+            (Moment::Connect, "192.0.2.1", 8000, "x", Some(60)),
+            (Moment::Accept, "192.0.2.1", 22, "sshd", None),
+            (Moment::Connect, "192.0.2.1", 27017, "java", Some(120)),
+            (Moment::Connect, "192.0.2.1", 27017, "javac", Some(60)),
+        ] {
+            assert_eq!(
+                idle(&event(moment, peer, port, program)),
+                expected,
+                "{moment:?} {peer} {port} {program}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_matches_only_rules_that_do_not_ask() {
+        let (default, rules) = rules("connect *:80 idle=1\nconnect 10.0.0.0/8 idle=2\nprogram sshd off");
+        let sources = [Source { default, rules: &rules }];
+        let created = Event {
+            moment: Moment::Create,
+            peer: None,
+            port: None,
+            program: b"sshd",
+        };
+        assert_eq!(decide(&sources, &created).keepalive, Some(Keepalive::Off));
+        let created = Event {
+            program: b"curl",
+            ..created
+        };
+        assert_eq!(decide(&sources, &created), Settings::NONE);
+    }
+
+    #[test]
+    fn earlier_sources_win_option_by_option_and_off_leaves_alone() {
+        let (default, rules) = rules("default idle=9 count=9\nprogram sshd off");
+        let environment = Source {
+            default: Settings::NONE.with(SocketOption::Idle, Number::Is(5)),
+            rules: &[],
+        };
+        let sources = [environment, Source { default, rules: &rules }];
+        let settings = decide(&sources, &event(Moment::Connect, "::1", 1, "curl"));
+        let numbers: Vec<_> = [SocketOption::Idle, SocketOption::Count]
+            .map(|option| settings.number(option))
+            .into();
+        assert_eq!(numbers, [Some(5), Some(9)]);
+        let settings = decide(&sources, &event(Moment::Accept, "::1", 1, "sshd"));
+        assert_eq!(settings.number(SocketOption::Idle), None);
+    }
 }

@@ -1,31 +1,84 @@
 //! The environment variables, for the library (which ignores what it cannot read) and the command (which refuses it).
+//!
+//! Beside our own there are those of libdontdie and of msantos/libkeepalive, with their own units and defaults, which count
+//! where ours say nothing: replacing their file is enough.
 
+use crate::mode::Mode;
 use crate::option::{OPTIONS, SocketOption};
-use crate::settings::{Invalid, Settings};
-
-/// The variable that names where the library writes what it did.
-pub const LOG: &str = "KEEPALIVE_LOG";
+use crate::settings::{self, Invalid, Keepalive, Number, Problem, Settings};
 
 /// What the environment asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Environment<'a> {
-    /// The settings of the variables that could be read. With `KEEPALIVE=off` the library does nothing at all.
-    pub settings: Settings,
+    ours: Settings,
+    libdontdie: Settings,
+    msantos: Settings,
     /// The value of `KEEPALIVE_LOG`.
     pub log: Option<&'a [u8]>,
-    seen: u8,
+    /// The value of `KEEPALIVE_RULES`: lines of the grammar of rules.
+    pub rules: Option<&'a [u8]>,
+    /// The value of `KEEPALIVE_CONFIG`: the path of a file of such lines.
+    pub config: Option<&'a [u8]>,
+    seen: u32,
 }
 
 /// A variable of ours whose value cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidVariable<'a> {
     /// Its name.
-    pub name: &'static str,
+    pub name: &'a [u8],
     /// Its value.
     pub value: &'a [u8],
     /// What is wrong with the value.
-    pub invalid: Invalid,
+    pub reason: &'static str,
+    /// What may stand there instead.
+    pub expected: &'static str,
 }
+
+/// A variable that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Variable {
+    Option(SocketOption),
+    Mode,
+    Log,
+    Rules,
+    Config,
+    /// Of libdontdie: seconds, or probes.
+    Dontdie(SocketOption),
+    DontdieSwitch,
+    DontdieDebug,
+    /// Of msantos/libkeepalive: the kernel's unit, 0 for the kernel's default.
+    Msantos(SocketOption),
+    MsantosDebug,
+}
+
+/// The variables but for those in the table of options, each name with `=` at its end.
+const VARIABLES: [(&str, Variable); 18] = [
+    ("KEEPALIVE_MODE=", Variable::Mode),
+    ("KEEPALIVE_LOG=", Variable::Log),
+    ("KEEPALIVE_RULES=", Variable::Rules),
+    ("KEEPALIVE_CONFIG=", Variable::Config),
+    ("DD_USE_KEEPALIVE=", Variable::DontdieSwitch),
+    ("DD_DEBUG=", Variable::DontdieDebug),
+    ("DD_TCP_KEEPALIVE_TIME=", Variable::Dontdie(SocketOption::Idle)),
+    ("DD_TCP_KEEPALIVE_INTVL=", Variable::Dontdie(SocketOption::Interval)),
+    ("DD_TCP_KEEPALIVE_PROBES=", Variable::Dontdie(SocketOption::Count)),
+    ("LIBKEEPALIVE_DEBUG=", Variable::MsantosDebug),
+    ("TCP_KEEPIDLE=", Variable::Msantos(SocketOption::Idle)),
+    ("TCP_KEEPINTVL=", Variable::Msantos(SocketOption::Interval)),
+    ("TCP_KEEPCNT=", Variable::Msantos(SocketOption::Count)),
+    ("TCP_USER_TIMEOUT=", Variable::Msantos(SocketOption::UserTimeout)),
+    ("TCP_SYNCNT=", Variable::Msantos(SocketOption::SynCount)),
+    ("TCP_DEFER_ACCEPT=", Variable::Msantos(SocketOption::DeferAccept)),
+    ("TCP_MAXSEG=", Variable::Msantos(SocketOption::MaxSegment)),
+    ("TCP_WINDOW_CLAMP=", Variable::Msantos(SocketOption::WindowClamp)),
+];
+
+/// The first letters of all names.
+pub const INITIALS: &[u8] = b"KDTL";
+
+/// What msantos/libkeepalive sets where one of its variables is there and others are not.
+const MSANTOS: Settings = Settings::timings(15, 15, 9).with(SocketOption::UserTimeout, Number::Auto);
 
 impl<'a> Environment<'a> {
     /// Takes one entry of the environment, `NAME=value`. Other programs' variables are passed over. Of two entries with
@@ -35,53 +88,123 @@ impl<'a> Environment<'a> {
     /// # Errors
     /// [`InvalidVariable`] when the value cannot be used; the entry is ignored then.
     pub fn read(&mut self, entry: &'a [u8], secure: bool) -> Result<(), InvalidVariable<'a>> {
-        for (position, option) in OPTIONS.into_iter().enumerate() {
-            if secure && option == SocketOption::UserTimeout {
-                continue;
-            }
-            let name = option.row().variable;
-            if let Some(value) = value_of(entry, name) {
-                if !self.first(position) {
-                    return Ok(());
-                }
-                return self
-                    .settings
-                    .set(option, value)
-                    .map_err(|invalid| InvalidVariable { name, value, invalid });
-            }
+        let Some((position, name, value)) = find(entry, secure) else {
+            return Ok(());
+        };
+        let bit = 1 << position;
+        if self.seen & bit != 0 {
+            return Ok(());
         }
-        if !secure
-            && let Some(value) = value_of(entry, LOG)
-            && self.first(OPTIONS.len())
-        {
-            self.log = Some(value);
+        self.seen |= bit;
+        self.take(variable(position), value)
+            .map_err(|(reason, expected)| InvalidVariable {
+                name,
+                value,
+                reason,
+                expected,
+            })
+    }
+
+    /// The settings that result.
+    pub fn settings(&self) -> Settings {
+        let msantos = if self.msantos == Settings::NONE {
+            Settings::NONE
+        } else {
+            self.msantos.or(MSANTOS)
+        };
+        self.ours.or(self.libdontdie).or(msantos)
+    }
+
+    /// Whether `KEEPALIVE=off` (or libdontdie's counterpart) asks the library to do nothing at all.
+    pub fn is_off(&self) -> bool {
+        self.settings().keepalive == Some(Keepalive::Off)
+    }
+
+    fn take(&mut self, variable: Variable, value: &'a [u8]) -> Result<(), (&'static str, &'static str)> {
+        let explain = |invalid: Invalid| (invalid.problem.reason(), invalid.expected());
+        match variable {
+            Variable::Option(option) => self.ours.set(option, value).map_err(explain)?,
+            Variable::Mode => {
+                let mode = Mode::from_name(value.trim_ascii());
+                self.ours.mode = Some(mode.ok_or((Problem::UnknownWord.reason(), "fill, cap, floor or enforce"))?);
+            }
+            Variable::Log => self.log = Some(value),
+            Variable::Rules => self.rules = Some(value),
+            Variable::Config => self.config = Some(value),
+            Variable::Dontdie(option) => self.libdontdie.set(option, value).map_err(explain)?,
+            Variable::DontdieSwitch if value != b"1" => self.libdontdie.keepalive = Some(Keepalive::Off),
+            Variable::DontdieDebug if value == b"1" => self.log = self.log.or(Some(b"syslog")),
+            Variable::DontdieSwitch | Variable::DontdieDebug => {}
+            Variable::Msantos(option) => {
+                let number = kernel_number(option, value).map_err(|problem| explain(Invalid { option, problem }))?;
+                self.msantos = self.msantos.with(option, number);
+            }
+            Variable::MsantosDebug => self.log = self.log.or(Some(b"stderr")),
         }
         Ok(())
     }
+}
 
-    fn first(&mut self, position: usize) -> bool {
-        let bit = 1 << position;
-        let first = self.seen & bit == 0;
-        self.seen |= bit;
-        first
+/// A number in the kernel's unit. 0 is the kernel's default: it is kept as such, so that no default of the library that
+/// this variable belongs to takes its place; it is out of every other option's range and never set.
+fn kernel_number(option: SocketOption, text: &[u8]) -> Result<Number, Problem> {
+    match text {
+        b"0" => Ok(Number::Default),
+        b"-1" if option == SocketOption::UserTimeout => Ok(Number::Auto),
+        text => settings::in_range(option, crate::duration::parse_number(text)?).map(Number::Is),
     }
 }
 
-fn value_of<'a>(entry: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+/// The variable at this place: first those of the table of options, then [`VARIABLES`].
+fn variable(position: usize) -> Variable {
+    match OPTIONS.get(position) {
+        Some(option) => Variable::Option(*option),
+        None => VARIABLES
+            .get(position - OPTIONS.len())
+            .map_or(Variable::Log, |(_, variable)| *variable),
+    }
+}
+
+/// Finds which variable an entry is: its place, name and value.
+fn find(entry: &[u8], secure: bool) -> Option<(usize, &[u8], &[u8])> {
+    let split = |length: usize| {
+        let (name, value) = entry.split_at_checked(length)?;
+        Some((name, value.strip_prefix(b"=")?))
+    };
+    let ours = OPTIONS
+        .into_iter()
+        .enumerate()
+        .filter(|(_, option)| !secure || *option as usize <= SocketOption::Count as usize);
+    for (position, option) in ours {
+        let name = option.row().variable;
+        if !name.is_empty()
+            && entry.starts_with(name.as_bytes())
+            && let Some((name, value)) = split(name.len())
+        {
+            return Some((position, name, value));
+        }
+    }
+    if secure {
+        return None;
+    }
+    let position = VARIABLES
+        .iter()
+        .position(|(name, _)| entry.starts_with(name.as_bytes()))?;
+    let (name, value) = split(VARIABLES.get(position)?.0.len() - 1)?;
+    Some((OPTIONS.len() + position, name, value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Keepalive, UserTimeout};
+    use std::vec::Vec;
 
-    fn read(entries: &[&'static str], secure: bool) -> (Environment<'static>, std::vec::Vec<&'static str>) {
+    fn read(entries: &[&'static str], secure: bool) -> (Environment<'static>, Vec<&'static str>) {
         let mut environment = Environment::default();
-        let mut refused = std::vec::Vec::new();
+        let mut refused = Vec::new();
         for entry in entries {
             if let Err(variable) = environment.read(entry.as_bytes(), secure) {
-                refused.push(variable.name);
+                refused.push(core::str::from_utf8(variable.name).unwrap());
             }
         }
         (environment, refused)
@@ -89,66 +212,50 @@ mod tests {
 
     #[test]
     fn the_variables_are_read_and_others_passed_over() {
-        let (environment, refused) = read(
-            &[
-                "HOME=/",
-                "KEEPIDLE=60",
-                "KEEPINTVL=5s",
-                "KEEPCNT=3",
-                "KEEPIDLES=1",
-                "KEEPALIVE_LOG=stderr",
-                "KEEPIDLE",
-            ],
-            false,
-        );
+        let entries = [
+            "HOME=/",
+            "KEEPIDLE=60",
+            "KEEPINTVL=5s",
+            "KEEPCNT=3",
+            "KEEPIDLES=1",
+            "KEEPALIVE_LOG=stderr",
+        ];
+        let (environment, refused) = read(&entries, false);
         assert!(refused.is_empty());
-        assert_eq!(
-            environment.settings,
-            Settings {
-                keepalive: None,
-                ..Settings::EVERYWHERE
-            }
-            .or_timing(60, 5, 3)
-        );
+        assert_eq!(environment.settings(), Settings::timings(60, 5, 3));
         assert_eq!(environment.log, Some(&b"stderr"[..]));
-    }
-
-    impl Settings {
-        fn or_timing(self, idle: u16, interval: u16, count: u8) -> Self {
-            Self {
-                idle: Some(idle),
-                interval: Some(interval),
-                count: Some(count),
-                ..self
-            }
-        }
     }
 
     #[test]
     fn the_switch_speaks_the_words_of_libkeepalive() {
+        assert!(read(&["KEEPALIVE=OFF"], false).0.is_off());
         assert_eq!(
-            read(&["KEEPALIVE=OFF"], false).0.settings.keepalive,
-            Some(Keepalive::Off)
-        );
-        assert_eq!(
-            read(&["KEEPALIVE=skip"], false).0.settings.keepalive,
+            read(&["KEEPALIVE=skip"], false).0.settings().keepalive,
             Some(Keepalive::Leave)
         );
-        assert_eq!(read(&["KEEPALIVE=on"], false).0.settings.keepalive, Some(Keepalive::On));
+        assert_eq!(
+            read(&["KEEPALIVE=on"], false).0.settings().keepalive,
+            Some(Keepalive::On)
+        );
         assert_eq!(read(&["KEEPALIVE=0"], false).1, ["KEEPALIVE"]);
+        assert_eq!(read(&["KEEPALIVE_MODE=cap"], false).0.settings().mode, Some(Mode::Cap));
+        assert_eq!(read(&["KEEPALIVE_MODE=max"], false).1, ["KEEPALIVE_MODE"]);
     }
 
     #[test]
     fn one_bad_value_leaves_the_others() {
         let (environment, refused) = read(&["KEEPIDLE=60x", "KEEPCNT=4"], false);
         assert_eq!(refused, ["KEEPIDLE"]);
-        assert_eq!(environment.settings.count, Some(4));
-        assert_eq!(environment.settings.idle, None);
+        assert_eq!(
+            environment.settings(),
+            Settings::NONE.with(SocketOption::Count, Number::Is(4))
+        );
     }
 
     #[test]
     fn the_first_of_two_entries_counts() {
-        assert_eq!(read(&["KEEPIDLE=60", "KEEPIDLE=70"], false).0.settings.idle, Some(60));
+        let settings = read(&["KEEPIDLE=60", "KEEPIDLE=70"], false).0.settings();
+        assert_eq!(settings.number(SocketOption::Idle), Some(60));
     }
 
     #[test]
@@ -156,14 +263,63 @@ mod tests {
         let entries = [
             "KEEPALIVE_LOG=/etc/x",
             "KEEPALIVE_USER_TIMEOUT=auto",
+            "KEEPALIVE_MODE=enforce",
+            "KEEPALIVE_RULES=default idle=1",
+            "KEEPALIVE_CONFIG=/tmp/x",
+            "DD_TCP_KEEPALIVE_TIME=1",
+            "TCP_KEEPCNT=1",
             "KEEPIDLE=60",
             "KEEPALIVE=skip",
         ];
         let (environment, _) = read(&entries, true);
-        assert_eq!(environment.log, None);
-        assert_eq!(environment.settings.user_timeout, None);
-        assert_eq!(environment.settings.idle, Some(60));
-        assert_eq!(environment.settings.keepalive, Some(Keepalive::Leave));
-        assert_eq!(read(&entries, false).0.settings.user_timeout, Some(UserTimeout::Auto));
+        assert_eq!(
+            (environment.log, environment.rules, environment.config),
+            (None, None, None)
+        );
+        let only = Settings::NONE
+            .with(SocketOption::Idle, Number::Is(60))
+            .with_keepalive(Keepalive::Leave);
+        assert_eq!(environment.settings(), only);
+        let (environment, _) = read(&entries, false);
+        assert_eq!(environment.settings().written(SocketOption::UserTimeout), Number::Auto);
+        assert_eq!(environment.config, Some(&b"/tmp/x"[..]));
+    }
+
+    #[test]
+    fn other_libraries_variables_count_where_ours_say_nothing() {
+        let entries = [
+            "DD_TCP_KEEPALIVE_TIME=4",
+            "DD_TCP_KEEPALIVE_INTVL=5",
+            "KEEPIDLE=60",
+            "DD_DEBUG=1",
+        ];
+        let (environment, _) = read(&entries, false);
+        let expected = Settings::NONE
+            .with(SocketOption::Idle, Number::Is(60))
+            .with(SocketOption::Interval, Number::Is(5));
+        assert_eq!(environment.settings(), expected);
+        assert_eq!(environment.log, Some(&b"syslog"[..]));
+        assert!(read(&["DD_USE_KEEPALIVE=0"], false).0.is_off());
+    }
+
+    #[test]
+    fn one_variable_of_msantos_brings_its_defaults() {
+        let settings = read(&["TCP_KEEPIDLE=30", "TCP_KEEPCNT=0", "TCP_SYNCNT=2"], false)
+            .0
+            .settings();
+        assert_eq!(settings.number(SocketOption::Idle), Some(30));
+        assert_eq!(settings.number(SocketOption::Interval), Some(15));
+        assert_eq!(settings.number(SocketOption::Count), None);
+        assert_eq!(settings.number(SocketOption::SynCount), Some(2));
+        assert_eq!(settings.written(SocketOption::UserTimeout), Number::Auto);
+        let settings = read(&["TCP_USER_TIMEOUT=5000"], false).0.settings();
+        assert_eq!(settings.user_timeout_ms(1, 1, 1), Some(5000));
+        assert_eq!(
+            read(&["TCP_USER_TIMEOUT=0"], false)
+                .0
+                .settings()
+                .user_timeout_ms(1, 1, 1),
+            None
+        );
     }
 }

@@ -6,13 +6,20 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod address;
 pub mod decide;
 pub mod duration;
 pub mod environment;
+pub mod mode;
 pub mod option;
+pub mod parse;
+pub mod preset;
+pub mod rule;
 pub mod settings;
 
-pub use decide::{Event, Moment, Policy, decide};
+pub use decide::{Event, Moment, Source, decide};
 pub use environment::Environment;
+pub use mode::Mode;
 pub use option::{LIVE_ORDER, OPTIONS, SocketOption, Unit};
-pub use settings::{Invalid, Keepalive, Problem, Settings, UserTimeout};
+pub use rule::{Direction, Network, Ports, Rule};
+pub use settings::{Invalid, Keepalive, Number, Problem, Settings};

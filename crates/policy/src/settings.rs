@@ -1,6 +1,7 @@
 //! The settings of a connection, each optional, and how a single one is read from text.
 
 use crate::duration;
+use crate::mode::Mode;
 use crate::option::{OPTIONS, SocketOption, Unit};
 use core::fmt;
 
@@ -16,30 +17,30 @@ pub enum Keepalive {
     Off,
 }
 
-/// `TCP_USER_TIMEOUT` as it is asked for.
+/// What to set on a connection. What is not set here is left to the kernel's sysctls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UserTimeout {
-    /// None.
-    Off,
-    /// idle + interval × count of the connection: the moment at which keepalive alone would give a dead peer up.
-    Auto,
-    /// This many milliseconds, 1 to 2147483647.
-    After(u32),
-}
-
-/// What to set on a connection. What is `None` is left to the kernel's sysctls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Whether to switch keepalive on; on where nothing is said.
     pub keepalive: Option<Keepalive>,
-    /// Seconds before the first probe, 1 to 32767.
-    pub idle: Option<u16>,
-    /// Seconds between probes, 1 to 32767.
-    pub interval: Option<u16>,
-    /// Unanswered probes, 1 to 127.
-    pub count: Option<u8>,
-    /// The user timeout.
-    pub user_timeout: Option<UserTimeout>,
+    /// Who wins when the program sets an option itself.
+    pub mode: Option<Mode>,
+    /// Packed by [`Number::pack`].
+    numbers: [u32; OPTIONS.len()],
+}
+
+/// The number of an option in the unit that the kernel wants, if it is set at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Number {
+    /// Nothing is said; a fallback may.
+    #[default]
+    Unset,
+    /// The kernel's own default, whatever a fallback says. Only other libraries' variables can ask for it.
+    Default,
+    /// Of the user timeout: idle + interval × count of the connection, the moment at which keepalive alone would give a
+    /// dead peer up.
+    Auto,
+    /// This one, within the option's range.
+    Is(u32),
 }
 
 /// Why a text is no value of an option.
@@ -61,7 +62,7 @@ pub enum Problem {
     TooLarge,
 }
 
-/// A text that is no value of an option, with the reason. Its `Display` is the reason and the range in one phrase.
+/// A text that is no value of an option, with the reason, which is its `Display`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid {
     /// The option that was to be set.
@@ -70,60 +71,117 @@ pub struct Invalid {
     pub problem: Problem,
 }
 
-impl Settings {
-    /// What keeps a connection through every common layer-4 middlebox: 60 s, 15 s, 5 probes.
-    pub const EVERYWHERE: Self = Self {
-        keepalive: Some(Keepalive::On),
-        idle: Some(60),
-        interval: Some(15),
-        count: Some(5),
-        user_timeout: None,
-    };
+impl Default for Settings {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
 
-    /// These settings, and where they say nothing, those of `fallback`.
-    #[must_use]
-    pub fn or(self, fallback: Self) -> Self {
-        Self {
-            keepalive: self.keepalive.or(fallback.keepalive),
-            idle: self.idle.or(fallback.idle),
-            interval: self.interval.or(fallback.interval),
-            count: self.count.or(fallback.count),
-            user_timeout: self.user_timeout.or(fallback.user_timeout),
+impl Number {
+    // Numbers that no option's range reaches.
+    const UNSET: u32 = u32::MAX;
+    const DEFAULT: u32 = u32::MAX - 1;
+    const AUTO: u32 = u32::MAX - 2;
+
+    const fn pack(self) -> u32 {
+        match self {
+            Self::Unset => Self::UNSET,
+            Self::Default => Self::DEFAULT,
+            Self::Auto => Self::AUTO,
+            Self::Is(number) => number,
         }
     }
 
+    const fn unpack(packed: u32) -> Self {
+        match packed {
+            Self::UNSET => Self::Unset,
+            Self::DEFAULT => Self::Default,
+            Self::AUTO => Self::Auto,
+            number => Self::Is(number),
+        }
+    }
+}
+
+impl Settings {
+    /// Nothing is said.
+    pub const NONE: Self = Self {
+        keepalive: None,
+        mode: None,
+        numbers: [Number::UNSET; OPTIONS.len()],
+    };
+
+    /// What keeps a connection through every common layer-4 middlebox: 60 s, 15 s, 5 probes.
+    pub const EVERYWHERE: Self = Self::timings(60, 15, 5).with_keepalive(Keepalive::On);
+
+    /// These timings (seconds, seconds, probes) and nothing else; they must be within the options' ranges.
+    pub const fn timings(idle: u32, interval: u32, count: u32) -> Self {
+        Self::NONE
+            .with(SocketOption::Idle, Number::Is(idle))
+            .with(SocketOption::Interval, Number::Is(interval))
+            .with(SocketOption::Count, Number::Is(count))
+    }
+
+    /// These settings, with this number for `option`, which must be within the option's range.
+    #[must_use]
+    pub const fn with(mut self, option: SocketOption, number: Number) -> Self {
+        self.numbers[option as usize] = number.pack();
+        self
+    }
+
+    /// These settings, with this word on keepalive itself.
+    #[must_use]
+    pub const fn with_keepalive(mut self, keepalive: Keepalive) -> Self {
+        self.keepalive = Some(keepalive);
+        self
+    }
+
+    /// These settings, with this mode.
+    #[must_use]
+    pub const fn with_mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// These settings, and where they say nothing, those of `fallback`.
+    #[must_use]
+    pub fn or(mut self, fallback: Self) -> Self {
+        self.keepalive = self.keepalive.or(fallback.keepalive);
+        self.mode = self.mode.or(fallback.mode);
+        for (number, fallback) in self.numbers.iter_mut().zip(fallback.numbers) {
+            if *number == Number::UNSET {
+                *number = fallback;
+            }
+        }
+        self
+    }
+
+    /// What is said about `option`, as it is written. For [`SocketOption::Keepalive`] see [`Settings::keepalive`].
+    pub fn written(&self, option: SocketOption) -> Number {
+        Number::unpack(self.numbers[option as usize])
+    }
+
     /// The number for `setsockopt(2)`, or `None` where the option is to be left alone. A user timeout of
-    /// [`UserTimeout::Auto`] is no number yet: see [`Settings::user_timeout_ms`].
+    /// [`Number::Auto`] is no number yet: see [`Settings::user_timeout_ms`].
     pub fn number(&self, option: SocketOption) -> Option<u32> {
-        match option {
-            _ if self.keepalive == Some(Keepalive::Off) => None,
-            SocketOption::Keepalive => (self.keepalive != Some(Keepalive::Leave)).then_some(1),
-            SocketOption::Idle => self.idle.map(u32::from),
-            SocketOption::Interval => self.interval.map(u32::from),
-            SocketOption::Count => self.count.map(u32::from),
-            SocketOption::UserTimeout => match self.user_timeout? {
-                UserTimeout::Off => Some(0),
-                UserTimeout::After(milliseconds) => Some(milliseconds),
-                UserTimeout::Auto => None,
+        match (option, self.keepalive) {
+            (_, Some(Keepalive::Off)) | (SocketOption::Keepalive, Some(Keepalive::Leave)) => None,
+            (SocketOption::Keepalive, _) => Some(1),
+            _ => match self.written(option) {
+                Number::Is(number) => Some(number),
+                Number::Unset | Number::Default | Number::Auto => None,
             },
         }
     }
 
-    /// The user timeout in milliseconds for a connection with these effective times; 0 for none. `idle` and `interval`
-    /// are seconds. An automatic one that would be over the kernel's limit is that limit.
-    pub fn user_timeout_ms(&self, idle: u32, interval: u32, count: u32) -> u32 {
-        match self.user_timeout {
-            None | Some(UserTimeout::Off) => 0,
-            Some(UserTimeout::After(milliseconds)) => milliseconds,
-            Some(UserTimeout::Auto) => {
-                let largest = SocketOption::UserTimeout.row().range.1;
-                interval
-                    .saturating_mul(count)
-                    .saturating_add(idle)
-                    .saturating_mul(1000)
-                    .min(largest)
-            }
+    /// The user timeout in milliseconds for a connection with these effective times, `None` where it is to be left alone.
+    /// `idle` and `interval` are seconds. An automatic one that would be over the kernel's limit is that limit.
+    pub fn user_timeout_ms(&self, idle: u32, interval: u32, count: u32) -> Option<u32> {
+        let option = SocketOption::UserTimeout;
+        if self.written(option) != Number::Auto || self.keepalive == Some(Keepalive::Off) {
+            return self.number(option);
         }
+        let automatic = interval.saturating_mul(count).saturating_add(idle).saturating_mul(1000);
+        Some(automatic.min(option.row().range.1))
     }
 
     /// Reads `text` as the value of `option`, with or without white space around it.
@@ -131,28 +189,22 @@ impl Settings {
     /// # Errors
     /// [`Invalid`], and nothing is changed.
     pub fn set(&mut self, option: SocketOption, text: &[u8]) -> Result<(), Invalid> {
-        self.try_set(option, text)
+        self.try_set(option, text.trim_ascii())
             .map_err(|problem| Invalid { option, problem })
     }
 
-    // The table's range lies within the types that are cast to.
-    #[expect(clippy::cast_possible_truncation)]
     fn try_set(&mut self, option: SocketOption, text: &[u8]) -> Result<(), Problem> {
-        let word = text.trim_ascii();
-        match option {
-            SocketOption::Keepalive => self.keepalive = Some(Keepalive::parse(word)?),
-            SocketOption::UserTimeout if is_word(word, b"auto") => self.user_timeout = Some(UserTimeout::Auto),
-            SocketOption::UserTimeout if is_word(word, b"off") => self.user_timeout = Some(UserTimeout::Off),
-            _ => {
-                let number = number(option, word)?;
-                match option {
-                    SocketOption::Keepalive => {}
-                    SocketOption::Idle => self.idle = Some(number as u16),
-                    SocketOption::Interval => self.interval = Some(number as u16),
-                    SocketOption::Count => self.count = Some(number as u8),
-                    SocketOption::UserTimeout if number == 0 => self.user_timeout = Some(UserTimeout::Off),
-                    SocketOption::UserTimeout => self.user_timeout = Some(UserTimeout::After(number)),
-                }
+        if option == SocketOption::Keepalive {
+            self.keepalive = Some(Keepalive::parse(text)?);
+        } else {
+            let number = match option {
+                SocketOption::UserTimeout if is_word(text, b"auto") => Number::Auto,
+                SocketOption::UserTimeout if is_word(text, b"off") => Number::Is(0),
+                _ => Number::Is(number(option, text)?),
+            };
+            // `OPTIONS` has a row for every option, so that the index is always there.
+            if let Some(slot) = self.numbers.get_mut(option as usize) {
+                *slot = number.pack();
             }
         }
         Ok(())
@@ -172,7 +224,7 @@ impl Keepalive {
 }
 
 /// Whether `text` is `word`, in capitals or not.
-fn is_word(text: &[u8], word: &[u8]) -> bool {
+pub(crate) fn is_word(text: &[u8], word: &[u8]) -> bool {
     text.len() == word.len()
         && text
             .iter()
@@ -184,7 +236,7 @@ fn is_word(text: &[u8], word: &[u8]) -> bool {
 fn number(option: SocketOption, text: &[u8]) -> Result<u32, Problem> {
     let row = option.row();
     let number = match row.unit {
-        Unit::Probes | Unit::Switch => duration::parse_number(text)?,
+        Unit::Count | Unit::Switch => duration::parse_number(text)?,
         Unit::Milliseconds => duration::parse(text)?,
         Unit::Seconds => {
             let milliseconds = duration::parse(text)?;
@@ -194,7 +246,15 @@ fn number(option: SocketOption, text: &[u8]) -> Result<u32, Problem> {
             milliseconds / 1000
         }
     };
-    let (smallest, largest) = row.range;
+    in_range(option, number)
+}
+
+/// `number` if the kernel accepts it for `option`.
+///
+/// # Errors
+/// [`Problem::TooSmall`] or [`Problem::TooLarge`].
+pub fn in_range(option: SocketOption, number: u64) -> Result<u32, Problem> {
+    let (smallest, largest) = option.row().range;
     match u32::try_from(number) {
         Ok(number) if number < smallest => Err(Problem::TooSmall),
         Ok(number) if number <= largest => Ok(number),
@@ -222,9 +282,14 @@ impl Invalid {
     pub const fn expected(self) -> &'static str {
         match self.option {
             SocketOption::Keepalive => "on, off or skip",
-            SocketOption::Idle | SocketOption::Interval => "1 to 32767 seconds, such as 90, 90s, 5m or 2h",
+            SocketOption::Idle | SocketOption::Interval | SocketOption::DeferAccept => {
+                "1 to 32767 seconds, such as 90, 90s, 5m or 2h"
+            }
             SocketOption::Count => "1 to 127 probes, such as 5",
             SocketOption::UserTimeout => "off, auto, or up to 2147483647ms, such as 30, 1500ms, 30s or 2m",
+            SocketOption::SynCount => "1 to 127 tries",
+            SocketOption::MaxSegment => "88 to 32767 bytes",
+            SocketOption::WindowClamp => "1 to 2147483647 bytes",
         }
     }
 }
@@ -235,43 +300,36 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// Each option that is set, as `name=value`, in the table's order; an empty text when nothing is.
+/// What is said, as it is written in a rule: `name=value` in the table's order, or `off`; an empty text for nothing.
 impl fmt::Display for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for option in OPTIONS {
-            let text = match (option, self.number(option)) {
-                (SocketOption::Keepalive, _) => match self.keepalive {
-                    None => continue,
-                    Some(Keepalive::On) => Text::Word("on"),
-                    Some(Keepalive::Leave) => Text::Word("leave"),
-                    Some(Keepalive::Off) => Text::Word("off"),
-                },
-                (SocketOption::UserTimeout, Some(0)) => Text::Word("off"),
-                (SocketOption::UserTimeout, None) if self.user_timeout.is_some() => Text::Word("auto"),
-                (_, Some(number)) => Text::Number(number, option.row().unit),
-                (_, None) => continue,
-            };
-            write!(formatter, "{separator}{}={text}", option.row().name)?;
+        if let Some(keepalive) = self.keepalive {
+            formatter.write_str(match keepalive {
+                Keepalive::On => "keepalive=on",
+                Keepalive::Leave => "keepalive=leave",
+                Keepalive::Off => "off",
+            })?;
             separator = " ";
         }
-        Ok(())
-    }
-}
-
-enum Text {
-    Word(&'static str),
-    Number(u32, Unit),
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Word(word) => formatter.write_str(word),
-            Self::Number(number, Unit::Seconds) => write!(formatter, "{number}s"),
-            Self::Number(number, Unit::Milliseconds) if number % 1000 == 0 => write!(formatter, "{}s", number / 1000),
-            Self::Number(number, Unit::Milliseconds) => write!(formatter, "{number}ms"),
-            Self::Number(number, Unit::Switch | Unit::Probes) => write!(formatter, "{number}"),
+        for option in OPTIONS {
+            let row = option.row();
+            match (self.written(option), row.unit) {
+                (Number::Unset | Number::Default, _) => continue,
+                (Number::Auto, _) => write!(formatter, "{separator}{}=auto", row.name)?,
+                (Number::Is(0), Unit::Milliseconds) => write!(formatter, "{separator}{}=off", row.name)?,
+                (Number::Is(number), Unit::Milliseconds) if number % 1000 == 0 => {
+                    write!(formatter, "{separator}{}={}s", row.name, number / 1000)?;
+                }
+                (Number::Is(number), Unit::Milliseconds) => write!(formatter, "{separator}{}={number}ms", row.name)?,
+                (Number::Is(number), Unit::Seconds) => write!(formatter, "{separator}{}={number}s", row.name)?,
+                (Number::Is(number), _) => write!(formatter, "{separator}{}={number}", row.name)?,
+            }
+            separator = " ";
+        }
+        match self.mode {
+            Some(mode) => write!(formatter, "{separator}mode={}", mode.name()),
+            None => Ok(()),
         }
     }
 }
@@ -291,7 +349,10 @@ mod tests {
 
     #[test]
     fn the_limits_are_the_kernels() {
-        for option in [SocketOption::Idle, SocketOption::Interval, SocketOption::Count] {
+        for option in OPTIONS
+            .into_iter()
+            .filter(|option| matches!(option.row().unit, Unit::Seconds | Unit::Count))
+        {
             let (smallest, largest) = option.row().range;
             assert_eq!(set(option, &smallest.to_string()), Ok(Some(smallest)), "{option:?}");
             assert_eq!(set(option, &largest.to_string()), Ok(Some(largest)), "{option:?}");
@@ -329,40 +390,42 @@ mod tests {
 
     #[test]
     fn an_automatic_user_timeout_is_when_keepalive_gives_up() {
-        let settings = Settings {
-            user_timeout: Some(UserTimeout::Auto),
-            ..Settings::default()
-        };
-        assert_eq!(settings.user_timeout_ms(60, 10, 5), 110_000);
-        assert_eq!(settings.user_timeout_ms(32_767, 32_767, 127), 2_147_483_647);
+        let settings = Settings::NONE.with(SocketOption::UserTimeout, Number::Auto);
+        assert_eq!(settings.user_timeout_ms(60, 10, 5), Some(110_000));
+        assert_eq!(settings.user_timeout_ms(32_767, 32_767, 127), Some(2_147_483_647));
+        assert_eq!(Settings::EVERYWHERE.user_timeout_ms(60, 10, 5), None);
+        let off = settings.with_keepalive(Keepalive::Off);
+        assert_eq!(off.user_timeout_ms(60, 10, 5), None);
     }
 
     #[test]
     fn settings_print_as_they_are_written() {
-        let settings = Settings {
-            user_timeout: Some(UserTimeout::After(1500)),
-            ..Settings::EVERYWHERE
-        };
+        let settings = Settings::EVERYWHERE.with(SocketOption::UserTimeout, Number::Is(1500));
         assert_eq!(
             settings.to_string(),
             "keepalive=on idle=60s interval=15s count=5 user-timeout=1500ms"
         );
-        assert_eq!(Settings::default().to_string(), "");
-        let auto = Settings {
-            keepalive: Some(Keepalive::Leave),
-            user_timeout: Some(UserTimeout::Auto),
-            ..Settings::default()
-        };
-        assert_eq!(auto.to_string(), "keepalive=leave user-timeout=auto");
+        assert_eq!(Settings::NONE.to_string(), "");
+        let auto = Settings::NONE
+            .with(SocketOption::UserTimeout, Number::Auto)
+            .with_mode(Mode::Cap);
+        assert_eq!(auto.to_string(), "user-timeout=auto mode=cap");
     }
 
     #[test]
     fn earlier_settings_win_over_their_fallback() {
-        let flags = Settings {
-            idle: Some(30),
-            ..Settings::default()
-        };
-        assert_eq!(flags.or(Settings::EVERYWHERE).idle, Some(30));
-        assert_eq!(flags.or(Settings::EVERYWHERE).count, Some(5));
+        let flags = Settings::NONE.with(SocketOption::Idle, Number::Is(30));
+        assert_eq!(flags.or(Settings::EVERYWHERE).number(SocketOption::Idle), Some(30));
+        assert_eq!(flags.or(Settings::EVERYWHERE).number(SocketOption::Count), Some(5));
+    }
+
+    #[test]
+    fn every_option_is_found_by_name_and_by_number() {
+        for option in OPTIONS {
+            let row = option.row();
+            assert_eq!(SocketOption::from_name(row.name.as_bytes()), Some(option));
+            assert_eq!(SocketOption::from_number(row.level, row.optname), Some(option));
+            assert_eq!(OPTIONS[option as usize], option);
+        }
     }
 }

@@ -1,71 +1,164 @@
 //! Giving sockets their settings. Every failure is ignored: the program goes on as it would without us.
 
-use crate::sys;
-use crate::{env, log, state};
+use crate::policy::{CREATED, Policy};
+use crate::{log, own, policy, state, sys};
 use core::ffi::c_int;
-use keepalive_policy::{Event, LIVE_ORDER, Moment, Policy, Settings, SocketOption, decide};
+use keepalive_policy::{Event, LIVE_ORDER, Mode, Moment, Settings, SocketOption};
 
 /// The sockets that a process has when it starts: inetd's descriptors 0 to 2, and those of a service manager.
 pub(crate) fn at_start(policy: &Policy) {
-    for fd in 0..3 + env::passed_descriptors() {
-        adopt(policy, fd, Moment::Inherit);
+    if policy.is_watching {
+        own::open();
+    }
+    for fd in 0..3 + policy::passed_descriptors() {
+        if sys::is_socket(fd) && adopt(policy, fd) && policy.is_watching && sys::is_established(fd) {
+            settle(policy, fd, Moment::Accept);
+        }
     }
 }
 
 /// A TCP socket that the program made just now.
-#[inline]
+#[inline(always)]
 pub(crate) fn created(policy: &Policy, fd: c_int) {
-    let settings = decide(policy, &event(Moment::Create));
-    for option in LIVE_ORDER {
-        if let Some(value) = settings.number(option) {
-            set(fd, option, value);
-        }
+    for assignment in policy.fresh() {
+        let _ = sys::set_option(fd, assignment.level, assignment.name, assignment.value);
+    }
+    if policy.is_watching {
+        own::forget(fd);
     }
     log::socket(fd, "created");
 }
 
 /// A socket that the program did not make through us, TCP or not. What somebody has set on it already stays; what is as
-/// the kernel makes it gets our settings.
+/// the kernel makes it gets our settings. Gives whether it is TCP.
 #[cold]
-pub(crate) fn adopt(policy: &Policy, fd: c_int, moment: Moment) {
+pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
     if !sys::is_tcp(fd) {
-        return;
+        return false;
     }
-    let settings = decide(policy, &event(moment));
-    let untouched = Untouched::new();
+    let settings = policy.decide(&CREATED);
+    let mut untouched = Untouched::default();
     for option in LIVE_ORDER {
-        if let Some(value) = settings.number(option)
-            && get(fd, option).is_some_and(|current| current != value && untouched.get(option) == current)
-        {
-            set(fd, option, value);
+        let Some(current) = get(fd, option) else { continue };
+        let is_own = untouched.get(option) != Some(current);
+        if is_own {
+            own::mark(fd, option);
+        }
+        if let Some(ours) = settings.number(option) {
+            set_if_other(fd, option, current, target(&settings, option, ours, current, is_own));
         }
     }
     if sys::is_listening(fd) || sys::is_established(fd) {
-        limit_unacknowledged(&settings, fd);
+        limit_unacknowledged(fd, &settings);
     }
     log::socket(fd, "taken over");
+    true
+}
+
+/// What the hooks ask before a call is about to use a socket: one that came from elsewhere gets its settings.
+#[inline(always)]
+pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
+    if !state::is_remembered(fd) {
+        adopt(policy, fd);
+        state::remember(fd);
+    }
+}
+
+/// The settings of a connection whose peer is known now, under the mode that the policy says.
+#[cold]
+pub(crate) fn settle(policy: &Policy, fd: c_int, moment: Moment) {
+    let Some(event) = event(fd, moment) else { return };
+    settle_for(policy, fd, &event);
+}
+
+/// As [`settle`], for a peer that the caller knows. The socket, if it is TCP, has what the policy says for new sockets.
+#[cold]
+pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
+    let before = policy.decide(&CREATED);
+    let settings = policy.decide(event);
+    if settings == before || !sys::is_tcp(fd) {
+        return;
+    }
+    let mut untouched = Untouched::default();
+    for option in LIVE_ORDER {
+        let (ours, earlier) = (settings.number(option), before.number(option));
+        if ours == earlier && settings.mode == before.mode {
+            continue;
+        }
+        let Some(current) = get(fd, option) else { continue };
+        let is_own = own::is_marked(fd, option)
+            .unwrap_or_else(|| earlier != Some(current) && untouched.get(option) != Some(current));
+        let target = match ours {
+            Some(ours) => target(&settings, option, ours, current, is_own),
+            None if is_own => current,
+            // What was set before the peer was known is taken back.
+            None => untouched.get(option).unwrap_or(current),
+        };
+        set_if_other(fd, option, current, target);
+    }
+    if sys::is_established(fd) {
+        limit_unacknowledged(fd, &settings);
+    }
+    log::socket(
+        fd,
+        if event.moment == Moment::Accept {
+            "accepted"
+        } else {
+            "connects"
+        },
+    );
 }
 
 /// The user timeout of a connection, once it is complete: before, it would limit the connecting too. Does nothing while
-/// the connection is under way, or where the program has set a user timeout itself.
-#[inline]
+/// the connection is under way.
+#[inline(always)]
 pub(crate) fn established(policy: &Policy, fd: c_int) {
-    let settings = decide(policy, &event(Moment::Connect));
-    if settings.user_timeout.is_some() && sys::is_established(fd) && limit_unacknowledged(&settings, fd) {
+    if policy.has_user_timeout {
+        limit_established(policy, fd);
+    }
+}
+
+#[cold]
+fn limit_established(policy: &Policy, fd: c_int) {
+    if !sys::is_established(fd) {
+        return;
+    }
+    let moment = if own::is_accepted(fd) {
+        Moment::Accept
+    } else {
+        Moment::Connect
+    };
+    if let Some(event) = event(fd, moment)
+        && limit_unacknowledged(fd, &policy.decide(&event))
+    {
         log::socket(fd, "connected");
     }
 }
 
-/// The user timeout of a socket that is about to listen: the connections that it accepts inherit it. Gives whether it was
-/// set here.
-#[inline]
+/// What a socket that is about to listen gets beside the rest: the connections that it accepts inherit it. Gives whether
+/// a user timeout was set.
+#[inline(always)]
 pub(crate) fn before_listen(policy: &Policy, fd: c_int) -> bool {
-    let settings = decide(policy, &event(Moment::Listen));
-    let set = settings.user_timeout.is_some() && sys::is_tcp(fd) && limit_unacknowledged(&settings, fd);
-    if set {
-        log::socket(fd, "listens");
+    (policy.has_user_timeout || policy.has_defer_accept) && prepare_listener(policy, fd)
+}
+
+#[cold]
+fn prepare_listener(policy: &Policy, fd: c_int) -> bool {
+    if !sys::is_tcp(fd) {
+        return false;
     }
-    set
+    let settings = policy.decide(&Event {
+        moment: Moment::Listen,
+        ..CREATED
+    });
+    if let Some(seconds) = settings.number(SocketOption::DeferAccept)
+        && get(fd, SocketOption::DeferAccept) == Some(0)
+    {
+        set(fd, SocketOption::DeferAccept, seconds);
+    }
+    let limited = limit_unacknowledged(fd, &settings);
+    log::socket(fd, "listens");
+    limited
 }
 
 /// Takes the user timeout back: the socket does not listen after all, and may connect.
@@ -74,26 +167,80 @@ pub(crate) fn not_listening(fd: c_int) {
     set(fd, SocketOption::UserTimeout, 0);
 }
 
-fn limit_unacknowledged(settings: &Settings, fd: c_int) -> bool {
-    let effective = |option| get(fd, option).unwrap_or(0);
-    if effective(SocketOption::UserTimeout) != 0 {
-        return false;
+/// The program has set an option itself: notes it, and where the policy's mode says so, corrects it.
+#[cold]
+pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
+    let Some(option) = SocketOption::from_number(level, name) else {
+        return;
+    };
+    own::mark(fd, option);
+    let moment = if own::is_accepted(fd) {
+        Moment::Accept
+    } else {
+        Moment::Connect
+    };
+    let event = event(fd, moment).unwrap_or(CREATED);
+    let settings = policy.decide(&event);
+    if settings.mode.unwrap_or_default() == Mode::Fill || !sys::is_tcp(fd) {
+        return;
     }
-    let milliseconds = settings.user_timeout_ms(
+    if option == SocketOption::UserTimeout {
+        if sys::is_established(fd) {
+            limit_unacknowledged(fd, &settings);
+        }
+    } else if let (Some(ours), Some(current)) = (settings.number(option), get(fd, option))
+        && set_if_other(fd, option, current, target(&settings, option, ours, current, true))
+    {
+        log::socket(fd, "corrected");
+    }
+}
+
+/// The number for an option of which the policy says `ours` and the socket has `current`, which is the program's own or
+/// not.
+fn target(settings: &Settings, option: SocketOption, ours: u32, current: u32, is_own: bool) -> u32 {
+    if is_own {
+        settings.mode.unwrap_or_default().settle(option, ours, current)
+    } else {
+        ours
+    }
+}
+
+fn set_if_other(fd: c_int, option: SocketOption, current: u32, target: u32) -> bool {
+    target != current && set(fd, option, target)
+}
+
+/// Sets the user timeout that `settings` say, under their mode. Gives whether it was set.
+fn limit_unacknowledged(fd: c_int, settings: &Settings) -> bool {
+    let effective = |option| get(fd, option).unwrap_or(0);
+    let current = effective(SocketOption::UserTimeout);
+    let is_own = own::is_marked(fd, SocketOption::UserTimeout).unwrap_or(current != 0);
+    let ours = settings.user_timeout_ms(
         effective(SocketOption::Idle),
         effective(SocketOption::Interval),
         effective(SocketOption::Count),
     );
-    milliseconds != 0 && set(fd, SocketOption::UserTimeout, milliseconds)
+    let target = match ours {
+        Some(ours) => target(settings, SocketOption::UserTimeout, ours, current, is_own),
+        None if is_own => current,
+        None => 0,
+    };
+    set_if_other(fd, SocketOption::UserTimeout, current, target)
 }
 
-fn event(moment: Moment) -> Event<'static> {
-    Event {
+/// The event of a connection, from its addresses; `None` without a peer.
+fn event(fd: c_int, moment: Moment) -> Option<Event<'static>> {
+    let (peer, peers_port) = sys::peer(fd)?;
+    let port = if moment == Moment::Accept {
+        sys::local_port(fd)?
+    } else {
+        peers_port
+    };
+    Some(Event {
         moment,
-        local: None,
-        peer: None,
+        peer: Some(peer),
+        port: Some(port),
         program: b"",
-    }
+    })
 }
 
 fn get(fd: c_int, option: SocketOption) -> Option<u32> {
@@ -106,38 +253,37 @@ fn set(fd: c_int, option: SocketOption, value: u32) -> bool {
     sys::set_option(fd, row.level, row.optname, value).is_ok()
 }
 
-/// A socket on which nobody has set anything: it tells the sysctls of this network namespace.
-struct Untouched(Option<c_int>);
+/// A socket on which nobody has set anything: it tells the sysctls of this network namespace. Made when it is first asked.
+#[derive(Default)]
+struct Untouched {
+    is_made: bool,
+    socket: Option<c_int>,
+}
 
 impl Untouched {
-    fn new() -> Self {
-        Self(sys::socket(sys::AF_INET, sys::SOCK_STREAM | sys::SOCK_CLOEXEC, 0).ok())
-    }
-
-    /// The value of `option` there. Without a free descriptor, what the kernel is built with (`include/net/tcp.h`).
-    fn get(&self, option: SocketOption) -> u32 {
-        self.0.and_then(|fd| get(fd, option)).unwrap_or(match option {
+    /// The value of `option` there. Without a free descriptor, what the kernel is built with (`include/net/tcp.h`). `None`
+    /// for those that belong to a connection's route.
+    fn get(&mut self, option: SocketOption) -> Option<u32> {
+        let built_in = match option {
+            SocketOption::Keepalive | SocketOption::UserTimeout | SocketOption::DeferAccept => return Some(0),
+            SocketOption::MaxSegment | SocketOption::WindowClamp => return None,
             SocketOption::Idle => 7200,
             SocketOption::Interval => 75,
             SocketOption::Count => 9,
-            SocketOption::Keepalive | SocketOption::UserTimeout => 0,
-        })
+            SocketOption::SynCount => 6,
+        };
+        if !self.is_made {
+            self.is_made = true;
+            self.socket = sys::socket(sys::AF_INET, sys::SOCK_STREAM | sys::SOCK_CLOEXEC, 0).ok();
+        }
+        Some(self.socket.and_then(|fd| get(fd, option)).unwrap_or(built_in))
     }
 }
 
 impl Drop for Untouched {
     fn drop(&mut self) {
-        if let Some(fd) = self.0 {
+        if let Some(fd) = self.socket {
             sys::close(fd);
         }
-    }
-}
-
-/// What the hooks ask before they do anything to a socket that a call is about to use: whether it came from elsewhere.
-#[inline]
-pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int, moment: Moment) {
-    if !state::is_remembered(fd) {
-        adopt(policy, fd, moment);
-        state::remember(fd);
     }
 }

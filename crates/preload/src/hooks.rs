@@ -6,5 +6,8 @@ mod connect;
 mod getsockopt;
 mod listen;
 mod prctl;
+mod setsockopt;
 mod socket;
+#[cfg(target_arch = "x86")]
+mod socketcall;
 mod syscall;

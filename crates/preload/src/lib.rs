@@ -13,12 +13,13 @@
 )]
 
 mod apply;
-mod env;
 mod hooks;
 mod libc;
 mod log;
 mod mem;
 mod next;
+mod own;
+mod policy;
 mod state;
 mod sys;
 

@@ -66,14 +66,40 @@ pub(crate) fn is_secure() -> bool {
         .is_none_or(|getauxval| unsafe { getauxval(AT_SECURE) } != 0)
 }
 
+/// The name of this program: the last part of the path that it was executed by; empty where that cannot be told.
+pub(crate) fn program() -> &'static [u8] {
+    /// The address of that path (getauxval(3)).
+    const AT_EXECFN: c_ulong = 31;
+    // SAFETY: getauxval(3) may be called at any time.
+    let address = lent().getauxval.map_or(0, |getauxval| unsafe { getauxval(AT_EXECFN) });
+    if address == 0 {
+        return b"";
+    }
+    // SAFETY: the kernel put a string there, at the end of the stack's mapping, that nobody takes away.
+    let path = unsafe { CStr::from_ptr(address as *const c_char) }.to_bytes();
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+/// The address of this thread's `errno`.
+fn errno_location() -> Option<NonNull<c_int>> {
+    // SAFETY: __errno_location (LSB) takes nothing.
+    lent()
+        .errno_location
+        .and_then(|errno_location| NonNull::new(unsafe { errno_location() }))
+}
+
 /// Sets `errno` of this thread.
 pub(crate) fn set_errno(number: c_int) {
-    if let Some(errno_location) = lent().errno_location {
-        // SAFETY: __errno_location (LSB) takes nothing.
-        let errno = unsafe { errno_location() };
-        // SAFETY: it gives the address of this thread's `errno`, valid as long as the thread runs.
-        unsafe { *errno = number };
+    if let Some(errno) = errno_location() {
+        // SAFETY: valid as long as the thread runs.
+        unsafe { errno.write(number) };
     }
+}
+
+/// `errno` of this thread; 0 where it cannot be told.
+pub(crate) fn errno() -> c_int {
+    // SAFETY: valid as long as the thread runs.
+    errno_location().map_or(0, |errno| unsafe { errno.read() })
 }
 
 /// Calls `visit` with `data` for each loaded object, in search order.
@@ -87,22 +113,22 @@ pub(crate) unsafe fn for_each_object(visit: ObjectVisitor, data: *mut c_void) {
     }
 }
 
-/// The entries of the environment (environ(7)) that begin with one letter.
+/// The entries of the environment (environ(7)) that begin with certain letters.
 pub(crate) struct Variables {
     next: *const *const c_char,
-    initial: u8,
+    initials: &'static [u8],
 }
 
-/// The entries of the environment that begin with `initial`.
+/// The entries of the environment that begin with one of `initials`.
 ///
 /// # Safety
 /// Nobody may change the environment or its strings as long as the iterator or one of its slices is in use.
-pub(crate) unsafe fn variables(initial: u8) -> Variables {
+pub(crate) unsafe fn variables(initials: &'static [u8]) -> Variables {
     let next = lent().environ.map_or(core::ptr::null(), |environ| {
         // SAFETY: a variable of the C library; it points to an array or is null.
         unsafe { *environ.as_ptr() }
     });
-    Variables { next, initial }
+    Variables { next, initials }
 }
 
 impl Iterator for Variables {
@@ -122,7 +148,7 @@ impl Iterator for Variables {
             // SAFETY: this entry was not the last pointer of the array.
             self.next = unsafe { self.next.add(1) };
             // SAFETY: an entry is a string that ends with a NUL, so that its first byte is there.
-            if unsafe { *text.cast::<u8>() } == self.initial {
+            if self.initials.contains(&unsafe { *text.cast::<u8>() }) {
                 // SAFETY: as above; it does not change by the promise made to `variables`.
                 return Some(unsafe { CStr::from_ptr(text) }.to_bytes());
             }

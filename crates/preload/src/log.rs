@@ -6,7 +6,7 @@ use core::cell::UnsafeCell;
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use keepalive_policy::environment::InvalidVariable;
-use keepalive_policy::{OPTIONS, Unit};
+use keepalive_policy::{OPTIONS, Unit, parse};
 
 const SILENT: u8 = 0;
 const STDERR: u8 = 1;
@@ -65,7 +65,7 @@ pub(crate) fn silence() {
 }
 
 /// Says what the kernel now has on the socket `fd`, which was `done` ("created").
-#[inline]
+#[inline(always)]
 pub(crate) fn socket(fd: c_int, done: &'static str) {
     if LOG.destination.load(Ordering::Relaxed) != SILENT {
         write_socket(fd, done);
@@ -80,7 +80,7 @@ fn write_socket(fd: c_int, done: &'static str) {
         .text(b" ")
         .text(done.as_bytes())
         .text(b":");
-    for option in OPTIONS {
+    for option in OPTIONS.into_iter().take(5) {
         let row = option.row();
         let Some(value) = sys::option(fd, row.level, row.optname) else {
             continue;
@@ -90,7 +90,7 @@ fn write_socket(fd: c_int, done: &'static str) {
             Unit::Switch => line.text(if value == 0 { b"off" } else { b"on" }),
             Unit::Seconds => line.number(value).text(b"s"),
             Unit::Milliseconds => line.number(value).text(b"ms"),
-            Unit::Probes => line.number(value),
+            Unit::Count => line.number(value),
         };
     }
     line.write();
@@ -98,15 +98,28 @@ fn write_socket(fd: c_int, done: &'static str) {
 
 /// Says that a variable was ignored, and why.
 #[cold]
-pub(crate) fn ignored(variable: &InvalidVariable<'_>) {
+pub(crate) fn ignored_variable(variable: &InvalidVariable<'_>) {
     let mut line = Line::new();
-    line.text(b"ignored ").text(variable.name.as_bytes()).text(b"=");
-    for byte in variable.value.iter().take(40) {
-        line.text(&[if byte.is_ascii_graphic() { *byte } else { b'?' }]);
+    line.text(b"ignored ")
+        .text(variable.name)
+        .text(b"=")
+        .foreign(variable.value)
+        .text(b": ");
+    line.text(variable.reason.as_bytes()).write();
+}
+
+/// Says that a line of the rules in `source` was ignored, and why.
+#[cold]
+pub(crate) fn ignored_line(source: &[u8], error: &parse::Error) {
+    if LOG.destination.load(Ordering::Relaxed) != SILENT {
+        let mut line = Line::new();
+        line.text(b"ignored line ")
+            .number(error.line)
+            .text(b" of ")
+            .foreign(source)
+            .text(b": ");
+        line.text(error.mistake.reason().as_bytes()).write();
     }
-    line.text(b": ")
-        .text(variable.invalid.problem.reason().as_bytes())
-        .write();
 }
 
 struct Line {
@@ -132,6 +145,14 @@ impl Line {
         for (to, from) in self.bytes.iter_mut().skip(self.length).zip(text) {
             *to = *from;
             self.length += 1;
+        }
+        self
+    }
+
+    /// What others wrote: its beginning, and nothing that a terminal would act on.
+    fn foreign(&mut self, text: &[u8]) -> &mut Self {
+        for byte in text.iter().take(40) {
+            self.text(&[if byte.is_ascii_graphic() { *byte } else { b'?' }]);
         }
         self
     }

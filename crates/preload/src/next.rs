@@ -14,10 +14,10 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use object::Object;
 
 /// The functions, each name with its NUL; one text, since an array of strings would be an array of relocations.
-const NAMES: &[u8] = b"socket\0connect\0accept\0accept4\0listen\0getsockopt\0prctl\0syscall\0";
+const NAMES: &[u8] = b"socket\0connect\0accept\0accept4\0listen\0getsockopt\0setsockopt\0prctl\0syscall\0";
 
 /// Where each of them was found, 0 where it was not; in the same order.
-static FOUND: [AtomicUsize; 8] = [const { AtomicUsize::new(0) }; 8];
+static FOUND: [AtomicUsize; 9] = [const { AtomicUsize::new(0) }; 9];
 
 /// Whether the next `socket` is the C library's own.
 static SOCKET_IS_LIBCS: AtomicBool = AtomicBool::new(false);
@@ -28,7 +28,7 @@ macro_rules! next {
     ($name:ident, $index:literal, ($($argument:ident: $kind:ty),*) -> $returned:ty, $number:expr, [$($word:expr),*]) => {
         /// # Safety
         /// As the function of this name in the C library asks.
-        #[inline]
+        #[inline(always)]
         pub(crate) unsafe fn $name($($argument: $kind),*) -> $returned {
             let address = address_of($index);
             if address == 0 {
@@ -56,7 +56,16 @@ next!(listen, 4, (fd: c_int, backlog: c_int) -> c_int,
     number::LISTEN, [fd, backlog, 0, 0, 0]);
 next!(getsockopt, 5, (fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int,
     number::GETSOCKOPT, [fd, level, name, value, length]);
-next!(prctl, 6, (operation: c_int, b: c_long, c: c_long, d: c_long, e: c_long) -> c_int,
+next!(
+    setsockopt,
+    6,
+    (fd: c_int, level: c_int, name: c_int, value: *const c_void, length: u32) -> c_int,
+    number::SETSOCKOPT,
+    [fd, level, name, value, length]
+);
+next!(
+    prctl,
+    7, (operation: c_int, b: c_long, c: c_long, d: c_long, e: c_long) -> c_int,
     number::PRCTL, [operation, b, c, d, e]);
 /// The type of syscall(2).
 pub(crate) type Syscall = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
@@ -64,7 +73,7 @@ pub(crate) type Syscall = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c
 /// The next `syscall`, to be called as syscall(2) and the system call ask.
 #[inline]
 pub(crate) fn syscall() -> Syscall {
-    match address_of(7) {
+    match address_of(8) {
         0 => from_kernel_with_six,
         // SAFETY: the address is that of the C library's `syscall`, or of one that stands in for it.
         address => unsafe { core::mem::transmute::<usize, Syscall>(address) },
@@ -83,7 +92,7 @@ pub(crate) fn find() {
     unsafe { libc::for_each_object(visit, (&raw mut after_ours).cast()) };
 }
 
-#[inline]
+#[inline(always)]
 fn address_of(index: usize) -> usize {
     let address = FOUND[index].load(Ordering::Relaxed);
     if address != 0 { address } else { find_late(index) }
@@ -149,7 +158,8 @@ unsafe extern "C" fn visit(info: *const c_void, _size: usize, after_ours: *mut c
     } else if *after_ours {
         take_from(&object);
     }
-    0
+    // Anything but 0 ends the walk.
+    c_int::from(FOUND.iter().all(|slot| slot.load(Ordering::Relaxed) != 0))
 }
 
 /// Takes from `object` the functions that no earlier object had.

@@ -1,10 +1,11 @@
-//! What this library remembers in a process: the policy, read once, and which descriptors it has seen made.
+//! What this library remembers in a process: the policy, read once, and which sockets were made through us.
 
-use crate::{apply, env, log, next};
+use crate::policy::Policy;
+use crate::{apply, log, next, policy};
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use keepalive_policy::{Policy, Settings};
 
 /// Nothing has been read yet.
 const NEW: u8 = 0;
@@ -17,7 +18,7 @@ const INERT: u8 = 3;
 
 struct State {
     phase: AtomicU8,
-    policy: UnsafeCell<Policy>,
+    policy: UnsafeCell<MaybeUninit<Policy>>,
 }
 
 // SAFETY: `policy` is written by the one thread that moves `phase` from NEW to STARTING, and read only after ACTIVE was
@@ -26,18 +27,10 @@ unsafe impl Sync for State {}
 
 static STATE: State = State {
     phase: AtomicU8::new(NEW),
-    policy: UnsafeCell::new(Policy {
-        default: Settings {
-            keepalive: None,
-            idle: None,
-            interval: None,
-            count: None,
-            user_timeout: None,
-        },
-    }),
+    policy: UnsafeCell::new(MaybeUninit::uninit()),
 };
 
-/// Reads the environment and finds the next definitions, once. Our constructor calls this, or, when another library's
+/// Finds the next definitions and reads the policy, once. Our constructor calls this, or, when another library's
 /// constructor comes first, the first hook that is called. A call that comes while another one is at work returns at
 /// once: nobody waits here, and what it was to treat stays as the program made it.
 #[cold]
@@ -50,33 +43,39 @@ pub(crate) fn start() {
         return;
     }
     next::find();
-    let Some(policy) = env::read() else {
+    let Some(policy) = policy::read() else {
         STATE.phase.store(INERT, Ordering::Relaxed);
         return;
     };
     // SAFETY: only the thread that won the exchange above comes here, and nobody reads before ACTIVE.
-    unsafe { *STATE.policy.get() = policy };
+    let policy = unsafe { &mut *STATE.policy.get() }.write(policy);
     STATE.phase.store(ACTIVE, Ordering::Release);
-    apply::at_start(&policy);
+    apply::at_start(policy);
 }
 
 /// The policy, or `None` where nothing is to be done.
-#[inline]
+#[inline(always)]
 pub(crate) fn policy() -> Option<&'static Policy> {
     match STATE.phase.load(Ordering::Acquire) {
-        // SAFETY: after ACTIVE nobody writes any more.
-        ACTIVE => Some(unsafe { &*STATE.policy.get() }),
+        ACTIVE => Some(active_policy()),
         NEW => policy_late(),
         _ => None,
     }
+}
+
+#[inline(always)]
+fn active_policy() -> &'static Policy {
+    // SAFETY: after ACTIVE, which every caller has seen, nobody writes any more.
+    let policy = unsafe { &*STATE.policy.get() };
+    // SAFETY: before ACTIVE it was written.
+    unsafe { policy.assume_init_ref() }
 }
 
 /// Another library's constructor called before ours ran.
 #[cold]
 fn policy_late() -> Option<&'static Policy> {
     start();
-    // SAFETY: after ACTIVE nobody writes any more.
-    (STATE.phase.load(Ordering::Acquire) == ACTIVE).then(|| unsafe { &*STATE.policy.get() })
+    (STATE.phase.load(Ordering::Acquire) == ACTIVE).then(active_policy)
 }
 
 /// Does nothing any more, in this process and what it forks: from here on a system call may be its last.
@@ -93,13 +92,14 @@ const BITS: usize = u32::BITS as usize;
 
 static SEEN: [AtomicU32; REMEMBERED / BITS] = [const { AtomicU32::new(0) }; REMEMBERED / BITS];
 
+#[inline(always)]
 fn place(fd: c_int) -> Option<(&'static AtomicU32, u32)> {
     let fd = usize::try_from(fd).ok()?;
     Some((SEEN.get(fd / BITS)?, 1 << (fd % BITS)))
 }
 
 /// Remembers that the socket `fd` was made through us: whatever it lacks now, the program has taken away itself.
-#[inline]
+#[inline(always)]
 pub(crate) fn remember(fd: c_int) {
     if let Some((word, bit)) = place(fd)
         && word.load(Ordering::Relaxed) & bit == 0
@@ -110,7 +110,7 @@ pub(crate) fn remember(fd: c_int) {
 
 /// Whether the socket `fd` was made through us. A stale answer is possible after a descriptor was closed and its number
 /// filled by a call that is not hooked (recvmsg(2), pidfd_getfd(2), io_uring): then that socket is left alone.
-#[inline]
+#[inline(always)]
 pub(crate) fn is_remembered(fd: c_int) -> bool {
     place(fd).is_none_or(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)
 }

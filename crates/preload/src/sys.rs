@@ -1,7 +1,8 @@
 //! System calls made directly: they neither touch `errno` nor are they cancellation points, and no other library's hook
 //! sees them. The numbers and constants are those of the kernel's headers (`include/uapi`).
 
-use core::ffi::{c_int, c_long};
+use core::ffi::{c_int, c_long, c_void};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `sizeof(int)`, the length of every option that is set or read here.
 const INT: u32 = size_of::<c_int>() as u32;
@@ -27,6 +28,11 @@ pub(crate) mod number {
     pub(crate) const STATX: c_long = 332;
     pub(crate) const RT_SIGPROCMASK: c_long = 14;
     pub(crate) const RT_SIGTIMEDWAIT: c_long = 128;
+    pub(crate) const MMAP: c_long = 9;
+    pub(crate) const GETSOCKNAME: c_long = 51;
+    pub(crate) const GETPEERNAME: c_long = 52;
+    pub(crate) const READ: c_long = 0;
+    pub(crate) const FSTAT: c_long = 5;
 }
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod number {
@@ -48,6 +54,11 @@ pub(crate) mod number {
     pub(crate) const STATX: c_long = 291;
     pub(crate) const RT_SIGPROCMASK: c_long = 135;
     pub(crate) const RT_SIGTIMEDWAIT: c_long = 137;
+    pub(crate) const MMAP: c_long = 222;
+    pub(crate) const GETSOCKNAME: c_long = 204;
+    pub(crate) const GETPEERNAME: c_long = 205;
+    pub(crate) const READ: c_long = 63;
+    pub(crate) const FSTAT: c_long = 80;
 }
 #[cfg(target_arch = "x86")]
 pub(crate) mod number {
@@ -72,6 +83,13 @@ pub(crate) mod number {
     pub(crate) const RT_SIGTIMEDWAIT: c_long = 177;
     /// The older way to all socket calls (socketcall(2)).
     pub(crate) const SOCKETCALL: c_long = 102;
+    /// `mmap2`, which counts its offset in pages.
+    pub(crate) const MMAP: c_long = 192;
+    pub(crate) const GETSOCKNAME: c_long = 367;
+    pub(crate) const GETPEERNAME: c_long = 368;
+    pub(crate) const READ: c_long = 3;
+    /// `fstat64`.
+    pub(crate) const FSTAT: c_long = 197;
 }
 
 /// An error number of the kernel, positive.
@@ -213,6 +231,20 @@ pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<u32> {
     (returned == 0).then_some(value)
 }
 
+/// Whether `fd` is a socket. Asked with fstat(2), which no filter forbids: the loader needs it to load us, while the
+/// socket calls may be forbidden to a program that has no sockets, under pain of death.
+pub(crate) fn is_socket(fd: c_int) -> bool {
+    /// Where `st_mode` is in the kernel's `struct stat`, as an index of 32-bit words.
+    const MODE: usize = if cfg!(target_arch = "x86_64") { 6 } else { 4 };
+    const S_IFMT: u32 = 0o170_000;
+    const S_IFSOCK: u32 = 0o140_000;
+    // The largest `struct stat` has 144 bytes.
+    let mut status = [0_u32; 48];
+    // SAFETY: fstat(2) writes a `struct stat`, for which there is room.
+    let returned = unsafe { call(number::FSTAT, [fd as _, &raw mut status as c_long, 0, 0, 0, 0]) };
+    returned == 0 && status[MODE] & S_IFMT == S_IFSOCK
+}
+
 /// Whether `fd` is TCP or MPTCP over IPv4 or IPv6, as the kernel says. Protocol numbers mean something else in other
 /// domains (6 is XFRM in netlink).
 pub(crate) fn is_tcp(fd: c_int) -> bool {
@@ -228,6 +260,146 @@ pub(crate) fn is_tcp(fd: c_int) -> bool {
 /// Whether `fd` is a TCP connection whose handshake is complete (`TCP_INFO`, whose first byte is the state).
 pub(crate) fn is_established(fd: c_int) -> bool {
     option(fd, IPPROTO_TCP, TCP_INFO).is_some_and(|info| info.to_ne_bytes()[0] == TCP_ESTABLISHED)
+}
+
+/// `struct sockaddr_in` or `struct sockaddr_in6` (ip(7), ipv6(7)): 16 or 28 bytes.
+#[repr(C, align(4))]
+struct Address([u8; 28]);
+
+impl Address {
+    /// The address and the port in it; IPv4-mapped IPv6 addresses stay as they are.
+    fn read(&self) -> Option<(IpAddr, u16)> {
+        let [f0, f1, p0, p1, a0, a1, a2, a3, v6 @ ..] = &self.0;
+        let port = u16::from_be_bytes([*p0, *p1]);
+        match c_int::from(u16::from_ne_bytes([*f0, *f1])) {
+            AF_INET => Some((IpAddr::V4(Ipv4Addr::new(*a0, *a1, *a2, *a3)), port)),
+            AF_INET6 => Some((IpAddr::V6(Ipv6Addr::from(*v6.first_chunk::<16>()?)), port)),
+            _ => None,
+        }
+    }
+}
+
+/// The address that a program has given to connect(2).
+///
+/// # Safety
+/// `address` must point to `length` bytes.
+pub(crate) unsafe fn read_address(address: *const c_void, length: u32) -> Option<(IpAddr, u16)> {
+    let mut copy = Address([0; 28]);
+    for (index, to) in copy.0.iter_mut().take(length as usize).enumerate() {
+        // SAFETY: the byte is within the caller's `length`.
+        let from = unsafe { address.cast::<u8>().add(index) };
+        // SAFETY: as above.
+        *to = unsafe { *from };
+    }
+    (length >= 16).then(|| copy.read())?
+}
+
+fn name(number: c_long, fd: c_int) -> Option<(IpAddr, u16)> {
+    let mut address = Address([0; 28]);
+    let mut length = size_of::<Address>() as u32;
+    // SAFETY: getsockname(2) and getpeername(2) write at most `length` bytes, and the length.
+    let returned = unsafe {
+        call(
+            number,
+            [fd as _, &raw mut address as c_long, &raw mut length as c_long, 0, 0, 0],
+        )
+    };
+    (returned == 0).then(|| address.read())?
+}
+
+/// The address and port of the peer of `fd`, once there is one.
+pub(crate) fn peer(fd: c_int) -> Option<(IpAddr, u16)> {
+    name(number::GETPEERNAME, fd)
+}
+
+/// The local port of `fd`.
+pub(crate) fn local_port(fd: c_int) -> Option<u16> {
+    name(number::GETSOCKNAME, fd).map(|(_, port)| port)
+}
+
+/// Maps `length` bytes of zeros, for good. Pages that are never touched cost nothing.
+pub(crate) fn map(length: usize) -> Option<*mut c_void> {
+    const PROT_READ_WRITE: c_long = 3;
+    const MAP_PRIVATE_ANONYMOUS_NORESERVE: c_long = 0x4022;
+    let arguments = [
+        0,
+        length as c_long,
+        PROT_READ_WRITE,
+        MAP_PRIVATE_ANONYMOUS_NORESERVE,
+        -1,
+        0,
+    ];
+    // SAFETY: mmap(2) with no address and no descriptor takes nothing from anybody.
+    result(unsafe { call(number::MMAP, arguments) })
+        .ok()
+        .map(|address| address as *mut c_void)
+}
+
+/// Bytes of our own, of this length or none.
+fn memory(length: usize) -> &'static mut [u8] {
+    match map(length) {
+        // SAFETY: mapped for good, zeroed, and nobody else's.
+        Some(address) => unsafe { core::slice::from_raw_parts_mut(address.cast(), length) },
+        None => &mut [],
+    }
+}
+
+/// A copy of `text` that stays; empty when there is no memory.
+pub(crate) fn copy(text: &[u8]) -> &'static [u8] {
+    let copy = memory(text.len().max(1));
+    copy.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+    copy.get(..text.len()).unwrap_or_default()
+}
+
+/// At most `count` items, in memory that stays.
+pub(crate) fn collect<T: Copy + 'static>(count: usize, items: impl Iterator<Item = T>) -> &'static [T] {
+    let bytes = count.saturating_mul(size_of::<T>());
+    let Some(start) = (count > 0).then(|| map(bytes)).flatten() else {
+        return &[];
+    };
+    let start = start.cast::<T>();
+    let mut filled = 0;
+    for item in items.take(count) {
+        // SAFETY: the memory has room for `count` items, and a page's alignment.
+        let slot = unsafe { start.add(filled) };
+        // SAFETY: as above; nobody else has this memory.
+        unsafe { slot.write(item) };
+        filled += 1;
+    }
+    // SAFETY: so many have been written, and nobody writes any more.
+    unsafe { core::slice::from_raw_parts(start, filled) }
+}
+
+/// The content of the file at `path`, a string that ends with a NUL, up to 256 KiB; `None` when it cannot be opened.
+pub(crate) fn read_file(path: *const u8) -> Option<&'static [u8]> {
+    const AT_FDCWD: c_long = -100;
+    const O_NOCTTY_NONBLOCK_CLOEXEC: c_long = 0o2_004_400;
+    const LARGEST: usize = 256 * 1024;
+    // SAFETY: openat(2) reads the string.
+    let opened = unsafe {
+        call(
+            number::OPENAT,
+            [AT_FDCWD, path as c_long, O_NOCTTY_NONBLOCK_CLOEXEC, 0, 0, 0],
+        )
+    };
+    let fd = result(opened).ok()? as c_int;
+    let content = memory(LARGEST);
+    let mut length = 0;
+    while let Some(rest) = content.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: read(2) writes at most that many bytes.
+        let read = unsafe {
+            call(
+                number::READ,
+                [fd as _, rest.as_mut_ptr() as c_long, rest.len() as c_long, 0, 0, 0],
+            )
+        };
+        match result(read) {
+            Ok(read @ 1..) => length += read as usize,
+            _ => break,
+        }
+    }
+    close(fd);
+    content.get(..length)
 }
 
 /// Whether `fd` listens.
@@ -315,15 +487,22 @@ pub(crate) fn connect_to_syslog() -> Result<c_int, Errno> {
     }
 }
 
-/// Writes `line` to `fd` if that takes it at once, and neither waits nor lets SIGPIPE reach the program.
+/// Writes `line` to `fd` if that takes it at once. Neither waits nor lets a signal of its own reach the program: SIGPIPE,
+/// SIGXFSZ (over the limit of a file's size), SIGTTOU (in the background of a terminal that stops writers).
 pub(crate) fn write_without_waiting(fd: c_int, line: &[u8]) {
     const POLLOUT: u16 = 4;
     const SIG_BLOCK: c_long = 0;
     const SIG_SETMASK: c_long = 2;
-    /// Bit 12 of the kernel's signal set, which has 8 bytes.
-    const SIGPIPE: u64 = 1 << 12;
+    /// A signal's bit in the kernel's signal set, which has 8 bytes.
+    const fn bit(signal: u32) -> u64 {
+        1 << (signal - 1)
+    }
+    const SIGPIPE: u64 = bit(13);
+    const SIGTTOU: u64 = bit(22);
+    const SIGXFSZ: u64 = bit(25);
     const SET: c_long = 8;
     const EPIPE: Errno = Errno(32);
+    const EFBIG: Errno = Errno(27);
     #[repr(C)]
     struct Poll {
         fd: c_int,
@@ -347,14 +526,14 @@ pub(crate) fn write_without_waiting(fd: c_int, line: &[u8]) {
     if poll.found != POLLOUT {
         return;
     }
+    let blocked = SIGPIPE | SIGTTOU | SIGXFSZ;
     let mut before: u64 = 0;
-    let set = SIGPIPE;
-    let pipe = &raw const set;
+    let (new, old) = (&raw const blocked, &raw mut before);
     // SAFETY: rt_sigprocmask(2) reads one set and writes the other.
     unsafe {
         call(
             number::RT_SIGPROCMASK,
-            [SIG_BLOCK, pipe as c_long, &raw mut before as c_long, SET, 0, 0],
+            [SIG_BLOCK, new as c_long, old as c_long, SET, 0, 0],
         )
     };
     // SAFETY: write(2) reads the line.
@@ -364,20 +543,23 @@ pub(crate) fn write_without_waiting(fd: c_int, line: &[u8]) {
             [fd as _, line.as_ptr() as c_long, line.len() as c_long, 0, 0, 0],
         )
     };
-    if result(returned) == Err(EPIPE) && before & SIGPIPE == 0 {
+    let raised = match result(returned) {
+        Err(EPIPE) => SIGPIPE,
+        Err(EFBIG) => SIGXFSZ,
+        _ => 0,
+    };
+    // Where the program blocks it itself, one that is pending may be the program's.
+    let ours = raised & !before;
+    if ours != 0 {
+        let set = &raw const ours;
         // SAFETY: rt_sigtimedwait(2) reads a set and a time, and wants nothing written.
         unsafe {
             call(
                 number::RT_SIGTIMEDWAIT,
-                [pipe as c_long, 0, &raw const no_time as c_long, SET, 0, 0],
+                [set as c_long, 0, &raw const no_time as c_long, SET, 0, 0],
             )
         };
     }
     // SAFETY: rt_sigprocmask(2) reads the set that it wrote above.
-    unsafe {
-        call(
-            number::RT_SIGPROCMASK,
-            [SIG_SETMASK, &raw const before as c_long, 0, SET, 0, 0],
-        )
-    };
+    unsafe { call(number::RT_SIGPROCMASK, [SIG_SETMASK, old as c_long, 0, SET, 0, 0]) };
 }

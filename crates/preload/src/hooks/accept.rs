@@ -1,6 +1,6 @@
 //! accept(2) and accept4(2)
 
-use crate::{apply, next, state};
+use crate::{apply, next, own, state};
 use core::ffi::{c_int, c_void};
 use keepalive_policy::Moment;
 
@@ -25,13 +25,20 @@ unsafe extern "C" fn accept4(listener: c_int, address: *mut c_void, length: *mut
 }
 
 /// `fd` is what the call gave: a new socket or −1. The kernel copies the listener's settings, so that there is something
-/// to do only where the listener came from elsewhere.
-#[inline]
+/// to do only where the listener came from elsewhere, or where a rule or a mode may ask for something else.
 pub(super) fn on_accept(fd: c_int, listener: c_int) {
-    if fd < 0 || state::is_remembered(listener) {
+    if fd < 0 {
         return;
     }
-    if let Some(policy) = state::policy() {
-        apply::adopt(policy, fd, Moment::Accept);
+    let Some(policy) = state::policy() else { return };
+    let is_foreign = !state::is_remembered(listener);
+    if policy.is_watching {
+        own::inherit(fd, listener);
+    }
+    if is_foreign {
+        apply::adopt(policy, fd);
+    }
+    if policy.is_watching {
+        apply::settle(policy, fd, Moment::Accept);
     }
 }

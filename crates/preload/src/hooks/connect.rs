@@ -1,8 +1,8 @@
 //! connect(2)
 
-use crate::{apply, next, state};
-use core::ffi::{c_int, c_void};
-use keepalive_policy::Moment;
+use crate::{apply, libc, next, state, sys};
+use core::ffi::{c_int, c_long, c_void};
+use keepalive_policy::{Event, Moment};
 
 /// # Safety
 /// As connect(2) asks.
@@ -11,23 +11,43 @@ unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> 
     before_connect(fd);
     // SAFETY: the caller's promise.
     let returned = unsafe { next::connect(fd, address, length) };
-    after_connect(fd);
+    // SAFETY: the arguments are those of the call that returned this.
+    unsafe { after_connect(fd, address, length, returned as _) };
     returned
 }
 
 /// A socket that came from elsewhere gets its settings now.
-#[inline]
 pub(super) fn before_connect(fd: c_int) {
     if let Some(policy) = state::policy() {
-        apply::adopt_if_foreign(policy, fd, Moment::Connect);
+        apply::adopt_if_foreign(policy, fd);
     }
 }
 
 /// Whatever the call returned: it may have completed the connection, found it complete (EISCONN), or only begun it. A
 /// connection that is under way is seen again by getsockopt(2), or here by another connect(2).
-#[inline]
-pub(super) fn after_connect(fd: c_int) {
-    if let Some(policy) = state::policy() {
-        apply::established(policy, fd);
+///
+/// # Safety
+/// The arguments must be those of a call of connect(2), and `returned` what it gave.
+pub(super) unsafe fn after_connect(fd: c_int, address: *const c_void, length: u32, returned: c_long) {
+    let Some(policy) = state::policy() else { return };
+    if policy.is_watching && (returned == 0 || is_under_way()) {
+        // SAFETY: the kernel has read the address, so that it is there.
+        if let Some((peer, port)) = unsafe { sys::read_address(address, length) } {
+            let event = Event {
+                moment: Moment::Connect,
+                peer: Some(peer),
+                port: Some(port),
+                program: b"",
+            };
+            apply::settle_for(policy, fd, &event);
+        }
     }
+    apply::established(policy, fd);
+}
+
+/// Whether connect(2), which has failed, goes on all the same.
+pub(super) fn is_under_way() -> bool {
+    const EINTR: c_int = 4;
+    const EINPROGRESS: c_int = 115;
+    matches!(libc::errno(), EINTR | EINPROGRESS)
 }

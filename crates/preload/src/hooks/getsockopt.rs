@@ -15,7 +15,6 @@ unsafe extern "C" fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mu
 }
 
 /// The user timeout, as soon as the connection is complete.
-#[inline]
 pub(super) fn on_getsockopt(fd: c_int, level: c_int, name: c_int) {
     if level == SOL_SOCKET
         && name == SO_ERROR

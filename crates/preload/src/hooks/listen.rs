@@ -2,7 +2,6 @@
 
 use crate::{apply, next, state, sys};
 use core::ffi::c_int;
-use keepalive_policy::Moment;
 
 #[unsafe(no_mangle)]
 extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
@@ -14,17 +13,15 @@ extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
 }
 
 /// The settings must be there before the first handshake. Gives whether a user timeout was set.
-#[inline]
 pub(super) fn before_listen(fd: c_int) -> bool {
     let Some(policy) = state::policy() else { return false };
     if !state::is_remembered(fd) && !sys::is_listening(fd) {
-        apply::adopt_if_foreign(policy, fd, Moment::Listen);
+        apply::adopt_if_foreign(policy, fd);
     }
     apply::before_listen(policy, fd)
 }
 
 /// Takes back what was set for nothing.
-#[inline]
 pub(super) fn after_listen(fd: c_int, returned: core::ffi::c_long, set: bool) {
     if set && returned != 0 {
         apply::not_listening(fd);

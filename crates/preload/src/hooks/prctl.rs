@@ -15,7 +15,6 @@ unsafe extern "C" fn prctl(operation: c_int, b: c_long, c: c_long, d: c_long, e:
 }
 
 /// After a successful `PR_SET_SECCOMP`.
-#[inline]
 pub(super) fn on_prctl(operation: c_long, returned: c_long) {
     const PR_SET_SECCOMP: c_long = 22;
     if operation == PR_SET_SECCOMP && returned == 0 {

@@ -13,7 +13,6 @@ extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
 }
 
 /// `fd` is what the call gave: a new socket or −1.
-#[inline]
 pub(super) fn on_socket(fd: c_int, domain: c_int, kind: c_int, protocol: c_int) {
     if fd < 0 {
         return;

@@ -6,15 +6,22 @@ use super::connect::{after_connect, before_connect};
 use super::getsockopt::on_getsockopt;
 use super::listen::{after_listen, before_listen};
 use super::prctl::on_prctl;
+use super::setsockopt::on_setsockopt;
 use super::socket::on_socket;
+#[cfg(target_arch = "x86")]
+use super::socketcall::on_socketcall;
 use crate::sys::number;
 use crate::{next, state};
-use core::ffi::{c_int, c_long};
+use core::ffi::{c_int, c_long, c_void};
 
 /// # Safety
 /// As syscall(2) and the system call `n` ask. It is variadic; the C libraries read six arguments whatever the call.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
+    #[cfg(target_arch = "x86")]
+    let is_socketcall = n == number::SOCKETCALL;
+    #[cfg(not(target_arch = "x86"))]
+    let is_socketcall = false;
     let is_hooked = matches!(
         n,
         number::SOCKET
@@ -23,9 +30,10 @@ unsafe extern "C" fn syscall(n: c_long, a: c_long, b: c_long, c: c_long, d: c_lo
             | number::ACCEPT4
             | number::LISTEN
             | number::GETSOCKOPT
+            | number::SETSOCKOPT
             | number::PRCTL
             | number::SECCOMP
-    );
+    ) || is_socketcall;
     let function = if is_hooked { hooked } else { next::syscall() };
     // SAFETY: the caller's promise.
     unsafe { function(n, a, b, c, d, e, f) }
@@ -46,13 +54,19 @@ unsafe extern "C" fn hooked(n: c_long, a: c_long, b: c_long, c: c_long, d: c_lon
     let returned = unsafe { next::syscall()(n, a, b, c, d, e, f) };
     match n {
         number::SOCKET => on_socket(returned as c_int, a as c_int, b as c_int, c as c_int),
-        number::CONNECT => after_connect(fd),
+        // SAFETY: the arguments are those of the call that returned this.
+        number::CONNECT => unsafe { after_connect(fd, b as *const c_void, c as u32, returned) },
         number::LISTEN => after_listen(fd, returned, user_timeout_set),
         number::ACCEPT | number::ACCEPT4 => on_accept(returned as c_int, fd),
         number::GETSOCKOPT => on_getsockopt(fd, b as c_int, c as c_int),
+        number::SETSOCKOPT => on_setsockopt(fd, b as c_int, c as c_int, returned),
         number::PRCTL => on_prctl(a, returned),
-        // Both of its first two operations, strict mode and a filter, restrict this process.
-        number::SECCOMP if a <= 1 && returned == 0 => state::retire(),
+        // Both of its first two operations, strict mode and a filter, restrict this process; a filter with a listener
+        // gives its descriptor.
+        number::SECCOMP if a <= 1 && returned >= 0 => state::retire(),
+        #[cfg(target_arch = "x86")]
+        // SAFETY: the arguments are those of the call.
+        number::SOCKETCALL => unsafe { on_socketcall(a, b as *const c_long, returned) },
         _ => {}
     }
     returned

@@ -1,0 +1,562 @@
+//! The one grammar of rules, for configuration files, `--rule` and `KEEPALIVE_RULES`:
+//!
+//! ```text
+//! line       = [ default | rule ] [ "#" anything ]          ended by a newline or ";"
+//! default    = "default" settings
+//! rule       = [ "program" NAME ] [ ( "connect" | "accept" ) [ WHERE ] ] settings
+//! WHERE      = [ ADDRESS [ "/" LENGTH ] | "[" ADDRESS [ "/" LENGTH ] "]" | "*" ] [ ":" PORT [ "-" PORT ] ]
+//! settings   = "off" | 1*( NAME "=" VALUE )
+//! ```
+
+use crate::mode::Mode;
+use crate::option::SocketOption;
+use crate::preset::{self, Remedy};
+use crate::rule::{Direction, Network, Ports, Rule};
+use crate::settings::{Invalid, Keepalive, Number, Problem, Settings};
+use core::fmt;
+
+/// What a line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// The settings where no rule matches.
+    Default(Settings),
+    /// A rule.
+    Rule(Rule<'a>),
+}
+
+/// A line that cannot be used, and where in it the trouble is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The line, from 1.
+    pub line: u32,
+    /// The first byte of the trouble in that line, from 0.
+    pub start: usize,
+    /// The byte after its last.
+    pub end: usize,
+    /// What is wrong.
+    pub mistake: Mistake,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// A line begins with another word than `default`, `connect`, `accept` or `program`.
+    UnknownKeyword,
+    /// `program` without a name.
+    NoProgram,
+    /// Not an address, a network or `*`.
+    BadAddress,
+    /// More than 32 or 128 bits, or no number.
+    BadLength,
+    /// An address that has bits set behind its length.
+    StrayBits,
+    /// Not a port or a range of them.
+    BadPorts,
+    /// A rule that says nothing of what to set.
+    NoSettings,
+    /// `off` beside other settings.
+    OffAndMore,
+    /// Neither `name=value` nor `off`.
+    NotASetting,
+    /// A name that no setting has.
+    UnknownSetting,
+    /// A setting for the second time.
+    Twice,
+    /// A value that its setting cannot have.
+    BadValue(Invalid),
+    /// No mode.
+    BadMode,
+    /// No preset.
+    UnknownPreset,
+    /// A preset for a middlebox that keepalive cannot help with.
+    UselessPreset,
+    /// A second `default`.
+    SecondDefault,
+}
+
+/// The lines of `text` that say something, and those that cannot be used.
+pub fn parse(text: &[u8]) -> Lines<'_> {
+    Lines {
+        rest: text,
+        line: 1,
+        column: 0,
+        has_default: false,
+    }
+}
+
+/// Iterates over the lines of a text; see [`parse`].
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
+    rest: &'a [u8],
+    line: u32,
+    column: usize,
+    has_default: bool,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Result<Item<'a>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let (line, column) = (self.line, self.column);
+            let statement = self.take_statement();
+            let mut words = Words { statement, next: 0 };
+            let Some(first) = words.next() else { continue };
+            let read = self.read(first, &mut words, line);
+            return Some(read.map_err(|(span, mistake)| Error {
+                line,
+                start: column + span.start,
+                end: column + span.end,
+                mistake,
+            }));
+        }
+        None
+    }
+}
+
+impl<'a> Lines<'a> {
+    /// The bytes up to the next newline or semicolon, without a comment.
+    fn take_statement(&mut self) -> &'a [u8] {
+        let is_end = |byte: &u8| matches!(byte, b'\n' | b';' | b'#');
+        let (statement, mut rest) = cut(self.rest, self.rest.iter().position(is_end));
+        if rest.first() == Some(&b'#') {
+            rest = cut(rest, rest.iter().position(|byte| *byte == b'\n')).1;
+        }
+        self.column += statement.len() + 1;
+        if let Some((end, rest)) = rest.split_first() {
+            if *end == b'\n' {
+                self.line = self.line.saturating_add(1);
+                self.column = 0;
+            }
+            self.rest = rest;
+        } else {
+            self.rest = rest;
+        }
+        statement
+    }
+
+    fn read(&mut self, first: Word<'a>, words: &mut Words<'a>, line: u32) -> Result<Item<'a>, (Span, Mistake)> {
+        if first.text == b"default" {
+            if self.has_default {
+                return Err((first.span, Mistake::SecondDefault));
+            }
+            let settings = settings(words.next(), words, first.span)?;
+            self.has_default = true;
+            return Ok(Item::Default(settings));
+        }
+        let mut rule = Rule {
+            program: None,
+            direction: None,
+            network: Network::ANY,
+            ports: Ports::ANY,
+            settings: Settings::NONE,
+            line,
+        };
+        let mut last = first.span;
+        let mut word = Some(first);
+        if first.text == b"program" {
+            let name = words.next().ok_or((first.span, Mistake::NoProgram))?;
+            rule.program = Some(name.text);
+            last = name.span;
+            word = words.next();
+        }
+        if let Some(direction) = word.and_then(|word| Direction::from_word(word.text)) {
+            rule.direction = Some(direction);
+            last = word.map_or(last, |word| word.span);
+            word = words.next();
+            if let Some(place) = word.filter(|word| !word.is_setting()) {
+                (rule.network, rule.ports) = place.read_place()?;
+                last = place.span;
+                word = words.next();
+            }
+        } else if rule.program.is_none() {
+            return Err((first.span, Mistake::UnknownKeyword));
+        }
+        rule.settings = settings(word, words, last)?;
+        Ok(Item::Rule(rule))
+    }
+}
+
+/// Reads the settings that begin with `first`; `before` is the word before them.
+fn settings(first: Option<Word<'_>>, words: &mut Words<'_>, before: Span) -> Result<Settings, (Span, Mistake)> {
+    let mut word = first.ok_or((before, Mistake::NoSettings))?;
+    if word.text == b"off" {
+        return match words.next() {
+            None => Ok(Settings::NONE.with_keepalive(Keepalive::Off)),
+            Some(more) => Err((more.span, Mistake::OffAndMore)),
+        };
+    }
+    let mut settings = Settings::NONE;
+    let mut preset = None;
+    loop {
+        word.read_setting(&mut settings, &mut preset)?;
+        match words.next() {
+            Some(next) => word = next,
+            None => return Ok(settings.or(preset.unwrap_or(Settings::NONE))),
+        }
+    }
+}
+
+/// From a byte up to before another, in a statement.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Word<'a> {
+    text: &'a [u8],
+    span: Span,
+}
+
+struct Words<'a> {
+    statement: &'a [u8],
+    next: usize,
+}
+
+impl<'a> Words<'a> {
+    fn next(&mut self) -> Option<Word<'a>> {
+        let rest = cut(self.statement, Some(self.next)).1;
+        let start = self.next + rest.iter().position(|byte| !byte.is_ascii_whitespace())?;
+        let rest = cut(self.statement, Some(start)).1;
+        let text = cut(rest, rest.iter().position(u8::is_ascii_whitespace)).0;
+        let end = start + text.len();
+        self.next = end;
+        Some(Word {
+            text,
+            span: Span { start, end },
+        })
+    }
+}
+
+impl Word<'_> {
+    fn is_setting(&self) -> bool {
+        self.text == b"off" || self.text.contains(&b'=')
+    }
+
+    /// A network and ports, such as `10.0.0.0/8:5432`, `[2001:db8::/32]:443`, `*:80` or `:8000-8999`.
+    fn read_place(&self) -> Result<(Network, Ports), (Span, Mistake)> {
+        let fail = |mistake| (self.span, mistake);
+        let (network, ports) = match self.text {
+            [b'[', rest @ ..] => {
+                let (inside, after) = cut(rest, rest.iter().position(|byte| *byte == b']'));
+                let after = after.strip_prefix(b"]").ok_or(fail(Mistake::BadAddress))?;
+                let ports = match after {
+                    [] => None,
+                    [b':', ports @ ..] => Some(ports),
+                    _ => return Err(fail(Mistake::BadAddress)),
+                };
+                let network = read_network(inside).map_err(fail)?;
+                (network, ports)
+            }
+            // A bare IPv6 address has more than one colon, and then no port.
+            text if text.iter().filter(|byte| **byte == b':').count() > 1 => (read_network(text).map_err(fail)?, None),
+            text => {
+                let (address, after) = cut(text, text.iter().position(|byte| *byte == b':'));
+                let network = match address {
+                    b"" | b"*" => Network::ANY,
+                    address => read_network(address).map_err(fail)?,
+                };
+                (network, after.strip_prefix(b":"))
+            }
+        };
+        let ports = match ports {
+            None => Ports::ANY,
+            Some(ports) => read_ports(ports).ok_or(fail(Mistake::BadPorts))?,
+        };
+        Ok((network, ports))
+    }
+
+    fn read_setting(&self, settings: &mut Settings, preset: &mut Option<Settings>) -> Result<(), (Span, Mistake)> {
+        let fail = |mistake| (self.span, mistake);
+        let (name, value) = cut(self.text, self.text.iter().position(|byte| *byte == b'='));
+        let Some(value) = value.strip_prefix(b"=") else {
+            return Err(fail(if name == b"off" {
+                Mistake::OffAndMore
+            } else {
+                Mistake::NotASetting
+            }));
+        };
+        match name {
+            b"mode" => {
+                let mode = Mode::from_name(value).ok_or(fail(Mistake::BadMode))?;
+                once(settings.mode.replace(mode).is_none()).map_err(fail)
+            }
+            b"preset" => match preset::remedy(value) {
+                None => Err(fail(Mistake::UnknownPreset)),
+                Some(Remedy::Useless(())) => Err(fail(Mistake::UselessPreset)),
+                Some(Remedy::Settings(found)) => once(preset.replace(found).is_none()).map_err(fail),
+            },
+            name => {
+                let option = SocketOption::from_name(name).ok_or(fail(Mistake::UnknownSetting))?;
+                once(match option {
+                    SocketOption::Keepalive => settings.keepalive.is_none(),
+                    option => settings.written(option) == Number::Unset,
+                })
+                .map_err(fail)?;
+                // `off` is a rule of its own: it cannot stand beside timings.
+                if option == SocketOption::Keepalive && value == b"off" {
+                    return Err(fail(Mistake::BadValue(Invalid {
+                        option,
+                        problem: Problem::UnknownWord,
+                    })));
+                }
+                settings
+                    .set(option, value)
+                    .map_err(|invalid| fail(Mistake::BadValue(invalid)))
+            }
+        }
+    }
+}
+
+fn once(first: bool) -> Result<(), Mistake> {
+    if first { Ok(()) } else { Err(Mistake::Twice) }
+}
+
+fn read_network(text: &[u8]) -> Result<Network, Mistake> {
+    let (address, length) = cut(text, text.iter().position(|byte| *byte == b'/'));
+    let address = crate::address::parse(address).ok_or(Mistake::BadAddress)?;
+    let largest = if address.is_ipv4() { 32 } else { 128 };
+    let length = match length.strip_prefix(b"/") {
+        None => largest,
+        Some(length) => read_number(length)
+            .filter(|length| *length <= largest)
+            .ok_or(Mistake::BadLength)?,
+    };
+    let length = u8::try_from(length).map_err(|_| Mistake::BadLength)?;
+    Network::new(address, length).ok_or(Mistake::StrayBits)
+}
+
+fn read_ports(text: &[u8]) -> Option<Ports> {
+    let (first, last) = cut(text, text.iter().position(|byte| *byte == b'-'));
+    let first = read_number(first)?;
+    let last = match last.strip_prefix(b"-") {
+        None => first,
+        Some(last) => read_number(last)?,
+    };
+    (first <= last).then_some(Ports { first, last })
+}
+
+/// A decimal number without a sign.
+fn read_number(text: &[u8]) -> Option<u16> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u16, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+        number.checked_mul(10)?.checked_add(u16::from(digit))
+    })
+}
+
+/// Splits before `position`, or at the end where there is none.
+fn cut(text: &[u8], position: Option<usize>) -> (&[u8], &[u8]) {
+    position
+        .and_then(|position| text.split_at_checked(position))
+        .unwrap_or((text, &[]))
+}
+
+impl Direction {
+    fn from_word(word: &[u8]) -> Option<Self> {
+        match word {
+            b"connect" => Some(Self::Connect),
+            b"accept" => Some(Self::Accept),
+            _ => None,
+        }
+    }
+}
+
+impl Mistake {
+    /// The reason in a few words.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::UnknownKeyword => "unknown keyword",
+            Self::NoProgram => "no program is named",
+            Self::BadAddress => "not an address",
+            Self::BadLength => "not a prefix length",
+            Self::StrayBits => "the address has bits behind its prefix length",
+            Self::BadPorts => "not a port or a range of ports",
+            Self::NoSettings => "nothing is set",
+            Self::OffAndMore => "'off' stands alone",
+            Self::NotASetting => "not a setting",
+            Self::UnknownSetting => "unknown setting",
+            Self::Twice => "set twice",
+            Self::BadValue(invalid) => invalid.problem.reason(),
+            Self::BadMode => "unknown mode",
+            Self::UnknownPreset => "unknown preset",
+            Self::UselessPreset => "keepalive cannot help there",
+            Self::SecondDefault => "a second default",
+        }
+    }
+
+    /// What may stand there instead.
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::UnknownKeyword => "a line begins with default, connect, accept or program",
+            Self::NoProgram => "write the last part of its path, as in: program sshd off",
+            Self::BadAddress => "write 10.0.0.0/8, 192.0.2.1:443, [2001:db8::/32]:443, *:80 or :8000-8999",
+            Self::BadLength => "0 to 32 for IPv4, 0 to 128 for IPv6",
+            Self::StrayBits => "clear them, or write a longer prefix length",
+            Self::BadPorts => "write 443 or 8000-8999, from 0 to 65535, the lower first",
+            Self::NoSettings => "say what to set, as in: idle=60s, or off",
+            Self::OffAndMore => "write off alone, or the settings without it",
+            Self::NotASetting => "write name=value, or off",
+            Self::UnknownSetting => {
+                "keepalive, idle, interval, count, user-timeout, mode, preset, syn-count, defer-accept, max-segment \
+                 or window-clamp"
+            }
+            Self::Twice => "write it once",
+            Self::BadValue(Invalid {
+                option: SocketOption::Keepalive,
+                ..
+            }) => "on or leave; a rule that switches nothing on is: off",
+            Self::BadValue(invalid) => invalid.expected(),
+            Self::BadMode => "fill, cap, floor or enforce",
+            Self::UnknownPreset => "keepalive presets lists them",
+            Self::UselessPreset => "keepalive presets says why",
+            Self::SecondDefault => "one line says the default",
+        }
+    }
+}
+
+impl fmt::Display for Item<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default(settings) => write!(formatter, "default {settings}"),
+            Self::Rule(rule) => write!(formatter, "{rule}"),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    /// The default and the rules of a text without mistakes.
+    pub(crate) fn rules(text: &str) -> (Settings, Vec<Rule<'_>>) {
+        let mut default = Settings::NONE;
+        let mut rules = Vec::new();
+        for item in parse(text.as_bytes()) {
+            match item.unwrap() {
+                Item::Default(settings) => default = settings,
+                Item::Rule(rule) => rules.push(rule),
+            }
+        }
+        (default, rules)
+    }
+
+    /// The mistakes of a text, each with the words that it points at.
+    fn mistakes(text: &str) -> Vec<(u32, &str, Mistake)> {
+        let lines: Vec<&str> = text.split('\n').collect();
+        parse(text.as_bytes())
+            .filter_map(Result::err)
+            .map(|error| {
+                (
+                    error.line,
+                    &lines[error.line as usize - 1][error.start..error.end],
+                    error.mistake,
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_grammar_of_the_manual_is_read_and_printed_as_it_is_written() {
+        let text = "default idle=60s interval=10s count=6\n\
+                    connect 10.0.0.0/8:5432 idle=30s user-timeout=auto\n\
+                    connect [2001:db8::/32]:443 off\n\
+                    accept *:8000-8999 idle=120s mode=enforce\n\
+                    program sshd off\n\
+                    program java connect *:27017 idle=120s\n\
+                    connect 192.0.2.1 keepalive=leave syn-count=3\n\
+                    accept [::1]:80 max-segment=1400\n";
+        let printed: String = parse(text.as_bytes())
+            .map(|item| item.unwrap().to_string() + "\n")
+            .collect();
+        assert_eq!(printed, text);
+    }
+
+    #[test]
+    fn comments_blank_lines_and_semicolons_are_what_they_seem() {
+        let text = "# nothing\n\n  \t;; connect off # the rest ; default idle=1\n;accept off;default idle=2#x\n";
+        let items: Vec<_> = parse(text.as_bytes()).map(|item| item.unwrap().to_string()).collect();
+        assert_eq!(items, ["connect * off", "accept * off", "default idle=2s"]);
+        let lines: Vec<_> = rules(text).1.iter().map(|rule| rule.line).collect();
+        assert_eq!(lines, [3, 4]);
+    }
+
+    #[test]
+    fn addresses_are_read_in_every_form() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.1.2.3:80", "10.1.2.3:80"),
+            (":443", "*:443"),
+            ("*:1-2", "*:1-2"),
+            ("*", "*"),
+            ("2001:db8::/32", "[2001:db8::/32]"),
+            ("::1", "[::1]"),
+            ("[::1]:22", "[::1]:22"),
+            ("[::ffff:10.0.0.0/104]:1", "10.0.0.0/8:1"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("[10.0.0.0/8]:1", "10.0.0.0/8:1"),
+        ] {
+            let line = std::format!("connect {text} off");
+            let printed: Vec<_> = parse(line.as_bytes()).map(|item| item.unwrap().to_string()).collect();
+            assert_eq!(printed, [std::format!("connect {expected} off")]);
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_found_where_it_is() {
+        for (text, place, mistake) in [
+            ("conect 10.0.0.1 off", "conect", Mistake::UnknownKeyword),
+            ("program", "program", Mistake::NoProgram),
+            ("program ssh", "ssh", Mistake::NoSettings),
+            ("default", "default", Mistake::NoSettings),
+            ("connect", "connect", Mistake::NoSettings),
+            ("connect *:80", "*:80", Mistake::NoSettings),
+            ("connect 10.0.0 off", "10.0.0", Mistake::BadAddress),
+            ("connect [::1 off", "[::1", Mistake::BadAddress),
+            ("connect [::1]80 off", "[::1]80", Mistake::BadAddress),
+            ("connect example.com:80 off", "example.com:80", Mistake::BadAddress),
+            ("connect 10.0.0.0/33 off", "10.0.0.0/33", Mistake::BadLength),
+            ("connect [::/x] off", "[::/x]", Mistake::BadLength),
+            ("connect 10.0.0.1/8 off", "10.0.0.1/8", Mistake::StrayBits),
+            ("connect :65536 off", ":65536", Mistake::BadPorts),
+            ("connect :9-8 off", ":9-8", Mistake::BadPorts),
+            ("connect 10.0.0.1: off", "10.0.0.1:", Mistake::BadPorts),
+            ("connect * off idle=1", "idle=1", Mistake::OffAndMore),
+            ("connect * idle=1 off", "off", Mistake::OffAndMore),
+            ("connect * idle=1 now", "now", Mistake::NotASetting),
+            ("default idel=1", "idel=1", Mistake::UnknownSetting),
+            ("default idle=1 idle=2", "idle=2", Mistake::Twice),
+            ("default mode=fill mode=cap", "mode=cap", Mistake::Twice),
+            ("default mode=max", "mode=max", Mistake::BadMode),
+            ("default preset=nonesuch", "preset=nonesuch", Mistake::UnknownPreset),
+            ("default idle=1\ndefault idle=2", "default", Mistake::SecondDefault),
+            (
+                "default idle=60x",
+                "idle=60x",
+                Mistake::BadValue(Invalid {
+                    option: SocketOption::Idle,
+                    problem: Problem::UnknownUnit,
+                }),
+            ),
+        ] {
+            let found = mistakes(text);
+            assert_eq!(found.len(), 1, "{text}");
+            assert_eq!((found[0].1, found[0].2), (place, mistake), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_mistake_leaves_the_other_lines() {
+        let text = "default idle=1\nconnect x off; accept :1 off\nprogram a off";
+        assert_eq!(parse(text.as_bytes()).filter(Result::is_ok).count(), 3);
+        assert_eq!(mistakes(text), [(2, "x", Mistake::BadAddress)]);
+        let second = "accept :1 off; accept :x off";
+        assert_eq!(mistakes(second), [(1, ":x", Mistake::BadPorts)]);
+    }
+}

@@ -1,0 +1,229 @@
+//! A rule: which connections it is for, and what they get.
+
+use crate::decide::{Event, Moment};
+use crate::settings::Settings;
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr};
+
+/// Which end opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// This one: the rule's port is the peer's.
+    Connect,
+    /// The peer: the rule's port is the local one.
+    Accept,
+}
+
+/// The addresses that begin with the same bits. IPv4 addresses stand for their IPv4-mapped IPv6 addresses (RFC 4291
+/// §2.5.5.2), so that both forms match the same rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: [u8; 16],
+    length: u8,
+}
+
+/// A range of ports, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// The lowest.
+    pub first: u16,
+    /// The highest.
+    pub last: u16,
+}
+
+/// Settings for the connections that match all that is said here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule<'a> {
+    /// The program's name: the last part of the path it was started by.
+    pub program: Option<&'a [u8]>,
+    /// Who opened the connection; both where nothing is said.
+    pub direction: Option<Direction>,
+    /// The peer's address.
+    pub network: Network,
+    /// The peer's port of a connection that the program opened, the local port of one that it accepted.
+    pub ports: Ports,
+    /// What the connection gets; nothing of this comes from the default.
+    pub settings: Settings,
+    /// The line in which the rule stands, from 1.
+    pub line: u32,
+}
+
+/// As many leading bits as IPv4-mapped addresses have in common.
+const MAPPED: u8 = 96;
+
+impl Network {
+    /// Every address.
+    pub const ANY: Self = Self {
+        address: [0; 16],
+        length: 0,
+    };
+
+    /// The addresses that share their first `length` bits with `address`; `None` when it is longer than the address, or
+    /// when other bits of it are set.
+    pub fn new(address: IpAddr, length: u8) -> Option<Self> {
+        let length = match address {
+            IpAddr::V4(_) if length <= 32 => MAPPED + length,
+            IpAddr::V6(_) if length <= 128 => length,
+            _ => return None,
+        };
+        let network = Self {
+            address: octets(address),
+            length,
+        };
+        let is_clean = network
+            .address
+            .iter()
+            .zip(network.mask())
+            .all(|(octet, mask)| octet & !mask == 0);
+        is_clean.then_some(network)
+    }
+
+    /// Whether `address` is among them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.address
+            .iter()
+            .zip(octets(address))
+            .zip(self.mask())
+            .all(|((ours, theirs), mask)| (ours ^ theirs) & mask == 0)
+    }
+
+    fn mask(&self) -> impl Iterator<Item = u8> {
+        let length = u32::from(self.length);
+        (0..16).map(move |octet| {
+            let bits = length.saturating_sub(8 * octet).min(8);
+            !(0xff_u32 >> bits).to_be_bytes()[3]
+        })
+    }
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+impl Ports {
+    /// Every port.
+    pub const ANY: Self = Self {
+        first: 0,
+        last: u16::MAX,
+    };
+}
+
+impl Rule<'_> {
+    /// Whether the rule is for `event`. What is not known of the event matches only where the rule does not ask for it.
+    pub fn matches(&self, event: &Event<'_>) -> bool {
+        let direction = match event.moment {
+            Moment::Connect => Some(Direction::Connect),
+            Moment::Accept => Some(Direction::Accept),
+            Moment::Create | Moment::Listen => None,
+        };
+        (self.direction.is_none() || self.direction == direction)
+            && (self.ports == Ports::ANY
+                || event
+                    .port
+                    .is_some_and(|port| (self.ports.first..=self.ports.last).contains(&port)))
+            && (self.network == Network::ANY || event.peer.is_some_and(|peer| self.network.contains(peer)))
+            && self.program.is_none_or(|program| program == event.program)
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+        })
+    }
+}
+
+/// As it is written before a port: `*` for every address, brackets around IPv6.
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = Ipv6Addr::from(self.address);
+        match (address.to_ipv4_mapped(), self.length) {
+            (_, 0) => formatter.write_str("*"),
+            (Some(address), 128) => write!(formatter, "{address}"),
+            (Some(address), length) if length >= MAPPED => write!(formatter, "{address}/{}", length - MAPPED),
+            (_, 128) => write!(formatter, "[{address}]"),
+            (_, length) => write!(formatter, "[{address}/{length}]"),
+        }
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            write!(formatter, "{}", self.first)
+        } else {
+            write!(formatter, "{}-{}", self.first, self.last)
+        }
+    }
+}
+
+/// As it is written, in one line; bytes of a program's name that are not UTF-8 are shown as they can be.
+impl fmt::Display for Rule<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(program) = self.program {
+            formatter.write_str("program ")?;
+            for chunk in program.utf8_chunks() {
+                formatter.write_str(chunk.valid())?;
+                if !chunk.invalid().is_empty() {
+                    formatter.write_str("\u{fffd}")?;
+                }
+            }
+            formatter.write_str(" ")?;
+        }
+        if let Some(direction) = self.direction {
+            write!(formatter, "{direction} {}", self.network)?;
+            if self.ports != Ports::ANY {
+                write!(formatter, ":{}", self.ports)?;
+            }
+            formatter.write_str(" ")?;
+        }
+        write!(formatter, "{}", self.settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    fn network(text: &str, length: u8) -> Network {
+        Network::new(text.parse().unwrap(), length).unwrap()
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_network_contains_what_begins_alike() {
+        let ten = network("10.0.0.0", 8);
+        assert!(ten.contains(address("10.255.1.2")));
+        assert!(ten.contains(address("::ffff:10.1.2.3")));
+        assert!(!ten.contains(address("11.0.0.0")));
+        assert!(!ten.contains(address("a00::")));
+        let odd = network("2001:db8:8000::", 33);
+        assert!(odd.contains(address("2001:db8:ffff::1")));
+        assert!(!odd.contains(address("2001:db8:7fff::1")));
+        assert!(Network::ANY.contains(address("::1")) && Network::ANY.contains(address("127.0.0.1")));
+        assert!(network("::1", 128).contains(address("::1")));
+    }
+
+    #[test]
+    fn ipv4_everywhere_is_not_everything() {
+        let all = network("0.0.0.0", 0);
+        assert!(all.contains(address("192.0.2.1")));
+        assert!(!all.contains(address("2001:db8::1")));
+    }
+
+    #[test]
+    fn a_network_with_bits_behind_its_length_is_none() {
+        assert_eq!(Network::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 8), None);
+        assert_eq!(Network::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 33), None);
+        assert_eq!(Network::new(address("2001:db8::"), 129), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! setsockopt(2): where a program has an opinion of its own. Its call goes through as it is, with the kernel's answer; what
+//! the policy's mode does not allow is corrected afterwards.
+
+use crate::{apply, next, state};
+use core::ffi::{c_int, c_long, c_void};
+
+/// # Safety
+/// As setsockopt(2) asks.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: u32) -> c_int {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { next::setsockopt(fd, level, name, value, length) };
+    on_setsockopt(fd, level, name, returned as _);
+    returned
+}
+
+/// After a successful call, where it matters what the program sets.
+pub(super) fn on_setsockopt(fd: c_int, level: c_int, name: c_int, returned: c_long) {
+    if returned == 0
+        && let Some(policy) = state::policy()
+        && policy.is_watching
+    {
+        apply::corrected(policy, fd, level, name);
+    }
+}

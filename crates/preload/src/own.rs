@@ -1,0 +1,64 @@
+//! What a program has set itself on which of its sockets. Kept only where it matters (`Policy::is_watching`), in memory
+//! that is mapped then.
+
+use crate::sys;
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
+use keepalive_policy::SocketOption;
+
+/// Descriptors from this number on are not kept; their values are judged by what they are.
+const KEPT: usize = 65_536;
+/// The bit that says that the socket was accepted; below it are the options' bits.
+const ACCEPTED: u16 = 1 << 15;
+
+static MARKS: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Maps the memory. Without it every socket is judged by its values.
+pub(crate) fn open() {
+    if let Some(memory) = sys::map(KEPT * size_of::<AtomicU16>()) {
+        MARKS.store(memory.cast(), Ordering::Release);
+    }
+}
+
+fn marks(fd: c_int) -> Option<&'static AtomicU16> {
+    let start = MARKS.load(Ordering::Acquire);
+    let index = usize::try_from(fd)
+        .ok()
+        .filter(|index| *index < KEPT && !start.is_null())?;
+    // SAFETY: `open` mapped `KEPT` of them, all zero, for good.
+    let mark = unsafe { start.add(index) };
+    // SAFETY: as above.
+    Some(unsafe { &*mark })
+}
+
+/// Forgets what was known of the number `fd`: it is another socket now.
+pub(crate) fn forget(fd: c_int) {
+    if let Some(marks) = marks(fd) {
+        marks.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The accepted socket `fd` begins with what the program has set on its listener.
+pub(crate) fn inherit(fd: c_int, listener: c_int) {
+    if let Some(marks_of_new) = marks(fd) {
+        let inherited = marks(listener).map_or(0, |marks| marks.load(Ordering::Relaxed));
+        marks_of_new.store(inherited | ACCEPTED, Ordering::Relaxed);
+    }
+}
+
+/// Notes that somebody else than we has set `option` on `fd`.
+pub(crate) fn mark(fd: c_int, option: SocketOption) {
+    if let Some(marks) = marks(fd) {
+        marks.fetch_or(1 << option as u16, Ordering::Relaxed);
+    }
+}
+
+/// Whether somebody else than we has set `option` on `fd`; `None` where that is not known.
+pub(crate) fn is_marked(fd: c_int, option: SocketOption) -> Option<bool> {
+    marks(fd).map(|marks| marks.load(Ordering::Relaxed) & (1 << option as u16) != 0)
+}
+
+/// Whether the socket `fd` was accepted.
+pub(crate) fn is_accepted(fd: c_int) -> bool {
+    marks(fd).is_some_and(|marks| marks.load(Ordering::Relaxed) & ACCEPTED != 0)
+}

@@ -1,0 +1,171 @@
+//! The policy of this process: from the environment and the configuration file, read once, when the library is loaded.
+
+use crate::{libc, log, sys};
+use keepalive_policy::environment::{INITIALS, InvalidVariable};
+use keepalive_policy::parse::{self, Item};
+use keepalive_policy::{
+    Environment, Event, LIVE_ORDER, Mode, Moment, Network, Number, Ports, Rule, Settings, SocketOption, Source, decide,
+    duration,
+};
+
+/// The file that counts unless `KEEPALIVE_CONFIG` names another.
+const CONFIG: &[u8] = b"/etc/keepalive.conf\0";
+
+/// One call of `setsockopt(2)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Assignment {
+    pub(crate) level: i32,
+    pub(crate) name: i32,
+    pub(crate) value: u32,
+}
+
+/// What is to be done, prepared so that the usual case costs little.
+pub(crate) struct Policy {
+    /// The environment, then the file.
+    sources: [Source<'static>; 2],
+    /// What every new socket gets, in order.
+    fresh: [Assignment; LIVE_ORDER.len()],
+    fresh_count: usize,
+    /// Whether a rule asks who the peer is, or a program must not have its way: then it matters what it sets itself.
+    pub(crate) is_watching: bool,
+    /// Whether some connection may get a user timeout.
+    pub(crate) has_user_timeout: bool,
+    /// Whether some listener may get `TCP_DEFER_ACCEPT`.
+    pub(crate) has_defer_accept: bool,
+}
+
+impl Policy {
+    /// What every new socket gets.
+    #[inline(always)]
+    pub(crate) fn fresh(&self) -> &[Assignment] {
+        self.fresh.get(..self.fresh_count).unwrap_or_default()
+    }
+
+    /// The settings for a socket at this moment. The rules for other programs have been left out already.
+    pub(crate) fn decide(&self, event: &Event<'_>) -> Settings {
+        decide(&self.sources, event)
+    }
+
+    fn new(sources: [Source<'static>; 2]) -> Self {
+        let mut policy = Self {
+            sources,
+            fresh: [Assignment {
+                level: 0,
+                name: 0,
+                value: 0,
+            }; LIVE_ORDER.len()],
+            fresh_count: 0,
+            is_watching: false,
+            has_user_timeout: false,
+            has_defer_accept: false,
+        };
+        let settings = policy.decide(&CREATED);
+        for option in LIVE_ORDER {
+            if let (Some(value), Some(slot)) = (settings.number(option), policy.fresh.get_mut(policy.fresh_count)) {
+                let row = option.row();
+                *slot = Assignment {
+                    level: row.level,
+                    name: row.optname,
+                    value,
+                };
+                policy.fresh_count += 1;
+            }
+        }
+        for source in &sources {
+            policy.look_at(&source.default);
+            for rule in source.rules {
+                policy.look_at(&rule.settings);
+                policy.is_watching |=
+                    rule.direction.is_some() || rule.network != Network::ANY || rule.ports != Ports::ANY;
+            }
+        }
+        policy
+    }
+
+    fn look_at(&mut self, settings: &Settings) {
+        self.is_watching |= settings.mode.is_some_and(|mode| mode != Mode::Fill);
+        self.has_user_timeout |= settings.written(SocketOption::UserTimeout) != Number::Unset;
+        self.has_defer_accept |= settings.written(SocketOption::DeferAccept) != Number::Unset;
+    }
+}
+
+/// A socket of which nothing is known yet.
+pub(crate) const CREATED: Event<'static> = Event {
+    moment: Moment::Create,
+    peer: None,
+    port: None,
+    program: b"",
+};
+
+/// Reads the policy; `None` when nothing is to be done.
+pub(crate) fn read() -> Option<Policy> {
+    let secure = libc::is_secure();
+    // What cannot be used is said when it is known where to, in a second reading.
+    let environment = read_variables(secure, |_| {});
+    if environment.is_off() {
+        return None;
+    }
+    if let Some(destination) = environment.log {
+        log::open(destination);
+        read_variables(secure, |invalid| log::ignored_variable(&invalid));
+    }
+    let program = libc::program();
+    let mut from_environment = match environment.rules {
+        // The program may overwrite its environment (setproctitle).
+        Some(text) => read_rules(sys::copy(text), program, b"KEEPALIVE_RULES"),
+        None => Source::default(),
+    };
+    from_environment.default = environment.settings().or(from_environment.default);
+    let path = environment.config.unwrap_or(CONFIG);
+    // An entry of the environment ends with a NUL, as the constant does.
+    let from_file = match sys::read_file(path.as_ptr()) {
+        Some(text) => read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path)),
+        None => Source::default(),
+    };
+    Some(Policy::new([from_environment, from_file]))
+}
+
+fn read_variables(secure: bool, refused: fn(InvalidVariable<'_>)) -> Environment<'static> {
+    let mut environment = Environment::default();
+    for entry in variables(INITIALS) {
+        if let Err(invalid) = environment.read(entry, secure) {
+            refused(invalid);
+        }
+    }
+    environment
+}
+
+/// The rules of `text` that are for `program`, and its default. What cannot be used is left out, and said to the log.
+fn read_rules(text: &'static [u8], program: &[u8], name: &[u8]) -> Source<'static> {
+    let mut source = Source::default();
+    let mut count = 0;
+    for item in parse::parse(text) {
+        match item {
+            Ok(Item::Default(settings)) => source.default = settings,
+            Ok(Item::Rule(_)) => count += 1,
+            Err(error) => log::ignored_line(name, &error),
+        }
+    }
+    let is_for_program = |rule: &Rule<'_>| rule.program.is_none_or(|name| name == program);
+    let rules = parse::parse(text).filter_map(|item| match item {
+        Ok(Item::Rule(rule)) if is_for_program(&rule) => Some(Rule { program: None, ..rule }),
+        _ => None,
+    });
+    source.rules = sys::collect(count, rules);
+    source
+}
+
+/// How many descriptors a service manager passes to this process from number 3 on (`LISTEN_FDS`, sd_listen_fds(3)).
+pub(crate) fn passed_descriptors() -> i32 {
+    variables(b"L")
+        .find_map(|entry| entry.strip_prefix(b"LISTEN_FDS="))
+        .and_then(|count| duration::parse_number(count).ok())
+        .and_then(|count| i32::try_from(count).ok())
+        .map_or(0, |count| count.min(1024))
+}
+
+fn variables(initials: &'static [u8]) -> libc::Variables {
+    // SAFETY: this runs in a constructor, or in a hook that a constructor calls; a program that changes its environment
+    // in another thread meanwhile would break its own getenv(3) just as well. What outlives `read` is copied.
+    unsafe { libc::variables(initials) }
+}
