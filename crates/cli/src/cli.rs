@@ -1,9 +1,12 @@
 //! The command line: one definition for parsing, help, manual pages and completions.
 
+use crate::cmd::presets::Presets;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use keepalive_policy::{Settings, SocketOption};
+use keepalive_policy::preset::{self, Remedy};
+use keepalive_policy::{Mode, Settings, SocketOption};
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// TCP keepalive for programs you cannot change
@@ -17,6 +20,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Run),
+    Presets(Presets),
 }
 
 /// Run a program with TCP keepalive on every connection
@@ -52,9 +56,9 @@ pub(crate) struct Run {
 }
 
 const RUN_NOTES: &str = "\
-Without policy options: --idle 60 --interval 15 --count 5. The environment's
-KEEPALIVE, KEEPIDLE, KEEPINTVL, KEEPCNT and KEEPALIVE_USER_TIMEOUT stand between
-these and the options. What is said nowhere is the kernel's sysctl value.
+Options come before the environment (KEEPIDLE, ...; see libkeepalive(7)), that
+before /etc/keepalive.conf, and that before the kernel's sysctls. Without any
+policy option or file: --idle 60 --interval 15 --count 5.
 
 Exit status: that of COMMAND; 125 when keepalive itself fails, 126 when COMMAND
 is found but cannot be executed, 127 when it is not found.";
@@ -86,15 +90,57 @@ pub(crate) struct PolicyFlags {
     /// How long sent data may stay unacknowledged: off, a time, or auto (idle + interval x count)
     #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::UserTimeout), allow_hyphen_values = true)]
     user_timeout: Option<Settings>,
+
+    /// Who wins when the program sets keepalive itself: fill (the program), cap (the shorter), floor (the longer), enforce
+    /// (this policy)
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    mode: Option<Settings>,
+
+    /// The timings for a middlebox, as 'keepalive presets' lists them; the options above come first
+    #[arg(long, value_name = "NAME", value_parser = preset)]
+    preset: Option<Settings>,
+
+    /// A rule, as in 'connect 10.0.0.0/8:5432 idle=30s' or 'program sshd off'; the first that matches counts
+    #[arg(long = "rule", value_name = "RULE", allow_hyphen_values = true)]
+    pub(crate) rules: Vec<OsString>,
+
+    /// A file of rules to read instead of /etc/keepalive.conf
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 impl PolicyFlags {
-    /// What the flags say, together.
+    /// What the flags say for all connections, together.
     pub(crate) fn settings(&self) -> Settings {
-        [self.idle, self.interval, self.count, self.user_timeout]
-            .into_iter()
-            .flatten()
-            .fold(Settings::default(), Settings::or)
+        [
+            self.idle,
+            self.interval,
+            self.count,
+            self.user_timeout,
+            self.mode,
+            self.preset,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(Settings::default(), Settings::or)
+    }
+
+    /// Whether no flag was given.
+    pub(crate) fn are_empty(&self) -> bool {
+        self.settings() == Settings::NONE && self.rules.is_empty() && self.config.is_none()
+    }
+}
+
+fn mode(text: &str) -> Result<Settings, String> {
+    let mode = Mode::from_name(text.as_bytes()).ok_or("unknown mode\nhint: expected fill, cap, floor or enforce")?;
+    Ok(Settings::NONE.with_mode(mode))
+}
+
+fn preset(name: &str) -> Result<Settings, String> {
+    let preset = preset::find(name.as_bytes()).ok_or("unknown preset\nhint: keepalive presets lists them")?;
+    match preset.remedy {
+        Remedy::Settings(timings) => Ok(timings.settings()),
+        Remedy::Useless(why) => Err(format!("keepalive cannot help there\nhint: {why}")),
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Error {
     status: u8,
 }
 
+/// What was asked for could not be done.
+pub(crate) const FAILED: u8 = 1;
 /// keepalive itself failed, so that the command was not run.
 pub(crate) const NOT_RUN: u8 = 125;
 /// The command was found but cannot be executed.

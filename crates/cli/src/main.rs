@@ -5,6 +5,8 @@ mod cli;
 mod cmd;
 mod engine;
 mod error;
+mod mistake;
+mod output;
 mod policy;
 
 use clap::Parser;
@@ -16,8 +18,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(refusal) => return cli::refuse(&refusal),
     };
-    let Err(error) = match cli.command {
-        Command::Run(run) => cmd::run::run(run),
+    let done = match cli.command {
+        Command::Run(run) => cmd::run::run(run).map(|never| match never {}),
+        Command::Presets(presets) => cmd::presets::run(&presets),
     };
-    error.report()
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
 }

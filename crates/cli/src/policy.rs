@@ -1,39 +1,153 @@
-//! The policy of an invocation, from its sources: flags, then environment, then what serves everywhere.
+//! The policy of an invocation, from where it is written down: the command line and the environment, then the
+//! configuration file.
 
+use crate::cli::PolicyFlags;
 use crate::error::Error;
-use keepalive_policy::{Environment, Settings};
+use crate::mistake::mistakes;
+use keepalive_policy::parse::{Item, parse};
+use keepalive_policy::{Environment, Rule, Settings, Source};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
-/// The settings that result from the flags, the environment and the default.
-///
-/// # Errors
-/// A variable of ours that cannot be used: the library would ignore it, but here somebody is there to be told.
-pub(crate) fn settings(flags: Settings, environment: &[(OsString, OsString)], status: u8) -> Result<Settings, Error> {
-    let fallback = if flags == Settings::default() {
-        Settings::EVERYWHERE
-    } else {
-        Settings::default()
-    };
-    Ok(flags.or(from_environment(environment, status)?).or(fallback))
+/// The file that counts unless another is named.
+const CONFIG: &str = "/etc/keepalive.conf";
+
+/// A text of rules, and where it comes from.
+#[derive(Debug)]
+pub(crate) struct Text {
+    /// `--rule`, `KEEPALIVE_RULES` or the path of a file.
+    pub(crate) name: String,
+    pub(crate) text: Vec<u8>,
 }
 
-fn from_environment(environment: &[(OsString, OsString)], status: u8) -> Result<Settings, Error> {
-    let entries: Vec<OsString> = environment
-        .iter()
-        .map(|(name, value)| {
-            let mut entry = name.clone();
-            entry.push("=");
-            entry.push(value);
-            entry
+/// The policy as it is written down.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    /// What flags and variables say for all connections.
+    pub(crate) settings: Settings,
+    /// The rules of the command line, then those of the environment.
+    pub(crate) rules: Vec<Text>,
+    /// The configuration file.
+    pub(crate) config: Option<Text>,
+    /// Its path, where it was named.
+    pub(crate) config_path: Option<PathBuf>,
+}
+
+/// A source of the policy with its rules, each with the name of the text that it stands in.
+#[derive(Debug, Default)]
+pub(crate) struct Part<'a> {
+    pub(crate) default: Settings,
+    pub(crate) rules: Vec<Rule<'a>>,
+    pub(crate) names: Vec<&'a str>,
+    has_default: bool,
+}
+
+impl Policy {
+    /// Reads the policy of the flags, the environment and the configuration file. Where neither a flag nor a file says
+    /// anything, `fallback` takes their place.
+    ///
+    /// # Errors
+    /// Whatever of it cannot be used, with this exit status: the library would ignore it, but here somebody is there to be
+    /// told.
+    pub(crate) fn read(
+        flags: &PolicyFlags,
+        environment: &[(OsString, OsString)],
+        fallback: Settings,
+        status: u8,
+    ) -> Result<Self, Error> {
+        let entries: Vec<Vec<u8>> = environment
+            .iter()
+            .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
+            .collect();
+        let variables = read_variables(&entries, status)?;
+        let mut rules: Vec<Text> = flags
+            .rules
+            .iter()
+            .map(|rule| text("--rule", rule.clone().into_vec()))
+            .collect();
+        rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules.to_vec())));
+
+        let named = flags
+            .config
+            .clone()
+            .or_else(|| variables.config.map(|path| PathBuf::from(OsStr::from_bytes(path))));
+        let config = read_config(named.as_deref(), status)?;
+        let refused: Vec<String> = rules
+            .iter()
+            .chain(&config)
+            .filter_map(|text| mistakes(&text.name, &text.text))
+            .collect();
+        if !refused.is_empty() {
+            return Err(Error::new(status, refused.join("\n")));
+        }
+        let is_said = !flags.are_empty() || config.is_some();
+        let settings = flags.settings().or(variables.settings());
+        let settings = if is_said { settings } else { settings.or(fallback) };
+        let config_path = named.map(|path| std::path::absolute(&path).unwrap_or(path));
+        Ok(Self {
+            settings,
+            rules,
+            config,
+            config_path,
         })
-        .collect();
+    }
+
+    /// Its sources in the order of precedence: command line and environment, file.
+    pub(crate) fn parts(&self) -> [Part<'_>; 2] {
+        let mut written = Part {
+            default: self.settings,
+            ..Part::default()
+        };
+        self.rules.iter().for_each(|text| written.take(text));
+        let mut file = Part::default();
+        self.config.iter().for_each(|text| file.take(text));
+        [written, file]
+    }
+}
+
+impl<'a> Part<'a> {
+    /// Of several defaults the first counts.
+    fn take(&mut self, text: &'a Text) {
+        for item in parse(&text.text).flatten() {
+            match item {
+                Item::Default(_) if self.has_default => {}
+                Item::Default(settings) => {
+                    self.default = self.default.or(settings);
+                    self.has_default = true;
+                }
+                Item::Rule(rule) => {
+                    self.rules.push(rule);
+                    self.names.push(&text.name);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source {
+            default: self.default,
+            rules: &self.rules,
+        }
+    }
+}
+
+fn text(name: &str, text: Vec<u8>) -> Text {
+    Text {
+        name: name.to_owned(),
+        text,
+    }
+}
+
+fn read_variables(entries: &[Vec<u8>], status: u8) -> Result<Environment<'_>, Error> {
     let mut read = Environment::default();
-    for entry in &entries {
-        read.read(entry.as_bytes(), false).map_err(|variable| {
+    for entry in entries {
+        read.read(entry, false).map_err(|variable| {
+            let name = OsStr::from_bytes(variable.name).display();
             let value = OsStr::from_bytes(variable.value).display();
-            Error::new(status, format!("{}={value}: {}", variable.name, variable.invalid))
-                .hint(format!("expected {}", variable.invalid.expected()))
+            Error::new(status, format!("{name}={value}: {}", variable.reason))
+                .hint(format!("expected {}", variable.expected))
         })?;
     }
     if let Some(log) = read
@@ -46,5 +160,15 @@ fn from_environment(environment: &[(OsString, OsString)], status: u8) -> Result<
                 .hint("expected stderr, syslog or an absolute path"),
         );
     }
-    Ok(read.settings)
+    Ok(read)
+}
+
+/// The text of the file that was named, or of the usual one where none was and there is one.
+fn read_config(named: Option<&Path>, status: u8) -> Result<Option<Text>, Error> {
+    let path = named.unwrap_or(Path::new(CONFIG));
+    match std::fs::read(path) {
+        Ok(content) => Ok(Some(text(&path.display().to_string(), content))),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::new(status, format!("cannot read '{}': {error}", path.display()))),
+    }
 }

@@ -3,12 +3,14 @@
 use crate::cli::{EngineChoice, Run};
 use crate::engine::preload;
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN};
-use crate::policy;
+use crate::mistake;
+use crate::policy::Policy;
 use keepalive_linux::exec::exec;
 use keepalive_linux::program::{self, NotStartable, Program};
 use keepalive_policy::{Keepalive, Settings};
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io;
 use std::io::Write as _;
 
@@ -18,8 +20,7 @@ use std::io::Write as _;
 /// Whatever kept the command from being started, with the exit status 125, 126 or 127.
 pub(crate) fn run(run: Run) -> Result<Infallible, Error> {
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let flags = run.policy.settings();
-    let settings = policy::settings(flags, &environment, NOT_RUN)?;
+    let policy = Policy::read(&run.policy, &environment, Settings::EVERYWHERE, NOT_RUN)?;
 
     let search = program::search_path();
     // clap does not let an empty command through.
@@ -34,25 +35,30 @@ pub(crate) fn run(run: Run) -> Result<Infallible, Error> {
         return Err(obstacle.refusal(&program));
     }
     if run.verbose {
-        tell(&program, settings, obstacle.as_ref());
+        tell(&program, &policy, obstacle.as_ref());
     }
-    preload::prepare(&mut environment, &library, settings)?;
+    preload::prepare(&mut environment, &library, &policy);
 
     let error = exec(&program.command, &run.command, &environment);
     Err(not_executed(&program, &error))
 }
 
 /// Says which engine is used, why, and what is set.
-fn tell(program: &Program, settings: Settings, obstacle: Option<&preload::Obstacle>) {
+fn tell(program: &Program, policy: &Policy, obstacle: Option<&preload::Obstacle>) {
     let path = program.path.display();
     let why = match obstacle {
         None => format!("{path} is a dynamic program"),
         Some(obstacle) => format!("because --engine preload insists; {}", obstacle.describe(program)),
     };
-    let what = match settings.keepalive {
+    let mut what = match policy.settings.keepalive {
         Some(Keepalive::Off) => String::from("nothing is set: KEEPALIVE=off is in the environment"),
-        _ => format!("settings: {settings}"),
+        _ if policy.settings == Settings::NONE => String::from("settings: keepalive=on, the rest as the kernel has it"),
+        _ => format!("settings: {}", policy.settings),
     };
+    for text in policy.rules.iter().chain(&policy.config) {
+        let (rules, defaults) = mistake::count(&text.text);
+        let _ = write!(what, "\nkeepalive: {}: {rules} rules, {defaults} default", text.name);
+    }
     let _ = write!(io::stderr(), "keepalive: engine preload: {why}\nkeepalive: {what}\n");
 }
 

@@ -1,11 +1,12 @@
 //! The preload engine: `libkeepalive.so` in the program's own process, by LD_PRELOAD (ld.so(8)).
 
 use crate::error::{Error, NOT_RUN};
+use crate::policy::Policy;
 use keepalive_linux::elf::{self, Machine};
 use keepalive_linux::program::{Format, Privilege, Program, privilege};
-use keepalive_policy::{OPTIONS, Settings, SocketOption, UserTimeout};
+use keepalive_policy::{Number, OPTIONS, Settings, SocketOption, Unit};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// The file's name.
@@ -161,24 +162,14 @@ impl Obstacle {
     }
 }
 
-/// Changes `environment` so that the library is loaded and finds `settings`.
-///
-/// # Errors
-/// None today; later engines share the shape.
-pub(crate) fn prepare(
-    environment: &mut Vec<(OsString, OsString)>,
-    library: &Library,
-    settings: Settings,
-) -> Result<(), Error> {
+/// Changes `environment` so that the library is loaded and finds `policy`.
+pub(crate) fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Library, policy: &Policy) {
     // Appended, not prepended: sanitizers insist on coming first.
     let mut preload = value(environment, "LD_PRELOAD").unwrap_or_default();
-    let is_there = preload
+    let mut named = preload
         .as_bytes()
         .split(|byte| *byte == b':' || byte.is_ascii_whitespace());
-    if !is_there
-        .into_iter()
-        .any(|path| path == library.path.as_os_str().as_bytes())
-    {
+    if !named.any(|path| path == library.path.as_os_str().as_bytes()) {
         if !preload.is_empty() {
             preload.push(":");
         }
@@ -186,22 +177,34 @@ pub(crate) fn prepare(
     }
     set(environment, "LD_PRELOAD", preload);
     for option in OPTIONS {
-        if let Some(text) = variable(settings, option) {
-            set(environment, option.row().variable, OsString::from(text));
+        let variable = option.row().variable;
+        // The environment's own word on KEEPALIVE stands: there is no flag for it.
+        if let Some(text) = text_of(policy.settings, option)
+            && option != SocketOption::Keepalive
+            && !variable.is_empty()
+        {
+            set(environment, variable, OsString::from(text));
         }
     }
-    Ok(())
+    if let Some(mode) = policy.settings.mode {
+        set(environment, "KEEPALIVE_MODE", OsString::from(mode.name()));
+    }
+    if !policy.rules.is_empty() {
+        let rules: Vec<&[u8]> = policy.rules.iter().map(|text| text.text.as_slice()).collect();
+        set(environment, "KEEPALIVE_RULES", OsString::from_vec(rules.join(&b'\n')));
+    }
+    if let Some(path) = &policy.config_path {
+        set(environment, "KEEPALIVE_CONFIG", path.clone().into_os_string());
+    }
 }
 
-/// The text of the variable that hands `option` to the library; `None` leaves the variable as it is.
-fn variable(settings: Settings, option: SocketOption) -> Option<String> {
-    match (option, settings.user_timeout) {
-        // The environment's own word stands: there is no flag for it.
-        (SocketOption::Keepalive, _) => None,
-        (SocketOption::UserTimeout, Some(UserTimeout::Auto)) => Some(String::from("auto")),
-        (SocketOption::UserTimeout, Some(UserTimeout::Off)) => Some(String::from("off")),
-        (SocketOption::UserTimeout, Some(UserTimeout::After(milliseconds))) => Some(format!("{milliseconds}ms")),
-        _ => settings.number(option).map(|number| number.to_string()),
+/// The text by which a variable hands `option` to the library; `None` leaves the variable as it is.
+fn text_of(settings: Settings, option: SocketOption) -> Option<String> {
+    match (settings.written(option), option.row().unit) {
+        (Number::Unset | Number::Default, _) => None,
+        (Number::Auto, _) => Some(String::from("auto")),
+        (Number::Is(number), Unit::Milliseconds) => Some(format!("{number}ms")),
+        (Number::Is(number), _) => Some(number.to_string()),
     }
 }
 

@@ -1,0 +1,191 @@
+//! What the library costs a program's calls: those that it hooks, and all others.
+
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+
+use crate::Effort;
+use crate::lane::{Lane, race};
+use crate::library::{Bench, Error, Library, Role, TIMINGS};
+use crate::report::{self, Figure, Ratio, Report, Target, Unit};
+use crate::statistics::Series;
+
+/// The ways of `calls.c`: as the program calls, straight into libc, and that with the options the library would set.
+const PROGRAM: usize = 0;
+const BARE: usize = 1;
+const ITSELF: usize = 2;
+
+const ITSELF_IS: &str = "itself: without the library the process sets the same options; by turns";
+
+/// For calls that must cost the same as ever.
+const SAME: Target = Target::AtMost(1.01);
+
+/// More than a client can have connected before the listener's thread gets the processor.
+const BACKLOG: i32 = 4096;
+
+/// Times the calls.
+pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(), Error> {
+    let hooked = |policy, case| race_case(bench, effort, &[Role::Control], policy, case, 0);
+    let not_hooked = |case| race_case(bench, effort, &[Role::Old], &TIMINGS, case, 0);
+    // A batch of connections takes a tenth of a slice.
+    let effort_of_connect = Effort {
+        slices: effort.slices * 3,
+        ..effort
+    };
+    let port = accept_and_close()?;
+    let connect = |policy| race_case(bench, effort_of_connect, &[Role::Control], policy, "connect", port);
+
+    report::section("TCP socket+close, with KEEPIDLE, KEEPINTVL and KEEPCNT set", ITSELF_IS);
+    socket_times(report, &hooked(&TIMINGS, "tcp")?);
+    report::section("TCP socket+close, without a policy variable", ITSELF_IS);
+    socket_times(report, &hooked(&[], "tcp")?);
+
+    report::section(
+        "TCP socket+connect+close, with KEEPIDLE, KEEPINTVL and KEEPCNT set",
+        ITSELF_IS,
+    );
+    connect_times(report, &connect(&TIMINGS)?, "itself's rate");
+    report::section("TCP socket+connect+close, without a policy variable", ITSELF_IS);
+    connect_times(report, &connect(&[])?, "bare's rate");
+
+    report::section(
+        "Other calls, with the policy",
+        "the time is bare's; the first ratio, bare to bare, shows the noise",
+    );
+    own_ratios(report, "TCP accept+close", Target::None, &hooked(&TIMINGS, "accept")?);
+    own_ratios(report, "UDP socket+close", SAME, &hooked(&TIMINGS, "udp")?);
+    own_ratios(report, "UNIX socket+close", SAME, &hooked(&TIMINGS, "unix")?);
+    for case in ["getpid", "read", "write", "poll"] {
+        ratios_to_bare(report, case, SAME, &not_hooked(case)?);
+    }
+    Ok(())
+}
+
+/// A library, and the times of its process for each way.
+struct Entry<'a> {
+    library: &'a Library,
+    times: Vec<Series>,
+}
+
+impl Entry<'_> {
+    /// `target` if this is the library that targets are for.
+    fn target(&self, target: Target) -> Target {
+        if self.library.role == Role::Ours {
+            target
+        } else {
+            Target::None
+        }
+    }
+
+    fn to_bare(&self, bare: &Series, target: Target) -> Ratio {
+        let to = format!("bare with {}", self.library.name);
+        Ratio::new(self.times[PROGRAM].over(bare), to, self.target(target))
+    }
+
+    fn time(&self, way: usize) -> Figure {
+        Figure::of(&self.times[way], Unit::Nanoseconds)
+    }
+}
+
+/// Races a case of `calls.c`. The first is bare; the empty library has nothing to call and is left out as well.
+fn race_case<'a>(
+    bench: &'a Bench,
+    effort: Effort,
+    left_out: &[Role],
+    policy: &[(&str, &str)],
+    case: &str,
+    port: u16,
+) -> Result<Vec<Entry<'a>>, Error> {
+    let is_left_out = |library: &&Library| library.role == Role::Empty || left_out.contains(&library.role);
+    let libraries: Vec<&Library> = bench
+        .libraries()
+        .iter()
+        .filter(|library| !is_left_out(library))
+        .collect();
+    let lanes: Vec<Lane> = libraries
+        .iter()
+        .map(|library| bench.calls(library, policy, case, effort.slice_ms, port))
+        .collect();
+    let times = race(&lanes, effort)?;
+    Ok(libraries
+        .into_iter()
+        .zip(times)
+        .map(|(library, times)| Entry { library, times })
+        .collect())
+}
+
+/// What a socket costs with each library, and when the same process sets the options itself.
+fn socket_times(report: &mut Report, entries: &[Entry<'_>]) {
+    report.row("itself", entries[0].time(ITSELF), &[]);
+    for entry in entries {
+        let ratio = entry.times[PROGRAM].over(&entry.times[ITSELF]);
+        let ratio = Ratio::new(ratio, "itself", entry.target(Target::AtMost(1.01)));
+        report.row(&entry.library.name, entry.time(PROGRAM), &[ratio]);
+    }
+}
+
+/// What a connection costs, as rates: with each library against none and against the options that the process sets
+/// itself, both in the same process. The target is for the rate named `targeted`.
+fn connect_times(report: &mut Report, entries: &[Entry<'_>], targeted: &str) {
+    let target = |to| {
+        if to == targeted {
+            Target::AtLeast(0.97)
+        } else {
+            Target::None
+        }
+    };
+    let itself = entries[0].times[BARE].over(&entries[0].times[ITSELF]);
+    report.row(
+        "itself",
+        entries[0].time(ITSELF),
+        &[Ratio::new(itself, "bare's rate", Target::None)],
+    );
+    for entry in entries {
+        let mut ratios = Vec::new();
+        for (way, to) in [(BARE, "bare's rate"), (ITSELF, "itself's rate")] {
+            if way == BARE || entry.library.role != Role::Bare {
+                ratios.push(Ratio::new(
+                    entry.times[way].over(&entry.times[PROGRAM]),
+                    to,
+                    entry.target(target(to)),
+                ));
+            }
+        }
+        report.row(&entry.library.name, entry.time(PROGRAM), &ratios);
+    }
+}
+
+/// What each library makes of a call that it hooks, against the call without it in the same process.
+fn own_ratios(report: &mut Report, name: &str, target: Target, entries: &[Entry<'_>]) {
+    let ratios = entries.iter().map(|entry| entry.to_bare(&entry.times[BARE], target));
+    report.row(name, entries[0].time(PROGRAM), &ratios.collect::<Vec<Ratio>>());
+}
+
+/// What each library makes of a call that it does not hook, against a process without it.
+fn ratios_to_bare(report: &mut Report, name: &str, target: Target, entries: &[Entry<'_>]) {
+    let ratios = entries[1..]
+        .iter()
+        .map(|entry| entry.to_bare(&entries[0].times[PROGRAM], target));
+    report.row(name, entries[0].time(PROGRAM), &ratios.collect::<Vec<Ratio>>());
+}
+
+/// Starts a thread that accepts connections, waits until the client closes, and closes; its port. A linger of 0, which
+/// accepted sockets inherit, makes it close by a reset, so that no port stays in use.
+fn accept_and_close() -> io::Result<u16> {
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    sockopt::set_socket_linger(&listener, Some(Duration::ZERO))?;
+    bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    listen(&listener, BACKLOG)?;
+    let listener = TcpListener::from(listener);
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            // The client's end, or an error that ends the connection just as well.
+            let _ = connection.read(&mut [0]);
+        }
+    });
+    Ok(port)
+}

@@ -1,0 +1,67 @@
+//! What it costs to start a program.
+
+use crate::Effort;
+use crate::lane::{Lane, race};
+use crate::library::{Bench, Error, Role, TIMINGS};
+use crate::report::{self, Figure, Ratio, Report, Target, Unit};
+use crate::statistics::Series;
+
+const PROGRAM: &str = "/bin/true";
+
+/// Times `true` in three environments.
+pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(), Error> {
+    let names: Vec<String> = (0..2000).map(|n| format!("VARIABLE_{n:04}")).collect();
+    let value = "x".repeat(86);
+    let large: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), value.as_str())).collect();
+
+    report::section(
+        "exec, without a policy variable",
+        "processor time of posix_spawn and wait of /bin/true; + is over bare",
+    );
+    compare(bench, effort, report, &[], Target::AtMost)?;
+    report::section("exec, with KEEPIDLE, KEEPINTVL and KEEPCNT set", "the same");
+    compare(bench, effort, report, &TIMINGS, Target::AtMost)?;
+    let effort = Effort {
+        slices: effort.slices.div_ceil(4),
+        ..effort
+    };
+    report::section("exec, with an environment of 200 KB", "the same");
+    compare(bench, effort, report, &large, |_| Target::None)
+}
+
+fn compare(
+    bench: &Bench,
+    effort: Effort,
+    report: &mut Report,
+    environment: &[(&str, &str)],
+    target: fn(f64) -> Target,
+) -> Result<(), Error> {
+    let libraries = bench.libraries();
+    let lanes: Vec<Lane> = libraries
+        .iter()
+        .map(|library| bench.exec(library, environment, effort.slice_ms, PROGRAM))
+        .collect();
+    let times: Vec<Series> = race(&lanes, effort)?.into_iter().flatten().collect();
+    let added: Vec<Series> = times.iter().map(|series| series.minus(&times[0])).collect();
+    for ((library, times), added_by_this) in libraries.iter().zip(&times).zip(&added) {
+        let to = |role, name, target| {
+            let other = bench.of(role, &added)?;
+            Some(Ratio::new(added_by_this.median_over(other), name, target))
+        };
+        let to_empty = |target| to(Role::Empty, "empty", target);
+        let to_old = |target| to(Role::Old, "libkeepalive0", target);
+        let ratios = match library.role {
+            Role::Bare | Role::Control | Role::Empty => [None, None],
+            Role::Old => [to_empty(Target::None), None],
+            Role::Ours => [to_empty(target(1.2)), to_old(target(0.4))],
+            Role::Peer => [to_empty(Target::None), to_old(Target::None)],
+        };
+        let ratios: Vec<Ratio> = ratios.into_iter().flatten().collect();
+        let figure = match library.role {
+            Role::Bare => Figure::of(times, Unit::Microseconds),
+            _ => Figure::more(added_by_this, Unit::Microseconds),
+        };
+        report.row(&library.name, figure, &ratios);
+    }
+    Ok(())
+}

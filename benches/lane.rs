@@ -1,0 +1,119 @@
+//! Lanes: processes that live side by side, each doing one thing for a slice of time whenever it is told to.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::Effort;
+use crate::library::{Environment, Error};
+use crate::statistics::Series;
+
+/// Each process gets its own pages and addresses, which can make it a percent faster or slower for life: so no process
+/// lives longer than this.
+const ROUNDS_PER_PROCESS: usize = 5;
+
+/// What one contestant runs.
+pub(crate) struct Lane {
+    /// For error messages.
+    pub(crate) name: String,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: Environment,
+}
+
+/// A lane's process.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Lane {
+    pub(crate) fn start(&self) -> Result<Process, Error> {
+        let mut child = Command::new(&self.program)
+            .args(&self.arguments)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("cannot run {}: {e}", self.program.display()))?;
+        Ok(Process {
+            name: self.name.clone(),
+            orders: child.stdin.take(),
+            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a lane")?),
+            child,
+        })
+    }
+}
+
+impl Process {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that the process prints.
+    pub(crate) fn line(&mut self) -> Result<String, Error> {
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            return Err(format!("{}: ended early: {}", self.name, self.child.wait()?).into());
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// One slice: nanoseconds of an iteration, for each way in which the process does its thing.
+    fn slice(&mut self) -> Result<Vec<f64>, Error> {
+        if let Some(orders) = &mut self.orders {
+            orders.write_all(b"s")?;
+        }
+        self.line()?
+            .split_whitespace()
+            .map(|number| Ok(number.parse()?))
+            .collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        // Nothing can be done about a process that does not end when its input does.
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets the lanes take turns. For each lane, for each way in which it does its thing, a series of nanoseconds.
+pub(crate) fn race(lanes: &[Lane], effort: Effort) -> Result<Vec<Vec<Series>>, Error> {
+    let mut times = vec![Vec::new(); lanes.len()];
+    let mut processes = Vec::new();
+    for round in 0..effort.rounds {
+        if round % ROUNDS_PER_PROCESS == 0 {
+            processes.clear();
+            for lane in lanes {
+                processes.push(lane.start()?);
+            }
+        }
+        let mut slices = vec![Vec::new(); lanes.len()];
+        for turn in round..round + effort.slices {
+            for step in 0..lanes.len() {
+                // Forwards and backwards, from another one each time: no lane always follows the same lane.
+                let step = if turn % 2 == 0 { step } else { lanes.len() - 1 - step };
+                let which = (step + turn / 2) % lanes.len();
+                append(&mut slices[which], &processes[which].slice()?);
+            }
+        }
+        for (times, slices) in times.iter_mut().zip(&slices) {
+            append(times, &slices.iter().map(Series::median).collect::<Vec<f64>>());
+        }
+    }
+    Ok(times)
+}
+
+/// Appends one figure to each series.
+fn append(series: &mut Vec<Series>, figures: &[f64]) {
+    series.resize_with(figures.len(), Series::default);
+    for (series, figure) in series.iter_mut().zip(figures) {
+        series.0.push(*figure);
+    }
+}

@@ -1,0 +1,196 @@
+//! What is compared: no library, an empty one, libkeepalive 0.3, ours and peers; and the C programs that load them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::lane::Lane;
+
+/// Any failure of the bench itself: it is printed, and the bench ends.
+pub(crate) type Error = Box<dyn std::error::Error>;
+
+/// Names and values.
+pub(crate) type Environment = Vec<(OsString, OsString)>;
+
+/// The policy that the benches set, and `calls.c` for itself.
+pub(crate) const TIMINGS: [(&str, &str); 3] = [("KEEPIDLE", "60"), ("KEEPINTVL", "15"), ("KEEPCNT", "5")];
+
+/// Where distributions put libkeepalive 0.3.
+const OLD_PATHS: [&str; 5] = [
+    "/usr/lib/libkeepalive.so.0",
+    "/usr/lib/x86_64-linux-gnu/libkeepalive.so.0",
+    "/usr/lib/aarch64-linux-gnu/libkeepalive.so.0",
+    "/usr/lib64/libkeepalive.so.0",
+    "/usr/local/lib/libkeepalive.so.0",
+];
+
+/// What a library is compared for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// No library at all.
+    Bare,
+    /// No library once more: how far from 1 the ratio of two equal things comes out.
+    Control,
+    /// A shared object with nothing in it: the least that preloading costs.
+    Empty,
+    /// libkeepalive 0.3.
+    Old,
+    /// The library that the targets are for.
+    Ours,
+    /// A library named in `KEEPALIVE_BENCH_PEERS`.
+    Peer,
+}
+
+pub(crate) struct Library {
+    pub(crate) role: Role,
+    pub(crate) name: String,
+    /// Where it was found.
+    pub(crate) origin: Option<PathBuf>,
+    /// What is loaded: all lie in one directory, since a deeper path or another file system would cost more to load from.
+    pub(crate) path: Option<PathBuf>,
+}
+
+impl Library {
+    fn none(role: Role, name: &str) -> Self {
+        Self {
+            role,
+            name: name.to_owned(),
+            origin: None,
+            path: None,
+        }
+    }
+
+    /// The library at `origin`, of which `directory` gets a copy.
+    fn copied(role: Role, name: &str, origin: &Path, directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(format!("{}.so", name.replace(' ', "-")));
+        fs::copy(origin, &path)
+            .map_err(|e| format!("no library '{}': {e}\nhint: `make` builds it", origin.display()))?;
+        Ok(Self {
+            origin: Some(origin.to_owned()),
+            path: Some(path),
+            ..Self::none(role, name)
+        })
+    }
+
+    /// What makes a program load this library, and `more`.
+    pub(crate) fn environment(&self, more: &[(&str, &str)]) -> Environment {
+        let preload = self.path.iter().map(|path| ("LD_PRELOAD".into(), path.into()));
+        preload
+            .chain(more.iter().map(|(name, value)| (name.into(), value.into())))
+            .collect()
+    }
+}
+
+/// Everything that is compared, built and found.
+pub(crate) struct Bench {
+    libraries: Vec<Library>,
+    directory: TempDir,
+}
+
+impl Bench {
+    /// Compiles the C programs and the empty library, and finds the others.
+    pub(crate) fn prepare() -> Result<Self, Error> {
+        let directory = tempfile::tempdir()?;
+        let here = &directory.path().canonicalize()?;
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches");
+        for program in ["exec", "calls"] {
+            let source = sources.join(program).with_extension("c");
+            compile(&source, &here.join(program), &["-O2", "-Wall", "-Wextra"])?;
+        }
+        let (source, nothing) = (here.join("nothing.c"), here.join("nothing.so"));
+        fs::write(&source, "void nothing(void) {}\n")?;
+        compile(&source, &nothing, &["-shared", "-nostdlib", "-Wl,-z,norelro"])?;
+
+        let mut libraries = vec![
+            Library::none(Role::Bare, "bare"),
+            Library::none(Role::Control, "bare, again"),
+            Library::copied(Role::Empty, "empty", &nothing, here)?,
+        ];
+        match OLD_PATHS.iter().map(Path::new).find(|path| path.exists()) {
+            Some(path) => libraries.push(Library::copied(Role::Old, "libkeepalive0", path, here)?),
+            None => println!("libkeepalive0 is not installed: no comparison with it"),
+        }
+        libraries.push(Library::copied(Role::Ours, "ours", &ours()?, here)?);
+        let peers = std::env::var_os("KEEPALIVE_BENCH_PEERS").unwrap_or_default();
+        let peers = std::env::split_paths(&peers).filter(|path| !path.as_os_str().is_empty());
+        for (n, path) in peers.enumerate() {
+            libraries.push(Library::copied(Role::Peer, &format!("peer {}", n + 1), &path, here)?);
+        }
+        Ok(Self { libraries, directory })
+    }
+
+    pub(crate) fn libraries(&self) -> &[Library] {
+        &self.libraries
+    }
+
+    /// What belongs to the first library of a role, of what there is for each library.
+    pub(crate) fn of<'a, T>(&self, role: Role, each: &'a [T]) -> Option<&'a T> {
+        each.get(self.libraries.iter().position(|library| library.role == role)?)
+    }
+
+    /// `calls CASE MILLISECONDS PORT` with a library preloaded and a policy in the environment.
+    pub(crate) fn calls(
+        &self,
+        library: &Library,
+        policy: &[(&str, &str)],
+        case: &str,
+        milliseconds: u32,
+        port: u16,
+    ) -> Lane {
+        Lane {
+            name: format!("{case}, {}", library.name),
+            program: self.directory.path().join("calls"),
+            arguments: vec![case.into(), milliseconds.to_string().into(), port.to_string().into()],
+            environment: library.environment(policy),
+        }
+    }
+
+    /// `exec MILLISECONDS PROGRAM` with a library preloaded into the program alone.
+    pub(crate) fn exec(&self, library: &Library, more: &[(&str, &str)], milliseconds: u32, program: &str) -> Lane {
+        let mut arguments = vec![milliseconds.to_string().into(), program.into()];
+        for (name, value) in library.environment(more) {
+            arguments.push(
+                [name.as_os_str(), OsStr::new("="), value.as_os_str()]
+                    .into_iter()
+                    .collect(),
+            );
+        }
+        Lane {
+            name: library.name.clone(),
+            program: self.directory.path().join("exec"),
+            arguments,
+            environment: Environment::new(),
+        }
+    }
+}
+
+/// `KEEPALIVE_BENCH_LIBRARY`, else what cargo built beside this bench (`target/release/deps/cost-…`).
+fn ours() -> Result<PathBuf, Error> {
+    if let Some(path) = std::env::var_os("KEEPALIVE_BENCH_LIBRARY") {
+        return Ok(path.into());
+    }
+    let bench = std::env::current_exe()?;
+    let built = bench
+        .parent()
+        .and_then(Path::parent)
+        .ok_or("this bench is in no target directory")?;
+    Ok(built.join("libkeepalive.so"))
+}
+
+fn compile(source: &Path, output: &Path, flags: &[&str]) -> Result<(), Error> {
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let status = Command::new(&compiler)
+        .args(flags)
+        .arg("-o")
+        .arg(output)
+        .arg(source)
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cannot compile {}: {status}", source.display()).into()),
+        Err(e) => Err(format!("cannot run {}: {e}", compiler.display()).into()),
+    }
+}

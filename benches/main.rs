@@ -1,0 +1,107 @@
+//! What `libkeepalive.so` costs the programs it is loaded into, against no library, an empty one, libkeepalive 0.3 and
+//! any others. All take turns in one run, a few milliseconds each, so that all meet the same noise. C does what is timed
+//! (`exec.c`, `calls.c`); here is what is compared with what, and the table.
+#![forbid(unsafe_code)]
+
+mod calls;
+mod exec;
+mod lane;
+mod library;
+mod memory;
+mod report;
+mod statistics;
+
+use std::io;
+use std::process::ExitCode;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use library::{Bench, Error};
+use report::Report;
+
+const USAGE: &str = "\
+usage: cargo bench --bench cost [-- [--quick] [--check]]
+  --quick  a few rounds: whether it works, not what it costs
+  --check  exit status 1 when a target is missed
+environment:
+  KEEPALIVE_BENCH_LIBRARY  the library to measure instead of target/release/libkeepalive.so
+  KEEPALIVE_BENCH_PEERS    more libraries to compare with, separated by colons
+";
+
+/// How long to measure.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// How many figures each contestant gets.
+    rounds: usize,
+    /// How many slices each figure is the median of.
+    slices: usize,
+    slice_ms: u32,
+}
+
+/// One exec takes most of a millisecond and varies by a tenth; looked for are a few microseconds of it.
+const EXEC: Effort = Effort {
+    rounds: 20,
+    slices: 40,
+    slice_ms: 3,
+};
+const CALLS: Effort = Effort {
+    rounds: 40,
+    slices: 1,
+    slice_ms: 10,
+};
+const QUICK: Effort = Effort {
+    rounds: 3,
+    slices: 1,
+    slice_ms: 3,
+};
+
+fn main() -> ExitCode {
+    // cargo says `--bench` when it benches, and nothing when it runs this as a test.
+    let (mut quick, mut check) = (true, false);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    for argument in &arguments {
+        match argument.as_str() {
+            "--bench" => quick = arguments.iter().any(|a| a == "--quick"),
+            "--quick" => {}
+            "--check" => check = true,
+            _ => {
+                eprint!("bench: unknown argument '{argument}'\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    match run(quick) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) if !check => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Measures and prints everything; how many targets were missed.
+fn run(quick: bool) -> Result<usize, Error> {
+    let cpu = pin()?;
+    let bench = Bench::prepare()?;
+    let mut report = Report::default();
+    report::header(cpu);
+    for library in bench.libraries() {
+        report::library(library, memory::check(&bench, library)?);
+    }
+    exec::run(&bench, if quick { QUICK } else { EXEC }, &mut report)?;
+    calls::run(&bench, if quick { QUICK } else { CALLS }, &mut report)?;
+    memory::run(&bench, &mut report)?;
+    Ok(report.finish())
+}
+
+/// Keeps this process, and so all that it starts, on one processor: moving between two costs more than what is measured.
+fn pin() -> io::Result<usize> {
+    let allowed = sched_getaffinity(None)?;
+    let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)).unwrap_or(0);
+    let mut only = CpuSet::new();
+    only.set(last);
+    sched_setaffinity(None, &only)?;
+    Ok(last)
+}

@@ -1,0 +1,71 @@
+//! What is wrong with rules, shown as a compiler shows it: place, line, caret, hint.
+
+use keepalive_policy::parse::{Error, Item, parse};
+use std::fmt::Write as _;
+
+/// All mistakes in `text`, which is called `name` where it comes from, one after the other; `None` when there are none.
+pub(crate) fn mistakes(name: &str, text: &[u8]) -> Option<String> {
+    let mut shown = String::new();
+    for error in parse(text).filter_map(Result::err) {
+        if !shown.is_empty() {
+            shown.push('\n');
+        }
+        show(&mut shown, name, text, &error);
+    }
+    (!shown.is_empty()).then_some(shown)
+}
+
+/// How many rules and defaults there are in `text`.
+pub(crate) fn count(text: &[u8]) -> (usize, usize) {
+    let items: Vec<Item<'_>> = parse(text).flatten().collect();
+    let rules = items.iter().filter(|item| matches!(item, Item::Rule(_))).count();
+    (rules, items.len() - rules)
+}
+
+fn show(shown: &mut String, name: &str, text: &[u8], error: &Error) {
+    let line = text
+        .split(|byte| *byte == b'\n')
+        .nth(error.line as usize - 1)
+        .unwrap_or_default();
+    let before = String::from_utf8_lossy(line.get(..error.start).unwrap_or_default()).into_owned();
+    let wrong = String::from_utf8_lossy(line.get(error.start..error.end).unwrap_or_default()).into_owned();
+    let column = before.chars().count() + 1;
+    let number = error.line.to_string();
+    let margin = " ".repeat(number.len());
+    // Tabs before the place stay tabs, so that the caret stands below it whatever their width.
+    let indent: String = before
+        .chars()
+        .map(|character| if character == '\t' { '\t' } else { ' ' })
+        .collect();
+    let carets = "^".repeat(wrong.chars().count().max(1));
+    let line = String::from_utf8_lossy(line);
+    // Writing to a text cannot fail.
+    let _ = write!(
+        shown,
+        "{name}:{number}:{column}: {}\n {number} | {line}\n {margin} | {indent}{carets}\nhint: {}",
+        error.mistake.reason(),
+        error.mistake.hint(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_shown_where_it_is() {
+        let text = "# ü\n\tconnect 10.0.0.1/8 idle=1 # ü\naccept :x off\n";
+        assert_eq!(
+            mistakes("file", text.as_bytes()).unwrap(),
+            "file:2:10: the address has bits behind its prefix length\n \
+             2 | \tconnect 10.0.0.1/8 idle=1 # ü\n   \
+             | \t        ^^^^^^^^^^\n\
+             hint: clear them, or write a longer prefix length\n\
+             file:3:8: not a port or a range of ports\n \
+             3 | accept :x off\n   \
+             |        ^^\n\
+             hint: write 443 or 8000-8999, from 0 to 65535, the lower first"
+        );
+        assert_eq!(mistakes("file", b"default idle=1"), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! What commands print: to standard output, whose reader may go away, within the width of a terminal.
+
+use crate::error::{Error, FAILED};
+use std::io::{self, Write as _};
+
+/// Columns that a text without a terminal, and a narrow one, can count on.
+pub(crate) const WIDTH: usize = 80;
+
+/// Writes `text` to standard output. A closed pipe is no error.
+///
+/// # Errors
+/// Any other reason for which it could not be written.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::new(
+            FAILED,
+            format!("cannot write to standard output: write: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Breaks a line into lines of at most `width` columns, the second and later ones indented by `indent`, each with its
+/// line feed. A word that is wider stays whole, so that an address can still be copied.
+pub(crate) fn wrap(line: &str, width: usize, indent: usize) -> String {
+    let first = line.len() - line.trim_start().len();
+    let mut text = " ".repeat(first);
+    let mut column = first;
+    let mut is_first = true;
+    for word in line.split_whitespace() {
+        let length = word.chars().count();
+        if is_first {
+            is_first = false;
+        } else if column + 1 + length > width {
+            text.push('\n');
+            text.push_str(&" ".repeat(indent));
+            column = indent;
+        } else {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrap;
+
+    #[test]
+    fn lines_are_broken_between_words_and_never_within_one() {
+        assert_eq!(wrap("", 10, 2), "\n");
+        assert_eq!(wrap("  one two", 10, 2), "  one two\n");
+        assert_eq!(wrap("  one two three", 10, 4), "  one two\n    three\n");
+        assert_eq!(wrap("one twelve-letters two", 10, 0), "one\ntwelve-letters\ntwo\n");
+        assert_eq!(wrap("zwölf höhö", 10, 0), "zwölf höhö\n");
+    }
+}
