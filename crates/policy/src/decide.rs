@@ -11,7 +11,7 @@ pub enum Moment {
     Create,
     /// It connects to a peer.
     Connect,
-    /// It listens.
+    /// It listens: accept rules match that do not ask for the peer's address.
     Listen,
     /// It was accepted from a listener.
     Accept,
@@ -24,7 +24,7 @@ pub struct Event<'a> {
     pub moment: Moment,
     /// The peer's address, if known.
     pub peer: Option<IpAddr>,
-    /// The peer's port on connect, the local port on accept, if known.
+    /// The peer's port on connect, the local port on accept and listen, if known.
     pub port: Option<u16>,
     /// The program's name: the last part of its path.
     pub program: &'a [u8],

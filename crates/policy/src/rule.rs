@@ -116,8 +116,8 @@ impl Rule<'_> {
     pub fn matches(&self, event: &Event<'_>) -> bool {
         let direction = match event.moment {
             Moment::Connect => Some(Direction::Connect),
-            Moment::Accept => Some(Direction::Accept),
-            Moment::Create | Moment::Listen => None,
+            Moment::Accept | Moment::Listen => Some(Direction::Accept),
+            Moment::Create => None,
         };
         (self.direction.is_none() || self.direction == direction)
             && (self.ports == Ports::ANY

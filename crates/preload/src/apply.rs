@@ -1,6 +1,6 @@
 //! Giving sockets their settings. Every failure is ignored: the program goes on as it would without us.
 
-use crate::policy::{CREATED, Policy};
+use crate::policy::{CREATED, EARLY, Policy};
 use crate::{log, own, policy, state, sys};
 use core::ffi::c_int;
 use keepalive_policy::{Event, LIVE_ORDER, Mode, Moment, Settings, SocketOption};
@@ -11,7 +11,8 @@ pub(crate) fn at_start(policy: &Policy) {
         own::open();
     }
     for fd in 0..3 + policy::passed_descriptors() {
-        if sys::is_socket(fd) && adopt(policy, fd) && policy.is_watching && sys::is_established(fd) {
+        if sys::file_type(fd) == sys::S_IFSOCK && adopt(policy, fd) && policy.is_watching && sys::is_established(fd) {
+            own::accepted(fd);
             settle(policy, fd, Moment::Accept);
         }
     }
@@ -40,11 +41,12 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
     let mut untouched = Untouched::default();
     for option in LIVE_ORDER {
         let Some(current) = get(fd, option) else { continue };
-        let is_own = untouched.get(option) != Some(current);
+        let ours = settings.number(option);
+        let is_own = is_own(fd, option, current, ours, &mut untouched);
         if is_own {
             own::mark(fd, option);
         }
-        if let Some(ours) = settings.number(option) {
+        if let Some(ours) = ours {
             set_if_other(fd, option, current, target(&settings, option, ours, current, is_own));
         }
     }
@@ -76,18 +78,20 @@ pub(crate) fn settle(policy: &Policy, fd: c_int, moment: Moment) {
 pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
     let before = policy.decide(&CREATED);
     let settings = policy.decide(event);
-    if settings == before || !sys::is_tcp(fd) {
+    let is_same = settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
+    let inherits_user_timeout = policy.has_user_timeout && event.moment == Moment::Accept;
+    if (is_same && !inherits_user_timeout) || !sys::is_tcp(fd) {
         return;
     }
     let mut untouched = Untouched::default();
     for option in LIVE_ORDER {
         let (ours, earlier) = (settings.number(option), before.number(option));
-        if ours == earlier && settings.mode == before.mode {
+        // Where the decision is the same, only the program's own values are left to be judged by the mode.
+        if is_same || (ours == earlier && own::is_marked(fd, option) == Some(false)) {
             continue;
         }
         let Some(current) = get(fd, option) else { continue };
-        let is_own = own::is_marked(fd, option)
-            .unwrap_or_else(|| earlier != Some(current) && untouched.get(option) != Some(current));
+        let is_own = is_own(fd, option, current, earlier, &mut untouched);
         let target = match ours {
             Some(ours) => target(&settings, option, ours, current, is_own),
             None if is_own => current,
@@ -96,7 +100,7 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
         };
         set_if_other(fd, option, current, target);
     }
-    if sys::is_established(fd) {
+    if inherits_user_timeout || sys::is_established(fd) {
         limit_unacknowledged(fd, &settings);
     }
     log::socket(
@@ -107,6 +111,13 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
             "connects"
         },
     );
+}
+
+/// Whether the `current` number of an option is somebody else's, who has set it on this socket (or on the one that it is a
+/// duplicate of): neither what we set `earlier` nor what the kernel gives.
+fn is_own(fd: c_int, option: SocketOption, current: u32, earlier: Option<u32>, untouched: &mut Untouched) -> bool {
+    own::is_marked(fd, option) == Some(true)
+        || (earlier != Some(current) && untouched.get(option).is_some_and(|default| default != current))
 }
 
 /// The user timeout of a connection, once it is complete: before, it would limit the connecting too. Does nothing while
@@ -135,11 +146,11 @@ fn limit_established(policy: &Policy, fd: c_int) {
     }
 }
 
-/// What a socket that is about to listen gets beside the rest: the connections that it accepts inherit it. Gives whether
-/// a user timeout was set.
+/// What a socket that is about to listen gets beside the rest: what acts on the handshakes, and what the connections that
+/// it accepts inherit. Gives whether a user timeout was set.
 #[inline(always)]
 pub(crate) fn before_listen(policy: &Policy, fd: c_int) -> bool {
-    (policy.has_user_timeout || policy.has_defer_accept) && prepare_listener(policy, fd)
+    (policy.has_user_timeout || policy.has_early_options) && prepare_listener(policy, fd)
 }
 
 #[cold]
@@ -147,14 +158,18 @@ fn prepare_listener(policy: &Policy, fd: c_int) -> bool {
     if !sys::is_tcp(fd) {
         return false;
     }
+    let before = policy.decide(&CREATED);
     let settings = policy.decide(&Event {
         moment: Moment::Listen,
+        port: sys::local_port(fd),
         ..CREATED
     });
-    if let Some(seconds) = settings.number(SocketOption::DeferAccept)
-        && get(fd, SocketOption::DeferAccept) == Some(0)
-    {
-        set(fd, SocketOption::DeferAccept, seconds);
+    let mut untouched = Untouched::default();
+    for option in EARLY {
+        if let (Some(ours), Some(current)) = (settings.number(option), get(fd, option)) {
+            let is_own = is_own(fd, option, current, before.number(option), &mut untouched);
+            set_if_other(fd, option, current, target(&settings, option, ours, current, is_own));
+        }
     }
     let limited = limit_unacknowledged(fd, &settings);
     log::socket(fd, "listens");
@@ -179,7 +194,12 @@ pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
     } else {
         Moment::Connect
     };
-    let event = event(fd, moment).unwrap_or(CREATED);
+    let event = match event(fd, moment) {
+        Some(event) => event,
+        // A rule may say another mode when the peer is known: until then the program's value is only noted.
+        None if policy.has_rules => return,
+        None => CREATED,
+    };
     let settings = policy.decide(&event);
     if settings.mode.unwrap_or_default() == Mode::Fill || !sys::is_tcp(fd) {
         return;

@@ -122,6 +122,18 @@ pub(crate) fn ignored_line(source: &[u8], error: &parse::Error) {
     }
 }
 
+/// Says that a file which was named could not be read.
+#[cold]
+pub(crate) fn ignored_file(path: &[u8]) {
+    if LOG.destination.load(Ordering::Relaxed) != SILENT {
+        Line::new()
+            .text(b"ignored ")
+            .foreign(path)
+            .text(b": not a file that can be read")
+            .write();
+    }
+}
+
 struct Line {
     bytes: [u8; 256],
     length: usize,

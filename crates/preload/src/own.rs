@@ -46,6 +46,13 @@ pub(crate) fn inherit(fd: c_int, listener: c_int) {
     }
 }
 
+/// Notes that the socket `fd` was accepted, by whoever started this process.
+pub(crate) fn accepted(fd: c_int) {
+    if let Some(marks) = marks(fd) {
+        marks.fetch_or(ACCEPTED, Ordering::Relaxed);
+    }
+}
+
 /// Notes that somebody else than we has set `option` on `fd`.
 pub(crate) fn mark(fd: c_int, option: SocketOption) {
     if let Some(marks) = marks(fd) {

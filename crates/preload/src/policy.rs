@@ -11,6 +11,14 @@ use keepalive_policy::{
 /// The file that counts unless `KEEPALIVE_CONFIG` names another.
 const CONFIG: &[u8] = b"/etc/keepalive.conf\0";
 
+/// The options that act on the handshake.
+pub(crate) const EARLY: [SocketOption; 4] = [
+    SocketOption::SynCount,
+    SocketOption::DeferAccept,
+    SocketOption::MaxSegment,
+    SocketOption::WindowClamp,
+];
+
 /// One call of `setsockopt(2)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Assignment {
@@ -30,8 +38,11 @@ pub(crate) struct Policy {
     pub(crate) is_watching: bool,
     /// Whether some connection may get a user timeout.
     pub(crate) has_user_timeout: bool,
-    /// Whether some listener may get `TCP_DEFER_ACCEPT`.
-    pub(crate) has_defer_accept: bool,
+    /// Whether some socket may get an option that must be there before it connects or listens, and does so by its peer or
+    /// port.
+    pub(crate) has_early_options: bool,
+    /// Whether a rule asks for a direction, an address or a port.
+    pub(crate) has_rules: bool,
 }
 
 impl Policy {
@@ -57,7 +68,8 @@ impl Policy {
             fresh_count: 0,
             is_watching: false,
             has_user_timeout: false,
-            has_defer_accept: false,
+            has_early_options: false,
+            has_rules: false,
         };
         let settings = policy.decide(&CREATED);
         for option in LIVE_ORDER {
@@ -75,17 +87,20 @@ impl Policy {
             policy.look_at(&source.default);
             for rule in source.rules {
                 policy.look_at(&rule.settings);
-                policy.is_watching |=
+                policy.has_rules |=
                     rule.direction.is_some() || rule.network != Network::ANY || rule.ports != Ports::ANY;
             }
         }
+        policy.is_watching |= policy.has_rules;
         policy
     }
 
     fn look_at(&mut self, settings: &Settings) {
         self.is_watching |= settings.mode.is_some_and(|mode| mode != Mode::Fill);
         self.has_user_timeout |= settings.written(SocketOption::UserTimeout) != Number::Unset;
-        self.has_defer_accept |= settings.written(SocketOption::DeferAccept) != Number::Unset;
+        self.has_early_options |= EARLY
+            .into_iter()
+            .any(|option| settings.written(option) != Number::Unset);
     }
 }
 
@@ -120,7 +135,12 @@ pub(crate) fn read() -> Option<Policy> {
     // An entry of the environment ends with a NUL, as the constant does.
     let from_file = match sys::read_file(path.as_ptr()) {
         Some(text) => read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path)),
-        None => Source::default(),
+        None => {
+            if environment.config.is_some() {
+                log::ignored_file(path);
+            }
+            Source::default()
+        }
     };
     Some(Policy::new([from_environment, from_file]))
 }

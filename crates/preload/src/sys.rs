@@ -231,18 +231,22 @@ pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<u32> {
     (returned == 0).then_some(value)
 }
 
-/// Whether `fd` is a socket. Asked with fstat(2), which no filter forbids: the loader needs it to load us, while the
-/// socket calls may be forbidden to a program that has no sockets, under pain of death.
-pub(crate) fn is_socket(fd: c_int) -> bool {
+/// `S_IFSOCK` of [`file_type`] (inode(7)).
+pub(crate) const S_IFSOCK: u32 = 0o140_000;
+const S_IFREG: u32 = 0o100_000;
+
+/// The type of the file behind `fd` (inode(7)), 0 where it is closed. Asked with fstat(2), which no filter forbids: the
+/// loader needs it to load us, while the socket calls may be forbidden to a program that has no sockets, under pain of
+/// death.
+pub(crate) fn file_type(fd: c_int) -> u32 {
     /// Where `st_mode` is in the kernel's `struct stat`, as an index of 32-bit words.
     const MODE: usize = if cfg!(target_arch = "x86_64") { 6 } else { 4 };
     const S_IFMT: u32 = 0o170_000;
-    const S_IFSOCK: u32 = 0o140_000;
     // The largest `struct stat` has 144 bytes.
     let mut status = [0_u32; 48];
     // SAFETY: fstat(2) writes a `struct stat`, for which there is room.
     let returned = unsafe { call(number::FSTAT, [fd as _, &raw mut status as c_long, 0, 0, 0, 0]) };
-    returned == 0 && status[MODE] & S_IFMT == S_IFSOCK
+    if returned == 0 { status[MODE] & S_IFMT } else { 0 }
 }
 
 /// Whether `fd` is TCP or MPTCP over IPv4 or IPv6, as the kernel says. Protocol numbers mean something else in other
@@ -292,6 +296,17 @@ pub(crate) unsafe fn read_address(address: *const c_void, length: u32) -> Option
         *to = unsafe { *from };
     }
     (length >= 16).then(|| copy.read())?
+}
+
+/// As [`read_address`], before the kernel has read it: `None` where it could not.
+pub(crate) fn try_read_address(address: *const c_void, length: u32) -> Option<(IpAddr, u16)> {
+    let is_there = |offset: usize| is_readable(address.cast::<u8>().wrapping_add(offset).cast());
+    let last = (length.min(28) as usize).checked_sub(8)?;
+    if !is_there(0) || !is_there(last) {
+        return None;
+    }
+    // SAFETY: the kernel can read its beginning and its end, which lie within two pages at most.
+    unsafe { read_address(address, length) }
 }
 
 fn name(number: c_long, fd: c_int) -> Option<(IpAddr, u16)> {
@@ -370,7 +385,8 @@ pub(crate) fn collect<T: Copy + 'static>(count: usize, items: impl Iterator<Item
     unsafe { core::slice::from_raw_parts(start, filled) }
 }
 
-/// The content of the file at `path`, a string that ends with a NUL, up to 256 KiB; `None` when it cannot be opened.
+/// The content of the file at `path`, a string that ends with a NUL, up to the last whole line within 256 KiB; `None` when
+/// it cannot be opened or is no regular file.
 pub(crate) fn read_file(path: *const u8) -> Option<&'static [u8]> {
     const AT_FDCWD: c_long = -100;
     const O_NOCTTY_NONBLOCK_CLOEXEC: c_long = 0o2_004_400;
@@ -383,6 +399,10 @@ pub(crate) fn read_file(path: *const u8) -> Option<&'static [u8]> {
         )
     };
     let fd = result(opened).ok()? as c_int;
+    if file_type(fd) != S_IFREG {
+        close(fd);
+        return None;
+    }
     let content = memory(LARGEST);
     let mut length = 0;
     while let Some(rest) = content.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -399,12 +419,24 @@ pub(crate) fn read_file(path: *const u8) -> Option<&'static [u8]> {
         }
     }
     close(fd);
+    if length == LARGEST {
+        length = content.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+    }
     content.get(..length)
 }
 
 /// Whether `fd` listens.
 pub(crate) fn is_listening(fd: c_int) -> bool {
     option(fd, SOL_SOCKET, SO_ACCEPTCONN) == Some(1)
+}
+
+/// Whether the kernel can read eight bytes at `address`. Nothing happens where it cannot: rt_sigprocmask(2) reads the
+/// set of signals before it looks at the operation, and there is no operation −1 (`kernel/signal.c`).
+pub(crate) fn is_readable(address: *const u64) -> bool {
+    const EINVAL: Errno = Errno(22);
+    // SAFETY: rt_sigprocmask(2) refuses, and writes nothing.
+    let returned = unsafe { call(number::RT_SIGPROCMASK, [-1, address as c_long, 0, 8, 0, 0]) };
+    result(returned) == Err(EINVAL)
 }
 
 /// Makes a socket.

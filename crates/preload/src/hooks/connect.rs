@@ -2,13 +2,14 @@
 
 use crate::{apply, libc, next, state, sys};
 use core::ffi::{c_int, c_long, c_void};
+use core::net::IpAddr;
 use keepalive_policy::{Event, Moment};
 
 /// # Safety
 /// As connect(2) asks.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> c_int {
-    before_connect(fd);
+    before_connect(fd, address, length);
     // SAFETY: the caller's promise.
     let returned = unsafe { next::connect(fd, address, length) };
     // SAFETY: the arguments are those of the call that returned this.
@@ -16,10 +17,25 @@ unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> 
     returned
 }
 
-/// A socket that came from elsewhere gets its settings now.
-pub(super) fn before_connect(fd: c_int) {
-    if let Some(policy) = state::policy() {
-        apply::adopt_if_foreign(policy, fd);
+/// A socket that came from elsewhere gets its settings now, and any socket those that act on the handshake. The address
+/// may be anything yet.
+pub(super) fn before_connect(fd: c_int, address: *const c_void, length: u32) {
+    let Some(policy) = state::policy() else { return };
+    apply::adopt_if_foreign(policy, fd);
+    if policy.has_early_options
+        && policy.has_rules
+        && let Some((peer, port)) = sys::try_read_address(address, length)
+    {
+        apply::settle_for(policy, fd, &event(peer, port));
+    }
+}
+
+fn event(peer: IpAddr, port: u16) -> Event<'static> {
+    Event {
+        moment: Moment::Connect,
+        peer: Some(peer),
+        port: Some(port),
+        program: b"",
     }
 }
 
@@ -33,20 +49,14 @@ pub(super) unsafe fn after_connect(fd: c_int, address: *const c_void, length: u3
     if policy.is_watching && (returned == 0 || is_under_way()) {
         // SAFETY: the kernel has read the address, so that it is there.
         if let Some((peer, port)) = unsafe { sys::read_address(address, length) } {
-            let event = Event {
-                moment: Moment::Connect,
-                peer: Some(peer),
-                port: Some(port),
-                program: b"",
-            };
-            apply::settle_for(policy, fd, &event);
+            apply::settle_for(policy, fd, &event(peer, port));
         }
     }
     apply::established(policy, fd);
 }
 
 /// Whether connect(2), which has failed, goes on all the same.
-pub(super) fn is_under_way() -> bool {
+fn is_under_way() -> bool {
     const EINTR: c_int = 4;
     const EINPROGRESS: c_int = 115;
     matches!(libc::errno(), EINTR | EINPROGRESS)

@@ -8,8 +8,6 @@ use super::listen::{after_listen, before_listen};
 use super::prctl::on_prctl;
 use super::setsockopt::on_setsockopt;
 use super::socket::on_socket;
-#[cfg(target_arch = "x86")]
-use super::socketcall::on_socketcall;
 use crate::sys::number;
 use crate::{next, state};
 use core::ffi::{c_int, c_long, c_void};
@@ -43,31 +41,40 @@ unsafe extern "C" fn syscall(n: c_long, a: c_long, b: c_long, c: c_long, d: c_lo
 /// As the system call `n` asks.
 #[inline(never)]
 unsafe extern "C" fn hooked(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
-    let fd = a as c_int;
+    let (meant, [x, y, z]) = meaning(n, [a, b, c]);
+    let fd = x as c_int;
     let mut user_timeout_set = false;
-    match n {
-        number::CONNECT => before_connect(fd),
+    match meant {
+        number::CONNECT => before_connect(fd, y as *const c_void, z as u32),
         number::LISTEN => user_timeout_set = before_listen(fd),
         _ => {}
     }
     // SAFETY: the caller's promise.
     let returned = unsafe { next::syscall()(n, a, b, c, d, e, f) };
-    match n {
-        number::SOCKET => on_socket(returned as c_int, a as c_int, b as c_int, c as c_int),
+    match meant {
+        number::SOCKET => on_socket(returned as c_int, x as c_int, y as c_int, z as c_int),
         // SAFETY: the arguments are those of the call that returned this.
-        number::CONNECT => unsafe { after_connect(fd, b as *const c_void, c as u32, returned) },
+        number::CONNECT => unsafe { after_connect(fd, y as *const c_void, z as u32, returned) },
         number::LISTEN => after_listen(fd, returned, user_timeout_set),
         number::ACCEPT | number::ACCEPT4 => on_accept(returned as c_int, fd),
-        number::GETSOCKOPT => on_getsockopt(fd, b as c_int, c as c_int),
-        number::SETSOCKOPT => on_setsockopt(fd, b as c_int, c as c_int, returned),
+        number::GETSOCKOPT => on_getsockopt(fd, y as c_int, z as c_int),
+        number::SETSOCKOPT => on_setsockopt(fd, y as c_int, z as c_int, returned),
         number::PRCTL => on_prctl(a, returned),
         // Both of its first two operations, strict mode and a filter, restrict this process; a filter with a listener
         // gives its descriptor.
         number::SECCOMP if a <= 1 && returned >= 0 => state::retire(),
-        #[cfg(target_arch = "x86")]
-        // SAFETY: the arguments are those of the call.
-        number::SOCKETCALL => unsafe { on_socketcall(a, b as *const c_long, returned) },
         _ => {}
     }
     returned
+}
+
+/// The call that is made, with its first arguments: i386's socketcall(2) makes another one.
+fn meaning(n: c_long, arguments: [c_long; 3]) -> (c_long, [c_long; 3]) {
+    #[cfg(target_arch = "x86")]
+    if n == number::SOCKETCALL
+        && let Some(meant) = super::socketcall::meaning(arguments[0], arguments[1] as _)
+    {
+        return meant;
+    }
+    (n, arguments)
 }
