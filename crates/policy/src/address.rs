@@ -73,10 +73,14 @@ fn groups(text: &[u8], may_end: bool) -> Option<([u16; 8], usize)> {
 }
 
 /// A number of at most four digits.
-fn number(digits: &[u8], radix: u32) -> Option<u16> {
+fn number(digits: &[u8], radix: u8) -> Option<u16> {
     digits.iter().try_fold(0_u16, |number, digit| {
-        let digit = char::from(*digit).to_digit(radix)?;
-        Some(number.wrapping_mul(radix as u16).wrapping_add(digit as u16))
+        let digit = char::from(*digit).to_digit(radix.into())?;
+        Some(
+            number
+                .wrapping_mul(radix.into())
+                .wrapping_add(u16::try_from(digit).ok()?),
+        )
     })
 }
 

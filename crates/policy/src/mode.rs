@@ -40,15 +40,13 @@ impl Mode {
 
     /// The number that `option` gets where the program has set `theirs` and the policy says `ours`.
     pub fn settle(self, option: SocketOption, ours: u32, theirs: u32) -> u32 {
-        let ours_is_longer = duration(option, ours) > duration(option, theirs);
-        match self {
-            Self::Fill => theirs,
-            Self::Enforce => ours,
-            Self::Cap if ours_is_longer => theirs,
-            Self::Floor if ours_is_longer => ours,
-            Self::Cap => ours,
-            Self::Floor => theirs,
-        }
+        let is_ours = match self {
+            Self::Fill => false,
+            Self::Cap => duration(option, ours) < duration(option, theirs),
+            Self::Floor => duration(option, ours) > duration(option, theirs),
+            Self::Enforce => true,
+        };
+        if is_ours { ours } else { theirs }
     }
 }
 

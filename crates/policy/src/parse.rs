@@ -251,7 +251,7 @@ impl Word<'_> {
                 (network, ports)
             }
             // A bare IPv6 address has more than one colon, and then no port.
-            text if text.iter().filter(|byte| **byte == b':').count() > 1 => (read_network(text).map_err(fail)?, None),
+            text if text.split(|byte| *byte == b':').nth(2).is_some() => (read_network(text).map_err(fail)?, None),
             text => {
                 let (address, after) = cut(text, text.iter().position(|byte| *byte == b':'));
                 let network = match address {

@@ -61,6 +61,7 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
 #[inline(always)]
 pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
     if !state::is_remembered(fd) {
+        own::forget(fd);
         adopt(policy, fd);
         state::remember(fd);
     }
@@ -100,6 +101,7 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
         };
         set_if_other(fd, option, current, target);
     }
+    own::settled(fd);
     if inherits_user_timeout || sys::is_established(fd) {
         limit_unacknowledged(fd, &settings);
     }
@@ -117,7 +119,9 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
 /// duplicate of): neither what we set `earlier` nor what the kernel gives.
 fn is_own(fd: c_int, option: SocketOption, current: u32, earlier: Option<u32>, untouched: &mut Untouched) -> bool {
     own::is_marked(fd, option) == Some(true)
-        || (earlier != Some(current) && untouched.get(option).is_some_and(|default| default != current))
+        || (!own::is_settled(fd)
+            && earlier != Some(current)
+            && untouched.get(option).is_some_and(|default| default != current))
 }
 
 /// The user timeout of a connection, once it is complete: before, it would limit the connecting too. Does nothing while

@@ -11,6 +11,8 @@
     clippy::cast_sign_loss,
     clippy::cast_lossless
 )]
+// What runs at every call is small and must be one piece; all else is compiled for size.
+#![allow(clippy::inline_always)]
 
 mod apply;
 mod hooks;

@@ -8,8 +8,10 @@ use keepalive_policy::SocketOption;
 
 /// Descriptors from this number on are not kept; their values are judged by what they are.
 const KEPT: usize = 65_536;
-/// The bit that says that the socket was accepted; below it are the options' bits.
+/// The bit that says that the socket was accepted; below it and the next are the options' bits.
 const ACCEPTED: u16 = 1 << 15;
+/// The bit that says that the marks are the whole truth: what else is on the socket, a decision of ours has put there.
+const SETTLED: u16 = 1 << 14;
 
 static MARKS: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
 
@@ -42,7 +44,7 @@ pub(crate) fn forget(fd: c_int) {
 pub(crate) fn inherit(fd: c_int, listener: c_int) {
     if let Some(marks_of_new) = marks(fd) {
         let inherited = marks(listener).map_or(0, |marks| marks.load(Ordering::Relaxed));
-        marks_of_new.store(inherited | ACCEPTED, Ordering::Relaxed);
+        marks_of_new.store((inherited & !SETTLED) | ACCEPTED, Ordering::Relaxed);
     }
 }
 
@@ -51,6 +53,18 @@ pub(crate) fn accepted(fd: c_int) {
     if let Some(marks) = marks(fd) {
         marks.fetch_or(ACCEPTED, Ordering::Relaxed);
     }
+}
+
+/// Notes that a decision of ours has been carried out on `fd`.
+pub(crate) fn settled(fd: c_int) {
+    if let Some(marks) = marks(fd) {
+        marks.fetch_or(SETTLED, Ordering::Relaxed);
+    }
+}
+
+/// Whether a decision of ours has been carried out on `fd`.
+pub(crate) fn is_settled(fd: c_int) -> bool {
+    marks(fd).is_some_and(|marks| marks.load(Ordering::Relaxed) & SETTLED != 0)
 }
 
 /// Notes that somebody else than we has set `option` on `fd`.

@@ -28,6 +28,7 @@ pub(crate) struct Assignment {
 }
 
 /// What is to be done, prepared so that the usual case costs little.
+#[allow(clippy::struct_excessive_bools, reason = "each is a question that one hook asks")]
 pub(crate) struct Policy {
     /// The environment, then the file.
     sources: [Source<'static>; 2],
@@ -133,14 +134,13 @@ pub(crate) fn read() -> Option<Policy> {
     from_environment.default = environment.settings().or(from_environment.default);
     let path = environment.config.unwrap_or(CONFIG);
     // An entry of the environment ends with a NUL, as the constant does.
-    let from_file = match sys::read_file(path.as_ptr()) {
-        Some(text) => read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path)),
-        None => {
-            if environment.config.is_some() {
-                log::ignored_file(path);
-            }
-            Source::default()
+    let from_file = if let Some(text) = sys::read_file(path.as_ptr()) {
+        read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path))
+    } else {
+        if environment.config.is_some() {
+            log::ignored_file(path);
         }
+        Source::default()
     };
     Some(Policy::new([from_environment, from_file]))
 }
