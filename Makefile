@@ -26,9 +26,11 @@ install:
 	install -D -m 755 target/release/keepalive $(DESTDIR)$(BINDIR)/keepalive
 	install -D -m 644 target/release/libkeepalive.so $(DESTDIR)$(LIBDIR)/libkeepalive.so
 	install -D -m 644 man/libkeepalive.7 $(DESTDIR)$(MANDIR)/man7/libkeepalive.7
+	install -D -m 644 man/keepalive.conf.5 $(DESTDIR)$(MANDIR)/man5/keepalive.conf.5
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so $(DESTDIR)$(MANDIR)/man7/libkeepalive.7
+	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so $(DESTDIR)$(MANDIR)/man7/libkeepalive.7 \
+		$(DESTDIR)$(MANDIR)/man5/keepalive.conf.5
 
 # The library under test is the release: it is what users load. What cannot run here says SKIP and why.
 test: build

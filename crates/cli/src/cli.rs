@@ -1,5 +1,7 @@
 //! The command line: one definition for parsing, help, manual pages and completions.
 
+use crate::cmd::check::Check;
+use crate::cmd::explain::Explain;
 use crate::cmd::presets::Presets;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepalive_policy::preset::{self, Remedy};
@@ -20,6 +22,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Run),
+    Explain(Explain),
+    Check(Check),
     Presets(Presets),
 }
 
@@ -112,17 +116,22 @@ pub(crate) struct PolicyFlags {
 impl PolicyFlags {
     /// What the flags say for all connections, together.
     pub(crate) fn settings(&self) -> Settings {
+        self.said()
+            .fold(Settings::default(), |settings, (_, flag)| settings.or(flag))
+    }
+
+    /// Each flag that says something for all connections, in the order of precedence.
+    pub(crate) fn said(&self) -> impl Iterator<Item = (&'static str, Settings)> {
         [
-            self.idle,
-            self.interval,
-            self.count,
-            self.user_timeout,
-            self.mode,
-            self.preset,
+            ("--idle", self.idle),
+            ("--interval", self.interval),
+            ("--count", self.count),
+            ("--user-timeout", self.user_timeout),
+            ("--mode", self.mode),
+            ("--preset", self.preset),
         ]
         .into_iter()
-        .flatten()
-        .fold(Settings::default(), Settings::or)
+        .filter_map(|(flag, settings)| Some((flag, settings?)))
     }
 
     /// Whether no flag was given.

@@ -10,10 +10,14 @@ pub(crate) struct Error {
     message: String,
     hint: Option<String>,
     status: u8,
+    /// Whether the message says itself where it comes from.
+    is_placed: bool,
 }
 
 /// What was asked for could not be done.
 pub(crate) const FAILED: u8 = 1;
+/// The command line or a policy cannot be used.
+pub(crate) const REFUSED: u8 = 2;
 /// keepalive itself failed, so that the command was not run.
 pub(crate) const NOT_RUN: u8 = 125;
 /// The command was found but cannot be executed.
@@ -27,6 +31,15 @@ impl Error {
             message: message.into(),
             hint: None,
             status,
+            is_placed: false,
+        }
+    }
+
+    /// Mistakes that begin with `file:line:column`, which editors look for at the beginning of a line.
+    pub(crate) fn placed(status: u8, message: impl Into<String>) -> Self {
+        Self {
+            is_placed: true,
+            ..Self::new(status, message)
         }
     }
 
@@ -46,7 +59,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "keepalive: {}", self.message)?;
+        if !self.is_placed {
+            formatter.write_str("keepalive: ")?;
+        }
+        formatter.write_str(&self.message)?;
         match &self.hint {
             Some(hint) => write!(formatter, "\nhint: {hint}"),
             None => Ok(()),

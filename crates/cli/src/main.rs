@@ -8,6 +8,8 @@ mod error;
 mod mistake;
 mod output;
 mod policy;
+mod sysctl;
+mod timeline;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -19,7 +21,9 @@ fn main() -> ExitCode {
         Err(refusal) => return cli::refuse(&refusal),
     };
     let done = match cli.command {
-        Command::Run(run) => cmd::run::run(run).map(|never| match never {}),
+        Command::Run(run) => cmd::run::run(&run).map(|never| match never {}),
+        Command::Explain(explain) => cmd::explain::run(&explain),
+        Command::Check(check) => cmd::check::run(&check),
         Command::Presets(presets) => cmd::presets::run(&presets),
     };
     match done {

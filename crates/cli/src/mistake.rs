@@ -1,5 +1,6 @@
 //! What is wrong with rules, shown as a compiler shows it: place, line, caret, hint.
 
+use crate::output::{WIDTH, harmless, wrap};
 use keepalive_policy::parse::{Error, Item, parse};
 use std::fmt::Write as _;
 
@@ -38,13 +39,13 @@ fn show(shown: &mut String, name: &str, text: &[u8], error: &Error) {
         .map(|character| if character == '\t' { '\t' } else { ' ' })
         .collect();
     let carets = "^".repeat(wrong.chars().count().max(1));
-    let line = String::from_utf8_lossy(line);
+    let line = harmless(String::from_utf8_lossy(line).trim_end());
     // Writing to a text cannot fail.
     let _ = write!(
         shown,
-        "{name}:{number}:{column}: {}\n {number} | {line}\n {margin} | {indent}{carets}\nhint: {}",
+        "{name}:{number}:{column}: {}\n {number} | {line}\n {margin} | {indent}{carets}\n{}",
         error.mistake.reason(),
-        error.mistake.hint(),
+        wrap(&format!("hint: {}", error.mistake.hint()), WIDTH, 6).trim_end(),
     );
 }
 

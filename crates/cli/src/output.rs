@@ -21,6 +21,17 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
     }
 }
 
+/// `text` as a terminal can show it: what would move its cursor or more is replaced, tabs stay.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '\t' => '\t',
+            character if character.is_control() => char::REPLACEMENT_CHARACTER,
+            character => character,
+        })
+        .collect()
+}
+
 /// Breaks a line into lines of at most `width` columns, the second and later ones indented by `indent`, each with its
 /// line feed. A word that is wider stays whole, so that an address can still be copied.
 pub(crate) fn wrap(line: &str, width: usize, indent: usize) -> String {
@@ -49,7 +60,12 @@ pub(crate) fn wrap(line: &str, width: usize, indent: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::wrap;
+    use super::{harmless, wrap};
+
+    #[test]
+    fn a_text_cannot_write_over_the_terminal() {
+        assert_eq!(harmless("a\tö\x1b[2J\r\u{9b}"), "a\tö\u{fffd}[2J\u{fffd}\u{fffd}");
+    }
 
     #[test]
     fn lines_are_broken_between_words_and_never_within_one() {

@@ -5,7 +5,7 @@ use crate::cli::PolicyFlags;
 use crate::error::Error;
 use crate::mistake::mistakes;
 use keepalive_policy::parse::{Item, parse};
-use keepalive_policy::{Environment, Rule, Settings, Source};
+use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -27,6 +27,10 @@ pub(crate) struct Text {
 pub(crate) struct Policy {
     /// What flags and variables say for all connections.
     pub(crate) settings: Settings,
+    /// Each of those flags and variables with what it alone says, in the order of precedence.
+    pub(crate) said: Vec<(String, Settings)>,
+    /// What takes the place of flags and file, where neither is there.
+    pub(crate) fallback: Option<Settings>,
     /// The rules of the command line, then those of the environment.
     pub(crate) rules: Vec<Text>,
     /// The configuration file.
@@ -80,14 +84,22 @@ impl Policy {
             .filter_map(|text| mistakes(&text.name, &text.text))
             .collect();
         if !refused.is_empty() {
-            return Err(Error::new(status, refused.join("\n")));
+            return Err(Error::placed(status, refused.join("\n")));
         }
-        let is_said = !flags.are_empty() || config.is_some();
+        let is_said = !flags.are_empty() || variables.rules.is_some() || config.is_some();
         let settings = flags.settings().or(variables.settings());
-        let settings = if is_said { settings } else { settings.or(fallback) };
+        let fallback = (!is_said).then_some(fallback);
+        let settings = settings.or(fallback.unwrap_or(Settings::NONE));
+        let mut said: Vec<(String, Settings)> = flags
+            .said()
+            .map(|(flag, settings)| (flag.to_owned(), settings))
+            .collect();
+        said.extend(say_one_by_one(&entries));
         let config_path = named.map(|path| std::path::absolute(&path).unwrap_or(path));
         Ok(Self {
             settings,
+            said,
+            fallback,
             rules,
             config,
             config_path,
@@ -100,8 +112,12 @@ impl Policy {
             default: self.settings,
             ..Part::default()
         };
-        self.rules.iter().for_each(|text| written.take(text));
         let mut file = Part::default();
+        if self.settings.keepalive == Some(Keepalive::Off) {
+            // KEEPALIVE=off makes the library do nothing at all, whatever the rules say.
+            return [written, file];
+        }
+        self.rules.iter().for_each(|text| written.take(text));
         self.config.iter().for_each(|text| file.take(text));
         [written, file]
     }
@@ -161,6 +177,23 @@ fn read_variables(entries: &[Vec<u8>], status: u8) -> Result<Environment<'_>, Er
         );
     }
     Ok(read)
+}
+
+/// What each variable says alone; our own first, then those of other libraries, as [`Environment::settings`] ranks them.
+fn say_one_by_one(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
+    let mut said: Vec<(String, Settings)> = entries
+        .iter()
+        .filter_map(|entry| {
+            let mut alone = Environment::default();
+            alone.read(entry, false).ok()?;
+            let settings = Some(alone.settings()).filter(|settings| *settings != Settings::NONE)?;
+            let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
+            Some((String::from_utf8_lossy(name).into_owned(), settings))
+        })
+        .collect();
+    let rank = |name: &str| [name.starts_with("TCP_"), name.starts_with("DD_")];
+    said.sort_by_key(|(name, _)| rank(name));
+    said
 }
 
 /// The text of the file that was named, or of the usual one where none was and there is one.

@@ -12,7 +12,7 @@ use crate::mode::Mode;
 use crate::option::SocketOption;
 use crate::preset::{self, Remedy};
 use crate::rule::{Direction, Network, Ports, Rule};
-use crate::settings::{Invalid, Keepalive, Number, Problem, Settings};
+use crate::settings::{Invalid, Keepalive, Number, Problem, Settings, is_word};
 use core::fmt;
 
 /// What a line says.
@@ -77,7 +77,8 @@ pub enum Mistake {
 /// The lines of `text` that say something, and those that cannot be used.
 pub fn parse(text: &[u8]) -> Lines<'_> {
     Lines {
-        rest: text,
+        // Some editors begin a file with a byte order mark.
+        rest: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text),
         line: 1,
         column: 0,
         has_default: false,
@@ -159,6 +160,10 @@ impl<'a> Lines<'a> {
             rule.program = Some(name.text);
             last = name.span;
             word = words.next();
+            // A setting where the name should be, rather than a name without settings.
+            if word.is_none() && name.text.contains(&b'=') {
+                return Err((first.span, Mistake::NoProgram));
+            }
         }
         if let Some(direction) = word.and_then(|word| Direction::from_word(word.text)) {
             rule.direction = Some(direction);
@@ -296,7 +301,7 @@ impl Word<'_> {
                 })
                 .map_err(fail)?;
                 // `off` is a rule of its own: it cannot stand beside timings.
-                if option == SocketOption::Keepalive && value == b"off" {
+                if option == SocketOption::Keepalive && is_word(value, b"off") {
                     return Err(fail(Mistake::BadValue(Invalid {
                         option,
                         problem: Problem::UnknownWord,
@@ -500,6 +505,7 @@ pub(crate) mod tests {
             ("[::1]:22", "[::1]:22"),
             ("[::ffff:10.0.0.0/104]:1", "10.0.0.0/8:1"),
             ("0.0.0.0/0", "0.0.0.0/0"),
+            ("[::/0]:1", "[::/0]:1"),
             ("[10.0.0.0/8]:1", "10.0.0.0/8:1"),
         ] {
             let line = std::format!("connect {text} off");
@@ -513,6 +519,7 @@ pub(crate) mod tests {
         for (text, place, mistake) in [
             ("conect 10.0.0.1 off", "conect", Mistake::UnknownKeyword),
             ("program", "program", Mistake::NoProgram),
+            ("program idle=60s", "program", Mistake::NoProgram),
             ("program ssh", "ssh", Mistake::NoSettings),
             ("default", "default", Mistake::NoSettings),
             ("connect", "connect", Mistake::NoSettings),
@@ -534,6 +541,14 @@ pub(crate) mod tests {
             ("default idle=1 idle=2", "idle=2", Mistake::Twice),
             ("default mode=fill mode=cap", "mode=cap", Mistake::Twice),
             ("default mode=max", "mode=max", Mistake::BadMode),
+            (
+                "default idle=5 keepalive=OFF",
+                "keepalive=OFF",
+                Mistake::BadValue(Invalid {
+                    option: SocketOption::Keepalive,
+                    problem: Problem::UnknownWord,
+                }),
+            ),
             ("default preset=nonesuch", "preset=nonesuch", Mistake::UnknownPreset),
             ("default idle=1\ndefault idle=2", "default", Mistake::SecondDefault),
             (

@@ -15,11 +15,12 @@ pub enum Direction {
 }
 
 /// The addresses that begin with the same bits. IPv4 addresses stand for their IPv4-mapped IPv6 addresses (RFC 4291
-/// §2.5.5.2), so that both forms match the same rules.
+/// §2.5.5.2), so that both forms match the same rules; an IPv6 network, however wide, holds none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: [u8; 16],
     length: u8,
+    is_v6: bool,
 }
 
 /// A range of ports, both ends included.
@@ -56,6 +57,7 @@ impl Network {
     pub const ANY: Self = Self {
         address: [0; 16],
         length: 0,
+        is_v6: false,
     };
 
     /// The addresses that share their first `length` bits with `address`; `None` when it is longer than the address, or
@@ -69,6 +71,7 @@ impl Network {
         let network = Self {
             address: octets(address),
             length,
+            is_v6: length < MAPPED || !is_mapped(&octets(address)),
         };
         let is_clean = network
             .address
@@ -80,6 +83,9 @@ impl Network {
 
     /// Whether `address` is among them.
     pub fn contains(&self, address: IpAddr) -> bool {
+        if self.is_v6 && is_mapped(&octets(address)) {
+            return false;
+        }
         self.address
             .iter()
             .zip(octets(address))
@@ -94,6 +100,11 @@ impl Network {
             !(0xff_u32 >> bits).to_be_bytes()[3]
         })
     }
+}
+
+/// Whether this is an IPv4-mapped address.
+fn is_mapped(octets: &[u8; 16]) -> bool {
+    octets.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff])
 }
 
 fn octets(address: IpAddr) -> [u8; 16] {
@@ -143,7 +154,7 @@ impl fmt::Display for Network {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = Ipv6Addr::from(self.address);
         match (address.to_ipv4_mapped(), self.length) {
-            (_, 0) => formatter.write_str("*"),
+            _ if *self == Self::ANY => formatter.write_str("*"),
             (Some(address), 128) => write!(formatter, "{address}"),
             (Some(address), length) if length >= MAPPED => write!(formatter, "{address}/{}", length - MAPPED),
             (_, 128) => write!(formatter, "[{address}]"),
@@ -214,10 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_everywhere_is_not_everything() {
+    fn all_of_one_family_is_not_everything() {
         let all = network("0.0.0.0", 0);
         assert!(all.contains(address("192.0.2.1")));
         assert!(!all.contains(address("2001:db8::1")));
+        let all = network("::", 0);
+        assert!(all.contains(address("2001:db8::1")) && all.contains(address("::1")));
+        assert!(!all.contains(address("192.0.2.1")) && !all.contains(address("::ffff:192.0.2.1")));
+        assert!(network("::ffff:0:0", 96).contains(address("192.0.2.1")));
     }
 
     #[test]

@@ -46,9 +46,15 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
         if is_own {
             own::mark(fd, option);
         }
-        if let Some(ours) = ours {
+        // Where there are rules, somebody else's value is judged when the peer is known.
+        if let Some(ours) = ours.filter(|_| !is_own || !policy.has_rules) {
             set_if_other(fd, option, current, target(&settings, option, ours, current, is_own));
         }
+    }
+    if get(fd, SocketOption::UserTimeout)
+        .is_some_and(|current| current != 0 && user_timeout(fd, &settings) != Some(current))
+    {
+        own::mark(fd, SocketOption::UserTimeout);
     }
     if sys::is_listening(fd) || sys::is_established(fd) {
         limit_unacknowledged(fd, &settings);
@@ -61,7 +67,6 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
 #[inline(always)]
 pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
     if !state::is_remembered(fd) {
-        own::forget(fd);
         adopt(policy, fd);
         state::remember(fd);
     }
@@ -235,20 +240,26 @@ fn set_if_other(fd: c_int, option: SocketOption, current: u32, target: u32) -> b
 
 /// Sets the user timeout that `settings` say, under their mode. Gives whether it was set.
 fn limit_unacknowledged(fd: c_int, settings: &Settings) -> bool {
-    let effective = |option| get(fd, option).unwrap_or(0);
-    let current = effective(SocketOption::UserTimeout);
+    let Some(current) = get(fd, SocketOption::UserTimeout) else {
+        return false;
+    };
     let is_own = own::is_marked(fd, SocketOption::UserTimeout).unwrap_or(current != 0);
-    let ours = settings.user_timeout_ms(
-        effective(SocketOption::Idle),
-        effective(SocketOption::Interval),
-        effective(SocketOption::Count),
-    );
-    let target = match ours {
+    let target = match user_timeout(fd, settings) {
         Some(ours) => target(settings, SocketOption::UserTimeout, ours, current, is_own),
         None if is_own => current,
         None => 0,
     };
     set_if_other(fd, SocketOption::UserTimeout, current, target)
+}
+
+/// The user timeout that `settings` say for a connection with the times of `fd`.
+fn user_timeout(fd: c_int, settings: &Settings) -> Option<u32> {
+    let effective = |option| get(fd, option).unwrap_or(0);
+    settings.user_timeout_ms(
+        effective(SocketOption::Idle),
+        effective(SocketOption::Interval),
+        effective(SocketOption::Count),
+    )
 }
 
 /// The event of a connection, from its addresses; `None` without a peer.

@@ -35,7 +35,8 @@ pub(crate) struct Policy {
     /// What every new socket gets, in order.
     fresh: [Assignment; LIVE_ORDER.len()],
     fresh_count: usize,
-    /// Whether a rule asks who the peer is, or a program must not have its way: then it matters what it sets itself.
+    /// Whether it matters what the program sets itself: a rule asks who the peer is, a mode corrects the program, or there
+    /// is a user timeout.
     pub(crate) is_watching: bool,
     /// Whether some connection may get a user timeout.
     pub(crate) has_user_timeout: bool,
@@ -92,7 +93,8 @@ impl Policy {
                     rule.direction.is_some() || rule.network != Network::ANY || rule.ports != Ports::ANY;
             }
         }
-        policy.is_watching |= policy.has_rules;
+        // A user timeout of 0 that the program sets cannot be told from none by its value.
+        policy.is_watching |= policy.has_rules || policy.has_user_timeout;
         policy
     }
 

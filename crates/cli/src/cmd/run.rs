@@ -1,5 +1,6 @@
 //! `keepalive run`: starts a program so that its connections have keepalive.
 
+use super::check::summary;
 use crate::cli::{EngineChoice, Run};
 use crate::engine::preload;
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN};
@@ -18,7 +19,7 @@ use std::io::Write as _;
 ///
 /// # Errors
 /// Whatever kept the command from being started, with the exit status 125, 126 or 127.
-pub(crate) fn run(run: Run) -> Result<Infallible, Error> {
+pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let policy = Policy::read(&run.policy, &environment, Settings::EVERYWHERE, NOT_RUN)?;
 
@@ -56,8 +57,12 @@ fn tell(program: &Program, policy: &Policy, obstacle: Option<&preload::Obstacle>
         _ => format!("settings: {}", policy.settings),
     };
     for text in policy.rules.iter().chain(&policy.config) {
-        let (rules, defaults) = mistake::count(&text.text);
-        let _ = write!(what, "\nkeepalive: {}: {rules} rules, {defaults} default", text.name);
+        let _ = write!(
+            what,
+            "\nkeepalive: {}: {}",
+            text.name,
+            summary(mistake::count(&text.text))
+        );
     }
     let _ = write!(io::stderr(), "keepalive: engine preload: {why}\nkeepalive: {what}\n");
 }

@@ -38,6 +38,7 @@ pub(super) fn on_accept(fd: c_int, listener: c_int) {
     if is_foreign {
         apply::adopt(policy, fd);
     }
+    state::remember(fd);
     if policy.is_watching {
         apply::settle(policy, fd, Moment::Accept);
     }

@@ -3,15 +3,27 @@
 
 use crate::{apply, next, state};
 use core::ffi::{c_int, c_long, c_void};
+use keepalive_policy::SocketOption;
 
 /// # Safety
 /// As setsockopt(2) asks.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: u32) -> c_int {
+    before_setsockopt(fd, level, name);
     // SAFETY: the caller's promise.
     let returned = unsafe { next::setsockopt(fd, level, name, value, length) };
     on_setsockopt(fd, level, name, returned as _);
     returned
+}
+
+/// A socket that came from elsewhere gets its settings before the program adds its own, which then stay.
+pub(super) fn before_setsockopt(fd: c_int, level: c_int, name: c_int) {
+    if !state::is_remembered(fd)
+        && SocketOption::from_number(level, name).is_some()
+        && let Some(policy) = state::policy()
+    {
+        apply::adopt_if_foreign(policy, fd);
+    }
 }
 
 /// After a successful call, where it matters what the program sets.

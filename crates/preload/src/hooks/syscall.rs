@@ -6,7 +6,7 @@ use super::connect::{after_connect, before_connect};
 use super::getsockopt::on_getsockopt;
 use super::listen::{after_listen, before_listen};
 use super::prctl::on_prctl;
-use super::setsockopt::on_setsockopt;
+use super::setsockopt::{before_setsockopt, on_setsockopt};
 use super::socket::on_socket;
 use crate::sys::number;
 use crate::{next, state};
@@ -47,6 +47,7 @@ unsafe extern "C" fn hooked(n: c_long, a: c_long, b: c_long, c: c_long, d: c_lon
     match meant {
         number::CONNECT => before_connect(fd, y as *const c_void, z as u32),
         number::LISTEN => user_timeout_set = before_listen(fd),
+        number::SETSOCKOPT => before_setsockopt(fd, y as c_int, z as c_int),
         _ => {}
     }
     // SAFETY: the caller's promise.

@@ -1,0 +1,229 @@
+//! `keepalive check`: whether a file of rules can be used, before anything does.
+
+use crate::error::{Error, REFUSED};
+use crate::mistake;
+use crate::output::print;
+use crate::timeline::Times;
+use clap::Args;
+use keepalive_policy::parse::{Item, parse};
+use keepalive_policy::{Direction, Network, Number, Rule, Settings, SocketOption};
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+/// Check a file of rules
+///
+/// Shows every mistake in it, each with its line and column. What can be used but is surely not meant is noted too.
+#[derive(Debug, Args)]
+#[command(after_help = NOTES)]
+pub(crate) struct Check {
+    /// The file, as for --config; - is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+const NOTES: &str = "\
+Exit status: 0 when the file can be used, 2 when it cannot. The grammar is in
+keepalive.conf(5).";
+
+/// What the library reads of a file, bytes.
+const LARGEST: usize = 256 * 1024;
+
+/// Checks the file.
+///
+/// # Errors
+/// All its mistakes, or why it could not be read.
+pub(crate) fn run(check: &Check) -> Result<(), Error> {
+    let (name, text) = read(&check.file)?;
+    if let Some(mistakes) = mistake::mistakes(&name, &text) {
+        return Err(Error::placed(REFUSED, mistakes));
+    }
+    // Standard error may be closed.
+    let _ = io::stderr().write_all(notes(&name, &text).as_bytes());
+    print(&format!("{name}: {}\n", summary(mistake::count(&text))))
+}
+
+fn read(file: &Path) -> Result<(String, Vec<u8>), Error> {
+    let mut text = Vec::new();
+    let (name, read) = if file == Path::new("-") {
+        let read = io::stdin().lock().read_to_end(&mut text);
+        (String::from("<stdin>"), read.map(|_| text))
+    } else {
+        (file.display().to_string(), std::fs::read(file))
+    };
+    match read {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(Error::new(REFUSED, format!("cannot read '{name}': {error}"))),
+    }
+}
+
+pub(super) fn summary((rules, defaults): (usize, usize)) -> String {
+    let rules = match rules {
+        0 => String::from("no rules"),
+        1 => String::from("1 rule"),
+        rules => format!("{rules} rules"),
+    };
+    let default = if defaults == 0 { "no default" } else { "a default" };
+    format!("{rules}, {default}")
+}
+
+/// What can be used but is surely not meant.
+fn notes(name: &str, text: &[u8]) -> String {
+    let mut notes = String::new();
+    if text.len() > LARGEST {
+        let _ = writeln!(
+            notes,
+            "note: {name}: it has {} bytes, and the library reads the first {LARGEST}",
+            text.len()
+        );
+    }
+    let items: Vec<Item<'_>> = parse(text).flatten().collect();
+    if items.is_empty() {
+        let _ = writeln!(notes, "note: {name}: it says nothing");
+    }
+    let mut earlier: Vec<&Rule<'_>> = Vec::new();
+    for item in &items {
+        match item {
+            Item::Default(settings) => note(&mut notes, &format!("{name}: default"), about_settings(settings)),
+            Item::Rule(rule) => {
+                let place = format!("{name}:{}", rule.line);
+                note(&mut notes, &place, about_rule(rule, &earlier));
+                note(&mut notes, &place, about_settings(&rule.settings));
+                earlier.push(rule);
+            }
+        }
+    }
+    notes
+}
+
+fn note(notes: &mut String, place: &str, note: Option<String>) {
+    if let Some(note) = note {
+        let _ = writeln!(notes, "note: {place}: {note}");
+    }
+}
+
+fn about_rule(rule: &Rule<'_>, earlier: &[&Rule<'_>]) -> Option<String> {
+    if let Some(program) = rule.program.filter(|program| program.contains(&b'/')) {
+        let last = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        return Some(format!(
+            "it never matches: a program is named by the last part of its path, '{}'",
+            String::from_utf8_lossy(last)
+        ));
+    }
+    if let Some(first) = earlier.iter().find(|first| covers(first, rule)) {
+        return Some(format!(
+            "it never matches: line {} comes first for all of it",
+            first.line
+        ));
+    }
+    let is_set = |option| rule.settings.written(option) != Number::Unset;
+    match rule.direction {
+        Some(Direction::Connect) if is_set(SocketOption::DeferAccept) => Some(String::from(
+            "defer-accept is for sockets that listen, not for those that connect",
+        )),
+        Some(Direction::Accept) if is_set(SocketOption::DeferAccept) && rule.network != Network::ANY => Some(
+            String::from("a socket that listens has no peer: defer-accept has no effect beside an address"),
+        ),
+        Some(Direction::Accept) if is_set(SocketOption::SynCount) => Some(String::from(
+            "syn-count is for sockets that connect, not for accepted ones",
+        )),
+        _ => None,
+    }
+}
+
+fn about_settings(settings: &Settings) -> Option<String> {
+    let number = |option| match settings.written(option) {
+        Number::Is(number) => Some(number),
+        _ => None,
+    };
+    let times = Times {
+        idle: number(SocketOption::Idle)?,
+        interval: number(SocketOption::Interval)?,
+        count: number(SocketOption::Count).unwrap_or(1),
+        user_timeout: number(SocketOption::UserTimeout)?,
+    };
+    times.is_hasty().then(|| {
+        format!(
+            "the user timeout is less than idle + 2 x interval = {}s: lost probes end live connections",
+            times.third_probe()
+        )
+    })
+}
+
+/// Whether `first` matches everything that `rule` matches.
+fn covers(first: &Rule<'_>, rule: &Rule<'_>) -> bool {
+    (first.program.is_none() || first.program == rule.program)
+        && (first.direction.is_none() || first.direction == rule.direction)
+        && (first.ports.first <= rule.ports.first && rule.ports.last <= first.ports.last)
+        && (rule.network != Network::ANY || first.network == Network::ANY)
+        && ends(&rule.network).is_some_and(|ends| ends.into_iter().all(|end| first.network.contains(end)))
+}
+
+/// The first and the last address of a network.
+fn ends(network: &Network) -> Option<[IpAddr; 2]> {
+    let written = network.to_string();
+    if *network == Network::ANY {
+        return Some([Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::from(u128::MAX).into()]);
+    }
+    let written = written.trim_matches(['[', ']']);
+    let (address, length) = written.split_once('/').unwrap_or((written, ""));
+    let first: IpAddr = address.parse().ok()?;
+    let (bits, width) = match first {
+        IpAddr::V4(address) => (address.to_ipv6_mapped().to_bits(), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    let length: u32 = if length.is_empty() { width } else { length.parse().ok()? };
+    let free = u128::MAX.checked_shr(128 - (width - length)).unwrap_or(0);
+    Some([Ipv6Addr::from(bits).into(), Ipv6Addr::from(bits | free).into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the first of these two rules covers the second.
+    fn covered(text: &str) -> bool {
+        let items: Vec<_> = parse(text.as_bytes()).map(Result::unwrap).collect();
+        match items.as_slice() {
+            [Item::Rule(first), Item::Rule(second)] => covers(first, second),
+            items => panic!("{items:?}"),
+        }
+    }
+
+    #[test]
+    fn a_wider_rule_covers_a_narrower_one() {
+        for text in [
+            "connect * off; connect 10.0.0.0/8:5432 off",
+            "connect 10.0.0.0/8 off; connect 10.1.2.3 off",
+            "connect 10.0.0.0/8:1-9 off; connect 10.0.0.0/8:2-9 off",
+            "connect [::ffff:10.0.0.0/104] off; connect 10.255.255.255 off",
+            "connect [2001:db8::/32]:443 off; connect [2001:db8:1::/48]:443 off",
+            "connect 0.0.0.0/0 off; connect 10.0.0.0/8 off",
+            "connect * off; connect * off",
+            "program a off; program a connect *:80 off",
+            "connect *:80 off; program a connect *:80 off",
+        ] {
+            assert!(covered(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn another_rule_does_not() {
+        for text in [
+            "connect 10.1.0.0/16 off; connect 10.0.0.0/8 off",
+            "connect 10.0.0.0/8:5432 off; connect 10.0.0.0/8 off",
+            "connect * off; accept * off",
+            "connect * off; program a off",
+            "program a off; program b off",
+            "program a off; connect * off",
+            "connect 0.0.0.0/0 off; connect [2001:db8::]:1 off",
+            "connect 0.0.0.0/0 off; connect * off",
+            "connect [::/0] off; connect * off",
+            "connect [::/0] off; connect 10.0.0.1 off",
+            "connect [2001:db8::/32] off; connect [2001:db9::/32] off",
+        ] {
+            assert!(!covered(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The settings of one connection, each with its origin.
+
+use crate::output::harmless;
+use crate::policy::{Part, Policy, Text};
+use crate::sysctl::Sysctls;
+use crate::timeline::Times;
+use keepalive_policy::parse::{Item, parse};
+use keepalive_policy::{Event, Keepalive, Mode, Number, Rule, Settings, SocketOption, decide};
+
+/// Who says something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A flag or a variable, by name.
+    Said(String),
+    /// A line: of a file, of `KEEPALIVE_RULES`, of a `--rule`.
+    Line(Line),
+    /// Nobody, so that what `run` uses then counts.
+    Fallback,
+    /// Nobody, so that this sysctl counts.
+    Sysctl(&'static str),
+    /// Nobody, and there is no sysctl.
+    BuiltIn,
+}
+
+/// Where a line stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) name: String,
+    pub(super) number: u32,
+}
+
+/// The rule that matches.
+#[derive(Debug)]
+pub(super) struct Matched {
+    pub(super) text: String,
+    pub(super) line: Line,
+}
+
+/// A value and who says so.
+#[derive(Debug)]
+pub(super) struct Value<T> {
+    pub(super) value: T,
+    pub(super) origin: Origin,
+}
+
+/// What a connection gets.
+#[derive(Debug)]
+pub(super) struct Decision {
+    /// The rules that match: at most one of the command line and the environment, and one of the file.
+    pub(super) rules: Vec<Matched>,
+    pub(super) keepalive: Value<Keepalive>,
+    pub(super) mode: Value<Mode>,
+    pub(super) idle: Value<u32>,
+    pub(super) interval: Value<u32>,
+    pub(super) count: Value<u32>,
+    /// Milliseconds; 0 is off.
+    pub(super) user_timeout: Value<u32>,
+    /// Whether it is made of the other three.
+    pub(super) is_automatic: bool,
+    /// Options of other purpose, where they are set.
+    pub(super) others: [(SocketOption, Option<Value<u32>>); 4],
+}
+
+/// The options that have to do with something else than the timeline of a connection.
+const OTHERS: [SocketOption; 4] = [
+    SocketOption::SynCount,
+    SocketOption::DeferAccept,
+    SocketOption::MaxSegment,
+    SocketOption::WindowClamp,
+];
+
+impl Decision {
+    /// The decision for `event`, with the kernel's own values where nothing is said.
+    pub(super) fn new(policy: &Policy, event: &Event<'_>, sysctls: &Sysctls) -> Self {
+        let parts = policy.parts();
+        let view = View {
+            policy,
+            parts: &parts,
+            event,
+        };
+        let settings = decide(&parts.each_ref().map(Part::source), event);
+        let [idle, interval, count] = [
+            (SocketOption::Idle, sysctls.idle, "net.ipv4.tcp_keepalive_time"),
+            (SocketOption::Interval, sysctls.interval, "net.ipv4.tcp_keepalive_intvl"),
+            (SocketOption::Count, sysctls.count, "net.ipv4.tcp_keepalive_probes"),
+        ]
+        .map(|(option, kernels, name)| {
+            view.number(&settings, option).unwrap_or(Value {
+                value: kernels,
+                origin: Origin::Sysctl(name),
+            })
+        });
+        let user_timeout = settings.user_timeout_ms(idle.value, interval.value, count.value);
+        let user_timeout = user_timeout.map_or(
+            Value {
+                value: 0,
+                origin: Origin::BuiltIn,
+            },
+            |value| Value {
+                value,
+                origin: view.origin(says(SocketOption::UserTimeout)),
+            },
+        );
+        Self {
+            rules: view.rules(),
+            keepalive: Value {
+                value: settings.keepalive.unwrap_or(Keepalive::On),
+                origin: view.origin(|settings| settings.keepalive),
+            },
+            mode: Value {
+                value: settings.mode.unwrap_or_default(),
+                origin: view.origin(|settings| settings.mode),
+            },
+            is_automatic: settings.written(SocketOption::UserTimeout) == Number::Auto,
+            others: OTHERS.map(|option| (option, view.number(&settings, option))),
+            idle,
+            interval,
+            count,
+            user_timeout,
+        }
+    }
+
+    /// Its times.
+    pub(super) fn times(&self) -> Times {
+        Times {
+            idle: self.idle.value,
+            interval: self.interval.value,
+            count: self.count.value,
+            user_timeout: self.user_timeout.value,
+        }
+    }
+
+    /// How often connecting is tried again, and by whose word.
+    pub(super) fn syn_count(&self) -> Option<&Value<u32>> {
+        let [(_, syn_count), ..] = &self.others;
+        syn_count.as_ref()
+    }
+}
+
+/// The policy, seen from one event.
+struct View<'a> {
+    policy: &'a Policy,
+    parts: &'a [Part<'a>; 2],
+    event: &'a Event<'a>,
+}
+
+/// What is said about a number, if anything.
+fn says(option: SocketOption) -> impl Fn(&Settings) -> Option<Number> {
+    move |settings| Some(settings.written(option)).filter(|number| *number != Number::Unset)
+}
+
+impl View<'_> {
+    /// The texts of each part.
+    fn texts(&self) -> [Vec<&Text>; 2] {
+        [self.policy.rules.iter().collect(), self.policy.config.iter().collect()]
+    }
+
+    fn rules(&self) -> Vec<Matched> {
+        let parts = self.parts.iter().zip(self.texts());
+        parts
+            .filter_map(|(part, texts)| {
+                let (line, rule) = self.rule(part)?;
+                let mut named = texts.iter().filter(|text| text.name == line.name);
+                let text = named.find_map(|text| statement(&text.text, rule));
+                Some(Matched {
+                    text: text.unwrap_or_else(|| rule.to_string()),
+                    line,
+                })
+            })
+            .collect()
+    }
+
+    /// The rule of this part, and where it stands.
+    fn rule<'a>(&self, part: &'a Part<'_>) -> Option<(Line, &'a Rule<'a>)> {
+        let mut named = part.rules.iter().zip(&part.names);
+        let (rule, name) = named.find(|(rule, _)| rule.matches(self.event))?;
+        let line = Line {
+            name: (*name).to_owned(),
+            number: rule.line,
+        };
+        Some((line, rule))
+    }
+
+    /// The number that is set, if one is.
+    fn number(&self, settings: &Settings, option: SocketOption) -> Option<Value<u32>> {
+        let value = settings.number(option)?;
+        Some(Value {
+            value,
+            origin: self.origin(says(option)),
+        })
+    }
+
+    /// Who says what counts.
+    fn origin<T: PartialEq>(&self, says: impl Fn(&Settings) -> Option<T>) -> Origin {
+        for (index, (part, texts)) in self.parts.iter().zip(self.texts()).enumerate() {
+            let Some(value) = says(&part.source().settings(self.event)) else {
+                continue;
+            };
+            if let Some((line, _)) = self.rule(part) {
+                return Origin::Line(line);
+            }
+            if index == 0 {
+                // The first that says it; one that says something else came too late.
+                let mut said = self.policy.said.iter();
+                if let Some((name, _)) = said.find(|(_, settings)| says(settings).as_ref() == Some(&value)) {
+                    return Origin::Said(name.clone());
+                }
+                if self.policy.fallback.as_ref().and_then(&says).as_ref() == Some(&value) {
+                    return Origin::Fallback;
+                }
+            }
+            if let Some(line) = texts.into_iter().find_map(default_line) {
+                return Origin::Line(line);
+            }
+        }
+        Origin::BuiltIn
+    }
+}
+
+/// Where the default of a text stands.
+fn default_line(text: &Text) -> Option<Line> {
+    let mut lines = text.text.split(|byte| *byte == b'\n');
+    let index = lines.position(|line| parse(line).any(|item| matches!(item, Ok(Item::Default(_)))))?;
+    Some(Line {
+        name: text.name.clone(),
+        number: u32::try_from(index + 1).unwrap_or(u32::MAX),
+    })
+}
+
+/// How `rule` is written in `text`.
+fn statement(text: &[u8], rule: &Rule<'_>) -> Option<String> {
+    let index = usize::try_from(rule.line).ok()?.checked_sub(1)?;
+    let line = text.split(|byte| *byte == b'\n').nth(index)?;
+    let line = line.split(|byte| *byte == b'#').next()?;
+    let alone = Rule { line: 1, ..*rule };
+    let mut statements = line.split(|byte| *byte == b';');
+    let written = statements.find(|statement| parse(statement).next() == Some(Ok(Item::Rule(alone))))?;
+    let written = harmless(&String::from_utf8_lossy(written));
+    Some(written.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_shown_as_it_is_written() {
+        let text = b"# a\n default idle=1; connect  *:80\tpreset=azure ;accept off # x ; connect *:80 preset=azure\n";
+        let rules = parse(text).filter_map(|item| match item {
+            Ok(Item::Rule(rule)) => Some(rule),
+            _ => None,
+        });
+        let written: Vec<_> = rules.map(|rule| statement(text, &rule).expect("written")).collect();
+        assert_eq!(written, ["connect *:80 preset=azure", "accept off"]);
+    }
+}

@@ -1,0 +1,39 @@
+//! What the kernel does where nobody says otherwise: the sysctls of this network namespace (`ip-sysctl`, tcp(7)).
+
+use std::fs;
+
+/// The sysctls that decide when a connection is probed and given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sysctls {
+    /// `tcp_keepalive_time`, seconds.
+    pub(crate) idle: u32,
+    /// `tcp_keepalive_intvl`, seconds.
+    pub(crate) interval: u32,
+    /// `tcp_keepalive_probes`.
+    pub(crate) count: u32,
+    /// `tcp_retries2`: how often unacknowledged data is sent again.
+    pub(crate) retries: u32,
+    /// `tcp_syn_retries`: how often connecting is tried again.
+    pub(crate) syn_retries: u32,
+    /// `tcp_syn_linear_timeouts` (Linux 6.5): how often, before that, after one second each.
+    pub(crate) syn_linear_timeouts: u32,
+}
+
+impl Sysctls {
+    /// Reads them. Where one cannot be read, it is as the kernel is built (`include/net/tcp.h`).
+    pub(crate) fn read() -> Self {
+        Self {
+            idle: read("tcp_keepalive_time").unwrap_or(7200),
+            interval: read("tcp_keepalive_intvl").unwrap_or(75),
+            count: read("tcp_keepalive_probes").unwrap_or(9),
+            retries: read("tcp_retries2").unwrap_or(15),
+            syn_retries: read("tcp_syn_retries").unwrap_or(6),
+            syn_linear_timeouts: read("tcp_syn_linear_timeouts").unwrap_or(0),
+        }
+    }
+}
+
+fn read(name: &str) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok()?;
+    text.trim().parse().ok()
+}
