@@ -11,7 +11,7 @@ pub enum Keepalive {
     /// `SO_KEEPALIVE` is set.
     On,
     /// `SO_KEEPALIVE` stays as it is; the other options are set all the same. Written `leave`, or `skip` as in
-    /// libkeepalive 0.3.
+    /// libkeepalive 0.2.
     Leave,
     /// The connection is left alone altogether: nothing is set.
     Off,

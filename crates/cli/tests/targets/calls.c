@@ -3,7 +3,7 @@
 //
 // Compiled with CONSTRUCTOR it is a library that does so in its constructor instead.
 #define _GNU_SOURCE
-#include "raw.h"
+#include "ways.h"
 
 #include <errno.h>
 #include <linux/filter.h>
@@ -11,55 +11,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
-// A way to make the calls.
-struct way {
-    const char *name;
-    int (*socket)(int, int, int);
-    int (*connect)(int, const struct sockaddr *, socklen_t);
-    int (*accept)(int, struct sockaddr *, socklen_t *);
-    int (*accept4)(int, struct sockaddr *, socklen_t *, int);
-    int (*listen)(int, int);
-    int (*getsockopt)(int, int, int, void *, socklen_t *);
-    int (*filter)(struct sock_fprog *);
-};
-
-static int by_prctl(struct sock_fprog *program) {
-    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0);
-}
-
-static const struct way directly = {"", socket, connect, (void *)accept, (void *)accept4, listen, getsockopt, by_prctl};
-
-static int syscall_socket(int domain, int type, int protocol) {
-    return syscall(SYS_socket, domain, type, protocol);
-}
-static int syscall_connect(int fd, const struct sockaddr *address, socklen_t length) {
-    return syscall(SYS_connect, fd, address, length);
-}
-static int syscall_accept(int fd, struct sockaddr *address, socklen_t *length) {
-    return syscall(SYS_accept, fd, address, length);
-}
-static int syscall_accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
-    return syscall(SYS_accept4, fd, address, length, flags);
-}
-static int syscall_listen(int fd, int backlog) {
-    return syscall(SYS_listen, fd, backlog);
-}
-static int syscall_getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
-    return syscall(SYS_getsockopt, fd, level, name, value, length);
-}
-static int syscall_prctl(struct sock_fprog *program) {
-    return syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0);
-}
 static int syscall_seccomp(struct sock_fprog *program) {
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, program);
 }
-
-static const struct way by_syscall = {"syscall ",     syscall_socket,     syscall_connect, syscall_accept, syscall_accept4,
-                                      syscall_listen, syscall_getsockopt, syscall_prctl};
 
 static void report(const struct way *way, const char *call, int fd) {
     char name[64];
@@ -136,29 +93,38 @@ static void calls(const struct way *way) {
 static void all_calls(void) {
     calls(&directly);
     calls(&by_syscall);
+#ifdef SYS_socketcall
+    calls(&by_socketcall);
+#endif
     confine(&directly, by_prctl, "prctl");
     confine(&by_syscall, syscall_prctl, "prctl");
     confine(&by_syscall, syscall_seccomp, "seccomp");
 }
 
-// A shower of signals whose handler makes sockets, from the first constructor on.
-static void make_a_socket(int signal) {
+#ifdef CONSTRUCTOR
+
+// A rain of signals whose handler makes a socket: some microseconds after one drop comes the next. On a slow computer that
+// may be before anything else got on, so the rain ends.
+static struct itimerval next_drop;
+static volatile int drops = 300;
+
+static void drop(int signal) {
     (void)signal;
     int saved = errno;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     connect(fd, NULL, 0);
     close(fd);
+    if (--drops > 0)
+        setitimer(ITIMER_REAL, &next_drop, NULL);
     errno = saved;
 }
 
 static void rain(suseconds_t interval) {
-    struct sigaction action = {.sa_handler = make_a_socket, .sa_flags = SA_RESTART};
-    struct itimerval timer = {{0, interval}, {0, interval}};
+    struct sigaction action = {.sa_handler = drop, .sa_flags = SA_RESTART};
+    next_drop.it_value.tv_usec = interval;
     sigaction(SIGALRM, &action, NULL);
-    setitimer(ITIMER_REAL, &timer, NULL);
+    setitimer(ITIMER_REAL, &next_drop, NULL);
 }
-
-#ifdef CONSTRUCTOR
 
 __attribute__((constructor)) static void constructed(void) {
     const char *interval = getenv("RAIN");
@@ -210,7 +176,6 @@ int main(int count, char **arguments) {
         // The child had our memory; its descriptors were its own.
         show("parent", socket(AF_INET, SOCK_STREAM, 0));
     } else if (strcmp(context, "rain") == 0) {
-        rain(0);
         show("main", socket(AF_INET, SOCK_STREAM, 0));
     } else if (strcmp(context, "thread") == 0) {
 #ifdef THREADS

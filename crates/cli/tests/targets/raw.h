@@ -33,6 +33,10 @@ static inline long raw(long n, long a, long b, long c, long d, long e) {
     register long x5 __asm__("x5") = 0;
     __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
     return x0;
+#elif defined(__i386__)
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(n), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e) : "memory");
+    return result;
 #else
 #error "no system calls for this architecture yet"
 #endif
@@ -76,7 +80,8 @@ static inline socklen_t raw_name(int fd, struct sockaddr_storage *address) {
 
 // Binds to loopback, or to a name of the kernel's choice where the domain is not IP.
 static inline int raw_bind(int fd) {
-    struct sockaddr_storage address = {0};
+    struct sockaddr_storage address;
+    memset(&address, 0, sizeof address);
     int domain = raw_option(fd, SOL_SOCKET, SO_DOMAIN);
     socklen_t length = sizeof address.ss_family;
     address.ss_family = domain;

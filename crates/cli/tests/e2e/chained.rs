@@ -1,0 +1,279 @@
+//! In the company of others: libraries that hook the same calls, sanitizers, auditors, and the loader's own ways.
+//!
+//! The target `calls` makes every hooked call and prints what its socket then has. In company it must print what it
+//! prints with our library alone; where the loader keeps us out, what it prints without.
+
+mod socks;
+
+use crate::support::observe::tcp_sockets;
+use crate::support::process::{Running, eventually, output_within};
+use crate::support::target::{Libc, bare, compile, no_config, quiet_output, with_library};
+use crate::support::{find_program, library};
+use socks::Socks;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// `program` with the library, and with a policy that shows in every hooked call.
+fn under_policy(program: &Path) -> Command {
+    let mut command = with_library(program);
+    command.env("KEEPALIVE_USER_TIMEOUT", "auto");
+    command
+}
+
+/// The value of `LD_PRELOAD` for two libraries in this order.
+fn chain(first: &Path, second: &Path) -> String {
+    format!("{}:{}", first.display(), second.display())
+}
+
+/// The target `calls`.
+fn calls() -> PathBuf {
+    compile(Libc::Host, "calls.c", &[])
+}
+
+/// What `calls` prints with our library alone.
+fn treated() -> String {
+    let treated = quiet_output(under_policy(&calls()).arg("main"));
+    assert_ne!(treated, untreated(), "the library has an effect");
+    treated
+}
+
+/// What `calls` prints without it.
+fn untreated() -> String {
+    quiet_output(bare(&calls()).arg("main"))
+}
+
+/// Compiles a library.
+fn shared(source: &'static str, flags: &[&str]) -> PathBuf {
+    compile(Libc::Host, source, &[&["-shared", "-fPIC"], flags].concat())
+}
+
+#[test]
+fn a_library_that_does_nothing_changes_nothing() {
+    let treated = treated();
+    let empty = shared("empty.c", &[]);
+    for order in [
+        chain(&library(), &empty),
+        chain(&empty, &library()),
+        chain(&library(), &library()),
+    ] {
+        let output = quiet_output(under_policy(&calls()).arg("main").env("LD_PRELOAD", &order));
+        assert_eq!(output, treated, "{order}");
+    }
+}
+
+/// Another library's socket(2) may give something else than it is asked for.
+#[test]
+fn a_socket_is_judged_by_what_it_is() {
+    const UNTREATED: &str = "3 4242 0 7200 75 9";
+    const TREATED: &str = "3 4242 1 61 13 4";
+    const NO_TCP: &str = "3 4242 0 -1 -1 -1";
+    let target = compile(Libc::Host, "socket_kinds.c", &[]);
+    // What the other library gives for a TCP socket, and what that has: ours first, ours last.
+    for (instead, ours_first, ours_last) in [
+        ("AF_UNIX, SOCK_STREAM, 0", NO_TCP, NO_TCP),
+        ("AF_INET, SOCK_DGRAM, 0", NO_TCP, NO_TCP),
+        ("AF_INET6, SOCK_STREAM, 262", TREATED, UNTREATED),
+        ("AF_INET, SOCK_STREAM, 0", TREATED, UNTREATED),
+    ] {
+        let define = format!("-DINSTEAD={instead}");
+        let stranger = shared("stranger.c", &[&define]);
+        for (order, expected) in [
+            (chain(&library(), &stranger), ours_first),
+            (chain(&stranger, &library()), ours_last),
+        ] {
+            let output = quiet_output(bare(&target).args([
+                &format!("LD_PRELOAD={order}")[..],
+                &format!("KEEPALIVE_CONFIG={}", no_config().display()),
+                "KEEPIDLE=61",
+                "KEEPINTVL=13",
+                "KEEPCNT=4",
+                "--",
+                "--",
+                "2:1:0",
+            ]));
+            if output.starts_with("-1 ") {
+                skip!("this kernel has no socket ({instead})");
+            }
+            assert_eq!(output.trim_end(), expected, "({instead}) with {order}");
+        }
+    }
+}
+
+/// proxychains hooks connect(2): it connects another socket, to its proxy, and puts that in the place of the program's.
+#[test]
+fn proxychains_and_the_library_work_in_either_order() {
+    let Some(nc) = find_program("nc") else {
+        skip!("nc is not installed");
+    };
+    let Some(proxychains) = find_library("libproxychains.so.4") else {
+        skip!("libproxychains.so.4 is not installed");
+    };
+    let proxy = Socks::start();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let configuration = directory.path().join("proxychains.conf");
+    let answer = directory.path().join("answer");
+    let port = proxy.port();
+    let text = format!("strict_chain\nquiet_mode\n[ProxyList]\nsocks5 127.0.0.1 {port}\n");
+    fs::write(&configuration, text).expect("a file in our directory");
+
+    for order in [chain(&library(), &proxychains), chain(&proxychains, &library())] {
+        // An address for documentation (RFC 5737): nobody is there.
+        let mut program = Running::start_with_input(
+            under_policy(&nc)
+                .args(["-n", "192.0.2.1", "7"])
+                .env("LD_PRELOAD", &order)
+                .env("PROXYCHAINS_CONF_FILE", &configuration)
+                .stdin(Stdio::piped())
+                .stdout(File::create(&answer).expect("a file in our directory")),
+        );
+        let input = program.child.stdin.as_mut().expect("piped");
+        input.write_all(b"hello\n").expect("nc reads");
+        eventually("the proxy's answer", LIMIT, || {
+            (fs::read(&answer).ok()? == b"hello\n").then_some(())
+        });
+
+        let sockets = tcp_sockets(program.pid());
+        assert_eq!(sockets.len(), 1, "{order}: {sockets:?}");
+        assert_eq!(sockets[0].timing(), (true, 61, 13, 4), "{order}");
+        assert_eq!(sockets[0].socket.user_timeout, 113_000, "{order}");
+    }
+}
+
+/// The runtime of AddressSanitizer wants to be the first library, and hooks most calls that we hook.
+#[test]
+fn address_sanitizer_comes_first_and_the_library_after_it() {
+    let Some(runtime) = runtime_of("libasan.so") else {
+        skip!("cc has no AddressSanitizer");
+    };
+    let calls = compile(Libc::Host, "calls.c", &["-fsanitize=address"]);
+    let sanitized = |preload: &OsStr| {
+        let mut command = under_policy(&calls);
+        command.arg("main").env("LD_PRELOAD", preload);
+        command
+    };
+    let order = chain(&runtime, &library());
+    assert_eq!(quiet_output(&mut sanitized(order.as_ref())), treated());
+
+    // Before its runtime, any library, even an empty one, makes it refuse to start ...
+    for first in [library(), shared("empty.c", &[])] {
+        let output = output_within(LIMIT, &mut sanitized(first.as_os_str()));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+        assert!(errors.contains("runtime does not come first"), "{errors}");
+    }
+    // ... unless it is told not to look, and then all is well.
+    let mut careless = sanitized(library().as_os_str());
+    careless.env("ASAN_OPTIONS", "verify_asan_link_order=0");
+    assert_eq!(quiet_output(&mut careless), treated());
+}
+
+#[test]
+fn valgrind_finds_nothing_wrong() {
+    let Some(valgrind) = find_program("valgrind") else {
+        skip!("valgrind is not installed");
+    };
+    let mut command = under_policy(&valgrind);
+    command
+        .args(["--error-exitcode=9", "--exit-on-first-error=yes", "--leak-check=full"])
+        .arg(calls())
+        .arg("main");
+    let output = output_within(LIMIT, &mut command);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Some versions do not know seccomp(2), and let it fail.
+    let without_seccomp = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.contains("seccomp"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(
+        without_seccomp(&String::from_utf8_lossy(&output.stdout)),
+        without_seccomp(&treated())
+    );
+}
+
+#[test]
+fn the_loader_may_bind_early_watch_or_be_called_itself() {
+    let calls = calls();
+    let mut early = under_policy(&calls);
+    early.env("LD_BIND_NOW", "1");
+    let mut watched = under_policy(&calls);
+    watched.env("LD_AUDIT", shared("auditor.c", &[]));
+    let mut called = under_policy(&loader_of(&calls));
+    called
+        .env_remove("LD_PRELOAD")
+        .arg("--preload")
+        .arg(library())
+        .arg(&calls);
+    for mut command in [early, watched, called] {
+        assert_eq!(quiet_output(command.arg("main")), treated(), "{command:?}");
+    }
+}
+
+/// A library that the program loads later is reached too, unless it asks for its own libraries first.
+#[test]
+fn a_library_is_reached_unless_it_is_loaded_apart() {
+    let caller = shared("calls.c", &["-DCONSTRUCTOR"]);
+    let loader = compile(Libc::Host, "loader.c", &[]);
+    for (way, expected) in [
+        ("now", treated()),
+        // RTLD_DEEPBIND and dlmopen(3): nobody can come between.
+        ("deepbind", untreated()),
+        ("apart", untreated()),
+    ] {
+        let output = quiet_output(under_policy(&loader).arg(way).arg(&caller));
+        assert_eq!(output, expected, "{way}");
+    }
+}
+
+#[test]
+fn ldd_sees_a_library_that_needs_nothing() {
+    let Some(ldd) = find_program("ldd") else {
+        skip!("ldd is not installed");
+    };
+    // With -r every symbol is bound, and it says which cannot be.
+    let output = quiet_output(bare(&ldd).arg("-r").arg(library()));
+    assert_eq!(output.trim(), "statically linked");
+
+    let output = quiet_output(bare(&ldd).arg("/bin/true").env("LD_PRELOAD", library()));
+    let first = output.lines().find(|line| !line.contains("linux-vdso"));
+    assert!(
+        first.is_some_and(|line| line.contains(&*library().to_string_lossy())),
+        "{output}"
+    );
+}
+
+/// Where the loader finds `name`.
+fn find_library(name: &str) -> Option<PathBuf> {
+    let directories = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"];
+    directories
+        .map(|directory| Path::new(directory).join(name))
+        .into_iter()
+        .find(|path| path.is_file())
+}
+
+/// The compiler's own library `name`.
+fn runtime_of(name: &str) -> Option<PathBuf> {
+    let output = Command::new("cc")
+        .arg(format!("-print-file-name={name}"))
+        .output()
+        .ok()?;
+    let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
+    path.is_absolute().then_some(path)
+}
+
+/// The loader that the program at `path` names.
+fn loader_of(path: &Path) -> PathBuf {
+    let bytes = fs::read(path).expect("a compiled target");
+    let file = elf::ElfBytes::<elf::endian::NativeEndian>::minimal_parse(&bytes).expect("an ELF file");
+    let mut segments = file.segments().expect("program headers").iter();
+    let interpreter = segments
+        .find(|segment| segment.p_type == elf::abi::PT_INTERP)
+        .expect("a dynamic program");
+    let name = file.segment_data(&interpreter).expect("well-formed");
+    PathBuf::from(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+}

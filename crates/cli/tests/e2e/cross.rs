@@ -1,0 +1,215 @@
+//! The library for other architectures, built from the same source by `scripts/cross`: the file, and what it does to
+//! every hooked call there. That must be what it does here.
+
+use crate::elf_facts::{self, Limits};
+use crate::support::target::{Libc, bare, compile, no_config, quiet_output};
+use crate::support::{find_program, library, repository};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Other linkers lay out in other ways, some for pages of 64 KiB.
+const LOOSE: Limits = Limits {
+    size: 131_072,
+    relocations: 64,
+};
+
+/// An architecture, and how its programs run here.
+struct Architecture {
+    target: &'static str,
+    compiler: &'static str,
+    /// A command that runs the program with the library; without its arguments.
+    run: fn(library: &Path, program: &Path) -> Command,
+    /// What else must be installed.
+    runner: &'static str,
+    /// What the runner cannot do.
+    lacks: &'static [&'static str],
+}
+
+const I386: Architecture = Architecture {
+    target: "i586-unknown-linux-gnu",
+    compiler: "i686-linux-gnu-gcc",
+    run: |library, program| {
+        let mut command = bare(Path::new(I386.runner));
+        command.args(["--library-path", "/usr/i686-linux-gnu/lib", "--preload"]);
+        command.args([library, program]);
+        command
+    },
+    runner: "/usr/i686-linux-gnu/lib/ld-linux.so.2",
+    lacks: &[],
+};
+
+const AARCH64: Architecture = Architecture {
+    target: "aarch64-unknown-linux-gnu",
+    compiler: "aarch64-linux-gnu-gcc",
+    run: |library, program| {
+        let mut command = bare(&find_program(AARCH64.runner).expect("it was there before"));
+        command.args(["-L", "/usr/aarch64-linux-gnu", "-E"]);
+        command.arg(format!("LD_PRELOAD={}", library.display()));
+        command.arg(program);
+        command
+    },
+    runner: "qemu-aarch64-static",
+    lacks: &["prctl", "seccomp"],
+};
+
+impl Architecture {
+    /// The library, and a target compiled with `flags`; or why there is none.
+    fn build(&self, flags: &[&str]) -> Result<(PathBuf, PathBuf), String> {
+        for needed in [self.compiler, self.runner] {
+            if find_program(needed).is_none() {
+                return Err(format!("{needed} is not installed"));
+            }
+        }
+        let output = Command::new(repository().join("scripts/cross"))
+            .args([self.target, "--quiet"])
+            .output()
+            .expect("the script starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => {}
+            Some(77) => return Err(errors.trim_end().replace('\n', "; ")),
+            _ => panic!("scripts/cross {}: {errors}", self.target),
+        }
+        let path = String::from_utf8_lossy(&output.stdout);
+        Ok((
+            PathBuf::from(path.trim_end()),
+            compile(Libc::Cross(self.compiler), "calls.c", flags),
+        ))
+    }
+
+    /// What the target prints, and what the library logs, without what the runner cannot do.
+    fn calls(&self, library: &Path, target: &Path, policy: Policy) -> Calls {
+        self.without_lacks(Calls::of(&mut (self.run)(library, target), policy))
+    }
+
+    fn without_lacks(&self, mut calls: Calls) -> Calls {
+        calls
+            .printed
+            .retain(|line| !self.lacks.iter().any(|call| line.contains(call)));
+        calls
+    }
+}
+
+type Policy = &'static [(&'static str, &'static str)];
+
+/// One that shows in every hooked call, and one in which rules and a mode have work to do.
+const POLICIES: [Policy; 2] = [
+    &[
+        ("KEEPIDLE", "61"),
+        ("KEEPINTVL", "13"),
+        ("KEEPCNT", "4"),
+        ("KEEPALIVE_USER_TIMEOUT", "auto"),
+    ],
+    &[
+        ("KEEPIDLE", "61"),
+        (
+            "KEEPALIVE_RULES",
+            "connect 127.0.0.0/8 idle=33s user-timeout=5s; accept *:1-65535 interval=17s",
+        ),
+        ("KEEPALIVE_MODE", "cap"),
+    ],
+];
+
+/// What the target did.
+#[derive(Debug, PartialEq, Eq)]
+struct Calls {
+    printed: Vec<String>,
+    logged: Vec<String>,
+}
+
+impl Calls {
+    /// Runs the target by `command`, which is complete but for the arguments.
+    fn of(command: &mut Command, policy: Policy) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let log = directory.path().join("log");
+        let printed = quiet_output(
+            command
+                .arg("main")
+                .envs(policy.iter().copied())
+                .env("KEEPALIVE_CONFIG", no_config())
+                .env("KEEPALIVE_LOG", &log),
+        );
+        let logged = fs::read_to_string(&log).expect("a log");
+        // "keepalive[PID]: what". The children, who confine themselves, are not meant.
+        let lines = || logged.lines().filter_map(|line| line.split_once(": "));
+        let (parent, _) = lines().next().expect("a line");
+        Self {
+            printed: printed.lines().map(str::to_owned).collect(),
+            logged: lines()
+                .filter(|(pid, _)| *pid == parent)
+                .map(|(_, what)| what.to_owned())
+                .collect(),
+        }
+    }
+
+    /// What the target does here.
+    fn here(policy: Policy) -> Self {
+        let target = compile(Libc::Host, "calls.c", &[]);
+        Self::of(bare(&target).env("LD_PRELOAD", library()), policy)
+    }
+
+    /// Takes away what only i386 has: socketcall(2), which comes last among the calls that are logged.
+    fn without_socketcall(mut self, here: &Self) -> Self {
+        self.printed.retain(|line| !line.starts_with("socketcall "));
+        self.logged.truncate(here.logged.len());
+        self
+    }
+}
+
+#[test]
+fn on_i386_the_library_does_what_it_does_here() {
+    i386_does_what_is_done_here(&[]);
+}
+
+/// Compilers once aligned i386's stack to 4 bytes; code for SSE wants 16. Hence the library is built for a 586.
+#[test]
+fn on_i386_the_library_works_on_an_old_stack() {
+    i386_does_what_is_done_here(&["-mpreferred-stack-boundary=2", "-mincoming-stack-boundary=2"]);
+}
+
+fn i386_does_what_is_done_here(flags: &[&str]) {
+    let (library, target) = match I386.build(flags) {
+        Ok(built) => built,
+        Err(why) => skip!("{why}"),
+    };
+    elf_facts::check(&library, LOOSE);
+    for policy in POLICIES {
+        let here = Calls::here(policy);
+        let there = I386.calls(&library, &target, policy).without_socketcall(&here);
+        assert_eq!(there, I386.without_lacks(here));
+    }
+}
+
+/// socketcall(2) takes the arguments of the call as an array.
+#[test]
+fn on_i386_a_socketcall_is_treated_as_the_call_that_it_makes() {
+    let (library, target) = match I386.build(&[]) {
+        Ok(built) => built,
+        Err(why) => skip!("{why}"),
+    };
+    for policy in POLICIES {
+        let calls = I386.calls(&library, &target, policy);
+        let by = |way: &str| -> Vec<&str> {
+            let lines = calls.printed.iter().filter_map(|line| line.strip_prefix(way));
+            // seccomp(2) and prctl(2) are no socket calls.
+            lines
+                .filter(|line| !line.starts_with("prctl") && !line.starts_with("seccomp"))
+                .collect()
+        };
+        assert_eq!(by("socketcall "), by("syscall "));
+    }
+}
+
+#[test]
+fn on_aarch64_the_library_does_what_it_does_here() {
+    let (library, target) = match AARCH64.build(&[]) {
+        Ok(built) => built,
+        Err(why) => skip!("{why}"),
+    };
+    elf_facts::check(&library, LOOSE);
+    for policy in POLICIES {
+        let here = AARCH64.without_lacks(Calls::here(policy));
+        assert_eq!(AARCH64.calls(&library, &target, policy), here);
+    }
+}
