@@ -7,7 +7,27 @@
 #[macro_use]
 mod support;
 
+mod cancel;
+mod chained;
+mod check;
+mod compat;
+mod connect_patience;
+mod contexts;
+mod cross;
 mod elf_facts;
+mod environment;
+mod explain;
+mod fill;
+mod inherited;
+mod log;
+mod modes;
 mod nat;
+mod presets;
 mod programs;
+mod rules;
 mod run;
+mod seccomp;
+mod secure;
+mod stack;
+mod transparency;
+mod user_timeout;

@@ -34,14 +34,43 @@ const WAIT_FOR_NEWS: &str = r#"
 /// Runs `script` in bash, in the client of a laboratory whose NAT forgets after 2 s; under keepalive with these options,
 /// or as it is.
 fn client(on_forget: &str, server: &str, options: Option<&[&str]>, script: &str) -> Output {
-    let bracketed = if server.contains(':') { format!("[{server}]") } else { String::from(server) };
-    let echo_server = PathBuf::from(env!("CARGO_BIN_EXE_keepalive")).with_file_name("examples").join("echo_server");
-    assert!(echo_server.is_file(), "{} is missing: cargo build --examples", echo_server.display());
+    let bracketed = if server.contains(':') {
+        format!("[{server}]")
+    } else {
+        String::from(server)
+    };
+    let echo_server = PathBuf::from(env!("CARGO_BIN_EXE_keepalive"))
+        .with_file_name("examples")
+        .join("echo_server");
+    assert!(
+        echo_server.is_file(),
+        "{} is missing: cargo build --examples",
+        echo_server.display()
+    );
     let mut command = Command::new(support::repository().join("scripts/lab"));
-    command.args(["--timeout", "2", "--on-forget", on_forget, "--", "bash", "-c", STAGE, "stage", "x"]);
-    command.arg(echo_server).arg(bracketed).args(["ip", "netns", "exec", "client"]);
+    command.args([
+        "--timeout",
+        "2",
+        "--on-forget",
+        on_forget,
+        "--",
+        "bash",
+        "-c",
+        STAGE,
+        "stage",
+        "x",
+    ]);
+    command
+        .arg(echo_server)
+        .arg(bracketed)
+        .args(["ip", "netns", "exec", "client"]);
     if let Some(options) = options {
-        command.env("KEEPALIVE_LIBRARY", library()).arg(keepalive()).arg("run").args(options).arg("--");
+        command
+            .env("KEEPALIVE_LIBRARY", library())
+            .arg(keepalive())
+            .arg("run")
+            .args(options)
+            .arg("--");
     }
     command.args(["bash", "-c", script, "client", server]);
     command.output().expect("scripts/lab starts")
@@ -91,7 +120,10 @@ fn noticed_in_time(server: &str) -> Option<Output> {
         return Some(output);
     }
     let text = stdout(&output);
-    let microseconds: u64 = text.trim_end_matches(" microseconds").parse().unwrap_or_else(|_| panic!("{text}"));
+    let microseconds: u64 = text
+        .trim_end_matches(" microseconds")
+        .parse()
+        .unwrap_or_else(|_| panic!("{text}"));
     assert!((3_800_000..6_000_000).contains(&microseconds), "{text}");
     None
 }

@@ -1,5 +1,5 @@
-//! Real programs, unmodified, under the library: their connections have the policy's values, and exactly the program's
-//! own where it sets them itself. Each runs a second time without the library, which proves what it sets itself.
+//! Real programs, unmodified, under the library: their connections have the policy's values, and where a program sets its
+//! own, what the mode makes of both. Each runs a last time without the library, which proves what it sets itself.
 
 mod clients;
 mod peer;
@@ -9,6 +9,7 @@ mod stage;
 mod start;
 
 use crate::support::{find_program, process::within};
+use keepalive_policy::{Mode, SocketOption};
 use stage::{Stage, is_root};
 use start::{LIMIT, Session, Start};
 use std::collections::HashSet;
@@ -73,6 +74,23 @@ impl Own {
             self.count.unwrap_or(rest.3),
         )
     }
+
+    /// What the socket has when the policy and these meet under `mode`.
+    fn under(self, mode: Mode) -> Timing {
+        let settle = |option, ours: u64, theirs: u64| -> u64 {
+            let [ours, theirs] = [ours, theirs].map(|number| number.try_into().expect("a number for the kernel"));
+            mode.settle(option, ours, theirs).into()
+        };
+        let (on, idle, interval, count) = self.over(OURS);
+        (
+            settle(SocketOption::Keepalive, OURS.0.into(), on.into()) != 0,
+            settle(SocketOption::Idle, OURS.1, idle),
+            settle(SocketOption::Interval, OURS.2, interval),
+            settle(SocketOption::Count, OURS.3.into(), count.into())
+                .try_into()
+                .expect("at most 127"),
+        )
+    }
 }
 
 struct Program {
@@ -82,7 +100,7 @@ struct Program {
     start: Start,
 }
 
-/// Writes the table, and for each of its rows one test with the library and one without.
+/// Writes the table, and for each of its rows one test with the library in each mode and one without the library.
 macro_rules! programs {
     ($($name:ident: $own:expr => $expected:expr, $start:expr;)*) => {
         const PROGRAMS: &[Program] = &[
@@ -90,11 +108,27 @@ macro_rules! programs {
         ];
 
         mod with_the_library {
-            $(#[test] fn $name() { super::expect(stringify!($name), true); })*
+            use keepalive_policy::Mode::Fill;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some(Fill)); })*
+        }
+
+        mod under_cap {
+            use keepalive_policy::Mode::Cap;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some(Cap)); })*
+        }
+
+        mod under_floor {
+            use keepalive_policy::Mode::Floor;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some(Floor)); })*
+        }
+
+        mod under_enforce {
+            use keepalive_policy::Mode::Enforce;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some(Enforce)); })*
         }
 
         mod on_its_own {
-            $(#[test] fn $name() { super::expect(stringify!($name), false); })*
+            $(#[test] fn $name() { super::expect(stringify!($name), None); })*
         }
     };
 }
@@ -147,6 +181,7 @@ programs! {
     java_socket:           NOTHING                             => OURS,                        clients::JAVA_SOCKET;
     java_nio:              NOTHING                             => OURS,                        clients::JAVA_NIO;
     java_http:             NOTHING                             => OURS,                        clients::JAVA_HTTP;
+    java_options:          ON.idle(45).interval(7).count(9)    => (true, 45, 7, 9),            clients::JAVA_OPTIONS;
 
     nginx:                 NOTHING                             => OURS,                        servers::NGINX;
     nginx_so_keepalive:    ON.idle(77).count(5)                => (true, 77, INTERVAL, 5),     servers::NGINX_TIMED;
@@ -197,11 +232,13 @@ fn the_table_is_what_fill_mode_promises() {
             "{}: its own values, else the policy's",
             program.name
         );
+        assert_eq!(program.own.under(Mode::Fill), program.expected, "{}", program.name);
+        assert_eq!(program.own.under(Mode::Enforce), OURS, "{}", program.name);
     }
 }
 
 /// Starts the program, and waits until all its sockets of the connection have what the table says.
-fn expect(name: &str, with_library: bool) {
+fn expect(name: &str, mode: Option<Mode>) {
     let program = PROGRAMS
         .iter()
         .find(|program| program.name == name)
@@ -215,9 +252,12 @@ fn expect(name: &str, with_library: bool) {
     if start.root && !is_root() {
         skip!("{name} needs root");
     }
-    let stage = Stage::new(with_library, start.root);
+    let mut stage = Stage::new(mode.is_some(), start.root);
     let own = if start.is_older(&stage) { NOTHING } else { program.own };
-    let expected = own.over(if with_library { OURS } else { kernel_defaults() });
+    let expected = mode.map_or_else(|| own.over(kernel_defaults()), |mode| own.under(mode));
+    if let Some(mode) = mode.filter(|mode| *mode != Mode::Fill) {
+        stage = stage.with("KEEPALIVE_MODE", mode.name());
+    }
 
     let mut session = Session::start(start, &stage);
     let mut sockets = Vec::new();

@@ -15,8 +15,18 @@ use std::time::Duration;
 /// `keepalive run` with the library under test and none of our variables from outside.
 fn run() -> Command {
     let mut command = Command::new(keepalive());
-    command.env("KEEPALIVE_LIBRARY", library()).env_remove("LD_PRELOAD").arg("run");
-    for variable in ["KEEPALIVE", "KEEPIDLE", "KEEPINTVL", "KEEPCNT", "KEEPALIVE_USER_TIMEOUT", "KEEPALIVE_LOG"] {
+    command
+        .env("KEEPALIVE_LIBRARY", library())
+        .env_remove("LD_PRELOAD")
+        .arg("run");
+    for variable in [
+        "KEEPALIVE",
+        "KEEPIDLE",
+        "KEEPINTVL",
+        "KEEPCNT",
+        "KEEPALIVE_USER_TIMEOUT",
+        "KEEPALIVE_LOG",
+    ] {
         command.env_remove(variable);
     }
     command
@@ -38,13 +48,19 @@ fn assert_refused(output: &Output, status: i32, message: &str) {
 fn values_seen(command: &mut Command) -> String {
     let script = "import socket; s = socket.socket(); \
                   print(*[s.getsockopt(*o) for o in ((1, 9), (6, 4), (6, 5), (6, 6), (6, 18))])";
-    let output = command.args(["--", "/usr/bin/python3", "-c", script]).output().expect("keepalive starts");
+    let output = command
+        .args(["--", "/usr/bin/python3", "-c", script])
+        .output()
+        .expect("keepalive starts");
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout).trim().to_owned()
 }
 
 fn sysctl(name: &str) -> String {
-    fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).expect("Linux has IPv4").trim().to_owned()
+    fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"))
+        .expect("Linux has IPv4")
+        .trim()
+        .to_owned()
 }
 
 #[test]
@@ -55,14 +71,27 @@ fn without_policy_the_values_serve_everywhere() {
 #[test]
 fn flags_are_set_and_what_is_not_named_is_the_kernels() {
     let (interval, count) = (sysctl("tcp_keepalive_intvl"), sysctl("tcp_keepalive_probes"));
-    assert_eq!(values_seen(run().args(["--idle", "2m"])), format!("1 120 {interval} {count} 0"));
-    assert_eq!(values_seen(run().args(["--idle=31s", "--interval=7", "--count=3"])), "1 31 7 3 0");
+    assert_eq!(
+        values_seen(run().args(["--idle", "2m"])),
+        format!("1 120 {interval} {count} 0")
+    );
+    assert_eq!(
+        values_seen(run().args(["--idle=31s", "--interval=7", "--count=3"])),
+        "1 31 7 3 0"
+    );
 }
 
 #[test]
 fn flags_win_over_the_environment_and_the_environment_over_the_default() {
     assert_eq!(values_seen(run().env("KEEPIDLE", "99")), "1 99 15 5 0");
-    assert_eq!(values_seen(run().env("KEEPIDLE", "99").args(["--idle", "31", "--interval", "7", "--count", "3"])), "1 31 7 3 0");
+    assert_eq!(
+        values_seen(
+            run()
+                .env("KEEPIDLE", "99")
+                .args(["--idle", "31", "--interval", "7", "--count", "3"])
+        ),
+        "1 31 7 3 0"
+    );
     assert_eq!(values_seen(run().env("KEEPALIVE", "skip")), "0 60 15 5 0");
     let idle = sysctl("tcp_keepalive_time");
     assert!(values_seen(run().env("KEEPALIVE", "off")).starts_with(&format!("0 {idle} ")));
@@ -73,25 +102,50 @@ fn a_user_timeout_is_set_on_a_connection() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("bound").port().to_string();
     let script = "import socket, sys, time; s = socket.create_connection(('127.0.0.1', sys.argv[1])); time.sleep(60)";
-    let program = Running::start(run().args(["--user-timeout", "1500ms", "--", "/usr/bin/python3", "-c", script, &port]));
+    let program = Running::start(run().args([
+        "--user-timeout",
+        "1500ms",
+        "--",
+        "/usr/bin/python3",
+        "-c",
+        script,
+        &port,
+    ]));
     eventually("a connection with a user timeout", Duration::from_secs(10), || {
         let sockets = tcp_sockets(program.pid());
-        sockets.iter().any(|seen| seen.socket.peer.is_some() && seen.socket.user_timeout == 1500).then_some(())
+        sockets
+            .iter()
+            .any(|seen| seen.socket.peer.is_some() && seen.socket.user_timeout == 1500)
+            .then_some(())
     });
 }
 
 #[test]
 fn the_exit_status_and_the_output_are_the_commands() {
-    let output = run().args(["sh", "-c", "echo out; echo err >&2; exit 42"]).output().expect("keepalive starts");
-    assert_eq!((output.status.code(), text(&output.stdout), text(&output.stderr)), (Some(42), "out\n".into(), "err\n".into()));
-    let killed = run().args(["sh", "-c", "kill -TERM $$"]).status().expect("keepalive starts");
+    let output = run()
+        .args(["sh", "-c", "echo out; echo err >&2; exit 42"])
+        .output()
+        .expect("keepalive starts");
+    assert_eq!(
+        (output.status.code(), text(&output.stdout), text(&output.stderr)),
+        (Some(42), "out\n".into(), "err\n".into())
+    );
+    let killed = run()
+        .args(["sh", "-c", "kill -TERM $$"])
+        .status()
+        .expect("keepalive starts");
     assert_eq!(killed.signal(), Some(15));
 }
 
 #[test]
 fn the_command_keeps_the_process_id() {
     for options in [&[][..], &["--in-place"]] {
-        let child = run().args(options).args(["sh", "-c", "echo $$"]).stdout(Stdio::piped()).spawn().expect("keepalive starts");
+        let child = run()
+            .args(options)
+            .args(["sh", "-c", "echo $$"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("keepalive starts");
         let pid = child.id();
         let output = child.wait_with_output().expect("sh ends");
         assert_eq!(text(&output.stdout), format!("{pid}\n"));
@@ -101,7 +155,11 @@ fn the_command_keeps_the_process_id() {
 #[test]
 fn arguments_reach_the_command_as_they_are() {
     let odd = OsStr::from_bytes(b"\xff --idle");
-    let output = run().args(["printf", "%s|", "-v", "", "--", "a b"]).arg(odd).output().expect("keepalive starts");
+    let output = run()
+        .args(["printf", "%s|", "-v", "", "--", "a b"])
+        .arg(odd)
+        .output()
+        .expect("keepalive starts");
     assert_eq!(output.stdout, b"-v||--|a b|\xff --idle|");
 }
 
@@ -132,7 +190,11 @@ fn signals_and_descriptors_are_inherited_as_they_were() {
 #[test]
 fn an_existing_preload_is_kept_and_ours_is_not_named_twice() {
     let preload = |value: &str| {
-        let output = run().env("LD_PRELOAD", value).args(["sh", "-c", "echo $LD_PRELOAD"]).output().expect("keepalive starts");
+        let output = run()
+            .env("LD_PRELOAD", value)
+            .args(["sh", "-c", "echo $LD_PRELOAD"])
+            .output()
+            .expect("keepalive starts");
         text(&output.stdout).trim().to_owned()
     };
     let ours = library().display().to_string();
@@ -147,13 +209,24 @@ fn a_library_path_that_the_loader_cannot_be_told_is_refused() {
     for name in ["with space", "with:colon", "with$dollar", "with\ttab"] {
         let path = directory.path().join(name);
         symlink(library(), &path).expect("a link");
-        let output = run().env("KEEPALIVE_LIBRARY", &path).arg("true").output().expect("keepalive starts");
+        let output = run()
+            .env("KEEPALIVE_LIBRARY", &path)
+            .arg("true")
+            .output()
+            .expect("keepalive starts");
         assert_eq!(output.status.code(), Some(125));
         let message = text(&output.stderr);
-        assert!(message.contains("in LD_PRELOAD: '") && message.contains("hint: copy the library"), "{message}");
+        assert!(
+            message.contains("in LD_PRELOAD: '") && message.contains("hint: copy the library"),
+            "{message}"
+        );
     }
     let missing = directory.path().join("missing.so");
-    let output = run().env("KEEPALIVE_LIBRARY", &missing).arg("true").output().expect("keepalive starts");
+    let output = run()
+        .env("KEEPALIVE_LIBRARY", &missing)
+        .arg("true")
+        .output()
+        .expect("keepalive starts");
     assert_refused(
         &output,
         125,
@@ -167,36 +240,67 @@ fn a_library_path_that_the_loader_cannot_be_told_is_refused() {
 #[test]
 fn what_is_not_there_or_not_executable_has_its_own_status() {
     let output = run().arg("no-such-program").output().expect("keepalive starts");
-    assert_refused(&output, 127, "keepalive: cannot run 'no-such-program': no such program\n");
+    assert_refused(
+        &output,
+        127,
+        "keepalive: cannot run 'no-such-program': no such program\n",
+    );
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("file");
     fs::write(&path, "").expect("a file");
     let output = run().arg(&path).output().expect("keepalive starts");
-    assert_refused(&output, 126, &format!("keepalive: cannot run '{}': it is not executable\n", path.display()));
+    assert_refused(
+        &output,
+        126,
+        &format!("keepalive: cannot run '{}': it is not executable\n", path.display()),
+    );
     let script = executable(directory.path(), "script", "#!/no/such/interpreter\n");
     let output = run().arg(&script).output().expect("keepalive starts");
-    assert_refused(&output, 127, "keepalive: cannot run '/no/such/interpreter': no such program\n");
+    assert_refused(
+        &output,
+        127,
+        "keepalive: cannot run '/no/such/interpreter': no such program\n",
+    );
 }
 
 #[test]
 fn usage_errors_are_125_under_run_and_2_elsewhere() {
-    let output = run().args(["--idle", "60x", "true"]).output().expect("keepalive starts");
+    let output = run()
+        .args(["--idle", "60x", "true"])
+        .output()
+        .expect("keepalive starts");
     let message = "keepalive: invalid value '60x' for '--idle <TIME>': unknown unit after the number\n\
                    hint: expected 1 to 32767 seconds, such as 90, 90s, 5m or 2h\n\n\
                    For more information, try '--help'.\n";
     assert_refused(&output, 125, message);
     assert_eq!(run().status().expect("keepalive starts").code(), Some(125));
-    let unknown = Command::new(keepalive()).arg("walk").stderr(Stdio::null()).status().expect("keepalive starts");
+    let unknown = Command::new(keepalive())
+        .arg("walk")
+        .stderr(Stdio::null())
+        .status()
+        .expect("keepalive starts");
     assert_eq!(unknown.code(), Some(2));
 }
 
 #[test]
 fn a_variable_that_the_library_would_ignore_is_refused() {
     for (name, value, message) in [
-        ("KEEPIDLE", "0", "too small\nhint: expected 1 to 32767 seconds, such as 90, 90s, 5m or 2h\n"),
-        ("KEEPCNT", "128", "too large\nhint: expected 1 to 127 probes, such as 5\n"),
+        (
+            "KEEPIDLE",
+            "0",
+            "too small\nhint: expected 1 to 32767 seconds, such as 90, 90s, 5m or 2h\n",
+        ),
+        (
+            "KEEPCNT",
+            "128",
+            "too large\nhint: expected 1 to 127 probes, such as 5\n",
+        ),
         ("KEEPALIVE", "maybe", "unknown word\nhint: expected on, off or skip\n"),
-        ("KEEPALIVE_LOG", "log", "not a place to write to\nhint: expected stderr, syslog or an absolute path\n"),
+        (
+            "KEEPALIVE_LOG",
+            "log",
+            "not a place to write to\nhint: expected stderr, syslog or an absolute path\n",
+        ),
     ] {
         let output = run().env(name, value).arg("true").output().expect("keepalive starts");
         assert_refused(&output, 125, &format!("keepalive: {name}={value}: {message}"));
@@ -217,21 +321,39 @@ fn a_static_program_is_refused_unless_the_engine_is_insisted_on() {
     let path = directory.path().join("static");
     let source = directory.path().join("static.c");
     fs::write(&source, "int main(void) { return 7; }").expect("a file");
-    let compiled = Command::new("cc").arg("-static").arg(&source).arg("-o").arg(&path).status().expect("cc starts");
+    let compiled = Command::new("cc")
+        .arg("-static")
+        .arg(&source)
+        .arg("-o")
+        .arg(&path)
+        .status()
+        .expect("cc starts");
     assert!(compiled.success());
     let output = run().arg(&path).output().expect("keepalive starts");
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(125));
-    assert!(message.contains("is statically linked") && message.contains("hint: "), "{message}");
+    assert!(
+        message.contains("is statically linked") && message.contains("hint: "),
+        "{message}"
+    );
     let script = executable(directory.path(), "script", &format!("#!{}\n", path.display()));
-    assert_eq!(run().arg(&script).output().expect("keepalive starts").status.code(), Some(125));
-    let insisted = run().args(["--engine", "preload"]).arg(&path).status().expect("keepalive starts");
+    assert_eq!(
+        run().arg(&script).output().expect("keepalive starts").status.code(),
+        Some(125)
+    );
+    let insisted = run()
+        .args(["--engine", "preload"])
+        .arg(&path)
+        .status()
+        .expect("keepalive starts");
     assert_eq!(insisted.code(), Some(7));
 }
 
 #[test]
 fn a_go_program_is_refused() {
-    let Some(go) = find_program("go") else { skip!("go is not installed") };
+    let Some(go) = find_program("go") else {
+        skip!("go is not installed")
+    };
     let directory = tempfile::tempdir().expect("a temporary directory");
     let source = directory.path().join("main.go");
     fs::write(&source, "package main\n\nimport \"C\"\n\nfunc main() {}\n").expect("a file");
@@ -252,7 +374,11 @@ fn a_go_program_is_refused() {
         assert!(built.success());
         let output = run().arg(&path).output().expect("keepalive starts");
         assert_eq!(output.status.code(), Some(125), "CGO_ENABLED={cgo}");
-        assert!(text(&output.stderr).contains("is a Go program"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("is a Go program"),
+            "{}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -268,7 +394,13 @@ fn a_set_user_id_program_is_refused_to_others() {
     install(&keepalive(), &command, 0o755);
     install(&library(), &directory.path().join("libkeepalive.so"), 0o644);
     let as_nobody = |path: &Path| {
-        let output = Command::new(&command).arg("run").arg(path).uid(65534).gid(65534).env_remove("LD_PRELOAD").output();
+        let output = Command::new(&command)
+            .arg("run")
+            .arg(path)
+            .uid(65534)
+            .gid(65534)
+            .env_remove("LD_PRELOAD")
+            .output();
         let output = output.expect("keepalive starts");
         (output.status.code(), text(&output.stderr))
     };
@@ -284,7 +416,10 @@ fn a_set_user_id_program_is_refused_to_others() {
 
 #[test]
 fn verbose_tells_the_engine_and_why_and_what_is_set() {
-    let output = run().args(["-v", "--idle", "30", "--", "/bin/sh", "-c", ":"]).output().expect("keepalive starts");
+    let output = run()
+        .args(["-v", "--idle", "30", "--", "/bin/sh", "-c", ":"])
+        .output()
+        .expect("keepalive starts");
     assert_eq!(
         text(&output.stderr),
         "keepalive: engine preload: /bin/sh is a dynamic program\nkeepalive: settings: idle=30s\n"
@@ -294,7 +429,12 @@ fn verbose_tells_the_engine_and_why_and_what_is_set() {
 #[test]
 fn a_closed_pipe_is_no_error() {
     let output = Command::new("bash")
-        .args(["-c", "'$0' --help | true; echo ${PIPESTATUS[0]}".replace("$0", &keepalive().display().to_string()).as_str()])
+        .args([
+            "-c",
+            "'$0' --help | true; echo ${PIPESTATUS[0]}"
+                .replace("$0", &keepalive().display().to_string())
+                .as_str(),
+        ])
         .output()
         .expect("bash starts");
     assert_eq!(text(&output.stdout), "0\n");

@@ -1,7 +1,7 @@
 //! setsockopt(2): where a program has an opinion of its own. Its call goes through as it is, with the kernel's answer; what
 //! the policy's mode does not allow is corrected afterwards.
 
-use crate::{apply, next, state};
+use crate::{apply, next, state, sys};
 use core::ffi::{c_int, c_long, c_void};
 use keepalive_policy::SocketOption;
 
@@ -16,11 +16,13 @@ unsafe extern "C" fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *co
     returned
 }
 
-/// A socket that came from elsewhere gets its settings before the program adds its own, which then stay.
+/// A socket that came from elsewhere, and has no peer yet, gets its settings before the program adds its own, which then
+/// stay.
 pub(super) fn before_setsockopt(fd: c_int, level: c_int, name: c_int) {
     if !state::is_remembered(fd)
         && SocketOption::from_number(level, name).is_some()
         && let Some(policy) = state::policy()
+        && sys::peer(fd).is_none()
     {
         apply::adopt_if_foreign(policy, fd);
     }

@@ -169,3 +169,20 @@ pub const JAVA_HTTP: Start = Start::client(&["java", "-XX:-UsePerfData", "-XX:Ti
          }",
     )])
     .http();
+/// Sets its own values, some before and some after it connects.
+pub const JAVA_OPTIONS: Start = Start::client(&["java", "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1", "Client.java"])
+    .files(&[(
+        "Client.java",
+        "import jdk.net.ExtendedSocketOptions;
+         class Client {
+             public static void main(String[] arguments) throws Exception {
+                 var socket = new java.net.Socket();
+                 socket.setKeepAlive(true);
+                 socket.setOption(ExtendedSocketOptions.TCP_KEEPIDLE, 45);
+                 socket.connect(new java.net.InetSocketAddress(\"127.0.0.1\", @PORT@));
+                 socket.setOption(ExtendedSocketOptions.TCP_KEEPINTERVAL, 7);
+                 socket.setOption(ExtendedSocketOptions.TCP_KEEPCOUNT, 9);
+                 socket.getInputStream().read();
+             }
+         }",
+    )]);

@@ -2,7 +2,7 @@
 
 use super::{COUNT, IDLE, INTERVAL};
 use crate::support;
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use rustix::process::geteuid;
 use std::env;
 use std::fs::{self, File, Permissions};
@@ -22,6 +22,7 @@ pub struct Stage {
     directory: TempDir,
     preload: bool,
     ordinary: bool,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Stage {
@@ -36,6 +37,7 @@ impl Stage {
             directory,
             preload,
             ordinary: is_root() && !as_root,
+            environment: Vec::new(),
         };
         fs::create_dir(stage.home()).expect("a directory in an empty directory");
         if stage.ordinary {
@@ -47,6 +49,12 @@ impl Stage {
             fs::set_permissions(stage.library(), Permissions::from_mode(0o755)).expect("the copy is ours");
         }
         stage
+    }
+
+    /// With another variable in the programs' environment.
+    pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
+        self
     }
 
     /// The program's own directory, also its HOME.
@@ -96,6 +104,7 @@ impl Stage {
             command.env("KEEPINTVL", INTERVAL.to_string());
             command.env("KEEPCNT", COUNT.to_string());
         }
+        command.envs(self.environment.iter().copied());
         if self.ordinary {
             command.uid(ORDINARY).gid(ORDINARY);
         }
@@ -126,7 +135,9 @@ pub struct ReservedPort {
 
 impl ReservedPort {
     pub fn new() -> Self {
-        let holder = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        // Not for the programs that other tests start meanwhile.
+        let holder = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let holder = holder.expect("a socket");
         sockopt::set_socket_reuseaddr(&holder, true).expect("SO_REUSEADDR");
         bind(&holder, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
         let address = SocketAddr::try_from(getsockname(&holder).expect("a bound socket has a name"));

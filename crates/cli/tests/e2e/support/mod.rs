@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: where the built files are, skipping honestly, running and watching programs.
 
+pub mod chroot;
+pub mod island;
 pub mod observe;
 pub mod process;
 pub mod target;

@@ -3,8 +3,9 @@
 use super::observe::family;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 /// A started program; it and all its descendants are killed when this is dropped.
@@ -55,10 +56,39 @@ fn send(pids: &[u32], signal: Signal) {
     }
 }
 
+/// As [`Command::output`], without standard input; what is not over after `limit` is killed, and the test fails.
+pub fn output_within(limit: Duration, command: &mut Command) -> Output {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let pid = child.id();
+    let (over, wait) = channel::<()>();
+    let watchdog = spawn(move || {
+        let is_late = wait.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+        if is_late {
+            send(&family(pid), Signal::KILL);
+        }
+        is_late
+    });
+    let output = child.wait_with_output().expect("a child of ours");
+    drop(over);
+    let is_late = watchdog.join().expect("it does not panic");
+    assert!(!is_late, "{command:?} was not over in {limit:?}: {output:?}");
+    output
+}
+
 /// Copies a file that will be executed. Another process does it: a descriptor open for writing in this one could be
 /// inherited by a program that another test starts, and executing the copy then fails with ETXTBSY.
 pub fn install(from: &Path, to: &Path, mode: u32) {
-    let status = Command::new("install").arg("-m").arg(format!("{mode:o}")).arg(from).arg(to).status();
+    let status = Command::new("install")
+        .arg("-m")
+        .arg(format!("{mode:o}"))
+        .arg(from)
+        .arg(to)
+        .status();
     assert!(status.expect("install starts").success());
 }
 

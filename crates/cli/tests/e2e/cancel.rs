@@ -1,0 +1,46 @@
+//! `accept(2)` and `connect(2)` are cancellation points (pthreads(7)), and cancelling unwinds the stack: through our frames,
+//! to the program's cleanup handlers and destructors.
+
+use crate::support::find_program;
+use crate::support::target::{Libc, bare, compile, output, with_library};
+
+const EXPECTED: &str = "\
+accept
+cleanup handler
+destructor
+cancelled
+accept4
+cleanup handler
+destructor
+cancelled
+connect
+cleanup handler
+destructor
+cancelled
+";
+
+fn cancelled(kind: &str) {
+    if find_program("g++").is_none() {
+        skip!("g++ is not installed");
+    }
+    let program = compile(Libc::Host, "cancel.cpp", &["-pthread"]);
+    assert_eq!(output(bare(&program).arg(kind)), EXPECTED);
+    assert_eq!(output(with_library(&program).arg(kind)), EXPECTED);
+    // Rules and modes take other ways through the library.
+    let mut command = with_library(&program);
+    command.env("KEEPALIVE_RULES", "connect *:1-65535 idle=9s; accept *:1-65535 idle=9s");
+    assert_eq!(
+        output(command.env("KEEPALIVE_USER_TIMEOUT", "auto").arg(kind)),
+        EXPECTED
+    );
+}
+
+#[test]
+fn a_waiting_thread_is_cancelled_and_unwound() {
+    cancelled("deferred");
+}
+
+#[test]
+fn a_thread_that_may_be_cancelled_anywhere_is_unwound_too() {
+    cancelled("asynchronous");
+}

@@ -1,0 +1,103 @@
+//! A user timeout of three seconds leaves a connect to a silent address as long as it is without, wherever it is said and
+//! however the program waits. (`user_timeout.rs` sees that the socket has none meanwhile.)
+
+use crate::support::find_program;
+use crate::support::island::{Island, PYTHON};
+use std::thread;
+
+/// Nobody answers there, and the kernel tries three times: it gives up after 1 + 2 + 4 seconds.
+const SILENCE: &str = "192.0.2.1";
+const FEW_TRIES: [&str; 4] = [
+    "sh",
+    "-c",
+    "echo 2 >/proc/sys/net/ipv4/tcp_syn_retries && exec \"$@\"",
+    "sh",
+];
+
+/// How the user timeout is said; first, not at all.
+const SAID: [(&str, &str); 4] = [
+    ("HOME", "/"),
+    ("KEEPALIVE_USER_TIMEOUT", "3s"),
+    ("KEEPALIVE_RULES", "connect 192.0.2.0/24:80 user-timeout=3s"),
+    ("KEEPALIVE_RULES", "default user-timeout=3s mode=enforce"),
+];
+
+/// Programs that print after how many seconds their connect ended.
+const CLIENTS: [(&str, &str, &str); 4] = [
+    (
+        "blocking",
+        PYTHON,
+        "import socket, time
+start = time.monotonic()
+try: socket.create_connection(('SILENCE', 80))
+except OSError: print(time.monotonic() - start)",
+    ),
+    (
+        "polled",
+        PYTHON,
+        "import select, socket, time
+client = socket.socket()
+client.setblocking(False)
+start = time.monotonic()
+client.connect_ex(('SILENCE', 80))
+poll = select.poll()
+poll.register(client, select.POLLOUT)
+poll.poll()
+assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+print(time.monotonic() - start)",
+    ),
+    (
+        "asyncio",
+        PYTHON,
+        "import asyncio, time
+async def main():
+    start = time.monotonic()
+    try: await asyncio.open_connection('SILENCE', 80)
+    except OSError: print(time.monotonic() - start)
+asyncio.run(main())",
+    ),
+    (
+        "libuv",
+        "node",
+        "const start = performance.now();
+require('net').connect(80, 'SILENCE').on('error', () => console.log((performance.now() - start) / 1000));",
+    ),
+];
+
+/// One test, so that all of them wait at the same time.
+#[test]
+fn a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without() {
+    if let Some(why) = Island::missing() {
+        skip!("{why}");
+    }
+    for (_, program, _) in CLIENTS {
+        if find_program(program).is_none() {
+            skip!("{program} is not installed");
+        }
+    }
+    let seconds = CLIENTS.map(|client| SAID.map(|said| thread::spawn(move || seconds(client, said))));
+    for ((name, ..), seconds) in CLIENTS.into_iter().zip(seconds) {
+        let [without, with @ ..] = seconds.map(|seconds| seconds.join().expect("it says how long it took"));
+        assert!(
+            without > 5.0,
+            "{name}: it has to be longer than the user timeout: {without} s"
+        );
+        for (with, said) in with.into_iter().zip(&SAID[1..]) {
+            assert!(
+                (with - without).abs() < 2.0,
+                "{name}: {with} s with {said:?}, {without} s without"
+            );
+        }
+    }
+}
+
+fn seconds((name, program, script): (&str, &str, &str), (variable, value): (&str, &str)) -> f64 {
+    let island = Island::new().under(&FEW_TRIES).with(variable, value);
+    let program = find_program(program).expect("it was there before");
+    let option = if name == "libuv" { "-e" } else { "-c" };
+    let printed = island.run(&program, &[option, &script.replace("SILENCE", SILENCE)]);
+    printed
+        .trim_end()
+        .parse()
+        .unwrap_or_else(|_| panic!("{name} printed {printed}"))
+}

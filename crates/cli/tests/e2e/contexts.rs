@@ -1,0 +1,214 @@
+//! Every call that the library hooks, from every context that a program may make it in: the sockets have the same
+//! settings in all of them, under every C library.
+
+use crate::support::library;
+use crate::support::target::{Libc, Stage, TREATED, compile, output, with_library};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What `targets/calls.c` prints: keepalive, idle, interval, count, user timeout in milliseconds.
+const EXPECTED: &str = "\
+socket: 1 61 13 4 0
+connect: 1 61 13 4 113000
+raw connect: 1 61 13 4 0
+getsockopt: 1 61 13 4 113000
+accept: 1 61 13 4 113000
+accept4: 1 61 13 4 113000
+listen: 1 61 13 4 113000
+raw accept: 1 61 13 4 113000
+syscall socket: 1 61 13 4 0
+syscall connect: 1 61 13 4 113000
+syscall raw connect: 1 61 13 4 0
+syscall getsockopt: 1 61 13 4 113000
+syscall accept: 1 61 13 4 113000
+syscall accept4: 1 61 13 4 113000
+syscall listen: 1 61 13 4 113000
+syscall raw accept: 1 61 13 4 113000
+prctl: 0 7200 75 9 0
+syscall prctl: 0 7200 75 9 0
+syscall seccomp: 0 7200 75 9 0
+";
+
+/// Writes the same tests for each C library.
+macro_rules! under {
+    ($($libc_name:ident: $libc:expr;)*) => {
+        $(mod $libc_name {
+            use super::Libc;
+            const LIBC: Libc = $libc;
+
+            #[test]
+            fn from_main() {
+                super::from_program(LIBC, "main", "");
+            }
+
+            #[test]
+            fn from_a_signal_handler() {
+                super::from_program(LIBC, "handler", "");
+            }
+
+            #[test]
+            fn from_a_child_of_fork() {
+                super::from_program(LIBC, "fork", "");
+            }
+
+            #[test]
+            fn from_a_child_of_vfork() {
+                super::from_program(LIBC, "vfork", &format!("parent: {}\n", super::TREATED));
+            }
+
+            #[test]
+            fn from_a_thread() {
+                super::from_thread(LIBC);
+            }
+
+            #[test]
+            fn from_the_constructor_of_a_linked_library() {
+                super::from_linked_library(LIBC);
+            }
+
+            #[test]
+            fn from_the_constructor_of_a_library_preloaded_before_ours() {
+                super::from_preloaded_library(LIBC, true);
+            }
+
+            #[test]
+            fn from_the_constructor_of_a_library_preloaded_after_ours() {
+                super::from_preloaded_library(LIBC, false);
+            }
+
+            #[test]
+            fn with_a_large_environment() {
+                super::with_a_large_environment(LIBC);
+            }
+
+            #[test]
+            fn while_signals_rain_on_the_start() {
+                super::while_signals_rain(LIBC);
+            }
+        })*
+    };
+}
+
+under! {
+    glibc: Libc::Host;
+    musl: Libc::Musl;
+    // glibc before 2.34: dlsym is in libdl and connect in libpthread too, and most programs here are linked to neither.
+    bullseye: Libc::Chroot("bullseye");
+    trixie: Libc::Chroot("trixie");
+}
+
+fn calls(libc: Libc) -> PathBuf {
+    compile(libc, "calls.c", &[])
+}
+
+/// The library that makes the calls in its constructor.
+fn constructor(libc: Libc) -> PathBuf {
+    compile(libc, "calls.c", &["-DCONSTRUCTOR", "-shared", "-fPIC"])
+}
+
+/// The program linked to that library, which it finds where it is told to look.
+fn linked_to_constructor(libc: Libc) -> PathBuf {
+    let library = constructor(libc);
+    let library = library.to_str().expect("an ASCII path");
+    compile(libc, "calls.c", &["-Wl,--no-as-needed", library])
+}
+
+/// The user timeout shows which calls have seen a complete connection.
+fn with_user_timeout(command: &mut Command) -> &mut Command {
+    command.env("KEEPALIVE_USER_TIMEOUT", "auto")
+}
+
+fn expect(command: &mut Command, after: &str) {
+    assert_eq!(output(with_user_timeout(command)), format!("{EXPECTED}{after}"));
+}
+
+fn from_program(libc: Libc, context: &str, after: &str) {
+    if let Some(why) = libc.missing() {
+        skip!("{why}");
+    }
+    let stage = Stage::new(libc);
+    expect(stage.command(&calls(libc), &[&library()]).arg(context), after);
+}
+
+fn from_thread(libc: Libc) {
+    if let Some(why) = libc.missing() {
+        skip!("{why}");
+    }
+    let program = compile(libc, "calls.c", &["-DTHREADS", "-pthread"]);
+    expect(Stage::new(libc).command(&program, &[&library()]).arg("thread"), "");
+}
+
+/// A library that the program needs is initialised before preloaded ones: the calls come before our constructor.
+fn from_linked_library(libc: Libc) {
+    if let Some(why) = libc.missing() {
+        skip!("{why}");
+    }
+    let stage = Stage::new(libc);
+    let program = linked_to_constructor(libc);
+    let library_path = stage.bring(&constructor(libc));
+    let mut command = stage.command(&program, &[&library()]);
+    expect(command.arg("nothing").env("LD_LIBRARY_PATH", parent(&library_path)), "");
+}
+
+/// Preloaded libraries are initialised last to first.
+fn from_preloaded_library(libc: Libc, before: bool) {
+    if let Some(why) = libc.missing() {
+        skip!("{why}");
+    }
+    let (ours, theirs) = (library(), constructor(libc));
+    let order: [&Path; 2] = if before { [&theirs, &ours] } else { [&ours, &theirs] };
+    expect(Stage::new(libc).command(&calls(libc), &order).arg("nothing"), "");
+}
+
+/// 200 KB, many of them with names like ours.
+fn with_a_large_environment(libc: Libc) {
+    if let Some(why) = libc.missing() {
+        skip!("{why}");
+    }
+    let stage = Stage::new(libc);
+    let program = calls(libc);
+    let mut command = stage.command(&program, &[&library()]);
+    for number in 0..1000 {
+        command.env(format!("KEEPIDLE{number}"), "x".repeat(10));
+    }
+    for name in ["KEEPALIVE_", "KEEP", "X", "LISTEN"] {
+        command.env(name, "1".repeat(45_000));
+    }
+    expect(command.arg("main"), "");
+}
+
+/// Each drop of the rain makes a socket: before our constructor, in it, and after. Nothing dies, and what comes after is
+/// treated. A first call from a signal handler inside dlsym(3) used to kill such libraries now and then.
+fn while_signals_rain(libc: Libc) {
+    if let Some(why) = libc.missing() {
+        skip!("{why}");
+    }
+    let stage = Stage::new(libc);
+    let program = linked_to_constructor(libc);
+    let library_path = stage.bring(&constructor(libc));
+    for microseconds in 1..100 {
+        let mut command = stage.command(&program, &[&library()]);
+        command
+            .arg("rain")
+            .env("RAIN", microseconds.to_string())
+            .env("LD_LIBRARY_PATH", parent(&library_path));
+        assert_eq!(
+            output(&mut command),
+            format!("main: {TREATED}\n"),
+            "a drop each {microseconds} µs"
+        );
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().expect("the path of a file")
+}
+
+/// A daemon has closed its outputs: descriptors 1 and 2 are the next to be given. Here 0 and 2 are closed.
+#[test]
+fn with_closed_descriptors() {
+    let program = calls(Libc::Host);
+    let mut shell = with_library(Path::new("/bin/sh"));
+    shell.args(["-c", r#"exec "$@" 0<&- 2>&-"#, "sh"]);
+    expect(shell.arg(program).arg("main"), "");
+}

@@ -1,0 +1,87 @@
+//! What the environment asks for reaches every kind of socket: made, connected, accepted, inherited; and it is read once.
+//! Which texts are values is in `compat.rs`.
+
+use crate::support::target::{Libc, UNTOUCHED, compile, output, with_library};
+use std::process::Command;
+
+fn sockets() -> Command {
+    with_library(&compile(Libc::Host, "sockets.c", &[]))
+}
+
+/// One of each: its own, connected, listening, accepted, accepted from a listener that came from elsewhere.
+const EACH: &str = "tcp show connect show tcp listen show client accept show \
+                    raw-tcp raw-listen client pass accept show";
+
+/// The values of each, which must all be the same.
+fn values_of_each(command: &mut Command) -> String {
+    let printed = output(command.args(EACH.split(' ')));
+    let mut values: Vec<_> = printed
+        .lines()
+        .filter(|line| !line.starts_with("connect:"))
+        .map(|line| line.split_once(": ").expect("a name and values").1.to_owned())
+        .collect();
+    assert_eq!(values.len(), 5, "{printed}");
+    values.dedup();
+    assert_eq!(values.len(), 1, "{printed}");
+    values.remove(0)
+}
+
+/// Not the timings either, which have variables of their own.
+#[test]
+fn off_sets_nothing_at_all() {
+    let mut command = sockets();
+    command.env("KEEPALIVE", "off").env("KEEPALIVE_USER_TIMEOUT", "30s");
+    assert_eq!(values_of_each(&mut command), UNTOUCHED);
+}
+
+/// The program switches keepalive on itself, and gets our timings.
+#[test]
+fn skip_sets_the_timings_only() {
+    assert_eq!(values_of_each(sockets().env("KEEPALIVE", "skip")), "0 61 13 4 0");
+    assert_eq!(
+        output(
+            sockets()
+                .env("KEEPALIVE", "skip")
+                .args(["tcp", "keepalive=1", "connect", "show"])
+        ),
+        "connect: 0\ntcp: 1 61 13 4 0\n"
+    );
+}
+
+/// As with libkeepalive 0.3: the timings are the kernel's then.
+#[test]
+fn without_variables_keepalive_is_on() {
+    let mut command = sockets();
+    for (variable, _) in crate::support::target::POLICY {
+        command.env_remove(variable);
+    }
+    assert_eq!(values_of_each(&mut command), "1 7200 75 9 0");
+}
+
+#[test]
+fn a_value_that_is_none_is_ignored_and_the_others_kept() {
+    for (variable, value, expected) in [
+        ("KEEPIDLE", "60x", "1 7200 13 4 0"),
+        ("KEEPIDLE", "32768", "1 7200 13 4 0"),
+        ("KEEPINTVL", "0", "1 61 75 4 0"),
+        ("KEEPINTVL", "", "1 61 75 4 0"),
+        ("KEEPCNT", "128", "1 61 13 9 0"),
+        ("KEEPCNT", "18446744073709551620", "1 61 13 9 0"),
+        ("KEEPALIVE", "0", "1 61 13 4 0"),
+        ("KEEPALIVE_USER_TIMEOUT", "-1", "1 61 13 4 0"),
+        ("KEEPALIVE_USER_TIMEOUT", "2147483648ms", "1 61 13 4 0"),
+    ] {
+        assert_eq!(
+            values_of_each(sockets().env(variable, value)),
+            expected,
+            "{variable}={value}"
+        );
+    }
+}
+
+/// nginx wipes its environment before its workers start.
+#[test]
+fn an_environment_that_is_wiped_later_changes_nothing() {
+    let mut command = sockets();
+    assert_eq!(values_of_each(command.arg("clearenv")), "1 61 13 4 0");
+}

@@ -1,0 +1,714 @@
+//! `keepalive explain`: what people see, what programs read, and that both say what the policy does.
+
+use crate::support::{keepalive, library};
+use serde_json::{Value, json};
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const HELPFUL: [&str; 13] = [
+    "aws-nat", "aws-nlb", "aws-gwlb", "aws-ec2", "aws-nfw", "azure", "gcp", "oci-nlb", "ipvs", "swarm", "fw-1h",
+    "home", "mobile",
+];
+const USELESS: [&str; 4] = ["aws-elb", "aws-alb", "istio", "envoy"];
+
+/// The file of these tests: the one of the manual, and more.
+const CONFIG: &str = "\
+# who                            settings
+default                          idle=60s interval=10s count=6
+connect 10.0.0.0/8:5432          idle=30s user-timeout=auto   # databases
+connect [2001:db8::/32]:443      off
+accept  :8000-8999               idle=2m mode=enforce; accept 192.0.2.0/24 keepalive=leave
+program sshd                     off
+program java connect *:27017     preset=aws-nlb count=7 syn-count=6
+";
+
+/// `keepalive explain` in an environment of nothing but `variables`, with [`CONFIG`] in `test.conf` beside it.
+fn explain_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::write(directory.path().join("test.conf"), CONFIG).expect("a file");
+    Command::new(keepalive())
+        .arg("explain")
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .current_dir(directory.path())
+        .output()
+        .expect("keepalive starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What it prints, which must succeed without a word on standard error.
+#[track_caller]
+fn explain(arguments: &[&str]) -> String {
+    let output = explain_with(&[], arguments);
+    assert_eq!(text(&output.stderr), "", "{arguments:?}");
+    assert!(output.status.success(), "{arguments:?}: {}", output.status);
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The JSON object.
+#[track_caller]
+fn object(arguments: &[&str]) -> Value {
+    object_with(&[], arguments)
+}
+
+#[track_caller]
+fn object_with(variables: &[(&str, &str)], arguments: &[&str]) -> Value {
+    let output = explain_with(variables, &[arguments, &["--json"]].concat());
+    assert_eq!(text(&output.stderr), "", "{arguments:?}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The value of a setting and its source.
+fn setting(object: &Value, name: &str) -> (Value, String) {
+    let setting = &object["settings"][name];
+    (
+        setting["value"].clone(),
+        setting["source"].as_str().unwrap_or("no source").to_owned(),
+    )
+}
+
+#[track_caller]
+fn assert_setting(object: &Value, name: &str, value: impl Into<Value>, source: &str) {
+    assert_eq!(
+        setting(object, name),
+        (value.into(), source.to_owned()),
+        "{name}: {object:#}"
+    );
+}
+
+fn sysctl(name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).expect("Linux has IPv4");
+    text.trim().parse().expect("a number")
+}
+
+/// Whether this machine has a policy of its own, which counts where no file is named.
+fn has_policy() -> bool {
+    Path::new("/etc/keepalive.conf").exists()
+}
+
+#[test]
+fn a_connection_is_explained() {
+    let arguments = [
+        "--config",
+        "test.conf",
+        "--program",
+        "java",
+        "--for",
+        "connect",
+        "192.0.2.1:27017",
+    ];
+    assert_eq!(
+        explain(&[&arguments[..], &["--user-timeout", "auto"]].concat()),
+        "\
+A connection to 192.0.2.1:27017, of java
+  test.conf:7: program java connect *:27017 preset=aws-nlb count=7 syn-count=6
+
+  keepalive            on   built in
+  idle               110s   test.conf:7
+  interval            30s   test.conf:7
+  count                 7   test.conf:7
+  user-timeout       320s   --user-timeout (auto: idle + interval x count)
+  mode               fill   built in (what the program sets itself stays)
+  syn-count             6   test.conf:7
+
+Timeline, from the last answer of the peer
+  after 1 min 50 s          first probe
+  then every 30 s           another, 7 in all, as long as none is answered
+  after 5 min 20 s          dead: the program's calls fail with ETIMEDOUT
+  while data is in flight   given up after 5 min 20 s (user timeout)
+  while connecting          given up after about 2 min (syn-count=6); the user
+                            timeout does not count yet
+
+Middleboxes that forget idle connections (see keepalive presets)
+  two probes may be lost    aws-nat, aws-nlb, aws-gwlb, aws-ec2, aws-nfw, azure,
+                            gcp, oci-nlb, ipvs, swarm, fw-1h, home, mobile
+  no keepalive can help     aws-elb, aws-alb, istio, envoy
+
+Unwise
+  - the user timeout also ends the connection to a live peer that stops reading
+    for 5 min 20 s
+"
+    );
+}
+
+#[test]
+fn a_socket_that_is_left_alone_is_explained() {
+    let shown = explain(&["--config", "test.conf", "--for", "connect", "[2001:db8::1]:443"]);
+    let (settings, rest) = shown.split_once("\nTimeline\n").expect("a timeline");
+    assert_eq!(
+        settings,
+        "\
+A connection to [2001:db8::1]:443
+  test.conf:4: connect [2001:db8::/32]:443 off
+  (rules for programs were passed over: name one with --program)
+
+  keepalive           off   test.conf:4
+"
+    );
+    assert!(
+        rest.contains("no probe, unless the program asks for keepalive"),
+        "{rest}"
+    );
+    assert!(rest.contains("forgotten before a probe  aws-nat"), "{rest}");
+    assert!(rest.contains("  - keepalive is off here"), "{rest}");
+}
+
+#[test]
+fn the_rule_and_its_line_are_told_for_every_place() {
+    for (place, program, line) in [
+        (&["connect", "10.1.2.3:5432"][..], "psql", Some(3)),
+        (&["connect", "[::ffff:10.1.2.3]:5432"], "psql", Some(3)),
+        (&["connect", "10.1.2.3:5433"], "psql", None),
+        (&["connect", "10.1.2.3"], "psql", None),
+        (&["accept", "10.1.2.3:5432"], "psql", None),
+        (&["connect", "[2001:db8::1]:443"], "curl", Some(4)),
+        (&["connect", "[2001:db9::1]:443"], "curl", None),
+        (&["accept", "198.51.100.1:8000"], "x", Some(5)),
+        (&["accept", "[::1]:8999"], "x", Some(5)),
+        (&["accept", ":8999"], "x", Some(5)),
+        (&["accept", "[::1]:9000"], "x", None),
+        (&["connect", "[::1]:8000"], "x", None),
+        (&["connect", "[::1]:8000"], "sshd", Some(6)),
+        (&["accept", "192.0.2.1:22"], "sshd", Some(5)),
+        (&["connect", "[::1]:27017"], "java", Some(7)),
+        (&["connect", "[::1]:27017"], "/usr/bin/java", Some(7)),
+        (&["connect", "[::1]:27017"], "javac", None),
+        (&[], "sshd", Some(6)),
+        (&[], "java", None),
+    ] {
+        let mut arguments = vec!["--config", "test.conf", "--program", program];
+        if !place.is_empty() {
+            arguments.push("--for");
+            arguments.extend(place);
+        }
+        let object = object(&arguments);
+        assert_eq!(object["rule"]["line"], json!(line), "{arguments:?}");
+        let source = line.map(|_| "test.conf");
+        assert_eq!(object["rule"]["source"], json!(source), "{arguments:?}");
+        if line.is_none() {
+            assert_setting(&object, "idle_s", 60, "test.conf:2");
+        }
+    }
+}
+
+#[test]
+fn a_rule_is_shown_as_it_is_written() {
+    for (place, written) in [
+        ("10.1.2.3:8000", "accept :8000-8999 idle=2m mode=enforce"),
+        ("192.0.2.3:1", "accept 192.0.2.0/24 keepalive=leave"),
+    ] {
+        let object = object(&["--config", "test.conf", "--for", "accept", place]);
+        assert_eq!(
+            object["rule"],
+            json!({"text": written, "source": "test.conf", "line": 5})
+        );
+    }
+}
+
+#[test]
+fn the_json_has_the_documented_fields() {
+    let object = object(&["--config", "test.conf", "--for", "connect", "[::ffff:10.1.2.3]:5432"]);
+    let (interval, count) = (sysctl("tcp_keepalive_intvl"), sysctl("tcp_keepalive_probes"));
+    let dead_after = 30 + interval * count;
+    let names = |list: &Value| list.as_array().expect("an array").len();
+    assert_eq!(names(&object["warnings"]), 1);
+    let linear = fs::read_to_string("/proc/sys/net/ipv4/tcp_syn_linear_timeouts")
+        .map_or(0, |text| text.trim().parse().expect("a number"));
+    let retries = u32::try_from(sysctl("tcp_syn_retries")).expect("few");
+    let connecting: u64 = (0..=retries).map(|tried| 120.min(1 << tried.min(9))).sum::<u64>() + linear;
+    assert_eq!(
+        object,
+        json!({
+            "for": {"direction": "connect", "address": "10.1.2.3", "port": 5432},
+            "program": null,
+            "rule": {
+                "text": "connect 10.0.0.0/8:5432 idle=30s user-timeout=auto",
+                "source": "test.conf",
+                "line": 3,
+            },
+            "settings": {
+                "keepalive": {"value": "on", "source": "built-in"},
+                "idle_s": {"value": 30, "source": "test.conf:3"},
+                "interval_s": {"value": interval, "source": "net.ipv4.tcp_keepalive_intvl"},
+                "count": {"value": count, "source": "net.ipv4.tcp_keepalive_probes"},
+                "user_timeout_ms": {"value": 1000 * dead_after, "source": "test.conf:3"},
+                "mode": {"value": "fill", "source": "built-in"},
+                "syn_count": null,
+                "defer_accept_s": null,
+                "max_segment": null,
+                "window_clamp": null,
+            },
+            "first_probe_s": 30,
+            "lost_probes": count,
+            "dead_after_s": dead_after,
+            // Whole numbers and others do not compare as equal.
+            "data_in_flight_s": f64::from(u32::try_from(dead_after).expect("small")),
+            "connecting_s": connecting,
+            "outlives": object["outlives"],
+            "at_risk": object["at_risk"],
+            "forgotten_by": object["forgotten_by"],
+            "no_remedy": USELESS,
+            "warnings": object["warnings"],
+        })
+    );
+}
+
+#[test]
+fn off_has_no_times_and_the_kernels_numbers() {
+    let object = object(&["--config", "test.conf", "--program", "sshd"]);
+    assert_setting(&object, "keepalive", "off", "test.conf:6");
+    assert_setting(
+        &object,
+        "idle_s",
+        sysctl("tcp_keepalive_time"),
+        "net.ipv4.tcp_keepalive_time",
+    );
+    for field in ["first_probe_s", "lost_probes", "dead_after_s", "for"] {
+        assert!(object[field].is_null(), "{field}");
+    }
+    assert_eq!(object["forgotten_by"], json!(HELPFUL));
+    assert!(object["connecting_s"].is_u64());
+}
+
+#[test]
+fn every_setting_names_who_says_it() {
+    let object = object_with(
+        &[
+            ("KEEPINTVL", "7"),
+            ("KEEPIDLE", "99"),
+            ("KEEPALIVE", "skip"),
+            ("TCP_KEEPCNT", "4"),
+            ("KEEPALIVE_MODE", "cap"),
+        ],
+        &["--idle", "31", "--config", "test.conf"],
+    );
+    assert_setting(&object, "keepalive", "leave", "KEEPALIVE");
+    assert_setting(&object, "idle_s", 31, "--idle");
+    assert_setting(&object, "interval_s", 7, "KEEPINTVL");
+    assert_setting(&object, "count", 4, "TCP_KEEPCNT");
+    assert_setting(&object, "user_timeout_ms", 59_000, "TCP_KEEPCNT");
+    assert_setting(&object, "mode", "cap", "KEEPALIVE_MODE");
+}
+
+#[test]
+fn presets_rules_and_variables_are_sources_too() {
+    let preset = object(&["--preset", "azure", "--count", "3", "--config", "test.conf"]);
+    assert_setting(&preset, "idle_s", 80, "--preset");
+    assert_setting(&preset, "count", 3, "--count");
+    let rule = object(&["--rule", "program a idle=5", "--config", "test.conf", "--program", "a"]);
+    assert_setting(&rule, "idle_s", 5, "--rule");
+    assert_setting(&rule, "interval_s", 10, "test.conf:2");
+    let lines = [
+        ("KEEPALIVE_RULES", "# first\nprogram a idle=5;default count=2"),
+        ("KEEPALIVE_CONFIG", "test.conf"),
+    ];
+    let variable = object_with(&lines, &["--program", "a"]);
+    assert_setting(&variable, "idle_s", 5, "KEEPALIVE_RULES:2");
+    assert_setting(&variable, "count", 6, "test.conf:2");
+    assert_setting(&object_with(&lines, &[]), "count", 2, "KEEPALIVE_RULES:2");
+}
+
+#[test]
+fn without_a_policy_it_is_what_run_uses() {
+    if has_policy() {
+        skip!("there is an /etc/keepalive.conf");
+    }
+    let bare = object(&[]);
+    for (name, value) in [("idle_s", 60), ("interval_s", 15), ("count", 5)] {
+        assert_setting(&bare, name, value, "fallback");
+    }
+    assert_eq!(bare["dead_after_s"], 135);
+    assert_eq!(bare["outlives"], json!(HELPFUL));
+    assert_eq!(bare["no_remedy"], json!(USELESS));
+    for field in ["at_risk", "forgotten_by", "warnings"] {
+        assert_eq!(bare[field], json!([]), "{field}");
+    }
+    assert!(explain(&[]).contains("\n  (there are no policy options and no file: what is not said is as 'keepalive\n"));
+    let variable = object_with(&[("KEEPIDLE", "99")], &[]);
+    assert_setting(&variable, "idle_s", 99, "KEEPIDLE");
+    assert_setting(&variable, "count", 5, "fallback");
+    let off = object_with(
+        &[("KEEPALIVE", "off"), ("KEEPALIVE_RULES", "program a idle=5")],
+        &["--program", "a"],
+    );
+    assert_setting(&off, "keepalive", "off", "KEEPALIVE");
+    assert!(off["rule"].is_null());
+}
+
+#[test]
+fn the_sysctls_are_those_of_the_network_namespace() {
+    let script = "echo 100 > /proc/sys/net/ipv4/tcp_keepalive_time && \
+                  echo 3 > /proc/sys/net/ipv4/tcp_retries2 && exec \"$0\" explain --interval 1 --json";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "sh", "-c", script])
+        .arg(keepalive())
+        .output();
+    let output = match output {
+        Ok(output) if output.status.success() => output,
+        Ok(output) => skip!("no network namespace can be made: {}", text(&output.stderr).trim()),
+        Err(error) => skip!("no unshare: {error}"),
+    };
+    let object: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_setting(&object, "idle_s", 100, "net.ipv4.tcp_keepalive_time");
+    assert_eq!(object["data_in_flight_s"], 3.0);
+}
+
+/// The library and this command decide with the same code, but read the policy each on its own.
+#[test]
+fn what_is_explained_is_what_a_connection_gets() {
+    let script = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); \
+                  print(*[s.getsockopt(*o) for o in ((6, 4), (6, 5), (6, 6), (6, 18))])";
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("bound").port().to_string();
+    for rules in [
+        "connect 127.0.0.0/8 idle=44 user-timeout=auto",
+        "program python3 connect *:1-65535 preset=azure count=3\nconnect * idle=1",
+        "accept * idle=1; program other idle=2; default interval=7",
+        "program python3 off",
+    ] {
+        let policy = ["--count=8", "--rule", rules];
+        let output = Command::new(keepalive())
+            .arg("run")
+            .args(policy)
+            .args(["--", "/usr/bin/python3", "-c", script, &port])
+            .env_clear()
+            .env("KEEPALIVE_LIBRARY", library())
+            .output()
+            .expect("keepalive starts");
+        let place = format!("127.0.0.1:{port}");
+        let connection = ["--for", "connect", &place, "--program", "python3"];
+        let object = object(&[&policy[..], &connection].concat());
+        let explained = ["idle_s", "interval_s", "count", "user_timeout_ms"]
+            .map(|name| object["settings"][name]["value"].to_string())
+            .join(" ");
+        assert_eq!(
+            text(&output.stdout).trim(),
+            explained,
+            "{rules}: {}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn the_times_are_those_that_were_measured() {
+    for (timeout, probes, dead_after) in [
+        ("off", 3, 8),
+        ("20s", 9, 20),
+        ("3s", 1, 4),
+        ("auto", 3, 8),
+        ("1ms", 1, 4),
+    ] {
+        let object = object(&["--idle=2", "--interval=2", "--count=3", "--user-timeout", timeout]);
+        assert_eq!(
+            (
+                &object["first_probe_s"],
+                &object["lost_probes"],
+                &object["dead_after_s"]
+            ),
+            (&json!(2), &json!(probes), &json!(dead_after)),
+            "{timeout}"
+        );
+    }
+}
+
+#[test]
+fn middleboxes_are_outlived_as_the_arithmetic_says() {
+    for (idle, interval, kept, at_risk) in [
+        ("60", "15", HELPFUL.len(), 0),
+        ("90", "75", HELPFUL.len() - 2, 2),
+        ("237", "1", HELPFUL.len(), 0),
+        ("238", "1", HELPFUL.len() - 2, 2),
+        ("239", "1", HELPFUL.len() - 2, 2),
+        ("240", "1", HELPFUL.len() - 2, 0),
+        ("2h", "75", 0, 0),
+    ] {
+        let object = object(&["--idle", idle, "--interval", interval]);
+        let count = |field: &str| object[field].as_array().expect("an array").len();
+        assert_eq!(
+            (count("outlives"), count("at_risk")),
+            (kept, at_risk),
+            "{idle} {interval}"
+        );
+        assert_eq!(
+            count("forgotten_by"),
+            HELPFUL.len() - kept - at_risk,
+            "{idle} {interval}"
+        );
+    }
+    let object = object(&["--idle", "90", "--interval", "75"]);
+    assert_eq!(object["at_risk"], json!(["azure", "home"]));
+}
+
+#[test]
+fn every_unwise_setting_has_its_warning() {
+    let wise = ["--idle=60", "--interval=15", "--count=5"];
+    let warnings = |arguments: &[&str]| -> Vec<String> {
+        serde_json::from_value(object(arguments)["warnings"].clone()).expect("texts")
+    };
+    assert_eq!(warnings(&wise), Vec::<String>::new());
+    for (arguments, expected) in [
+        (
+            &["--idle=60", "--interval=15", "--count=2"][..],
+            &["with a count of 2 two lost probes end a live connection"][..],
+        ),
+        (
+            &["--idle=60", "--interval=15", "--count=1"],
+            &["with a count of 1 one lost probe ends a live connection"],
+        ),
+        (
+            &["--idle=60", "--interval=15", "--count=5", "--user-timeout=auto"],
+            &["the user timeout also ends the connection to a live peer that stops reading for 2 min 15 s"],
+        ),
+        (
+            &["--idle=60", "--interval=15", "--count=5", "--user-timeout=89900ms"],
+            &[
+                "the user timeout of 1 min 29.9 s is less than idle + 2 x interval = 1 min 30 s: two lost probes end a \
+                 live connection",
+                "the count of 5 is ignored: with a user timeout the kernel does not count probes; user-timeout=auto (2 \
+                 min 15 s) keeps the two alike",
+                "the user timeout also ends the connection to a live peer that stops reading for 1 min 29.9 s",
+            ],
+        ),
+        (
+            &["--idle=9", "--interval=15", "--count=5"],
+            &[
+                "an idle time of 9 s makes much traffic and keeps radios awake; 60 s is soon enough for every known \
+                 middlebox",
+            ],
+        ),
+        (
+            &["--idle=5m", "--interval=30", "--count=5"],
+            &[
+                "the first probe comes after 5 min: 3 of the known middleboxes have forgotten the connection by then; \
+                 idle=60s interval=15s is soon enough for all",
+                "one or two lost probes lose the connection behind aws-nat, aws-nlb, aws-gwlb, aws-ec2, aws-nfw, \
+                 oci-nlb: the third comes after 6 min",
+            ],
+        ),
+        (
+            &["--idle=60", "--interval=15", "--count=5", "--program=curl"],
+            &[
+                "curl sets keepalive itself (idle=60 interval=60), which stays in mode fill; mode=cap, floor or enforce \
+                 would change it",
+            ],
+        ),
+        (
+            &[
+                "--idle=60",
+                "--interval=15",
+                "--count=5",
+                "--program=curl",
+                "--mode=cap",
+            ],
+            &[],
+        ),
+        (
+            &["--rule", "program a off", "--program", "a"],
+            &[
+                "keepalive is off here: unless the program asks for it, an idle connection is never probed; a middlebox \
+                 may forget it, and a peer that has vanished is not noticed",
+            ],
+        ),
+        (
+            &[
+                "--rule",
+                "program a keepalive=leave preset=azure user-timeout=auto",
+                "--program",
+                "a",
+            ],
+            &[
+                "whether there is keepalive is left to the program: the times count only if it switches it on",
+                "without keepalive a user timeout never ends an idle connection: it waits for data or a probe",
+                "the user timeout also ends the connection to a live peer that stops reading for 3 min",
+            ],
+        ),
+    ] {
+        assert_eq!(warnings(arguments), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_text_fits_80_columns() {
+    for arguments in [
+        &["--config=test.conf"][..],
+        &[
+            "--config=test.conf",
+            "--for",
+            "accept",
+            "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535",
+            "--program=node",
+        ],
+        &[
+            "--idle=32767",
+            "--interval=32767",
+            "--count=127",
+            "--user-timeout=2147483647ms",
+        ],
+        &[
+            "--idle=5m",
+            "--interval=30",
+            "--user-timeout=1ms",
+            "--mode=floor",
+            "--program=redis-server",
+        ],
+        &[
+            "--rule",
+            "program a keepalive=leave user-timeout=auto syn-count=127 window-clamp=2147483647",
+            "--program=a",
+        ],
+        &["--config=test.conf", "--program=sshd"],
+    ] {
+        for line in explain(arguments).lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+            assert_eq!(line, line.trim_end(), "a line ends with a space");
+        }
+    }
+}
+
+#[test]
+fn places_that_cannot_be_used_are_refused() {
+    const ADDRESS: &str = "expected 10.1.2.3:5432, [::1]:443 or :8000; names are not looked up";
+    const PORT: &str = "expected 1 to 65535, as in 10.1.2.3:5432 or [::1]:443";
+    for (direction, place, message, hint) in [
+        (
+            "conect",
+            ":80",
+            "--for 'conect': unknown direction",
+            "expected connect or accept",
+        ),
+        ("connect", "db:5432", "--for connect 'db:5432': not an address", ADDRESS),
+        ("accept", "10.1.2", "--for accept '10.1.2': not an address", ADDRESS),
+        ("connect", "[::1", "--for connect '[::1': not an address", ADDRESS),
+        (
+            "connect",
+            "[::1]443",
+            "--for connect '[::1]443': not an address",
+            ADDRESS,
+        ),
+        (
+            "connect",
+            "10.0.0.0/8:1",
+            "--for connect '10.0.0.0/8:1': not one address",
+            "expected an address of the network",
+        ),
+        ("connect", "10.1.2.3:0", "--for connect '10.1.2.3:0': not a port", PORT),
+        (
+            "connect",
+            "[::1]:https",
+            "--for connect '[::1]:https': not a port",
+            PORT,
+        ),
+    ] {
+        let output = explain_with(&[], &["--for", direction, place]);
+        assert_eq!(text(&output.stderr), format!("keepalive: {message}\nhint: {hint}\n"));
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(text(&output.stdout), "");
+    }
+    let output = explain_with(&[], &["--for", "connect"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).starts_with("keepalive: 2 values required for '--for <connect|accept> <ADDRESS:PORT>'")
+    );
+}
+
+#[test]
+fn values_that_cannot_be_used_are_refused() {
+    const SECONDS: &str = "expected 1 to 32767 seconds, such as 90, 90s, 5m or 2h";
+    const PROBES: &str = "expected 1 to 127 probes, such as 5";
+    const TIMEOUT: &str = "expected off, auto, or up to 2147483647ms, such as 30, 1500ms, 30s or 2m";
+    for (flag, value, problem, hint) in [
+        ("--idle <TIME>", "", "there is no value", SECONDS),
+        ("--idle <TIME>", "soon", "not a whole number", SECONDS),
+        ("--idle <TIME>", "60x", "unknown unit after the number", SECONDS),
+        ("--idle <TIME>", "1500ms", "not a whole number of seconds", SECONDS),
+        ("--idle <TIME>", "0", "too small", SECONDS),
+        ("--interval <TIME>", "32768", "too large", SECONDS),
+        ("--interval <TIME>", "-1", "not a whole number", SECONDS),
+        ("--count <N>", "128", "too large", PROBES),
+        ("--count <N>", "5s", "not a whole number", PROBES),
+        ("--user-timeout <TIME>", "2147483648ms", "too large", TIMEOUT),
+        ("--user-timeout <TIME>", "never", "not a whole number", TIMEOUT),
+        (
+            "--mode <MODE>",
+            "max",
+            "unknown mode",
+            "expected fill, cap, floor or enforce",
+        ),
+        (
+            "--preset <NAME>",
+            "nonesuch",
+            "unknown preset",
+            "keepalive presets lists them",
+        ),
+        (
+            "--preset <NAME>",
+            "aws-alb",
+            "keepalive cannot help there",
+            "it ends the connection and opens another to the target, and a probe, which carries no data, does not count: \
+             raise its idle timeout",
+        ),
+    ] {
+        let name = flag.split(' ').next().unwrap_or_default();
+        let output = explain_with(&[], &[&format!("{name}={value}")]);
+        let message = format!("invalid value '{value}' for '{flag}': {problem}");
+        assert_eq!(
+            text(&output.stderr),
+            format!("keepalive: {message}\nhint: {hint}\n\nFor more information, try '--help'.\n")
+        );
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn variables_that_cannot_be_used_are_refused() {
+    for (name, value, problem, hint) in [
+        ("KEEPALIVE", "maybe", "unknown word", "on, off or skip"),
+        ("KEEPALIVE", "", "there is no value", "on, off or skip"),
+        ("KEEPALIVE_MODE", "max", "unknown word", "fill, cap, floor or enforce"),
+        (
+            "DD_TCP_KEEPALIVE_TIME",
+            "x",
+            "not a whole number",
+            "1 to 32767 seconds, such as 90, 90s, 5m or 2h",
+        ),
+        ("TCP_SYNCNT", "128", "too large", "1 to 127 tries"),
+    ] {
+        let output = explain_with(&[(name, value)], &[]);
+        assert_eq!(
+            text(&output.stderr),
+            format!("keepalive: {name}={value}: {problem}\nhint: expected {hint}\n")
+        );
+        assert_eq!(output.status.code(), Some(2));
+    }
+}
+
+#[test]
+fn mistakes_in_rules_and_files_are_shown_where_they_are() {
+    let output = explain_with(
+        &[("KEEPALIVE_RULES", "program a off\nprogram b")],
+        &["--rule", "connect * now"],
+    );
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = text(&output.stderr);
+    assert!(
+        stderr.contains("--rule:1:11: not a setting\n 1 | connect * now\n"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("KEEPALIVE_RULES:2:9: nothing is set\n 2 | program b\n"),
+        "{stderr}"
+    );
+    let output = explain_with(&[], &["--config", "nonesuch"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        text(&output.stderr),
+        "keepalive: cannot read 'nonesuch': No such file or directory (os error 2)\n"
+    );
+}

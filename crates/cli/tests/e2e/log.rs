@@ -1,0 +1,296 @@
+//! `KEEPALIVE_LOG`: off unless asked for; it says what was set and what was ignored. It never waits, raises a signal, keeps
+//! a descriptor or writes into what has become something else.
+
+use crate::support::find_program;
+use crate::support::target::{Libc, bare, compile, output, with_library};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_setfl, mknodat};
+use rustix::io::write;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::geteuid;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+fn sockets() -> PathBuf {
+    compile(Libc::Host, "sockets.c", &[])
+}
+
+/// `targets/sockets.c` with this log.
+fn logging_to(destination: impl AsRef<Path>) -> Command {
+    let mut command = with_library(&sockets());
+    command.env("KEEPALIVE_LOG", destination.as_ref());
+    command
+}
+
+/// What is logged when a program makes a socket, after the number of the process.
+const CREATED: &str = "created: keepalive=on idle=61s interval=13s count=4 user-timeout=0ms";
+
+/// The program gets everywhere, and finds its descriptors and signals as they were.
+fn expect_undisturbed(command: &mut Command) {
+    let words = "signals fds tcp close=0 connect show tcp listen client accept show fds signals".split(' ');
+    let expected = output(with_library(&sockets()).args(words.clone()).stderr(Stdio::null()));
+    assert_eq!(output(command.args(words)), expected);
+}
+
+fn temporary() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+#[test]
+fn nothing_is_logged_unless_asked_for() {
+    for (variable, value) in [("KEEPIDLE", "60x"), ("KEEPALIVE_LOG", ""), ("KEEPALIVE_LOG", "stdout")] {
+        let mut command = with_library(&sockets());
+        let printed = command.args(["tcp", "show"]).env(variable, value).output();
+        let printed = printed.expect("it starts");
+        assert_eq!(String::from_utf8_lossy(&printed.stderr), "", "{variable}={value}");
+        assert!(printed.stdout.starts_with(b"tcp: 1 "), "{variable}={value}");
+    }
+}
+
+/// A process id, a descriptor, what was done, what the kernel has now; and the variable that is no use.
+#[test]
+fn standard_error_gets_a_line_for_each_socket_and_each_mistake() {
+    let mut command = logging_to("stderr");
+    command.env("KEEPALIVE_USER_TIMEOUT", "1 hour").args(["tcp", "show"]);
+    let printed = command.output().expect("it starts");
+    let text = String::from_utf8(printed.stderr).expect("ASCII");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].starts_with("keepalive["), "{text}");
+    assert!(
+        lines[0].contains("]: ignored KEEPALIVE_USER_TIMEOUT=1?hour: "),
+        "a space would be a separator: {text}"
+    );
+    assert!(lines[1].contains("]: socket ") && lines[1].ends_with(CREATED), "{text}");
+}
+
+#[test]
+fn a_file_is_appended_to_and_private() {
+    let directory = temporary();
+    let log = directory.path().join("log");
+    for lines in 1..3 {
+        output(logging_to(&log).args(["tcp", "show"]));
+        let text = fs::read_to_string(&log).expect("the log is there");
+        assert_eq!(
+            text.lines().filter(|line| line.ends_with(CREATED)).count(),
+            lines,
+            "{text}"
+        );
+    }
+    let mode = rustix::fs::stat(&log).expect("the log is there").st_mode;
+    assert_eq!(Mode::from_raw_mode(mode), Mode::RUSR | Mode::WUSR);
+    expect_undisturbed(&mut logging_to(&log));
+}
+
+/// One byte of a log in it, and the conversation with a peer would be spoilt: be it closed from the start, or later.
+#[test]
+fn a_socket_that_got_descriptor_2_is_not_written_to() {
+    let mut closed_before = with_library(Path::new("/bin/sh"));
+    closed_before
+        .env("KEEPALIVE_LOG", "stderr")
+        .args(["-c", r#"exec "$@" 2>&-"#, "sh"])
+        .arg(sockets());
+    let mut closed_later = logging_to("stderr");
+    closed_later.arg("close=2");
+    for command in [&mut closed_before, &mut closed_later] {
+        // The last words show that the connection is descriptor 2.
+        let words = ["tcp", "connect", "so_error", "peer", "fd=2", "write", "peer"];
+        assert_eq!(
+            output(command.args(words)),
+            "connect: 0\nso_error: 0\npeer: 0\npeer: 1\n"
+        );
+    }
+}
+
+/// inetd's connection is standard error too.
+#[test]
+fn a_connection_that_is_standard_error_is_not_written_to() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
+    let mut client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("room");
+    let (connection, _) = listener.accept().expect("a connection waits");
+    let mut command = logging_to("stderr");
+    command.stderr(Stdio::from(OwnedFd::from(connection)));
+    output(command.args(["tcp", "show"]));
+    drop(command);
+    let mut text = String::new();
+    client.read_to_string(&mut text).expect("the other end is closed");
+    assert_eq!(text, "");
+}
+
+/// Ends of pipes and of UNIX streams (the journal's are) on which nobody listens any more.
+#[test]
+fn a_standard_error_that_is_gone_raises_no_signal() {
+    let (_, pipe) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    let (stream, _) = UnixStream::pair().expect("two sockets");
+    for gone in [pipe, stream.into()] {
+        expect_undisturbed(logging_to("stderr").stderr(Stdio::from(gone)));
+    }
+}
+
+/// Writes to `fd` until it takes no more, and lets it block from then on.
+fn fill(fd: impl AsFd) {
+    fcntl_setfl(&fd, OFlags::NONBLOCK).expect("a flag of ours");
+    for size in [4096, 1] {
+        while write(&fd, &[b'x'; 4096][..size]).is_ok() {}
+    }
+    fcntl_setfl(&fd, OFlags::empty()).expect("a flag of ours");
+}
+
+#[test]
+fn a_standard_error_that_is_full_is_not_waited_for() {
+    let (_reader, pipe) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    let (stream, _peer) = UnixStream::pair().expect("two sockets");
+    for full in [pipe, stream.into()] {
+        fill(&full);
+        expect_undisturbed(logging_to("stderr").stderr(Stdio::from(full)));
+    }
+}
+
+fn fifo(directory: &TempDir) -> PathBuf {
+    let path = directory.path().join("fifo");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO in our own directory");
+    path
+}
+
+#[test]
+fn a_fifo_without_a_reader_or_without_room_is_not_waited_for() {
+    let directory = temporary();
+    let fifo = fifo(&directory);
+    expect_undisturbed(&mut logging_to(&fifo));
+
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).expect("a small number");
+    let open = |options: &mut fs::OpenOptions| -> File {
+        let file = options.custom_flags(nonblocking).open(&fifo);
+        file.expect("a FIFO of ours")
+    };
+    let mut reader = open(File::options().read(true));
+    fill(open(File::options().write(true)));
+    expect_undisturbed(&mut logging_to(&fifo));
+
+    let mut text = Vec::new();
+    let _ = reader.read_to_end(&mut text);
+    assert!(text.iter().all(|byte| *byte == b'x'), "half a line was written");
+    output(logging_to(&fifo).args(["tcp"]));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("nobody writes any more");
+    assert!(text.ends_with(&format!("{CREATED}\n")), "now there was room: {text}");
+}
+
+/// No directory, no file, no space, and a path that is longer than the library remembers.
+#[test]
+fn a_path_that_cannot_be_written_is_ignored() {
+    let directory = temporary();
+    let long = directory.path().join("x".repeat(250));
+    for path in [Path::new("/nowhere/log"), Path::new("/"), Path::new("/dev/full"), &long] {
+        expect_undisturbed(&mut logging_to(path));
+    }
+    let left = fs::read_dir(directory.path()).expect("our own directory").count();
+    assert_eq!(left, 0, "a path that was cut would be another file");
+}
+
+/// The program changes its directory, and the file would be somewhere else each time.
+#[test]
+fn a_relative_path_is_refused() {
+    let directory = temporary();
+    for path in ["log", "./log", "../log", "stderr/", "~/log"] {
+        expect_undisturbed(logging_to(path).current_dir(directory.path()));
+    }
+    assert_eq!(fs::read_dir(directory.path()).expect("our own directory").count(), 0);
+}
+
+/// A write beyond the limit on the size of files would end the program with SIGXFSZ.
+#[test]
+fn a_log_at_the_limit_raises_no_signal() {
+    let directory = temporary();
+    let log = directory.path().join("log");
+    let words = ["limit=0", "tcp", "show", "signals"];
+    let seen = output(logging_to(&log).args(words));
+    assert_eq!(seen, "tcp: 1 61 13 4 0\nsignals: 0\n");
+    assert_eq!(fs::read(&log).expect("it was created"), b"");
+}
+
+/// A background job that writes to a terminal with `stty tostop` is stopped by SIGTTOU.
+#[test]
+fn a_terminal_does_not_stop_a_background_job() {
+    for needed in ["script", "stty"] {
+        if find_program(needed).is_none() {
+            skip!("{needed} is not installed");
+        }
+    }
+    let program = logging_to("stderr");
+    let script = format!(
+        "stty tostop; set -m; {} tcp close=0 >/dev/null & wait $!; echo ended with $?",
+        program.get_program().display()
+    );
+    let mut command = bare(&find_program("script").expect("it was there"));
+    for (name, value) in program.get_envs() {
+        command.env(name, value.expect("only set, not removed"));
+    }
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("SHELL", "/bin/sh").args(["-qec", &script, "/dev/null"]);
+    let seen = output(&mut command);
+    assert!(seen.contains("ended with 0"), "{seen}");
+}
+
+/// A private mount namespace in which `directory` is /dev, without /dev/log or with it.
+fn with_dev(directory: &Path) -> Command {
+    let mut command = bare(&find_program("unshare").expect("it was asked for"));
+    command.arg("--mount");
+    if !geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    let script = r#"mount --bind "$1" /dev && shift && exec "$@""#;
+    command.args(["sh", "-c", script, "sh"]).arg(directory);
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+#[test]
+fn the_system_log_gets_a_datagram_a_line_if_there_is_one() {
+    if find_program("unshare").is_none() {
+        skip!("unshare is not installed");
+    }
+    let dev = temporary();
+    let possible = with_dev(dev.path()).arg("true").output().expect("unshare starts");
+    if !possible.status.success() {
+        skip!(
+            "there are no mount namespaces: {}",
+            String::from_utf8_lossy(&possible.stderr)
+        );
+    }
+    let program = logging_to("syslog");
+    let run = || {
+        let mut command = with_dev(dev.path());
+        command.arg("env").args(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some([name, value?].join("=".as_ref()))),
+        );
+        expect_undisturbed(command.arg(program.get_program()));
+    };
+    run();
+    let log = UnixDatagram::bind(dev.path().join("log")).expect("a socket in our own directory");
+    log.set_read_timeout(Some(Duration::from_secs(10))).expect("a time");
+    run();
+    let mut line = [0; 512];
+    let length = log.recv(&mut line).expect("a line within ten seconds");
+    let line = String::from_utf8_lossy(&line[..length]);
+    // Priority daemon.info (RFC 3164), and the tag that programs which read logs look for.
+    assert!(line.starts_with("<30>keepalive["), "{line}");
+    assert!(line.trim_end().ends_with(CREATED), "{line}");
+
+    // A daemon that does not read fills its socket.
+    log.set_nonblocking(true).expect("a flag of ours");
+    let sender = UnixDatagram::unbound().expect("a socket");
+    sender.set_nonblocking(true).expect("a flag of ours");
+    sender.connect(dev.path().join("log")).expect("it is there");
+    while sender.send(b"x").is_ok() {}
+    run();
+}

@@ -1,0 +1,318 @@
+//! The four modes, by programs that set options at every moment at which a program can; for real programs see
+//! `programs.rs`. The program's calls go through the kernel first, so that what they return never differs.
+
+mod calls;
+
+use crate::support::find_program;
+use crate::support::target::{bare, output, with_library};
+use keepalive_policy::Mode;
+use std::path::Path;
+use std::process::Command;
+
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Returns from the test where there is no Python.
+macro_rules! python {
+    () => {
+        if find_program(PYTHON).is_none() {
+            skip!("{PYTHON} is not installed");
+        }
+    };
+}
+use python;
+
+/// What the snippets use. `OWN` is a little longer and a little shorter than the policy, which says 61, 13 and 4.
+const PRELUDE: &str = "
+import ctypes, os, platform, resource, socket, threading
+KEEPALIVE, IDLE, INTERVAL, COUNT, TIMEOUT = (1, 9), (6, 4), (6, 5), (6, 6), (6, 18)
+OWN = [(*IDLE, 600), (*INTERVAL, 5), (*COUNT, 8)]
+def put(end, *options):
+    for option in options: end.setsockopt(*option)
+def show(end):
+    print(*(end.getsockopt(*option) for option in (KEEPALIVE, IDLE, INTERVAL, COUNT, TIMEOUT)))
+def listen():
+    return socket.create_server(('127.0.0.1', 0))
+peer = listen()
+def connect(end):
+    end.connect(peer.getsockname())
+    return end
+def accept(listener):
+    global client
+    client = socket.create_connection(listener.getsockname())
+    return listener.accept()[0]
+";
+
+/// The program in `snippet`, under the library.
+fn program(snippet: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = with_library(Path::new(PYTHON));
+    command.args(["-IS", "-c", &format!("{PRELUDE}{snippet}")]);
+    command.envs(variables.iter().copied());
+    command
+}
+
+/// Runs `snippet` under each mode and compares what it prints.
+fn expect(snippet: &str, variables: &[(&str, &str)], expected: [&str; 4]) {
+    let mut wrong = Vec::new();
+    for (mode, expected) in Mode::ALL.into_iter().zip(expected) {
+        let mut command = program(snippet, variables);
+        command.env("KEEPALIVE_MODE", mode.name());
+        let printed = output(&mut command);
+        if printed.trim_end() != expected {
+            wrong.push(format!("{mode:?}: {} instead of {expected}", printed.trim_end()));
+        }
+    }
+    assert!(wrong.is_empty(), "{snippet}\n{variables:?}\n{}", wrong.join("\n"));
+}
+
+/// As [`expect`], for lines that all print the same.
+fn expect_each(lines: &[&str], variables: &[(&str, &str)], expected: [&str; 4]) {
+    let all = expected.map(|line| vec![line; lines.len()].join("\n"));
+    expect(&lines.join("\n"), variables, all.each_ref().map(String::as_str));
+}
+
+/// What `OWN` and the policy make.
+const SETTLED: [&str; 4] = ["1 600 5 8 0", "1 61 5 4 0", "1 600 13 8 0", "1 61 13 4 0"];
+const OURS: [&str; 4] = ["1 61 13 4 0"; 4];
+/// What a switch that the program has turned off makes.
+const OFF: [&str; 4] = ["0 61 13 4 0", "1 61 13 4 0", "0 61 13 4 0", "1 61 13 4 0"];
+
+#[test]
+fn a_client_may_set_its_options_before_and_after_it_connects() {
+    python!();
+    expect("show(connect(socket.socket()))", &[], OURS);
+    let lines = [
+        "s = socket.socket(); put(s, *OWN); show(s)",
+        "s = socket.socket(); put(s, *OWN); show(connect(s))",
+        "s = connect(socket.socket()); put(s, *OWN); show(s)",
+        "s = socket.socket(); put(s, OWN[0]); connect(s); put(s, *OWN[1:]); show(s)",
+        "s = socket.socket(socket.AF_INET6); put(s, *OWN); show(s)",
+    ];
+    expect_each(&lines, &[], SETTLED);
+    let twice = "s = connect(socket.socket()); put(s, *OWN, (*IDLE, 61), (*IDLE, 30)); show(s)";
+    expect(twice, &[], ["1 30 5 8 0", "1 30 5 4 0", "1 61 13 8 0", "1 61 13 4 0"]);
+}
+
+#[test]
+fn a_server_may_set_its_options_on_the_listener_or_on_what_it_accepts() {
+    python!();
+    expect("show(accept(listen()))", &[], OURS);
+    let lines = [
+        "l = socket.socket(); put(l, *OWN); l.bind(('127.0.0.1', 0)); l.listen(); show(accept(l))",
+        "l = listen(); put(l, *OWN); show(accept(l))",
+        "a = accept(listen()); put(a, *OWN); show(a)",
+        "l = listen(); put(l, OWN[0]); a = accept(l); put(a, *OWN[1:]); show(a)",
+    ];
+    expect_each(&lines, &[], SETTLED);
+    // A connection that waited already has what the listener had at its handshake (kernel).
+    let late = "l = listen(); c = socket.create_connection(l.getsockname()); put(l, *OWN); show(l.accept()[0])";
+    expect(late, &[], OURS);
+}
+
+#[test]
+fn keepalive_can_be_switched_off_where_the_mode_lets_it() {
+    python!();
+    let lines = [
+        "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(s)",
+        "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(connect(s))",
+        "s = connect(socket.socket()); put(s, (*KEEPALIVE, 0)); show(s)",
+        "s = connect(socket.socket()); put(s, (*KEEPALIVE, 1), (*KEEPALIVE, 0)); show(s)",
+        "l = listen(); put(l, (*KEEPALIVE, 0)); show(accept(l))",
+        "a = accept(listen()); put(a, (*KEEPALIVE, 0)); show(a)",
+    ];
+    expect_each(&lines, &[], OFF);
+    let on = "s = connect(socket.socket()); put(s, (*KEEPALIVE, 0), (*KEEPALIVE, 7)); show(s)";
+    expect(on, &[], OURS);
+    // Where the switch is left alone, no mode has anything to say about it.
+    let skip = [("KEEPALIVE", "skip")];
+    let theirs = ["0 600 5 8 0", "0 61 5 4 0", "0 600 13 8 0", "0 61 13 4 0"];
+    expect("s = socket.socket(); put(s, *OWN); show(connect(s))", &skip, theirs);
+    let on = "s = socket.socket(); put(s, (*KEEPALIVE, 1), *OWN); show(connect(s))";
+    expect(on, &skip, SETTLED);
+}
+
+#[test]
+fn a_rule_of_no_concern_changes_nothing_about_the_mode() {
+    python!();
+    // As long as its peer is not known a socket keeps what the program says; the mode is applied when it connects.
+    let rules = [("KEEPALIVE_RULES", "connect 192.0.2.0/24 off; accept 192.0.2.0/24 off")];
+    let early = "s = socket.socket(); put(s, *OWN, (*KEEPALIVE, 0)); show(s)";
+    expect(early, &rules, ["0 600 5 8 0"; 4]);
+    let lines = [
+        "s = socket.socket(); put(s, *OWN); show(connect(s))",
+        "s = connect(socket.socket()); put(s, *OWN); show(s)",
+        "l = listen(); put(l, *OWN); show(accept(l))",
+        "a = accept(listen()); put(a, *OWN); show(a)",
+    ];
+    expect_each(&lines, &rules, SETTLED);
+    let off = [
+        "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(connect(s))",
+        "l = listen(); put(l, (*KEEPALIVE, 0)); show(accept(l))",
+    ];
+    expect_each(&off, &rules, OFF);
+}
+
+#[test]
+fn one_option_of_the_program_leaves_the_rest_to_the_rule() {
+    python!();
+    let rules = [("KEEPALIVE_RULES", "connect idle=30; accept idle=40")];
+    let lines = [
+        "a = accept(listen()); put(a, (*KEEPALIVE, 1)); show(a)",
+        "a = accept(listen()); d = a.dup(); put(d, (*KEEPALIVE, 1)); show(d)",
+        "l = listen(); put(l, (*KEEPALIVE, 1)); show(accept(l))",
+    ];
+    expect_each(&lines, &rules, ["1 40 75 9 0"; 4]);
+    let lines = [
+        "s = connect(socket.socket()); put(s, (*KEEPALIVE, 1)); show(s)",
+        "s = connect(socket.socket()); d = s.dup(); put(d, (*KEEPALIVE, 1)); show(d)",
+        "s = socket.socket(); put(s, (*KEEPALIVE, 1)); show(connect(s))",
+    ];
+    expect_each(&lines, &rules, ["1 30 75 9 0"; 4]);
+    // A number that the library has never seen is no other socket.
+    let rules = [("KEEPALIVE_RULES", "connect off; accept off")];
+    let lines = [
+        "s = connect(socket.socket()); os.dup2(s.fileno(), 70); put(socket.socket(fileno=70), OWN[0]); show(s)",
+        "a = accept(listen()); os.dup2(a.fileno(), 80); put(socket.socket(fileno=80), OWN[0]); show(a)",
+    ];
+    expect_each(&lines, &rules, ["0 600 75 9 0"; 4]);
+}
+
+#[test]
+fn a_user_timeout_of_the_program_meets_ours() {
+    python!();
+    let ours = [("KEEPALIVE_USER_TIMEOUT", "30s")];
+    let shorter = ["1 61 13 4 5000", "1 61 13 4 5000", "1 61 13 4 30000", "1 61 13 4 30000"];
+    let longer = [
+        "1 61 13 4 60000",
+        "1 61 13 4 30000",
+        "1 61 13 4 60000",
+        "1 61 13 4 30000",
+    ];
+    let none = ["1 61 13 4 0", "1 61 13 4 30000", "1 61 13 4 0", "1 61 13 4 30000"];
+    for (milliseconds, expected) in [(5000, shorter), (60_000, longer), (0, none)] {
+        let lines = [
+            "s = socket.socket(); put(s, OPTION); show(connect(s))",
+            "s = connect(socket.socket()); put(s, OPTION); show(s)",
+            "l = socket.socket(); put(l, OPTION); l.bind(('127.0.0.1', 0)); l.listen(); show(accept(l))",
+            "l = listen(); put(l, OPTION); show(accept(l))",
+            "a = accept(listen()); put(a, OPTION); show(a)",
+        ];
+        let lines = lines.map(|line| line.replace("OPTION", &format!("(*TIMEOUT, {milliseconds})")));
+        expect_each(&lines.each_ref().map(String::as_str), &ours, expected);
+    }
+    // Until it is connected the socket has the program's: ours would limit the connecting.
+    let before = "s = socket.socket(); put(s, (*TIMEOUT, 60000)); show(s)";
+    expect(before, &ours, ["1 61 13 4 60000"; 4]);
+    // Where the policy says nothing, neither does the mode.
+    let alone = "s = connect(socket.socket()); put(s, (*TIMEOUT, 5000)); show(s)";
+    expect(alone, &[], ["1 61 13 4 5000"; 4]);
+    let auto = [("KEEPALIVE_USER_TIMEOUT", "auto")];
+    let effective = [
+        "1 600 5 8 640000",
+        "1 61 5 4 81000",
+        "1 600 13 8 704000",
+        "1 61 13 4 113000",
+    ];
+    expect("s = socket.socket(); put(s, *OWN); show(connect(s))", &auto, effective);
+}
+
+#[test]
+fn a_duplicate_of_a_descriptor_is_the_same_socket() {
+    python!();
+    let lines = [
+        "s = socket.socket(); d = s.dup(); put(d, *OWN); show(connect(d))",
+        "s = socket.socket(); d = s.dup(); put(d, *OWN); show(connect(s))",
+        "s = socket.socket(); put(s, *OWN); d = s.dup(); s.close(); show(connect(d))",
+        "s = connect(socket.socket()); d = s.dup(); put(d, *OWN); show(s)",
+        "s = socket.socket(); put(s, *OWN); os.dup2(s.fileno(), 60); show(connect(socket.socket(fileno=60)))",
+        "l = listen(); put(l, *OWN); d = l.dup(); show(accept(d))",
+        "l = listen(); d = l.dup(); put(d, *OWN); show(accept(l))",
+    ];
+    expect_each(&lines, &[], SETTLED);
+    // Even the kernel's own number stays, where it is the program's wish.
+    let kernels = "s = socket.socket(); d = s.dup(); put(d, (*COUNT, 9)); show(connect(d))";
+    expect(
+        kernels,
+        &[],
+        ["1 61 13 9 0", "1 61 13 4 0", "1 61 13 9 0", "1 61 13 4 0"],
+    );
+    let rules = [("KEEPALIVE_RULES", "connect 127.0.0.0/8 idle=30; accept idle=40")];
+    let other = "s = socket.socket(); os.dup2(s.fileno(), 60); show(connect(socket.socket(fileno=60)))";
+    expect(other, &rules, ["1 30 75 9 0"; 4]);
+    let own = "s = socket.socket(); put(s, *OWN); os.dup2(s.fileno(), 60); show(connect(socket.socket(fileno=60)))";
+    expect(own, &rules, ["1 600 5 8 0"; 4]);
+}
+
+/// Takes all descriptors below `count`.
+const FILL: &str = "
+def fill(count):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count + 64, max(hard, count + 64)))
+    null = os.open('/dev/null', os.O_RDONLY)
+    while os.dup(null) < count: pass
+";
+
+fn expect_above(count: u32, lines: &[&str], variables: &[(&str, &str)], expected: [&str; 4]) {
+    let fill = format!("{FILL}\nfill({count})\n");
+    let all = expected.map(|line| vec![line; lines.len()].join("\n"));
+    expect(
+        &(fill + &lines.join("\n")),
+        variables,
+        all.each_ref().map(String::as_str),
+    );
+}
+
+fn expect_all_above(count: u32) {
+    let lines = [
+        "s = socket.socket(); put(s, *OWN); show(connect(s))",
+        "s = connect(socket.socket()); put(s, *OWN); show(s)",
+        "l = listen(); put(l, *OWN); show(accept(l))",
+        "a = accept(listen()); put(a, *OWN); show(a)",
+    ];
+    expect_above(count, &lines, &[], SETTLED);
+    let off = "a = accept(listen()); put(a, (*KEEPALIVE, 0)); show(a)";
+    expect_above(count, &[off], &[], OFF);
+    let rules = [("KEEPALIVE_RULES", "connect idle=30; accept idle=40")];
+    expect_above(count, &["show(connect(socket.socket()))"], &rules, ["1 30 75 9 0"; 4]);
+    expect_above(count, &["show(accept(listen()))"], &rules, ["1 40 75 9 0"; 4]);
+    expect_above(count, &lines, &rules, ["1 600 5 8 0"; 4]);
+}
+
+/// A value like the default's, which the program sets before a rule says another.
+const SAME: &str = "s = socket.socket(); put(s, (*IDLE, 61)); show(connect(s))";
+const RULE: [(&str, &str); 1] = [("KEEPALIVE_RULES", "connect idle=30")];
+
+#[test]
+fn modes_work_for_a_thousand_descriptors_and_more() {
+    python!();
+    expect_all_above(1100);
+    expect_above(1100, &[SAME], &RULE, ["1 61 75 9 0"; 4]);
+}
+
+#[test]
+fn threads_do_not_mix_their_sockets_up() {
+    python!();
+    let snippet = "
+seen = set()
+def work(index):
+    for round in range(50):
+        s = socket.socket()
+        if index % 2: put(s, *OWN)
+        connect(s)
+        seen.add((index % 2, *(s.getsockopt(*option) for option in (IDLE, INTERVAL, COUNT))))
+        s.close()
+threads = [threading.Thread(target=work, args=[index]) for index in range(8)]
+peer.listen(1000)
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sorted(seen))";
+    let settled = ["600, 5, 8", "61, 5, 4", "600, 13, 8", "61, 13, 4"];
+    let lines = settled.map(|settled| format!("[(0, 61, 13, 4), (1, {settled})]"));
+    expect(snippet, &[], lines.each_ref().map(String::as_str));
+    let rules = [("KEEPALIVE_RULES", "connect idle=30")];
+    expect(snippet, &rules, ["[(0, 30, 75, 9), (1, 600, 5, 8)]"; 4]);
+}
+
+/// What `snippet` prints without the library.
+fn alone(snippet: &str) -> String {
+    output(bare(Path::new(PYTHON)).args(["-IS", "-c", &format!("{PRELUDE}{snippet}")]))
+}

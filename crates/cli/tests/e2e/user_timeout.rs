@@ -1,0 +1,246 @@
+//! `KEEPALIVE_USER_TIMEOUT`: every connection gets it as soon as it is complete, however the program learns of that; and
+//! none before, since it would limit the connecting too.
+
+use crate::support::find_program;
+use crate::support::island::PYTHON;
+use crate::support::observe::tcp_sockets;
+use crate::support::process::{Running, eventually, within};
+use crate::support::target::{Libc, compile, output, with_library};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
+use rustix::process::geteuid;
+use std::env;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+fn sockets() -> PathBuf {
+    compile(Libc::Host, "sockets.c", &[])
+}
+
+fn with_user_timeout(timeout: &str, program: &Path) -> Command {
+    let mut command = with_library(program);
+    command.env("KEEPALIVE_USER_TIMEOUT", timeout);
+    command
+}
+
+/// The user timeout in milliseconds that `command` shows last.
+fn shown_last(command: &mut Command) -> String {
+    let printed = output(command);
+    let number = printed.trim_end().rsplit(' ').next();
+    number.expect("it prints something").to_owned()
+}
+
+/// As [`shown_last`], for `targets/sockets.c` doing as the words say.
+fn after(timeout: &str, words: &str) -> String {
+    shown_last(with_user_timeout(timeout, &sockets()).args(words.split(' ')))
+}
+
+/// Every way in which a program learns that its connection is complete.
+const IDIOMS: [&str; 6] = [
+    "tcp connect show",
+    "tcp6 connect show",
+    "nonblock tcp connect so_error show",
+    "nonblock tcp connect writable connect show",
+    "tcp listen client accept show",
+    "raw-tcp raw-listen client pass accept show",
+];
+
+#[test]
+fn every_connection_has_it_once_complete() {
+    for words in IDIOMS {
+        assert_eq!(after("2s", words), "2000", "{words}");
+        assert_eq!(after("1500ms", words), "1500", "{words}");
+        // 61 s + 13 s × 4: when keepalive alone would give up.
+        assert_eq!(after("auto", words), "113000", "{words}");
+        assert_eq!(after("off", words), "0", "{words}");
+    }
+}
+
+/// A socket that may still go either way has none.
+#[test]
+fn no_socket_has_it_before() {
+    assert_eq!(after("2s", "tcp show"), "0");
+    assert_eq!(after("2s", "tcp bind show"), "0");
+}
+
+#[test]
+fn an_automatic_one_follows_the_programs_own_timings() {
+    assert_eq!(after("auto", "tcp idle=300 connect show"), "352000");
+    assert_eq!(after("auto", "tcp count=127 listen client accept show"), "1712000");
+}
+
+#[test]
+fn the_programs_own_stays() {
+    assert_eq!(after("2s", "tcp user-timeout=5000 connect so_error show"), "5000");
+    assert_eq!(after("2s", "tcp connect user-timeout=5000 so_error show"), "5000");
+    assert_eq!(after("2s", "tcp user-timeout=5000 listen client accept show"), "5000");
+}
+
+/// Of two sockets that are bound to one port only one can listen. The other may connect.
+#[test]
+fn a_socket_that_fails_to_listen_does_not_keep_it() {
+    let words = "tcp bind tcp bind listen first listen show".split(' ');
+    let printed = output(with_user_timeout("2s", &sockets()).args(words));
+    assert_eq!(printed, "listen: 98\nfirst: 1 61 13 4 0\n");
+}
+
+/// With `TCP_FASTOPEN_CONNECT` connect(2) returns before anything is sent, and the first write connects (tcp(7)).
+#[test]
+fn a_fast_open_connection_has_it_once_complete() {
+    let mut command = Command::new("unshare");
+    command.arg("--net");
+    if !geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    // All listeners and clients open fast, without a cookie (Documentation/networking/ip-sysctl.rst, tcp_fastopen).
+    let script = r#"ip link set lo up && echo 1543 >/proc/sys/net/ipv4/tcp_fastopen && exec "$@""#;
+    command.args(["sh", "-c", script, "sh"]);
+    let can = command.get_args().map(ToOwned::to_owned).collect::<Vec<_>>();
+    let output = Command::new("unshare").args(can).arg("true").output();
+    if !output.is_ok_and(|output| output.status.success()) {
+        skip!("there is no network namespace for fast open");
+    }
+
+    let program = with_user_timeout("2s", &sockets());
+    command.arg("env").arg("-i");
+    for (name, value) in program.get_envs() {
+        let mut entry = name.to_owned();
+        entry.push("=");
+        entry.push(value.expect("only set, not removed"));
+        command.arg(entry);
+    }
+    command
+        .arg(sockets())
+        .args("tcp fastopen-connect=1 connect show write so_error show".split(' '));
+    assert_eq!(
+        crate::support::target::output(command.stdin(Stdio::null())),
+        "connect: 0\ntcp: 1 61 13 4 0\nso_error: 0\ntcp: 1 61 13 4 2000\n"
+    );
+}
+
+/// A listener whose queue is full: it answers nobody until it accepts.
+struct Silent {
+    listener: TcpListener,
+    _first: TcpStream,
+    port: u16,
+}
+
+impl Silent {
+    fn new() -> Self {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let listener = socket.expect("a socket");
+        bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
+        listen(&listener, 0).expect("a bound socket can listen");
+        let address = SocketAddr::try_from(getsockname(&listener).expect("a bound socket has a name"));
+        let address = address.expect("an IPv4 address");
+        Self {
+            listener: listener.into(),
+            _first: TcpStream::connect(address).expect("room for one"),
+            port: address.port(),
+        }
+    }
+}
+
+/// Longer than the user timeout in these tests, and than the retransmission of a SYN at which it would end a connect.
+const PATIENCE: Duration = Duration::from_millis(3200);
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The user timeout of the program's connection to `port` when that is complete: only then it has a peer.
+fn user_timeout(program: &Running, port: u16) -> Option<u32> {
+    tcp_sockets(program.pid())
+        .into_iter()
+        .find(|seen| seen.socket.peer.is_some_and(|peer| peer.port() == port))
+        .map(|seen| seen.socket.user_timeout)
+}
+
+/// The program connects to silence for longer than its user timeout and does not give up: when there is an answer at last
+/// the connection is made, and gets the user timeout.
+fn tries_on(start: impl FnOnce(u16) -> Command) {
+    let silent = Silent::new();
+    let mut command = start(silent.port);
+    command.env("KEEPALIVE_USER_TIMEOUT", "1s");
+    // `hold` ends when nobody can write any more.
+    let program = Running::start_with_input(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+    let early = within(PATIENCE, || user_timeout(&program, silent.port));
+    assert_eq!(early, None, "nobody answers");
+    let trying = tcp_sockets(program.pid());
+    assert!(!trying.is_empty(), "it has given up");
+    assert!(trying.iter().all(|seen| seen.socket.user_timeout == 0), "{trying:#?}");
+
+    let _first = silent.listener.accept().expect("the first client");
+    eventually("a connection with the user timeout", LIMIT, || {
+        user_timeout(&program, silent.port).filter(|timeout| *timeout == 1000)
+    });
+}
+
+fn words(port: u16, words: &str) -> Command {
+    let mut command = with_library(&sockets());
+    command.args(words.replace("@PORT@", &port.to_string()).split(' '));
+    command
+}
+
+#[test]
+fn a_blocking_connect_is_not_shortened() {
+    tries_on(|port| words(port, "tcp connect=@PORT@ hold"));
+}
+
+#[test]
+fn a_polled_connect_is_not_shortened() {
+    tries_on(|port| words(port, "nonblock tcp connect=@PORT@ so_error hold"));
+}
+
+#[test]
+fn a_repeated_connect_is_not_shortened() {
+    tries_on(|port| {
+        words(
+            port,
+            "nonblock tcp connect=@PORT@ connect=@PORT@ writable connect=@PORT@ hold",
+        )
+    });
+}
+
+#[test]
+fn python_asyncio_is_not_shortened() {
+    if find_program(PYTHON).is_none() {
+        skip!("python3 is not installed");
+    }
+    tries_on(|port| {
+        let script = format!(
+            "import asyncio\n\
+             async def main():\n    \
+                 reader, writer = await asyncio.open_connection('127.0.0.1', {port})\n    \
+                 await reader.read()\n\
+             asyncio.run(main())"
+        );
+        let mut command = with_library(Path::new(PYTHON));
+        command.args(["-c", &script]);
+        command
+    });
+}
+
+#[test]
+fn node_is_not_shortened() {
+    let Some(node) = find_program("node") else {
+        skip!("node is not installed");
+    };
+    tries_on(|port| {
+        let mut command = with_library(&node);
+        command
+            .env("PATH", env::var_os("PATH").unwrap_or_default())
+            .args(["-e", &format!("require('net').connect({port}, '127.0.0.1')")]);
+        command
+    });
+}
+
+/// The counterpart, which shows that the tests above would see it: with a user timeout from the beginning a connect ends
+/// with it (ETIMEDOUT). It is the program's own, so it stays.
+#[test]
+fn the_programs_own_does_shorten_its_connect() {
+    let silent = Silent::new();
+    let mut command = words(silent.port, "tcp user-timeout=1000 connect=@PORT@ show");
+    assert_eq!(
+        output(command.env("KEEPALIVE_USER_TIMEOUT", "1h")),
+        "connect: 110\ntcp: 1 61 13 4 1000\n"
+    );
+}
