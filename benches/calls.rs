@@ -61,7 +61,74 @@ pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<
     for case in ["getpid", "read", "write", "poll"] {
         ratios_to_bare(report, case, SAME, &not_hooked(case)?);
     }
+    with_rules(bench, effort, effort_of_connect, port, report)
+}
+
+/// Names and values of environment variables.
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
+/// Times what rules and modes cost.
+fn with_rules(bench: &Bench, effort: Effort, connect: Effort, port: u16, report: &mut Report) -> Result<(), Error> {
+    let ours = bench
+        .of(Role::Ours, bench.libraries())
+        .ok_or("our library is not there")?;
+    let none_matches = rules(100).join(";");
+    let mut last_matches = rules(99);
+    last_matches.push("connect 127.0.0.0/8 idle=30s interval=10s count=3".to_owned());
+    last_matches.push("accept 127.0.0.0/8 idle=30s interval=10s count=3".to_owned());
+    let last_matches = last_matches.join(";");
+    let policies: [(&str, Variables<'_>, Target); 6] = [
+        ("no rules", &[], Target::None),
+        ("no rules, again", &[], Target::None),
+        (
+            "none of 100",
+            &[("KEEPALIVE_RULES", &none_matches)],
+            Target::AtMost(1.0),
+        ),
+        (
+            "last of 100",
+            &[("KEEPALIVE_RULES", &last_matches)],
+            Target::AtMost(1.0),
+        ),
+        ("mode=cap", &[("KEEPALIVE_MODE", "cap")], Target::None),
+        ("user-timeout=auto", &[("KEEPALIVE_USER_TIMEOUT", "auto")], Target::None),
+    ];
+    for (title, case, effort) in [
+        ("TCP socket+connect+close, with rules", "connect", connect),
+        ("TCP accept+close, with rules", "accept", effort),
+    ] {
+        report::section(
+            title,
+            "with the timings; what ours costs over bare; + is over ours without rules",
+        );
+        let lanes: Vec<Lane> = policies
+            .iter()
+            .map(|(_, policy, _)| bench.calls(ours, &[&TIMINGS, *policy].concat(), case, effort.slice_ms, port))
+            .collect();
+        // Each process is compared with itself, for none is as fast as another.
+        let costs: Vec<Series> = race(&lanes, effort)?
+            .iter()
+            .map(|times| times[PROGRAM].minus(&times[BARE]))
+            .collect();
+        let limit = Series(vec![1000.0; effort.rounds]);
+        for (n, ((name, _, target), cost)) in policies.iter().zip(&costs).enumerate() {
+            if n == 0 {
+                report.row(name, Figure::of(cost, Unit::Nanoseconds), &[]);
+                continue;
+            }
+            let added = cost.minus(&costs[0]);
+            let ratio = Ratio::new(added.over(&limit), "1 µs", *target);
+            report.row(name, Figure::more(&added, Unit::Nanoseconds), &[ratio]);
+        }
+    }
     Ok(())
+}
+
+/// So many rules, each for a network that the loopback addresses are not in.
+pub(crate) fn rules(count: u8) -> Vec<String> {
+    (0..count)
+        .map(|n| format!("connect 10.0.{n}.0/24 idle=30s interval=10s count=3"))
+        .collect()
 }
 
 /// A library, and the times of its process for each way.

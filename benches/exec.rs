@@ -1,6 +1,7 @@
 //! What it costs to start a program.
 
 use crate::Effort;
+use crate::calls::rules;
 use crate::lane::{Lane, race};
 use crate::library::{Bench, Error, Role, TIMINGS};
 use crate::report::{self, Figure, Ratio, Report, Target, Unit};
@@ -21,12 +22,45 @@ pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<
     compare(bench, effort, report, &[], Target::AtMost)?;
     report::section("exec, with KEEPIDLE, KEEPINTVL and KEEPCNT set", "the same");
     compare(bench, effort, report, &TIMINGS, Target::AtMost)?;
+    with_config(bench, effort, report)?;
     let effort = Effort {
         slices: effort.slices.div_ceil(4),
         ..effort
     };
     report::section("exec, with an environment of 200 KB", "the same");
     compare(bench, effort, report, &large, |_| Target::None)
+}
+
+/// Times `true` with our library and different policies.
+fn with_config(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(), Error> {
+    let five = bench.write("five.conf", &rules(5).join("\n"))?;
+    let hundred = bench.write("hundred.conf", &rules(100).join("\n"))?;
+    let five_in_environment = rules(5).join(";");
+    let policies: [(&str, &[(&str, &str)]); 5] = [
+        ("off", &[("KEEPALIVE", "off")]),
+        ("no file", &[("KEEPALIVE_CONFIG", "/nonexistent")]),
+        ("file, 5 rules", &[("KEEPALIVE_CONFIG", &five)]),
+        ("file, 100 rules", &[("KEEPALIVE_CONFIG", &hundred)]),
+        ("variable, 5 rules", &[("KEEPALIVE_RULES", &five_in_environment)]),
+    ];
+    report::section("exec, with a configuration", "the same, with ours; + is over bare");
+    let bare = &bench.libraries()[0];
+    let ours = bench
+        .of(Role::Ours, bench.libraries())
+        .ok_or("our library is not there")?;
+    let mut lanes = vec![bench.exec(bare, &[], effort.slice_ms, PROGRAM)];
+    lanes.extend(
+        policies
+            .iter()
+            .map(|(_, policy)| bench.exec(ours, policy, effort.slice_ms, PROGRAM)),
+    );
+    let times: Vec<Series> = race(&lanes, effort)?.into_iter().flatten().collect();
+    report.row("bare", Figure::of(&times[0], Unit::Microseconds), &[]);
+    for ((name, _), with_policy) in policies.iter().zip(&times[1..]) {
+        let added = with_policy.minus(&times[0]);
+        report.row(name, Figure::more(&added, Unit::Microseconds), &[]);
+    }
+    Ok(())
 }
 
 fn compare(

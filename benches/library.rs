@@ -131,6 +131,13 @@ impl Bench {
         each.get(self.libraries.iter().position(|library| library.role == role)?)
     }
 
+    /// Writes a file beside the libraries; its path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<String, Error> {
+        let path = self.directory.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
     /// `calls CASE MILLISECONDS PORT` with a library preloaded and a policy in the environment.
     pub(crate) fn calls(
         &self,

@@ -30,14 +30,14 @@ pub(crate) fn check(bench: &Bench, library: &Library) -> Result<&'static str, Er
     }
 }
 
-/// Counts the private pages of processes that have made one socket.
+/// Counts the pages of processes that have made one socket.
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Error> {
     let libraries = bench.libraries();
     let mut kilobytes = vec![Series::default(); libraries.len()];
     for _ in 0..PROCESSES {
         for (library, series) in libraries.iter().zip(&mut kilobytes) {
             let (process, _) = one_socket(bench, library)?;
-            series.0.push(private_dirty(process.id())?);
+            series.0.push(anonymous(process.id())?);
         }
     }
     let added: Vec<Series> = kilobytes.iter().map(|series| series.minus(&kilobytes[0])).collect();
@@ -46,7 +46,7 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Error> {
 
     report::section(
         "memory of a process",
-        "private dirty pages after one socket, but for the stack; + is over bare",
+        "pages of its own after one socket, but for the stack; + is over bare",
     );
     for ((library, kilobytes), added) in libraries.iter().zip(&kilobytes).zip(&added) {
         let mut ratios = Vec::new();
@@ -70,14 +70,15 @@ fn one_socket(bench: &Bench, library: &Library) -> Result<(Process, String), Err
     Ok((process, options))
 }
 
-/// Kilobytes of private dirty pages. The stack begins at a random place in its page, and may so need one page more or
-/// less: it is not counted.
-fn private_dirty(process: u32) -> Result<f64, Error> {
+/// Kilobytes of anonymous pages. The private dirty ones would be the same, but for pages of a file that was just written:
+/// they count as dirty until the disk has them. The stack begins at a random place in its page, and may so need one page
+/// more or less: it is not counted.
+fn anonymous(process: u32) -> Result<f64, Error> {
     let mut sum = 0.0;
     let mut is_stack = false;
     for line in fs::read_to_string(format!("/proc/{process}/smaps"))?.lines() {
         match line.split_once(':') {
-            Some(("Private_Dirty", rest)) if !is_stack => {
+            Some(("Anonymous", rest)) if !is_stack => {
                 sum += rest.trim().trim_end_matches(" kB").parse::<f64>()?;
             }
             // Each mapping begins with its addresses and ends with its name: `7ffe… rw-p … [stack]`.

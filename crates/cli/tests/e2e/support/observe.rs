@@ -3,11 +3,9 @@
 use keepalive_linux::proc;
 use keepalive_linux::sockopt::{self, TcpSocket};
 
-/// One TCP socket, and the process that holds it.
+/// One TCP socket of a process.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub pid: u32,
-    pub fd: i32,
     pub socket: TcpSocket,
 }
 
@@ -32,7 +30,7 @@ pub fn tcp_sockets(pid: u32) -> Vec<Seen> {
                 continue;
             };
             if let Ok(Some(socket)) = sockopt::read(&duplicate) {
-                seen.push(Seen { pid, fd, socket });
+                seen.push(Seen { socket });
             }
         }
     }
