@@ -73,38 +73,24 @@ impl Network {
             length,
             is_v6: length < MAPPED || !is_mapped(&octets(address)),
         };
-        let is_clean = network
-            .address
-            .iter()
-            .zip(network.mask())
-            .all(|(octet, mask)| octet & !mask == 0);
-        is_clean.then_some(network)
+        let used = u128::BITS - u128::from_be_bytes(network.address).trailing_zeros();
+        (used <= u32::from(network.length)).then_some(network)
     }
 
     /// Whether `address` is among them.
     pub fn contains(&self, address: IpAddr) -> bool {
-        if self.is_v6 && is_mapped(&octets(address)) {
+        let theirs = octets(address);
+        let different = u128::from_be_bytes(self.address) ^ u128::from_be_bytes(theirs);
+        if different.leading_zeros() < u32::from(self.length) {
             return false;
         }
-        self.address
-            .iter()
-            .zip(octets(address))
-            .zip(self.mask())
-            .all(|((ours, theirs), mask)| (ours ^ theirs) & mask == 0)
-    }
-
-    fn mask(&self) -> impl Iterator<Item = u8> {
-        let length = u32::from(self.length);
-        (0..16).map(move |octet| {
-            let bits = length.saturating_sub(8 * octet).min(8);
-            !(0xff_u32 >> bits).to_be_bytes()[3]
-        })
+        !self.is_v6 || !is_mapped(&theirs)
     }
 }
 
 /// Whether this is an IPv4-mapped address.
 fn is_mapped(octets: &[u8; 16]) -> bool {
-    octets.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff])
+    u128::from_be_bytes(*octets) >> 32 == 0xffff
 }
 
 fn octets(address: IpAddr) -> [u8; 16] {

@@ -391,7 +391,11 @@ impl Prefix {
         }
     }
 
+    /// Of length 0 it is every address, of both families.
     fn network(self) -> Network {
+        if self.length == 0 {
+            return Network::ANY;
+        }
         let address = Ipv6Addr::from(self.bits);
         let network = match address.to_ipv4_mapped() {
             Some(address) if self.length >= 96 => Network::new(address.into(), u8::try_from(self.length - 96).unwrap()),
@@ -404,7 +408,7 @@ impl Prefix {
         // IPv4, in either of its forms, is in no IPv6 network.
         let is_v4 = |bits: u128| bits >> 32 == 0xffff;
         let is_of_the_family = !is_v4(bits(address)) || (self.length >= 96 && is_v4(self.bits));
-        is_of_the_family && Self::new(bits(address), self.length).bits == self.bits
+        self.length == 0 || is_of_the_family && Self::new(bits(address), self.length).bits == self.bits
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn created(policy: &Policy, fd: c_int) {
         let _ = sys::set_option(fd, assignment.level, assignment.name, assignment.value);
     }
     if policy.is_watching {
-        own::forget(fd);
+        own::tcp(fd);
     }
     log::socket(fd, "created");
 }
@@ -82,18 +82,20 @@ pub(crate) fn settle(policy: &Policy, fd: c_int, moment: Moment) {
 /// As [`settle`], for a peer that the caller knows. The socket, if it is TCP, has what the policy says for new sockets.
 #[cold]
 pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
-    let before = policy.decide(&CREATED);
+    let before = policy.created;
     let settings = policy.decide(event);
-    let is_same = settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
+    // What another decision has set on this socket, for another peer, is to be taken back.
+    let is_settled = own::is_settled(fd);
+    let is_same = !is_settled && settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
     let inherits_user_timeout = policy.has_user_timeout && event.moment == Moment::Accept;
-    if (is_same && !inherits_user_timeout) || !sys::is_tcp(fd) {
+    if (is_same && !inherits_user_timeout) || !(own::is_tcp(fd) || sys::is_tcp(fd)) {
         return;
     }
     let mut untouched = Untouched::default();
     for option in LIVE_ORDER {
         let (ours, earlier) = (settings.number(option), before.number(option));
         // Where the decision is the same, only the program's own values are left to be judged by the mode.
-        if is_same || (ours == earlier && own::is_marked(fd, option) == Some(false)) {
+        if is_same || (!is_settled && ours == earlier && own::is_marked(fd, option) == Some(false)) {
             continue;
         }
         let Some(current) = get(fd, option) else { continue };
@@ -106,8 +108,9 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
         };
         set_if_other(fd, option, current, target);
     }
-    own::settled(fd);
-    if inherits_user_timeout || sys::is_established(fd) {
+    own::settled(fd, settings != before);
+    // That of a connection from here is for [`established`].
+    if inherits_user_timeout {
         limit_unacknowledged(fd, &settings);
     }
     log::socket(

@@ -13,6 +13,9 @@ const ACCEPTED: u16 = 1 << 15;
 /// The bit that says that the marks are the whole truth: what else is on the socket, a decision of ours has put there.
 const SETTLED: u16 = 1 << 14;
 
+/// The bit that says that the socket is known to be TCP.
+const TCP: u16 = 1 << 13;
+
 static MARKS: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Maps the memory. Without it every socket is judged by its values.
@@ -40,6 +43,18 @@ pub(crate) fn forget(fd: c_int) {
     }
 }
 
+/// Notes that the socket `fd` is TCP.
+pub(crate) fn tcp(fd: c_int) {
+    if let Some(marks) = marks(fd) {
+        marks.fetch_or(TCP, Ordering::Relaxed);
+    }
+}
+
+/// Whether the socket `fd` is known to be TCP; the kernel has to be asked about others.
+pub(crate) fn is_tcp(fd: c_int) -> bool {
+    marks(fd).is_some_and(|marks| marks.load(Ordering::Relaxed) & TCP != 0)
+}
+
 /// The accepted socket `fd` begins with what the program has set on its listener.
 pub(crate) fn inherit(fd: c_int, listener: c_int) {
     if let Some(marks_of_new) = marks(fd) {
@@ -55,14 +70,18 @@ pub(crate) fn accepted(fd: c_int) {
     }
 }
 
-/// Notes that a decision of ours has been carried out on `fd`.
-pub(crate) fn settled(fd: c_int) {
+/// Notes whether a decision for its peer, rather than the one for new sockets, has been carried out on `fd`.
+pub(crate) fn settled(fd: c_int, is_settled: bool) {
     if let Some(marks) = marks(fd) {
-        marks.fetch_or(SETTLED, Ordering::Relaxed);
+        if is_settled {
+            marks.fetch_or(SETTLED, Ordering::Relaxed);
+        } else {
+            marks.fetch_and(!SETTLED, Ordering::Relaxed);
+        }
     }
 }
 
-/// Whether a decision of ours has been carried out on `fd`.
+/// Whether a decision for its peer has been carried out on `fd`.
 pub(crate) fn is_settled(fd: c_int) -> bool {
     marks(fd).is_some_and(|marks| marks.load(Ordering::Relaxed) & SETTLED != 0)
 }

@@ -4,8 +4,8 @@ use crate::{libc, log, sys};
 use keepalive_policy::environment::{INITIALS, InvalidVariable};
 use keepalive_policy::parse::{self, Item};
 use keepalive_policy::{
-    Environment, Event, LIVE_ORDER, Mode, Moment, Network, Number, Ports, Rule, Settings, SocketOption, Source, decide,
-    duration,
+    Direction, Environment, Event, LIVE_ORDER, Mode, Moment, Network, Number, Ports, Rule, Settings, SocketOption,
+    Source, decide, duration,
 };
 
 /// The file that counts unless `KEEPALIVE_CONFIG` names another.
@@ -38,6 +38,10 @@ pub(crate) struct Policy {
     /// Whether it matters what the program sets itself: a rule asks who the peer is, a mode corrects the program, or there
     /// is a user timeout.
     pub(crate) is_watching: bool,
+    /// What new sockets get.
+    pub(crate) created: Settings,
+    /// Whether an accepted socket may get something else than its listener.
+    pub(crate) is_watching_accept: bool,
     /// Whether some connection may get a user timeout.
     pub(crate) has_user_timeout: bool,
     /// Whether some socket may get an option that must be there before it connects or listens, and does so by its peer or
@@ -69,11 +73,14 @@ impl Policy {
             }; LIVE_ORDER.len()],
             fresh_count: 0,
             is_watching: false,
+            created: Settings::NONE,
+            is_watching_accept: false,
             has_user_timeout: false,
             has_early_options: false,
             has_rules: false,
         };
         let settings = policy.decide(&CREATED);
+        policy.created = settings;
         for option in LIVE_ORDER {
             if let (Some(value), Some(slot)) = (settings.number(option), policy.fresh.get_mut(policy.fresh_count)) {
                 let row = option.row();
@@ -89,10 +96,12 @@ impl Policy {
             policy.look_at(&source.default);
             for rule in source.rules {
                 policy.look_at(&rule.settings);
-                policy.has_rules |=
-                    rule.direction.is_some() || rule.network != Network::ANY || rule.ports != Ports::ANY;
+                let asks = rule.direction.is_some() || rule.network != Network::ANY || rule.ports != Ports::ANY;
+                policy.has_rules |= asks;
+                policy.is_watching_accept |= asks && rule.direction != Some(Direction::Connect);
             }
         }
+        policy.is_watching_accept |= policy.is_watching;
         // A user timeout of 0 that the program sets cannot be told from none by its value.
         policy.is_watching |= policy.has_rules || policy.has_user_timeout;
         policy

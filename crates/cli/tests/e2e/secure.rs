@@ -1,6 +1,7 @@
 //! Secure-execution mode (ld.so(8)): a program that runs with more rights than its user has. Only the four variables of
 //! libkeepalive 0.3 and /etc/keepalive.conf count there, and no variable makes the library open a file.
 
+use crate::support::process::install;
 use crate::support::target::{Libc, POLICY, bare, compile};
 use crate::support::{find_program, library};
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -64,8 +65,7 @@ impl Root {
     fn copy(&self, file: &Path, to: &Path, mode: u32) {
         let to = self.outside(to);
         fs::create_dir_all(to.parent().expect("it is in a directory")).expect("a directory of ours");
-        fs::copy(file, &to).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        fs::set_permissions(&to, Permissions::from_mode(mode)).expect("the copy is ours");
+        install(file, &to, mode);
     }
 
     fn write(&self, path: &str, text: &str) {

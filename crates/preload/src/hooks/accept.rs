@@ -39,7 +39,7 @@ pub(super) fn on_accept(fd: c_int, listener: c_int) {
         apply::adopt(policy, fd);
     }
     state::remember(fd);
-    if policy.is_watching {
+    if policy.is_watching_accept {
         apply::settle(policy, fd, Moment::Accept);
     }
 }

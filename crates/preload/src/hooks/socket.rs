@@ -1,7 +1,7 @@
 //! socket(2)
 
 use crate::sys::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_STREAM};
-use crate::{apply, next, state, sys};
+use crate::{apply, next, own, state, sys};
 use core::ffi::c_int;
 
 #[unsafe(no_mangle)]
@@ -19,6 +19,9 @@ pub(super) fn on_socket(fd: c_int, domain: c_int, kind: c_int, protocol: c_int) 
     }
     let Some(policy) = state::policy() else { return };
     state::remember(fd);
+    if policy.is_watching {
+        own::forget(fd);
+    }
     if asks_for_tcp(domain, kind, protocol) && (next::socket_is_libcs() || sys::is_tcp(fd)) {
         apply::created(policy, fd);
     }

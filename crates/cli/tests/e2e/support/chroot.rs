@@ -1,8 +1,9 @@
 //! Running programs in a Debian of another age, which `scripts/test-chroot` has made.
 
+use super::process::install;
 use super::repository;
 use rustix::process::geteuid;
-use std::fs::{self, Permissions};
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -50,7 +51,7 @@ impl Chroot {
             .path()
             .join(file.file_name().expect("the path of a file"));
         if !copy.exists() {
-            fs::copy(file, &copy).unwrap_or_else(|error| panic!("cannot copy {}: {error}", file.display()));
+            install(file, &copy, 0o755);
         }
         let inside = copy.strip_prefix(&self.root).expect("a directory in the chroot");
         Path::new("/").join(inside)
