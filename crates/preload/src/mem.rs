@@ -1,5 +1,5 @@
-//! The memory functions that the compiler may call. libc's would be a strong reference to a library; these are slow and
-//! small, and only the log and the start use them. Hidden: the program's own must not come to us.
+//! The memory functions that the compiler may call. libc's would be a strong reference to a library; these are small,
+//! and mostly the start and the log use them. Hidden: the program's own must not come to us.
 
 use core::ffi::c_int;
 
@@ -36,6 +36,7 @@ unsafe fn read(from: *const u8, index: usize) -> u8 {
 ///
 /// # Safety
 /// `to` must have more than `index` bytes.
+#[cfg(target_arch = "aarch64")]
 unsafe fn write(to: *mut u8, index: usize, byte: u8) {
     // SAFETY: the caller's promise.
     let to = unsafe { to.add(index) };
@@ -45,6 +46,24 @@ unsafe fn write(to: *mut u8, index: usize, byte: u8) {
 
 /// # Safety
 /// As memcpy(3) asks.
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
+    // SAFETY: both areas have `count` bytes by the caller's promise, and the direction flag is clear between functions
+    // (System V ABI). The source index cannot be an operand on i386, so it is exchanged.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        core::arch::asm!("rep movsb", inout("rcx") count => _, inout("rdi") to => _, inout("rsi") from => _,
+            options(nostack, preserves_flags));
+        #[cfg(target_arch = "x86")]
+        core::arch::asm!("xchg esi, {from}", "rep movsb", "mov esi, {from}", from = inout(reg) from => _,
+            inout("ecx") count => _, inout("edi") to => _, options(nostack, preserves_flags));
+    }
+    to
+}
+
+/// # Safety
+/// As memcpy(3) asks.
+#[cfg(target_arch = "aarch64")]
 unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     for index in 0..count {
         // SAFETY: both areas have `count` bytes by the caller's promise.
@@ -57,6 +76,23 @@ unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8
 
 /// # Safety
 /// As memset(3) asks.
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+unsafe extern "C" fn set(to: *mut u8, byte: c_int, count: usize) -> *mut u8 {
+    // SAFETY: the area has `count` bytes by the caller's promise; the direction flag is clear, as above.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        core::arch::asm!("rep stosb", inout("rcx") count => _, inout("rdi") to => _, in("al") byte as u8,
+            options(nostack, preserves_flags));
+        #[cfg(target_arch = "x86")]
+        core::arch::asm!("rep stosb", inout("ecx") count => _, inout("edi") to => _, in("al") byte as u8,
+            options(nostack, preserves_flags));
+    }
+    to
+}
+
+/// # Safety
+/// As memset(3) asks.
+#[cfg(target_arch = "aarch64")]
 unsafe extern "C" fn set(to: *mut u8, byte: c_int, count: usize) -> *mut u8 {
     for index in 0..count {
         // SAFETY: the area has `count` bytes by the caller's promise.
