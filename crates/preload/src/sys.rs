@@ -48,7 +48,7 @@ const TCP_ESTABLISHED: u8 = 1;
 /// # Safety
 /// The arguments must be what system call `n` asks for: every pointer among them valid as it says.
 #[cfg(target_arch = "x86_64")]
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
     let result;
     // SAFETY: the kernel's calling convention (syscall(2)): it clobbers rcx and r11 and keeps the rest; the arguments
@@ -65,7 +65,7 @@ pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long 
 /// # Safety
 /// The arguments must be what system call `n` asks for: every pointer among them valid as it says.
 #[cfg(target_arch = "aarch64")]
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
     let result;
     // SAFETY: the kernel's calling convention (syscall(2)): only x0 changes; the arguments are the caller's promise.
@@ -81,7 +81,7 @@ pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long 
 /// # Safety
 /// The arguments must be what system call `n` asks for: every pointer among them valid as it says.
 #[cfg(target_arch = "x86")]
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
     /// Takes the number and the six arguments as an array: ebx, esi and ebp cannot be operands of inline assembly.
     #[unsafe(naked)]
@@ -122,6 +122,7 @@ pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
 }
 
 /// Sets an option that is an `int`.
+#[inline(always)]
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Result<(), Errno> {
     let pointer = &raw const value;
     // SAFETY: setsockopt(2) reads `INT` bytes at `pointer`, a live `u32`.

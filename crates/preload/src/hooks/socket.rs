@@ -13,6 +13,7 @@ extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
 }
 
 /// `fd` is what the call gave: a new socket or −1.
+#[inline(always)]
 pub(super) fn on_socket(fd: c_int, domain: c_int, kind: c_int, protocol: c_int) {
     if fd < 0 {
         return;
