@@ -174,6 +174,14 @@ fn variable(position: usize) -> Variable {
 
 /// Finds which variable an entry is: its place, name and value.
 fn find(entry: &[u8], secure: bool) -> Option<(usize, &[u8], &[u8])> {
+    // Most entries are other programs'; this runs at every exec.
+    if !matches!(
+        entry,
+        [b'K', b'E', b'E', b'P', ..] | [b'D', b'D', b'_', ..] | [b'T', b'C', b'P', b'_', ..]
+    ) && !matches!(entry, [b'L', b'I', b'B', b'K', ..])
+    {
+        return None;
+    }
     let split = |length: usize| {
         let (name, value) = entry.split_at_checked(length)?;
         Some((name, value.strip_prefix(b"=")?))

@@ -11,7 +11,7 @@ use crate::state;
 use crate::sys::{self, Errno, number};
 use core::ffi::{c_int, c_long, c_void};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use object::Object;
+use object::{Object, dynamic_section};
 
 /// The functions, each name with its NUL; one text, since an array of strings would be an array of relocations.
 const NAMES: &[u8] = b"socket\0connect\0accept\0accept4\0listen\0getsockopt\0setsockopt\0prctl\0syscall\0";
@@ -149,14 +149,15 @@ core::arch::global_asm!(".hidden _DYNAMIC");
 unsafe extern "C" fn visit(info: *const c_void, _size: usize, after_ours: *mut c_void) -> c_int {
     // SAFETY: the pointer comes from `find`, whose `bool` lives through the walk.
     let after_ours = unsafe { &mut *after_ours.cast::<bool>() };
-    // SAFETY: `info` comes from `dl_iterate_phdr`.
-    let Some(object) = (unsafe { Object::new(info) }) else {
-        return 0;
-    };
-    if object.has_dynamic_section((&raw const OUR_DYNAMIC_SECTION).addr()) {
-        *after_ours = true;
-    } else if *after_ours {
-        take_from(&object);
+    if *after_ours {
+        // SAFETY: `info` comes from `dl_iterate_phdr`.
+        if let Some(object) = unsafe { Object::new(info) } {
+            take_from(&object);
+        }
+    } else {
+        // SAFETY: `info` comes from `dl_iterate_phdr`.
+        let dynamic = unsafe { dynamic_section(info) };
+        *after_ours = dynamic == Some((&raw const OUR_DYNAMIC_SECTION).addr());
     }
     // Anything but 0 ends the walk.
     c_int::from(FOUND.iter().all(|slot| slot.load(Ordering::Relaxed) != 0))

@@ -76,7 +76,6 @@ const HIDDEN: u16 = 0x8000;
 /// The tables of one loaded object.
 pub(super) struct Object {
     base: usize,
-    dynamic: usize,
     symbols: *const Symbol,
     strings: *const u8,
     gnu_hash: *const u32,
@@ -100,22 +99,31 @@ fn letters(name: &[u8]) -> impl Iterator<Item = &u8> {
     name.iter().take_while(|byte| **byte != 0)
 }
 
+/// Where the dynamic section is of the object that `dl_iterate_phdr` shows.
+///
+/// # Safety
+/// `info` must be what `dl_iterate_phdr` handed to its visitor, which must not have returned yet.
+pub(super) unsafe fn dynamic_section(info: *const c_void) -> Option<usize> {
+    // SAFETY: the caller's promise; `Info` is the beginning of what is there.
+    let info = unsafe { &*info.cast::<Info>() };
+    // SAFETY: the loader keeps `header_count` program headers at `headers`.
+    let headers = unsafe { core::slice::from_raw_parts(info.headers, usize::from(info.header_count)) };
+    let address = headers.iter().find(|header| header.kind == PT_DYNAMIC)?.address;
+    Some(info.base.wrapping_add(address))
+}
+
 impl Object {
     /// Reads the dynamic section of the object that `dl_iterate_phdr` shows.
     ///
     /// # Safety
     /// `info` must be what `dl_iterate_phdr` handed to its visitor, which must not have returned yet.
     pub(super) unsafe fn new(info: *const c_void) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let dynamic = unsafe { dynamic_section(info) }?;
         // SAFETY: the caller's promise; `Info` is the beginning of what is there.
         let info = unsafe { &*info.cast::<Info>() };
-        // SAFETY: the loader keeps `header_count` program headers at `headers`.
-        let headers = unsafe { core::slice::from_raw_parts(info.headers, usize::from(info.header_count)) };
-        let dynamic = info
-            .base
-            .wrapping_add(headers.iter().find(|header| header.kind == PT_DYNAMIC)?.address);
         let mut object = Self {
             base: info.base,
-            dynamic,
             symbols: core::ptr::null(),
             strings: core::ptr::null(),
             gnu_hash: core::ptr::null(),
@@ -145,11 +153,6 @@ impl Object {
             entry = unsafe { entry.add(1) };
         }
         (!object.symbols.is_null() && !object.strings.is_null()).then_some(object)
-    }
-
-    /// Whether this is the object whose dynamic section is at `dynamic`.
-    pub(super) fn has_dynamic_section(&self, dynamic: usize) -> bool {
-        self.dynamic == dynamic
     }
 
     /// The address of the function `name` (with its NUL) that this object defines and shows to others, or `None`.
