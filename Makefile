@@ -1,4 +1,4 @@
-# build · install · test · demo · bench · lint · ci
+# build · install · test · demo · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -15,7 +15,7 @@ export RUST_TEST_THREADS
 # The command looks for the library there, among other places.
 export KEEPALIVE_LIBDIR = $(LIBDIR)
 
-.PHONY: build install uninstall test demo bench lint ci clean
+.PHONY: build install uninstall test demo bench lint fuzz ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -41,7 +41,13 @@ demo: build
 	scripts/demo
 
 bench: build
+	$(CARGO) bench --package keepalive-policy --bench policy
 	$(CARGO) bench --package keepalive-cli --bench cost
+
+# Ten million runs each; needs a nightly compiler and cargo-fuzz.
+fuzz:
+	$(CARGO) +nightly fuzz run --sanitizer none parse -- -dict=fuzz/words.dict -max_len=400 -runs=10000000
+	$(CARGO) +nightly fuzz run --sanitizer none environment -- -dict=fuzz/words.dict -max_len=400 -runs=10000000
 
 lint:
 	$(CARGO) fmt --all --check
