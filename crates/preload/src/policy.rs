@@ -168,22 +168,25 @@ fn read_variables(secure: bool, refused: fn(InvalidVariable<'_>)) -> Environment
 
 /// The rules of `text` that are for `program`, and its default. What cannot be used is left out, and said to the log.
 fn read_rules(text: &'static [u8], program: &[u8], name: &[u8]) -> Source<'static> {
-    let mut source = Source::default();
-    let mut count = 0;
-    for item in parse::parse(text) {
-        match item {
-            Ok(Item::Default(settings)) => source.default = settings,
-            Ok(Item::Rule(_)) => count += 1,
-            Err(error) => log::ignored_line(name, &error),
-        }
-    }
-    let is_for_program = |rule: &Rule<'_>| rule.program.is_none_or(|name| name == program);
+    let mut default = Settings::NONE;
+    // Room for as many as there can be: memory that is not touched costs nothing.
+    let most = text.iter().filter(|byte| matches!(byte, b'\n' | b';')).count() + 1;
     let rules = parse::parse(text).filter_map(|item| match item {
-        Ok(Item::Rule(rule)) if is_for_program(&rule) => Some(Rule { program: None, ..rule }),
-        _ => None,
+        Ok(Item::Rule(rule)) => {
+            let is_for_program = rule.program.is_none_or(|name| name == program);
+            is_for_program.then_some(Rule { program: None, ..rule })
+        }
+        Ok(Item::Default(settings)) => {
+            default = settings;
+            None
+        }
+        Err(error) => {
+            log::ignored_line(name, &error);
+            None
+        }
     });
-    source.rules = sys::collect(count, rules);
-    source
+    let rules = sys::collect(most, rules);
+    Source { default, rules }
 }
 
 /// How many descriptors a service manager passes to this process from number 3 on (`LISTEN_FDS`, sd_listen_fds(3)).
