@@ -66,8 +66,7 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
 /// What the hooks ask before a call is about to use a socket: one that came from elsewhere gets its settings.
 #[inline(always)]
 pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
-    if !state::is_remembered(fd) {
-        adopt(policy, fd);
+    if !state::is_remembered(fd) && adopt(policy, fd) {
         state::remember(fd);
     }
 }
