@@ -1,8 +1,9 @@
 //! A user timeout of three seconds leaves a connect to a silent address as long as it is without, wherever it is said and
 //! however the program waits. (`user_timeout.rs` sees that the socket has none meanwhile.)
 
+use crate::support::PYTHON;
 use crate::support::find_program;
-use crate::support::island::{Island, PYTHON};
+use crate::support::island::Island;
 use std::thread;
 
 /// Nobody answers there, and the kernel tries three times: it gives up after 1 + 2 + 4 seconds.

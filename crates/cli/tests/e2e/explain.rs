@@ -1,6 +1,6 @@
 //! `keepalive explain`: what people see, what programs read, and that both say what the policy does.
 
-use crate::support::{keepalive, library};
+use crate::support::{PYTHON, keepalive, library};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
@@ -362,6 +362,7 @@ fn the_sysctls_are_those_of_the_network_namespace() {
 /// The library and this command decide with the same code, but read the policy each on its own.
 #[test]
 fn what_is_explained_is_what_a_connection_gets() {
+    python!();
     let script = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); \
                   print(*[s.getsockopt(*o) for o in ((6, 4), (6, 5), (6, 6), (6, 18))])";
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
@@ -376,7 +377,7 @@ fn what_is_explained_is_what_a_connection_gets() {
         let output = Command::new(keepalive())
             .arg("run")
             .args(policy)
-            .args(["--", "/usr/bin/python3", "-c", script, &port])
+            .args(["--", PYTHON, "-c", script, &port])
             .env_clear()
             .env("KEEPALIVE_LIBRARY", library())
             .output()

@@ -3,23 +3,11 @@
 
 mod calls;
 
-use crate::support::find_program;
+use crate::support::PYTHON;
 use crate::support::target::{bare, output, with_library};
 use keepalive_policy::Mode;
 use std::path::Path;
 use std::process::Command;
-
-const PYTHON: &str = "/usr/bin/python3";
-
-/// Returns from the test where there is no Python.
-macro_rules! python {
-    () => {
-        if find_program(PYTHON).is_none() {
-            skip!("{PYTHON} is not installed");
-        }
-    };
-}
-use python;
 
 /// What the snippets use. `OWN` is a little longer and a little shorter than the policy, which says 61, 13 and 4.
 const PRELUDE: &str = "

@@ -4,7 +4,8 @@
 mod settings;
 mod sources;
 
-use crate::support::island::{Island, PYTHON, meet};
+use crate::support::PYTHON;
+use crate::support::island::{Island, meet};
 use crate::support::process::install;
 use crate::support::target::{TREATED, UNTOUCHED};
 use std::os::unix::fs::symlink;

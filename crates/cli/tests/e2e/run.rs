@@ -2,7 +2,7 @@
 
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, install};
-use crate::support::{find_program, keepalive, library};
+use crate::support::{PYTHON, find_program, keepalive, library};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -30,17 +30,6 @@ fn run() -> Command {
         command.env_remove(variable);
     }
     command
-}
-
-/// The interpreter that shows a socket's values, called by its path: the one in PATH may be a version manager's script.
-const PYTHON: &str = "/usr/bin/python3";
-
-macro_rules! needs_python {
-    () => {
-        if !Path::new(PYTHON).exists() {
-            skip!("{PYTHON} is not installed");
-        }
-    };
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -76,13 +65,13 @@ fn sysctl(name: &str) -> String {
 
 #[test]
 fn without_policy_the_values_serve_everywhere() {
-    needs_python!();
+    python!();
     assert_eq!(values_seen(&mut run()), "1 60 15 5 0");
 }
 
 #[test]
 fn flags_are_set_and_what_is_not_named_is_the_kernels() {
-    needs_python!();
+    python!();
     let (interval, count) = (sysctl("tcp_keepalive_intvl"), sysctl("tcp_keepalive_probes"));
     assert_eq!(
         values_seen(run().args(["--idle", "2m"])),
@@ -96,7 +85,7 @@ fn flags_are_set_and_what_is_not_named_is_the_kernels() {
 
 #[test]
 fn flags_win_over_the_environment_and_the_environment_over_the_default() {
-    needs_python!();
+    python!();
     assert_eq!(values_seen(run().env("KEEPIDLE", "99")), "1 99 15 5 0");
     assert_eq!(
         values_seen(
@@ -113,7 +102,7 @@ fn flags_win_over_the_environment_and_the_environment_over_the_default() {
 
 #[test]
 fn a_user_timeout_is_set_on_a_connection() {
-    needs_python!();
+    python!();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("bound").port().to_string();
     let script = "import socket, sys, time; s = socket.create_connection(('127.0.0.1', sys.argv[1])); time.sleep(60)";

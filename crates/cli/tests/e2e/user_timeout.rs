@@ -1,11 +1,10 @@
 //! `KEEPALIVE_USER_TIMEOUT`: every connection gets it as soon as it is complete, however the program learns of that; and
 //! none before, since it would limit the connecting too.
 
-use crate::support::find_program;
-use crate::support::island::PYTHON;
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, within};
 use crate::support::target::{Libc, compile, output, with_library};
+use crate::support::{PYTHON, find_program};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 use rustix::process::geteuid;
 use std::env;

@@ -1,7 +1,6 @@
 //! setsockopt(2) itself: what it returns, and everything that is none of our business.
 
-use super::{PYTHON, SETTLED, alone, expect, program, python};
-use crate::support::find_program;
+use super::{SETTLED, alone, expect, program};
 use crate::support::target::output;
 use keepalive_policy::Mode;
 

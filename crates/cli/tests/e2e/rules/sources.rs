@@ -1,7 +1,8 @@
 //! Where rules are written: the environment, a file, and what becomes of texts that cannot be used.
 
 use super::{RULED, RULED_TOO, island, line};
-use crate::support::island::{Island, PYTHON};
+use crate::support::PYTHON;
+use crate::support::island::Island;
 use crate::support::library;
 use crate::support::target::{TREATED, UNTOUCHED};
 use rustix::fs::{CWD, FileType, Mode, mknodat};

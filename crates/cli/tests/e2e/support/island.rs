@@ -2,16 +2,13 @@
 //! /etc/keepalive.conf neither counts nor changes.
 
 use super::target::POLICY;
-use super::{find_program, library, repository};
+use super::{PYTHON, find_program, library, repository};
 use rustix::process::geteuid;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
-
-/// Python, by the path under which it is also the program's name.
-pub const PYTHON: &str = "/usr/bin/python3";
 
 /// Loopback has these addresses; 192.0.2.0/24 (TEST-NET-1) is reached through it too, but nobody answers there. The
 /// first argument is the file that becomes /etc/keepalive.conf, or nothing.

@@ -23,6 +23,18 @@ macro_rules! skip {
     }};
 }
 
+/// The interpreter that many tests use, called by its path: the one in PATH may be a version manager's script.
+pub const PYTHON: &str = "/usr/bin/python3";
+
+/// Skips a test where there is no Python.
+macro_rules! python {
+    () => {
+        if $crate::support::find_program($crate::support::PYTHON).is_none() {
+            skip!("{} is not installed", $crate::support::PYTHON);
+        }
+    };
+}
+
 /// Prints the SKIP line past libtest's capture, so that a skipped test is seen in every run.
 pub fn report_skip(why: &str) {
     use std::io::Write as _;
