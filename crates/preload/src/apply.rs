@@ -1,6 +1,6 @@
 //! Giving sockets their settings. Every failure is ignored: the program goes on as it would without us.
 
-use crate::policy::{CREATED, EARLY, Policy};
+use crate::policy::{CREATED, EARLY, Policy, connection};
 use crate::{log, own, policy, state, sys};
 use core::ffi::c_int;
 use keepalive_policy::{Event, LIVE_ORDER, Mode, Moment, Settings, SocketOption};
@@ -37,7 +37,7 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
     if !sys::is_tcp(fd) {
         return false;
     }
-    let settings = policy.decide(&CREATED);
+    let settings = policy.created;
     let mut untouched = Untouched::default();
     for option in LIVE_ORDER {
         let Some(current) = get(fd, option) else { continue };
@@ -63,10 +63,11 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
     true
 }
 
-/// What the hooks ask before a call is about to use a socket: one that came from elsewhere gets its settings.
+/// What the hooks ask before a call is about to use a socket: one that came from elsewhere gets its settings. One that
+/// listens already stays foreign: connections that wait in it have older values.
 #[inline(always)]
 pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
-    if !state::is_remembered(fd) && adopt(policy, fd) {
+    if !state::is_remembered(fd) && adopt(policy, fd) && !sys::is_listening(fd) {
         state::remember(fd);
     }
 }
@@ -84,42 +85,43 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
     let before = policy.created;
     let settings = policy.decide(event);
     // What another decision has set on this socket, for another peer, is to be taken back.
-    let is_settled = own::is_settled(fd);
-    let is_same = !is_settled && settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
+    let is_same = !own::is_settled(fd) && settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
     let inherits_user_timeout = policy.has_user_timeout && event.moment == Moment::Accept;
     if (is_same && !inherits_user_timeout) || !(own::is_tcp(fd) || sys::is_tcp(fd)) {
         return;
     }
-    let mut untouched = Untouched::default();
-    for option in LIVE_ORDER {
-        let (ours, earlier) = (settings.number(option), before.number(option));
-        // Where the decision is the same, only the program's own values are left to be judged by the mode.
-        if is_same || (!is_settled && ours == earlier && own::is_marked(fd, option) == Some(false)) {
-            continue;
-        }
-        let Some(current) = get(fd, option) else { continue };
-        let is_own = is_own(fd, option, current, earlier, &mut untouched);
-        let target = match ours {
-            Some(ours) => target(&settings, option, ours, current, is_own),
-            None if is_own => current,
-            // What was set before the peer was known is taken back.
-            None => untouched.get(option).unwrap_or(current),
-        };
-        set_if_other(fd, option, current, target);
+    if !is_same {
+        settle_options(fd, &settings, &before);
     }
     own::settled(fd, settings != before);
     // That of a connection from here is for [`established`].
     if inherits_user_timeout {
         limit_unacknowledged(fd, &settings);
     }
-    log::socket(
-        fd,
-        if event.moment == Moment::Accept {
-            "accepted"
-        } else {
-            "connects"
-        },
-    );
+    let is_accepted = event.moment == Moment::Accept;
+    log::socket(fd, if is_accepted { "accepted" } else { "connects" });
+}
+
+/// Changes what `settings` say from what was set `before`.
+fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
+    let is_settled = own::is_settled(fd);
+    let mut untouched = Untouched::default();
+    for option in LIVE_ORDER {
+        let (ours, earlier) = (settings.number(option), before.number(option));
+        // Where the decision is the same, only the program's own values are left to be judged by the mode.
+        if !is_settled && ours == earlier && own::is_marked(fd, option) == Some(false) {
+            continue;
+        }
+        let Some(current) = get(fd, option) else { continue };
+        let is_own = is_own(fd, option, current, earlier, &mut untouched);
+        let target = match ours {
+            Some(ours) => target(settings, option, ours, current, is_own),
+            None if is_own => current,
+            // What was set before the peer was known is taken back.
+            None => untouched.get(option).unwrap_or(current),
+        };
+        set_if_other(fd, option, current, target);
+    }
 }
 
 /// Whether the `current` number of an option is somebody else's, who has set it on this socket (or on the one that it is a
@@ -145,12 +147,7 @@ fn limit_established(policy: &Policy, fd: c_int) {
     if !sys::is_established(fd) {
         return;
     }
-    let moment = if own::is_accepted(fd) {
-        Moment::Accept
-    } else {
-        Moment::Connect
-    };
-    if let Some(event) = event(fd, moment)
+    if let Some(event) = event(fd, moment(fd))
         && limit_unacknowledged(fd, &policy.decide(&event))
     {
         log::socket(fd, "connected");
@@ -169,7 +166,7 @@ fn prepare_listener(policy: &Policy, fd: c_int) -> bool {
     if !sys::is_tcp(fd) {
         return false;
     }
-    let before = policy.decide(&CREATED);
+    let before = policy.created;
     let settings = policy.decide(&Event {
         moment: Moment::Listen,
         port: sys::local_port(fd),
@@ -200,12 +197,7 @@ pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
         return;
     };
     own::mark(fd, option);
-    let moment = if own::is_accepted(fd) {
-        Moment::Accept
-    } else {
-        Moment::Connect
-    };
-    let event = match event(fd, moment) {
+    let event = match event(fd, moment(fd)) {
         Some(event) => event,
         // A rule may say another mode when the peer is known: until then the program's value is only noted.
         None if policy.has_rules => return,
@@ -264,6 +256,15 @@ fn user_timeout(fd: c_int, settings: &Settings) -> Option<u32> {
     )
 }
 
+/// Which way the connection of `fd` was opened, as far as is known.
+fn moment(fd: c_int) -> Moment {
+    if own::is_accepted(fd) {
+        Moment::Accept
+    } else {
+        Moment::Connect
+    }
+}
+
 /// The event of a connection, from its addresses; `None` without a peer.
 fn event(fd: c_int, moment: Moment) -> Option<Event<'static>> {
     let (peer, peers_port) = sys::peer(fd)?;
@@ -272,12 +273,7 @@ fn event(fd: c_int, moment: Moment) -> Option<Event<'static>> {
     } else {
         peers_port
     };
-    Some(Event {
-        moment,
-        peer: Some(peer),
-        port: Some(port),
-        program: b"",
-    })
+    Some(connection(moment, peer, port))
 }
 
 fn get(fd: c_int, option: SocketOption) -> Option<u32> {

@@ -45,14 +45,12 @@ pub(crate) fn forget(fd: c_int) {
 
 /// Notes that the socket `fd` is TCP.
 pub(crate) fn tcp(fd: c_int) {
-    if let Some(marks) = marks(fd) {
-        marks.fetch_or(TCP, Ordering::Relaxed);
-    }
+    raise(fd, TCP);
 }
 
 /// Whether the socket `fd` is known to be TCP; the kernel has to be asked about others.
 pub(crate) fn is_tcp(fd: c_int) -> bool {
-    marks(fd).is_some_and(|marks| marks.load(Ordering::Relaxed) & TCP != 0)
+    has(fd, TCP) == Some(true)
 }
 
 /// The accepted socket `fd` begins with what the program has set on its listener.
@@ -65,40 +63,44 @@ pub(crate) fn inherit(fd: c_int, listener: c_int) {
 
 /// Notes that the socket `fd` was accepted, by whoever started this process.
 pub(crate) fn accepted(fd: c_int) {
-    if let Some(marks) = marks(fd) {
-        marks.fetch_or(ACCEPTED, Ordering::Relaxed);
-    }
+    raise(fd, ACCEPTED);
+}
+
+/// Whether the socket `fd` was accepted.
+pub(crate) fn is_accepted(fd: c_int) -> bool {
+    has(fd, ACCEPTED) == Some(true)
 }
 
 /// Notes whether a decision for its peer, rather than the one for new sockets, has been carried out on `fd`.
 pub(crate) fn settled(fd: c_int, is_settled: bool) {
-    if let Some(marks) = marks(fd) {
-        if is_settled {
-            marks.fetch_or(SETTLED, Ordering::Relaxed);
-        } else {
-            marks.fetch_and(!SETTLED, Ordering::Relaxed);
-        }
+    if is_settled {
+        raise(fd, SETTLED);
+    } else if let Some(marks) = marks(fd) {
+        marks.fetch_and(!SETTLED, Ordering::Relaxed);
     }
 }
 
 /// Whether a decision for its peer has been carried out on `fd`.
 pub(crate) fn is_settled(fd: c_int) -> bool {
-    marks(fd).is_some_and(|marks| marks.load(Ordering::Relaxed) & SETTLED != 0)
+    has(fd, SETTLED) == Some(true)
 }
 
 /// Notes that somebody else than we has set `option` on `fd`.
 pub(crate) fn mark(fd: c_int, option: SocketOption) {
-    if let Some(marks) = marks(fd) {
-        marks.fetch_or(1 << option as u16, Ordering::Relaxed);
-    }
+    raise(fd, 1 << option as u16);
 }
 
 /// Whether somebody else than we has set `option` on `fd`; `None` where that is not known.
 pub(crate) fn is_marked(fd: c_int, option: SocketOption) -> Option<bool> {
-    marks(fd).map(|marks| marks.load(Ordering::Relaxed) & (1 << option as u16) != 0)
+    has(fd, 1 << option as u16)
 }
 
-/// Whether the socket `fd` was accepted.
-pub(crate) fn is_accepted(fd: c_int) -> bool {
-    marks(fd).is_some_and(|marks| marks.load(Ordering::Relaxed) & ACCEPTED != 0)
+fn raise(fd: c_int, bit: u16) {
+    if let Some(marks) = marks(fd) {
+        marks.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+fn has(fd: c_int, bit: u16) -> Option<bool> {
+    marks(fd).map(|marks| marks.load(Ordering::Relaxed) & bit != 0)
 }

@@ -1,6 +1,7 @@
 //! The policy of this process: from the environment and the configuration file, read once, when the library is loaded.
 
 use crate::{libc, log, sys};
+use core::net::IpAddr;
 use keepalive_policy::environment::{INITIALS, InvalidVariable};
 use keepalive_policy::parse::{self, Item};
 use keepalive_policy::{
@@ -123,6 +124,16 @@ pub(crate) const CREATED: Event<'static> = Event {
     port: None,
     program: b"",
 };
+
+/// A connection with this peer. The port is the peer's of one from here, the local one of one that was accepted.
+pub(crate) fn connection(moment: Moment, peer: IpAddr, port: u16) -> Event<'static> {
+    Event {
+        moment,
+        peer: Some(peer),
+        port: Some(port),
+        ..CREATED
+    }
+}
 
 /// Reads the policy; `None` when nothing is to be done.
 pub(crate) fn read() -> Option<Policy> {

@@ -1,9 +1,9 @@
 //! connect(2)
 
+use crate::policy::connection;
 use crate::{apply, libc, next, state, sys};
 use core::ffi::{c_int, c_long, c_void};
-use core::net::IpAddr;
-use keepalive_policy::{Event, Moment};
+use keepalive_policy::Moment;
 
 /// # Safety
 /// As connect(2) asks.
@@ -26,16 +26,7 @@ pub(super) fn before_connect(fd: c_int, address: *const c_void, length: u32) {
         && policy.has_rules
         && let Some((peer, port)) = sys::try_read_address(address, length)
     {
-        apply::settle_for(policy, fd, &event(peer, port));
-    }
-}
-
-fn event(peer: IpAddr, port: u16) -> Event<'static> {
-    Event {
-        moment: Moment::Connect,
-        peer: Some(peer),
-        port: Some(port),
-        program: b"",
+        apply::settle_for(policy, fd, &connection(Moment::Connect, peer, port));
     }
 }
 
@@ -49,7 +40,7 @@ pub(super) unsafe fn after_connect(fd: c_int, address: *const c_void, length: u3
     if policy.is_watching && (returned == 0 || is_under_way()) {
         // SAFETY: the kernel has read the address, so that it is there.
         if let Some((peer, port)) = unsafe { sys::read_address(address, length) } {
-            apply::settle_for(policy, fd, &event(peer, port));
+            apply::settle_for(policy, fd, &connection(Moment::Connect, peer, port));
         }
     }
     apply::established(policy, fd);

@@ -1,6 +1,6 @@
 //! listen(2)
 
-use crate::{apply, next, state, sys};
+use crate::{apply, next, state};
 use core::ffi::c_int;
 
 #[unsafe(no_mangle)]
@@ -15,9 +15,7 @@ extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
 /// The settings must be there before the first handshake. Gives whether a user timeout was set.
 pub(super) fn before_listen(fd: c_int) -> bool {
     let Some(policy) = state::policy() else { return false };
-    if !state::is_remembered(fd) && !sys::is_listening(fd) {
-        apply::adopt_if_foreign(policy, fd);
-    }
+    apply::adopt_if_foreign(policy, fd);
     apply::before_listen(policy, fd)
 }
 
