@@ -112,6 +112,15 @@ fn a_listener_that_listens_once_more_stays_one_from_elsewhere() {
     assert_eq!(output(&mut command), "accept: 1 61 13 4 30000\n");
 }
 
+/// The connection that waits is older than the option.
+#[test]
+fn a_listener_on_which_the_program_sets_an_option_stays_one_from_elsewhere() {
+    let (listener, _client) = listener_with_client();
+    let mut command = started_with(listener, "7<&0 0</dev/null");
+    command.args(["fd=7", "idle=61", "accept", "show"]);
+    assert_eq!(output(&mut command), format!("accept: {TREATED}\n"));
+}
+
 /// A parent may hand over a socket that is bound, or fresh, as well.
 #[test]
 fn a_fresh_socket_of_any_number_is_treated_when_it_is_used() {
