@@ -62,7 +62,7 @@ pub(crate) struct Run {
 const RUN_NOTES: &str = "\
 Options come before the environment (KEEPIDLE, ...; see libkeepalive(7)), that
 before /etc/keepalive.conf, and that before the kernel's sysctls. Without any
-policy option or file: --idle 60 --interval 15 --count 5.
+policy option, rule or file: --idle 60 --interval 15 --count 5.
 
 Exit status: that of COMMAND; 125 when keepalive itself fails, 126 when COMMAND
 is found but cannot be executed, 127 when it is not found.";
