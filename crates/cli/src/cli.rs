@@ -1,7 +1,9 @@
 //! The command line: one definition for parsing, help, manual pages and completions.
 
+use crate::cmd::attach::Attach;
 use crate::cmd::check::Check;
 use crate::cmd::explain::Explain;
+use crate::cmd::list::List;
 use crate::cmd::presets::Presets;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepalive_policy::preset::{self, Remedy};
@@ -22,6 +24,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Run),
+    Attach(Attach),
+    List(List),
     Explain(Explain),
     Check(Check),
     Presets(Presets),

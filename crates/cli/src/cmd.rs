@@ -1,6 +1,8 @@
 //! The subcommands, one file each.
 
+pub(crate) mod attach;
 pub(crate) mod check;
 pub(crate) mod explain;
+pub(crate) mod list;
 pub(crate) mod presets;
 pub(crate) mod run;

@@ -1,3 +1,4 @@
 //! The engines, one file each: the ways to reach a program's sockets.
 
+pub(crate) mod attach;
 pub(crate) mod preload;

@@ -50,6 +50,23 @@ impl Error {
         }
     }
 
+    /// All of them as one, with the status of the first; `None` when there are none.
+    pub(crate) fn all(errors: impl Iterator<Item = Self>) -> Option<Self> {
+        errors.reduce(|first, next| Self {
+            hint: None,
+            message: format!("{}\n{next}", first.text()),
+            ..first
+        })
+    }
+
+    /// The message and the hint.
+    fn text(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}\nhint: {hint}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// Prints this to standard error (which may be closed) and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "{self}");
@@ -62,10 +79,6 @@ impl fmt::Display for Error {
         if !self.is_placed {
             formatter.write_str("keepalive: ")?;
         }
-        formatter.write_str(&self.message)?;
-        match &self.hint {
-            Some(hint) => write!(formatter, "\nhint: {hint}"),
-            None => Ok(()),
-        }
+        formatter.write_str(&self.text())
     }
 }

@@ -8,7 +8,9 @@ mod error;
 mod mistake;
 mod output;
 mod policy;
+mod sockets;
 mod sysctl;
+mod table;
 mod timeline;
 
 use clap::Parser;
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(run) => cmd::run::run(&run).map(|never| match never {}),
+        Command::Attach(attach) => cmd::attach::run(&attach),
+        Command::List(list) => cmd::list::run(&list),
         Command::Explain(explain) => cmd::explain::run(&explain),
         Command::Check(check) => cmd::check::run(&check),
         Command::Presets(presets) => cmd::presets::run(&presets),

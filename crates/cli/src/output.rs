@@ -11,13 +11,22 @@ pub(crate) const WIDTH: usize = 80;
 /// # Errors
 /// Any other reason for which it could not be written.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
+    is_read(text).map(drop)
+}
+
+/// As [`print`]; gives whether somebody still reads.
+///
+/// # Errors
+/// As there.
+pub(crate) fn is_read(text: &str) -> Result<bool, Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::new(
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::new(
             FAILED,
             format!("cannot write to standard output: write: {error}"),
         )),
-        _ => Ok(()),
     }
 }
 

@@ -103,6 +103,31 @@ fn tries(first: u64, count: u64) -> u64 {
     doubling + count.saturating_sub(10) * LONGEST
 }
 
+/// A time in few letters, for a table: `2.1s`, `42s`, `2m15s`, `1h59m`.
+pub(crate) fn brief(milliseconds: u64) -> String {
+    let seconds = (milliseconds + 500) / 1000;
+    match seconds {
+        0..10 => {
+            let tenths = (milliseconds + 50) / 100;
+            match tenths % 10 {
+                0 => format!("{}s", tenths / 10),
+                tenth => format!("{}.{tenth}s", tenths / 10),
+            }
+        }
+        10..60 => format!("{seconds}s"),
+        60..3600 => pair(seconds / 60, "m", seconds % 60, "s"),
+        3600..86400 => pair(seconds / 3600, "h", seconds % 3600 / 60, "m"),
+        _ => pair(seconds / 86400, "d", seconds % 86400 / 3600, "h"),
+    }
+}
+
+fn pair(large: u64, unit: &str, small: u64, smaller_unit: &str) -> String {
+    match small {
+        0 => format!("{large}{unit}"),
+        small => format!("{large}{unit}{small}{smaller_unit}"),
+    }
+}
+
 /// A time in words: `2 h 11 min 15 s`, `1.5 s`.
 pub(crate) fn spell(milliseconds: u64) -> String {
     let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);

@@ -3,6 +3,9 @@
 
 pub mod elf;
 pub mod exec;
+pub mod netns;
+pub mod pidfd;
 pub mod proc;
 pub mod program;
+pub mod sock_diag;
 pub mod sockopt;

@@ -1,18 +1,189 @@
 //! Reading `/proc/PID` (proc(5)).
 
-use std::fs;
+use rustix::fs::{Mode, OFlags, openat, readlinkat};
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+/// What anyone may know of a process (`/proc/PID/status`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Its name as ps(1) shows it: up to 15 bytes, and it may choose another (`proc_pid_comm(5)`).
+    pub comm: String,
+    /// The number of its process: another one for threads.
+    pub tgid: u32,
+    /// Its real user.
+    pub uid: u32,
+    /// How many threads it has.
+    pub threads: u32,
+    /// How many descriptors its table has room for.
+    pub fd_size: u32,
+}
+
+/// Every process that can be seen, by number.
+///
+/// # Errors
+/// Whatever keeps `/proc` from being read.
+pub fn processes() -> io::Result<Vec<u32>> {
+    numbers("/proc")
+}
+
+/// The status of a process.
+///
+/// # Errors
+/// `ENOENT` or `ESRCH` when the process is gone.
+pub fn status(pid: u32) -> io::Result<Status> {
+    Ok(parse_status(&fs::read(format!("/proc/{pid}/status"))?))
+}
+
+fn parse_status(text: &[u8]) -> Status {
+    let mut status = Status::default();
+    for line in text.split(|byte| *byte == b'\n') {
+        let line = String::from_utf8_lossy(line);
+        let Some((key, value)) = line.split_once(":\t") else {
+            continue;
+        };
+        let number = || value.split_whitespace().next()?.parse().ok();
+        match key {
+            "Name" => value.clone_into(&mut status.comm),
+            "Tgid" => status.tgid = number().unwrap_or(0),
+            "Uid" => status.uid = number().unwrap_or(u32::MAX),
+            "Threads" => status.threads = number().unwrap_or(1),
+            "FDSize" => status.fd_size = number().unwrap_or(0),
+            _ => {}
+        }
+    }
+    status
+}
+
+/// The last part of the path by which a process was started, a script's own where the kernel has followed a `#!` line:
+/// the name that rules for programs mean. `None` without ptrace access to it.
+pub fn program(pid: u32) -> Option<OsString> {
+    let path = started_by(pid)?;
+    Path::new(&path).file_name().map(OsString::from)
+}
+
+/// `AT_EXECFN`, whose address stands in the auxiliary vector (`getauxval(3)`), in pairs of the process's own words.
+fn started_by(pid: u32) -> Option<OsString> {
+    let vector = fs::read(format!("/proc/{pid}/auxv")).ok()?;
+    let wide = pairs::<8>(&vector, u64::from_ne_bytes);
+    // In a 32-bit process the first wide word would be a key and a value at once.
+    let narrow = pairs::<4>(&vector, |word| u32::from_ne_bytes(word).into());
+    let address = [wide, narrow]
+        .into_iter()
+        .flatten()
+        .find(|(key, _)| *key == libc::AT_EXECFN)?
+        .1;
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut path = [0; libc::PATH_MAX as usize];
+    // The string ends where the stack begins, so that less than asked for can be read.
+    let length = memory.read_at(&mut path, address).ok()?;
+    let path = path.get(..length)?.split(|byte| *byte == 0).next()?;
+    Some(OsString::from_vec(path.to_vec()))
+}
+
+/// The keys and values of an auxiliary vector that is made of words of `N` bytes; empty where it cannot be.
+fn pairs<const N: usize>(vector: &[u8], number: impl Fn([u8; N]) -> u64) -> Vec<(u64, u64)> {
+    /// No key is larger (`include/uapi/linux/auxvec.h`).
+    const LARGEST: u64 = 1000;
+    let words: Vec<u64> = vector.as_chunks::<N>().0.iter().map(|word| number(*word)).collect();
+    let pairs: Vec<(u64, u64)> = words
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|[key, value]| (*key, *value))
+        .collect();
+    if pairs.iter().all(|(key, _)| *key <= LARGEST) {
+        pairs
+    } else {
+        Vec::new()
+    }
+}
+
+/// The last part of the path of the file that a process executes; `None` without ptrace access to it.
+pub fn executable(pid: u32) -> Option<OsString> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = path.file_name()?;
+    let name = name.as_bytes().strip_suffix(b" (deleted)").unwrap_or(name.as_bytes());
+    Some(OsString::from_vec(name.to_vec()))
+}
 
 /// The file descriptor numbers that a process has open, in no order.
 ///
 /// # Errors
 /// `ENOENT` when the process is gone, `EACCES` without ptrace access to it (`/proc/pid/fd`, `proc_pid_fd(5)`).
 pub fn fds(pid: u32) -> io::Result<Vec<i32>> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd"))?;
-    Ok(entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect())
+    numbers(format!("/proc/{pid}/fd"))
+}
+
+/// The sockets that a thread has open, by descriptor, each with its inode. A process's own number is that of its first
+/// thread.
+///
+/// # Errors
+/// As [`fds`].
+pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
+    let path = format!("/proc/{pid}/task/{tid}/fd");
+    let fds: Vec<i32> = numbers(&path)?;
+    let directory = openat(
+        rustix::fs::CWD,
+        &path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let mut found = Vec::new();
+    let mut buffer = Vec::with_capacity(64);
+    for fd in fds {
+        // What was closed meanwhile is no error.
+        let Ok(target) = readlinkat(&directory, fd.to_string(), buffer) else {
+            buffer = Vec::with_capacity(64);
+            continue;
+        };
+        found.extend(socket_inode(target.as_bytes()).map(|inode| (fd, inode)));
+        buffer = target.into_bytes();
+    }
+    Ok(found)
+}
+
+fn socket_inode(target: &[u8]) -> Option<u64> {
+    let inode = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(inode).ok()?.parse().ok()
+}
+
+/// The threads of a process, by number.
+///
+/// # Errors
+/// `ENOENT` when the process is gone.
+pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
+    numbers(format!("/proc/{pid}/task"))
+}
+
+/// One thread for each table of descriptors that a process has: the first thread, and each that has taken a table of its
+/// own (`CLONE_FILES`, `unshare(2)`).
+///
+/// # Errors
+/// `ENOENT` when the process is gone.
+pub fn tables(pid: u32) -> io::Result<Vec<u32>> {
+    let mut known = vec![pid];
+    for tid in threads(pid)? {
+        // Where the kernel does not compare, all threads share one table, as they nearly always do.
+        if tid != pid && known.iter().all(|other| have_same_files(*other, tid) == Some(false)) {
+            known.push(tid);
+        }
+    }
+    Ok(known)
+}
+
+/// Whether two threads share one table of descriptors (`kcmp(2)`, `CONFIG_KCMP`).
+fn have_same_files(one: u32, other: u32) -> Option<bool> {
+    /// `include/uapi/linux/kcmp.h`.
+    const KCMP_FILES: libc::c_int = 2;
+    let [one, other] = [one, other].map(|tid| libc::pid_t::try_from(tid).ok());
+    // SAFETY: kcmp compares two tasks and touches no memory of ours (kcmp(2)).
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, one?, other?, KCMP_FILES, 0_usize, 0_usize) };
+    (order >= 0).then_some(order == 0)
 }
 
 /// The direct children of a process's threads, from `/proc/PID/task/TID/children` (`CONFIG_PROC_CHILDREN`).
@@ -26,4 +197,72 @@ pub fn children(pid: u32) -> io::Result<Vec<u32>> {
         found.extend(text.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
     }
     Ok(found)
+}
+
+/// The entries of a directory whose names are numbers.
+fn numbers<T: std::str::FromStr>(path: impl AsRef<Path>) -> io::Result<Vec<T>> {
+    let entries = fs::read_dir(path)?;
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read() {
+        let text = b"Name:\ta b\nUmask:\t0022\nTgid:\t7\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\n";
+        let expected = Status {
+            comm: "a b".to_owned(),
+            tgid: 7,
+            uid: 1000,
+            threads: 3,
+            fd_size: 64,
+        };
+        assert_eq!(parse_status(text), expected);
+        assert_eq!(parse_status(b"\xff:\t\n:\nUid:\t\n").uid, u32::MAX);
+    }
+
+    #[test]
+    fn only_sockets_have_a_sockets_inode() {
+        assert_eq!(socket_inode(b"socket:[4242]"), Some(4242));
+        for other in [
+            "pipe:[4242]",
+            "socket:[]",
+            "socket:[x]",
+            "/tmp/socket:[1]",
+            "socket:[1] (deleted)",
+        ] {
+            assert_eq!(socket_inode(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_vector_is_read_in_the_words_of_its_process() {
+        let wide: Vec<u8> = [6_u64, 4096, 31, 0x7fff_0000_1234, 0, 0]
+            .iter()
+            .flat_map(|word| word.to_ne_bytes())
+            .collect();
+        assert_eq!(pairs::<8>(&wide, u64::from_ne_bytes)[1], (31, 0x7fff_0000_1234));
+        let narrow: Vec<u8> = [6_u32, 4096, 31, 0xffff_1234, 0, 0]
+            .iter()
+            .flat_map(|word| word.to_ne_bytes())
+            .collect();
+        assert_eq!(pairs::<8>(&narrow, u64::from_ne_bytes), []);
+        assert_eq!(
+            pairs::<4>(&narrow, |word| u32::from_ne_bytes(word).into())[1],
+            (31, 0xffff_1234)
+        );
+    }
+
+    #[test]
+    fn this_process_is_known_by_the_name_that_started_it() {
+        let pid = std::process::id();
+        let started_by = std::env::args_os().next().expect("a name");
+        assert_eq!(program(pid).as_deref(), Path::new(&started_by).file_name());
+        assert_eq!(tables(pid).expect("it is there"), [pid]);
+    }
 }

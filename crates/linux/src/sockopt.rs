@@ -1,11 +1,24 @@
-//! What the kernel really has set on a TCP socket, of this process or of another one.
+//! What the kernel has set on a TCP socket, read and changed through any descriptor of it, this process's own or a
+//! duplicate of another's.
 
+use crate::pidfd::PidFd;
+use crate::sock_diag::State;
+use keepalive_policy::SocketOption;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, getpeername, getsockname, ipproto, sockopt};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io;
+use std::mem::size_of;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::os::fd::AsRawFd as _;
+
+/// The protocol of a socket on which keepalive can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP (RFC 9293).
+    Tcp,
+    /// Multipath TCP (RFC 8684); its keepalive is that of its subflows.
+    Mptcp,
+}
 
 /// The keepalive settings of one TCP or MPTCP socket, as `getsockopt(2)` tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,16 +29,24 @@ pub struct TcpSocket {
     pub peer: Option<SocketAddr>,
     /// Whether the socket listens (`SO_ACCEPTCONN`).
     pub listening: bool,
+    /// What is set.
+    pub options: Options,
+}
+
+/// The options that decide when a connection is probed and given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
     /// `SO_KEEPALIVE`.
     pub keepalive: bool,
     /// `TCP_KEEPIDLE` in seconds: the socket's own value, or the sysctl's where it has none.
-    pub idle: u64,
+    pub idle: Option<u32>,
     /// `TCP_KEEPINTVL` in seconds, likewise.
-    pub interval: u64,
+    pub interval: Option<u32>,
     /// `TCP_KEEPCNT`, likewise.
-    pub count: u32,
-    /// `TCP_USER_TIMEOUT` in milliseconds, 0 for none. MPTCP sockets do not tell it (`ENOPROTOOPT` on Linux 6.18).
-    pub user_timeout: u32,
+    pub count: Option<u32>,
+    /// `TCP_USER_TIMEOUT` in milliseconds, 0 for none. MPTCP sockets do not tell it (`ENOPROTOOPT` on Linux 6.18), nor,
+    /// before 2024, the three above.
+    pub user_timeout: Option<u32>,
 }
 
 /// Reads the settings of `socket`; `None` when it is not TCP or MPTCP over IPv4 or IPv6.
@@ -34,40 +55,135 @@ pub struct TcpSocket {
 /// Whatever `getsockopt(2)` gives, except `ENOTSOCK`, which is `None` too.
 pub fn read(socket: impl AsFd) -> io::Result<Option<TcpSocket>> {
     let socket = socket.as_fd();
+    if protocol(socket)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(TcpSocket {
+        local: local(socket),
+        peer: peer(socket),
+        listening: sockopt::socket_acceptconn(socket)?,
+        options: options(socket)?,
+    }))
+}
+
+/// The protocol of `socket`; `None` when it is not TCP or MPTCP over IPv4 or IPv6. Its options alone would not tell:
+/// others accept `SO_KEEPALIVE` silently.
+///
+/// # Errors
+/// Whatever `getsockopt(2)` gives, except `ENOTSOCK` and `EBADF` (of `O_PATH`), which are `None` too.
+pub fn protocol(socket: impl AsFd) -> io::Result<Option<Protocol>> {
+    let socket = socket.as_fd();
     let domain = match sockopt::socket_domain(socket) {
         Err(rustix::io::Errno::NOTSOCK | rustix::io::Errno::BADF) => return Ok(None),
         other => other?,
     };
-    let is_inet = domain == AddressFamily::INET || domain == AddressFamily::INET6;
-    if !is_inet || !matches!(sockopt::socket_protocol(socket)?, Some(ipproto::TCP | ipproto::MPTCP)) {
+    if domain != AddressFamily::INET && domain != AddressFamily::INET6 {
         return Ok(None);
     }
-    Ok(Some(TcpSocket {
-        local: getsockname(socket)
-            .ok()
-            .and_then(|address| SocketAddr::try_from(address).ok()),
-        peer: getpeername(socket)
-            .ok()
-            .flatten()
-            .and_then(|address| SocketAddr::try_from(address).ok()),
-        listening: sockopt::socket_acceptconn(socket)?,
-        keepalive: sockopt::socket_keepalive(socket)?,
-        idle: sockopt::tcp_keepidle(socket).unwrap_or(Duration::ZERO).as_secs(),
-        interval: sockopt::tcp_keepintvl(socket).unwrap_or(Duration::ZERO).as_secs(),
-        count: sockopt::tcp_keepcnt(socket).unwrap_or(0),
-        user_timeout: sockopt::tcp_user_timeout(socket).unwrap_or(0),
-    }))
+    Ok(match sockopt::socket_protocol(socket)? {
+        Some(ipproto::TCP) => Some(Protocol::Tcp),
+        Some(ipproto::MPTCP) => Some(Protocol::Mptcp),
+        _ => None,
+    })
 }
 
-/// A duplicate, in this process, of file descriptor `fd` of process `pid` (`pidfd_getfd(2)`, Linux 5.6).
+/// The address that `socket` is bound to.
+pub fn local(socket: impl AsFd) -> Option<SocketAddr> {
+    getsockname(socket).ok()?.try_into().ok()
+}
+
+/// The address that `socket` is connected to.
+pub fn peer(socket: impl AsFd) -> Option<SocketAddr> {
+    getpeername(socket).ok()??.try_into().ok()
+}
+
+/// What is set on `socket`, which is TCP or MPTCP.
 ///
 /// # Errors
-/// `ESRCH` when the process is gone, `EBADF` when it has no such descriptor, `EPERM` without ptrace access to it.
+/// Whatever `getsockopt(2)` gives for `SO_KEEPALIVE`; an option that this kernel or protocol has not is `None`.
+pub fn options(socket: impl AsFd) -> io::Result<Options> {
+    let socket = socket.as_fd();
+    Ok(Options {
+        keepalive: get(socket, SocketOption::Keepalive)? != 0,
+        idle: get(socket, SocketOption::Idle).ok(),
+        interval: get(socket, SocketOption::Interval).ok(),
+        count: get(socket, SocketOption::Count).ok(),
+        user_timeout: get(socket, SocketOption::UserTimeout).ok(),
+    })
+}
+
+/// The number of `option`, in the kernel's unit (seconds, or milliseconds of the user timeout).
+///
+/// # Errors
+/// `ENOPROTOOPT` or `EOPNOTSUPP` where this kernel has no such option for this protocol.
+pub fn get(socket: impl AsFd, option: SocketOption) -> io::Result<u32> {
+    let row = option.row();
+    get_word(socket, row.level, row.optname)
+}
+
+/// Sets `option`. What the kernel makes of it, only [`get`] tells.
+///
+/// # Errors
+/// As [`get`]; `EINVAL` for a number that is out of range.
+pub fn set(socket: impl AsFd, option: SocketOption, number: u32) -> io::Result<()> {
+    let row = option.row();
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads four bytes, which are those of `number`
+    // (setsockopt(2)).
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            row.level,
+            row.optname,
+            (&raw const number).cast(),
+            LENGTH,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The state of `socket`, which is TCP or MPTCP, and how many probes have not been answered (`TCP_INFO`, of which these are
+/// the first and the fourth byte).
+///
+/// # Errors
+/// Whatever `getsockopt(2)` gives.
+pub fn state(socket: impl AsFd) -> io::Result<(Option<State>, u8)> {
+    let [state, _, _, unanswered] = get_word(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?.to_ne_bytes();
+    Ok((State::from_number(state), unanswered))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it is four")]
+const LENGTH: libc::socklen_t = size_of::<u32>() as libc::socklen_t;
+
+/// The first four bytes of an option.
+fn get_word(socket: impl AsFd, level: i32, name: i32) -> io::Result<u32> {
+    let mut number = 0_u32;
+    let mut length = LENGTH;
+    // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
+    // `number` (getsockopt(2)).
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw mut number).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(number)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// A duplicate, in this process, of file descriptor `fd` of process `pid`; see [`PidFd::duplicate`].
+///
+/// # Errors
+/// As there.
 pub fn duplicate(pid: u32, fd: i32) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or(rustix::io::Errno::SRCH)?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty())?)
+    PidFd::open(pid)?.duplicate(fd)
 }

@@ -141,7 +141,7 @@ fn proxychains_and_the_library_work_in_either_order() {
         let sockets = tcp_sockets(program.pid());
         assert_eq!(sockets.len(), 1, "{order}: {sockets:?}");
         assert_eq!(sockets[0].timing(), (true, 61, 13, 4), "{order}");
-        assert_eq!(sockets[0].socket.user_timeout, 113_000, "{order}");
+        assert_eq!(sockets[0].user_timeout(), 113_000, "{order}");
     }
 }
 

@@ -111,7 +111,7 @@ fn a_user_timeout_is_set_on_a_connection() {
         let sockets = tcp_sockets(program.pid());
         sockets
             .iter()
-            .any(|seen| seen.socket.peer.is_some() && seen.socket.user_timeout == 1500)
+            .any(|seen| seen.socket.peer.is_some() && seen.user_timeout() == 1500)
             .then_some(())
     });
 }

@@ -150,7 +150,7 @@ fn user_timeout(program: &Running, port: u16) -> Option<u32> {
     tcp_sockets(program.pid())
         .into_iter()
         .find(|seen| seen.socket.peer.is_some_and(|peer| peer.port() == port))
-        .map(|seen| seen.socket.user_timeout)
+        .map(|seen| seen.user_timeout())
 }
 
 /// The program connects to silence for longer than its user timeout and does not give up: when there is an answer at last
@@ -165,7 +165,7 @@ fn tries_on(start: impl FnOnce(u16) -> Command) {
     assert_eq!(early, None, "nobody answers");
     let trying = tcp_sockets(program.pid());
     assert!(!trying.is_empty(), "it has given up");
-    assert!(trying.iter().all(|seen| seen.socket.user_timeout == 0), "{trying:#?}");
+    assert!(trying.iter().all(|seen| seen.user_timeout() == 0), "{trying:#?}");
 
     let _first = silent.listener.accept().expect("the first client");
     eventually("a connection with the user timeout", LIMIT, || {

@@ -12,12 +12,18 @@ pub struct Seen {
 impl Seen {
     /// (keepalive, idle, interval, count): what most tests compare.
     pub fn timing(&self) -> (bool, u64, u64, u32) {
+        let options = &self.socket.options;
         (
-            self.socket.keepalive,
-            self.socket.idle,
-            self.socket.interval,
-            self.socket.count,
+            options.keepalive,
+            options.idle.unwrap_or(0).into(),
+            options.interval.unwrap_or(0).into(),
+            options.count.unwrap_or(0),
         )
+    }
+
+    /// Milliseconds; 0 for none.
+    pub fn user_timeout(&self) -> u32 {
+        self.socket.options.user_timeout.unwrap_or(0)
     }
 }
 

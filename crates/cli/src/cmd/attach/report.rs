@@ -1,0 +1,303 @@
+//! What became of one socket, for people and for programs.
+
+use crate::engine::attach::{Left, Plan, Reason, Step};
+use crate::error::{Error, FAILED};
+use crate::output::{WIDTH, harmless, wrap};
+use crate::sockets::json::Entry;
+use crate::sockets::{Clock, Kernel, Process, Socket};
+use crate::timeline::brief;
+use keepalive_linux::sock_diag::TimerKind;
+use keepalive_linux::sockopt::{Options, Protocol};
+use keepalive_policy::{Moment, SocketOption, Unit};
+use serde::Serialize;
+use std::io;
+use std::net::SocketAddr;
+
+/// What became of one socket.
+pub(super) struct Report {
+    program: String,
+    before: Socket,
+    after: Socket,
+    plan: Plan,
+    failed: Vec<(SocketOption, io::Error)>,
+}
+
+/// The same as a program reads it.
+#[derive(Serialize)]
+pub(super) struct Object {
+    #[serde(flatten)]
+    after: Entry,
+    direction: Option<&'static str>,
+    dry_run: bool,
+    before: Before,
+    changes: Vec<Change>,
+    left: Vec<Remark>,
+    failed: Vec<Remark>,
+}
+
+#[derive(Serialize)]
+struct Before {
+    keepalive: Option<bool>,
+    idle_s: Option<u32>,
+    interval_s: Option<u32>,
+    count: Option<u32>,
+    user_timeout_ms: Option<u32>,
+    timer: Option<crate::sockets::json::TimerEntry>,
+}
+
+#[derive(Serialize)]
+struct Change {
+    option: &'static str,
+    from: u32,
+    to: u32,
+}
+
+#[derive(Serialize)]
+struct Remark {
+    option: &'static str,
+    reason: String,
+}
+
+impl Report {
+    /// Of `socket` as it was before, and its options as they are now.
+    pub(super) fn new(
+        process: &Process,
+        socket: Socket,
+        plan: Plan,
+        failed: Vec<(SocketOption, io::Error)>,
+        after: Option<Options>,
+    ) -> Self {
+        let mut changed = socket.clone();
+        changed.options = after.or(socket.options);
+        Self {
+            program: process.name().to_string_lossy().into_owned(),
+            after: changed,
+            before: socket,
+            plan,
+            failed,
+        }
+    }
+
+    /// Whether anything was, or would be, set.
+    pub(super) fn is_changed(&self) -> bool {
+        !self.plan.steps.is_empty()
+    }
+
+    /// Takes over the timer that `kernel` shows.
+    pub(super) fn note_timer(&mut self, kernel: &Kernel) {
+        self.after.timer = kernel.timer(self.after.inode);
+    }
+
+    /// What could not be set, if anything.
+    pub(super) fn error(&self) -> Option<Error> {
+        let failed = self.failed.iter();
+        let words: Vec<String> = failed
+            .map(|(option, error)| format!("{}: {error}", option.row().name))
+            .collect();
+        (!words.is_empty()).then(|| {
+            let what = format!("cannot set all on {}: setsockopt: {}", self.place(), words.join(", "));
+            Error::new(FAILED, what).hint("the other options are set")
+        })
+    }
+
+    /// `psql (4242) fd 3`.
+    fn place(&self) -> String {
+        let program = harmless(&self.program);
+        match self.before.holder {
+            Some(holder) if holder.tid != holder.pid => {
+                format!("{program} ({}, thread {}) fd {}", holder.pid, holder.tid, holder.fd)
+            }
+            Some(holder) => format!("{program} ({}) fd {}", holder.pid, holder.fd),
+            None => program,
+        }
+    }
+
+    pub(super) fn entry(&self, dry_run: bool) -> Object {
+        let options = self.before.options;
+        Object {
+            after: Entry::named(&self.after, Some(self.program.clone())),
+            direction: match self.plan.moment {
+                Moment::Connect => Some("connect"),
+                Moment::Accept | Moment::Listen => Some("accept"),
+                Moment::Create => None,
+            },
+            dry_run,
+            before: Before {
+                keepalive: self.before.keepalive(),
+                idle_s: options.and_then(|options| options.idle),
+                interval_s: options.and_then(|options| options.interval),
+                count: options.and_then(|options| options.count),
+                user_timeout_ms: options.and_then(|options| options.user_timeout),
+                timer: self.before.timer.timer().map(Into::into),
+            },
+            changes: self.plan.steps.iter().map(Change::from).collect(),
+            left: self
+                .plan
+                .left
+                .iter()
+                .map(|left| remark(left.option, &left.describe()))
+                .collect(),
+            failed: self
+                .failed
+                .iter()
+                .map(|(option, error)| remark(*option, &error.to_string()))
+                .collect(),
+        }
+    }
+
+    /// A line that names the socket, and below it what was done.
+    pub(super) fn text(&self, dry_run: bool) -> String {
+        let socket = &self.before;
+        let name =
+            |address: Option<SocketAddr>| address.map_or_else(|| String::from("?"), |address| address.to_string());
+        let (local, peer) = (name(socket.local), name(socket.peer));
+        let connection = match self.plan.moment {
+            Moment::Listen => format!("listens on {local}"),
+            Moment::Accept => format!("{local} accepted from {peer}"),
+            Moment::Connect => format!("{local} connected to {peer}"),
+            Moment::Create => String::from("not connected"),
+        };
+        let mut text = wrap(&format!("{}: {connection}", self.place()), WIDTH, 4);
+        let mut say = |line: &str| text.push_str(&wrap(&format!("  {line}"), WIDTH, 4));
+        let steps: Vec<String> = self.plan.steps.iter().map(Step::describe).collect();
+        if !steps.is_empty() {
+            say(&format!(
+                "{}{}",
+                if dry_run { "would set " } else { "" },
+                steps.join(", ")
+            ));
+        }
+        if let (false, Some((before, after))) = (dry_run, self.timers()) {
+            say(&format!("next probe {before} -> {after}"));
+        }
+        for left in &self.plan.left {
+            say(&format!("left: {}", left.describe_whole()));
+        }
+        for (option, error) in &self.failed {
+            say(&format!("failed: {}: {error}", option.row().name));
+        }
+        if steps.is_empty() && self.plan.left.is_empty() {
+            say("is so already");
+        }
+        text
+    }
+
+    /// The time until the next probe before and after, where it has changed.
+    fn timers(&self) -> Option<(String, String)> {
+        let spell = |clock: Clock| match clock {
+            Clock::Running(timer) if timer.kind == TimerKind::Keepalive => {
+                Some(format!("in {}", brief(timer.expires_ms)))
+            }
+            Clock::Unknown => None,
+            _ => Some(String::from("never")),
+        };
+        let (before, after) = (spell(self.before.timer)?, spell(self.after.timer)?);
+        (self.is_changed() && before != after).then_some((before, after))
+    }
+}
+
+fn remark(option: SocketOption, reason: &str) -> Remark {
+    Remark {
+        option: option.row().name,
+        reason: reason.to_owned(),
+    }
+}
+
+impl From<&Step> for Change {
+    fn from(step: &Step) -> Self {
+        Self {
+            option: step.option.row().name,
+            from: step.from,
+            to: step.to,
+        }
+    }
+}
+
+impl Step {
+    fn describe(&self) -> String {
+        let name = self.option.row().name;
+        if self.from == self.to {
+            return format!("{name} {} again, for the timer", spell(self.option, self.to));
+        }
+        format!(
+            "{name} {} -> {}",
+            spell(self.option, self.from),
+            spell(self.option, self.to)
+        )
+    }
+}
+
+impl Left {
+    fn describe(&self) -> String {
+        match self.reason {
+            Reason::Off => String::from("the policy says off"),
+            Reason::Own { mode, .. } => format!("set already, and mode {} keeps it", mode.name()),
+            Reason::Connecting => String::from("it would limit connecting"),
+            Reason::Missing(Protocol::Mptcp) => String::from("this kernel has it for TCP, not for MPTCP"),
+            Reason::Missing(Protocol::Tcp) => String::from("this kernel does not have it"),
+        }
+    }
+
+    fn describe_whole(&self) -> String {
+        let name = self.option.row().name;
+        match self.reason {
+            Reason::Off => self.describe(),
+            Reason::Own { theirs, .. } => format!("{name} {}, {}", spell(self.option, theirs), self.describe()),
+            Reason::Connecting | Reason::Missing(_) => format!("{name}, {}", self.describe()),
+        }
+    }
+}
+
+/// A number as people write it.
+fn spell(option: SocketOption, number: u32) -> String {
+    match (option.row().unit, number) {
+        (Unit::Switch, 0) => String::from("off"),
+        (Unit::Switch, _) => String::from("on"),
+        (Unit::Milliseconds, 0) => String::from("none"),
+        (Unit::Milliseconds, _) => brief(number.into()),
+        (Unit::Seconds, _) => format!("{number}s"),
+        (Unit::Count, _) => number.to_string(),
+    }
+}
+
+/// How far it came, in a line.
+pub(super) fn summary(reports: &[Report], processes: usize, dry_run: bool) -> String {
+    let failed = reports.iter().filter(|report| !report.failed.is_empty()).count();
+    let set = reports
+        .iter()
+        .filter(|report| report.failed.is_empty() && report.is_changed())
+        .count();
+    let left = reports
+        .iter()
+        .filter(|report| !report.is_changed() && !report.plan.left.is_empty())
+        .count();
+    let same = reports.len() - failed - set - left;
+    let verb = if dry_run { "would be set" } else { "set" };
+    let parts = [
+        (set, verb),
+        (same, "so already"),
+        (left, "left as they are"),
+        (failed, "failed in part"),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let of = if processes == 1 {
+        String::from("1 process")
+    } else {
+        format!("{processes} processes")
+    };
+    let parts = if parts.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", parts.join(", "))
+    };
+    format!("keepalive: {} of {of}{parts}\n", sockets(reports.len()))
+}
+
+/// `1 TCP socket`, `2 TCP sockets`.
+pub(super) fn sockets(count: usize) -> String {
+    format!("{count} TCP socket{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,325 @@
+//! `keepalive list`: the TCP sockets of running processes, and what the kernel really has set on them.
+
+use crate::error::Error;
+use crate::output::{self, WIDTH, harmless, print, wrap};
+use crate::sockets::json::{self, Entry, array};
+use crate::sockets::{Clock, Holder, Kernel, Obstacle, Process, Selection, Socket, no_process};
+use crate::table::{table, terminal_size};
+use crate::timeline::brief;
+use clap::Args;
+use keepalive_linux::sock_diag::{State, Timer, TimerKind};
+use keepalive_linux::sockopt::Options;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Show the TCP sockets of running processes and their real keepalive settings
+///
+/// With the right to trace a process (the same user, or root) everything is exact; of others the kernel shows the
+/// connection and the timer that runs. What cannot be known is shown as '?'.
+#[derive(Debug, Args)]
+#[command(after_help = NOTES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct List {
+    /// Processes; all that can be seen where none is named
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pids: Vec<u32>,
+
+    /// The processes of this name
+    #[arg(long, value_name = "NAME", conflicts_with = "pids")]
+    program: Option<OsString>,
+
+    /// Only sockets that listen
+    #[arg(long)]
+    listening: bool,
+
+    /// Only sockets with this port, at either end
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+
+    /// Only sockets without keepalive
+    #[arg(long)]
+    off: bool,
+
+    /// Print a JSON array; with --watch, one in a line each time
+    #[arg(long)]
+    json: bool,
+
+    /// Show it anew every second, until the processes that were named have ended
+    #[arg(long)]
+    watch: bool,
+}
+
+const NOTES: &str = "\
+A PID with a second number is a thread that has descriptors of its own.
+KEEPALIVE is idle/interval/count, in seconds and probes, or off. TIMEOUT is the
+user timeout. NEXT is the time until the next probe, with the number of those
+that were not answered; 'retransmit' and 'zero-window' are timers of data on its
+way, which suspend keepalive. DEAD is the silence after which a dead peer is
+noticed.
+
+The JSON objects have: pid, program, tid (the thread, where it has descriptors
+of its own), fd, inode, family (inet, inet6), protocol (tcp, mptcp), local,
+peer, state, keepalive, idle_s, interval_s, count, user_timeout_ms (0 is none),
+timer (kind: keepalive, retransmit, zero-window; expires_ms), unanswered_probes,
+dead_after_s. Null is: not known, or does not apply.
+
+Exit status: 0; 1 when a process that was named cannot be seen.";
+
+/// How often `--watch` looks.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Prints the sockets.
+///
+/// # Errors
+/// A process that was named cannot be seen.
+pub(crate) fn run(list: &List) -> Result<(), Error> {
+    let selection = list.selection();
+    if list.watch {
+        return watch(list, &selection);
+    }
+    let seen = Seen::look(list, &selection)?;
+    print(&seen.show(list.json))?;
+    seen.tell();
+    seen.result()
+}
+
+/// Prints the sockets again and again. On a terminal each time takes the place of the one before.
+fn watch(list: &List, selection: &Selection) -> Result<(), Error> {
+    let mut seen = Seen::look(list, selection)?;
+    seen.tell();
+    seen.result()?;
+    loop {
+        let text = match terminal_size() {
+            _ if list.json => seen.line(),
+            Some((_, height)) => screen(&seen.show(false), height),
+            None => format!("{}\n", seen.show(false)),
+        };
+        if !output::is_read(&text)? || selection.has_ended(&seen.processes) {
+            return Ok(());
+        }
+        sleep(PERIOD);
+        match Seen::look(list, selection) {
+            Ok(next) => seen = next,
+            // The last process of that name has ended.
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// `text` in place of what is on a terminal of this height.
+fn screen(text: &str, height: usize) -> String {
+    const HOME: &str = "\x1b[H";
+    const CLEAR_LINE: &str = "\x1b[K";
+    const CLEAR_BELOW: &str = "\x1b[J";
+    let count = text.lines().count();
+    let shown = if count < height {
+        count
+    } else {
+        height.saturating_sub(2)
+    };
+    let mut screen = String::from(HOME);
+    for line in text.lines().take(shown) {
+        screen.extend([line, CLEAR_LINE, "\n"]);
+    }
+    if shown < count {
+        let _ = writeln!(screen, "({} more lines){CLEAR_LINE}", count - shown);
+    }
+    screen.push_str(CLEAR_BELOW);
+    screen
+}
+
+impl List {
+    fn selection(&self) -> Selection {
+        match &self.program {
+            Some(name) => Selection::Program(name.clone()),
+            None if self.pids.is_empty() => Selection::All,
+            None => Selection::Pids(self.pids.clone()),
+        }
+    }
+
+    fn wants(&self, socket: &Socket) -> bool {
+        let has_port = |port| {
+            [socket.local, socket.peer]
+                .iter()
+                .flatten()
+                .any(|address| address.port() == port)
+        };
+        (!self.listening || socket.state == Some(State::Listen))
+            && self.port.is_none_or(has_port)
+            && (!self.off || socket.keepalive() == Some(false))
+    }
+}
+
+/// What was seen at one moment.
+struct Seen {
+    processes: Vec<Process>,
+    sockets: Vec<Socket>,
+    /// What is in the way of processes that were named.
+    obstacles: Vec<(u32, Obstacle)>,
+    /// The first thing in the way of knowing a process exactly.
+    inexact: Option<Obstacle>,
+}
+
+impl Seen {
+    /// # Errors
+    /// No process has the name that was given.
+    fn look(list: &List, selection: &Selection) -> Result<Self, Error> {
+        let mut kernel = Kernel::look();
+        let (processes, mut obstacles) = selection.processes();
+        if let (Selection::Program(name), true) = (selection, processes.is_empty()) {
+            return Err(no_process(name));
+        }
+        let mut sockets = Vec::new();
+        let mut inexact = None;
+        for process in &processes {
+            match process.sockets() {
+                Ok(held) => {
+                    let (found, obstacle) = kernel.sockets(process, &held);
+                    sockets.extend(found);
+                    inexact = inexact.or(obstacle.map(|obstacle| obstacle.among_many(process)));
+                }
+                Err(obstacle) if *selection == Selection::All => {
+                    inexact = inexact.or(Some(obstacle.among_many(process)));
+                }
+                Err(obstacle) => obstacles.push((process.pid, obstacle)),
+            }
+        }
+        if *selection == Selection::All {
+            let known = sockets.iter().map(|socket| socket.inode).collect();
+            sockets.extend(kernel.unknown(&known));
+        }
+        sockets.retain(|socket| list.wants(socket));
+        // Those of unknown holders last.
+        sockets.sort_by_key(|socket| (socket.holder.is_none(), socket.holder, socket.local));
+        Ok(Self {
+            processes,
+            sockets,
+            obstacles,
+            inexact,
+        })
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.sockets
+            .iter()
+            .map(|socket| Entry::new(socket, self.holder(socket)))
+    }
+
+    fn holder(&self, socket: &Socket) -> Option<&Process> {
+        let pid = socket.holder?.pid;
+        // They are in the order of their numbers, except where the command line names them in another.
+        let found = self.processes.binary_search_by_key(&pid, |process| process.pid).ok();
+        match found {
+            Some(index) => self.processes.get(index),
+            None => self.processes.iter().find(|process| process.pid == pid),
+        }
+    }
+
+    fn show(&self, json: bool) -> String {
+        if json {
+            return array(self.entries());
+        }
+        let rows = self.sockets.iter().map(|socket| row(socket, self.holder(socket)));
+        let rows: Vec<_> = std::iter::once(HEADING.map(String::from)).chain(rows).collect();
+        table(&rows, terminal_size().map(|(width, _)| width))
+    }
+
+    /// The same as a JSON array in one line.
+    fn line(&self) -> String {
+        json::line(&self.entries().collect::<Vec<_>>()) + "\n"
+    }
+
+    /// Says what more rights would add.
+    fn tell(&self) {
+        let count = self.sockets.iter().filter(|socket| socket.options.is_none()).count();
+        if let Some(obstacle) = self.inexact.as_ref().filter(|_| count > 0) {
+            let sockets = if count == 1 { "socket is" } else { "sockets are" };
+            let text = format!("keepalive: {count} {sockets} shown without what only a holder's rights tell ('?')");
+            let _ = write!(
+                io::stderr(),
+                "{text}\n{}",
+                wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6)
+            );
+        }
+    }
+
+    fn result(&self) -> Result<(), Error> {
+        let errors = self.obstacles.iter().map(|(pid, obstacle)| obstacle.error("see", *pid));
+        Error::all(errors).map_or(Ok(()), Err)
+    }
+}
+
+const HEADING: [&str; 10] = [
+    ">PID",
+    "PROGRAM",
+    ">FD",
+    "STATE",
+    "LOCAL",
+    "PEER",
+    "KEEPALIVE",
+    ">TIMEOUT",
+    ">NEXT",
+    ">DEAD",
+];
+
+fn row(socket: &Socket, process: Option<&Process>) -> [String; 10] {
+    const UNKNOWN: &str = "?";
+    const NONE: &str = "-";
+    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| String::from(UNKNOWN));
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| String::from(NONE));
+    let holder = socket.holder;
+    [
+        or_unknown(holder.map(|holder| match holder {
+            Holder { pid, tid, .. } if pid == tid => pid.to_string(),
+            Holder { pid, tid, .. } => format!("{pid}/{tid}"),
+        })),
+        or_unknown(process.map(|process| harmless(&process.name().to_string_lossy()))),
+        or_unknown(holder.map(|holder| holder.fd.to_string())),
+        or_unknown(socket.state.map(|state| state.name().to_owned())),
+        or_none(socket.local.map(|address| address.to_string())),
+        or_none(socket.peer.map(|address| address.to_string())),
+        or_unknown(keepalive(socket)),
+        or_unknown(
+            socket
+                .options
+                .and_then(|options| options.user_timeout)
+                .map(|timeout| match timeout {
+                    0 => String::from(NONE),
+                    timeout => brief(timeout.into()),
+                }),
+        ),
+        match socket.timer {
+            Clock::Running(timer) => next(timer, socket.unanswered),
+            Clock::Stopped => String::from(NONE),
+            Clock::Unknown => String::from(UNKNOWN),
+        },
+        match (socket.keepalive(), socket.dead_after()) {
+            (Some(false), _) => String::from("never"),
+            (_, seconds) => or_unknown(seconds.map(|seconds| brief(1000 * seconds))),
+        },
+    ]
+}
+
+fn keepalive(socket: &Socket) -> Option<String> {
+    let is_on = socket.keepalive()?;
+    let Some(options) = socket.options.filter(|_| is_on) else {
+        return Some(String::from(if is_on { "on" } else { "off" }));
+    };
+    let number = |number: Option<u32>| number.map_or_else(|| String::from("?"), |number| number.to_string());
+    let Options {
+        idle, interval, count, ..
+    } = options;
+    Some(format!("{}/{}/{}", number(idle), number(interval), number(count)))
+}
+
+fn next(timer: Timer, unanswered: Option<u8>) -> String {
+    let expires = brief(timer.expires_ms);
+    match (timer.kind, unanswered) {
+        (TimerKind::Keepalive, None | Some(0)) => expires,
+        (TimerKind::Keepalive, Some(lost)) => format!("{expires}, {lost} lost"),
+        (kind, _) => format!("{} {expires}", kind.name()),
+    }
+}

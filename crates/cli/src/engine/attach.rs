@@ -1,0 +1,200 @@
+//! The attach engine: settings for sockets that programs have opened already, through duplicates of their descriptors.
+
+use crate::sockets::{Namespace, Socket};
+use keepalive_linux::sock_diag::{State, TimerKind};
+use keepalive_linux::sockopt::{self, Protocol};
+use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide};
+use rustix::fd::OwnedFd;
+use std::io;
+
+/// What is to be done with one socket, and what not.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) moment: Moment,
+    /// In the order in which a running timer takes them up.
+    pub(crate) steps: Vec<Step>,
+    pub(crate) left: Vec<Left>,
+}
+
+/// One option and its number before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) option: SocketOption,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+}
+
+/// An option that the policy says something of, and why it stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) option: SocketOption,
+    pub(crate) reason: Reason,
+}
+
+/// Why a socket or an option stays as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The policy says to leave this connection alone.
+    Off,
+    /// Somebody has set `theirs`, and in this mode it stays.
+    Own { theirs: u32, mode: Mode },
+    /// It would limit how long the socket may take to connect.
+    Connecting,
+    /// The kernel has no such option for this protocol.
+    Missing(Protocol),
+}
+
+/// The event of `socket` for the rules. A connection was accepted if somebody listens where it arrives; else it was opened
+/// from here: the kernel does not keep which end began.
+pub(crate) fn event<'a>(socket: &Socket, program: &'a [u8], namespace: Option<&Namespace>) -> Event<'a> {
+    let event = |moment, port: Option<std::net::SocketAddr>| Event {
+        moment,
+        peer: socket.peer.map(|peer| peer.ip()),
+        port: port.map(|address| address.port()),
+        program,
+    };
+    match (socket.state, socket.local) {
+        (Some(State::Listen), local) => event(Moment::Listen, local),
+        _ if socket.peer.is_none() => event(Moment::Create, None),
+        (_, Some(local)) if namespace.is_some_and(|namespace| namespace.listens(local)) => {
+            event(Moment::Accept, Some(local))
+        }
+        _ => event(Moment::Connect, socket.peer),
+    }
+}
+
+/// What `sources` say for `socket`, of which `duplicate` is a descriptor.
+pub(crate) fn plan(
+    sources: &[Source<'_>],
+    socket: &Socket,
+    duplicate: &OwnedFd,
+    program: &[u8],
+    namespace: Option<&Namespace>,
+) -> Plan {
+    let event = event(socket, program, namespace);
+    let settings = decide(sources, &event);
+    let mut plan = Plan {
+        moment: event.moment,
+        steps: Vec::new(),
+        left: Vec::new(),
+    };
+    if settings.keepalive == Some(Keepalive::Off) {
+        plan.left.push(Left {
+            option: SocketOption::Keepalive,
+            reason: Reason::Off,
+        });
+        return plan;
+    }
+    let view = View {
+        settings,
+        socket,
+        duplicate,
+        namespace,
+    };
+    for option in LIVE_ORDER {
+        if let Some(ours) = settings.number(option) {
+            plan.judge(&view, option, ours);
+        }
+    }
+    if event.moment == Moment::Listen
+        && let Some(ours) = settings.number(SocketOption::DeferAccept)
+    {
+        plan.judge(&view, SocketOption::DeferAccept, ours);
+    }
+    plan.limit_unacknowledged(&view);
+    plan
+}
+
+/// Sets what is planned, and gives what could not be set.
+pub(crate) fn apply(plan: &Plan, duplicate: &OwnedFd) -> Vec<(SocketOption, io::Error)> {
+    let mut failed = Vec::new();
+    for step in &plan.steps {
+        if let Err(error) = sockopt::set(duplicate, step.option, step.to) {
+            failed.push((step.option, error));
+        }
+    }
+    failed
+}
+
+/// A socket, and what is said for it.
+struct View<'a> {
+    settings: Settings,
+    socket: &'a Socket,
+    duplicate: &'a OwnedFd,
+    namespace: Option<&'a Namespace>,
+}
+
+impl View<'_> {
+    fn current(&self, option: SocketOption) -> Option<u32> {
+        sockopt::get(self.duplicate, option).ok()
+    }
+
+    /// Whether the timer that runs ends later than the idle time allows. It does so where the idle time was lowered
+    /// without the timer: SO_KEEPALIVE alone leaves one that runs already.
+    fn is_overdue(&self, idle: u32) -> bool {
+        /// The kernel rounds, and time passes while we look.
+        const TOLERANCE_MS: u64 = 1000;
+        let timer = self.socket.timer.timer();
+        timer.is_some_and(|timer| {
+            timer.kind == TimerKind::Keepalive && timer.expires_ms > 1000 * u64::from(idle) + TOLERANCE_MS
+        })
+    }
+}
+
+/// Whether `socket` is neither connected nor listens, so that more is to be done when it is.
+pub(crate) fn is_unfinished(socket: &Socket) -> bool {
+    socket.state != Some(State::Listen) && socket.peer.is_none()
+        || matches!(socket.state, Some(State::SynSent | State::SynReceived))
+}
+
+impl Plan {
+    /// Decides about `option`, of which the policy says `ours`.
+    fn judge(&mut self, view: &View<'_>, option: SocketOption, ours: u32) {
+        let Some(current) = view.current(option) else {
+            let reason = Reason::Missing(view.socket.protocol);
+            return self.left.push(Left { option, reason });
+        };
+        // Without the namespace, the numbers that the kernel is built with.
+        let untouched = match view.namespace {
+            Some(namespace) => namespace.untouched(option),
+            None => Namespace::built_in(option),
+        };
+        let is_own = current != ours && untouched.is_some_and(|untouched| untouched != current);
+        let mode = view.settings.mode.unwrap_or_default();
+        let to = if is_own {
+            mode.settle(option, ours, current)
+        } else {
+            ours
+        };
+        if to != ours {
+            let reason = Reason::Own { theirs: current, mode };
+            self.left.push(Left { option, reason });
+        }
+        let is_overdue = option == SocketOption::Idle && view.is_overdue(to);
+        if to != current || is_overdue {
+            self.steps.push(Step {
+                option,
+                from: current,
+                to,
+            });
+        }
+    }
+
+    /// The user timeout comes last, since an automatic one is made of the others.
+    fn limit_unacknowledged(&mut self, view: &View<'_>) {
+        let effective = |option| {
+            let step = self.steps.iter().find(|step| step.option == option);
+            step.map(|step| step.to).or_else(|| view.current(option)).unwrap_or(0)
+        };
+        let [idle, interval, count] = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count].map(effective);
+        let option = SocketOption::UserTimeout;
+        match view.settings.user_timeout_ms(idle, interval, count) {
+            Some(_) if is_unfinished(view.socket) => {
+                let reason = Reason::Connecting;
+                self.left.push(Left { option, reason });
+            }
+            Some(ours) => self.judge(view, option, ours),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Process file descriptors (`pidfd_open(2)`, `pidfd_getfd(2)`): what was looked at stays the same process, even when its
+//! number is given to another.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use std::io;
+
+/// A process, or one of its threads.
+#[derive(Debug)]
+pub struct PidFd(OwnedFd);
+
+/// `PIDFD_THREAD` (Linux 6.9) is `O_EXCL`.
+const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.cast_unsigned());
+
+impl PidFd {
+    /// The process `pid` (Linux 5.3).
+    ///
+    /// # Errors
+    /// `ESRCH` when there is none, `EINVAL` when it is a thread and not its process.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        Ok(Self(pidfd_open(raw(pid)?, PidfdFlags::empty())?))
+    }
+
+    /// The thread `tid` (Linux 6.9), whose descriptors may be others than those of its process (`unshare(2)`).
+    ///
+    /// # Errors
+    /// `ESRCH` when there is none, `EINVAL` before Linux 6.9.
+    pub fn open_thread(tid: u32) -> io::Result<Self> {
+        Ok(Self(pidfd_open(raw(tid)?, THREAD)?))
+    }
+
+    /// A duplicate, in this process, of its file descriptor `fd` (Linux 5.6). The process is neither stopped nor told.
+    ///
+    /// # Errors
+    /// `ESRCH` when it is gone, `EBADF` when it has no such descriptor, `EPERM` without ptrace access to it, `ENOSYS` on
+    /// older kernels.
+    pub fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
+        Ok(pidfd_getfd(&self.0, fd, PidfdGetfdFlags::empty())?)
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn raw(pid: u32) -> io::Result<Pid> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| rustix::io::Errno::SRCH.into())
+}

@@ -1,0 +1,231 @@
+//! What the kernel tells anyone about TCP sockets (`sock_diag(7)`): addresses, state, owner's inode, and the timer that
+//! runs, but none of the options.
+
+use netlink_packet_core::{DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer as Armed};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
+use std::io;
+use std::net::SocketAddr;
+
+/// The state of a TCP socket (RFC 9293 §3.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the RFC's names")]
+pub enum State {
+    Established,
+    SynSent,
+    SynReceived,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Closed,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+}
+
+/// The timer of a socket that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// What it is for.
+    pub kind: TimerKind,
+    /// Milliseconds until it expires.
+    pub expires_ms: u64,
+}
+
+/// What a timer is for. One at a time is told; retransmission and window probes hide keepalive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerKind {
+    /// The next keepalive probe.
+    Keepalive,
+    /// Sent data, or a SYN, that is not acknowledged.
+    Retransmit,
+    /// The peer's receive window is closed.
+    ZeroWindow,
+}
+
+/// One TCP socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The local address; IPv4-mapped where an IPv6 socket uses IPv4.
+    pub local: SocketAddr,
+    /// The peer's, of a socket that has one.
+    pub peer: Option<SocketAddr>,
+    /// The state.
+    pub state: State,
+    /// The inode in `/proc/PID/fd`; several rows may have the same one (the subflows of MPTCP). 0 where no process holds
+    /// the socket.
+    pub inode: u64,
+    /// The user that made it.
+    pub uid: u32,
+    /// The timer that runs, if one does.
+    pub timer: Option<Timer>,
+    /// Keepalive or window probes that have not been answered; not told while data is retransmitted.
+    pub unanswered: Option<u8>,
+}
+
+/// Every TCP socket in the network namespace of the calling thread that has not been closed by all its holders, IPv4 and
+/// IPv6.
+///
+/// # Errors
+/// Whatever the kernel answers: `ENOENT` without `CONFIG_INET_TCP_DIAG`, or what a sandbox says.
+pub fn dump() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
+        let socket = ask(family, socket_id)?;
+        let mut datagram = Vec::with_capacity(BUFFER);
+        loop {
+            datagram.clear();
+            socket.recv(&mut datagram, 0)?;
+            if decode(&datagram, &mut rows)? == Progress::Done {
+                break;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// The kernel fills up to 32 KiB at once when the reader's buffer has room (`net/netlink/af_netlink.c`).
+const BUFFER: usize = 32 * 1024;
+
+fn ask(family: u8, socket_id: SocketId) -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.bind_auto()?;
+    socket.connect(&NetlinkAddr::new(0, 0))?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let request = InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        // Information on the connection itself would make the kernel lock each socket.
+        extensions: ExtensionFlags::empty(),
+        // A connection in TIME_WAIT has no socket any more.
+        states: StateFlags::all() - StateFlags::TIME_WAIT,
+        socket_id,
+    };
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    Ok(socket)
+}
+
+/// Whether an answer goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// More datagrams follow.
+    More,
+    /// That was all.
+    Done,
+}
+
+/// Reads one datagram of the kernel's answer.
+///
+/// # Errors
+/// The kernel's own error, or `InvalidData` for a datagram that is not such an answer.
+pub fn decode(mut datagram: &[u8], rows: &mut Vec<Row>) -> io::Result<Progress> {
+    while !datagram.is_empty() {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(datagram).map_err(invalid)?;
+        match message.payload {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                rows.extend(row(&response, datagram.get(RETRANS).copied().unwrap_or(0)));
+            }
+            NetlinkPayload::Done(_) => return Ok(Progress::Done),
+            NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+            _ => {}
+        }
+        // Messages begin at multiples of four bytes.
+        let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(Progress::More)
+}
+
+// The crate's error is consumed where it arises.
+#[expect(clippy::needless_pass_by_value)]
+fn invalid(error: DecodeError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("sock_diag: {error}"))
+}
+
+/// Where `idiag_retrans` stands (`include/uapi/linux/inet_diag.h`), which the crate tells of retransmissions only: behind
+/// the header of the message and three bytes.
+const RETRANS: usize = 16 + 3;
+
+/// `None` for a state that no TCP socket of a process has.
+fn row(response: &InetResponse, repeated: u8) -> Option<Row> {
+    let header = &response.header;
+    let id = &header.socket_id;
+    let timer = |kind, expires: std::time::Duration| {
+        let expires_ms = u64::try_from(expires.as_millis()).unwrap_or(u64::MAX);
+        Some(Timer { kind, expires_ms })
+    };
+    Some(Row {
+        local: SocketAddr::new(id.source_address, id.source_port),
+        peer: (id.destination_port != 0).then(|| SocketAddr::new(id.destination_address, id.destination_port)),
+        state: State::from_number(header.state)?,
+        inode: header.inode.into(),
+        uid: header.uid,
+        timer: match header.timer {
+            Some(Armed::KeepAlive(expires)) => timer(TimerKind::Keepalive, expires),
+            Some(Armed::Retransmit(expires, _)) => timer(TimerKind::Retransmit, expires),
+            Some(Armed::Probe(expires)) => timer(TimerKind::ZeroWindow, expires),
+            Some(Armed::TimeWait) | None => None,
+        },
+        unanswered: match header.timer {
+            Some(Armed::Retransmit(..)) => None,
+            _ => Some(repeated),
+        },
+    })
+}
+
+impl State {
+    /// The state of this number (`include/net/tcp_states.h`); a connection that nobody has accepted yet
+    /// (`TCP_NEW_SYN_RECV`) is no socket.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 => Self::SynReceived,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            7 => Self::Closed,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            _ => return None,
+        })
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn-sent",
+            Self::SynReceived => "syn-received",
+            Self::FinWait1 => "fin-wait-1",
+            Self::FinWait2 => "fin-wait-2",
+            Self::TimeWait => "time-wait",
+            Self::Closed => "closed",
+            Self::CloseWait => "close-wait",
+            Self::LastAck => "last-ack",
+            Self::Listen => "listen",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+impl TimerKind {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keepalive => "keepalive",
+            Self::Retransmit => "retransmit",
+            Self::ZeroWindow => "zero-window",
+        }
+    }
+}
