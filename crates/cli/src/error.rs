@@ -12,6 +12,8 @@ pub(crate) struct Error {
     status: u8,
     /// Whether the message says itself where it comes from.
     is_placed: bool,
+    /// Whether somebody has printed it.
+    is_told: bool,
 }
 
 /// What was asked for could not be done.
@@ -32,6 +34,7 @@ impl Error {
             hint: None,
             status,
             is_placed: false,
+            is_told: false,
         }
     }
 
@@ -67,9 +70,16 @@ impl Error {
         }
     }
 
+    /// The same, when it has been reported already: only its status is left.
+    pub(crate) fn told(self) -> Self {
+        Self { is_told: true, ..self }
+    }
+
     /// Prints this to standard error (which may be closed) and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
-        let _ = writeln!(std::io::stderr(), "{self}");
+        if !self.is_told {
+            let _ = writeln!(std::io::stderr(), "{self}");
+        }
         ExitCode::from(self.status)
     }
 }

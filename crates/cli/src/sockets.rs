@@ -202,6 +202,11 @@ impl Kernel {
         }
     }
 
+    /// Whether `socket` is in the namespace of this process.
+    pub(crate) fn is_at_home(&self, socket: &Socket) -> bool {
+        socket.namespace == Some(0)
+    }
+
     /// The timer of the socket `inode`, where it is in the namespace of this process.
     pub(crate) fn timer(&self, inode: u64) -> Clock {
         self.row(inode).map_or(Clock::Unknown, |(row, _)| row.timer.into())

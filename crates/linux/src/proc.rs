@@ -1,6 +1,7 @@
 //! Reading `/proc/PID` (proc(5)).
 
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -136,10 +137,15 @@ pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
     let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(64);
     for fd in fds {
-        // What was closed meanwhile is no error.
-        let Ok(target) = readlinkat(&directory, fd.to_string(), buffer) else {
-            buffer = Vec::with_capacity(64);
-            continue;
+        let target = match readlinkat(&directory, fd.to_string(), buffer) {
+            Ok(target) => target,
+            // What was closed meanwhile is no error.
+            Err(Errno::NOENT | Errno::SRCH) => {
+                buffer = Vec::with_capacity(64);
+                continue;
+            }
+            // Root may open the directory where it may not look at what is in it.
+            Err(error) => return Err(error.into()),
         };
         found.extend(socket_inode(target.as_bytes()).map(|inode| (fd, inode)));
         buffer = target.into_bytes();

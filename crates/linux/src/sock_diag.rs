@@ -133,8 +133,10 @@ pub fn decode(mut datagram: &[u8], rows: &mut Vec<Row>) -> io::Result<Progress> 
             NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                 rows.extend(row(&response, datagram.get(RETRANS).copied().unwrap_or(0)));
             }
-            NetlinkPayload::Done(_) => return Ok(Progress::Done),
-            NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+            NetlinkPayload::Done(done) if done.code == 0 => return Ok(Progress::Done),
+            // A kernel without CONFIG_INET_TCP_DIAG says so at the end.
+            NetlinkPayload::Done(done) => return Err(refused(done.code)),
+            NetlinkPayload::Error(error) if error.code.is_some() => return Err(refused(error.raw_code())),
             _ => {}
         }
         // Messages begin at multiples of four bytes.
@@ -142,6 +144,11 @@ pub fn decode(mut datagram: &[u8], rows: &mut Vec<Row>) -> io::Result<Progress> 
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(Progress::More)
+}
+
+/// The kernel's error numbers are negative.
+fn refused(code: i32) -> io::Error {
+    io::Error::from_raw_os_error(code.saturating_neg())
 }
 
 // The crate's error is consumed where it arises.

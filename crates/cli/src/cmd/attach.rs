@@ -90,22 +90,35 @@ pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let policy = Policy::read(&attach.policy, &environment, Settings::EVERYWHERE, REFUSED)?;
     let parts = policy.parts();
+    let (selection, missing) = match &attach.program {
+        Some(name) => (Selection::Program(name.clone()), Vec::new()),
+        None if attach.all => (Selection::All, Vec::new()),
+        None => Selection::named(&attach.pids),
+    };
     let mut work = Work {
         attach,
-        selection: attach.selection(),
+        selection,
         sources: &parts.each_ref().map(Part::source),
         done: HashSet::new(),
+        told: HashSet::new(),
     };
-    let first = work.round();
+    let mut first = work.round();
     if let (Selection::Program(name), 0) = (&work.selection, first.processes) {
         return Err(no_process(name));
     }
+    first.obstacles.splice(0..0, missing);
     first.show(attach)?;
     first.tell(attach);
-    if attach.watch {
+    let result = first.result();
+    if attach.watch && first.reached > 0 {
+        // What was in the way need not wait for the end.
+        if let Err(error) = &result {
+            error.report();
+        }
         work.watch()?;
+        return result.map_err(Error::told);
     }
-    first.result()
+    result
 }
 
 /// What is to be done.
@@ -115,6 +128,8 @@ struct Work<'a> {
     sources: &'a [Source<'a>],
     /// The sockets that need not be looked at again, by inode.
     done: HashSet<u64>,
+    /// Those that were told of, and are looked at again.
+    told: HashSet<u64>,
 }
 
 /// What was found and done at one time.
@@ -137,7 +152,7 @@ impl Work<'_> {
     /// Sets the policy again and again, on what is new.
     fn watch(&mut self) -> Result<(), Error> {
         let patience = match self.selection {
-            Selection::Pids(_) => Duration::ZERO,
+            Selection::Named(_) => Duration::ZERO,
             Selection::Program(_) => ABSENCE,
             Selection::All => Duration::MAX,
         };
@@ -160,27 +175,24 @@ impl Work<'_> {
     /// Sets the policy on every socket that is not done yet.
     fn round(&mut self) -> Round {
         let mut kernel = Kernel::look();
-        let (processes, obstacles) = self.selection.processes();
-        let mut round = Round {
-            processes: processes.iter().filter(|process| process.is_there()).count(),
-            obstacles,
-            ..Round::default()
-        };
+        let mut round = Round::default();
         let mut held_now = HashSet::new();
-        for process in &processes {
-            match process.sockets() {
-                Ok(mut held) => {
-                    round.reached += 1;
-                    // One that several descriptors refer to comes once.
-                    held.retain(|(_, inode)| held_now.insert(*inode) && !self.done.contains(inode));
-                    self.reach(&mut round, &mut kernel, process, &held);
-                }
-                Err(obstacle) if self.attach.all => round.beyond_why = Some(obstacle.among_many(process)),
-                Err(obstacle) if process.is_there() => round.obstacles.push((process.pid, obstacle)),
-                Err(_) => {}
+        let selection = std::mem::replace(&mut self.selection, Selection::All);
+        round.processes = selection.visit(|process| match process.sockets() {
+            Ok(mut held) => {
+                round.reached += 1;
+                // One that several descriptors refer to comes once.
+                held.retain(|(_, inode)| held_now.insert(*inode) && !self.done.contains(inode));
+                self.reach(&mut round, &mut kernel, process, &held);
             }
-        }
+            // One that has ended meanwhile has no sockets.
+            Err(obstacle) if obstacle.is_gone => {}
+            Err(obstacle) if self.attach.all => round.beyond_why = Some(obstacle.among_many(process)),
+            Err(obstacle) => round.obstacles.push((process.pid, obstacle)),
+        });
+        self.selection = selection;
         self.done.retain(|inode| held_now.contains(inode));
+        self.told.retain(|inode| held_now.contains(inode));
         round.beyond = if self.attach.all {
             kernel.unknown(&held_now).len()
         } else {
@@ -196,6 +208,7 @@ impl Work<'_> {
         if let Some(obstacle) = obstacle {
             round.obstacles.push((process.pid, obstacle));
         }
+        let before = round.reports.len();
         for socket in sockets {
             let Some(holder) = socket.holder.filter(|_| socket.options.is_some()) else {
                 continue;
@@ -205,18 +218,35 @@ impl Work<'_> {
                 continue;
             };
             let program = process.name().as_bytes();
-            let namespace = kernel.namespace(&socket);
-            let plan = plan(self.sources, &socket, &duplicate, program, namespace);
+            let plan = plan(self.sources, &socket, &duplicate, program, kernel.namespace(&socket));
             let failed = if self.attach.dry_run {
                 Vec::new()
             } else {
                 apply(&plan, &duplicate)
             };
             let after = sockopt::options(&duplicate).ok();
-            if !is_unfinished(&socket) {
-                self.done.insert(socket.inode);
+            let is_new = if is_unfinished(&socket) {
+                self.told.insert(socket.inode)
+            } else {
+                self.done.insert(socket.inode)
+            };
+            let report = Report::new(process, socket, plan, failed, after);
+            if is_new || report.is_changed() {
+                round.reports.push(report);
             }
-            round.reports.push(Report::new(process, socket, plan, failed, after));
+        }
+        let new = &mut round.reports[before..];
+        if new
+            .iter()
+            .any(|report| report.is_changed() && !kernel.is_at_home(report.socket()))
+        {
+            // Other namespaces are reached through the process, which is here now.
+            let (after, _) = Kernel::look().sockets(process, held);
+            for report in new {
+                if let Some(socket) = after.iter().find(|socket| socket.inode == report.socket().inode) {
+                    report.note_timer(socket.timer);
+                }
+            }
         }
     }
 }
@@ -227,7 +257,9 @@ impl Round {
         if self.reports.iter().any(Report::is_changed) {
             let kernel = Kernel::look();
             for report in &mut self.reports {
-                report.note_timer(&kernel);
+                if kernel.is_at_home(report.socket()) {
+                    report.note_timer(kernel.timer(report.socket().inode));
+                }
             }
         }
     }
@@ -266,15 +298,5 @@ impl Round {
             .map(|(pid, obstacle)| obstacle.error("attach to", *pid))
             .chain(failed);
         Error::all(errors).map_or(Ok(()), Err)
-    }
-}
-
-impl Attach {
-    fn selection(&self) -> Selection {
-        match &self.program {
-            Some(name) => Selection::Program(name.clone()),
-            None if self.all => Selection::All,
-            None => Selection::Pids(self.pids.clone()),
-        }
     }
 }

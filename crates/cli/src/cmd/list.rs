@@ -9,6 +9,7 @@ use crate::timeline::brief;
 use clap::Args;
 use keepalive_linux::sock_diag::{State, Timer, TimerKind};
 use keepalive_linux::sockopt::Options;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -76,37 +77,41 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// # Errors
 /// A process that was named cannot be seen.
 pub(crate) fn run(list: &List) -> Result<(), Error> {
-    let selection = list.selection();
-    if list.watch {
-        return watch(list, &selection);
+    let (selection, missing) = match &list.program {
+        Some(name) => (Selection::Program(name.clone()), Vec::new()),
+        None if list.pids.is_empty() => (Selection::All, Vec::new()),
+        None => Selection::named(&list.pids),
+    };
+    let mut seen = Seen::look(list, &selection);
+    if let (Selection::Program(name), 0) = (&selection, seen.processes) {
+        return Err(no_process(name));
     }
-    let seen = Seen::look(list, &selection)?;
+    seen.obstacles.splice(0..0, missing);
+    if list.watch {
+        seen.tell();
+        seen.result()?;
+        return watch(list, &selection, seen);
+    }
     print(&seen.show(list.json))?;
     seen.tell();
     seen.result()
 }
 
 /// Prints the sockets again and again. On a terminal each time takes the place of the one before.
-fn watch(list: &List, selection: &Selection) -> Result<(), Error> {
-    let mut seen = Seen::look(list, selection)?;
-    seen.tell();
-    seen.result()?;
-    loop {
+fn watch(list: &List, selection: &Selection, mut seen: Seen) -> Result<(), Error> {
+    while seen.processes > 0 || matches!(selection, Selection::All) {
         let text = match terminal_size() {
             _ if list.json => seen.line(),
             Some((_, height)) => screen(&seen.show(false), height),
             None => format!("{}\n", seen.show(false)),
         };
-        if !output::is_read(&text)? || selection.has_ended(&seen.processes) {
-            return Ok(());
+        if !output::is_read(&text)? {
+            break;
         }
         sleep(PERIOD);
-        match Seen::look(list, selection) {
-            Ok(next) => seen = next,
-            // The last process of that name has ended.
-            Err(_) => return Ok(()),
-        }
+        seen = Seen::look(list, selection);
     }
+    Ok(())
 }
 
 /// `text` in place of what is on a terminal of this height.
@@ -132,14 +137,6 @@ fn screen(text: &str, height: usize) -> String {
 }
 
 impl List {
-    fn selection(&self) -> Selection {
-        match &self.program {
-            Some(name) => Selection::Program(name.clone()),
-            None if self.pids.is_empty() => Selection::All,
-            None => Selection::Pids(self.pids.clone()),
-        }
-    }
-
     fn wants(&self, socket: &Socket) -> bool {
         let has_port = |port| {
             [socket.local, socket.peer]
@@ -154,75 +151,70 @@ impl List {
 }
 
 /// What was seen at one moment.
+#[derive(Default)]
 struct Seen {
-    processes: Vec<Process>,
+    /// How many processes there were.
+    processes: usize,
+    /// The names of those that hold sockets.
+    names: HashMap<u32, String>,
     sockets: Vec<Socket>,
-    /// What is in the way of processes that were named.
+    /// What is in the way of processes that were asked for.
     obstacles: Vec<(u32, Obstacle)>,
     /// The first thing in the way of knowing a process exactly.
     inexact: Option<Obstacle>,
 }
 
 impl Seen {
-    /// # Errors
-    /// No process has the name that was given.
-    fn look(list: &List, selection: &Selection) -> Result<Self, Error> {
+    fn look(list: &List, selection: &Selection) -> Self {
         let mut kernel = Kernel::look();
-        let (processes, mut obstacles) = selection.processes();
-        if let (Selection::Program(name), true) = (selection, processes.is_empty()) {
-            return Err(no_process(name));
-        }
-        let mut sockets = Vec::new();
-        let mut inexact = None;
-        for process in &processes {
-            match process.sockets() {
-                Ok(held) => {
-                    let (found, obstacle) = kernel.sockets(process, &held);
-                    sockets.extend(found);
-                    inexact = inexact.or(obstacle.map(|obstacle| obstacle.among_many(process)));
-                }
-                Err(obstacle) if *selection == Selection::All => {
-                    inexact = inexact.or(Some(obstacle.among_many(process)));
-                }
-                Err(obstacle) => obstacles.push((process.pid, obstacle)),
+        let mut seen = Self::default();
+        seen.processes = selection.visit(|process| match process.sockets() {
+            Ok(held) => seen.add(list, &mut kernel, process, &held),
+            // One that has ended meanwhile has no sockets.
+            Err(obstacle) if obstacle.is_gone => {}
+            Err(obstacle) if matches!(selection, Selection::All) => {
+                seen.inexact.get_or_insert_with(|| obstacle.among_many(process));
             }
+            Err(obstacle) => seen.obstacles.push((process.pid, obstacle)),
+        });
+        if matches!(selection, Selection::All) {
+            let known = seen.sockets.iter().map(|socket| socket.inode).collect();
+            seen.sockets.extend(kernel.unknown(&known));
         }
-        if *selection == Selection::All {
-            let known = sockets.iter().map(|socket| socket.inode).collect();
-            sockets.extend(kernel.unknown(&known));
-        }
-        sockets.retain(|socket| list.wants(socket));
+        seen.sockets.retain(|socket| list.wants(socket));
         // Those of unknown holders last.
-        sockets.sort_by_key(|socket| (socket.holder.is_none(), socket.holder, socket.local));
-        Ok(Self {
-            processes,
-            sockets,
-            obstacles,
-            inexact,
-        })
+        seen.sockets
+            .sort_by_key(|socket| (socket.holder.is_none(), socket.holder, socket.local));
+        seen
+    }
+
+    fn add(&mut self, list: &List, kernel: &mut Kernel, process: &Process, held: &[(Holder, u64)]) {
+        let (found, obstacle) = kernel.sockets(process, held);
+        if let Some(obstacle) = obstacle {
+            self.inexact.get_or_insert_with(|| obstacle.among_many(process));
+        }
+        if found.iter().any(|socket| list.wants(socket)) {
+            let name = process.name().to_string_lossy().into_owned();
+            self.names.insert(process.pid, name);
+        }
+        self.sockets.extend(found);
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> {
         self.sockets
             .iter()
-            .map(|socket| Entry::new(socket, self.holder(socket)))
+            .map(|socket| Entry::new(socket, self.name(socket).map(str::to_owned)))
     }
 
-    fn holder(&self, socket: &Socket) -> Option<&Process> {
-        let pid = socket.holder?.pid;
-        // They are in the order of their numbers, except where the command line names them in another.
-        let found = self.processes.binary_search_by_key(&pid, |process| process.pid).ok();
-        match found {
-            Some(index) => self.processes.get(index),
-            None => self.processes.iter().find(|process| process.pid == pid),
-        }
+    fn name(&self, socket: &Socket) -> Option<&str> {
+        self.names.get(&socket.holder?.pid).map(String::as_str)
     }
 
     fn show(&self, json: bool) -> String {
         if json {
             return array(self.entries());
         }
-        let rows = self.sockets.iter().map(|socket| row(socket, self.holder(socket)));
+        let rows = self.sockets.iter().map(|socket| row(socket, self.name(socket)));
         let rows: Vec<_> = std::iter::once(HEADING.map(String::from)).chain(rows).collect();
         table(&rows, terminal_size().map(|(width, _)| width))
     }
@@ -265,7 +257,7 @@ const HEADING: [&str; 10] = [
     ">DEAD",
 ];
 
-fn row(socket: &Socket, process: Option<&Process>) -> [String; 10] {
+fn row(socket: &Socket, name: Option<&str>) -> [String; 10] {
     const UNKNOWN: &str = "?";
     const NONE: &str = "-";
     let or_unknown = |text: Option<String>| text.unwrap_or_else(|| String::from(UNKNOWN));
@@ -276,7 +268,7 @@ fn row(socket: &Socket, process: Option<&Process>) -> [String; 10] {
             Holder { pid, tid, .. } if pid == tid => pid.to_string(),
             Holder { pid, tid, .. } => format!("{pid}/{tid}"),
         })),
-        or_unknown(process.map(|process| harmless(&process.name().to_string_lossy()))),
+        or_unknown(name.map(harmless)),
         or_unknown(holder.map(|holder| holder.fd.to_string())),
         or_unknown(socket.state.map(|state| state.name().to_owned())),
         or_none(socket.local.map(|address| address.to_string())),

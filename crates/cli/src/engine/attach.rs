@@ -40,6 +40,8 @@ pub(crate) enum Reason {
     Own { theirs: u32, mode: Mode },
     /// It would limit how long the socket may take to connect.
     Connecting,
+    /// It has an effect on the handshake only, and that is over.
+    Late,
     /// The kernel has no such option for this protocol.
     Missing(Protocol),
 }
@@ -92,7 +94,12 @@ pub(crate) fn plan(
         namespace,
     };
     for option in LIVE_ORDER {
-        if let Some(ours) = settings.number(option) {
+        let Some(ours) = settings.number(option) else { continue };
+        let is_early = matches!(option, SocketOption::SynCount | SocketOption::MaxSegment);
+        if is_early && event.moment != Moment::Listen && !is_unfinished(socket) {
+            let reason = Reason::Late;
+            plan.left.push(Left { option, reason });
+        } else {
             plan.judge(&view, option, ours);
         }
     }

@@ -1,6 +1,6 @@
 //! A socket as a program reads it.
 
-use super::{Process, Socket};
+use super::Socket;
 use keepalive_linux::sock_diag::{State, Timer};
 use keepalive_linux::sockopt::{Options, Protocol};
 use serde::Serialize;
@@ -36,13 +36,7 @@ pub(crate) struct TimerEntry {
 }
 
 impl Entry {
-    pub(crate) fn new(socket: &Socket, process: Option<&Process>) -> Self {
-        let name = process.map(|process| process.name().to_string_lossy().into_owned());
-        Self::named(socket, name)
-    }
-
-    /// The same, with the name of the program.
-    pub(crate) fn named(socket: &Socket, program: Option<String>) -> Self {
+    pub(crate) fn new(socket: &Socket, program: Option<String>) -> Self {
         let address = socket.local.or(socket.peer);
         let number = |number: fn(&Options) -> Option<u32>| socket.options.as_ref().and_then(number);
         Self {

@@ -18,6 +18,8 @@ pub(crate) struct Obstacle {
     /// As in "cannot …: REASON".
     pub(crate) reason: String,
     pub(crate) hint: String,
+    /// There is no process to look into any more.
+    pub(crate) is_gone: bool,
 }
 
 /// No process has the name that was given.
@@ -41,12 +43,14 @@ impl Obstacle {
         Self {
             reason: String::from("there is no such process"),
             hint: String::from("it has ended, or it is in a pid namespace that is not seen from here"),
+            is_gone: true,
         }
     }
 
     /// The same as a remark on many processes, of which `process` is one.
     pub(crate) fn among_many(self, process: &Process) -> Self {
-        if process.status.uid == getuid().as_raw() {
+        let own = getuid().as_raw();
+        if own == 0 || process.status.uid == own || is_sandboxed() {
             return self;
         }
         Self {
@@ -72,7 +76,11 @@ impl Obstacle {
             Some(Errno::PERM | Errno::ACCESS) => denied(process),
             _ => String::from("run keepalive as root"),
         };
-        Self { reason, hint }
+        Self {
+            reason,
+            hint,
+            is_gone: false,
+        }
     }
 }
 
@@ -116,8 +124,8 @@ fn denied(process: &Process) -> String {
         }
         _ => {}
     }
-    // The files of a process that is not dumpable belong to root (proc(5)).
-    let is_dumpable = fs::metadata(format!("/proc/{}", process.pid)).is_ok_and(|file| file.uid() == own);
+    // The files of a process that is not dumpable belong to root (proc(5)); its directory does not.
+    let is_dumpable = fs::metadata(format!("/proc/{}/status", process.pid)).is_ok_and(|file| file.uid() == own);
     if is_dumpable {
         String::from("it has other groups or more capabilities than this one: run keepalive as root")
     } else {

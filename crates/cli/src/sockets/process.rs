@@ -14,14 +14,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::OnceLock;
 
 /// Which processes are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Selection {
-    /// All that can be seen.
+    /// All that can be seen, but this one.
     All,
-    /// These.
-    Pids(Vec<u32>),
     /// Those of this name.
     Program(OsString),
+    /// These.
+    Named(Vec<Process>),
 }
 
 /// A process, the same one even when its number is given to another.
@@ -32,40 +32,50 @@ pub(crate) struct Process {
     pub(super) status: Status,
     /// To reach its descriptors.
     handle: io::Result<PidFd>,
-    /// The same for each thread with a table of descriptors of its own.
-    threads: Vec<(u32, io::Result<PidFd>)>,
     name: OnceLock<OsString>,
 }
 
 impl Selection {
-    /// The processes, by number, and what is in the way of those that were named but cannot be found.
-    pub(crate) fn processes(&self) -> (Vec<Process>, Vec<(u32, Obstacle)>) {
-        let pids = match self {
-            Self::Pids(pids) => pids.clone(),
-            Self::All | Self::Program(_) => {
-                let mut pids = proc::processes().unwrap_or_default();
-                pids.sort_unstable();
-                pids
-            }
-        };
+    /// The processes of these numbers, each once, and what is in the way of the others.
+    pub(crate) fn named(pids: &[u32]) -> (Self, Vec<(u32, Obstacle)>) {
         let (mut processes, mut missing) = (Vec::new(), Vec::new());
-        for pid in pids {
-            match (Process::find(pid), self) {
-                (Ok(process), Self::Program(name)) if !process.is_called(name) => {}
-                (Ok(process), _) => processes.push(process),
-                (Err(obstacle), Self::Pids(_)) => missing.push((pid, obstacle)),
-                // One that has ended since it was seen.
-                (Err(_), _) => {}
+        for (index, &pid) in pids.iter().enumerate() {
+            if pids[..index].contains(&pid) {
+                continue;
+            }
+            match Process::find(pid) {
+                Ok(process) => processes.push(process),
+                Err(obstacle) => missing.push((pid, obstacle)),
             }
         }
-        (processes, missing)
+        (Self::Named(processes), missing)
     }
-}
 
-impl Selection {
-    /// Whether there is nothing left to look at: the processes that were named have ended.
-    pub(crate) fn has_ended(&self, processes: &[Process]) -> bool {
-        matches!(self, Self::Pids(_)) && !processes.iter().any(Process::is_there)
+    /// Visits each process that is there now; gives how many there are. Of those that were not named, each is let go
+    /// before the next: there may be more of them than this process may have descriptors.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(&Process)) -> usize {
+        let mut count = 0;
+        let mut visit = |process: &Process| {
+            count += 1;
+            visit(process);
+        };
+        if let Self::Named(processes) = self {
+            processes
+                .iter()
+                .filter(|process| process.is_there())
+                .for_each(&mut visit);
+            return count;
+        }
+        let mut pids = proc::processes().unwrap_or_default();
+        pids.sort_unstable();
+        for pid in pids.into_iter().filter(|pid| *pid != std::process::id()) {
+            // One that has ended since it was seen is none.
+            let Ok(process) = Process::find(pid) else { continue };
+            if !matches!(self, Self::Program(name) if !process.is_called(name)) {
+                visit(&process);
+            }
+        }
+        count
     }
 }
 
@@ -78,21 +88,20 @@ impl Process {
             return Err(Obstacle {
                 reason: String::from("it is a thread"),
                 hint: format!("name its process, {}", status.tgid),
+                is_gone: false,
             });
         }
-        let own_tables = if status.threads > 1 {
-            proc::tables(pid).unwrap_or_default()
-        } else {
-            Vec::new()
-        };
-        let threads = own_tables.into_iter().filter(|tid| *tid != pid);
-        Ok(Self {
+        let process = Self {
             pid,
             status,
             handle,
-            threads: threads.map(|tid| (tid, PidFd::open_thread(tid))).collect(),
             name: OnceLock::new(),
-        })
+        };
+        if process.is_there() {
+            Ok(process)
+        } else {
+            Err(Obstacle::gone())
+        }
     }
 
     /// The name that rules for programs mean: the last part of the path by which it was started. Without ptrace access,
@@ -116,24 +125,25 @@ impl Process {
     /// # Errors
     /// Why nothing of the process can be seen.
     pub(crate) fn sockets(&self) -> Result<Vec<(Holder, u64)>, Obstacle> {
-        let mut found = self.table(self.pid, &self.handle)?;
-        for (tid, handle) in &self.threads {
+        let mut found = self.table(self.pid)?;
+        let tables = proc::tables(self.pid).unwrap_or_default();
+        for tid in tables.into_iter().filter(|tid| *tid != self.pid) {
             // A thread that has ended has taken its table along.
-            found.extend(self.table(*tid, handle).unwrap_or_default());
+            found.extend(self.table(tid).unwrap_or_default());
         }
         found.sort_unstable();
         Ok(found)
     }
 
-    fn table(&self, tid: u32, handle: &io::Result<PidFd>) -> Result<Vec<(Holder, u64)>, Obstacle> {
-        let sockets = match (proc::sockets(self.pid, tid), handle) {
+    fn table(&self, tid: u32) -> Result<Vec<(Holder, u64)>, Obstacle> {
+        let pid = self.pid;
+        let sockets = match (proc::sockets(pid, tid), &self.handle) {
             // With CAP_SYS_PTRACE alone the directory is closed, but not the descriptors.
-            (Err(error), Ok(handle)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            (Err(error), Ok(handle)) if error.kind() == io::ErrorKind::PermissionDenied && pid == tid => {
                 try_all(handle, self.status.fd_size).ok_or(error)
             }
             (sockets, _) => sockets,
         };
-        let pid = self.pid;
         let sockets = sockets.map_err(|error| Obstacle::new(self, &format!("/proc/{pid}/fd"), &error))?;
         let sockets = sockets.into_iter();
         Ok(sockets.map(|(fd, inode)| (Holder { pid, tid, fd }, inode)).collect())
@@ -144,12 +154,11 @@ impl Process {
     /// # Errors
     /// `EBADF` when it does not; else as [`PidFd::duplicate`].
     pub(crate) fn duplicate(&self, holder: Holder, inode: u64) -> io::Result<OwnedFd> {
-        let handle = match self.threads.iter().find(|(tid, _)| *tid == holder.tid) {
-            Some((_, handle)) => handle,
-            None => &self.handle,
+        let duplicate = if holder.tid == self.pid {
+            self.handle.as_ref().map_err(repeat)?.duplicate(holder.fd)?
+        } else {
+            PidFd::open_thread(holder.tid)?.duplicate(holder.fd)?
         };
-        let handle = handle.as_ref().map_err(repeat)?;
-        let duplicate = handle.duplicate(holder.fd)?;
         if socket_inode(&duplicate) == Some(inode) {
             Ok(duplicate)
         } else {
@@ -164,8 +173,11 @@ impl Process {
 
     /// Whether it still runs.
     pub(crate) fn is_there(&self) -> bool {
-        // What cannot be duplicated may be there nevertheless; only its end is told as such.
-        !self.handle.as_ref().is_ok_and(has_ended) && proc::status(self.pid).is_ok()
+        match &self.handle {
+            Ok(handle) => !has_ended(handle),
+            // Without a handle its number is all that tells.
+            Err(_) => proc::status(self.pid).is_ok(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::engine::attach::{Left, Plan, Reason, Step};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, wrap};
 use crate::sockets::json::Entry;
-use crate::sockets::{Clock, Kernel, Process, Socket};
+use crate::sockets::{Clock, Process, Socket};
 use crate::timeline::brief;
 use keepalive_linux::sock_diag::TimerKind;
 use keepalive_linux::sockopt::{Options, Protocol};
@@ -83,9 +83,14 @@ impl Report {
         !self.plan.steps.is_empty()
     }
 
-    /// Takes over the timer that `kernel` shows.
-    pub(super) fn note_timer(&mut self, kernel: &Kernel) {
-        self.after.timer = kernel.timer(self.after.inode);
+    /// The socket as it was before.
+    pub(super) fn socket(&self) -> &Socket {
+        &self.before
+    }
+
+    /// Notes the timer that runs now.
+    pub(super) fn note_timer(&mut self, timer: Clock) {
+        self.after.timer = timer;
     }
 
     /// What could not be set, if anything.
@@ -115,7 +120,7 @@ impl Report {
     pub(super) fn entry(&self, dry_run: bool) -> Object {
         let options = self.before.options;
         Object {
-            after: Entry::named(&self.after, Some(self.program.clone())),
+            after: Entry::new(&self.after, Some(self.program.clone())),
             direction: match self.plan.moment {
                 Moment::Connect => Some("connect"),
                 Moment::Accept | Moment::Listen => Some("accept"),
@@ -233,6 +238,7 @@ impl Left {
             Reason::Off => String::from("the policy says off"),
             Reason::Own { mode, .. } => format!("set already, and mode {} keeps it", mode.name()),
             Reason::Connecting => String::from("it would limit connecting"),
+            Reason::Late => String::from("it counts only before a connection is made"),
             Reason::Missing(Protocol::Mptcp) => String::from("this kernel has it for TCP, not for MPTCP"),
             Reason::Missing(Protocol::Tcp) => String::from("this kernel does not have it"),
         }
@@ -243,7 +249,7 @@ impl Left {
         match self.reason {
             Reason::Off => self.describe(),
             Reason::Own { theirs, .. } => format!("{name} {}, {}", spell(self.option, theirs), self.describe()),
-            Reason::Connecting | Reason::Missing(_) => format!("{name}, {}", self.describe()),
+            Reason::Connecting | Reason::Late | Reason::Missing(_) => format!("{name}, {}", self.describe()),
         }
     }
 }
