@@ -202,11 +202,6 @@ impl Kernel {
         }
     }
 
-    /// Whether `socket` is in the namespace of this process.
-    pub(crate) fn is_at_home(&self, socket: &Socket) -> bool {
-        socket.namespace == Some(0)
-    }
-
     /// The timer of the socket `inode`, where it is in the namespace of this process.
     pub(crate) fn timer(&self, inode: u64) -> Clock {
         self.row(inode).map_or(Clock::Unknown, |(row, _)| row.timer.into())
@@ -274,6 +269,11 @@ impl Socket {
             (Clock::Stopped, State::Established | State::CloseWait) => Some(false),
             _ => None,
         }
+    }
+
+    /// Whether it is in the namespace of this process.
+    pub(crate) fn is_at_home(&self) -> bool {
+        self.namespace == Some(0)
     }
 
     /// The times that decide when a dead peer is noticed, where all are known.

@@ -238,7 +238,7 @@ impl Work<'_> {
         let new = &mut round.reports[before..];
         if new
             .iter()
-            .any(|report| report.is_changed() && !kernel.is_at_home(report.socket()))
+            .any(|report| report.is_changed() && !report.socket().is_at_home())
         {
             // Other namespaces are reached through the process, which is here now.
             let (after, _) = Kernel::look().sockets(process, held);
@@ -257,7 +257,7 @@ impl Round {
         if self.reports.iter().any(Report::is_changed) {
             let kernel = Kernel::look();
             for report in &mut self.reports {
-                if kernel.is_at_home(report.socket()) {
+                if report.socket().is_at_home() {
                     report.note_timer(kernel.timer(report.socket().inode));
                 }
             }
