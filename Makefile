@@ -43,11 +43,13 @@ demo: build
 bench: build
 	$(CARGO) bench --package keepalive-policy --bench policy
 	$(CARGO) bench --package keepalive-cli --bench cost
+	$(CARGO) bench --package keepalive-cli --bench list
 
 # Ten million runs each; needs a nightly compiler and cargo-fuzz.
 fuzz:
 	$(CARGO) +nightly fuzz run --sanitizer none parse -- -dict=fuzz/words.dict -max_len=400 -runs=10000000
 	$(CARGO) +nightly fuzz run --sanitizer none environment -- -dict=fuzz/words.dict -max_len=400 -runs=10000000
+	$(CARGO) +nightly fuzz run --sanitizer none sock_diag -- -max_len=600 -runs=10000000
 
 lint:
 	$(CARGO) fmt --all --check

@@ -1,0 +1,267 @@
+//! What `keepalive list` costs beside ss(8), which tells less: 10,000 sockets of one process, by turns, so that both meet the
+//! same noise. All is in network, process and mount namespaces of its own, where nobody else has sockets.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
+use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
+
+type Error = Box<dyn std::error::Error>;
+
+const USAGE: &str = "\
+usage: cargo bench --bench list [-- [--quick]]
+  --quick  a few rounds: whether it works, not what it costs
+";
+
+/// Both ends of each connection are the holder's.
+const CONNECTIONS: u16 = 5000;
+/// A row for each end, and the listener's.
+const ROWS: usize = 2 * CONNECTIONS as usize + 1;
+
+/// How many times each command is run.
+const ROUNDS: usize = 21;
+const QUICK_ROUNDS: usize = 3;
+
+/// An ordinary user's words before a command.
+const NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (mut is_bench, mut is_quick, mut is_inside) = (false, false, false);
+    for argument in &arguments {
+        match argument.as_str() {
+            // cargo says `--bench` when it benches, and nothing when it runs this as a test.
+            "--bench" => is_bench = true,
+            "--quick" => is_quick = true,
+            // Other benches have targets; `cargo bench -- --check` is for all.
+            "--check" => {}
+            // How this program calls itself.
+            "--inside" => is_inside = true,
+            "--hold" => return status(hold()),
+            _ => {
+                eprint!("bench: unknown argument '{argument}'\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    if is_inside {
+        return status(run(if is_bench && !is_quick { ROUNDS } else { QUICK_ROUNDS }));
+    }
+    if let Some(why) = missing() {
+        println!("no comparison of keepalive list with ss: {why}");
+        return ExitCode::SUCCESS;
+    }
+    status(go_inside(&arguments))
+}
+
+fn status(result: Result<(), Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Why nothing can be measured here.
+fn missing() -> Option<String> {
+    if !geteuid().is_root() {
+        return Some("only root sees all of a process".to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |tool: &&str| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
+    ["ss", "ip", "unshare", "setpriv"]
+        .into_iter()
+        .find(|tool| !is_there(tool))
+        .map(|tool| format!("{tool} is not installed"))
+}
+
+/// Becomes this program once more, in namespaces of its own; whatever it starts there ends with it.
+fn go_inside(arguments: &[String]) -> Result<(), Error> {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
+        .arg(std::env::current_exe()?)
+        .args(arguments)
+        .arg("--inside");
+    Err(format!("cannot run unshare: {}", command.exec()).into())
+}
+
+/// Makes the sockets, says so, and keeps them until the end of standard input.
+fn hold() -> Result<(), Error> {
+    let limit = Some(2 * u64::from(CONNECTIONS) + 100);
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit,
+            maximum: limit,
+        },
+    )?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let mut kept = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let client = TcpStream::connect(address)?;
+        sockopt::set_tcp_keepidle(&client, Duration::from_secs(60))?;
+        sockopt::set_socket_keepalive(&client, true)?;
+        kept.push((client, listener.accept()?));
+    }
+    println!("ready");
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// The process with the sockets.
+struct Holder(Child);
+
+impl Holder {
+    fn start() -> Result<Self, Error> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("--hold")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().ok_or("no pipe from the holder")?).read_line(&mut line)?;
+        if line != "ready\n" {
+            return Err(format!("the sockets cannot be made: {}", child.wait()?).into());
+        }
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        // Nothing can be done about a process that does not end when its input does.
+        let _ = self.0.wait();
+    }
+}
+
+/// A command, and what its times were in milliseconds.
+struct Lane {
+    name: &'static str,
+    words: Vec<String>,
+    times: Vec<f64>,
+}
+
+impl Lane {
+    fn new(name: &'static str, words: &[&str]) -> Self {
+        Self {
+            name,
+            words: words.iter().map(|&word| word.to_owned()).collect(),
+            times: Vec::new(),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]).stdin(Stdio::null());
+        command
+    }
+
+    /// Whether it shows every socket; else its times would mean nothing.
+    fn check(&self) -> Result<(), Error> {
+        let output = self.command().output()?;
+        let rows = String::from_utf8_lossy(&output.stdout).lines().count();
+        if output.status.success() && rows >= ROWS {
+            Ok(())
+        } else {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{}: {rows} rows, {}: {errors}", self.name, output.status).into())
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
+        let mut command = self.command();
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let start = Instant::now();
+        let status = command.status()?;
+        self.times.push(start.elapsed().as_secs_f64() * 1e3);
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{}: {status}", self.name).into())
+        }
+    }
+}
+
+/// Measures and prints everything.
+fn run(rounds: usize) -> Result<(), Error> {
+    let directory = tempfile::tempdir()?;
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
+    // Where an ordinary user can execute it.
+    let copy = directory.path().join("keepalive");
+    fs::copy(Path::new(env!("CARGO_BIN_EXE_keepalive")), &copy)?;
+    let keepalive = copy.to_str().ok_or("a path that is no text")?;
+
+    let holder = Holder::start()?;
+    let pid = holder.0.id().to_string();
+    println!(
+        "{ROWS} sockets of one process. Medians of {rounds} rounds, by turns; a ratio has its quartiles beside it."
+    );
+    race(
+        "as root: every socket exactly, and who holds it",
+        rounds,
+        vec![
+            Lane::new("ss -tnoap", &["ss", "-tnoap"]),
+            Lane::new("keepalive list PID", &[keepalive, "list", &pid]),
+            Lane::new("keepalive list", &[keepalive, "list"]),
+            Lane::new("keepalive list --json", &[keepalive, "list", "--json"]),
+        ],
+    )?;
+    let nobody = |words: &[&'static str]| [&NOBODY[..], words].concat();
+    race(
+        "as an ordinary user: what anyone may know",
+        rounds,
+        vec![
+            Lane::new("ss -tnoa", &nobody(&["ss", "-tnoa"])),
+            Lane::new("keepalive list", &[&NOBODY[..], &[keepalive, "list"]].concat()),
+        ],
+    )
+}
+
+/// Lets the lanes take turns, and prints what they took, each beside the first.
+fn race(title: &str, rounds: usize, mut lanes: Vec<Lane>) -> Result<(), Error> {
+    for lane in &lanes {
+        lane.check()?;
+    }
+    for round in 0..rounds {
+        for step in 0..lanes.len() {
+            // Forwards and backwards, from another one each time: no lane always follows the same lane.
+            let step = if round % 2 == 0 { step } else { lanes.len() - 1 - step };
+            let which = (step + round / 2) % lanes.len();
+            lanes[which].run()?;
+        }
+    }
+    println!("\n{title}");
+    for lane in &lanes {
+        let [_, median, _] = quartiles(lane.times.iter().copied());
+        print!("  {:<24}{median:>7.1} ms", lane.name);
+        if lane.name != lanes[0].name {
+            let ratios = lane.times.iter().zip(&lanes[0].times).map(|(time, first)| time / first);
+            let [low, median, high] = quartiles(ratios);
+            print!("  {median:.2} × {} [{low:.2} {high:.2}]", lanes[0].name);
+        }
+        println!();
+    }
+    io::stdout().flush()?;
+    Ok(())
+}
+
+/// First quartile, median, third quartile.
+fn quartiles(figures: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut sorted: Vec<f64> = figures.collect();
+    sorted.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|n| sorted[(sorted.len() - 1) * n / 4])
+}

@@ -1,0 +1,61 @@
+//! Processes that have ended, and numbers that are none of a process.
+
+use super::{Elsewhere, LIMIT, NOBODY, Puppet, assert_refused, list};
+use crate::support::process::{Running, output_within};
+use std::process::Command;
+
+/// The number of a process that has ended and was waited for.
+pub(super) fn ended() -> u32 {
+    let mut program = Running::start(&mut Command::new("true"));
+    program.child.wait().expect("a child of ours");
+    program.pid()
+}
+
+#[test]
+fn a_process_that_has_ended_is_refused() {
+    for number in [ended(), 4_194_305, u32::MAX] {
+        for words in [&[][..], &["--json"], &["--watch"]] {
+            let output = output_within(LIMIT, list(&[&number.to_string()]).args(words));
+            assert_refused(
+                &output,
+                &format!("cannot see process {number}: there is no such process"),
+                "it has ended, or it is in a pid namespace that is not seen from here",
+            );
+        }
+    }
+}
+
+/// Its entry in /proc belongs to root then.
+#[test]
+fn a_process_that_nobody_has_waited_for_has_ended() {
+    root!();
+    python!();
+    let elsewhere = Elsewhere::new();
+    let mut program = Puppet::under(&NOBODY);
+    program.does("child = os.fork()\nif child == 0: os._exit(0)");
+    program.does("os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)");
+    let child = program.says("child");
+    for output in [
+        output_within(LIMIT, &mut list(&[&child])),
+        elsewhere.list(&NOBODY, &[&child]),
+    ] {
+        assert_refused(
+            &output,
+            &format!("cannot see process {child}: there is no such process"),
+            "it has ended, or it is in a pid namespace that is not seen from here",
+        );
+    }
+}
+
+#[test]
+fn a_thread_is_refused_with_its_process_named() {
+    python!();
+    let mut program = Puppet::start();
+    program.does("threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()");
+    let tid = program.number("threading.enumerate()[1].native_id");
+    assert_refused(
+        &output_within(LIMIT, &mut list(&[&tid.to_string()])),
+        &format!("cannot see process {tid}: it is a thread"),
+        &format!("name its process, {}", program.pid()),
+    );
+}

@@ -1,0 +1,234 @@
+//! What is shown without the rights to see all, and what is said then.
+
+use super::ended::ended;
+use super::{CONNECTION, Elsewhere, LIMIT, NOBODY, Puppet, assert_has, assert_refused, entry, parsed, remark, text};
+use crate::support::keepalive;
+use crate::support::process::output_within;
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// Of this port, whoever holds it.
+fn at_port(entries: &[Value], local: &str) -> Value {
+    let found = entries.iter().find(|entry| entry["local"] == local);
+    found.unwrap_or_else(|| panic!("no {local} in {entries:?}")).clone()
+}
+
+#[test]
+fn of_other_users_an_ordinary_one_sees_the_connection_and_its_timer() {
+    root!();
+    python!();
+    let elsewhere = Elsewhere::new();
+    let mut program = Puppet::start();
+    program.does(CONNECTION);
+    let [client, accepted, listener] =
+        ["client", "accepted", "listener"].map(|name| program.says(&format!("'%s:%d' % {name}.getsockname()")));
+    let output = elsewhere.list(&NOBODY, &["--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let entries = parsed(&text(&output.stdout));
+
+    let mut entry = at_port(&entries, &client);
+    assert_eq!(entry["timer"]["kind"], "keepalive");
+    assert!(entry["timer"]["expires_ms"].as_u64() <= Some(61_000), "{entry}");
+    entry["timer"].take();
+    let inode = program.number("os.fstat(client.fileno()).st_ino");
+    assert_eq!(
+        entry,
+        json!({
+            "pid": null, "program": null, "tid": null, "fd": null, "inode": inode, "family": "inet", "protocol": "tcp",
+            "local": client, "peer": listener, "state": "established", "keepalive": true, "idle_s": null,
+            "interval_s": null, "count": null, "user_timeout_ms": null, "timer": null, "unanswered_probes": 0,
+            "dead_after_s": null,
+        })
+    );
+    let mut of_listener = entries.iter().filter(|entry| entry["local"] == *listener);
+    // The accepted end has the listener's address.
+    assert!(
+        of_listener
+            .clone()
+            .any(|entry| entry["state"] == "established" && entry["keepalive"] == false)
+    );
+    assert!(of_listener.any(|entry| entry["state"] == "listen" && entry["keepalive"].is_null()));
+    assert_eq!(accepted, listener);
+
+    let (remark, hint) = remark(&output);
+    let unknown = entries.iter().filter(|entry| entry["idle_s"].is_null()).count();
+    assert!(
+        remark.starts_with(&format!("keepalive: {unknown} sockets are shown without ")),
+        "{remark}"
+    );
+    assert_eq!(hint, "they belong to other users: run keepalive as root");
+}
+
+#[test]
+fn the_table_shows_what_is_not_known_as_such() {
+    root!();
+    python!();
+    let elsewhere = Elsewhere::new();
+    let mut program = Puppet::start();
+    program.does(CONNECTION);
+    let port = program.says("client.getsockname()[1]");
+    let output = elsewhere.list(&NOBODY, &["--port", &port]);
+    let table = text(&output.stdout);
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let [client, accepted] = [
+        format!("127.0.0.1:{port}"),
+        program.says("'%s:%d' % listener.getsockname()"),
+    ];
+    let heading = [
+        "PID",
+        "PROGRAM",
+        "FD",
+        "STATE",
+        "LOCAL",
+        "PEER",
+        "KEEPALIVE",
+        "TIMEOUT",
+        "NEXT",
+        "DEAD",
+    ];
+    assert_eq!(rows[0], heading);
+    assert_eq!(rows.len(), 3, "{table}");
+    for row in &rows[1..] {
+        assert_eq!(row[..4], ["?", "?", "?", "established"], "{table}");
+        if row[4] == client {
+            assert_eq!(
+                (row[5], row[6], row[7], row.last()),
+                (&*accepted, "on", "?", Some(&"?")),
+                "{table}"
+            );
+        } else {
+            assert_eq!(row[4..], [&*accepted, &*client, "off", "?", "-", "never"], "{table}");
+        }
+    }
+    let (remark, _) = remark(&output);
+    assert_eq!(
+        remark,
+        "keepalive: 2 sockets are shown without what only a holder's rights tell ('?')"
+    );
+}
+
+#[test]
+fn an_ordinary_user_sees_what_is_its_own_exactly() {
+    root!();
+    python!();
+    let elsewhere = Elsewhere::new();
+    let mut program = Puppet::under(&NOBODY);
+    program.does(CONNECTION);
+    let number = program.pid().to_string();
+    let output = elsewhere.list(&NOBODY, &[&number, "--json"]);
+    assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
+    let entries = parsed(&text(&output.stdout));
+    for name in ["listener", "client", "accepted"] {
+        let own_view = program.own_view(name);
+        assert_has(&entry(&entries, program.number(&format!("{name}.fileno()"))), &own_view);
+    }
+}
+
+#[test]
+fn a_process_of_another_user_is_refused_by_its_number() {
+    root!();
+    python!();
+    let elsewhere = Elsewhere::new();
+    let program = Puppet::start();
+    let number = program.pid();
+    for words in [&[][..], &["--json"], &["--watch"]] {
+        let output = elsewhere.list(&NOBODY, &[&[&*number.to_string()], words].concat());
+        assert_refused(
+            &output,
+            &format!("cannot see process {number}: /proc/{number}/fd: Permission denied"),
+            "it belongs to user 0: run keepalive as that user or as root",
+        );
+    }
+}
+
+/// Those that can be seen are shown nevertheless.
+#[test]
+fn each_process_that_cannot_be_seen_is_named() {
+    root!();
+    python!();
+    let elsewhere = Elsewhere::new();
+    let (denied, mut program) = (Puppet::start(), Puppet::under(&NOBODY));
+    program.does("listener = listen()");
+    let (denied, number) = (denied.pid().to_string(), program.pid().to_string());
+    let gone = ended().to_string();
+    let output = elsewhere.list(&NOBODY, &[&gone, &number, &denied, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = text(&output.stderr);
+    for pid in [&gone, &denied] {
+        assert!(errors.contains(&format!("cannot see process {pid}: ")), "{errors}");
+    }
+    assert_eq!(errors.matches("hint: ").count(), 2, "{errors}");
+    let entries = parsed(&text(&output.stdout));
+    assert!(entries.len() == 1 && entries[0]["pid"] == program.pid(), "{entries:?}");
+}
+
+#[test]
+fn an_undumpable_process_says_so() {
+    root!();
+    python!();
+    if std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() != "0") {
+        skip!("kernel.yama.ptrace_scope is the first thing in the way here");
+    }
+    let elsewhere = Elsewhere::new();
+    let mut program = Puppet::under(&NOBODY);
+    program.does(CONNECTION);
+    program.does("assert ctypes.CDLL(None).prctl(4, 0) == 0");
+    let number = program.pid();
+    assert_refused(
+        &elsewhere.list(&NOBODY, &[&number.to_string()]),
+        &format!("cannot see process {number}: /proc/{number}/fd: Permission denied"),
+        "it has made itself undumpable (PR_SET_DUMPABLE), as programs with secrets do: run keepalive as root",
+    );
+    // Root may.
+    assert_has(&program.entry("client"), &json!({"idle_s": 61}));
+}
+
+/// Processes that end meanwhile are no reason to say so. In a process namespace of its own nobody else is in the way, and the
+/// sockets of all others have no holder.
+#[test]
+fn to_root_nothing_is_said_about_rights() {
+    const SCRIPT: &str = "
+        setpriv --reuid=65534 --regid=65534 --clear-groups -- \
+            bash -c 'while :; do /bin/true & /bin/true & wait -n; done' &
+        for n in $(seq 50); do \"$0\" list || exit; done";
+    root!();
+    python!();
+    let mut program = Puppet::start();
+    program.does(CONNECTION);
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", SCRIPT]);
+    let output = output_within(LIMIT, command.arg(keepalive()));
+    assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
+    let client = program.says("'%s:%d' % client.getsockname()");
+    assert!(text(&output.stdout).contains(&client));
+}
+
+/// An ordinary user's words before a command that may trace all the same.
+const TRACER: [&str; 7] = [
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=+sys_ptrace",
+    "--ambient-caps=+sys_ptrace",
+    "--",
+];
+
+#[test]
+fn the_capability_to_trace_is_enough() {
+    root!();
+    python!();
+    let elsewhere = Elsewhere::new();
+    let mut program = Puppet::start();
+    program.does(CONNECTION);
+    let number = program.pid().to_string();
+    let output = elsewhere.list(&TRACER, &[&number, "--json"]);
+    assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
+    let entries = parsed(&text(&output.stdout));
+    assert_eq!(entries.len(), 3);
+    for name in ["listener", "client", "accepted"] {
+        let own_view = program.own_view(name);
+        let entry = entry(&entries, program.number(&format!("{name}.fileno()")));
+        assert_has(&entry, &own_view);
+    }
+}

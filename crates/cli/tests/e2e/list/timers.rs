@@ -1,0 +1,160 @@
+//! The timers of sockets, against the kernel's own table and against what then happens. A peer is silenced by a filter that
+//! drops all that arrives at it.
+
+use super::{LIMIT, Puppet, assert_has, shown};
+use crate::support::process::eventually;
+use serde_json::{Value, json};
+use std::fs;
+
+/// `SO_ATTACH_FILTER` with `BPF_RET 0`; what is in the way.
+const SILENCE: &str = "
+def silence(end):
+    drop = ctypes.create_string_buffer(struct.pack('=HBBI', 6, 0, 0, 0))
+    try: end.setsockopt(SOL, 26, struct.pack('HxxxxxxQ', 1, ctypes.addressof(drop)))
+    except OSError as error: return error
+";
+
+/// Silences a socket of a program, or skips the test where a user may not.
+macro_rules! silence {
+    ($program:expr, $end:literal) => {
+        let obstacle = $program.says(concat!("silence(", $end, ")"));
+        if obstacle != "None" {
+            skip!("a socket filter cannot be set: {obstacle}");
+        }
+    };
+}
+
+fn with_connection(settings: &str) -> Puppet {
+    let mut program = Puppet::start();
+    program.does(SILENCE);
+    program.does(&format!(
+        "listener = listen(); client, accepted = pair(listener, {settings})"
+    ));
+    program.does("start = time.monotonic()");
+    program
+}
+
+/// The kind and the milliseconds of a socket's timer in `/proc/PID/net/tcp`.
+#[track_caller]
+fn kernels_timer(program: &mut Puppet, name: &str) -> (u64, u64) {
+    let inode = program.says(&format!("os.fstat({name}.fileno()).st_ino"));
+    let table = fs::read_to_string(format!("/proc/{}/net/tcp", program.pid())).expect("it is there");
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(9) == Some(&&*inode)).expect("the socket's row");
+    let (kind, when) = row[5].split_once(':').expect("a kind and a time");
+    let number = |text| u64::from_str_radix(text, 16).expect("a number");
+    // A hundred ticks are a second there (sysconf(3), _SC_CLK_TCK).
+    (number(kind), 10 * number(when))
+}
+
+fn expires(entry: &Value) -> u64 {
+    entry["timer"]["expires_ms"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no timer: {entry}"))
+}
+
+#[test]
+fn the_time_until_the_first_probe_is_the_kernels() {
+    python!();
+    let mut program = with_connection("keepalive=1, idle=100, interval=10, count=3");
+    let (before, entry, after) = (
+        kernels_timer(&mut program, "client"),
+        program.entry("client"),
+        kernels_timer(&mut program, "client"),
+    );
+    assert_eq!(entry["timer"]["kind"], "keepalive");
+    assert_eq!((before.0, after.0), (2, 2));
+    // The table's times are rounded to a hundredth of a second.
+    let expected = after.1.saturating_sub(10)..=before.1 + 10;
+    assert!(expected.contains(&expires(&entry)), "{entry}: {expected:?}");
+    assert!((60_000..=100_000).contains(&expires(&entry)), "{entry}");
+    assert_has(&entry, &json!({"unanswered_probes": 0, "dead_after_s": 130}));
+    assert_has(&program.entry("accepted"), &json!({"timer": null, "keepalive": false}));
+    let table = shown(&[&program.pid().to_string()]);
+    assert!(table.contains(" 100/10/3 ") && table.contains("  2m10s"), "{table}");
+}
+
+#[test]
+fn probes_that_nobody_answers_are_counted() {
+    python!();
+    let mut program = with_connection("keepalive=1, idle=1, interval=1, count=100");
+    silence!(program, "accepted");
+    let mut counts = Vec::new();
+    eventually("three lost probes", LIMIT, || {
+        let entry = program.entry("client");
+        assert_eq!(entry["timer"]["kind"], "keepalive");
+        assert!(expires(&entry) <= 1000, "{entry}");
+        counts.push(entry["unanswered_probes"].as_u64().expect("a number"));
+        (counts.last() >= Some(&3)).then_some(())
+    });
+    assert!(counts.is_sorted(), "{counts:?}");
+    let table = shown(&[&program.pid().to_string()]);
+    assert!(table.contains(" lost "), "{table}");
+}
+
+#[test]
+fn data_on_its_way_has_a_timer_that_hides_keepalive() {
+    python!();
+    let mut program = with_connection("keepalive=1, idle=100, interval=10, count=3");
+    silence!(program, "accepted");
+    program.does("client.send(b'x')");
+    let entry = program.entry("client");
+    assert_eq!(entry["timer"]["kind"], "retransmit");
+    assert_eq!(kernels_timer(&mut program, "client").0, 1);
+    assert_has(
+        &entry,
+        &json!({"keepalive": true, "idle_s": 100, "unanswered_probes": null}),
+    );
+    let table = shown(&[&program.pid().to_string()]);
+    assert!(table.contains(" retransmit "), "{table}");
+}
+
+#[test]
+fn a_connection_that_is_not_answered_is_retransmitted() {
+    python!();
+    let mut program = with_connection("");
+    silence!(program, "listener");
+    program.does("waiting = own(socket.socket(), keepalive=1, idle=100)");
+    program.does("waiting.setblocking(False); waiting.connect_ex(listener.getsockname())");
+    let entry = program.entry("waiting");
+    assert_has(&entry, &json!({"state": "syn-sent", "keepalive": true, "idle_s": 100}));
+    assert_eq!(entry["timer"]["kind"], "retransmit");
+    assert!(entry["peer"].is_string(), "{entry}");
+}
+
+#[test]
+fn a_closed_window_has_a_timer_that_hides_keepalive() {
+    python!();
+    let mut program = with_connection("keepalive=1, idle=100");
+    program.does(
+        "client.setblocking(False)\ntry:\n    while True: client.send(bytes(1 << 20))\nexcept BlockingIOError: pass",
+    );
+    eventually("a window that is closed", LIMIT, || {
+        let entry = program.entry("client");
+        (entry["timer"]["kind"] == "zero-window").then_some(())
+    });
+    assert_eq!(kernels_timer(&mut program, "client").0, 4);
+    let table = shown(&[&program.pid().to_string()]);
+    assert!(table.contains(" zero-window "), "{table}");
+}
+
+/// The kernel ends the connections as `dead_after_s` says: by the count of probes, and by the user timeout.
+#[test]
+fn a_dead_peer_is_noticed_when_it_was_said_to_be() {
+    python!();
+    for (settings, seconds) in [
+        ("keepalive=1, idle=1, interval=1, count=2", 3),
+        ("keepalive=1, idle=1, interval=1, count=9, user_timeout=2500", 3),
+        ("keepalive=1, idle=1, interval=2, count=9, user_timeout=100", 3),
+    ] {
+        let mut program = with_connection(settings);
+        silence!(program, "accepted");
+        let entry = program.entry("client");
+        let took = program.says("(select.select([client], [], [], 20), time.monotonic() - start)[1]");
+        let took: f64 = took.parse().expect("seconds");
+        let said = entry["dead_after_s"].as_f64().expect("a time");
+        assert!((said - took).abs() < 0.9, "{settings}: said {said}, took {took}");
+        assert_eq!(entry["dead_after_s"], seconds, "{settings}");
+        assert_eq!(program.says("client.getsockopt(SOL, socket.SO_ERROR)"), "110");
+    }
+}

@@ -1,0 +1,136 @@
+"""Does what each line of its input says, in Python, and answers each with one line: the value, or what went wrong."""
+
+import ctypes
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+
+SOL, TCP = socket.SOL_SOCKET, socket.IPPROTO_TCP
+MPTCP = 262
+OPTIONS = {"keepalive": (SOL, 9), "idle": (TCP, 4), "interval": (TCP, 5), "count": (TCP, 6), "user_timeout": (TCP, 18)}
+kept = []
+
+
+def own(end, **values):
+    """Sets options, as a program does that knows of them."""
+    for name, value in values.items():
+        end.setsockopt(*OPTIONS[name], value)
+    return end
+
+
+def listen(host="127.0.0.1", port=0, family=socket.AF_INET, protocol=0):
+    listener = socket.socket(family, socket.SOCK_STREAM, protocol)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    listener.setsockopt(SOL, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(1000)
+    return listener
+
+
+def pair(listener, host="127.0.0.1", family=socket.AF_INET, protocol=0, **values):
+    """A connection to a listener of ours, with these options at this end: this end, the accepted end."""
+    client = own(socket.socket(family, socket.SOCK_STREAM, protocol), **values)
+    client.connect((host, listener.getsockname()[1]))
+    return client, listener.accept()[0]
+
+
+def talks(one, other):
+    """Whether data goes through, both ways."""
+    for sender, receiver in ((one, other), (other, one)):
+        sender.settimeout(10)
+        receiver.settimeout(10)
+        sender.sendall(b"data")
+        if receiver.recv(4) != b"data":
+            return False
+    return True
+
+
+def fds(*ends):
+    return " ".join(str(end.fileno()) for end in ends)
+
+
+def connect_in_vain(host, port):
+    """The seconds after which a connect to where nobody answers gives up."""
+    start = time.monotonic()
+    try:
+        silent.connect((host, port))
+    except OSError:
+        pass
+    return time.monotonic() - start
+
+
+def packets(port):
+    """The packets without data that come from this port over loopback from now on: their sequence numbers."""
+    sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
+    sniffer.settimeout(10)
+
+    def numbers():
+        while True:
+            frame, address = sniffer.recvfrom(65536)
+            if address[2] != socket.PACKET_OUTGOING or frame[12:14] != b"\x08\x00" or frame[23] != TCP:
+                continue
+            segment = 14 + 4 * (frame[14] & 15)
+            source, _, sequence, _, offset = struct.unpack_from(">HHIIB", frame, segment)
+            length = struct.unpack_from(">H", frame, 16)[0] + 14 - segment - 4 * (offset >> 4)
+            if source == port and length == 0:
+                yield sequence
+
+    return numbers()
+
+
+def start_echo(port):
+    """A thread with a connection, which sends back what it gets."""
+
+    def echo(end):
+        while data := end.recv(1000):
+            end.sendall(data)
+
+    end = socket.create_connection(("127.0.0.1", port))
+    threading.Thread(target=echo, args=[end], daemon=True).start()
+
+
+def child_with_listener(pid):
+    """A child that has this number, in a pid namespace of ours."""
+    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+        last.write(str(pid - 1))
+    child = os.fork()
+    if child == 0:
+        kept.append(listen())
+        time.sleep(1000)
+    return child
+
+
+def thread_with_its_own_table():
+    """A connection that only a thread holds: its number there, and those of the sockets."""
+    ready = threading.Event()
+    told = []
+
+    def run():
+        assert ctypes.CDLL(None).unshare(0x400) == 0  # CLONE_FILES
+        ends = pair(listener)
+        told.append(f"{threading.get_native_id()} {fds(*ends)}")
+        ready.set()
+        threading.Event().wait()
+
+    listener = listen()
+    kept.append(listener)
+    threading.Thread(target=run, daemon=True).start()
+    ready.wait()
+    return told[0]
+
+
+for line in sys.stdin:
+    try:
+        try:
+            answer = eval(line)
+        except SyntaxError:
+            exec(line)
+            answer = "done"
+    except Exception as error:
+        answer = f"error: {error!r}"
+    print(answer, flush=True)

@@ -1,0 +1,18 @@
+//! Any bytes as the kernel's answer about sockets: nothing panics, and a row is never more than its message could hold.
+#![no_main]
+
+use keepalive_linux::sock_diag::decode;
+use libfuzzer_sys::fuzz_target;
+
+/// The header of a message and what a socket's row is made of (`include/uapi/linux/inet_diag.h`).
+const SHORTEST: usize = 16 + 72;
+
+fuzz_target!(|datagram: &[u8]| {
+    let mut rows = Vec::new();
+    let result = decode(datagram, &mut rows);
+    assert!(rows.len() * SHORTEST <= datagram.len());
+
+    let mut again = Vec::new();
+    assert_eq!(result.is_ok(), decode(datagram, &mut again).is_ok());
+    assert_eq!(rows, again);
+});
