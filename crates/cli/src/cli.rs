@@ -77,6 +77,8 @@ pub(crate) enum EngineChoice {
     Auto,
     /// The library, by LD_PRELOAD, even where it will have no effect
     Preload,
+    /// A supervisor of system calls, which reaches static and Go programs too
+    Seccomp,
 }
 
 /// What to set.

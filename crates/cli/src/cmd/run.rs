@@ -30,6 +30,12 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
         .and_then(|path| program::inspect(&path, &search))
         .map_err(not_startable)?;
 
+    if run.engine == EngineChoice::Seccomp {
+        crate::engine::seccomp::supervise(&policy.parts(), keepalive_linux::seccomp::IoUring::Allow)
+            .map_err(|obstacle| Error::new(NOT_RUN, format!("{obstacle:?}")))?;
+        let error = exec(&program.command, &run.command, &environment);
+        return Err(not_executed(&program, &error));
+    }
     let library = preload::library(&program)?;
     let obstacle = preload::obstacle(&program, &library);
     if let (EngineChoice::Auto, Some(obstacle)) = (run.engine, &obstacle) {

@@ -1,0 +1,208 @@
+//! The seccomp engine: the calls that open connections wait until a supervisor has given their sockets their settings.
+//!
+//! The command keeps the process id of this one. The supervisor is a process of its own, in a session of its own, and lives
+//! until the last process under the filter has ended.
+
+mod guard;
+mod settle;
+mod supervisor;
+mod unfinished;
+
+use crate::policy::Part;
+use guard::{Journal, guard};
+use keepalive_linux::fork::{Side, detach, exit_now, fork};
+use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised};
+use keepalive_linux::{proc, sockopt};
+use keepalive_policy::{Event, Mode, Moment, Number, OPTIONS, Settings, SocketOption, Source, decide};
+use rustix::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use rustix::io::{Errno, read, write};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{WaitOptions, waitpid};
+use rustix::thread::{CapabilitySet, capabilities};
+use settle::Settler;
+use std::io;
+
+/// Why the engine cannot be used here.
+#[derive(Debug)]
+pub(crate) enum Obstacle {
+    /// It is used already, by a keepalive around this one.
+    Nested,
+    /// Another program supervises this process in the same way.
+    Foreign,
+    /// The supervisor may not look into the command.
+    Restricted(io::Error),
+    /// The kernel or a sandbox refuses.
+    Refused(&'static str, io::Error),
+    /// The supervisor was ended while it started: this process cannot go on.
+    Lost,
+}
+
+/// Puts this process, which is to become the command, under a supervisor.
+///
+/// # Errors
+/// Why that cannot be. But for [`Obstacle::Lost`] this process then is as it was before.
+pub(crate) fn supervise(parts: &[Part<'_>], io_uring: IoUring) -> Result<(), Obstacle> {
+    if is_supervised() {
+        return Err(Obstacle::Nested);
+    }
+    let sources: Vec<Source<'_>> = parts.iter().map(Part::source).collect();
+    let refused = |call| move |error: io::Error| Obstacle::Refused(call, error);
+    let journal = Journal::new().map_err(refused("mmap"))?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|error| Obstacle::Refused("socketpair", error.into()))?;
+    let command = std::process::id();
+    match fork().map_err(refused("fork"))? {
+        // Not a child of the command, which would not know it: a child of nobody.
+        Side::Child => match fork() {
+            Ok(Side::Child) => become_supervisor(command, &theirs, journal, &sources),
+            Ok(Side::Parent(_)) => exit_now(0),
+            Err(_) => exit_now(1),
+        },
+        Side::Parent(between) => {
+            drop(theirs);
+            while matches!(waitpid(Some(between), WaitOptions::empty()), Err(Errno::INTR)) {}
+        }
+    }
+    match receive(&ours) {
+        Some(0) => {}
+        Some(errno) => return Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno))),
+        None => return Err(Obstacle::Lost),
+    }
+    let program = filter(&sources, io_uring).program();
+    let listener = install(&program, may_keep_privileges()).map_err(|error| {
+        if Errno::from_io_error(&error) == Some(Errno::BUSY) {
+            Obstacle::Foreign
+        } else {
+            Obstacle::Refused("seccomp", error)
+        }
+    })?;
+    send(&ours, listener.as_fd().as_raw_fd());
+    let is_taken = receive(&ours) == Some(0);
+    drop(listener);
+    // The first call: when it is answered all is in place, and the standby knows the numbers of the calls.
+    if !is_taken || !is_supervised() {
+        return Err(Obstacle::Lost);
+    }
+    settle_inherited(&sources);
+    Ok(())
+}
+
+/// Gives the TCP sockets that the command will inherit their settings.
+fn settle_inherited(sources: &[Source<'_>]) {
+    let own = std::process::id();
+    let program = &[];
+    let (Ok(handle), Ok(fds)) = (PidFd::open(own), proc::fds(own)) else {
+        return;
+    };
+    let mut settler = None;
+    for socket in fds.into_iter().filter_map(|fd| handle.duplicate(fd).ok()) {
+        let Ok(Some(tcp)) = sockopt::read(&socket) else {
+            continue;
+        };
+        let settler = settler.get_or_insert_with(Settler::new);
+        let event = |moment| Event {
+            moment,
+            peer: tcp.peer.map(|peer| peer.ip()),
+            port: tcp.local.map(|local| local.port()),
+            program,
+        };
+        if tcp.listening {
+            settler.settle_listener(&socket, &decide(sources, &event(Moment::Listen)));
+        } else if tcp.peer.is_some() {
+            // Who hands on a connection has accepted it (inetd).
+            let settings = decide(sources, &event(Moment::Accept));
+            settler.settle(&socket, &settings);
+            settler.limit_unacknowledged(&socket, &settings);
+        } else {
+            settler.settle(&socket, &decide(sources, &event(Moment::Create)));
+        }
+    }
+}
+
+/// A number for the other side.
+fn send(socket: &OwnedFd, number: i32) {
+    // Where nobody reads it any more, [`receive`] will tell.
+    let _ = write(socket, &number.to_ne_bytes());
+}
+
+/// A number from the other side; `None` when it has ended.
+fn receive(socket: &OwnedFd) -> Option<i32> {
+    let mut number = [0; 4];
+    loop {
+        match read(socket, &mut number) {
+            Ok(4) => return Some(i32::from_ne_bytes(number)),
+            Err(Errno::INTR) => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Whether set-user-ID programs keep their privilege under the filter.
+pub(crate) fn may_keep_privileges() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+/// What must be caught for these sources.
+fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
+    let all = || {
+        let rules = |source: &Source<'_>| source.rules.iter().map(|rule| rule.settings).collect::<Vec<_>>();
+        sources
+            .iter()
+            .flat_map(move |source| std::iter::once(source.default).chain(rules(source)))
+    };
+    let own = [
+        SocketOption::Keepalive,
+        SocketOption::Idle,
+        SocketOption::Interval,
+        SocketOption::Count,
+        SocketOption::UserTimeout,
+    ];
+    let has_rules = sources.iter().any(|source| !source.rules.is_empty());
+    let settings = sources
+        .iter()
+        .fold(Settings::NONE, |settings, source| settings.or(source.default));
+    let action = |option: SocketOption| {
+        let is_said = settings.number(option).is_some() || settings.written(option) == Number::Auto;
+        match settings.mode.unwrap_or_default() {
+            _ if !own.contains(&option) => SetOption::Pass,
+            Mode::Enforce if !has_rules && is_said => SetOption::Swallow,
+            Mode::Enforce if !has_rules => SetOption::Pass,
+            _ if all().any(|settings| settings.mode.is_some_and(|mode| mode != Mode::Fill)) => SetOption::Ask,
+            // That it was switched off cannot be seen afterwards.
+            _ if option == SocketOption::Keepalive => SetOption::Ask,
+            _ => SetOption::Pass,
+        }
+    };
+    Filter {
+        set_option: OPTIONS.map(action),
+        io_uring,
+    }
+}
+
+/// The rest of the supervisor's life. First it says whether it may look into the command.
+fn become_supervisor(command: u32, socket: &OwnedFd, journal: Journal, sources: &[Source<'_>]) -> ! {
+    let look = || {
+        detach(&[socket.as_fd()])?;
+        let command = PidFd::open(command)?;
+        match command.duplicate(socket.as_raw_fd()) {
+            // Any answer but a refusal is as good.
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::BADF) => Err(error),
+            _ => Ok(command),
+        }
+    };
+    let command = look().unwrap_or_else(|error: io::Error| {
+        send(socket, error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
+        exit_now(1);
+    });
+    send(socket, 0);
+    // The other side has closed the socket where there is no listener.
+    let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
+        exit_now(1);
+    };
+    drop(command);
+    let listener = Listener::from_fd(listener);
+    listener.wake_here();
+    send(socket, 0);
+    guard(&listener, journal, sources)
+}
