@@ -23,7 +23,7 @@ pub enum Side {
 /// `EAGAIN` where there may be no more processes; any error where this process has more than one thread, of which the copy
 /// would have one and the locks of all.
 pub fn fork() -> io::Result<Side> {
-    if proc::status(std::process::id())?.threads != 1 {
+    if proc::threads(std::process::id())?.len() != 1 {
         return Err(io::Error::other("this process has several threads"));
     }
     // SAFETY: with one thread the copy is a whole process: no lock is held by a thread that it lacks (fork(2)).

@@ -8,10 +8,12 @@ mod settle;
 mod supervisor;
 mod unfinished;
 
+use crate::error::{Error, NOT_RUN};
 use crate::policy::Part;
 use guard::{Journal, guard};
 use keepalive_linux::fork::{Side, detach, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::program::Program;
 use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised};
 use keepalive_linux::{proc, sockopt};
 use keepalive_policy::{Event, Mode, Moment, Number, OPTIONS, Settings, SocketOption, Source, decide};
@@ -22,6 +24,8 @@ use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
 use settle::Settler;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// Why the engine cannot be used here.
 #[derive(Debug)]
@@ -38,11 +42,44 @@ pub(crate) enum Obstacle {
     Lost,
 }
 
+impl Obstacle {
+    /// Whether the command can be run without this engine.
+    pub(crate) fn is_harmless(&self) -> bool {
+        !matches!(self, Self::Lost)
+    }
+
+    /// The obstacle as a clause.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Nested => String::from("a keepalive around this one supervises it already"),
+            Self::Foreign => String::from("another program supervises the system calls of this process"),
+            Self::Restricted(error) => format!("the supervisor may not look into the command: pidfd_getfd: {error}"),
+            Self::Refused(call, error) => format!("the kernel or a sandbox refuses: {call}: {error}"),
+            Self::Lost => String::from("the supervisor was ended while it started"),
+        }
+    }
+
+    /// The error for a program that is not reached otherwise.
+    pub(crate) fn refusal(&self, program: &Program) -> Error {
+        let hint = match self {
+            Self::Nested | Self::Lost => "try again",
+            Self::Foreign => "a process can have one such supervisor: start keepalive outside the other one",
+            Self::Restricted(_) => "kernel.yama.ptrace_scope must be 0 for it, or keepalive be run as root",
+            Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => {
+                "the seccomp engine needs Linux 5.19"
+            }
+            Self::Refused(..) => "start keepalive outside the container or sandbox",
+        };
+        let command = program.command.display();
+        Error::new(NOT_RUN, format!("cannot supervise '{command}': {}", self.reason())).hint(hint)
+    }
+}
+
 /// Puts this process, which is to become the command, under a supervisor.
 ///
 /// # Errors
 /// Why that cannot be. But for [`Obstacle::Lost`] this process then is as it was before.
-pub(crate) fn supervise(parts: &[Part<'_>], io_uring: IoUring) -> Result<(), Obstacle> {
+pub(crate) fn supervise(parts: &[Part<'_>], program: &Path, io_uring: IoUring) -> Result<(), Obstacle> {
     if is_supervised() {
         return Err(Obstacle::Nested);
     }
@@ -69,8 +106,8 @@ pub(crate) fn supervise(parts: &[Part<'_>], io_uring: IoUring) -> Result<(), Obs
         Some(errno) => return Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno))),
         None => return Err(Obstacle::Lost),
     }
-    let program = filter(&sources, io_uring).program();
-    let listener = install(&program, may_keep_privileges()).map_err(|error| {
+    let code = filter(&sources, io_uring).program();
+    let listener = install(&code, may_keep_privileges()).map_err(|error| {
         if Errno::from_io_error(&error) == Some(Errno::BUSY) {
             Obstacle::Foreign
         } else {
@@ -84,19 +121,19 @@ pub(crate) fn supervise(parts: &[Part<'_>], io_uring: IoUring) -> Result<(), Obs
     if !is_taken || !is_supervised() {
         return Err(Obstacle::Lost);
     }
-    settle_inherited(&sources);
+    let name = program.file_name().unwrap_or_default();
+    settle_inherited(&sources, name.as_bytes());
     Ok(())
 }
 
 /// Gives the TCP sockets that the command will inherit their settings.
-fn settle_inherited(sources: &[Source<'_>]) {
+fn settle_inherited(sources: &[Source<'_>], program: &[u8]) {
     let own = std::process::id();
-    let program = &[];
-    let (Ok(handle), Ok(fds)) = (PidFd::open(own), proc::fds(own)) else {
+    let (Ok(handle), Ok(sockets)) = (PidFd::open(own), proc::sockets(own, own)) else {
         return;
     };
     let mut settler = None;
-    for socket in fds.into_iter().filter_map(|fd| handle.duplicate(fd).ok()) {
+    for socket in sockets.into_iter().filter_map(|(fd, _)| handle.duplicate(fd).ok()) {
         let Ok(Some(tcp)) = sockopt::read(&socket) else {
             continue;
         };
