@@ -10,5 +10,6 @@ pub mod pidfd;
 pub mod proc;
 pub mod program;
 pub mod seccomp;
+pub mod signal;
 pub mod sock_diag;
 pub mod sockopt;

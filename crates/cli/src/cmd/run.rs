@@ -7,7 +7,7 @@ use crate::engine::{preload, seccomp};
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN};
 use crate::mistake;
 use crate::output::{WIDTH, wrap};
-use crate::policy::Policy;
+use crate::policy::{Part, Policy};
 use keepalive_linux::exec::exec;
 use keepalive_linux::program::{self, NotStartable, Program};
 use keepalive_linux::seccomp::IoUring;
@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 
 /// Runs the command; returns only when it could not be started.
 ///
@@ -65,7 +66,13 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
     let say = |text: &str| {
         let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
     };
-    match seccomp::supervise(&policy.parts(), &program.command, io_uring) {
+    let parts = policy.parts();
+    let plan = seccomp::Plan {
+        sources: &parts.each_ref().map(Part::source),
+        program: program.command.file_name().unwrap_or_default().as_bytes(),
+        io_uring,
+    };
+    match seccomp::supervise(&plan, !run.in_place) {
         Ok(()) => {
             if !seccomp::may_keep_privileges() && (run.verbose || choice.is_preloadable) {
                 say(

@@ -122,7 +122,7 @@ fn automatic(program: &Program, is_strict: bool) -> Result<Choice, Error> {
 }
 
 fn is_launcher(program: &Program) -> bool {
-    let named = [&program.command, &program.path];
-    let mut names = named.into_iter().filter_map(|path| path.file_name()?.to_str());
+    let paths = [&program.command, &program.path];
+    let mut names = paths.into_iter().filter_map(|path| path.file_name()?.to_str());
     names.any(|name| LAUNCHERS.contains(&name))
 }

@@ -3,29 +3,27 @@
 //! The command keeps the process id of this one. The supervisor is a process of its own, in a session of its own, and lives
 //! until the last process under the filter has ended.
 
+mod front;
 mod guard;
+mod in_place;
 mod settle;
 mod supervisor;
 mod unfinished;
 
 use crate::error::{Error, NOT_RUN};
-use crate::policy::Part;
-use guard::{Journal, guard};
-use keepalive_linux::fork::{Side, detach, exit_now, fork};
+use crate::sockets::yama_scope;
+use keepalive_linux::fork::{detach, exit_now};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::program::Program;
 use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised};
 use keepalive_linux::{proc, sockopt};
 use keepalive_policy::{Event, Mode, Moment, Number, OPTIONS, Settings, SocketOption, Source, decide};
-use rustix::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
 use settle::Settler;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
 /// Why the engine cannot be used here.
 #[derive(Debug)]
@@ -75,38 +73,40 @@ impl Obstacle {
     }
 }
 
-/// Puts this process, which is to become the command, under a supervisor.
+/// Puts the command under a supervisor: this process, which is to become it, or where `may_front`, and this one may not be
+/// looked into, a child of it.
 ///
 /// # Errors
 /// Why that cannot be. But for [`Obstacle::Lost`] this process then is as it was before.
-pub(crate) fn supervise(parts: &[Part<'_>], program: &Path, io_uring: IoUring) -> Result<(), Obstacle> {
+pub(crate) fn supervise(plan: &Plan<'_>, may_front: bool) -> Result<(), Obstacle> {
     if is_supervised() {
         return Err(Obstacle::Nested);
     }
-    let sources: Vec<Source<'_>> = parts.iter().map(Part::source).collect();
-    let refused = |call| move |error: io::Error| Obstacle::Refused(call, error);
-    let journal = Journal::new().map_err(refused("mmap"))?;
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|error| Obstacle::Refused("socketpair", error.into()))?;
-    let command = std::process::id();
-    match fork().map_err(refused("fork"))? {
-        // Not a child of the command, which would not know it: a child of nobody.
-        Side::Child => match fork() {
-            Ok(Side::Child) => become_supervisor(command, &theirs, journal, &sources),
-            Ok(Side::Parent(_)) => exit_now(0),
-            Err(_) => exit_now(1),
-        },
-        Side::Parent(between) => {
-            drop(theirs);
-            while matches!(waitpid(Some(between), WaitOptions::empty()), Err(Errno::INTR)) {}
+    match in_place::launch(plan) {
+        Err(Obstacle::Restricted(_)) if may_front => front::launch(plan),
+        result => result,
+    }
+}
+
+/// What a supervisor does.
+pub(crate) struct Plan<'a> {
+    pub(crate) sources: &'a [Source<'a>],
+    /// The command's name, for rules.
+    pub(crate) program: &'a [u8],
+    pub(crate) io_uring: IoUring,
+}
+
+/// Puts this process under the supervisors at the other ends of these sockets.
+fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
+    for supervisor in supervisors {
+        send(supervisor, std::process::id().cast_signed());
+        match receive(supervisor) {
+            Some(0) => {}
+            Some(errno) => return Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno))),
+            None => return Err(Obstacle::Lost),
         }
     }
-    match receive(&ours) {
-        Some(0) => {}
-        Some(errno) => return Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno))),
-        None => return Err(Obstacle::Lost),
-    }
-    let code = filter(&sources, io_uring).program();
+    let code = filter(plan.sources, plan.io_uring).program();
     let listener = install(&code, may_keep_privileges()).map_err(|error| {
         if Errno::from_io_error(&error) == Some(Errno::BUSY) {
             Obstacle::Foreign
@@ -114,16 +114,83 @@ pub(crate) fn supervise(parts: &[Part<'_>], program: &Path, io_uring: IoUring) -
             Obstacle::Refused("seccomp", error)
         }
     })?;
-    send(&ours, listener.as_fd().as_raw_fd());
-    let is_taken = receive(&ours) == Some(0);
+    let mut is_taken = true;
+    for supervisor in supervisors {
+        send(supervisor, listener.as_fd().as_raw_fd());
+        is_taken &= receive(supervisor) == Some(0);
+    }
     drop(listener);
     // The first call: when it is answered all is in place, and the standby knows the numbers of the calls.
     if !is_taken || !is_supervised() {
         return Err(Obstacle::Lost);
     }
-    let name = program.file_name().unwrap_or_default();
-    settle_inherited(&sources, name.as_bytes());
+    settle_inherited(plan.sources, plan.program);
     Ok(())
+}
+
+/// Where a supervisor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// Beside the command.
+    Command,
+    /// Above it: the command is its descendant.
+    Descendant,
+}
+
+/// Whether Yama keeps such a supervisor from looking into the command (`Documentation/admin-guide/LSM/Yama.rst`).
+fn is_restricted(place: Beside) -> bool {
+    let may_all = || has_capability(CapabilitySet::SYS_PTRACE);
+    match yama_scope() {
+        None | Some(0) => false,
+        Some(1) => place == Beside::Command && !may_all(),
+        Some(2) => !may_all(),
+        Some(_) => true,
+    }
+}
+
+fn has_capability(capability: CapabilitySet) -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+/// The other side of [`submit`]: the command, and its listener. This process is out of sight then. It ends where it may
+/// not look into the command, or the command has ended.
+fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside) -> (PidFd, Listener) {
+    let look = || {
+        detach(keep)?;
+        let pid = receive(socket).ok_or(io::ErrorKind::UnexpectedEof)?;
+        // Yama would write its refusal to the kernel's log.
+        if is_restricted(place) {
+            return Err(Errno::PERM.into());
+        }
+        let command = PidFd::open(pid.cast_unsigned())?;
+        match command.duplicate(socket.as_raw_fd()) {
+            // Any answer but a refusal is as good.
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::BADF) => Err(error),
+            _ => Ok(command),
+        }
+    };
+    let command = look().unwrap_or_else(|error: io::Error| {
+        send(socket, error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
+        exit_now(1);
+    });
+    send(socket, 0);
+    // The other side has closed the socket where there is no listener.
+    let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
+        exit_now(1);
+    };
+    let listener = Listener::from_fd(listener);
+    listener.wake_here();
+    send(socket, 0);
+    (command, listener)
+}
+
+fn socket_pair() -> Result<(OwnedFd, OwnedFd), Obstacle> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|error| Obstacle::Refused("socketpair", error.into()))
+}
+
+fn refused(call: &'static str) -> impl Fn(io::Error) -> Obstacle {
+    move |error| Obstacle::Refused(call, error)
 }
 
 /// Gives the TCP sockets that the command will inherit their settings.
@@ -177,7 +244,7 @@ fn receive(socket: &OwnedFd) -> Option<i32> {
 
 /// Whether set-user-ID programs keep their privilege under the filter.
 pub(crate) fn may_keep_privileges() -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+    has_capability(CapabilitySet::SYS_ADMIN)
 }
 
 /// What must be caught for these sources.
@@ -215,31 +282,4 @@ fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
         set_option: OPTIONS.map(action),
         io_uring,
     }
-}
-
-/// The rest of the supervisor's life. First it says whether it may look into the command.
-fn become_supervisor(command: u32, socket: &OwnedFd, journal: Journal, sources: &[Source<'_>]) -> ! {
-    let look = || {
-        detach(&[socket.as_fd()])?;
-        let command = PidFd::open(command)?;
-        match command.duplicate(socket.as_raw_fd()) {
-            // Any answer but a refusal is as good.
-            Err(error) if Errno::from_io_error(&error) != Some(Errno::BADF) => Err(error),
-            _ => Ok(command),
-        }
-    };
-    let command = look().unwrap_or_else(|error: io::Error| {
-        send(socket, error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
-        exit_now(1);
-    });
-    send(socket, 0);
-    // The other side has closed the socket where there is no listener.
-    let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
-        exit_now(1);
-    };
-    drop(command);
-    let listener = Listener::from_fd(listener);
-    listener.wake_here();
-    send(socket, 0);
-    guard(&listener, journal, sources)
 }

@@ -160,7 +160,8 @@ fn parse(bytes: &[u8]) -> Option<SocketAddr> {
 
 /// The kernel takes an `int` from the lower half of an argument.
 fn low(argument: u64) -> u32 {
-    (argument & u64::from(u32::MAX)) as u32
+    let [a, b, c, d, ..] = argument.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// Whether programs of this architecture have 32-bit pointers (`__AUDIT_ARCH_64BIT`).

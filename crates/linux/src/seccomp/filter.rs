@@ -183,7 +183,7 @@ impl Filter {
         code.unless_equal(numbers.connect, |code| {
             code.load(argument(2));
             code.unless_below(SHORTEST_ADDRESS, |code| {
-                code.if_other(PASSING_LENGTH, |code| code.answer(NOTIFY))
+                code.if_other(PASSING_LENGTH, |code| code.answer(NOTIFY));
             });
             code.answer(ALLOW);
         });
@@ -318,8 +318,8 @@ impl Assembler {
 
     fn push(&mut self, code: u32, k: u32) {
         self.instructions.push(sock_filter {
-            // The codes have 16 bits.
-            code: code as u16,
+            // The codes are far smaller.
+            code: u16::try_from(code).unwrap_or(u16::MAX),
             jt: 0,
             jf: 0,
             k,

@@ -72,6 +72,9 @@ pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Res
     Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (`linux/seccomp.h`), whose field has 32 bits.
+const CONTINUE: u32 = 1;
+
 impl Listener {
     /// The listener behind a descriptor that was passed here.
     pub fn from_fd(fd: OwnedFd) -> Self {
@@ -128,7 +131,7 @@ impl Listener {
                 Answer::Continue | Answer::Succeed => 0,
             },
             flags: match answer {
-                Answer::Continue => libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+                Answer::Continue => CONTINUE,
                 Answer::Succeed | Answer::Fail(_) => 0,
             },
         };

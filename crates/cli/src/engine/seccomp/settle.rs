@@ -57,24 +57,11 @@ impl Settler {
         self.set_all(socket, settings, [SocketOption::UserTimeout]);
     }
 
-    /// The number that `settings` say for `option` of `socket`.
-    pub(super) fn number(&self, socket: &OwnedFd, settings: &Settings, option: SocketOption) -> Option<u32> {
-        if option != SocketOption::UserTimeout {
-            return settings.number(option);
-        }
-        let effective = |option| get(socket, option).unwrap_or(0);
-        settings.user_timeout_ms(
-            effective(SocketOption::Idle),
-            effective(SocketOption::Interval),
-            effective(SocketOption::Count),
-        )
-    }
-
     fn set_all<const N: usize>(&mut self, socket: &OwnedFd, settings: &Settings, options: [SocketOption; N]) {
         let mode = settings.mode.unwrap_or_default();
         let mut namespace = None;
         for option in options {
-            let (Some(ours), Ok(current)) = (self.number(socket, settings, option), get(socket, option)) else {
+            let (Some(ours), Ok(current)) = (number(socket, settings, option), get(socket, option)) else {
                 continue;
             };
             if ours == current {
@@ -120,4 +107,17 @@ impl Settler {
         }
         number
     }
+}
+
+/// The number that `settings` say for `option` of `socket`.
+pub(super) fn number(socket: &OwnedFd, settings: &Settings, option: SocketOption) -> Option<u32> {
+    if option != SocketOption::UserTimeout {
+        return settings.number(option);
+    }
+    let effective = |option| get(socket, option).unwrap_or(0);
+    settings.user_timeout_ms(
+        effective(SocketOption::Idle),
+        effective(SocketOption::Interval),
+        effective(SocketOption::Count),
+    )
 }

@@ -1,10 +1,11 @@
 //! Serving the calls that wait: each socket gets its settings, then its call goes on.
 
 use super::guard::Journal;
-use super::settle::Settler;
+use super::settle::{Settler, number};
 use super::unfinished::{Connection, Unfinished};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::seccomp::{Answer, Call, Listener, Notification};
+use keepalive_linux::signal::SignalFd;
 use keepalive_linux::sock_diag::State;
 use keepalive_linux::{memory, proc, sockopt};
 use keepalive_policy::{Event, Keepalive, Mode, Moment, Number, Settings, SocketOption, Source, decide};
@@ -67,12 +68,17 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Serves until nobody is left, or until the process behind `standby` has ended.
-    pub(super) fn serve_all(&mut self, standby: &PidFd) -> End {
+    /// Serves until nobody is left, or until the process behind `standby` has ended. `children`, if there may be any, tells
+    /// when `reap` is to be called.
+    pub(super) fn serve_all(&mut self, standby: &PidFd, children: Option<&SignalFd>, reap: impl Fn()) -> End {
         loop {
             let mut fds = [
                 PollFd::new(self.listener, PollFlags::IN),
                 PollFd::new(standby, PollFlags::IN),
+                // A descriptor that nothing is asked of stands in for one that is not there.
+                children.map_or(PollFd::new(standby, PollFlags::empty()), |children| {
+                    PollFd::new(children, PollFlags::IN)
+                }),
             ];
             let pause = self.unfinished.pause().and_then(|pause| Timespec::try_from(pause).ok());
             match poll(&mut fds, pause.as_ref()) {
@@ -81,7 +87,10 @@ impl<'a> Supervisor<'a> {
                 Err(_) => return End::Alone,
                 Ok(_) => {}
             }
-            let [calls, standby] = fds.map(|fd| fd.revents());
+            let [calls, standby, children] = fds.map(|fd| fd.revents());
+            if !children.is_empty() {
+                reap();
+            }
             if calls.contains(PollFlags::IN) {
                 self.serve_next();
             } else if calls.contains(PollFlags::HUP) {
@@ -188,7 +197,7 @@ impl<'a> Supervisor<'a> {
         if mode == Mode::Fill || is_early || settings.keepalive == Some(Keepalive::Off) {
             return Ok(Answer::Continue);
         }
-        let Some(ours) = self.settler.number(socket, &settings, option) else {
+        let Some(ours) = number(socket, &settings, option) else {
             return Ok(Answer::Continue);
         };
         let target = mode.settle(option, ours, theirs);
