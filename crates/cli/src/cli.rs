@@ -46,6 +46,15 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) in_place: bool,
 
+    /// What becomes of io_uring, whose connections no engine but cgroup sees
+    #[arg(
+        long,
+        value_name = "allow|deny",
+        default_value = "allow",
+        hide_possible_values = true
+    )]
+    pub(crate) io_uring: IoUringChoice,
+
     /// Say on standard error which engine is used, why, and what is set
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -73,10 +82,20 @@ is found but cannot be executed, 127 when it is not found.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineChoice {
-    /// The one that reaches the program, or a refusal
+    /// Those that reach the program and what it starts, or a refusal
     Auto,
     /// The library, by LD_PRELOAD, even where it will have no effect
     Preload,
+    /// A supervisor of system calls, which reaches static and Go programs too
+    Seccomp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IoUringChoice {
+    /// The program may use it
+    Allow,
+    /// The program is told that the kernel has none, and falls back
+    Deny,
 }
 
 /// What to set.

@@ -1,4 +1,6 @@
 //! The engines, one file each: the ways to reach a program's sockets.
 
 pub(crate) mod attach;
+pub(crate) mod choice;
 pub(crate) mod preload;
+pub(crate) mod seccomp;

@@ -12,6 +12,7 @@ mod sockets;
 mod sysctl;
 mod table;
 mod timeline;
+mod untouched;
 
 use clap::Parser;
 use cli::{Cli, Command};

@@ -3,9 +3,13 @@
 
 pub mod elf;
 pub mod exec;
+pub mod fork;
+pub mod memory;
 pub mod netns;
 pub mod pidfd;
 pub mod proc;
 pub mod program;
+pub mod seccomp;
+pub mod signal;
 pub mod sock_diag;
 pub mod sockopt;

@@ -1,9 +1,9 @@
 //! Network namespaces (`network_namespaces(7)`): which one a socket belongs to, and looking into it.
 
+use crate::sockopt;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io;
-use std::mem::size_of;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::thread;
 
@@ -17,24 +17,7 @@ const SIOCGSKNS: libc::c_ulong = 0x894c;
 /// # Errors
 /// `ENOPROTOOPT` before Linux 5.14.
 pub fn cookie(socket: impl AsFd) -> io::Result<u64> {
-    let mut cookie = 0_u64;
-    let mut length = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;
-    // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
-    // `cookie` (getsockopt(2)).
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 {
-        Ok(cookie)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    sockopt::get_long(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE)
 }
 
 /// The network namespace of `socket`, to be entered.

@@ -4,6 +4,7 @@
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io;
+use std::os::fd::AsRawFd as _;
 
 /// A process, or one of its threads.
 #[derive(Debug)]
@@ -36,6 +37,23 @@ impl PidFd {
     /// older kernels.
     pub fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
         Ok(pidfd_getfd(&self.0, fd, PidfdGetfdFlags::empty())?)
+    }
+}
+
+impl PidFd {
+    /// Sends it the signal of this number.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended, `EPERM`.
+    pub fn signal(&self, number: i32) -> io::Result<()> {
+        let no_info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: pidfd_send_signal(2) takes numbers and, as here, no information.
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), number, no_info, 0) };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -18,6 +18,8 @@ pub struct Status {
     pub tgid: u32,
     /// Its real user.
     pub uid: u32,
+    /// Whether it is stopped (`SIGSTOP`, job control).
+    pub is_stopped: bool,
     /// How many threads it has.
     pub threads: u32,
     /// How many descriptors its table has room for.
@@ -37,7 +39,10 @@ pub fn processes() -> io::Result<Vec<u32>> {
 /// # Errors
 /// `ENOENT` or `ESRCH` when the process is gone.
 pub fn status(pid: u32) -> io::Result<Status> {
-    Ok(parse_status(&fs::read(format!("/proc/{pid}/status"))?))
+    // One read(2) where the file's size, which is 0, would make it many.
+    let mut text = Vec::with_capacity(4096);
+    File::open(format!("/proc/{pid}/status"))?.read_to_end(&mut text)?;
+    Ok(parse_status(&text))
 }
 
 fn parse_status(text: &[u8]) -> Status {
@@ -50,6 +55,7 @@ fn parse_status(text: &[u8]) -> Status {
         let number = || value.split_whitespace().next()?.parse().ok();
         match key {
             "Name" => value.clone_into(&mut status.comm),
+            "State" => status.is_stopped = value.starts_with('T'),
             "Tgid" => status.tgid = number().unwrap_or(0),
             "Uid" => status.uid = number().unwrap_or(u32::MAX),
             "Threads" => status.threads = number().unwrap_or(1),
@@ -220,11 +226,13 @@ mod tests {
 
     #[test]
     fn a_status_is_read() {
-        let text = b"Name:\ta b\nUmask:\t0022\nTgid:\t7\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\n";
+        let text =
+            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\n";
         let expected = Status {
             comm: "a b".to_owned(),
             tgid: 7,
             uid: 1000,
+            is_stopped: true,
             threads: 3,
             fd_size: 64,
         };

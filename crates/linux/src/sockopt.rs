@@ -155,6 +155,14 @@ pub fn state(socket: impl AsFd) -> io::Result<(Option<State>, u8)> {
     Ok((State::from_number(state), unanswered))
 }
 
+/// A number that no other socket has had since the machine was started (`SO_COOKIE`, Linux 4.12).
+///
+/// # Errors
+/// `ENOPROTOOPT` on older kernels.
+pub fn cookie(socket: impl AsFd) -> io::Result<u64> {
+    get_long(socket, libc::SOL_SOCKET, libc::SO_COOKIE)
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "it is four")]
 const LENGTH: libc::socklen_t = size_of::<u32>() as libc::socklen_t;
 
@@ -162,6 +170,28 @@ const LENGTH: libc::socklen_t = size_of::<u32>() as libc::socklen_t;
 fn get_word(socket: impl AsFd, level: i32, name: i32) -> io::Result<u32> {
     let mut number = 0_u32;
     let mut length = LENGTH;
+    // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
+    // `number` (getsockopt(2)).
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            (&raw mut number).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(number)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// An option of eight bytes.
+pub(crate) fn get_long(socket: impl AsFd, level: i32, name: i32) -> io::Result<u64> {
+    let mut number = 0_u64;
+    let mut length = 2 * LENGTH;
     // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
     // `number` (getsockopt(2)).
     let result = unsafe {

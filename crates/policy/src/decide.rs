@@ -1,5 +1,7 @@
 //! The decision: what to set on a connection. Every engine asks here, so that all of them do the same.
 
+use crate::mode::Mode;
+use crate::option::SocketOption;
 use crate::rule::Rule;
 use crate::settings::Settings;
 use core::net::IpAddr;
@@ -59,10 +61,21 @@ pub fn decide(sources: &[Source<'_>], event: &Event<'_>) -> Settings {
         .fold(Settings::NONE, |settings, source| settings.or(source.settings(event)))
 }
 
+/// The number for `option`, of which the policy says `ours`, on a socket that has `current`, where nobody knows who has
+/// set that. What is neither ours nor as the kernel makes sockets (`untouched`; `None` where it makes them differently) is
+/// the program's own, and `mode` says who wins.
+pub fn judge(mode: Mode, option: SocketOption, ours: u32, current: u32, untouched: Option<u32>) -> u32 {
+    let is_own = current != ours && untouched.is_some_and(|untouched| untouched != current);
+    if is_own {
+        mode.settle(option, ours, current)
+    } else {
+        ours
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::option::SocketOption;
     use crate::parse::tests::rules;
     use crate::settings::{Keepalive, Number};
     use std::vec::Vec;

@@ -17,7 +17,7 @@ pub mod preset;
 pub mod rule;
 pub mod settings;
 
-pub use decide::{Event, Moment, Source, decide};
+pub use decide::{Event, Moment, Source, decide, judge};
 pub use environment::Environment;
 pub use mode::Mode;
 pub use option::{LIVE_ORDER, OPTIONS, SocketOption, Unit};

@@ -26,6 +26,7 @@ mod next;
 mod own;
 mod policy;
 mod state;
+mod supervised;
 mod sys;
 
 /// What the loader calls when all objects are in place, in no certain order among the libraries.

@@ -1,6 +1,6 @@
 //! The policy of this process: from the environment and the configuration file, read once, when the library is loaded.
 
-use crate::{libc, log, sys};
+use crate::{libc, log, supervised, sys};
 use core::net::IpAddr;
 use keepalive_policy::environment::{INITIALS, InvalidVariable};
 use keepalive_policy::parse::{self, Item};
@@ -142,6 +142,9 @@ pub(crate) fn read() -> Option<Policy> {
     let environment = read_variables(secure, |_| {});
     if environment.is_off() {
         return None;
+    }
+    if !secure && variables(b"K").any(|entry| entry.starts_with(supervised::VARIABLE)) {
+        supervised::note();
     }
     if let Some(destination) = environment.log {
         log::open(destination);

@@ -6,6 +6,7 @@ pub(crate) mod number;
 mod peer;
 mod write;
 
+use crate::supervised;
 use core::ffi::{c_int, c_long};
 pub(crate) use memory::{collect, copy, map, read_file};
 #[cfg(target_arch = "x86")]
@@ -121,15 +122,23 @@ pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
     }
 }
 
-/// Sets an option that is an `int`.
+/// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two.
 #[inline(always)]
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Result<(), Errno> {
-    let pointer = &raw const value;
-    // SAFETY: setsockopt(2) reads `INT` bytes at `pointer`, a live `u32`.
+    let values = [value, 0];
+    let length = if supervised::is_supervised() { 2 * INT } else { INT };
+    // SAFETY: setsockopt(2) reads at most `length` bytes of `values`, which lives through the call.
     let returned = unsafe {
         call(
             number::SETSOCKOPT,
-            [fd as _, level as _, name as _, pointer as c_long, INT as _, 0],
+            [
+                fd as _,
+                level as _,
+                name as _,
+                &raw const values as c_long,
+                length as _,
+                0,
+            ],
         )
     };
     result(returned).map(drop)

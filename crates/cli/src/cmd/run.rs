@@ -1,19 +1,23 @@
 //! `keepalive run`: starts a program so that its connections have keepalive.
 
 use super::check::summary;
-use crate::cli::{EngineChoice, Run};
-use crate::engine::preload;
+use crate::cli::{IoUringChoice, Run};
+use crate::engine::choice::{Choice, Engines, choose};
+use crate::engine::{preload, seccomp};
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN};
 use crate::mistake;
-use crate::policy::Policy;
+use crate::output::{WIDTH, wrap};
+use crate::policy::{Part, Policy};
 use keepalive_linux::exec::exec;
 use keepalive_linux::program::{self, NotStartable, Program};
+use keepalive_linux::seccomp::IoUring;
 use keepalive_policy::{Keepalive, Settings};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 
 /// Runs the command; returns only when it could not be started.
 ///
@@ -30,27 +34,73 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
         .and_then(|path| program::inspect(&path, &search))
         .map_err(not_startable)?;
 
-    let library = preload::library(&program)?;
-    let obstacle = preload::obstacle(&program, &library);
-    if let (EngineChoice::Auto, Some(obstacle)) = (run.engine, &obstacle) {
-        return Err(obstacle.refusal(&program));
-    }
+    let is_strict = run.io_uring == IoUringChoice::Deny;
+    let choice = choose(run.engine, &program, is_strict)?;
     if run.verbose {
-        tell(&program, &policy, obstacle.as_ref());
+        tell(&choice, &policy);
     }
-    preload::prepare(&mut environment, &library, &policy);
+    let is_off = policy.settings.keepalive == Some(Keepalive::Off) && !is_strict;
+    let is_supervised = match &choice.engines {
+        Engines::Preload(library) => {
+            preload::prepare(&mut environment, library, &policy);
+            false
+        }
+        Engines::Seccomp => !is_off && supervise(run, &program, &choice, &policy)?,
+        Engines::Both(library) => {
+            preload::prepare(&mut environment, library, &policy);
+            !is_off && supervise(run, &program, &choice, &policy)?
+        }
+    };
+    preload::note_supervisor(&mut environment, is_supervised);
 
     let error = exec(&program.command, &run.command, &environment);
     Err(not_executed(&program, &error))
 }
 
-/// Says which engine is used, why, and what is set.
-fn tell(program: &Program, policy: &Policy, obstacle: Option<&preload::Obstacle>) {
-    let path = program.path.display();
-    let why = match obstacle {
-        None => format!("{path} is a dynamic program"),
-        Some(obstacle) => format!("because --engine preload insists; {}", obstacle.describe(program)),
+/// Puts this process under a supervisor; gives whether there is one now.
+fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> Result<bool, Error> {
+    let io_uring = match run.io_uring {
+        IoUringChoice::Allow => IoUring::Allow,
+        IoUringChoice::Deny => IoUring::Deny,
     };
+    let say = |text: &str| {
+        let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+    };
+    let parts = policy.parts();
+    let plan = seccomp::Plan {
+        sources: &parts.each_ref().map(Part::source),
+        program: program.command.file_name().unwrap_or_default().as_bytes(),
+        io_uring,
+    };
+    match seccomp::supervise(&plan, !run.in_place) {
+        Ok(()) => {
+            if !seccomp::may_keep_privileges() && (run.verbose || choice.is_preloadable) {
+                say(
+                    "set-user-ID programs that it starts, such as sudo, run without their privilege \
+                     (no_new_privs); --engine preload leaves it to them",
+                );
+            }
+            Ok(true)
+        }
+        Err(seccomp::Obstacle::Nested) => {
+            if run.verbose {
+                say("a keepalive around this one supervises it already, by its own policy");
+            }
+            Ok(true)
+        }
+        Err(obstacle) if obstacle.is_harmless() && choice.is_preloadable && run.io_uring == IoUringChoice::Allow => {
+            say(&format!(
+                "engine preload alone, without effect on static programs: {}",
+                obstacle.reason()
+            ));
+            Ok(false)
+        }
+        Err(obstacle) => Err(obstacle.refusal(program)),
+    }
+}
+
+/// Says which engines are used, why, and what is set.
+fn tell(choice: &Choice, policy: &Policy) {
     let mut what = match policy.settings.keepalive {
         Some(Keepalive::Off) => String::from("nothing is set: KEEPALIVE=off is in the environment"),
         _ if policy.settings == Settings::NONE => String::from("settings: keepalive=on, the rest as the kernel has it"),
@@ -64,7 +114,8 @@ fn tell(program: &Program, policy: &Policy, obstacle: Option<&preload::Obstacle>
             summary(mistake::count(&text.text))
         );
     }
-    let _ = write!(io::stderr(), "keepalive: engine preload: {why}\nkeepalive: {what}\n");
+    let (engines, why) = (choice.engines.name(), &choice.why);
+    let _ = write!(io::stderr(), "keepalive: engine {engines}: {why}\nkeepalive: {what}\n");
 }
 
 fn not_startable(reason: NotStartable) -> Error {

@@ -1,9 +1,10 @@
 //! The attach engine: settings for sockets that programs have opened already, through duplicates of their descriptors.
 
 use crate::sockets::{Namespace, Socket};
+use crate::untouched::Untouched;
 use keepalive_linux::sock_diag::{State, TimerKind};
 use keepalive_linux::sockopt::{self, Protocol};
-use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide};
+use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide, judge};
 use rustix::fd::OwnedFd;
 use std::io;
 
@@ -163,16 +164,11 @@ impl Plan {
         };
         // Without the namespace, the numbers that the kernel is built with.
         let untouched = match view.namespace {
-            Some(namespace) => namespace.untouched(option),
-            None => Namespace::built_in(option),
+            Some(namespace) => namespace.untouched.of(option),
+            None => Untouched::BUILT_IN.of(option),
         };
-        let is_own = current != ours && untouched.is_some_and(|untouched| untouched != current);
         let mode = view.settings.mode.unwrap_or_default();
-        let to = if is_own {
-            mode.settle(option, ours, current)
-        } else {
-            ours
-        };
+        let to = judge(mode, option, ours, current, untouched);
         if to != ours {
             let reason = Reason::Own { theirs: current, mode };
             self.left.push(Left { option, reason });

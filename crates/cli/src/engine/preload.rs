@@ -108,18 +108,24 @@ pub(crate) fn obstacle(program: &Program, library: &Library) -> Option<Obstacle>
     if let Some(privilege) = privilege(&program.path) {
         return Some(Obstacle::Privileged(privilege));
     }
-    let Format::Elf(elf) = &program.format else { return None };
-    if elf.is_go {
-        Some(Obstacle::Go)
-    } else if elf.interpreter.is_none() {
-        Some(Obstacle::Static)
-    } else if elf.machine != library.machine {
-        Some(Obstacle::OtherMachine {
+    if let Some(obstacle) = obstacle_of_file(program) {
+        return Some(obstacle);
+    }
+    match &program.format {
+        Format::Elf(elf) if elf.machine != library.machine => Some(Obstacle::OtherMachine {
             program: elf.machine,
             library: library.machine,
-        })
-    } else {
-        None
+        }),
+        _ => None,
+    }
+}
+
+/// What keeps any library from reaching the sockets of `program`, as its file has it.
+pub(crate) fn obstacle_of_file(program: &Program) -> Option<Obstacle> {
+    match &program.format {
+        Format::Elf(elf) if elf.is_go => Some(Obstacle::Go),
+        Format::Elf(elf) if elf.interpreter.is_none() => Some(Obstacle::Static),
+        _ => None,
     }
 }
 
@@ -148,15 +154,14 @@ impl Obstacle {
     pub(crate) fn refusal(&self, program: &Program) -> Error {
         let command = program.command.display();
         let hint = match self {
-            Self::Static | Self::Go => {
-                "use the program's own keepalive options, if it has any; this version reaches dynamic programs only\n\
+            Self::Static | Self::Go | Self::OtherMachine { .. } => {
+                "use the program's own keepalive options, if it has any, or keepalive attach --watch when it runs\n\
                  hint: --engine preload runs it all the same, without effect on this program itself"
             }
             Self::Privileged(_) => {
-                "start it with its privilege already in place (as that user or group)\n\
+                "run keepalive as root, or start it with its privilege already in place (as that user or group)\n\
                  hint: --engine preload runs it all the same, without effect on this program itself"
             }
-            Self::OtherMachine { .. } => "build the library for that machine and name it in KEEPALIVE_LIBRARY",
         };
         Error::new(NOT_RUN, format!("cannot reach '{command}': {}", self.describe(program))).hint(hint)
     }
@@ -195,6 +200,15 @@ pub(crate) fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Lib
     }
     if let Some(path) = &policy.config_path {
         set(environment, "KEEPALIVE_CONFIG", path.clone().into_os_string());
+    }
+}
+
+/// Tells the library in `environment` whether there is a supervisor beside it.
+pub(crate) fn note_supervisor(environment: &mut Vec<(OsString, OsString)>, is_supervised: bool) {
+    const NAME: &str = "KEEPALIVE_SUPERVISED";
+    environment.retain(|(name, _)| name != OsStr::new(NAME));
+    if is_supervised {
+        set(environment, NAME, OsString::from("1"));
     }
 }
 

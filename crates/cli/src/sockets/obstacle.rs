@@ -145,7 +145,8 @@ fn is_sandboxed() -> bool {
     })
 }
 
-fn yama_scope() -> Option<u8> {
+/// `kernel.yama.ptrace_scope`, where there is Yama.
+pub(crate) fn yama_scope() -> Option<u8> {
     let text = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
     text.trim().parse().ok()
 }

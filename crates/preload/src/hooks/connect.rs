@@ -1,7 +1,7 @@
 //! connect(2)
 
 use crate::policy::connection;
-use crate::{apply, libc, next, state, sys};
+use crate::{apply, libc, next, state, supervised, sys};
 use core::ffi::{c_int, c_long, c_void};
 use keepalive_policy::Moment;
 
@@ -10,8 +10,10 @@ use keepalive_policy::Moment;
 #[unsafe(no_mangle)]
 unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> c_int {
     before_connect(fd, address, length);
-    // SAFETY: the caller's promise.
-    let returned = unsafe { next::connect(fd, address, length) };
+    let mut room = supervised::Room::new();
+    let (given, given_length) = supervised::passing(address, length, &mut room);
+    // SAFETY: the caller's promise; or a copy of what it promises, in room that lives through the call.
+    let returned = unsafe { next::connect(fd, given, given_length) };
     // SAFETY: the arguments are those of the call that returned this.
     unsafe { after_connect(fd, address, length, returned as _) };
     returned

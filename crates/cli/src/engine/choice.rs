@@ -1,0 +1,128 @@
+//! Which engines reach a program.
+
+use super::preload::{self, Library};
+use super::seccomp;
+use crate::cli::EngineChoice;
+use crate::error::Error;
+use keepalive_linux::program::{Program, privilege};
+
+/// The engines for one command.
+#[derive(Debug)]
+pub(crate) enum Engines {
+    /// The library alone.
+    Preload(Library),
+    /// The supervisor alone.
+    Seccomp,
+    /// The library where it can be loaded, at its lower price, and the supervisor for all else.
+    Both(Library),
+}
+
+/// What was chosen, and why.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) engines: Engines,
+    /// A clause.
+    pub(crate) why: String,
+    /// Whether the library alone reaches the program itself, if not all that it starts.
+    pub(crate) is_preloadable: bool,
+}
+
+/// Programs whose purpose is to start others, of which nothing is known beforehand.
+const LAUNCHERS: [&str; 24] = [
+    "ash", "bash", "busybox", "chrt", "csh", "dash", "env", "fish", "ionice", "ksh", "make", "mksh", "nice", "nohup",
+    "parallel", "screen", "setsid", "sh", "stdbuf", "taskset", "timeout", "tmux", "xargs", "zsh",
+];
+
+impl Engines {
+    /// The names, as `--engine` has them.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Preload(_) => "preload",
+            Self::Seccomp => "seccomp",
+            Self::Both(_) => "preload and seccomp",
+        }
+    }
+}
+
+/// Chooses the engines for `program`. Where `is_strict`, the supervisor must be one of them.
+///
+/// # Errors
+/// Nothing reaches the program, or the library cannot be found.
+pub(crate) fn choose(wanted: EngineChoice, program: &Program, is_strict: bool) -> Result<Choice, Error> {
+    match wanted {
+        EngineChoice::Preload => {
+            let library = preload::library(program)?;
+            let obstacle = preload::obstacle(program, &library);
+            let why = match &obstacle {
+                None => format!("{} is a dynamic program", program.path.display()),
+                Some(obstacle) => format!("because --engine preload insists; {}", obstacle.describe(program)),
+            };
+            Ok(Choice {
+                engines: Engines::Preload(library),
+                why,
+                is_preloadable: true,
+            })
+        }
+        EngineChoice::Seccomp => Ok(Choice {
+            engines: Engines::Seccomp,
+            why: String::from("because --engine seccomp asks for it"),
+            is_preloadable: false,
+        }),
+        EngineChoice::Auto => automatic(program, is_strict),
+    }
+}
+
+fn automatic(program: &Program, is_strict: bool) -> Result<Choice, Error> {
+    let path = program.path.display();
+    if let Some(privilege) = privilege(&program.path) {
+        let obstacle = preload::Obstacle::Privileged(privilege);
+        // Without this right its privilege would be lost.
+        if !seccomp::may_keep_privileges() {
+            return Err(obstacle.refusal(program));
+        }
+        return Ok(Choice {
+            engines: Engines::Seccomp,
+            why: obstacle.describe(program),
+            is_preloadable: false,
+        });
+    }
+    let library = preload::library(program);
+    let obstacle = library
+        .as_ref()
+        .ok()
+        .and_then(|library| preload::obstacle(program, library));
+    let obstacle = obstacle.or_else(|| preload::obstacle_of_file(program));
+    let why_both = if let Some(obstacle) = &obstacle {
+        Some(obstacle.describe(program))
+    } else if program.command != program.path {
+        Some(format!(
+            "{} is a script, and may start any program",
+            program.command.display()
+        ))
+    } else if is_launcher(program) {
+        Some(format!("{path} may start any program"))
+    } else if is_strict {
+        Some(String::from("io_uring is denied"))
+    } else {
+        None
+    };
+    let is_preloadable = obstacle.is_none();
+    let (engines, why) = match (why_both, library) {
+        (Some(why), Ok(library)) => (Engines::Both(library), why),
+        // What cannot load the library does not miss it.
+        (Some(why), Err(_)) if !is_preloadable => (Engines::Seccomp, why),
+        (_, Err(error)) => return Err(error),
+        (None, Ok(library)) => (Engines::Preload(library), format!("{path} is a dynamic program")),
+    };
+    Ok(Choice {
+        engines,
+        why,
+        is_preloadable,
+    })
+}
+
+fn is_launcher(program: &Program) -> bool {
+    let paths = [&program.command, &program.path];
+    let mut names = paths.into_iter().filter_map(|path| path.file_name()?.to_str());
+    names.any(|name| LAUNCHERS.contains(&name))
+}

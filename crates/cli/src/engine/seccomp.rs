@@ -1,0 +1,285 @@
+//! The seccomp engine: the calls that open connections wait until a supervisor has given their sockets their settings.
+//!
+//! The command keeps the process id of this one. The supervisor is a process of its own, in a session of its own, and lives
+//! until the last process under the filter has ended.
+
+mod front;
+mod guard;
+mod in_place;
+mod settle;
+mod supervisor;
+mod unfinished;
+
+use crate::error::{Error, NOT_RUN};
+use crate::sockets::yama_scope;
+use keepalive_linux::fork::{detach, exit_now};
+use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::program::Program;
+use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised};
+use keepalive_linux::{proc, sockopt};
+use keepalive_policy::{Event, Mode, Moment, Number, OPTIONS, Settings, SocketOption, Source, decide};
+use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, read, write};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::thread::{CapabilitySet, capabilities};
+use settle::Settler;
+use std::io;
+
+/// Why the engine cannot be used here.
+#[derive(Debug)]
+pub(crate) enum Obstacle {
+    /// It is used already, by a keepalive around this one.
+    Nested,
+    /// Another program supervises this process in the same way.
+    Foreign,
+    /// The supervisor may not look into the command.
+    Restricted(io::Error),
+    /// The kernel or a sandbox refuses.
+    Refused(&'static str, io::Error),
+    /// The supervisor was ended while it started: this process cannot go on.
+    Lost,
+}
+
+impl Obstacle {
+    /// Whether the command can be run without this engine.
+    pub(crate) fn is_harmless(&self) -> bool {
+        !matches!(self, Self::Lost)
+    }
+
+    /// The obstacle as a clause.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Nested => String::from("a keepalive around this one supervises it already"),
+            Self::Foreign => String::from("another program supervises the system calls of this process"),
+            Self::Restricted(error) => format!("the supervisor may not look into the command: pidfd_getfd: {error}"),
+            Self::Refused(call, error) => format!("the kernel or a sandbox refuses: {call}: {error}"),
+            Self::Lost => String::from("the supervisor was ended while it started"),
+        }
+    }
+
+    /// The error for a program that is not reached otherwise.
+    pub(crate) fn refusal(&self, program: &Program) -> Error {
+        let hint = match self {
+            Self::Nested | Self::Lost => "try again",
+            Self::Foreign => "a process can have one such supervisor: start keepalive outside the other one",
+            Self::Restricted(_) => "kernel.yama.ptrace_scope must be 0 for it, or keepalive be run as root",
+            Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => {
+                "the seccomp engine needs Linux 5.19"
+            }
+            Self::Refused(..) => "start keepalive outside the container or sandbox",
+        };
+        let command = program.command.display();
+        Error::new(NOT_RUN, format!("cannot supervise '{command}': {}", self.reason())).hint(hint)
+    }
+}
+
+/// Puts the command under a supervisor: this process, which is to become it, or where `may_front`, and this one may not be
+/// looked into, a child of it.
+///
+/// # Errors
+/// Why that cannot be. But for [`Obstacle::Lost`] this process then is as it was before.
+pub(crate) fn supervise(plan: &Plan<'_>, may_front: bool) -> Result<(), Obstacle> {
+    if is_supervised() {
+        return Err(Obstacle::Nested);
+    }
+    match in_place::launch(plan) {
+        Err(Obstacle::Restricted(_)) if may_front => front::launch(plan),
+        result => result,
+    }
+}
+
+/// What a supervisor does.
+pub(crate) struct Plan<'a> {
+    pub(crate) sources: &'a [Source<'a>],
+    /// The command's name, for rules.
+    pub(crate) program: &'a [u8],
+    pub(crate) io_uring: IoUring,
+}
+
+/// Puts this process under the supervisors at the other ends of these sockets.
+fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
+    for supervisor in supervisors {
+        send(supervisor, std::process::id().cast_signed());
+        match receive(supervisor) {
+            Some(0) => {}
+            Some(errno) => return Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno))),
+            None => return Err(Obstacle::Lost),
+        }
+    }
+    let code = filter(plan.sources, plan.io_uring).program();
+    let listener = install(&code, may_keep_privileges()).map_err(|error| {
+        if Errno::from_io_error(&error) == Some(Errno::BUSY) {
+            Obstacle::Foreign
+        } else {
+            Obstacle::Refused("seccomp", error)
+        }
+    })?;
+    let mut is_taken = true;
+    for supervisor in supervisors {
+        send(supervisor, listener.as_fd().as_raw_fd());
+        is_taken &= receive(supervisor) == Some(0);
+    }
+    drop(listener);
+    // The first call: when it is answered all is in place, and the standby knows the numbers of the calls.
+    if !is_taken || !is_supervised() {
+        return Err(Obstacle::Lost);
+    }
+    settle_inherited(plan.sources, plan.program);
+    Ok(())
+}
+
+/// Where a supervisor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// Beside the command.
+    Command,
+    /// Above it: the command is its descendant.
+    Descendant,
+}
+
+/// Whether Yama keeps such a supervisor from looking into the command (`Documentation/admin-guide/LSM/Yama.rst`).
+fn is_restricted(place: Beside) -> bool {
+    let may_all = || has_capability(CapabilitySet::SYS_PTRACE);
+    match yama_scope() {
+        None | Some(0) => false,
+        Some(1) => place == Beside::Command && !may_all(),
+        Some(2) => !may_all(),
+        Some(_) => true,
+    }
+}
+
+fn has_capability(capability: CapabilitySet) -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+/// The other side of [`submit`]: the command, and its listener. This process is out of sight then. It ends where it may
+/// not look into the command, or the command has ended.
+fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside) -> (PidFd, Listener) {
+    let look = || {
+        detach(keep)?;
+        let pid = receive(socket).ok_or(io::ErrorKind::UnexpectedEof)?;
+        // Yama would write its refusal to the kernel's log.
+        if is_restricted(place) {
+            return Err(Errno::PERM.into());
+        }
+        let command = PidFd::open(pid.cast_unsigned())?;
+        match command.duplicate(socket.as_raw_fd()) {
+            // Any answer but a refusal is as good.
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::BADF) => Err(error),
+            _ => Ok(command),
+        }
+    };
+    let command = look().unwrap_or_else(|error: io::Error| {
+        send(socket, error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
+        exit_now(1);
+    });
+    send(socket, 0);
+    // The other side has closed the socket where there is no listener.
+    let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
+        exit_now(1);
+    };
+    let listener = Listener::from_fd(listener);
+    listener.wake_here();
+    send(socket, 0);
+    (command, listener)
+}
+
+fn socket_pair() -> Result<(OwnedFd, OwnedFd), Obstacle> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|error| Obstacle::Refused("socketpair", error.into()))
+}
+
+fn refused(call: &'static str) -> impl Fn(io::Error) -> Obstacle {
+    move |error| Obstacle::Refused(call, error)
+}
+
+/// Gives the TCP sockets that the command will inherit their settings.
+fn settle_inherited(sources: &[Source<'_>], program: &[u8]) {
+    let own = std::process::id();
+    let (Ok(handle), Ok(sockets)) = (PidFd::open(own), proc::sockets(own, own)) else {
+        return;
+    };
+    let mut settler = None;
+    for socket in sockets.into_iter().filter_map(|(fd, _)| handle.duplicate(fd).ok()) {
+        let Ok(Some(tcp)) = sockopt::read(&socket) else {
+            continue;
+        };
+        let settler = settler.get_or_insert_with(Settler::new);
+        let event = |moment| Event {
+            moment,
+            peer: tcp.peer.map(|peer| peer.ip()),
+            port: tcp.local.map(|local| local.port()),
+            program,
+        };
+        if tcp.listening {
+            settler.settle_listener(&socket, &decide(sources, &event(Moment::Listen)));
+        } else if tcp.peer.is_some() {
+            // Who hands on a connection has accepted it (inetd).
+            let settings = decide(sources, &event(Moment::Accept));
+            settler.settle(&socket, &settings);
+            settler.limit_unacknowledged(&socket, &settings);
+        } else {
+            settler.settle(&socket, &decide(sources, &event(Moment::Create)));
+        }
+    }
+}
+
+/// A number for the other side.
+fn send(socket: &OwnedFd, number: i32) {
+    // Where nobody reads it any more, [`receive`] will tell.
+    let _ = write(socket, &number.to_ne_bytes());
+}
+
+/// A number from the other side; `None` when it has ended.
+fn receive(socket: &OwnedFd) -> Option<i32> {
+    let mut number = [0; 4];
+    loop {
+        match read(socket, &mut number) {
+            Ok(4) => return Some(i32::from_ne_bytes(number)),
+            Err(Errno::INTR) => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Whether set-user-ID programs keep their privilege under the filter.
+pub(crate) fn may_keep_privileges() -> bool {
+    has_capability(CapabilitySet::SYS_ADMIN)
+}
+
+/// What must be caught for these sources.
+fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
+    let all = || {
+        let rules = |source: &Source<'_>| source.rules.iter().map(|rule| rule.settings).collect::<Vec<_>>();
+        sources
+            .iter()
+            .flat_map(move |source| std::iter::once(source.default).chain(rules(source)))
+    };
+    let own = [
+        SocketOption::Keepalive,
+        SocketOption::Idle,
+        SocketOption::Interval,
+        SocketOption::Count,
+        SocketOption::UserTimeout,
+    ];
+    let has_rules = sources.iter().any(|source| !source.rules.is_empty());
+    let settings = sources
+        .iter()
+        .fold(Settings::NONE, |settings, source| settings.or(source.default));
+    let action = |option: SocketOption| {
+        let is_said = settings.number(option).is_some() || settings.written(option) == Number::Auto;
+        match settings.mode.unwrap_or_default() {
+            _ if !own.contains(&option) => SetOption::Pass,
+            Mode::Enforce if !has_rules && is_said => SetOption::Swallow,
+            Mode::Enforce if !has_rules => SetOption::Pass,
+            _ if all().any(|settings| settings.mode.is_some_and(|mode| mode != Mode::Fill)) => SetOption::Ask,
+            // That it was switched off cannot be seen afterwards.
+            _ if option == SocketOption::Keepalive => SetOption::Ask,
+            _ => SetOption::Pass,
+        }
+    };
+    Filter {
+        set_option: OPTIONS.map(action),
+        io_uring,
+    }
+}

@@ -1,0 +1,137 @@
+//! The command as a descendant of its supervisors, where a process may look into its descendants alone (Yama,
+//! `kernel.yama.ptrace_scope` 1). This process stands in for the command: it hands on the signals that it gets, stops when
+//! the command stops, and ends as the command ends.
+
+use super::guard::{Family, Guard, Journal};
+use super::{Beside, Obstacle, Plan, receive, refused, send, socket_pair, submit, take_over};
+use keepalive_linux::fork::{Side, exit_now, fork};
+use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::proc;
+use keepalive_linux::signal::{Arrived, Mask, SignalFd, block_all, end_by, restore, stop};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::process::{Signal, set_child_subreaper};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Puts a child of this process under supervisors and gives the child; this process does not return.
+pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
+    let journal = Journal::new().map_err(refused("mmap"))?;
+    let signals = SignalFd::new().map_err(refused("signalfd"))?;
+    let (news, told) = socket_pair()?;
+    let (standby, to_standby) = socket_pair()?;
+    let (active, to_active) = socket_pair()?;
+    // Nothing is to end this process alone, from here on.
+    let mask = block_all();
+    let family = Family {
+        signals: &signals,
+        told: &told,
+    };
+    match fork() {
+        Err(error) => {
+            restore(&mask);
+            Err(Obstacle::Refused("fork", error))
+        }
+        Ok(Side::Parent(_)) => {
+            drop((told, standby, to_standby, active, to_active));
+            stand_in(&news, &signals)
+        }
+        Ok(Side::Child) => {
+            let _ = set_child_subreaper(Some(rustix::process::getpid()));
+            let own = PidFd::open(std::process::id());
+            match (fork(), own) {
+                (Ok(Side::Child), Ok(parent)) => {
+                    let _ = set_child_subreaper(Some(rustix::process::getpid()));
+                    match fork() {
+                        Ok(Side::Child) => {
+                            // Their other ends are the supervisors': when those end, it is to be noticed.
+                            drop((standby, active));
+                            become_command(plan, &mask, &told, &[to_standby, to_active])
+                        }
+                        Ok(Side::Parent(_)) => {
+                            let keep = [active.as_fd(), told.as_fd(), signals.as_fd(), parent.as_fd()];
+                            let (command, listener) = take_over(&active, &keep, Beside::Descendant);
+                            Guard::new(&listener, journal, plan.sources)
+                                .with_family(family, &command)
+                                .serve(parent)
+                        }
+                        Err(_) => exit_now(1),
+                    }
+                }
+                (Ok(Side::Parent(serving)), _) => {
+                    let keep = [standby.as_fd(), told.as_fd(), signals.as_fd()];
+                    let (command, listener) = take_over(&standby, &keep, Beside::Descendant);
+                    Guard::new(&listener, journal, plan.sources)
+                        .with_family(family, &command)
+                        .stand_by(serving)
+                }
+                _ => exit_now(1),
+            }
+        }
+    }
+}
+
+/// Only this process returns from [`launch`], to become the command.
+fn become_command(plan: &Plan<'_>, mask: &Mask, told: &OwnedFd, supervisors: &[OwnedFd; 2]) -> Result<(), Obstacle> {
+    send(told, std::process::id().cast_signed());
+    let result = submit(plan, supervisors);
+    restore(mask);
+    result
+}
+
+/// What the command's end was, as a supervisor tells it: its status, or a signal's number from here on.
+pub(super) const SIGNALS: i32 = 256;
+
+/// Is the command, as far as others see.
+fn stand_in(news: &OwnedFd, signals: &SignalFd) -> ! {
+    let Some(pid) = receive(news).map(i32::cast_unsigned) else {
+        exit_now(125);
+    };
+    let Ok(command) = PidFd::open(pid) else { exit_now(125) };
+    loop {
+        let mut fds = [PollFd::new(news, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        let _ = poll(&mut fds, None);
+        let [news_come, signals_come] = fds.map(|fd| !fd.revents().is_empty());
+        if signals_come {
+            while let Some(signal) = signals.next() {
+                hand_on(signal, pid, &command);
+            }
+        }
+        if news_come {
+            match receive(news) {
+                Some(status @ 0..SIGNALS) => exit_now(u8::try_from(status).unwrap_or(u8::MAX)),
+                Some(signal) => end_by(signal - SIGNALS),
+                // Both supervisors were killed: nobody knows how the command will end.
+                None => {
+                    let _ = poll(&mut [PollFd::new(&command, PollFlags::IN)], None);
+                    exit_now(125)
+                }
+            }
+        }
+    }
+}
+
+/// Hands a signal on to the command. What a terminal sends goes to all processes before it, so that the command has it.
+fn hand_on(signal: Arrived, pid: u32, command: &PidFd) {
+    /// The command stops sooner, or has a handler that may let it stop later.
+    const PATIENCE: u32 = 50;
+    if signal.number == Signal::CHILD.as_raw() {
+        return;
+    }
+    if !signal.is_from_kernel {
+        let _ = command.signal(signal.number);
+    }
+    let stops = [Signal::TSTP, Signal::TTIN, Signal::TTOU].map(Signal::as_raw);
+    if !stops.contains(&signal.number) {
+        return;
+    }
+    for _ in 0..PATIENCE {
+        if proc::status(pid).is_ok_and(|status| status.is_stopped) {
+            stop();
+            // Whoever let this process go on may have meant it alone.
+            let _ = command.signal(Signal::CONT.as_raw());
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,227 @@
+//! Two processes that keep each other company: one serves, the other takes over when it is killed or stopped. Without
+//! anybody to serve them, the calls of all processes under the filter would fail.
+
+use super::front::SIGNALS;
+use super::send;
+use super::supervisor::{End, Supervisor};
+use keepalive_linux::fork::{Shared, Side, exit_now, fork};
+use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::seccomp::{Answer, Listener, Notification};
+use keepalive_linux::signal::SignalFd;
+use keepalive_policy::Source;
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use std::io;
+use std::sync::atomic::Ordering;
+
+/// The call that was received last and the number of the one that was answered last, in memory that both processes see.
+#[derive(Clone, Copy)]
+pub(super) struct Journal(Shared<11>);
+
+impl Journal {
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn new() -> io::Result<Self> {
+        Shared::new().map(Self)
+    }
+
+    pub(super) fn received(self, call: &Notification) {
+        let [a, b, c, d, e, f] = call.arguments;
+        let words = [
+            call.id,
+            call.tid.into(),
+            call.arch.into(),
+            call.number.into(),
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+        ];
+        let [id, rest @ ..] = words;
+        let [received, slots @ .., _] = self.0.numbers();
+        for (slot, word) in slots.iter().zip(rest) {
+            slot.store(word, Ordering::Relaxed);
+        }
+        // Last: who sees the number sees the rest.
+        received.store(id, Ordering::Release);
+    }
+
+    pub(super) fn answered(self, id: u64) {
+        let [.., answered] = self.0.numbers();
+        answered.store(id, Ordering::Release);
+    }
+
+    /// The call that was received and not answered, if there is one; else the number of the last.
+    fn unanswered(self) -> Result<Notification, u64> {
+        let [received, .., answered] = self.0.numbers().each_ref().map(|word| word.load(Ordering::Acquire));
+        if received == answered {
+            return Err(answered);
+        }
+        let [id, tid, arch, number, a, b, c, d, e, f, _] =
+            self.0.numbers().each_ref().map(|word| word.load(Ordering::Acquire));
+        // They were 32 bits wide.
+        let narrow = |word: u64| u32::try_from(word).unwrap_or(0);
+        Ok(Notification {
+            id,
+            tid: narrow(tid),
+            arch: narrow(arch),
+            number: narrow(number),
+            arguments: [a, b, c, d, e, f],
+        })
+    }
+}
+
+/// The processes that serve a listener, one at a time.
+pub(super) struct Guard<'a> {
+    listener: &'a Listener,
+    journal: Journal,
+    sources: &'a [Source<'a>],
+    /// The command, where it is a descendant of theirs.
+    command: Option<(Family<'a>, &'a PidFd)>,
+}
+
+/// What a supervisor needs that has children which are not its own work: the command, and what that has left behind.
+#[derive(Clone, Copy)]
+pub(super) struct Family<'a> {
+    /// Where the end of children arrives.
+    pub(super) signals: &'a SignalFd,
+    /// Where to tell how the command ended.
+    pub(super) told: &'a OwnedFd,
+}
+
+/// What this process does.
+enum Role {
+    /// It serves, and the other stands by.
+    Serving { standby: PidFd },
+    /// The other serves, a child of this one.
+    StandingBy { serving: Pid },
+}
+
+impl<'a> Guard<'a> {
+    pub(super) fn new(listener: &'a Listener, journal: Journal, sources: &'a [Source<'a>]) -> Self {
+        Self {
+            listener,
+            journal,
+            sources,
+            command: None,
+        }
+    }
+
+    /// The same, for a command that is a descendant.
+    pub(super) fn with_family(self, family: Family<'a>, command: &'a PidFd) -> Self {
+        Self {
+            command: Some((family, command)),
+            ..self
+        }
+    }
+
+    /// Serves until the last process under the filter has ended.
+    pub(super) fn begin(&self) -> ! {
+        self.go_on(self.divide())
+    }
+
+    /// Serves, while the process behind `standby`, the parent, stands by.
+    pub(super) fn serve(&self, standby: PidFd) -> ! {
+        self.go_on(Role::Serving { standby })
+    }
+
+    /// Stands by while the child `serving` serves.
+    pub(super) fn stand_by(&self, serving: Pid) -> ! {
+        self.go_on(Role::StandingBy { serving })
+    }
+
+    fn go_on(&self, mut role: Role) -> ! {
+        loop {
+            match role {
+                Role::Serving { standby } => {
+                    let children = self.command.map(|(family, _)| family.signals);
+                    let mut supervisor = Supervisor::new(self.sources, self.listener, self.journal);
+                    if supervisor.serve_all(&standby, children, || self.reap()) == End::NobodyLeft {
+                        self.tell_end(WaitIdOptions::EXITED);
+                        exit_now(0);
+                    }
+                }
+                Role::StandingBy { serving } => {
+                    if has_finished(serving) {
+                        exit_now(0);
+                    }
+                    self.rescue();
+                }
+            }
+            role = self.divide();
+        }
+    }
+
+    /// Makes this process the standby of a new one.
+    fn divide(&self) -> Role {
+        let own = PidFd::open(std::process::id());
+        // A new process would not be above the command, and could not look into it. Alone rather than not at all: this
+        // process stands by for itself, as it were.
+        let side = if self.command.is_some() { None } else { fork().ok() };
+        match (side, own) {
+            (Some(Side::Parent(serving)), _) => Role::StandingBy { serving },
+            (Some(Side::Child) | None, Ok(standby)) => Role::Serving { standby },
+            (_, Err(_)) => exit_now(1),
+        }
+    }
+
+    /// Serves the call that a process had received when it was killed.
+    fn rescue(&self) {
+        /// So many callers in a row may have been killed while they waited.
+        const MOST_KILLED: u64 = 4096;
+        let answered = match self.journal.unanswered() {
+            Ok(call) => {
+                Supervisor::new(self.sources, self.listener, self.journal).serve(&call);
+                return;
+            }
+            Err(answered) => answered,
+        };
+        // It may have been killed before it could note the call: then that is one of the next.
+        for next in 1..=MOST_KILLED {
+            match self.listener.answer(answered.wrapping_add(next), Answer::Continue) {
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {}
+                // It goes on; or nobody has received this one yet, nor any behind it.
+                _ => return,
+            }
+        }
+    }
+
+    /// Where children end: takes leave of them, and tells how the command ended.
+    fn reap(&self) {
+        let Some((family, _)) = self.command else { return };
+        while family.signals.next().is_some() {}
+        self.tell_end(WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        while let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {}
+    }
+
+    /// Tells how the command ended, if it is a child of this process and has ended.
+    fn tell_end(&self, options: WaitIdOptions) {
+        let Some((family, command)) = self.command else { return };
+        if let Ok(Some(status)) = waitid(WaitId::PidFd(command.as_fd()), options) {
+            let status = match (status.exit_status(), status.terminating_signal()) {
+                (Some(status), _) => status,
+                (None, signal) => SIGNALS + signal.unwrap_or(0),
+            };
+            send(family.told, status);
+        }
+    }
+}
+
+/// Waits until the process that serves has ended, and ends it where it was stopped. Gives whether it had nobody left to
+/// serve.
+fn has_finished(serving: Pid) -> bool {
+    loop {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::STOPPED;
+        match waitid(WaitId::Pid(serving), options) {
+            Ok(Some(status)) if status.stopped() => {
+                let _ = kill_process(serving, Signal::KILL);
+            }
+            Ok(Some(status)) => return status.exit_status() == Some(0),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}

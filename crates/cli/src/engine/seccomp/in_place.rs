@@ -1,0 +1,31 @@
+//! The command keeps the process id of this one; its supervisor is beside it.
+
+use super::guard::{Guard, Journal};
+use super::{Beside, Obstacle, Plan, refused, socket_pair, submit, take_over};
+use keepalive_linux::fork::{Side, exit_now, fork};
+use rustix::fd::AsFd as _;
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, waitpid};
+
+/// Puts this process under a supervisor.
+pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
+    let journal = Journal::new().map_err(refused("mmap"))?;
+    let (ours, theirs) = socket_pair()?;
+    match fork().map_err(refused("fork"))? {
+        // Not a child of the command, which would not know it: a child of nobody.
+        Side::Child => match fork() {
+            Ok(Side::Child) => {
+                let (_, listener) = take_over(&theirs, &[theirs.as_fd()], Beside::Command);
+                drop(theirs);
+                Guard::new(&listener, journal, plan.sources).begin()
+            }
+            Ok(Side::Parent(_)) => exit_now(0),
+            Err(_) => exit_now(1),
+        },
+        Side::Parent(between) => {
+            drop(theirs);
+            while matches!(waitpid(Some(between), WaitOptions::empty()), Err(Errno::INTR)) {}
+            submit(plan, &[ours])
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! System calls that wait for a supervisor (`seccomp_unotify(2)`): the filter that chooses them, the listener that hands
+//! them out, and what they mean.
+
+mod call;
+mod filter;
+mod listener;
+
+pub use call::{Address, Call};
+pub use filter::{Filter, IoUring, SetOption};
+pub use listener::{Answer, Listener, Notification, install, is_supervised};

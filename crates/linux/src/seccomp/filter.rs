@@ -1,0 +1,328 @@
+//! The filter: a classic BPF program over `struct seccomp_data` (`linux/seccomp.h`).
+
+use keepalive_policy::option::{IPPROTO_TCP, SOL_SOCKET};
+use keepalive_policy::{OPTIONS, SocketOption};
+use libc::sock_filter;
+
+/// What the filter does with setsockopt(2) of one option.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetOption {
+    /// It is not caught.
+    #[default]
+    Pass,
+    /// It waits for the supervisor.
+    Ask,
+    /// It returns 0 and does nothing.
+    Swallow,
+}
+
+/// What becomes of io_uring, whose calls no filter sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoUring {
+    /// Programs may use it.
+    #[default]
+    Allow,
+    /// `io_uring_setup(2)` fails with `ENOSYS`, as on kernels without it.
+    Deny,
+}
+
+/// What is caught beside `connect(2)`, `listen(2)` and sends that open a connection (`MSG_FASTOPEN`).
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// In the order of [`OPTIONS`].
+    pub set_option: [SetOption; OPTIONS.len()],
+    /// What becomes of io_uring.
+    pub io_uring: IoUring,
+}
+
+/// A system call's numbers on one architecture.
+struct Numbers {
+    /// `AUDIT_ARCH_*` (`linux/audit.h`).
+    arch: u32,
+    connect: u32,
+    listen: u32,
+    sendto: u32,
+    sendmsg: u32,
+    sendmmsg: u32,
+    setsockopt: u32,
+    /// The one call that stands for all of these on i386.
+    socketcall: Option<u32>,
+}
+
+/// The architectures whose programs this kernel runs: its own, then its 32-bit one.
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURES: [Numbers; 2] = [X86_64, I386];
+/// The architectures whose programs this kernel runs: its own, then its 32-bit one.
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURES: [Numbers; 2] = [AARCH64, ARM];
+/// The architectures whose programs a 32-bit kernel runs, or this one as a program of a 64-bit kernel.
+#[cfg(target_arch = "x86")]
+const ARCHITECTURES: [Numbers; 2] = [I386, X86_64];
+
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+const X86_64: Numbers = Numbers {
+    arch: 0xc000_003e,
+    connect: 42,
+    listen: 50,
+    sendto: 44,
+    sendmsg: 46,
+    sendmmsg: 307,
+    setsockopt: 54,
+    socketcall: None,
+};
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+const I386: Numbers = Numbers {
+    arch: 0x4000_0003,
+    connect: 362,
+    listen: 363,
+    sendto: 369,
+    sendmsg: 370,
+    sendmmsg: 345,
+    setsockopt: 366,
+    socketcall: Some(102),
+};
+#[cfg(target_arch = "aarch64")]
+const AARCH64: Numbers = Numbers {
+    arch: 0xc000_00b7,
+    connect: 203,
+    listen: 201,
+    sendto: 206,
+    sendmsg: 211,
+    sendmmsg: 269,
+    setsockopt: 208,
+    socketcall: None,
+};
+#[cfg(target_arch = "aarch64")]
+const ARM: Numbers = Numbers {
+    arch: 0x4000_0028,
+    connect: 283,
+    listen: 284,
+    sendto: 290,
+    sendmsg: 296,
+    sendmmsg: 374,
+    setsockopt: 294,
+    socketcall: None,
+};
+
+/// The same on every architecture (`asm-generic/unistd.h`).
+const IO_URING_SETUP: u32 = 425;
+/// `SYS_CONNECT` and its kin (`linux/net.h`): the first argument of `socketcall(2)`.
+const SOCKETCALL_CONNECT: u32 = 3;
+const SOCKETCALL_LISTEN: u32 = 4;
+const SOCKETCALL_SENDTO: u32 = 11;
+const SOCKETCALL_SETSOCKOPT: u32 = 14;
+const SOCKETCALL_SENDMSG: u32 = 16;
+const SOCKETCALL_SENDMMSG: u32 = 20;
+
+/// A call that is caught, whatever the architecture calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Connect,
+    Listen,
+    SendTo,
+    SendMsg,
+    SendMmsg,
+    SetOption,
+    /// The real one stands in the first argument, its own arguments in memory.
+    Socketcall,
+}
+
+impl Kind {
+    /// The call of this number on this architecture, if it is one that may be caught.
+    pub(super) fn of(arch: u32, number: u32) -> Option<Self> {
+        let numbers = ARCHITECTURES.iter().find(|numbers| numbers.arch == arch)?;
+        Some(match number {
+            _ if number == numbers.connect => Self::Connect,
+            _ if number == numbers.listen => Self::Listen,
+            _ if number == numbers.sendto => Self::SendTo,
+            _ if number == numbers.sendmsg => Self::SendMsg,
+            _ if number == numbers.sendmmsg => Self::SendMmsg,
+            _ if number == numbers.setsockopt => Self::SetOption,
+            _ if Some(number) == numbers.socketcall => Self::Socketcall,
+            _ => return None,
+        })
+    }
+
+    /// The call behind the first argument of `socketcall(2)`.
+    pub(super) fn of_socketcall(number: u64) -> Option<Self> {
+        Some(match u32::try_from(number).ok()? {
+            SOCKETCALL_CONNECT => Self::Connect,
+            SOCKETCALL_LISTEN => Self::Listen,
+            SOCKETCALL_SENDTO => Self::SendTo,
+            SOCKETCALL_SENDMSG => Self::SendMsg,
+            SOCKETCALL_SENDMMSG => Self::SendMmsg,
+            SOCKETCALL_SETSOCKOPT => Self::SetOption,
+            _ => return None,
+        })
+    }
+}
+
+/// `struct sockaddr_in` has 16 bytes: a shorter address is none of TCP.
+const SHORTEST_ADDRESS: u32 = 16;
+/// The length of `struct sockaddr_un`. Local sockets pass without a question, and so does the preload library, which gives
+/// this length where it has set the socket already.
+pub(super) const PASSING_LENGTH: u32 = 110;
+/// The library's own setsockopt(2) passes too: it gives room for a longer number than programs do.
+pub(super) const PASSING_OPTION_LENGTH: u32 = 8;
+
+impl Filter {
+    /// The program for the kernel.
+    pub fn program(&self) -> Vec<sock_filter> {
+        let mut code = Assembler::default();
+        code.load(ARCH);
+        for numbers in &ARCHITECTURES {
+            code.unless_equal(numbers.arch, |code| self.architecture(code, numbers));
+        }
+        code.answer(ALLOW);
+        code.instructions
+    }
+
+    /// Never falls through.
+    fn architecture(&self, code: &mut Assembler, numbers: &Numbers) {
+        code.load(NUMBER);
+        code.unless_equal(numbers.connect, |code| {
+            code.load(argument(2));
+            code.unless_below(SHORTEST_ADDRESS, |code| {
+                code.if_other(PASSING_LENGTH, |code| code.answer(NOTIFY));
+            });
+            code.answer(ALLOW);
+        });
+        code.unless_equal(numbers.listen, |code| code.answer(NOTIFY));
+        for (number, flags) in [(numbers.sendto, 3), (numbers.sendmsg, 2), (numbers.sendmmsg, 3)] {
+            code.unless_equal(number, |code| {
+                code.load(argument(flags));
+                code.if_any(libc::MSG_FASTOPEN.cast_unsigned(), |code| code.answer(NOTIFY));
+                code.answer(ALLOW);
+            });
+        }
+        if self.set_option.iter().any(|action| *action != SetOption::Pass) {
+            code.unless_equal(numbers.setsockopt, |code| self.set_option(code));
+        }
+        if let Some(socketcall) = numbers.socketcall {
+            code.unless_equal(socketcall, |code| self.socketcall(code));
+        }
+        if self.io_uring == IoUring::Deny {
+            code.unless_equal(IO_URING_SETUP, |code| code.answer(ERRNO | libc::ENOSYS.cast_unsigned()));
+        }
+        code.answer(ALLOW);
+    }
+
+    fn set_option(&self, code: &mut Assembler) {
+        for level in [SOL_SOCKET, IPPROTO_TCP] {
+            let caught = |option: &SocketOption| option.row().level == level && self.action(*option) != SetOption::Pass;
+            if !OPTIONS.iter().any(caught) {
+                continue;
+            }
+            code.load(argument(1));
+            code.unless_equal(level.cast_unsigned(), |code| {
+                code.load(argument(4));
+                code.unless_equal(PASSING_OPTION_LENGTH, |code| code.answer(ALLOW));
+                code.load(argument(2));
+                for option in OPTIONS.iter().filter(|option| caught(option)) {
+                    code.unless_equal(option.row().optname.cast_unsigned(), |code| {
+                        code.answer(match self.action(*option) {
+                            SetOption::Swallow => ERRNO,
+                            SetOption::Ask | SetOption::Pass => NOTIFY,
+                        });
+                    });
+                }
+                code.answer(ALLOW);
+            });
+        }
+        code.answer(ALLOW);
+    }
+
+    /// Its arguments stand in memory, where the filter cannot look.
+    fn socketcall(&self, code: &mut Assembler) {
+        code.load(argument(0));
+        for number in [
+            SOCKETCALL_CONNECT,
+            SOCKETCALL_LISTEN,
+            SOCKETCALL_SENDTO,
+            SOCKETCALL_SENDMSG,
+            SOCKETCALL_SENDMMSG,
+        ] {
+            code.unless_equal(number, |code| code.answer(NOTIFY));
+        }
+        if self.set_option.iter().any(|action| *action != SetOption::Pass) {
+            code.unless_equal(SOCKETCALL_SETSOCKOPT, |code| code.answer(NOTIFY));
+        }
+        code.answer(ALLOW);
+    }
+
+    /// What is done with an option.
+    pub fn action(&self, option: SocketOption) -> SetOption {
+        self.set_option[option as usize]
+    }
+}
+
+// What a filter returns (`linux/seccomp.h`).
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
+const ERRNO: u32 = libc::SECCOMP_RET_ERRNO;
+
+// Where the fields of `struct seccomp_data` stand.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+/// The lower half of an argument; the kernel takes no more of those that are looked at.
+const fn argument(index: u32) -> u32 {
+    16 + 8 * index + if cfg!(target_endian = "big") { 4 } else { 0 }
+}
+
+/// Writes instructions; jumps lead forward, over a block.
+#[derive(Default)]
+struct Assembler {
+    instructions: Vec<sock_filter>,
+}
+
+impl Assembler {
+    fn load(&mut self, offset: u32) {
+        self.push(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
+    }
+
+    fn answer(&mut self, value: u32) {
+        self.push(libc::BPF_RET | libc::BPF_K, value);
+    }
+
+    /// The block runs where the loaded word is `value`. It must not fall through, since it may load another.
+    fn unless_equal(&mut self, value: u32, block: impl FnOnce(&mut Self)) {
+        self.branch(libc::BPF_JEQ, value, true, block);
+    }
+
+    fn if_other(&mut self, value: u32, block: impl FnOnce(&mut Self)) {
+        self.branch(libc::BPF_JEQ, value, false, block);
+    }
+
+    fn unless_below(&mut self, value: u32, block: impl FnOnce(&mut Self)) {
+        self.branch(libc::BPF_JGE, value, true, block);
+    }
+
+    fn if_any(&mut self, bits: u32, block: impl FnOnce(&mut Self)) {
+        self.branch(libc::BPF_JSET, bits, true, block);
+    }
+
+    /// Runs the block where the comparison is `wanted`, else goes on behind it.
+    fn branch(&mut self, comparison: u32, value: u32, wanted: bool, block: impl FnOnce(&mut Self)) {
+        let at = self.instructions.len();
+        self.push(libc::BPF_JMP | comparison | libc::BPF_K, value);
+        block(self);
+        // Blocks are far shorter than a jump can be: the tests build the longest.
+        let over = u8::try_from(self.instructions.len() - at - 1).unwrap_or(u8::MAX);
+        let jump = &mut self.instructions[at];
+        if wanted {
+            jump.jf = over;
+        } else {
+            jump.jt = over;
+        }
+    }
+
+    fn push(&mut self, code: u32, k: u32) {
+        self.instructions.push(sock_filter {
+            // The codes are far smaller.
+            code: u16::try_from(code).unwrap_or(u16::MAX),
+            jt: 0,
+            jf: 0,
+            k,
+        });
+    }
+}

@@ -1,0 +1,173 @@
+//! The listener: installing a filter, receiving the calls that wait, letting them go on.
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
+
+/// A system call that waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Notification {
+    /// Numbers follow each other in the order of the calls.
+    pub id: u64,
+    /// The thread, as this process's pid namespace has it; 0 where it has no number here.
+    pub tid: u32,
+    /// `AUDIT_ARCH_*`.
+    pub arch: u32,
+    /// The call's number on it.
+    pub number: u32,
+    /// Its arguments.
+    pub arguments: [u64; 6],
+}
+
+/// What becomes of a call that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It goes on as if it had not been caught.
+    Continue,
+    /// It returns 0 and does nothing.
+    Succeed,
+    /// It fails with this error number.
+    Fail(i32),
+}
+
+/// Where the calls of all processes under a filter arrive.
+#[derive(Debug)]
+pub struct Listener(OwnedFd);
+
+/// Puts this process, which must have one thread, and all that it will start under `program`, and gives the listener.
+/// Unless it `keeps_privileges`, which takes `CAP_SYS_ADMIN`, set-user-ID programs run without their privilege from now on
+/// (`PR_SET_NO_NEW_PRIVS`).
+///
+/// # Errors
+/// `EBUSY` under a filter that has a listener already, `EINVAL` before Linux 5.19 (`WAIT_KILLABLE_RECV`, without which a
+/// signal to the program can repeat a call for ever), `EACCES` when the privilege is missing, or what a sandbox says.
+pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Result<Listener> {
+    if !keeps_privileges {
+        // SAFETY: PR_SET_NO_NEW_PRIVS takes numbers only (prctl(2)).
+        let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(io::Error::other)?,
+        // The kernel only reads it.
+        filter: program.as_ptr().cast_mut(),
+    };
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: `program` and what it points to live through the call, and the kernel copies them (seccomp(2)).
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has made this descriptor for us just now, and nobody else knows it.
+    Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (`linux/seccomp.h`), whose field has 32 bits.
+const CONTINUE: u32 = 1;
+
+impl Listener {
+    /// The listener behind a descriptor that was passed here.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Lets a call wake the supervisor on its own processor (Linux 6.6), which saves a switch between two. Without it
+    /// all works the same.
+    pub fn wake_here(&self) {
+        /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (`linux/seccomp.h`).
+        const SYNC_WAKE_UP: libc::c_ulong = 1;
+        // SAFETY: this ioctl(2) takes its flags as a number.
+        unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
+    }
+
+    /// The next call. Waits for one; ask poll(2) first where that must not be.
+    ///
+    /// # Errors
+    /// `ENOENT` when the caller has gone meanwhile, or all have (Linux 6.11); `EINTR`.
+    pub fn receive(&self) -> io::Result<Notification> {
+        // SAFETY: an all-zero `struct seccomp_notif` is a valid one, and what the kernel asks for.
+        let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes one `struct seccomp_notif` to it; this crate's has the size of this kernel's, which
+        // only a new kind of notification would change (`SECCOMP_GET_NOTIF_SIZES`, seccomp(2)).
+        let result = unsafe {
+            libc::ioctl(
+                self.0.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_RECV,
+                &raw mut notification,
+            )
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Notification {
+            id: notification.id,
+            tid: notification.pid,
+            arch: notification.data.arch,
+            number: notification.data.nr.cast_unsigned(),
+            arguments: notification.data.args,
+        })
+    }
+
+    /// Answers the call `id`, which need not have been received by this process.
+    ///
+    /// # Errors
+    /// `ENOENT` when nobody waits for it any more, `EINPROGRESS` when it has not been received or has been answered.
+    pub fn answer(&self, id: u64, answer: Answer) -> io::Result<()> {
+        let response = libc::seccomp_notif_resp {
+            id,
+            val: 0,
+            error: match answer {
+                Answer::Fail(errno) => -errno,
+                Answer::Continue | Answer::Succeed => 0,
+            },
+            flags: match answer {
+                Answer::Continue => CONTINUE,
+                Answer::Succeed | Answer::Fail(_) => 0,
+            },
+        };
+        // SAFETY: the kernel reads one `struct seccomp_notif_resp`, which lives through the call.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The call by which [`is_supervised`] asks: a connect(2) that can only fail, with an address that nobody has.
+const QUESTION: u64 = 0x6b65_6570_0001;
+/// The error that only a supervisor of ours gives to it.
+const YES: i32 = libc::EALREADY;
+
+/// Whether this process runs under a supervisor of ours, which answers a call that means nothing to the kernel.
+pub fn is_supervised() -> bool {
+    // SAFETY: descriptor -1 is never open, so that the kernel fails before it looks at the address.
+    let result = unsafe { libc::syscall(libc::SYS_connect, -1, QUESTION, 16) };
+    result < 0 && io::Error::last_os_error().raw_os_error() == Some(YES)
+}
+
+impl Notification {
+    /// The answer to the question of [`is_supervised`], if this is it.
+    pub fn is_question(&self) -> Option<Answer> {
+        let [fd, pointer, ..] = self.arguments;
+        let is_closed = fd & u64::from(u32::MAX) == u64::from(u32::MAX);
+        (is_closed && pointer == QUESTION).then_some(Answer::Fail(YES))
+    }
+}

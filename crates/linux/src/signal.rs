@@ -1,0 +1,110 @@
+//! Signals as a process sees them that stands in for another (signal(7), signalfd(2)).
+
+use crate::fork::exit_now;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd as _, FromRawFd as _};
+
+/// A set of blocked signals.
+#[derive(Clone, Copy)]
+pub struct Mask(libc::sigset_t);
+
+/// A signal that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its number.
+    pub number: i32,
+    /// The kernel sent it, of itself or for a terminal, and not a process.
+    pub is_from_kernel: bool,
+}
+
+/// Blocks every signal that can be, and gives those that were blocked before.
+pub fn block_all() -> Mask {
+    set_mask(&full())
+}
+
+/// Makes `mask` the blocked signals again.
+pub fn restore(mask: &Mask) {
+    set_mask(&mask.0);
+}
+
+fn full() -> libc::sigset_t {
+    // SAFETY: a `sigset_t` is an array of numbers.
+    let mut set = unsafe { std::mem::zeroed() };
+    // SAFETY: sigfillset(3) writes to `set` alone.
+    unsafe { libc::sigfillset(&raw mut set) };
+    set
+}
+
+fn set_mask(set: &libc::sigset_t) -> Mask {
+    // SAFETY: as in `full`.
+    let mut old = unsafe { std::mem::zeroed() };
+    // SAFETY: sigprocmask(2) reads `set` and writes `old`; it cannot fail with this operation.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, set, &raw mut old) };
+    Mask(old)
+}
+
+/// Where blocked signals arrive.
+#[derive(Debug)]
+pub struct SignalFd(OwnedFd);
+
+impl SignalFd {
+    /// For every signal.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`.
+    pub fn new() -> io::Result<Self> {
+        let set = full();
+        // SAFETY: signalfd(2) reads `set`.
+        let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has made this descriptor for us just now, and nobody else knows it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The next signal, if one has arrived.
+    pub fn next(&self) -> Option<Arrived> {
+        // SAFETY: an all-zero `struct signalfd_siginfo` is a valid one.
+        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+        let length = size_of::<libc::signalfd_siginfo>();
+        // SAFETY: read(2) writes at most `length` bytes, the size of `info`, of which any bytes are a valid one.
+        let read = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut info).cast(), length) };
+        (usize::try_from(read) == Ok(length)).then(|| Arrived {
+            number: info.ssi_signo.cast_signed(),
+            is_from_kernel: info.ssi_code > 0,
+        })
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Ends this process as `signal` has ended another, without a core file of its own.
+pub fn end_by(signal: i32) -> ! {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: setrlimit(2) reads `none`.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+    // SAFETY: SIG_DFL runs no code.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // SAFETY: raise(3) takes a number.
+    unsafe { libc::raise(signal) };
+    // SAFETY: as in `full`.
+    let nothing = unsafe { std::mem::zeroed() };
+    set_mask(&nothing);
+    exit_now(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+}
+
+/// Stops this process until somebody lets it go on.
+pub fn stop() {
+    // SAFETY: raise(3) takes a number.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
