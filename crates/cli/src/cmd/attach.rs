@@ -18,7 +18,6 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Set keepalive on the connections of processes that run already
@@ -77,8 +76,10 @@ the command line or the policy cannot be used.";
 
 /// The shortest time between two looks of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Looking takes one part in so many of the time at most.
+/// Between them looking takes one part in so many of the time.
 const REST: u32 = 50;
+/// The longest, where looking takes long.
+const LONGEST: Duration = Duration::from_secs(10);
 /// How long `--watch` waits for a process of the name to come back: longer than a restart takes.
 const ABSENCE: Duration = Duration::from_secs(10);
 
@@ -159,10 +160,10 @@ impl Work<'_> {
         let mut seen = Instant::now();
         let mut pause = PERIOD;
         loop {
-            sleep(pause);
+            self.selection.rest(pause);
             let start = Instant::now();
             let round = self.round();
-            pause = PERIOD.max(start.elapsed() * REST);
+            pause = (start.elapsed() * REST).clamp(PERIOD, LONGEST);
             round.show(self.attach)?;
             if round.processes > 0 {
                 seen = start;

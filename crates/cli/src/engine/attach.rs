@@ -107,10 +107,22 @@ pub(crate) fn plan(
     if event.moment == Moment::Listen
         && let Some(ours) = settings.number(SocketOption::DeferAccept)
     {
-        plan.judge(&view, SocketOption::DeferAccept, ours);
+        plan.judge(&view, SocketOption::DeferAccept, whole_tries(ours));
     }
     plan.limit_unacknowledged(&view);
     plan
+}
+
+/// The time that the kernel makes of `seconds` for `TCP_DEFER_ACCEPT`: it counts in tries, each after twice the time of the
+/// one before (`net/ipv4/tcp.c`, `secs_to_retrans`).
+fn whole_tries(seconds: u32) -> u32 {
+    const LONGEST: u32 = 120;
+    let (mut period, mut wait) = (1, 1);
+    while period < seconds {
+        wait = (2 * wait).min(LONGEST);
+        period += wait;
+    }
+    period
 }
 
 /// Sets what is planned, and gives what could not be set.

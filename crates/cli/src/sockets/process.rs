@@ -12,6 +12,8 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// Which processes are meant.
 #[derive(Debug)]
@@ -76,6 +78,20 @@ impl Selection {
             }
         }
         count
+    }
+}
+
+impl Selection {
+    /// Waits for `pause`, or until one of the processes that were named has ended.
+    pub(crate) fn rest(&self, pause: Duration) {
+        let Self::Named(processes) = self else {
+            return sleep(pause);
+        };
+        let there = processes.iter().filter(|process| process.is_there());
+        let handles = there.filter_map(|process| process.handle.as_ref().ok());
+        let mut fds: Vec<PollFd<'_>> = handles.map(|handle| PollFd::new(handle, PollFlags::IN)).collect();
+        // A signal ends it early, which does no harm.
+        let _ = poll(&mut fds, Timespec::try_from(pause).ok().as_ref());
     }
 }
 

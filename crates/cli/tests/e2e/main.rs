@@ -7,6 +7,7 @@
 #[macro_use]
 mod support;
 
+mod attach;
 mod cancel;
 mod chained;
 mod check;
@@ -19,6 +20,7 @@ mod environment;
 mod explain;
 mod fill;
 mod inherited;
+mod list;
 mod log;
 mod modes;
 mod nat;

@@ -101,7 +101,11 @@ impl Report {
             .collect();
         (!words.is_empty()).then(|| {
             let what = format!("cannot set all on {}: setsockopt: {}", self.place(), words.join(", "));
-            Error::new(FAILED, what).hint("the other options are set")
+            Error::new(FAILED, what).hint(if words.len() < self.plan.steps.len() {
+                "the other options are set"
+            } else {
+                "nothing was set on it"
+            })
         })
     }
 
@@ -283,7 +287,7 @@ pub(super) fn summary(reports: &[Report], processes: usize, dry_run: bool) -> St
         (set, verb),
         (same, "so already"),
         (left, "left as they are"),
-        (failed, "failed in part"),
+        (failed, "failed"),
     ];
     let parts: Vec<String> = parts
         .iter()

@@ -1,0 +1,248 @@
+//! Which settings a socket gets: modes, rules, and what must not be set on it yet.
+
+use super::{POLICY, Puppet, TREATED, UNTOUCHED, attached, pair_with, row};
+use crate::support::process::eventually;
+use keepalive_linux::sockopt;
+use keepalive_policy::{Mode, OPTIONS};
+use serde_json::Value;
+use std::time::Duration;
+
+/// A little longer and a little shorter than the policy.
+const OWN: &str = "keepalive=1, idle=600, interval=5, count=8, user_timeout=5000";
+
+#[test]
+fn each_mode_settles_what_the_program_has_set_itself() {
+    python!();
+    let settled = ["1 600 5 8 5000", "1 61 5 4 5000", "1 600 13 8 30000", "1 61 13 4 30000"];
+    for (mode, settled) in Mode::ALL.into_iter().zip(settled) {
+        let mut program = pair_with(OWN);
+        let mode = format!("--mode={}", mode.name());
+        attached(program.pid(), &[&POLICY[..], &["--user-timeout=30s", &mode]].concat());
+        assert_eq!(program.has("client"), settled, "{mode}");
+        for other in ["listener", "accepted"] {
+            assert_eq!(program.has(other), "1 61 13 4 30000", "{mode} {other}");
+        }
+        program.assert_talks("client", "accepted");
+    }
+}
+
+/// Which values are the program's is told by the sysctls of its network.
+#[test]
+fn what_the_sysctls_say_is_nobodys_own() {
+    root!();
+    python!();
+    let mut program = Puppet::in_a_network();
+    program.sysctl("tcp_keepalive_time", 600);
+    program.sysctl("tcp_keepalive_intvl", 5);
+    program.sysctl("tcp_keepalive_probes", 8);
+    program.ask("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+    program.ask("own(accepted, idle=7200, interval=75, count=9)");
+    attached(program.pid(), &POLICY);
+    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("accepted"), "1 7200 75 9 0");
+}
+
+#[test]
+fn what_the_policy_does_not_say_stays() {
+    python!();
+    let mut program = pair_with("");
+    attached(program.pid(), &["--interval=13"]);
+    assert_eq!(program.has("client"), "1 7200 13 9 0");
+    attached(program.pid(), &["--user-timeout=3s"]);
+    assert_eq!(program.has("client"), "1 7200 13 9 3000");
+}
+
+#[test]
+fn off_leaves_a_socket_alone_and_says_so() {
+    python!();
+    for own in ["", OWN] {
+        let mut program = pair_with(own);
+        let before = program.has("client");
+        let printed = attached(program.pid(), &[&POLICY[..], &["--rule=connect * off"]].concat());
+        assert_eq!(program.has("client"), before);
+        assert_eq!(program.has("accepted"), TREATED);
+        assert!(printed.contains("  left: the policy says off\n"), "{printed}");
+    }
+}
+
+#[test]
+fn connect_rules_are_for_the_connections_that_were_opened_and_accept_rules_for_the_others() {
+    python!();
+    let mut program = pair_with("");
+    attached(
+        program.pid(),
+        &[
+            "--rule=connect * idle=31s interval=7s count=3",
+            "--rule=accept * idle=32s interval=8s count=2",
+        ],
+    );
+    assert_eq!(program.has("client"), "1 31 7 3 0");
+    assert_eq!(program.has("accepted"), "1 32 8 2 0");
+    assert_eq!(program.has("listener"), "1 32 8 2 0");
+}
+
+#[test]
+fn rules_ask_for_ports_and_peers_and_a_listener_has_no_peer() {
+    python!();
+    let mut program = pair_with("");
+    let port = program.ask("listener.getsockname()[1]");
+    attached(
+        program.pid(),
+        &[
+            &POLICY[..],
+            &[
+                "--rule=accept 127.0.0.0/8 idle=33s",
+                &format!("--rule=connect 127.0.0.1:{port} idle=34s"),
+            ],
+        ]
+        .concat(),
+    );
+    assert_eq!(program.has("client"), "1 34 75 9 0");
+    assert_eq!(program.has("accepted"), "1 33 75 9 0");
+    assert_eq!(program.has("listener"), TREATED);
+
+    let mut program = pair_with("");
+    let port = program.ask("listener.getsockname()[1]");
+    attached(
+        program.pid(),
+        &[&POLICY[..], &[&format!("--rule=accept :{port} idle=35s")]].concat(),
+    );
+    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("accepted"), "1 35 75 9 0");
+    assert_eq!(program.has("listener"), "1 35 75 9 0");
+}
+
+#[test]
+fn program_rules_go_by_the_name_that_started_it() {
+    python!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("another-name");
+    std::os::unix::fs::symlink(crate::support::PYTHON, &path).expect("a link");
+    let mut programs = [
+        Puppet::start(),
+        Puppet::called(path.to_str().expect("a path of ours"), &[]),
+    ];
+    let mut words: Vec<String> = vec![
+        "--rule=program another-name idle=36s".to_owned(),
+        "--idle=61".to_owned(),
+    ];
+    for program in &mut programs {
+        program.ask("listener = listen()");
+        words.push(program.pid().to_string());
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    assert!(super::outcome(&words).status.success());
+    let [first, other] = &mut programs;
+    assert_eq!(first.has("listener"), "1 61 75 9 0");
+    assert_eq!(other.has("listener"), "1 36 75 9 0");
+}
+
+#[test]
+fn rules_of_a_file_and_of_the_environment_count() {
+    python!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("some.conf");
+    std::fs::write(&path, "connect * idle=37s\ndefault count=7\n").expect("a file of ours");
+    let mut program = pair_with("");
+    let mut command = super::attach();
+    command
+        .env("KEEPIDLE", "38")
+        .env("KEEPALIVE_RULES", "accept * interval=11s");
+    command.arg("--config").arg(&path).arg(program.pid().to_string());
+    assert!(
+        crate::support::process::output_within(super::LIMIT, &mut command)
+            .status
+            .success()
+    );
+    assert_eq!(program.has("client"), "1 38 75 9 0");
+    assert_eq!(program.has("accepted"), "1 7200 11 7 0");
+}
+
+/// Some options count only before a connection is made.
+#[test]
+fn what_is_said_to_be_set_is_so() {
+    python!();
+    let mut program = pair_with("");
+    let [client] = program.fds(["client"]);
+    let rule = "--rule=connect * idle=61s max-segment=1000 window-clamp=5000 syn-count=3";
+    let printed = attached(program.pid(), &["--json", rule]);
+    let array: Value = serde_json::from_str(&printed).expect("JSON");
+    let mut objects = array.as_array().expect("an array").iter();
+    let object = objects.find(|object| object["fd"] == client).expect("an object");
+    let changes = object["changes"].as_array().expect("an array");
+    assert!(changes.iter().any(|change| change["option"] == "idle"), "{object}");
+    let socket = sockopt::duplicate(program.pid(), client).expect("an open descriptor");
+    for change in changes {
+        let option = OPTIONS.into_iter().find(|option| change["option"] == option.row().name);
+        let number = sockopt::get(&socket, option.expect("an option")).expect("TCP has it");
+        assert_eq!(change["to"], number, "{change}");
+    }
+}
+
+#[test]
+fn an_automatic_user_timeout_is_made_of_what_the_socket_has() {
+    python!();
+    let mut program = pair_with("");
+    program.ask("other, end = pair(listener, idle=300)");
+    attached(program.pid(), &[&POLICY[..], &["--user-timeout=auto"]].concat());
+    for name in ["client", "accepted", "listener"] {
+        assert_eq!(program.has(name), "1 61 13 4 113000", "{name}");
+    }
+    assert_eq!(program.has("other"), "1 300 13 4 352000");
+}
+
+#[test]
+fn a_socket_that_may_still_connect_gets_no_user_timeout() {
+    python!();
+    let mut program = Puppet::start();
+    program.ask("fresh = socket.socket(); bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
+    let printed = attached(program.pid(), &[&POLICY[..], &["--user-timeout=auto"]].concat());
+    assert_eq!([program.has("fresh"), program.has("bound")], [TREATED; 2]);
+    assert!(
+        printed.contains("left: user-timeout, it would limit connecting"),
+        "{printed}"
+    );
+}
+
+/// The last of three has a user timeout of its own from the beginning, which shows what it would do.
+#[test]
+fn a_connect_that_nobody_answers_takes_as_long_with_a_user_timeout_as_without() {
+    root!();
+    python!();
+    let mut programs = [(), (), ()].map(|()| Puppet::in_a_network());
+    for (index, program) in programs.iter_mut().enumerate() {
+        program.sysctl("tcp_syn_retries", 2);
+        program.ask("silent = socket.socket()");
+        if index == 2 {
+            program.ask("own(silent, user_timeout=1000)");
+        }
+        let [silent] = program.fds(["silent"]);
+        program.0.tell("connect_in_vain('192.0.2.1', 80)");
+        eventually("a SYN", super::LIMIT, || {
+            (row(program.pid(), silent)?.state == 2).then_some(())
+        });
+        if index == 1 {
+            attached(program.pid(), &[&POLICY[..], &["--user-timeout=1s"]].concat());
+            assert_eq!(super::has(program.pid(), silent), TREATED);
+        }
+    }
+    let [without, with, limited] = programs.map(|mut program| program.answer().parse::<f64>().expect("seconds"));
+    assert!((with - without).abs() < 0.8, "{with} s with, {without} s without");
+    assert!(
+        limited < without - 0.8,
+        "{limited} s where it limits, {without} s without"
+    );
+}
+
+#[test]
+fn what_is_accepted_later_inherits() {
+    python!();
+    let mut program = pair_with("");
+    attached(program.pid(), &[&POLICY[..], &["--user-timeout=30s"]].concat());
+    program.ask("late, end = pair(listener)");
+    assert_eq!(program.has("end"), "1 61 13 4 30000");
+    assert_eq!(program.has("late"), UNTOUCHED);
+    let [end] = program.fds(["end"]);
+    let expires = super::next_probe(program.pid(), end).expect("keepalive is on");
+    assert!(expires <= Duration::from_secs(61), "{expires:?}");
+}

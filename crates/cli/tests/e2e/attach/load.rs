@@ -1,0 +1,141 @@
+//! Programs that are busy: nothing is stopped, interrupted or lost, and whatever changes meanwhile does no harm.
+
+use super::{Dialogue, LIMIT, POLICY, Puppet, attach, attached, text};
+use crate::support::process::{output_within, within};
+use crate::support::target::{Libc, bare, compile};
+use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::{proc, sockopt};
+use keepalive_policy::SocketOption;
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+/// The line of `/proc/PID/status` with this key.
+fn status(pid: u32, key: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"));
+    line.expect("every kernel has it").to_owned()
+}
+
+#[test]
+fn a_busy_program_is_neither_stopped_nor_traced_nor_interrupted() {
+    let mut program = Dialogue::start(&mut bare(&compile(Libc::Host, "steady.c", &["-lpthread"])));
+    assert_eq!(program.answer(), "ready");
+    let pid = program.pid();
+    thread::scope(|scope| {
+        let attaching = scope.spawn(|| {
+            for round in 0..40 {
+                let idle = format!("--idle={}", 60 + round % 2);
+                attached(pid, &["--mode=enforce", &idle, "--interval=13"]);
+            }
+        });
+        let mut looks = 0;
+        while !attaching.is_finished() {
+            assert_eq!(status(pid, "TracerPid"), "0");
+            for tid in proc::threads(pid).expect("it runs") {
+                let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).expect("it runs");
+                assert!(!stat.contains(") T ") && !stat.contains(") t "), "{stat}");
+            }
+            looks += 1;
+        }
+        assert!(looks > 40, "{looks}");
+    });
+    program.finish();
+    let answer = program.answer();
+    assert!(answer.ends_with(" numbers, 0 wrong, 0 interrupted"), "{answer}");
+    assert!(!answer.starts_with("0 "), "{answer}");
+    program.wait_for_end();
+}
+
+#[test]
+fn a_program_that_opens_and_closes_all_the_time_does_no_harm_and_gets_none() {
+    let mut program = Dialogue::start(&mut bare(&compile(Libc::Host, "churn.c", &[])));
+    assert_eq!(program.answer(), "ready");
+    let pid = program.pid();
+    for round in 0..200 {
+        let output = output_within(LIMIT, attach().args(POLICY).arg(pid.to_string()));
+        assert!(output.status.success(), "{round}: {output:?}");
+        assert!(
+            text(&output.stderr).starts_with("keepalive: ") && !output.stdout.is_empty(),
+            "{round}: {output:?}"
+        );
+    }
+    program.tell("");
+    let answer = program.answer();
+    assert!(answer.ends_with(" steps, 0 touched"), "{answer}");
+    let (mut tcp, mut others) = (0, 0);
+    for (fd, _) in proc::sockets(pid, pid).expect("it waits") {
+        let socket = sockopt::duplicate(pid, fd).expect("it waits");
+        if sockopt::protocol(&socket).expect("a socket").is_some() {
+            tcp += 1;
+        } else {
+            others += 1;
+            assert_eq!(
+                sockopt::get(&socket, SocketOption::Keepalive).expect("a socket"),
+                0,
+                "descriptor {fd}"
+            );
+        }
+    }
+    assert!(tcp > 0 && others > 0, "{tcp} {others}");
+    attached(pid, &POLICY);
+}
+
+#[test]
+fn programs_that_end_meanwhile_are_set_or_not_there() {
+    let sockets = compile(Libc::Host, "sockets.c", &[]);
+    for round in 0..100 {
+        let mut command = bare(&sockets);
+        let mut program = Dialogue::start(command.args("tcp listen client accept tcp udp hold".split(' ')));
+        assert_eq!(program.answer(), "holding");
+        let mut command = attach();
+        command.args(POLICY).arg(program.pid().to_string());
+        let attaching = thread::spawn(move || output_within(LIMIT, &mut command));
+        thread::sleep(Duration::from_micros(100 * (round % 50)));
+        program.finish();
+        program.wait_for_end();
+        let output = attaching.join().expect("it ends in time");
+        let errors = text(&output.stderr);
+        match output.status.code() {
+            Some(0) => {}
+            Some(1) => assert!(errors.contains("there is no such process"), "{round}: {errors}"),
+            _ => panic!("{round}: {output:?}"),
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_sockets_are_all_set() {
+    const CONNECTIONS: u32 = 5000;
+    root!();
+    python!();
+    let limit = within(Duration::ZERO, || {
+        let output = Command::new("sh").args(["-c", "ulimit -Hn"]).output().ok()?;
+        text(&output.stdout).trim().parse::<u32>().ok()
+    });
+    if limit.is_some_and(|limit| limit < 2 * CONNECTIONS + 100) {
+        skip!("a process may have {limit:?} descriptors here");
+    }
+    let mut program = Puppet::in_a_network();
+    program.ask("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(7)[1]] * 2)");
+    program.ask(&format!(
+        "listener = listen(); ends = [pair(listener) for _ in range({CONNECTIONS})]"
+    ));
+    let printed = attached(program.pid(), &POLICY);
+    assert_eq!(printed.matches(" fd ").count(), 10_001);
+    let handle = PidFd::open(program.pid()).expect("it runs");
+    let mut count = 0;
+    for (fd, _) in proc::sockets(program.pid(), program.pid()).expect("it runs") {
+        let socket = handle.duplicate(fd).expect("it waits");
+        assert_eq!(super::show(&socket), super::TREATED, "descriptor {fd}");
+        count += 1;
+    }
+    assert_eq!(count, 10_001);
+    assert_eq!(
+        program.ask("all(talks(*ends[i]) for i in range(0, len(ends), 100))"),
+        "True"
+    );
+}

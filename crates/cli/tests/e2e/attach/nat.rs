@@ -1,0 +1,89 @@
+//! Through a real NAT that forgets (scripts/lab): a connection that is older than the policy survives.
+
+use super::LIMIT;
+use crate::support::process::output_within;
+use crate::support::{self, keepalive};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::thread;
+
+/// A client that connects, is treated by what `$3` and the rest say, is idle for longer than the NAT remembers, and
+/// speaks again. It prints what became of its connection.
+const IDLE_THEN_SPEAK: &str = r#"
+    exec 4< <(ip netns exec server "$1" "$2:7000" 2>&1)
+    IFS= read -r -t 10 line <&4 && [[ $line == listening* ]] || { echo "the server says: $line"; exit 1; }
+    exec ip netns exec client bash -c '
+        exec 3<>"/dev/tcp/$1/7000"
+        ask() { echo "$1" >&3 && IFS= read -r -t "$2" answer <&3 && [[ $answer == "$1" ]]; }
+        ask hello 5 || exit 1
+        if (($# > 1)); then "${@:2}" $$ >&2 || exit 1; fi
+        sleep 4
+        if ask again 2; then echo KEPT; else echo LOST; fi
+    ' client "${@:3}"
+"#;
+
+/// In a laboratory whose NAT forgets after 2 s.
+fn client(on_forget: &str, server: &str, is_attached: bool) -> Output {
+    let echo_server = PathBuf::from(env!("CARGO_BIN_EXE_keepalive"))
+        .with_file_name("examples")
+        .join("echo_server");
+    assert!(
+        echo_server.is_file(),
+        "{} is missing: cargo build --examples",
+        echo_server.display()
+    );
+    let listens_on = if server.contains(':') {
+        format!("[{server}]")
+    } else {
+        server.to_owned()
+    };
+    let mut command = Command::new(support::repository().join("scripts/lab"));
+    command.args([
+        "--timeout",
+        "2",
+        "--on-forget",
+        on_forget,
+        "--",
+        "bash",
+        "-c",
+        IDLE_THEN_SPEAK,
+        "stage",
+    ]);
+    command.arg(echo_server).args([&listens_on, server]);
+    if is_attached {
+        command
+            .arg(keepalive())
+            .args(["attach", "--idle", "1", "--interval", "1"]);
+    }
+    output_within(LIMIT, &mut command)
+}
+
+#[track_caller]
+fn stdout(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+macro_rules! open_connection_survives_once_attached {
+    ($($name:ident: $on_forget:literal $server:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            let alone = thread::spawn(|| client($on_forget, $server, false));
+            let attached = client($on_forget, $server, true);
+            if attached.status.code() == Some(77) {
+                skip!("{}", String::from_utf8_lossy(&attached.stderr).trim());
+            }
+            let alone = stdout(&alone.join().expect("it does not panic"));
+            assert_eq!(alone, "LOST", "without keepalive the NAT must have forgotten the connection");
+            assert_eq!(stdout(&attached), "KEPT");
+        }
+    )*};
+}
+
+open_connection_survives_once_attached! {
+    an_open_ipv4_connection_survives_a_nat_that_drops: "silent" "10.0.2.2";
+    an_open_ipv6_connection_survives_a_nat_that_drops: "silent" "fd00:2::2";
+    an_open_ipv4_connection_survives_a_nat_that_resets: "reset" "10.0.2.2";
+    an_open_ipv6_connection_survives_a_nat_that_resets: "reset" "fd00:2::2";
+}

@@ -1,0 +1,80 @@
+//! What was set counts at once: the timer of a connection that has been idle for long is the new one, and probes are
+//! seen on the wire.
+
+use super::{Puppet, attached, next_probe};
+use std::time::Duration;
+
+#[test]
+fn a_timer_of_two_hours_becomes_one_of_seconds_and_probes_are_sent() {
+    root!();
+    python!();
+    let mut program = Puppet::in_a_network();
+    program.ask("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+    let [client] = program.fds(["client"]);
+    let before = next_probe(program.pid(), client).expect("keepalive is on");
+    assert!(before > Duration::from_secs(7000), "{before:?}");
+
+    let mut wire = program.beside();
+    let port = program.ask("client.getsockname()[1]");
+    wire.ask(&format!("probes = packets({port})"));
+    attached(program.pid(), &["--idle=2", "--interval=1", "--rule=accept * off"]);
+    let after = next_probe(program.pid(), client).expect("keepalive is on");
+    assert!(after <= Duration::from_secs(2), "{after:?}");
+    wire.0.tell("len({next(probes) for _ in range(2)})");
+    assert_eq!(wire.answer(), "1", "a probe repeats the number before the next one");
+    program.assert_talks("client", "accepted");
+}
+
+#[test]
+fn keepalive_that_was_off_starts_to_probe() {
+    root!();
+    python!();
+    let mut program = Puppet::in_a_network();
+    program.ask("listener = listen(); client, accepted = pair(listener)");
+    let [client] = program.fds(["client"]);
+    assert_eq!(next_probe(program.pid(), client), None);
+    let mut wire = program.beside();
+    let port = program.ask("client.getsockname()[1]");
+    wire.ask(&format!("probes = packets({port})"));
+    attached(program.pid(), &["--idle=1", "--interval=1", "--rule=accept * off"]);
+    wire.0.tell("len({next(probes) for _ in range(2)})");
+    assert_eq!(wire.answer(), "1");
+}
+
+/// Then the option shows the new value, but the timer that runs does not.
+#[test]
+fn a_timer_is_set_anew_where_the_kernels_own_value_was_lowered_after_it_was_armed() {
+    root!();
+    python!();
+    for idle in ["60", "90", "30"] {
+        let mut program = Puppet::in_a_network();
+        program.ask("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+        program.sysctl("tcp_keepalive_time", 60);
+        let [client] = program.fds(["client"]);
+        assert!(program.has("client").starts_with("1 60 "));
+        assert!(next_probe(program.pid(), client) > Some(Duration::from_secs(7000)));
+
+        attached(program.pid(), &["--idle", idle]);
+        assert!(program.has("client").starts_with(&format!("1 {idle} ")));
+        let after = next_probe(program.pid(), client).expect("keepalive is on");
+        assert!(
+            after <= Duration::from_secs(idle.parse().expect("a number")),
+            "{after:?}"
+        );
+        program.assert_talks("client", "accepted");
+    }
+}
+
+/// In fill mode the program's own idle time stays, and so does the timer that it has.
+#[test]
+fn a_timer_of_the_programs_own_stays() {
+    python!();
+    let mut program = super::pair_with("keepalive=1, idle=600");
+    let [client] = program.fds(["client"]);
+    attached(program.pid(), &["--idle", "61"]);
+    let after = next_probe(program.pid(), client).expect("keepalive is on");
+    assert!(after > Duration::from_secs(500), "{after:?}");
+    attached(program.pid(), &["--idle", "61", "--mode", "cap"]);
+    let after = next_probe(program.pid(), client).expect("keepalive is on");
+    assert!(after <= Duration::from_secs(61), "{after:?}");
+}

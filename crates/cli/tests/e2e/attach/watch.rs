@@ -1,0 +1,221 @@
+//! `--watch`: what comes later is set too, until the processes have ended.
+
+use super::{Dialogue, LIMIT, POLICY, Puppet, TREATED, attach, attach_under, pair_with};
+use crate::support::observe::{family, tcp_sockets};
+use crate::support::process::eventually;
+use crate::support::{PYTHON, keepalive};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::{Stdio, id};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+fn watch(words: &[&str]) -> Dialogue {
+    let mut command = attach();
+    command.args(POLICY).arg("--watch").args(words).stderr(Stdio::null());
+    Dialogue::start(&mut command)
+}
+
+/// Waits until the socket of this name has these settings.
+#[track_caller]
+fn await_settings(program: &mut Puppet, name: &str, settings: &str) {
+    let [fd] = program.fds([name]);
+    let pid = program.pid();
+    eventually(&format!("{name} has {settings}"), LIMIT, || {
+        (super::has(pid, fd) == settings).then_some(())
+    });
+}
+
+/// Asserts that the watch ends by itself, and well.
+#[track_caller]
+fn assert_ends(watch: &mut Dialogue) {
+    watch.wait_for_end();
+    let status = watch.running.child.try_wait().expect("a child of ours");
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+}
+
+#[test]
+fn new_connections_of_a_running_process_are_set_until_it_ends() {
+    python!();
+    let mut program = pair_with("");
+    let mut watch = watch(&[&program.pid().to_string()]);
+    await_settings(&mut program, "client", TREATED);
+    for _ in 0..2 {
+        program.ask("late, end = pair(listener)");
+        await_settings(&mut program, "late", TREATED);
+        program.assert_talks("late", "end");
+    }
+    assert_eq!(watch.running.child.try_wait().expect("a child of ours"), None);
+    program.0.finish();
+    program.0.wait_for_end();
+    assert_ends(&mut watch);
+}
+
+/// Such a connection has what the listener had at the handshake.
+#[test]
+fn a_connection_that_waited_to_be_accepted_is_set() {
+    python!();
+    let mut program = pair_with("");
+    program.ask("queued = socket.create_connection(listener.getsockname())");
+    let _watch = watch(&[&program.pid().to_string()]);
+    await_settings(&mut program, "listener", TREATED);
+    program.ask("end = listener.accept()[0]");
+    await_settings(&mut program, "end", TREATED);
+}
+
+#[test]
+fn a_socket_gets_its_user_timeout_when_it_is_connected() {
+    python!();
+    let mut program = pair_with("");
+    program.ask("fresh = socket.socket()");
+    let _watch = watch(&["--user-timeout=30s", &program.pid().to_string()]);
+    await_settings(&mut program, "fresh", TREATED);
+    program.ask("fresh.connect(listener.getsockname())");
+    await_settings(&mut program, "fresh", "1 61 13 4 30000");
+}
+
+/// What the program sets after it was looked at is its own.
+#[test]
+fn what_the_program_sets_later_stays() {
+    python!();
+    let mut program = pair_with("");
+    let _watch = watch(&["--mode=enforce", &program.pid().to_string()]);
+    await_settings(&mut program, "client", TREATED);
+    program.ask("own(client, idle=600)");
+    program.ask("late, end = pair(listener)");
+    await_settings(&mut program, "late", TREATED);
+    assert_eq!(program.has("client"), "1 600 13 4 0");
+}
+
+/// The kernel gives the number of a process that has ended to another.
+#[test]
+fn a_process_that_gets_the_number_of_one_that_has_ended_is_not_taken_for_it() {
+    const NUMBER: &str = "100";
+    root!();
+    python!();
+    let mut world = Puppet::in_a_world(&[]);
+    let enter = world.world();
+    assert_eq!(world.ask("child_with_listener(100)"), NUMBER);
+    let first = family(world.pid())[2];
+    let idle = |pid: u32| tcp_sockets(pid).first().map(|seen| seen.timing().1);
+    let enter: Vec<&str> = enter.iter().map(String::as_str).collect();
+    let mut command = attach_under(&enter, &keepalive());
+    let mut watch = Dialogue::start(command.args(POLICY).args(["--watch", NUMBER]).stderr(Stdio::null()));
+    eventually("the first is set", LIMIT, || (idle(first) == Some(61)).then_some(()));
+
+    assert_eq!(
+        world.ask("[os.kill(100, 9), os.waitpid(100, 0), child_with_listener(100)][2]"),
+        NUMBER
+    );
+    let second = family(world.pid())[2];
+    assert_ne!(second, first);
+    eventually("the end of the watch, or its mistake", LIMIT, || {
+        let has_ended = watch.running.child.try_wait().expect("a child of ours").is_some();
+        (has_ended || idle(second) == Some(61)).then_some(())
+    });
+    assert_eq!(idle(second), Some(7200));
+    assert_ends(&mut watch);
+}
+
+#[test]
+fn new_processes_of_a_name_are_set_until_there_has_been_none_for_ten_seconds() {
+    python!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let name = format!("watched-{}-by-test", id());
+    let path = directory.path().join(&name);
+    symlink(PYTHON, &path).expect("a link");
+    let start = || {
+        let mut program = Puppet::called(path.to_str().expect("a path of ours"), &[]);
+        program.ask("listener = listen(); client, accepted = pair(listener)");
+        program
+    };
+    let mut program = start();
+    let mut watch = watch(&["--program", &name]);
+    await_settings(&mut program, "client", TREATED);
+    let mut second = start();
+    await_settings(&mut second, "client", TREATED);
+    drop((program, second));
+    // A restart takes its time.
+    sleep(Duration::from_secs(3));
+    let mut third = start();
+    await_settings(&mut third, "client", TREATED);
+    drop(third);
+    let end = Instant::now();
+    assert_ends(&mut watch);
+    let patience = end.elapsed();
+    assert!(patience > Duration::from_secs(8), "{patience:?}");
+}
+
+#[test]
+fn json_is_a_line_for_each_socket() {
+    python!();
+    let mut program = pair_with("");
+    let mut watch = watch(&["--json", &program.pid().to_string()]);
+    let mut read = |count: usize| -> HashMap<String, Value> {
+        let lines = (0..count).map(|_| watch.answer());
+        let objects =
+            lines.map(|line| serde_json::from_str::<Value>(&line).unwrap_or_else(|error| panic!("{error}: {line}")));
+        objects.map(|object| (object["fd"].to_string(), object)).collect()
+    };
+    let first = read(3);
+    for name in ["client", "accepted", "listener"] {
+        let fd = program.ask(&format!("{name}.fileno()"));
+        assert_eq!(first[&fd]["idle_s"], 61, "{name}");
+        assert_eq!(first[&fd]["before"]["idle_s"], 7200, "{name}");
+    }
+    program.ask("late, end = pair(listener)");
+    let next = read(2);
+    let fd = program.ask("late.fileno()");
+    assert_eq!(next[&fd]["before"]["keepalive"], false);
+    assert_eq!(next[&fd]["keepalive"], true);
+    assert_eq!(program.has("late"), TREATED);
+}
+
+/// Each socket is told of when something is done with it, not each time it is looked at.
+#[test]
+fn a_socket_that_does_not_change_is_told_of_once() {
+    python!();
+    let mut program = pair_with("");
+    program.ask("fresh = socket.socket()");
+    let mut watch = watch(&["--json", "--user-timeout=30s", &program.pid().to_string()]);
+    await_settings(&mut program, "fresh", TREATED);
+    let first: Vec<String> = (0..4).map(|_| watch.answer()).collect();
+    // Three rounds later something new comes, and nothing is told before it.
+    sleep(Duration::from_secs(3));
+    program.ask("late, end = pair(listener)");
+    let fd = program.ask("fresh.fileno()");
+    let mut next = || serde_json::from_str::<Value>(&watch.answer()).expect("JSON");
+    for object in [next(), next()] {
+        assert_ne!(object["fd"].to_string(), fd, "after {first:?}");
+    }
+    program.ask("fresh.connect(listener.getsockname())");
+    let object = next();
+    assert_eq!(object["fd"].to_string(), fd);
+    let changes = json!([{"option": "user-timeout", "from": 0, "to": 30_000}]);
+    assert_eq!(object["changes"], changes);
+}
+
+/// In ticks, of which a second has a hundred (proc_pid_stat(5), utime and stime).
+fn processor_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let fields: Vec<&str> = fields.split(' ').collect();
+    fields[11..=12]
+        .iter()
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum()
+}
+
+#[test]
+fn it_costs_less_than_two_percent_of_a_processor() {
+    python!();
+    let mut program = pair_with("");
+    let watch = watch(&[&program.pid().to_string()]);
+    await_settings(&mut program, "client", TREATED);
+    let before = processor_time(watch.pid());
+    sleep(Duration::from_secs(5));
+    let ticks = processor_time(watch.pid()) - before;
+    assert!(ticks < 10, "{ticks} ticks in five seconds");
+}
