@@ -2,6 +2,7 @@
 
 use crate::cmd::attach::Attach;
 use crate::cmd::check::Check;
+use crate::cmd::doctor::Doctor;
 use crate::cmd::explain::Explain;
 use crate::cmd::list::List;
 use crate::cmd::presets::Presets;
@@ -26,6 +27,7 @@ pub(crate) enum Command {
     Run(Run),
     Attach(Attach),
     List(List),
+    Doctor(Doctor),
     Explain(Explain),
     Check(Check),
     Presets(Presets),

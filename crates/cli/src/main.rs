@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Run(run) => cmd::run::run(&run).map(|never| match never {}),
         Command::Attach(attach) => cmd::attach::run(&attach),
         Command::List(list) => cmd::list::run(&list),
+        Command::Doctor(doctor) => cmd::doctor::run(&doctor),
         Command::Explain(explain) => cmd::explain::run(&explain),
         Command::Check(check) => cmd::check::run(&check),
         Command::Presets(presets) => cmd::presets::run(&presets),

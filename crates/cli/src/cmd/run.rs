@@ -27,12 +27,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let policy = Policy::read(&run.policy, &environment, Settings::EVERYWHERE, NOT_RUN)?;
 
-    let search = program::search_path();
-    // clap does not let an empty command through.
-    let command = run.command.first().map(OsString::as_os_str).unwrap_or_default();
-    let program = program::find(command, &search)
-        .and_then(|path| program::inspect(&path, &search))
-        .map_err(not_startable)?;
+    let program = find(&run.command).map_err(not_startable)?;
 
     let is_strict = run.io_uring == IoUringChoice::Deny;
     let choice = choose(run.engine, &program, is_strict)?;
@@ -55,6 +50,14 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
 
     let error = exec(&program.command, &run.command, &environment);
     Err(not_executed(&program, &error))
+}
+
+/// The program that `command` starts.
+pub(super) fn find(command: &[OsString]) -> Result<Program, NotStartable> {
+    let search = program::search_path();
+    // clap does not let an empty command through.
+    let name = command.first().map(OsString::as_os_str).unwrap_or_default();
+    program::inspect(&program::find(name, &search)?, &search)
 }
 
 /// Puts this process under a supervisor; gives whether there is one now.
@@ -118,7 +121,7 @@ fn tell(choice: &Choice, policy: &Policy) {
     let _ = write!(io::stderr(), "keepalive: engine {engines}: {why}\nkeepalive: {what}\n");
 }
 
-fn not_startable(reason: NotStartable) -> Error {
+pub(super) fn not_startable(reason: NotStartable) -> Error {
     match reason {
         NotStartable::NotFound(path) => {
             Error::new(NOT_FOUND, format!("cannot run '{}': no such program", path.display()))

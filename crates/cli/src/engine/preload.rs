@@ -21,6 +21,12 @@ pub(crate) struct Library {
     machine: Machine,
 }
 
+impl Library {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Why the library cannot reach a program.
 #[derive(Debug)]
 pub(crate) enum Obstacle {

@@ -12,7 +12,7 @@ mod unfinished;
 
 use crate::error::{Error, NOT_RUN};
 use crate::sockets::yama_scope;
-use keepalive_linux::fork::{detach, exit_now};
+use keepalive_linux::fork::{Side, detach, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::program::Program;
 use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised};
@@ -21,6 +21,7 @@ use keepalive_policy::{Event, Mode, Moment, Number, OPTIONS, Settings, SocketOpt
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{WaitOptions, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
 use settle::Settler;
 use std::io;
@@ -85,6 +86,62 @@ pub(crate) fn supervise(plan: &Plan<'_>, may_front: bool) -> Result<(), Obstacle
     match in_place::launch(plan) {
         Err(Obstacle::Restricted(_)) if may_front => front::launch(plan),
         result => result,
+    }
+}
+
+/// Where the command would run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Under the process id of keepalive.
+    InPlace,
+    /// Under another, with a process that stands in for it.
+    Front,
+}
+
+/// Tries in another process whether the engine works here.
+///
+/// # Errors
+/// Why it does not.
+pub(crate) fn trial() -> Result<Place, String> {
+    const IN_PLACE: i32 = 0;
+    const FRONT: i32 = 1;
+    const FAILED: i32 = 2;
+    let (ours, theirs) = socket_pair().map_err(|obstacle| obstacle.reason())?;
+    match fork() {
+        Err(error) => Err(format!("fork: {error}")),
+        Ok(Side::Child) => {
+            let own = std::process::id();
+            let plan = Plan {
+                sources: &[],
+                program: &[],
+                io_uring: IoUring::Allow,
+            };
+            match supervise(&plan, true) {
+                Ok(()) => send(&theirs, if own == std::process::id() { IN_PLACE } else { FRONT }),
+                Err(obstacle) => {
+                    send(&theirs, FAILED);
+                    let _ = write(&theirs, obstacle.reason().as_bytes());
+                }
+            }
+            exit_now(0)
+        }
+        Ok(Side::Parent(child)) => {
+            drop(theirs);
+            let outcome = receive(&ours);
+            let mut reason = [0; 512];
+            let length = if outcome == Some(FAILED) {
+                read(&ours, &mut reason).unwrap_or(0)
+            } else {
+                0
+            };
+            let _ = waitpid(Some(child), WaitOptions::empty());
+            match outcome {
+                Some(IN_PLACE) => Ok(Place::InPlace),
+                Some(FRONT) => Ok(Place::Front),
+                Some(_) => Err(String::from_utf8_lossy(&reason[..length]).into_owned()),
+                None => Err(Obstacle::Lost.reason()),
+            }
+        }
     }
 }
 
