@@ -21,7 +21,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// A TCP socket, through one of the descriptors that refer to it.
 #[derive(Clone, Debug)]
@@ -69,6 +69,32 @@ pub(crate) struct Kernel {
     exact: HashMap<u64, Exact>,
     /// Why `sock_diag` shows nothing, if so.
     pub(crate) blind: Option<io::Error>,
+}
+
+/// A look that another thread takes, while this one finds out who holds what.
+pub(crate) struct Look {
+    thread: Option<JoinHandle<Kernel>>,
+    kernel: Option<Kernel>,
+}
+
+impl Look {
+    pub(crate) fn start() -> Self {
+        Self {
+            thread: Some(thread::spawn(Kernel::look)),
+            kernel: None,
+        }
+    }
+
+    /// What was seen; the first time this waits for it.
+    pub(crate) fn kernel(&mut self) -> &mut Kernel {
+        let thread = &mut self.thread;
+        self.kernel.get_or_insert_with(|| {
+            thread
+                .take()
+                .and_then(|thread| thread.join().ok())
+                .unwrap_or_else(Kernel::look)
+        })
+    }
 }
 
 /// What only a descriptor of the socket tells.
@@ -126,6 +152,10 @@ impl Kernel {
         const MANY: usize = 256;
         let is_wanted = |inode| self.rows.contains_key(inode) && !self.exact.contains_key(inode);
         let wanted: Vec<_> = held.iter().filter(|(_, inode)| is_wanted(inode)).copied().collect();
+        if wanted.len() <= MANY {
+            self.exact.extend(read_all(process, &wanted));
+            return;
+        }
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let exact: Vec<_> = thread::scope(|scope| {
             let shares = wanted.chunks(wanted.len().div_ceil(threads).max(MANY));

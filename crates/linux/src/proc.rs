@@ -1,13 +1,16 @@
 //! Reading `/proc/PID` (proc(5)).
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::thread;
 
 /// What anyone may know of a process (`/proc/PID/status`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,10 +143,31 @@ pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
+    if fds.len() <= MANY {
+        return sockets_among(&directory, &fds);
+    }
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let shares = fds.chunks(fds.len().div_ceil(threads).max(MANY));
+    thread::scope(|scope| {
+        let readers: Vec<_> = shares
+            .map(|share| scope.spawn(|| sockets_among(&directory, share)))
+            .collect();
+        let mut found = Vec::new();
+        for reader in readers {
+            found.extend(reader.join().unwrap_or_else(|_| Err(Errno::IO.into()))?);
+        }
+        Ok(found)
+    })
+}
+
+/// Reading so many links takes longer than starting a thread.
+const MANY: usize = 512;
+
+fn sockets_among(directory: &OwnedFd, fds: &[i32]) -> io::Result<Vec<(i32, u64)>> {
     let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(64);
     for fd in fds {
-        let target = match readlinkat(&directory, fd.to_string(), buffer) {
+        let target = match readlinkat(directory, fd.to_string(), buffer) {
             Ok(target) => target,
             // What was closed meanwhile is no error.
             Err(Errno::NOENT | Errno::SRCH) => {
@@ -153,7 +177,7 @@ pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
             // Root may open the directory where it may not look at what is in it.
             Err(error) => return Err(error.into()),
         };
-        found.extend(socket_inode(target.as_bytes()).map(|inode| (fd, inode)));
+        found.extend(socket_inode(target.as_bytes()).map(|inode| (*fd, inode)));
         buffer = target.into_bytes();
     }
     Ok(found)

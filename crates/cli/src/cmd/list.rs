@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::output::{self, WIDTH, harmless, print, wrap};
 use crate::sockets::json::{self, Entry, array};
-use crate::sockets::{Clock, Holder, Kernel, Obstacle, Process, Selection, Socket, no_process};
+use crate::sockets::{Clock, Holder, Kernel, Look, Obstacle, Process, Selection, Socket, no_process};
 use crate::table::{table, terminal_size};
 use crate::timeline::brief;
 use clap::Args;
@@ -166,10 +166,10 @@ struct Seen {
 
 impl Seen {
     fn look(list: &List, selection: &Selection) -> Self {
-        let mut kernel = Kernel::look();
+        let mut look = Look::start();
         let mut seen = Self::default();
         seen.processes = selection.visit(|process| match process.sockets() {
-            Ok(held) => seen.add(list, &mut kernel, process, &held),
+            Ok(held) => seen.add(list, look.kernel(), process, &held),
             // One that has ended meanwhile has no sockets.
             Err(obstacle) if obstacle.is_gone => {}
             Err(obstacle) if matches!(selection, Selection::All) => {
@@ -179,7 +179,7 @@ impl Seen {
         });
         if matches!(selection, Selection::All) {
             let known = seen.sockets.iter().map(|socket| socket.inode).collect();
-            seen.sockets.extend(kernel.unknown(&known));
+            seen.sockets.extend(look.kernel().unknown(&known));
         }
         seen.sockets.retain(|socket| list.wants(socket));
         // Those of unknown holders last.
