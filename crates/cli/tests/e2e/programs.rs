@@ -1,5 +1,5 @@
-//! Real programs, unmodified, under the library: their connections have the policy's values, and where a program sets its
-//! own, what the mode makes of both. Each runs a last time without the library, which proves what it sets itself.
+//! Real programs, unmodified, under each engine: their connections have the policy's values, and where a program sets its
+//! own, what the mode makes of both. Each runs a last time without any, which proves what it sets itself.
 
 mod clients;
 mod peer;
@@ -10,7 +10,7 @@ mod start;
 
 use crate::support::{find_program, process::within};
 use keepalive_policy::{Mode, SocketOption};
-use stage::{Stage, is_root};
+use stage::{Engine, Stage, is_root};
 use start::{LIMIT, Session, Start};
 use std::collections::HashSet;
 use std::fs;
@@ -100,7 +100,10 @@ struct Program {
     start: Start,
 }
 
-/// Writes the table, and for each of its rows one test with the library in each mode and one without the library.
+const LIBRARY: Engine = Engine::Library;
+const SUPERVISOR: Engine = Engine::Supervisor;
+
+/// Writes the table, and for each of its rows one test with each engine in each mode, and one without any.
 macro_rules! programs {
     ($($name:ident: $own:expr => $expected:expr, $start:expr;)*) => {
         const PROGRAMS: &[Program] = &[
@@ -108,23 +111,51 @@ macro_rules! programs {
         ];
 
         mod with_the_library {
+            use super::LIBRARY;
             use keepalive_policy::Mode::Fill;
-            $(#[test] fn $name() { super::expect(stringify!($name), Some(Fill)); })*
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Fill))); })*
         }
 
         mod under_cap {
+            use super::LIBRARY;
             use keepalive_policy::Mode::Cap;
-            $(#[test] fn $name() { super::expect(stringify!($name), Some(Cap)); })*
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Cap))); })*
         }
 
         mod under_floor {
+            use super::LIBRARY;
             use keepalive_policy::Mode::Floor;
-            $(#[test] fn $name() { super::expect(stringify!($name), Some(Floor)); })*
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Floor))); })*
         }
 
         mod under_enforce {
+            use super::LIBRARY;
             use keepalive_policy::Mode::Enforce;
-            $(#[test] fn $name() { super::expect(stringify!($name), Some(Enforce)); })*
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Enforce))); })*
+        }
+
+        mod with_the_supervisor {
+            use super::SUPERVISOR;
+            use keepalive_policy::Mode::Fill;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Fill))); })*
+        }
+
+        mod with_the_supervisor_under_cap {
+            use super::SUPERVISOR;
+            use keepalive_policy::Mode::Cap;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Cap))); })*
+        }
+
+        mod with_the_supervisor_under_floor {
+            use super::SUPERVISOR;
+            use keepalive_policy::Mode::Floor;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Floor))); })*
+        }
+
+        mod with_the_supervisor_under_enforce {
+            use super::SUPERVISOR;
+            use keepalive_policy::Mode::Enforce;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Enforce))); })*
         }
 
         mod on_its_own {
@@ -238,7 +269,8 @@ fn the_table_is_what_fill_mode_promises() {
 }
 
 /// Starts the program, and waits until all its sockets of the connection have what the table says.
-fn expect(name: &str, mode: Option<Mode>) {
+fn expect(name: &str, by: Option<(Engine, Mode)>) {
+    let (engine, mode) = by.unzip();
     let program = PROGRAMS
         .iter()
         .find(|program| program.name == name)
@@ -252,7 +284,7 @@ fn expect(name: &str, mode: Option<Mode>) {
     if start.root && !is_root() {
         skip!("{name} needs root");
     }
-    let mut stage = Stage::new(mode.is_some(), start.root);
+    let mut stage = Stage::new(engine, start.root);
     let own = if start.is_older(&stage) { NOTHING } else { program.own };
     let expected = mode.map_or_else(|| own.over(kernel_defaults()), |mode| own.under(mode));
     if let Some(mode) = mode.filter(|mode| *mode != Mode::Fill) {

@@ -1,7 +1,7 @@
 //! A program that locks itself up: a call of ours that its filter does not foresee would be its death.
 
 use super::servers::VSFTPD_SANDBOXED;
-use super::stage::{Stage, is_root};
+use super::stage::{Engine, Stage, is_root};
 use super::start::Session;
 use super::{COUNT, IDLE, INTERVAL};
 use crate::support::find_program;
@@ -17,7 +17,7 @@ fn vsftpd_in_its_seccomp_sandbox_opens_a_data_port() {
     if !is_root() {
         skip!("vsftpd needs root");
     }
-    let stage = Stage::new(true, true);
+    let stage = Stage::new(Some(Engine::Library), true);
     let session = Session::start(&VSFTPD_SANDBOXED, &stage);
 
     let mut lines = BufReader::new(session.client().expect("the test is the client")).lines();

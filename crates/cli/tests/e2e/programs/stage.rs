@@ -1,7 +1,7 @@
 //! Where a program runs: a directory of its own, an ordinary user, a clean environment, with the library or without.
 
 use super::{COUNT, IDLE, INTERVAL};
-use crate::support;
+use crate::support::{self, process::install};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use rustix::process::geteuid;
 use std::env;
@@ -20,14 +20,23 @@ const ORDINARY: u32 = 65534;
 /// One directory that everyone can read and in which the program may write, removed with this value.
 pub struct Stage {
     directory: TempDir,
-    preload: bool,
+    engine: Option<Engine>,
     ordinary: bool,
     environment: Vec<(&'static str, &'static str)>,
 }
 
+/// How programs get the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The library, in their environment.
+    Library,
+    /// The supervisor of `keepalive run --engine seccomp`.
+    Supervisor,
+}
+
 impl Stage {
-    /// `preload`: programs get the library and the policy. `as_root`: they stay root where the tests are.
-    pub fn new(preload: bool, as_root: bool) -> Self {
+    /// Without an engine programs get nothing. `as_root`: they stay root where the tests are.
+    pub fn new(engine: Option<Engine>, as_root: bool) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("keepalive-")
             .permissions(Permissions::from_mode(0o755))
@@ -35,7 +44,7 @@ impl Stage {
             .expect("a temporary directory");
         let stage = Self {
             directory,
-            preload,
+            engine,
             ordinary: is_root() && !as_root,
             environment: Vec::new(),
         };
@@ -43,10 +52,11 @@ impl Stage {
         if stage.ordinary {
             chown(stage.home(), Some(ORDINARY), Some(ORDINARY)).expect("root can give a directory away");
         }
-        if preload {
-            // The build directory may be closed to the program's user.
-            fs::copy(support::library(), stage.library()).expect("the library can be copied");
-            fs::set_permissions(stage.library(), Permissions::from_mode(0o755)).expect("the copy is ours");
+        // The build directory may be closed to the program's user.
+        match engine {
+            Some(Engine::Library) => install(&support::library(), &stage.library(), 0o755),
+            Some(Engine::Supervisor) => install(&support::released_keepalive(), &stage.keepalive(), 0o755),
+            None => {}
         }
         stage
     }
@@ -64,6 +74,10 @@ impl Stage {
 
     fn library(&self) -> PathBuf {
         self.directory.path().join("libkeepalive.so")
+    }
+
+    fn keepalive(&self) -> PathBuf {
+        self.directory.path().join("keepalive")
     }
 
     fn log(&self) -> PathBuf {
@@ -89,7 +103,13 @@ impl Stage {
             .append(true)
             .open(self.log())
             .expect("a log in our own directory");
-        let mut command = Command::new(program);
+        let mut command = if self.engine == Some(Engine::Supervisor) {
+            let mut command = Command::new(self.keepalive());
+            command.args(["run", "--engine", "seccomp", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
         command.args(&words[1..]).current_dir(self.home()).env_clear();
         command
             .env("HOME", self.home())
@@ -98,8 +118,10 @@ impl Stage {
         command
             .env("TMPDIR", self.home())
             .env("PATH", env::var_os("PATH").unwrap_or_default());
-        if self.preload {
+        if self.engine == Some(Engine::Library) {
             command.env("LD_PRELOAD", self.library());
+        }
+        if self.engine.is_some() {
             command.env("KEEPIDLE", IDLE.to_string());
             command.env("KEEPINTVL", INTERVAL.to_string());
             command.env("KEEPCNT", COUNT.to_string());

@@ -64,6 +64,13 @@ pub fn keepalive() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_keepalive"))
 }
 
+/// The command as users have it: small, where it is copied often.
+pub fn released_keepalive() -> PathBuf {
+    let path = repository().join("target/release/keepalive");
+    assert!(path.is_file(), "{} is missing: run make first", path.display());
+    path
+}
+
 /// Where `name` is installed, searched in PATH and in the directories of servers.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
