@@ -1,7 +1,7 @@
 //! Errors as users see them: `keepalive: cannot …: reason`, then a hint that helps.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// What went wrong, what helps, and the exit status that tells it.
@@ -92,6 +92,12 @@ impl Error {
         }
         ExitCode::from(self.status)
     }
+}
+
+/// The text of an error without its number.
+pub(crate) fn describe(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 impl fmt::Display for Error {

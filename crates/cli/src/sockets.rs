@@ -9,7 +9,7 @@ mod obstacle;
 mod process;
 
 pub(crate) use namespace::Namespace;
-pub(crate) use obstacle::{Obstacle, is_gone, no_process, yama_scope};
+pub(crate) use obstacle::{Obstacle, is_gone, is_sandboxed, no_process, yama_scope};
 pub(crate) use process::{Process, Selection};
 
 use crate::timeline::Times;

@@ -10,8 +10,8 @@ mod settle;
 mod supervisor;
 mod unfinished;
 
-use crate::error::{Error, NOT_RUN};
-use crate::sockets::yama_scope;
+use crate::error::{Error, NOT_RUN, describe};
+use crate::sockets::{is_sandboxed, yama_scope};
 use keepalive_linux::fork::{Side, detach, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::program::Program;
@@ -52,8 +52,11 @@ impl Obstacle {
         match self {
             Self::Nested => String::from("a keepalive around this one supervises it already"),
             Self::Foreign => String::from("another program supervises the system calls of this process"),
-            Self::Restricted(error) => format!("the supervisor may not look into the command: pidfd_getfd: {error}"),
-            Self::Refused(call, error) => format!("the kernel or a sandbox refuses: {call}: {error}"),
+            Self::Restricted(error) => format!(
+                "the supervisor may not look into the command: pidfd_getfd: {}",
+                describe(error)
+            ),
+            Self::Refused(call, error) => format!("the kernel or a sandbox refuses: {call}: {}", describe(error)),
             Self::Lost => String::from("the supervisor was ended while it started"),
         }
     }
@@ -63,6 +66,10 @@ impl Obstacle {
         let hint = match self {
             Self::Nested | Self::Lost => "try again",
             Self::Foreign => "a process can have one such supervisor: start keepalive outside the other one",
+            Self::Restricted(_) if is_sandboxed() => {
+                "a sandbox here denies pidfd_getfd(2), as those of container engines do: start keepalive outside, or give \
+                 the container CAP_SYS_PTRACE"
+            }
             Self::Restricted(_) => "kernel.yama.ptrace_scope must be 0 for it, or keepalive be run as root",
             Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => {
                 "the seccomp engine needs Linux 5.19"
@@ -84,7 +91,8 @@ pub(crate) fn supervise(plan: &Plan<'_>, may_front: bool) -> Result<(), Obstacle
         return Err(Obstacle::Nested);
     }
     match in_place::launch(plan) {
-        Err(Obstacle::Restricted(_)) if may_front => front::launch(plan),
+        // A sandbox that forbids the call itself forbids it to everybody.
+        Err(Obstacle::Restricted(_)) if may_front && !is_sandboxed() => front::launch(plan),
         result => result,
     }
 }

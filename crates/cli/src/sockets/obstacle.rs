@@ -1,7 +1,7 @@
 //! Why a process cannot be looked into, and what helps.
 
 use super::process::Process;
-use crate::error::{Error, FAILED};
+use crate::error::{Error, FAILED, describe};
 use crate::output::harmless;
 use keepalive_linux::pidfd::PidFd;
 use rustix::io::Errno;
@@ -84,12 +84,6 @@ impl Obstacle {
     }
 }
 
-/// The error's own text, without its number.
-pub(super) fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
-}
-
 /// What helps where access to `process` is denied (ptrace(2), "Ptrace access mode checking").
 fn denied(process: &Process) -> String {
     if is_sandboxed() {
@@ -136,7 +130,7 @@ fn denied(process: &Process) -> String {
 }
 
 /// Whether not even a descriptor of this very process can be duplicated.
-fn is_sandboxed() -> bool {
+pub(crate) fn is_sandboxed() -> bool {
     static SANDBOXED: OnceLock<bool> = OnceLock::new();
     *SANDBOXED.get_or_init(|| {
         let own = PidFd::open(std::process::id());

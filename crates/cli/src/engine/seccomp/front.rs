@@ -10,7 +10,9 @@ use keepalive_linux::proc;
 use keepalive_linux::signal::{Arrived, Mask, SignalFd, block_all, end_by, restore, stop};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::process::{Signal, set_child_subreaper};
+use rustix::io::Errno;
+use rustix::process::{Signal, WaitOptions, set_child_subreaper, waitpid};
+use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -32,9 +34,17 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
             restore(&mask);
             Err(Obstacle::Refused("fork", error))
         }
-        Ok(Side::Parent(_)) => {
+        Ok(Side::Parent(child)) => {
             drop((told, standby, to_standby, active, to_active));
-            stand_in(&news, &signals)
+            match receive(&news) {
+                Some(pid @ 1..) => stand_in(pid.cast_unsigned(), &news, &signals),
+                refusal => {
+                    let _ = waitpid(Some(child), WaitOptions::empty());
+                    restore(&mask);
+                    let errno = refusal.map_or(Errno::IO.raw_os_error(), i32::wrapping_neg);
+                    Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno)))
+                }
+            }
         }
         Ok(Side::Child) => {
             let _ = set_child_subreaper(Some(rustix::process::getpid()));
@@ -46,7 +56,8 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                         Ok(Side::Child) => {
                             // Their other ends are the supervisors': when those end, it is to be noticed.
                             drop((standby, active));
-                            become_command(plan, &mask, &told, &[to_standby, to_active])
+                            become_command(plan, &mask, &told, &[to_standby, to_active]);
+                            Ok(())
                         }
                         Ok(Side::Parent(_)) => {
                             let keep = [active.as_fd(), told.as_fd(), signals.as_fd(), parent.as_fd()];
@@ -71,22 +82,25 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
     }
 }
 
-/// Only this process returns from [`launch`], to become the command.
-fn become_command(plan: &Plan<'_>, mask: &Mask, told: &OwnedFd, supervisors: &[OwnedFd; 2]) -> Result<(), Obstacle> {
+/// Says whether the command is under its supervisors, and which process it is; only then this one goes on to become it.
+fn become_command(plan: &Plan<'_>, mask: &Mask, told: &OwnedFd, supervisors: &[OwnedFd; 2]) {
+    if let Err(obstacle) = submit(plan, supervisors) {
+        let errno = match obstacle {
+            Obstacle::Restricted(error) | Obstacle::Refused(_, error) => error.raw_os_error(),
+            Obstacle::Nested | Obstacle::Foreign | Obstacle::Lost => None,
+        };
+        send(told, -errno.unwrap_or(Errno::IO.raw_os_error()));
+        exit_now(1);
+    }
     send(told, std::process::id().cast_signed());
-    let result = submit(plan, supervisors);
     restore(mask);
-    result
 }
 
 /// What the command's end was, as a supervisor tells it: its status, or a signal's number from here on.
 pub(super) const SIGNALS: i32 = 256;
 
 /// Is the command, as far as others see.
-fn stand_in(news: &OwnedFd, signals: &SignalFd) -> ! {
-    let Some(pid) = receive(news).map(i32::cast_unsigned) else {
-        exit_now(125);
-    };
+fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd) -> ! {
     let Ok(command) = PidFd::open(pid) else { exit_now(125) };
     loop {
         let mut fds = [PollFd::new(news, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
