@@ -88,7 +88,7 @@ impl Error {
     /// Prints this to standard error (which may be closed) and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.is_told {
-            let _ = writeln!(std::io::stderr(), "{self}");
+            let _ = writeln!(io::stderr(), "{self}");
         }
         ExitCode::from(self.status)
     }
