@@ -97,7 +97,7 @@ impl<'a> Supervisor<'a> {
                 return End::NobodyLeft;
             }
             let mut unfinished = std::mem::take(&mut self.unfinished);
-            unfinished.look(|connection| self.is_under_way(connection));
+            unfinished.look(|connection, is_early| self.is_under_way(connection, is_early));
             self.unfinished = unfinished;
             if !standby.is_empty() {
                 return End::Alone;
@@ -187,9 +187,13 @@ impl<'a> Supervisor<'a> {
         let moment = match (peer, local) {
             (Some(_), Some(local)) if self.listening.contains(&local.port()) => Moment::Accept,
             (Some(_), _) => Moment::Connect,
+            (None, _) if sockopt::state(socket)?.0 == Some(State::Listen) => Moment::Listen,
             (None, _) => Moment::Create,
         };
-        let port = if moment == Moment::Accept { local } else { peer };
+        let port = match moment {
+            Moment::Accept | Moment::Listen => local,
+            Moment::Connect | Moment::Create => peer,
+        };
         let settings = self.decide(tid, moment, peer, port);
         let mode = settings.mode.unwrap_or_default();
         // A rule may say another mode when the peer is known, and a user timeout before that is a limit on connecting.
@@ -209,7 +213,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Whether `connection` is not complete yet. If it is, it gets its user timeout.
-    fn is_under_way(&mut self, connection: &Connection) -> bool {
+    fn is_under_way(&mut self, connection: &Connection, is_early: bool) -> bool {
         let Ok(socket) = self.duplicate(connection.tid, connection.fd) else {
             return false;
         };
@@ -218,6 +222,8 @@ impl<'a> Supervisor<'a> {
         }
         match sockopt::state(&socket) {
             Ok((Some(State::SynSent), _)) => return true,
+            // The call was let go on, but its thread may not have run yet.
+            Ok((Some(State::Closed), _)) => return is_early,
             Ok((Some(State::Established), _)) => self.settler.limit_unacknowledged(&socket, &connection.settings),
             _ => {}
         }

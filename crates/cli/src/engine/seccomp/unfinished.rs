@@ -18,7 +18,7 @@ pub(super) struct Unfinished(Vec<(Connection, Instant, Duration)>);
 
 /// A connection on a fast link is complete after this.
 const FIRST: Duration = Duration::from_millis(1);
-/// The longest time between two looks.
+/// The longest time between two looks, which is reached after as long.
 const LONGEST: Duration = Duration::from_secs(1);
 /// More than so many at a time are not followed.
 const MOST: usize = 4096;
@@ -42,7 +42,8 @@ impl Unfinished {
     }
 
     /// Looks at each whose time has come; those that `look` finds still under way are looked at again, after twice the time.
-    pub(super) fn look(&mut self, mut look: impl FnMut(&Connection) -> bool) {
+    /// It is told whether the connection was begun a few seconds ago at most.
+    pub(super) fn look(&mut self, mut look: impl FnMut(&Connection, bool) -> bool) {
         if self.0.is_empty() {
             return;
         }
@@ -53,7 +54,7 @@ impl Unfinished {
         let due: Vec<_> = due;
         self.0 = later;
         for (connection, _, pause) in due {
-            if look(&connection) {
+            if look(&connection, pause < LONGEST) {
                 self.wait(connection, (2 * pause).min(LONGEST));
             }
         }
