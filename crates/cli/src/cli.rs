@@ -6,6 +6,7 @@ use crate::cmd::doctor::Doctor;
 use crate::cmd::explain::Explain;
 use crate::cmd::list::List;
 use crate::cmd::presets::Presets;
+use crate::cmd::probe::Probe;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepalive_policy::preset::{self, Remedy};
 use keepalive_policy::{Mode, Settings, SocketOption};
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Run(Run),
     Attach(Attach),
     List(List),
+    Probe(Probe),
     Doctor(Doctor),
     Explain(Explain),
     Check(Check),

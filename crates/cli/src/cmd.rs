@@ -6,4 +6,5 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod list;
 pub(crate) mod presets;
+pub(crate) mod probe;
 pub(crate) mod run;

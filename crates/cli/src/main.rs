@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Attach(attach) => cmd::attach::run(&attach),
         Command::List(list) => cmd::list::run(&list),
         Command::Doctor(doctor) => cmd::doctor::run(&doctor),
+        Command::Probe(probe) => cmd::probe::run(&probe),
         Command::Explain(explain) => cmd::explain::run(&explain),
         Command::Check(check) => cmd::check::run(&check),
         Command::Presets(presets) => cmd::presets::run(&presets),

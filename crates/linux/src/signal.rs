@@ -29,6 +29,21 @@ pub fn restore(mask: &Mask) {
     set_mask(&mask.0);
 }
 
+/// Blocks the signals by which people end a program, so that they arrive at a [`SignalFd`].
+pub fn block_interrupts() -> Mask {
+    set_mask(&interrupts())
+}
+
+fn interrupts() -> libc::sigset_t {
+    // SAFETY: a `sigset_t` is an array of numbers, and all zero an empty one.
+    let mut set = unsafe { std::mem::zeroed() };
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: sigaddset(3) writes to `set` alone.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    set
+}
+
 fn full() -> libc::sigset_t {
     // SAFETY: a `sigset_t` is an array of numbers.
     let mut set = unsafe { std::mem::zeroed() };
@@ -45,6 +60,37 @@ fn set_mask(set: &libc::sigset_t) -> Mask {
     Mask(old)
 }
 
+/// Does `work` with a child of its own, whose end leaves no signal behind: where `SIGCHLD` is blocked, it would wait for
+/// whoever this process becomes.
+pub fn without_trace<T>(work: impl FnOnce() -> T) -> T {
+    let was_pending = is_child_pending();
+    let result = work();
+    if !was_pending && is_child_pending() {
+        let set = child();
+        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: sigtimedwait(2) reads `set` and `at_once`, and is asked for no information.
+        unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once) };
+    }
+    result
+}
+
+fn child() -> libc::sigset_t {
+    // SAFETY: as in `interrupts`.
+    let mut set = unsafe { std::mem::zeroed() };
+    // SAFETY: sigaddset(3) writes to `set` alone.
+    unsafe { libc::sigaddset(&raw mut set, libc::SIGCHLD) };
+    set
+}
+
+fn is_child_pending() -> bool {
+    // SAFETY: as in `interrupts`.
+    let mut set = unsafe { std::mem::zeroed() };
+    // SAFETY: sigpending(2) writes to `set` alone.
+    unsafe { libc::sigpending(&raw mut set) };
+    // SAFETY: sigismember(3) reads `set`.
+    unsafe { libc::sigismember(&raw const set, libc::SIGCHLD) == 1 }
+}
+
 /// Where blocked signals arrive.
 #[derive(Debug)]
 pub struct SignalFd(OwnedFd);
@@ -55,9 +101,20 @@ impl SignalFd {
     /// # Errors
     /// `EMFILE`, `ENOMEM`.
     pub fn new() -> io::Result<Self> {
-        let set = full();
+        Self::of(&full())
+    }
+
+    /// For the signals of [`block_interrupts`].
+    ///
+    /// # Errors
+    /// As [`SignalFd::new`].
+    pub fn interrupts() -> io::Result<Self> {
+        Self::of(&interrupts())
+    }
+
+    fn of(set: &libc::sigset_t) -> io::Result<Self> {
         // SAFETY: signalfd(2) reads `set`.
-        let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        let fd = unsafe { libc::signalfd(-1, set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -10,6 +10,7 @@ use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
+use std::time::Duration;
 
 /// The protocol of a socket on which keepalive can be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,6 +154,50 @@ pub fn set(socket: impl AsFd, option: SocketOption, number: u32) -> io::Result<(
 pub fn state(socket: impl AsFd) -> io::Result<(Option<State>, u8)> {
     let [state, _, _, unanswered] = get_word(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?.to_ne_bytes();
     Ok((State::from_number(state), unanswered))
+}
+
+/// How a connection is, and for how long nothing has come from the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The state; `None` for one that no socket of a process has.
+    pub state: Option<State>,
+    /// Since the last acknowledgement.
+    pub since_ack: Duration,
+    /// Since the last packet of any kind.
+    pub since_packet: Duration,
+}
+
+/// The activity of `socket`, which is TCP (`struct tcp_info` in `include/uapi/linux/tcp.h`).
+///
+/// # Errors
+/// Whatever `getsockopt(2)` gives.
+pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
+    /// Up to `tcpi_last_ack_recv` and with it.
+    const LENGTH: usize = 60;
+    let mut info = [0_u8; LENGTH];
+    let mut length = libc::socklen_t::try_from(LENGTH).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
+    // `info` (getsockopt(2)).
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [state, .., a, b, c, d, e, f, g, h] = info;
+    let milliseconds = |bytes| Duration::from_millis(u32::from_ne_bytes(bytes).into());
+    let (since_data, since_ack) = (milliseconds([a, b, c, d]), milliseconds([e, f, g, h]));
+    Ok(Activity {
+        state: State::from_number(state),
+        since_ack,
+        since_packet: since_data.min(since_ack),
+    })
 }
 
 /// A number that no other socket has had since the machine was started (`SO_COOKIE`, Linux 4.12).

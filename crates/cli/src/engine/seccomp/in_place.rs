@@ -3,7 +3,8 @@
 use super::guard::{Guard, Journal};
 use super::{Beside, Obstacle, Plan, refused, socket_pair, submit, take_over};
 use keepalive_linux::fork::{Side, exit_now, fork};
-use rustix::fd::AsFd as _;
+use keepalive_linux::signal::without_trace;
+use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, waitpid};
 
@@ -11,6 +12,12 @@ use rustix::process::{WaitOptions, waitpid};
 pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
     let journal = Journal::new().map_err(refused("mmap"))?;
     let (ours, theirs) = socket_pair()?;
+    without_trace(|| start_beside(plan, journal, theirs))?;
+    submit(plan, &[ours])
+}
+
+/// Starts the supervisor, which learns through `theirs` what to supervise.
+fn start_beside(plan: &Plan<'_>, journal: Journal, theirs: OwnedFd) -> Result<(), Obstacle> {
     match fork().map_err(refused("fork"))? {
         // Not a child of the command, which would not know it: a child of nobody.
         Side::Child => match fork() {
@@ -23,9 +30,8 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
             Err(_) => exit_now(1),
         },
         Side::Parent(between) => {
-            drop(theirs);
             while matches!(waitpid(Some(between), WaitOptions::empty()), Err(Errno::INTR)) {}
-            submit(plan, &[ours])
+            Ok(())
         }
     }
 }

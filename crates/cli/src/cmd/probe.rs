@@ -1,0 +1,185 @@
+//! `keepalive probe`: how long a path remembers an idle connection.
+
+mod conclusion;
+mod path;
+mod search;
+mod show;
+
+use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::output::print;
+use crate::timeline::spell;
+use clap::Args;
+use conclusion::Conclusion;
+use keepalive_policy::SocketOption;
+use path::{Ended, Path, Progress};
+use search::Search;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
+
+/// Measure how long a path remembers an idle connection
+///
+/// Opens connections to a TCP server, leaves them idle for different times, and asks each with one keepalive probe
+/// whether the path and the server still know it. No data is sent. Says what helps, and checks that it does.
+#[derive(Debug, Args)]
+#[command(after_help = NOTES)]
+pub(crate) struct Probe {
+    /// The server, which must let a connection be idle: 'db.example.com:5432', '[2001:db8::1]:443'
+    #[arg(value_name = "HOST:PORT")]
+    target: String,
+
+    /// The longest idle time to try, 10 seconds to 9 hours
+    #[arg(long, value_name = "TIME", default_value = "20m", value_parser = longest)]
+    max: Duration,
+
+    /// How exactly the timeout is to be known, 1% to 50% of it
+    #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
+    precision: f64,
+
+    /// Connections at a time, 2 to 64
+    #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(2..=64))]
+    parallel: u32,
+
+    /// Do not check at the end that keepalive cures it
+    #[arg(long)]
+    no_verify: bool,
+
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+const NOTES: &str = "\
+With the defaults it takes 20 minutes where nothing is forgotten, and some 12 to
+find a timeout of 350 s, then as long again to check the cure. Ctrl-C ends it
+with what is known so far. The kernel chooses source address and ports; beside
+the idle connections one is kept alive by a probe each second, which tells a
+path that forgets from one that is down.
+
+The JSON object has: target, address, lived_s and died_s (the longest idle time
+that was survived and the shortest that was not; null: none), how (silence,
+reset, reset-unasked, closed), by (path, server, unknown), helps, idle_s,
+interval_s, count, presets, verified, irregular, interrupted.
+
+Exit status: 0; 1 when the server cannot be reached, fails meanwhile, or it was
+interrupted; 2 when the command line cannot be used.";
+
+/// Measures and prints.
+///
+/// # Errors
+/// The server cannot be reached, or fails meanwhile, or somebody has interrupted.
+pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
+    let addresses = resolve(&probe.target)?;
+    let mut path = Path::open(&addresses).map_err(|error| {
+        Error::new(
+            FAILED,
+            format!("cannot connect to '{}': {}", probe.target, describe(&error)),
+        )
+        .hint("a TCP server must listen there, and let connections be idle")
+    })?;
+    let max = probe.max.as_secs_f64();
+    let mut search = Search::new(max, probe.precision, probe.parallel);
+    let mut progress = Progress::new(io::stderr().is_terminal());
+    let _ = writeln!(
+        io::stderr(),
+        "keepalive: asking {} about idle times up to {}; this takes {} at most",
+        path.address(),
+        roughly(max),
+        roughly(search.worst_case() + if probe.no_verify { 0.0 } else { 1.25 * max }),
+    );
+    let mut ended = None;
+    while let Some(times) = search.next() {
+        let (round, end) = path.round(&times, &mut progress);
+        search.record(&round);
+        ended = end;
+        if ended.is_some() {
+            break;
+        }
+    }
+    let mut conclusion = Conclusion::new(&search, max);
+    if ended.is_none()
+        && !probe.no_verify
+        && let Some(timings) = conclusion.to_verify()
+    {
+        match path.verify(timings, conclusion.proof(), &mut progress) {
+            Ok(is_kept) => conclusion.verified = Some(is_kept),
+            Err(end) => ended = Some(end),
+        }
+    }
+    progress.clear();
+    let interrupted = ended == Some(Ended::Interrupted);
+    print(&if probe.json {
+        show::json(&conclusion, &probe.target, path.address(), interrupted)
+    } else {
+        show::text(&conclusion, path.address(), max)
+    })?;
+    match ended {
+        None => Ok(()),
+        Some(end) => Err(end.error(&probe.target)),
+    }
+}
+
+impl Ended {
+    fn error(self, target: &str) -> Error {
+        match self {
+            Self::Interrupted => Error::new(FAILED, "interrupted: this is what is known so far"),
+            Self::Down => Error::new(
+                FAILED,
+                format!("'{target}' does not answer any more, not even on a connection that is kept alive"),
+            )
+            .hint("the server or the network failed meanwhile: what is known so far may be wrong; try again"),
+            Self::Refused => Error::new(FAILED, format!("'{target}' takes no more connections"))
+                .hint("try --parallel with a smaller number"),
+        }
+    }
+}
+
+fn resolve(target: &str) -> Result<Vec<SocketAddr>, Error> {
+    let has_port = target.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_port = port.parse::<u16>().is_ok_and(|port| port != 0) && port.bytes().all(|byte| byte.is_ascii_digit());
+        is_port && !host.is_empty() && (!host.contains(':') || host.ends_with(']'))
+    });
+    if !has_port {
+        return Err(Error::new(REFUSED, format!("'{target}': not a host and a port"))
+            .hint("expected db.example.com:5432, 10.1.2.3:5432 or [2001:db8::1]:5432"));
+    }
+    let addresses = target
+        .to_socket_addrs()
+        .map_err(|error| Error::new(FAILED, format!("cannot find '{target}': {}", describe(&error))))?;
+    Ok(addresses.collect())
+}
+
+fn longest(text: &str) -> Result<Duration, String> {
+    let seconds = read_seconds(text).ok_or("not a time\nhint: expected 90, 90s, 20m or 2h")?;
+    if (10..=32_400).contains(&seconds) {
+        Ok(Duration::from_secs(seconds.into()))
+    } else {
+        Err(String::from("out of range\nhint: expected 10 seconds to 9 hours"))
+    }
+}
+
+/// A time as everywhere in this command.
+fn read_seconds(text: &str) -> Option<u32> {
+    let mut settings = keepalive_policy::Settings::NONE;
+    settings.set(SocketOption::Idle, text.as_bytes()).ok()?;
+    settings.number(SocketOption::Idle)
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
+    match number {
+        Some(percent) if (1.0..=50.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err(String::from("not a percentage from 1 to 50\nhint: expected 5%")),
+    }
+}
+
+/// Seconds in words, as exactly as they can be known.
+fn roughly(seconds: f64) -> String {
+    let unit = if seconds < 100.0 { 100 } else { 1000 };
+    spell((milliseconds(seconds) + unit / 2) / unit * unit)
+}
+
+/// Whole milliseconds, none below zero.
+fn milliseconds(seconds: f64) -> u64 {
+    u64::try_from(Duration::from_secs_f64(seconds.max(0.0)).as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,113 @@
+//! What follows from a measurement.
+
+use super::search::{Outcome, Search};
+use keepalive_policy::Settings;
+use keepalive_policy::preset::{PRESETS, Remedy, WhenIdle};
+
+/// What was found, and what helps.
+#[derive(Debug)]
+pub(super) struct Conclusion {
+    /// Seconds.
+    pub(super) lived: Option<f64>,
+    /// Seconds.
+    pub(super) died: Option<f64>,
+    pub(super) how: Option<Outcome>,
+    /// Connections that died though others outlived them.
+    pub(super) irregular: usize,
+    /// Idle and interval in seconds, probes; absent where keepalive cannot help.
+    pub(super) timings: Option<(u32, u32, u32)>,
+    /// Presets with such a timeout.
+    pub(super) presets: Vec<&'static str>,
+    /// Whether a connection with these timings outlived the timeout.
+    pub(super) verified: Option<bool>,
+}
+
+impl Conclusion {
+    pub(super) fn new(search: &Search, max: f64) -> Self {
+        let died = search.died();
+        let how = died.map(|trial| trial.outcome);
+        let lived = search.lived();
+        let timings = match (how, lived.or(died.map(|trial| trial.idle))) {
+            (Some(Outcome::Closed), _) | (_, None) => None,
+            // Nothing is forgotten as far as was tried: what outlives every common middlebox is no less.
+            (None, Some(lived)) => {
+                let everywhere = timings(f64::INFINITY);
+                Some(if timings(lived).0 < everywhere.0 {
+                    timings(lived)
+                } else {
+                    everywhere
+                })
+            }
+            (Some(_), Some(timeout)) => Some(timings(timeout)),
+        };
+        Self {
+            presets: died.map_or_else(Vec::new, |trial| {
+                presets(lived.unwrap_or(0.0), trial.idle, trial.outcome)
+            }),
+            lived,
+            died: died.map(|trial| trial.idle),
+            how,
+            irregular: search.irregular,
+            timings,
+            verified: None,
+        }
+    }
+
+    /// The timings that are to be checked: there must be something that they cure.
+    pub(super) fn to_verify(&self) -> Option<(u32, u32, u32)> {
+        self.timings.filter(|_| self.died.is_some())
+    }
+
+    /// Seconds that a connection must outlive to prove the cure.
+    pub(super) fn proof(&self) -> f64 {
+        self.died.map_or(0.0, |died| 1.25 * died + 2.0)
+    }
+}
+
+/// Seconds, seconds and probes that outlive every common middlebox.
+const EVERYWHERE: (u32, u32, u32) = (60, 15, 5);
+
+/// Timings that lose no connection on a path that forgets after `timeout` seconds, though two probes in a row are lost: idle a
+/// third of it, and
+/// the third probe well before its end.
+fn timings(timeout: f64) -> (u32, u32, u32) {
+    const COUNT: u32 = 5;
+    let part = |part: f64, most: u32| {
+        let seconds = (timeout / part).clamp(1.0, f64::from(most));
+        // It is between 1 and `most`.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let whole = seconds as u32;
+        whole
+    };
+    (part(3.0, 7200), part(12.0, 75), COUNT)
+}
+
+/// The presets whose timeout is between these, a twentieth more or less, and that end a connection so.
+fn presets(lived: f64, died: f64, how: Outcome) -> Vec<&'static str> {
+    const LEEWAY: f64 = 0.05;
+    let fits = |when: WhenIdle| match when {
+        WhenIdle::Reset => how != Outcome::Silence,
+        WhenIdle::Silence => how == Outcome::Silence,
+        WhenIdle::Close => how == Outcome::Closed,
+        WhenIdle::Either | WhenIdle::Unknown => true,
+    };
+    let matching = PRESETS.iter().filter(|preset| {
+        let is_near = preset.timeout.is_some_and(|timeout| {
+            let timeout = f64::from(timeout);
+            lived * (1.0 - LEEWAY) <= timeout && timeout <= died * (1.0 + LEEWAY)
+        });
+        is_near && fits(preset.when_idle)
+    });
+    matching.map(|preset| preset.name).collect()
+}
+
+/// Whether the preset of this name can be used.
+pub(super) fn is_usable(name: &str) -> bool {
+    let preset = PRESETS.iter().find(|preset| preset.name == name);
+    preset.is_some_and(|preset| matches!(preset.remedy, Remedy::Settings(_)))
+}
+
+/// As settings, for a rule.
+pub(super) fn settings((idle, interval, count): (u32, u32, u32)) -> Settings {
+    Settings::timings(idle, interval, count)
+}

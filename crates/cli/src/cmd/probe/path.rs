@@ -1,0 +1,349 @@
+//! The connections: opened, left idle, asked.
+
+use super::search::{Outcome, Trial};
+use crate::timeline::brief;
+use keepalive_linux::signal::{SignalFd, block_interrupts};
+use keepalive_linux::sock_diag::State;
+use keepalive_linux::sockopt::{self, activity};
+use keepalive_policy::SocketOption;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A server, and a connection to it that a probe each second keeps alive: where that one fails too, it is not idleness.
+pub(super) struct Path {
+    address: SocketAddr,
+    control: TcpStream,
+    interrupts: Option<SignalFd>,
+}
+
+/// Why a measurement ended before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Somebody interrupted.
+    Interrupted,
+    /// The control connection has failed.
+    Down,
+    /// There are no more connections.
+    Refused,
+}
+
+/// What is shown while it lasts.
+pub(super) struct Progress {
+    is_terminal: bool,
+    next: Instant,
+}
+
+/// How long opening a connection may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between opening two connections.
+const PACE: Duration = Duration::from_millis(20);
+/// How often one that was asked is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// Unanswered probes, a second apart, after which nobody will answer: of three packets in ten thousand that many get lost
+/// in a row where one in ten does, both ways.
+const PROBES: u32 = 5;
+/// As many for the control connection, which may lose more.
+const CONTROL_PROBES: u32 = 10;
+/// The kernel counts in ticks of up to 10 ms.
+const TICK: Duration = Duration::from_millis(15);
+
+/// An idle connection.
+struct Idle {
+    stream: TcpStream,
+    /// When to ask.
+    wanted: Duration,
+    /// For how long it was idle when it was last looked at: what comes of itself ends that.
+    seen: (Instant, Duration),
+    asked: Option<Asked>,
+}
+
+/// A question, and for how long the connection was idle then.
+struct Asked {
+    at: Instant,
+    idle: Duration,
+}
+
+impl Path {
+    /// Opens the control connection to the first of `addresses` that answers.
+    pub(super) fn open(addresses: &[SocketAddr]) -> io::Result<Self> {
+        let mut failure = io::Error::from(io::ErrorKind::NotFound);
+        for address in addresses {
+            match TcpStream::connect_timeout(address, PATIENCE) {
+                Ok(control) => {
+                    ask(&control, CONTROL_PROBES)?;
+                    block_interrupts();
+                    return Ok(Self {
+                        address: *address,
+                        control,
+                        interrupts: SignalFd::interrupts().ok(),
+                    });
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Leaves connections idle for these times, and asks each; ends when the first has died. Gives what became of them.
+    pub(super) fn round(&mut self, times: &[f64], progress: &mut Progress) -> (Vec<Trial>, Option<Ended>) {
+        let start = Instant::now();
+        let mut idle = Vec::new();
+        for time in times {
+            match TcpStream::connect_timeout(&self.address, PATIENCE) {
+                Ok(stream) => idle.push(Idle::new(stream, Duration::from_secs_f64(*time))),
+                Err(_) => return (Vec::new(), Some(self.why_refused())),
+            }
+            sleep(PACE);
+        }
+        let longest = times.last().copied().unwrap_or(0.0);
+        let mut trials = Vec::new();
+        while !idle.is_empty() {
+            if let Some(end) = self.wait(&idle, pause(&idle)) {
+                return (trials, Some(end));
+            }
+            idle.retain_mut(|connection| match connection.look() {
+                Some(trial) => {
+                    trials.push(trial);
+                    false
+                }
+                None => true,
+            });
+            // Those that are asked already may yet contradict; the others need not wait.
+            if trials.iter().any(|trial| trial.outcome != Outcome::Lived) {
+                idle.retain(|connection| connection.asked.is_some());
+            }
+            progress.tell(start.elapsed().as_secs_f64(), longest, trials.len(), times.len());
+        }
+        // A server that is gone answers nobody: then this was no timeout.
+        let is_dead = |trial: &Trial| !matches!(trial.outcome, Outcome::Lived | Outcome::Closed);
+        if trials.iter().any(is_dead)
+            && let Some(end) = self.wait_for_control()
+        {
+            trials.retain(|trial| !is_dead(trial));
+            return (trials, Some(end));
+        }
+        (trials, None)
+    }
+
+    /// Waits until the control connection has been answered, or has failed.
+    fn wait_for_control(&self) -> Option<Ended> {
+        /// An answer to the last probe but one.
+        const RECENT: Duration = Duration::from_secs(2);
+        loop {
+            match activity(&self.control) {
+                Ok(activity) if activity.state == Some(State::Closed) => return Some(Ended::Down),
+                Ok(activity) if activity.since_ack > RECENT => {}
+                _ => return None,
+            }
+            if let Some(end) = self.wait(&[], 10 * LOOK) {
+                return Some(end);
+            }
+        }
+    }
+
+    /// Whether a connection with these timings (seconds, seconds, probes) is there after `time` seconds.
+    pub(super) fn verify(
+        &mut self,
+        (idle, interval, count): (u32, u32, u32),
+        time: f64,
+        progress: &mut Progress,
+    ) -> Result<bool, Ended> {
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE).map_err(|_| self.why_refused())?;
+        let options = [
+            (SocketOption::Count, count),
+            (SocketOption::Interval, interval),
+            (SocketOption::Keepalive, 1),
+            (SocketOption::Idle, idle),
+        ];
+        for (option, number) in options {
+            // The numbers are within the kernel's limits.
+            let _ = sockopt::set(&stream, option, number);
+        }
+        let start = Instant::now();
+        let time = Duration::from_secs_f64(time);
+        while let Some(rest) = time.checked_sub(start.elapsed()) {
+            if let Some(end) = self.wait(&[], rest.min(Duration::from_secs(1))) {
+                return Err(end);
+            }
+            if !is_established(&stream) {
+                return Ok(false);
+            }
+            progress.tell_check(start.elapsed().as_secs_f64(), time.as_secs_f64());
+        }
+        // That it stands proves nothing: the last question must have been answered.
+        let mut connection = Idle::new(stream, Duration::ZERO);
+        connection.ask();
+        loop {
+            if let Some(trial) = connection.look() {
+                return Ok(trial.outcome == Outcome::Lived);
+            }
+            if let Some(end) = self.wait(&[], LOOK) {
+                return Err(end);
+            }
+        }
+    }
+
+    /// Waits until something happens on a connection, or for `pause`.
+    fn wait(&self, idle: &[Idle], pause: Duration) -> Option<Ended> {
+        let events = PollFlags::RDHUP;
+        let mut fds: Vec<PollFd<'_>> = idle
+            .iter()
+            .map(|connection| PollFd::new(&connection.stream, events))
+            .collect();
+        fds.push(PollFd::new(&self.control, events));
+        fds.extend(
+            self.interrupts
+                .as_ref()
+                .map(|signals| PollFd::new(signals, PollFlags::IN)),
+        );
+        match poll(&mut fds, Timespec::try_from(pause).ok().as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return Some(Ended::Interrupted),
+        }
+        if self.interrupts.as_ref().is_some_and(|signals| signals.next().is_some()) {
+            return Some(Ended::Interrupted);
+        }
+        // A server that closes idle connections closes this one too: that is an answer, and told by the others.
+        let has_failed = sockopt::state(&self.control).is_ok_and(|(state, _)| state == Some(State::Closed));
+        (has_failed && !idle.iter().any(|connection| !is_established(&connection.stream))).then_some(Ended::Down)
+    }
+
+    fn why_refused(&self) -> Ended {
+        if is_established(&self.control) {
+            Ended::Refused
+        } else {
+            Ended::Down
+        }
+    }
+}
+
+/// The time until something is to be done.
+fn pause(idle: &[Idle]) -> Duration {
+    /// Progress is shown each second.
+    const LONGEST: Duration = Duration::from_secs(1);
+    let pauses = idle.iter().map(|connection| match connection.asked {
+        Some(_) => LOOK,
+        None => connection.rest().max(Duration::from_millis(1)),
+    });
+    pauses.min().unwrap_or(LONGEST).min(LONGEST)
+}
+
+impl Idle {
+    fn new(stream: TcpStream, wanted: Duration) -> Self {
+        Self {
+            stream,
+            wanted,
+            seen: (Instant::now(), Duration::ZERO),
+            asked: None,
+        }
+    }
+
+    /// The time until it has been idle for long enough.
+    fn rest(&self) -> Duration {
+        self.wanted.saturating_sub(self.is_idle_for())
+    }
+
+    fn is_idle_for(&self) -> Duration {
+        activity(&self.stream).map_or(Duration::ZERO, |activity| activity.since_packet)
+    }
+
+    fn ask(&mut self) {
+        self.asked = Some(Asked {
+            at: Instant::now(),
+            idle: self.is_idle_for(),
+        });
+        // A socket that has died meanwhile cannot be asked, and is seen as such.
+        let _ = ask(&self.stream, PROBES);
+    }
+
+    /// Asks when it is time, and gives what became of it once that is known.
+    fn look(&mut self) -> Option<Trial> {
+        let activity = activity(&self.stream).ok()?;
+        let (at, seen) = self.seen;
+        let idle = self.asked.as_ref().map_or(seen + at.elapsed(), |asked| asked.idle);
+        let trial = |outcome| {
+            let idle = idle.as_secs_f64();
+            Some(Trial { idle, outcome })
+        };
+        match (activity.state, &self.asked) {
+            (Some(State::Established), Some(asked)) => {
+                let is_answered = activity.since_ack <= asked.at.elapsed() + TICK && activity.since_ack < idle;
+                if is_answered { trial(Outcome::Lived) } else { None }
+            }
+            (Some(State::Established), None) => {
+                self.seen = (Instant::now(), activity.since_packet);
+                if self.rest().is_zero() {
+                    self.ask();
+                }
+                None
+            }
+            (Some(State::Closed), asked) => match (self.stream.take_error(), asked) {
+                (Ok(Some(error)), Some(_)) if error.kind() == io::ErrorKind::TimedOut => trial(Outcome::Silence),
+                (Ok(Some(error)), Some(_)) if error.kind() != io::ErrorKind::ConnectionReset => trial(Outcome::Silence),
+                (_, Some(_)) => trial(Outcome::Reset),
+                (_, None) => trial(Outcome::ResetUnasked),
+            },
+            // Its FIN, which was no answer to anything.
+            _ => trial(Outcome::Closed),
+        }
+    }
+}
+
+fn is_established(stream: &TcpStream) -> bool {
+    sockopt::state(stream).is_ok_and(|(state, _)| state == Some(State::Established))
+}
+
+/// Lets the kernel send a keepalive probe now, since the connection has been idle for a second or more, and then one each
+/// second until one is answered.
+fn ask(stream: &TcpStream, probes: u32) -> io::Result<()> {
+    sockopt::set(stream, SocketOption::Count, probes)?;
+    sockopt::set(stream, SocketOption::Interval, 1)?;
+    sockopt::set(stream, SocketOption::Keepalive, 1)?;
+    sockopt::set(stream, SocketOption::Idle, 1)
+}
+
+impl Progress {
+    pub(super) fn new(is_terminal: bool) -> Self {
+        Self {
+            is_terminal,
+            next: Instant::now(),
+        }
+    }
+
+    fn tell(&mut self, elapsed: f64, longest: f64, asked: usize, all: usize) {
+        let time = |seconds| brief(super::milliseconds(seconds));
+        self.line(&format!(
+            "idle for {} of up to {}: {asked} of {all} connections asked",
+            time(elapsed),
+            time(longest)
+        ));
+    }
+
+    fn tell_check(&mut self, elapsed: f64, time: f64) {
+        let spell = |seconds| brief(super::milliseconds(seconds));
+        self.line(&format!("checking the cure: {} of {}", spell(elapsed), spell(time)));
+    }
+
+    /// A line in place of the one before, once a second.
+    fn line(&mut self, text: &str) {
+        if self.is_terminal && Instant::now() >= self.next {
+            self.next = Instant::now() + Duration::from_secs(1);
+            let _ = write!(io::stderr(), "\r{text}\x1b[K");
+        }
+    }
+
+    /// Takes the line away.
+    pub(super) fn clear(&self) {
+        if self.is_terminal {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The result for people and for programs.
+
+use super::conclusion::{Conclusion, is_usable, settings};
+use super::roughly;
+use super::search::Outcome;
+use crate::output::{WIDTH, wrap};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+impl Outcome {
+    /// The word for it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Lived => "lived",
+            Self::Silence => "silence",
+            Self::Reset => "reset",
+            Self::ResetUnasked => "reset-unasked",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// The result as a program reads it.
+#[derive(Serialize)]
+struct Object<'a> {
+    target: &'a str,
+    address: String,
+    lived_s: Option<f64>,
+    died_s: Option<f64>,
+    how: Option<&'static str>,
+    by: Option<&'static str>,
+    helps: Option<bool>,
+    idle_s: Option<u32>,
+    interval_s: Option<u32>,
+    count: Option<u32>,
+    presets: &'a [&'static str],
+    verified: Option<bool>,
+    irregular: usize,
+    interrupted: bool,
+}
+
+pub(super) fn json(conclusion: &Conclusion, target: &str, address: SocketAddr, interrupted: bool) -> String {
+    let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
+    let timings = conclusion.timings;
+    let object = Object {
+        target,
+        address: address.to_string(),
+        lived_s: conclusion.lived.map(round),
+        died_s: conclusion.died.map(round),
+        how: conclusion.how.map(Outcome::name),
+        by: conclusion.how.map(by),
+        helps: conclusion
+            .how
+            .map(|how| how != Outcome::Closed && conclusion.verified != Some(false)),
+        idle_s: timings.map(|(idle, _, _)| idle),
+        interval_s: timings.map(|(_, interval, _)| interval),
+        count: timings.map(|(_, _, count)| count),
+        presets: &conclusion.presets,
+        verified: conclusion.verified,
+        irregular: conclusion.irregular,
+        interrupted,
+    };
+    // Nothing here can be refused: there are no maps, and no numbers that are none.
+    let mut text = serde_json::to_string_pretty(&object).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Who ended the connection, as far as can be known from here.
+const fn by(how: Outcome) -> &'static str {
+    match how {
+        // The server still answers on the connection that is kept alive.
+        Outcome::Silence => "path",
+        Outcome::Closed => "server",
+        Outcome::Lived | Outcome::Reset | Outcome::ResetUnasked => "unknown",
+    }
+}
+
+pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> String {
+    let mut text = String::new();
+    let mut say = |line: &str| text.push_str(&wrap(line, WIDTH, 2));
+    say(&found(conclusion, max));
+    if let Some(who) = conclusion.how.map(who) {
+        say(who);
+    }
+    if conclusion.irregular > 0 {
+        say(&format!(
+            "{} connections did not answer though others outlived them: packets get lost on this path",
+            conclusion.irregular
+        ));
+    }
+    match (conclusion.verified, conclusion.timings) {
+        (Some(true), _) => say("Checked: a connection with the settings below outlived the timeout."),
+        (Some(false), _) => say(
+            "Checked: a connection with the settings below was lost all the same; keepalive does \
+             not help here.",
+        ),
+        (None, _) => {}
+    }
+    if !conclusion.presets.is_empty() {
+        say(&format!(
+            "Presets with such a timeout: {}",
+            conclusion.presets.join(", ")
+        ));
+    }
+    if let Some(timings @ (idle, interval, count)) = conclusion.timings {
+        let peer = match address.ip().to_canonical() {
+            IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
+            IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
+        };
+        let line = format!("connect {peer}  {}", settings(timings));
+        let _ = write!(
+            text,
+            "\n  keepalive run --idle {idle} --interval {interval} --count {count} -- COMMAND\n  {line}\n"
+        );
+        if let Some(preset) = conclusion.presets.iter().find(|name| is_usable(name)) {
+            let _ = writeln!(text, "  keepalive run --preset {preset} -- COMMAND");
+        }
+    }
+    text
+}
+
+/// The bounds, in a sentence.
+fn found(conclusion: &Conclusion, max: f64) -> String {
+    let lived = conclusion.lived.map(roughly);
+    match (conclusion.died, conclusion.how, lived) {
+        (None, _, None) => String::from("Nothing is known yet."),
+        (None, _, Some(lived)) if conclusion.lived.is_some_and(|lived| lived >= max) => {
+            format!("No timeout up to {lived}: a connection that was idle for so long was still known.")
+        }
+        (None, _, Some(lived)) => format!("A connection that was idle for {lived} was still known."),
+        (Some(died), Some(Outcome::Closed), _) => {
+            format!("The server closes a connection that is idle for {}.", roughly(died))
+        }
+        (Some(died), Some(Outcome::ResetUnasked), _) => {
+            format!("A connection that is idle is reset after {}.", roughly(died))
+        }
+        (Some(died), how, lived) => {
+            let how = if how == Some(Outcome::Reset) {
+                "answered with a RST"
+            } else {
+                "silence"
+            };
+            let lived = lived.map_or_else(String::new, |lived| format!("known after {lived}, "));
+            format!("An idle connection is {lived}forgotten after {}: {how}.", roughly(died))
+        }
+    }
+}
+
+/// Who did it, in a sentence.
+const fn who(how: Outcome) -> &'static str {
+    match how {
+        Outcome::Silence => {
+            "The path forgets it: the server still answers on a connection that is kept alive. A NAT, a firewall or a load \
+             balancer drops what it does not know."
+        }
+        Outcome::Reset | Outcome::ResetUnasked => {
+            "Something on the path, or the server, forgets it; the server still answers on a connection that is kept alive."
+        }
+        Outcome::Closed => {
+            "That is the server's own timeout, or that of a proxy which ends TCP on the way: keepalive cannot help, since \
+             probes carry no data. Raise that timeout, or let the program speak."
+        }
+        Outcome::Lived => "",
+    }
+}
