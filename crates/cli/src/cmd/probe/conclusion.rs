@@ -29,15 +29,10 @@ impl Conclusion {
         let lived = search.lived();
         let timings = match (how, lived.or(died.map(|trial| trial.idle))) {
             (Some(Outcome::Closed), _) | (_, None) => None,
-            // Nothing is forgotten as far as was tried: what outlives every common middlebox is no less.
-            (None, Some(lived)) => {
-                let everywhere = timings(f64::INFINITY);
-                Some(if timings(lived).0 < everywhere.0 {
-                    timings(lived)
-                } else {
-                    everywhere
-                })
-            }
+            // The measurement is not over.
+            (None, Some(lived)) if lived < max => None,
+            // Nothing is forgotten as far as was tried; what outlives every common middlebox is short enough beyond that.
+            (None, Some(lived)) => Some(timings(lived).min(EVERYWHERE)),
             (Some(_), Some(timeout)) => Some(timings(timeout)),
         };
         Self {
