@@ -160,8 +160,15 @@ pub fn end_by(signal: i32) -> ! {
     exit_now(u8::try_from(128 + signal).unwrap_or(u8::MAX))
 }
 
-/// Stops this process until somebody lets it go on.
-pub fn stop() {
+/// Stops this process as `signal`, one of those of job control, has stopped another, until somebody lets it go on.
+pub fn stop_by(signal: i32) {
+    // SAFETY: SIG_DFL runs no code.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    let mut all_but_it = full();
+    // SAFETY: sigdelset(3) writes to the set alone.
+    unsafe { libc::sigdelset(&raw mut all_but_it, signal) };
     // SAFETY: raise(3) takes a number.
-    unsafe { libc::raise(libc::SIGSTOP) };
+    unsafe { libc::raise(signal) };
+    let before = set_mask(&all_but_it);
+    restore(&before);
 }

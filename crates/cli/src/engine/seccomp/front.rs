@@ -7,7 +7,7 @@ use super::{Beside, Obstacle, Plan, receive, refused, send, socket_pair, submit,
 use keepalive_linux::fork::{Side, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::proc;
-use keepalive_linux::signal::{Arrived, Mask, SignalFd, block_all, end_by, restore, stop};
+use keepalive_linux::signal::{Arrived, Mask, SignalFd, block_all, end_by, restore, stop_by};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
@@ -101,14 +101,15 @@ pub(super) const SIGNALS: i32 = 256;
 
 /// Is the command, as far as others see.
 fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd) -> ! {
-    let Ok(command) = PidFd::open(pid) else { exit_now(125) };
+    // A command that has ended already needs no signals; how it ended is told all the same.
+    let command = PidFd::open(pid).ok();
     loop {
         let mut fds = [PollFd::new(news, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         let _ = poll(&mut fds, None);
         let [news_come, signals_come] = fds.map(|fd| !fd.revents().is_empty());
         if signals_come {
             while let Some(signal) = signals.next() {
-                hand_on(signal, pid, &command);
+                command.iter().for_each(|command| hand_on(signal, pid, command));
             }
         }
         if news_come {
@@ -117,7 +118,9 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd) -> ! {
                 Some(signal) => end_by(signal - SIGNALS),
                 // Both supervisors were killed: nobody knows how the command will end.
                 None => {
-                    let _ = poll(&mut [PollFd::new(&command, PollFlags::IN)], None);
+                    if let Some(command) = &command {
+                        let _ = poll(&mut [PollFd::new(command, PollFlags::IN)], None);
+                    }
                     exit_now(125)
                 }
             }
@@ -141,7 +144,7 @@ fn hand_on(signal: Arrived, pid: u32, command: &PidFd) {
     }
     for _ in 0..PATIENCE {
         if proc::status(pid).is_ok_and(|status| status.is_stopped) {
-            stop();
+            stop_by(signal.number);
             // Whoever let this process go on may have meant it alone.
             let _ = command.signal(Signal::CONT.as_raw());
             return;
