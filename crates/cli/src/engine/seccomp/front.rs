@@ -108,8 +108,8 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd) -> ! {
         let _ = poll(&mut fds, None);
         let [news_come, signals_come] = fds.map(|fd| !fd.revents().is_empty());
         if signals_come {
-            while let Some(signal) = signals.next() {
-                command.iter().for_each(|command| hand_on(signal, pid, command));
+            while let (Some(signal), Some(command)) = (signals.next(), &command) {
+                hand_on(signal, pid, command);
             }
         }
         if news_come {
