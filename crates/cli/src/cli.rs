@@ -38,7 +38,8 @@ pub(crate) enum Command {
 /// Run a program with TCP keepalive on every connection
 ///
 /// The command takes the place of this one: it keeps the process id, the terminal and the signals, and its exit status is
-/// its own. What cannot be reached is refused before it starts.
+/// its own. Where Yama lets a process look into its descendants alone, one of keepalive's stands in for it. What cannot be
+/// reached is refused before it starts.
 #[derive(Debug, Args)]
 #[command(override_usage = "keepalive run [OPTIONS] [--] COMMAND [ARG]...", after_help = RUN_NOTES)]
 pub(crate) struct Run {
@@ -50,7 +51,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) in_place: bool,
 
-    /// What becomes of io_uring, whose connections no engine but cgroup sees
+    /// What becomes of io_uring, whose connections no engine sees
     #[arg(
         long,
         value_name = "allow|deny",

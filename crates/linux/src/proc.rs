@@ -85,7 +85,7 @@ fn started_by(pid: u32) -> Option<OsString> {
     let address = [wide, narrow]
         .into_iter()
         .flatten()
-        .find(|(key, _)| *key == libc::AT_EXECFN)?
+        .find(|(key, _)| *key == AT_EXECFN)?
         .1;
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let mut path = [0; libc::PATH_MAX as usize];
@@ -94,6 +94,9 @@ fn started_by(pid: u32) -> Option<OsString> {
     let path = path.get(..length)?.split(|byte| *byte == 0).next()?;
     Some(OsString::from_vec(path.to_vec()))
 }
+
+/// The key of the path by which a program was started (`include/uapi/linux/auxvec.h`).
+const AT_EXECFN: u64 = 31;
 
 /// The keys and values of an auxiliary vector that is made of words of `N` bytes; empty where it cannot be.
 fn pairs<const N: usize>(vector: &[u8], number: impl Fn([u8; N]) -> u64) -> Vec<(u64, u64)> {

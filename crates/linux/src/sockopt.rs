@@ -163,8 +163,10 @@ pub struct Activity {
     pub state: Option<State>,
     /// Since the last acknowledgement.
     pub since_ack: Duration,
-    /// Since the last packet of any kind.
+    /// Since the last packet from the peer that meant something: an acknowledgement, or data.
     pub since_packet: Duration,
+    /// Segments sent and received, also those that meant nothing: repeated parts of the handshake, say. They wrap around.
+    pub segments: u32,
 }
 
 /// The activity of `socket`, which is TCP (`struct tcp_info` in `include/uapi/linux/tcp.h`).
@@ -172,8 +174,8 @@ pub struct Activity {
 /// # Errors
 /// Whatever `getsockopt(2)` gives.
 pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
-    /// Up to `tcpi_last_ack_recv` and with it.
-    const LENGTH: usize = 60;
+    /// Up to `tcpi_segs_in` and with it (Linux 4.2); an older kernel leaves it 0.
+    const LENGTH: usize = 144;
     let mut info = [0_u8; LENGTH];
     let mut length = libc::socklen_t::try_from(LENGTH).map_err(io::Error::other)?;
     // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
@@ -190,11 +192,14 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    let [state, .., a, b, c, d, e, f, g, h] = info;
-    let milliseconds = |bytes| Duration::from_millis(u32::from_ne_bytes(bytes).into());
-    let (since_data, since_ack) = (milliseconds([a, b, c, d]), milliseconds([e, f, g, h]));
+    let [state, ..] = info;
+    let (numbers, _) = info.as_chunks::<4>();
+    let number = |offset: usize| numbers.get(offset / 4).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let milliseconds = |offset| Duration::from_millis(number(offset).into());
+    let (since_data, since_ack) = (milliseconds(52), milliseconds(56));
     Ok(Activity {
         state: State::from_number(state),
+        segments: number(136).wrapping_add(number(140)),
         since_ack,
         since_packet: since_data.min(since_ack),
     })

@@ -9,7 +9,7 @@ use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::print;
 use crate::timeline::spell;
 use clap::Args;
-use conclusion::Conclusion;
+use conclusion::{Conclusion, proof};
 use keepalive_policy::SocketOption;
 use path::{Ended, Path, Progress};
 use search::Search;
@@ -51,8 +51,8 @@ pub(crate) struct Probe {
 
 const NOTES: &str = "\
 With the defaults it takes 20 minutes where nothing is forgotten, and some 12 to
-find a timeout of 350 s, then as long again to check the cure. Ctrl-C ends it
-with what is known so far. The kernel chooses source address and ports; beside
+find a timeout of 350 s, then 7 to check the cure. Ctrl-C ends it with what is
+known so far. The kernel chooses source address and ports; beside
 the idle connections one is kept alive by a probe each second, which tells a
 path that forgets from one that is down.
 
@@ -63,6 +63,9 @@ interval_s, count, presets, verified, irregular, interrupted.
 
 Exit status: 0; 1 when the server cannot be reached, fails meanwhile, or it was
 interrupted; 2 when the command line cannot be used.";
+
+/// Seconds of a round beside its longest idle time: connecting, and the questions that nobody answers.
+const SETTLING: f64 = 8.0;
 
 /// Measures and prints.
 ///
@@ -85,7 +88,7 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
         "keepalive: asking {} about idle times up to {}; this takes {} at most",
         path.address(),
         roughly(max),
-        roughly(search.worst_case() + if probe.no_verify { 0.0 } else { 1.25 * max }),
+        roughly(search.rounds() * (max + SETTLING) + if probe.no_verify { 0.0 } else { proof(max) + SETTLING }),
     );
     let mut ended = None;
     while let Some(times) = search.next() {
@@ -101,7 +104,7 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
         && !probe.no_verify
         && let Some(timings) = conclusion.to_verify()
     {
-        match path.verify(timings, conclusion.proof(), &mut progress) {
+        match path.verify(timings, proof(conclusion.died.unwrap_or(0.0)), &mut progress) {
             Ok(is_kept) => conclusion.verified = Some(is_kept),
             Err(end) => ended = Some(end),
         }

@@ -168,3 +168,6 @@ fn low(argument: u64) -> u32 {
 fn is_narrow(arch: u32) -> bool {
     arch & 0x8000_0000 == 0
 }
+
+#[cfg(test)]
+mod tests;

@@ -326,3 +326,6 @@ impl Assembler {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

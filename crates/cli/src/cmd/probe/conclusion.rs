@@ -52,11 +52,11 @@ impl Conclusion {
     pub(super) fn to_verify(&self) -> Option<(u32, u32, u32)> {
         self.timings.filter(|_| self.died.is_some())
     }
+}
 
-    /// Seconds that a connection must outlive to prove the cure.
-    pub(super) fn proof(&self) -> f64 {
-        self.died.map_or(0.0, |died| 1.25 * died + 2.0)
-    }
+/// Seconds that a connection must outlive to prove the cure of a timeout.
+pub(super) fn proof(died: f64) -> f64 {
+    1.25 * died + 2.0
 }
 
 /// Seconds, seconds and probes that outlive every common middlebox.

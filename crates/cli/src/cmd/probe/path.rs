@@ -4,7 +4,7 @@ use super::search::{Outcome, Trial};
 use crate::timeline::brief;
 use keepalive_linux::signal::{SignalFd, block_interrupts};
 use keepalive_linux::sock_diag::State;
-use keepalive_linux::sockopt::{self, activity};
+use keepalive_linux::sockopt::{self, Activity, activity};
 use keepalive_policy::SocketOption;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -56,8 +56,10 @@ struct Idle {
     stream: TcpStream,
     /// When to ask.
     wanted: Duration,
-    /// For how long it was idle when it was last looked at: what comes of itself ends that.
-    seen: (Instant, Duration),
+    /// When it was last looked at, and how many segments there had been.
+    seen: (Instant, u32),
+    /// Since when nothing at all has passed, and the same as it was when it was last looked at: what comes of itself ends it.
+    quiet: Instant,
     asked: Option<Asked>,
 }
 
@@ -73,12 +75,11 @@ impl Path {
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
         for address in addresses {
             match TcpStream::connect_timeout(address, PATIENCE) {
-                Ok(control) => {
-                    ask(&control, CONTROL_PROBES)?;
+                Ok(stream) => {
                     block_interrupts();
                     return Ok(Self {
                         address: *address,
-                        control,
+                        control: control(stream)?,
                         interrupts: SignalFd::interrupts().ok(),
                     });
                 }
@@ -107,6 +108,7 @@ impl Path {
         let mut trials = Vec::new();
         while !idle.is_empty() {
             if let Some(end) = self.wait(&idle, pause(&idle)) {
+                trials.retain(|trial| !is_dead(trial));
                 return (trials, Some(end));
             }
             idle.retain_mut(|connection| match connection.look() {
@@ -123,7 +125,6 @@ impl Path {
             progress.tell(start.elapsed().as_secs_f64(), longest, trials.len(), times.len());
         }
         // A server that is gone answers nobody: then this was no timeout.
-        let is_dead = |trial: &Trial| !matches!(trial.outcome, Outcome::Lived | Outcome::Closed);
         if trials.iter().any(is_dead)
             && let Some(end) = self.wait_for_control()
         {
@@ -134,12 +135,11 @@ impl Path {
     }
 
     /// Waits until the control connection has been answered, or has failed.
-    fn wait_for_control(&self) -> Option<Ended> {
+    fn wait_for_control(&mut self) -> Option<Ended> {
         /// An answer to the last probe but one.
         const RECENT: Duration = Duration::from_secs(2);
         loop {
             match activity(&self.control) {
-                Ok(activity) if activity.state == Some(State::Closed) => return Some(Ended::Down),
                 Ok(activity) if activity.since_ack > RECENT => {}
                 _ => return None,
             }
@@ -192,7 +192,7 @@ impl Path {
     }
 
     /// Waits until something happens on a connection, or for `pause`.
-    fn wait(&self, idle: &[Idle], pause: Duration) -> Option<Ended> {
+    fn wait(&mut self, idle: &[Idle], pause: Duration) -> Option<Ended> {
         let events = PollFlags::RDHUP;
         let mut fds: Vec<PollFd<'_>> = idle
             .iter()
@@ -211,12 +211,20 @@ impl Path {
         if self.interrupts.as_ref().is_some_and(|signals| signals.next().is_some()) {
             return Some(Ended::Interrupted);
         }
-        // A server that closes idle connections closes this one too: that is an answer, and told by the others.
-        let has_failed = sockopt::state(&self.control).is_ok_and(|(state, _)| state == Some(State::Closed));
-        (has_failed && !idle.iter().any(|connection| !is_established(&connection.stream))).then_some(Ended::Down)
+        if sockopt::state(&self.control).is_ok_and(|(state, _)| state != Some(State::Closed)) {
+            return None;
+        }
+        // A server may end this connection as it ends others: only one that takes no new one is gone.
+        match TcpStream::connect_timeout(&self.address, PATIENCE).and_then(control) {
+            Ok(control) => {
+                self.control = control;
+                None
+            }
+            Err(_) => Some(Ended::Down),
+        }
     }
 
-    fn why_refused(&self) -> Ended {
+    fn why_refused(&mut self) -> Ended {
         if is_established(&self.control) {
             Ended::Refused
         } else {
@@ -225,10 +233,21 @@ impl Path {
     }
 }
 
+/// Makes a connection one that is kept alive.
+fn control(stream: TcpStream) -> io::Result<TcpStream> {
+    ask(&stream, CONTROL_PROBES)?;
+    Ok(stream)
+}
+
+/// Whether this is a death of which only a living server is the proof.
+fn is_dead(trial: &Trial) -> bool {
+    !matches!(trial.outcome, Outcome::Lived | Outcome::Closed)
+}
+
 /// The time until something is to be done.
 fn pause(idle: &[Idle]) -> Duration {
-    /// Progress is shown each second.
-    const LONGEST: Duration = Duration::from_secs(1);
+    /// What passes unseen is noticed after so long.
+    const LONGEST: Duration = Duration::from_millis(100);
     let pauses = idle.iter().map(|connection| match connection.asked {
         Some(_) => LOOK,
         None => connection.rest().max(Duration::from_millis(1)),
@@ -241,7 +260,8 @@ impl Idle {
         Self {
             stream,
             wanted,
-            seen: (Instant::now(), Duration::ZERO),
+            seen: (Instant::now(), 0),
+            quiet: Instant::now(),
             asked: None,
         }
     }
@@ -252,10 +272,28 @@ impl Idle {
     }
 
     fn is_idle_for(&self) -> Duration {
-        activity(&self.stream).map_or(Duration::ZERO, |activity| activity.since_packet)
+        self.quiet.elapsed()
+    }
+
+    /// Notes what has passed. A segment that means nothing to this end, a repeated part of the handshake, means something to
+    /// a middlebox.
+    fn note(&mut self, activity: &Activity) {
+        let now = Instant::now();
+        let (at, segments) = self.seen;
+        let is_hidden = segments != activity.segments && activity.since_packet > at.elapsed() + TICK;
+        let last = if is_hidden {
+            now
+        } else {
+            now.checked_sub(activity.since_packet).unwrap_or(now)
+        };
+        self.quiet = self.quiet.max(last);
+        self.seen = (now, activity.segments);
     }
 
     fn ask(&mut self) {
+        if let Ok(activity) = activity(&self.stream) {
+            self.note(&activity);
+        }
         self.asked = Some(Asked {
             at: Instant::now(),
             idle: self.is_idle_for(),
@@ -267,8 +305,10 @@ impl Idle {
     /// Asks when it is time, and gives what became of it once that is known.
     fn look(&mut self) -> Option<Trial> {
         let activity = activity(&self.stream).ok()?;
-        let (at, seen) = self.seen;
-        let idle = self.asked.as_ref().map_or(seen + at.elapsed(), |asked| asked.idle);
+        let idle = self
+            .asked
+            .as_ref()
+            .map_or_else(|| self.is_idle_for(), |asked| asked.idle);
         let trial = |outcome| {
             let idle = idle.as_secs_f64();
             Some(Trial { idle, outcome })
@@ -279,7 +319,7 @@ impl Idle {
                 if is_answered { trial(Outcome::Lived) } else { None }
             }
             (Some(State::Established), None) => {
-                self.seen = (Instant::now(), activity.since_packet);
+                self.note(&activity);
                 if self.rest().is_zero() {
                     self.ask();
                 }

@@ -110,14 +110,14 @@ impl Search {
         self.irregular += before - self.trials.len();
     }
 
-    /// The longest: the first round, and as many more as it takes, each of which ends where the first did.
-    pub(super) fn worst_case(&self) -> f64 {
+    /// How many rounds there are at most.
+    pub(super) fn rounds(&self) -> f64 {
         let (mut rounds, mut width) = (1.0, self.widest());
         while width > self.precision {
             rounds += 1.0;
             width /= f64::from(self.parallel);
         }
-        rounds * self.max
+        rounds
     }
 
     /// The part of a time that lies between it and the one before, in the first round.

@@ -85,8 +85,13 @@ pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> St
         say(who);
     }
     if conclusion.irregular > 0 {
+        let connections = if conclusion.irregular == 1 {
+            "connection"
+        } else {
+            "connections"
+        };
         say(&format!(
-            "{} connections did not answer though others outlived them: packets get lost on this path",
+            "{} {connections} did not answer though others outlived them: packets get lost on this path",
             conclusion.irregular
         ));
     }
