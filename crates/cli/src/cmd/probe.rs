@@ -105,7 +105,7 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
         && let Some(timings) = conclusion.to_verify()
     {
         match path.verify(timings, proof(conclusion.died.unwrap_or(0.0)), &mut progress) {
-            Ok(is_kept) => conclusion.verified = Some(is_kept),
+            Ok(is_kept) => conclusion.check(is_kept),
             Err(end) => ended = Some(end),
         }
     }

@@ -48,6 +48,12 @@ impl Conclusion {
         }
     }
 
+    /// Notes whether the timings keep a connection. Those that do not are of no use.
+    pub(super) fn check(&mut self, is_kept: bool) {
+        self.verified = Some(is_kept);
+        self.timings = self.timings.filter(|_| is_kept);
+    }
+
     /// The timings that are to be checked: there must be something that they cure.
     pub(super) fn to_verify(&self) -> Option<(u32, u32, u32)> {
         self.timings.filter(|_| self.died.is_some())

@@ -98,8 +98,8 @@ pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> St
     match (conclusion.verified, conclusion.timings) {
         (Some(true), _) => say("Checked: a connection with the settings below outlived the timeout."),
         (Some(false), _) => say(
-            "Checked: a connection with the settings below was lost all the same; keepalive does \
-             not help here.",
+            "Checked: a connection with keepalive, idle for a third of that, was lost all the same; \
+             keepalive does not help here.",
         ),
         (None, _) => {}
     }
