@@ -176,22 +176,7 @@ pub struct Activity {
 pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
     /// Up to `tcpi_segs_in` and with it (Linux 4.2); an older kernel leaves it 0.
     const LENGTH: usize = 144;
-    let mut info = [0_u8; LENGTH];
-    let mut length = libc::socklen_t::try_from(LENGTH).map_err(io::Error::other)?;
-    // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
-    // `info` (getsockopt(2)).
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let info = get_bytes::<LENGTH>(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?;
     let [state, ..] = info;
     let (numbers, _) = info.as_chunks::<4>();
     let number = |offset: usize| numbers.get(offset / 4).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
@@ -218,43 +203,31 @@ const LENGTH: libc::socklen_t = size_of::<u32>() as libc::socklen_t;
 
 /// The first four bytes of an option.
 fn get_word(socket: impl AsFd, level: i32, name: i32) -> io::Result<u32> {
-    let mut number = 0_u32;
-    let mut length = LENGTH;
-    // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
-    // `number` (getsockopt(2)).
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            (&raw mut number).cast(),
-            &raw mut length,
-        )
-    };
-    if result == 0 {
-        Ok(number)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    get_bytes(socket, level, name).map(u32::from_ne_bytes)
 }
 
 /// An option of eight bytes.
 pub(crate) fn get_long(socket: impl AsFd, level: i32, name: i32) -> io::Result<u64> {
-    let mut number = 0_u64;
-    let mut length = 2 * LENGTH;
+    get_bytes(socket, level, name).map(u64::from_ne_bytes)
+}
+
+/// The first `N` bytes of an option; where it has fewer, the rest is 0.
+fn get_bytes<const N: usize>(socket: impl AsFd, level: i32, name: i32) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut length = libc::socklen_t::try_from(N).map_err(io::Error::other)?;
     // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
-    // `number` (getsockopt(2)).
+    // `bytes` (getsockopt(2)).
     let result = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),
             level,
             name,
-            (&raw mut number).cast(),
+            bytes.as_mut_ptr().cast(),
             &raw mut length,
         )
     };
     if result == 0 {
-        Ok(number)
+        Ok(bytes)
     } else {
         Err(io::Error::last_os_error())
     }
