@@ -112,3 +112,6 @@ pub(super) fn is_usable(name: &str) -> bool {
 pub(super) fn settings((idle, interval, count): (u32, u32, u32)) -> Settings {
     Settings::timings(idle, interval, count)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use super::super::search::Trial;
+use super::*;
+
+const MAX: f64 = 1200.0;
+
+/// What follows where one connection lived and another died.
+fn concluded(lived: f64, died: f64, outcome: Outcome) -> Conclusion {
+    let mut search = Search::new(MAX, 0.05, 12);
+    search.record(&[
+        Trial {
+            idle: lived,
+            outcome: Outcome::Lived,
+        },
+        Trial { idle: died, outcome },
+    ]);
+    Conclusion::new(&search, MAX)
+}
+
+#[track_caller]
+fn assert_presets(lived: f64, died: f64, outcome: Outcome, present: &[&str], absent: &[&str]) {
+    let presets = concluded(lived, died, outcome).presets;
+    for name in present {
+        assert!(presets.contains(name), "{name}: {presets:?}");
+    }
+    for name in absent {
+        assert!(!presets.contains(name), "{name}: {presets:?}");
+    }
+}
+
+#[test]
+fn presets_have_the_timeout_and_the_manner() {
+    use Outcome::{Closed, Reset, ResetUnasked, Silence};
+    let (resetting, silent) = (["aws-nlb", "aws-nat"], ["aws-gwlb", "aws-ec2", "aws-nfw"]);
+    assert_presets(342.0, 355.0, Reset, &resetting, &silent);
+    assert_presets(342.0, 355.0, ResetUnasked, &resetting, &silent);
+    assert_presets(342.0, 355.0, Silence, &silent, &resetting);
+    assert_presets(235.0, 245.0, Silence, &["azure", "home"], &["aws-ec2", "gcp"]);
+    assert_presets(235.0, 245.0, Reset, &["azure", "home"], &["aws-nlb"]);
+    assert_presets(590.0, 610.0, Silence, &["gcp"], &["azure", "ipvs"]);
+    assert_presets(590.0, 610.0, Reset, &[], &["gcp"]);
+    assert_presets(890.0, 910.0, Reset, &["ipvs", "swarm"], &["gcp"]);
+    assert_presets(58.0, 60.0, Closed, &["aws-elb", "aws-alb"], &["aws-nlb"]);
+    assert_eq!(concluded(118.0, 121.0, Silence).presets, [""; 0]);
+}
+
+#[test]
+fn a_timeout_just_outside_the_bounds_still_fits() {
+    assert_presets(351.0, 365.0, Outcome::Reset, &["aws-nlb"], &[]);
+    assert_presets(330.0, 349.0, Outcome::Reset, &["aws-nlb"], &[]);
+    assert_presets(380.0, 400.0, Outcome::Reset, &[], &["aws-nlb"]);
+    assert_presets(300.0, 315.0, Outcome::Reset, &[], &["aws-nlb"]);
+}
+
+#[test]
+fn only_presets_that_help_can_be_used() {
+    assert!(is_usable("aws-nlb") && is_usable("azure"));
+    assert!(!is_usable("aws-elb") && !is_usable("no-such-preset"));
+}
+
+#[test]
+fn two_probes_may_be_lost_before_the_timeout() {
+    for lived in [4.0, 6.9, 19.9, 58.0, 119.0, 235.0, 350.0, 899.0, 3599.0, 32_400.0] {
+        for outcome in [Outcome::Silence, Outcome::Reset, Outcome::ResetUnasked] {
+            let timings = concluded(lived, lived * 1.04, outcome).timings;
+            let (idle, interval, count) = timings.expect("keepalive may help");
+            assert!(f64::from(idle * 3) <= lived, "{lived}: {idle}");
+            assert!(f64::from(idle + 2 * interval) < lived, "{lived}: {idle} {interval}");
+            assert!(idle >= 1 && interval >= 1 && count >= 3, "{lived}: {timings:?}");
+        }
+    }
+}
+
+#[test]
+fn the_shortest_timeouts_get_the_kernels_shortest_times() {
+    let mut search = Search::new(MAX, 0.05, 12);
+    search.record(&[Trial {
+        idle: 1.0,
+        outcome: Outcome::Silence,
+    }]);
+    let conclusion = Conclusion::new(&search, MAX);
+    assert_eq!((conclusion.lived, conclusion.died), (None, Some(1.0)));
+    assert_eq!(conclusion.timings, Some((1, 1, 5)));
+}
+
+#[test]
+fn nothing_is_suggested_against_a_server_that_closes() {
+    let conclusion = concluded(58.0, 60.0, Outcome::Closed);
+    assert_eq!((conclusion.timings, conclusion.to_verify()), (None, None));
+}
+
+#[test]
+fn a_measurement_that_is_not_over_suggests_nothing() {
+    let mut search = Search::new(MAX, 0.05, 12);
+    assert_eq!(Conclusion::new(&search, MAX).timings, None);
+    let lived = |idle| Trial {
+        idle,
+        outcome: Outcome::Lived,
+    };
+    search.record(&[lived(300.0)]);
+    assert_eq!(Conclusion::new(&search, MAX).timings, None);
+    search.record(&[lived(MAX)]);
+    let conclusion = Conclusion::new(&search, MAX);
+    assert_eq!(conclusion.timings, Some(EVERYWHERE));
+    assert_eq!(conclusion.to_verify(), None, "there is nothing to cure");
+    assert!(conclusion.presets.is_empty());
+}
+
+#[test]
+fn the_proof_outlives_the_timeout() {
+    for died in [1.0, 3.0, 60.0, 350.0, 32_400.0] {
+        let proof = concluded(died * 0.96, died, Outcome::Silence).proof();
+        assert!(proof > died + 1.0, "{died}: {proof}");
+    }
+}
