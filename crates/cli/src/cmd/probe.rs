@@ -10,7 +10,7 @@ use crate::output::print;
 use crate::timeline::spell;
 use clap::Args;
 use conclusion::{Conclusion, proof};
-use keepalive_policy::SocketOption;
+use keepalive_policy::duration;
 use path::{Ended, Path, Progress};
 use search::Search;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -153,19 +153,14 @@ fn resolve(target: &str) -> Result<Vec<SocketAddr>, Error> {
 }
 
 fn longest(text: &str) -> Result<Duration, String> {
-    let seconds = read_seconds(text).ok_or("not a time\nhint: expected 90, 90s, 20m or 2h")?;
-    if (10..=32_400).contains(&seconds) {
-        Ok(Duration::from_secs(seconds.into()))
+    let Ok(milliseconds) = duration::parse(text.as_bytes()) else {
+        return Err(String::from("not a time\nhint: expected 90, 90s, 20m or 2h"));
+    };
+    if (10_000..=32_400_000).contains(&milliseconds) {
+        Ok(Duration::from_millis(milliseconds.into()))
     } else {
         Err(String::from("out of range\nhint: expected 10 seconds to 9 hours"))
     }
-}
-
-/// A time as everywhere in this command.
-fn read_seconds(text: &str) -> Option<u32> {
-    let mut settings = keepalive_policy::Settings::NONE;
-    settings.set(SocketOption::Idle, text.as_bytes()).ok()?;
-    settings.number(SocketOption::Idle)
 }
 
 fn percent(text: &str) -> Result<f64, String> {

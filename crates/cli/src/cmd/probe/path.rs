@@ -105,10 +105,10 @@ impl Path {
             sleep(PACE);
         }
         let longest = times.last().copied().unwrap_or(0.0);
-        let mut trials = Vec::new();
+        let mut trials: Vec<Trial> = Vec::new();
         while !idle.is_empty() {
             if let Some(end) = self.wait(&idle, pause(&idle)) {
-                trials.retain(|trial| !is_dead(trial));
+                trials.retain(|trial| trial.outcome == Outcome::Lived);
                 return (trials, Some(end));
             }
             idle.retain_mut(|connection| match connection.look() {
@@ -124,14 +124,32 @@ impl Path {
             }
             progress.tell(start.elapsed().as_secs_f64(), longest, trials.len(), times.len());
         }
-        // A server that is gone answers nobody: then this was no timeout.
+        let end = self.why_ended(&trials);
+        if end.is_some() {
+            trials.retain(|trial| trial.outcome == Outcome::Lived);
+        }
+        (trials, end)
+    }
+
+    /// What else than idleness has ended connections, if anything.
+    fn why_ended(&mut self, trials: &[Trial]) -> Option<Ended> {
+        /// Idleness takes longer.
+        const AT_ONCE: f64 = 1.0;
+        // A server that is gone answers nobody.
         if trials.iter().any(is_dead)
             && let Some(end) = self.wait_for_control()
         {
-            trials.retain(|trial| !is_dead(trial));
-            return (trials, Some(end));
+            return Some(end);
         }
-        (trials, None)
+        let mut unasked = trials.iter().filter(|trial| trial.outcome.is_unasked()).peekable();
+        unasked.peek()?;
+        if unasked.any(|trial| trial.idle < AT_ONCE) {
+            return Some(self.why_refused());
+        }
+        // One that has ended has closed all its connections, and takes no new one.
+        TcpStream::connect_timeout(&self.address, PATIENCE)
+            .err()
+            .map(|_| Ended::Down)
     }
 
     /// Waits until the control connection has been answered, or has failed.

@@ -61,7 +61,9 @@ impl Settler {
         let mode = settings.mode.unwrap_or_default();
         let mut namespace = None;
         for option in options {
-            let Some(ours) = number(socket, settings, option) else { continue };
+            let Some(ours) = number(socket, settings, option) else {
+                continue;
+            };
             let Ok(current) = get(socket, option) else { continue };
             if ours == current {
                 continue;

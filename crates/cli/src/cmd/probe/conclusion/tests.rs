@@ -106,9 +106,18 @@ fn a_measurement_that_is_not_over_suggests_nothing() {
 }
 
 #[test]
+fn settings_that_keep_no_connection_are_not_suggested() {
+    let mut conclusion = concluded(342.0, 355.0, Outcome::Reset);
+    let timings = conclusion.timings;
+    conclusion.check(true);
+    assert_eq!((conclusion.verified, conclusion.timings), (Some(true), timings));
+    conclusion.check(false);
+    assert_eq!((conclusion.verified, conclusion.timings), (Some(false), None));
+}
+
+#[test]
 fn the_proof_outlives_the_timeout() {
     for died in [1.0, 3.0, 60.0, 350.0, 32_400.0] {
-        let proof = concluded(died * 0.96, died, Outcome::Silence).proof();
-        assert!(proof > died + 1.0, "{died}: {proof}");
+        assert!(proof(died) > died + 1.0, "{died}");
     }
 }
