@@ -157,7 +157,7 @@ fn longest(text: &str) -> Result<Duration, String> {
         return Err(String::from("not a time\nhint: expected 90, 90s, 20m or 2h"));
     };
     if (10_000..=32_400_000).contains(&milliseconds) {
-        Ok(Duration::from_millis(milliseconds.into()))
+        Ok(Duration::from_millis(milliseconds))
     } else {
         Err(String::from("out of range\nhint: expected 10 seconds to 9 hours"))
     }
