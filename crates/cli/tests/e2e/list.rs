@@ -1,20 +1,6 @@
 //! `keepalive list`: what it shows of running programs, against what they read themselves and what the kernel's own tables
 //! say.
 
-/// Skips a test of namespaces and other users where it cannot have them.
-macro_rules! root {
-    () => {
-        if !rustix::process::geteuid().is_root() {
-            skip!("only root has namespaces and other users");
-        }
-        for needed in ["unshare", "setpriv", "ip"] {
-            if $crate::support::find_program(needed).is_none() {
-                skip!("{needed} is not installed");
-            }
-        }
-    };
-}
-
 mod ended;
 mod filters;
 mod holders;
@@ -26,103 +12,17 @@ mod timers;
 mod truth;
 mod watch;
 
-use crate::support::process::{Running, install, output_within};
-use crate::support::{PYTHON, find_program, keepalive};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::support::keepalive;
+use crate::support::ordinary::Installed;
+use crate::support::process::{LIMIT, output_within, text, wrapped};
+use crate::support::puppet::Puppet;
 use serde_json::{Value, json};
-use std::env;
-use std::fs::{self, Permissions};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-use std::process::{ChildStdin, ChildStdout, Command, Output, Stdio};
-use std::time::Duration;
-use tempfile::TempDir;
-
-/// Longer than anything here takes; nobody waits for it when all is well.
-const LIMIT: Duration = Duration::from_secs(30);
+use std::process::{Command, Output};
 
 /// What most programs here do: a listener, and a connection of which one end has keepalive on.
 const CONNECTION: &str = "listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61)";
 
-/// A Python program that does what it is told (`targets/puppet.py`).
-struct Puppet {
-    running: Running,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
 impl Puppet {
-    fn start() -> Self {
-        Self::under(&[])
-    }
-
-    /// `wrapper` is a command that becomes the program.
-    fn under(wrapper: &[&str]) -> Self {
-        Self::called(PYTHON, wrapper)
-    }
-
-    /// The same with another path of the interpreter.
-    fn called(python: &str, wrapper: &[&str]) -> Self {
-        let words = [
-            wrapper,
-            &[python, "-I", "-S", "-c", include_str!("../targets/puppet.py")],
-        ]
-        .concat();
-        let mut command = Command::new(words[0]);
-        command
-            .args(&words[1..])
-            .env_clear()
-            .env("PATH", env::var_os("PATH").unwrap_or_default())
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut running = Running::start_with_input(&mut command);
-        let mut puppet = Self {
-            orders: running.child.stdin.take().expect("a pipe"),
-            answers: BufReader::new(running.child.stdout.take().expect("a pipe")),
-            running,
-        };
-        // From now on the wrapper is the program.
-        puppet.does("");
-        puppet
-    }
-
-    fn pid(&self) -> u32 {
-        self.running.pid()
-    }
-
-    /// An expression whose value does not matter.
-    fn tell(&mut self, expression: &str) {
-        writeln!(self.orders, "{expression}").expect("it reads");
-    }
-
-    /// The value of an expression.
-    #[track_caller]
-    fn says(&mut self, expression: &str) -> String {
-        self.tell(expression);
-        let mut fds = [PollFd::new(self.answers.get_ref(), PollFlags::IN)];
-        let limit = Timespec::try_from(LIMIT).expect("a short time");
-        assert_eq!(poll(&mut fds, Some(&limit)), Ok(1), "{expression}: no answer");
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("text");
-        assert!(!line.starts_with("error: ") && !line.is_empty(), "{expression}: {line}");
-        line.trim_end().to_owned()
-    }
-
-    #[track_caller]
-    fn number(&mut self, expression: &str) -> u64 {
-        let said = self.says(expression);
-        said.parse().unwrap_or_else(|_| panic!("{expression}: {said}"))
-    }
-
-    /// Lines of Python.
-    #[track_caller]
-    fn does(&mut self, lines: &str) {
-        // An ASCII string reads the same in both languages.
-        self.says(&format!("exec({lines:?})"));
-    }
-
     /// What `keepalive list` shows of one of its sockets.
     #[track_caller]
     fn entry(&mut self, name: &str) -> Value {
@@ -133,7 +33,7 @@ impl Puppet {
     /// What the program itself reads of it: all fields that it can know.
     #[track_caller]
     fn own_view(&mut self, name: &str) -> Value {
-        let options = self.says(&format!(
+        let options = self.ask(&format!(
             "[{name}.getsockopt(*OPTIONS[option]) for option in ('keepalive', 'idle', 'interval', 'count', 'user_timeout')]"
         ));
         let options: Vec<u32> = serde_json::from_str(&options).expect("numbers");
@@ -162,10 +62,6 @@ fn list(words: &[&str]) -> Command {
     let mut command = Command::new(keepalive());
     command.arg("list").args(words);
     command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// What it prints; it must succeed without a word on standard error.
@@ -207,28 +103,10 @@ fn entries_of_all() -> Vec<Value> {
     parsed(&text(&output.stdout))
 }
 
-/// An ordinary user's words before a command.
-const NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
-
-/// `keepalive list` where an ordinary user can execute it.
-struct Elsewhere(TempDir);
-
-impl Elsewhere {
-    fn new() -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
-        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("its mode");
-        install(&keepalive(), &directory.path().join("keepalive"), 0o755);
-        Self(directory)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("keepalive")
-    }
-
+impl Installed {
     fn list(&self, wrapper: &[&str], words: &[&str]) -> Output {
-        let mut command = Command::new(find_program(wrapper[0]).expect("it was there before"));
-        command.args(&wrapper[1..]).arg(self.path()).arg("list").args(words);
-        output_within(LIMIT, command.current_dir("/"))
+        let mut command = wrapped(wrapper, self.keepalive());
+        output_within(LIMIT, command.arg("list").args(words).current_dir("/"))
     }
 }
 

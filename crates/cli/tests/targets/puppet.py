@@ -1,4 +1,4 @@
-"""Does what each line of its input says, in Python, and answers each with one line: the value, or what went wrong."""
+"""Answers each line of its input, an expression of Python, with one line: its value, or what went wrong."""
 
 import ctypes
 import os
@@ -126,11 +126,7 @@ def thread_with_its_own_table():
 
 for line in sys.stdin:
     try:
-        try:
-            answer = eval(line)
-        except SyntaxError:
-            exec(line)
-            answer = "done"
+        answer = eval(line)
     except Exception as error:
         answer = f"error: {error!r}"
     print(answer, flush=True)

@@ -1,7 +1,10 @@
 //! Which settings a socket gets: modes, rules, and what must not be set on it yet.
 
-use super::{POLICY, Puppet, TREATED, UNTOUCHED, attached, pair_with, row};
-use crate::support::process::eventually;
+use super::{POLICY, attached, pair_with};
+use crate::support::process::{LIMIT, eventually, output_within};
+use crate::support::puppet::Puppet;
+use crate::support::table::row;
+use crate::support::target::{TREATED, UNTOUCHED};
 use keepalive_linux::sockopt;
 use keepalive_policy::{Mode, OPTIONS};
 use serde_json::Value;
@@ -35,8 +38,8 @@ fn what_the_sysctls_say_is_nobodys_own() {
     program.sysctl("tcp_keepalive_time", 600);
     program.sysctl("tcp_keepalive_intvl", 5);
     program.sysctl("tcp_keepalive_probes", 8);
-    program.ask("listener = listen(); client, accepted = pair(listener, keepalive=1)");
-    program.ask("own(accepted, idle=7200, interval=75, count=9)");
+    program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+    program.does("own(accepted, idle=7200, interval=75, count=9)");
     attached(program.pid(), &POLICY);
     assert_eq!(program.has("client"), TREATED);
     assert_eq!(program.has("accepted"), "1 7200 75 9 0");
@@ -115,19 +118,13 @@ fn rules_ask_for_ports_and_peers_and_a_listener_has_no_peer() {
 #[test]
 fn program_rules_go_by_the_name_that_started_it() {
     python!();
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = directory.path().join("another-name");
-    std::os::unix::fs::symlink(crate::support::PYTHON, &path).expect("a link");
-    let mut programs = [
-        Puppet::start(),
-        Puppet::called(path.to_str().expect("a path of ours"), &[]),
-    ];
+    let mut programs = [Puppet::start(), Puppet::called("another-name")];
     let mut words: Vec<String> = vec![
         "--rule=program another-name idle=36s".to_owned(),
         "--idle=61".to_owned(),
     ];
     for program in &mut programs {
-        program.ask("listener = listen()");
+        program.does("listener = listen()");
         words.push(program.pid().to_string());
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -149,11 +146,7 @@ fn rules_of_a_file_and_of_the_environment_count() {
         .env("KEEPIDLE", "38")
         .env("KEEPALIVE_RULES", "accept * interval=11s");
     command.arg("--config").arg(&path).arg(program.pid().to_string());
-    assert!(
-        crate::support::process::output_within(super::LIMIT, &mut command)
-            .status
-            .success()
-    );
+    assert!(output_within(LIMIT, &mut command).status.success());
     assert_eq!(program.has("client"), "1 38 75 9 0");
     assert_eq!(program.has("accepted"), "1 7200 11 7 0");
 }
@@ -183,7 +176,7 @@ fn what_is_said_to_be_set_is_so() {
 fn an_automatic_user_timeout_is_made_of_what_the_socket_has() {
     python!();
     let mut program = pair_with("");
-    program.ask("other, end = pair(listener, idle=300)");
+    program.does("other, end = pair(listener, idle=300)");
     attached(program.pid(), &[&POLICY[..], &["--user-timeout=auto"]].concat());
     for name in ["client", "accepted", "listener"] {
         assert_eq!(program.has(name), "1 61 13 4 113000", "{name}");
@@ -195,7 +188,7 @@ fn an_automatic_user_timeout_is_made_of_what_the_socket_has() {
 fn a_socket_that_may_still_connect_gets_no_user_timeout() {
     python!();
     let mut program = Puppet::start();
-    program.ask("fresh = socket.socket(); bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
+    program.does("fresh = socket.socket(); bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
     let printed = attached(program.pid(), &[&POLICY[..], &["--user-timeout=auto"]].concat());
     assert_eq!([program.has("fresh"), program.has("bound")], [TREATED; 2]);
     assert!(
@@ -212,13 +205,13 @@ fn a_connect_that_nobody_answers_takes_as_long_with_a_user_timeout_as_without() 
     let mut programs = [(), (), ()].map(|()| Puppet::in_a_network());
     for (index, program) in programs.iter_mut().enumerate() {
         program.sysctl("tcp_syn_retries", 2);
-        program.ask("silent = socket.socket()");
+        program.does("silent = socket.socket()");
         if index == 2 {
-            program.ask("own(silent, user_timeout=1000)");
+            program.does("own(silent, user_timeout=1000)");
         }
         let [silent] = program.fds(["silent"]);
         program.0.tell("connect_in_vain('192.0.2.1', 80)");
-        eventually("a SYN", super::LIMIT, || {
+        eventually("a SYN", LIMIT, || {
             (row(program.pid(), silent)?.state == 2).then_some(())
         });
         if index == 1 {
@@ -239,7 +232,7 @@ fn what_is_accepted_later_inherits() {
     python!();
     let mut program = pair_with("");
     attached(program.pid(), &[&POLICY[..], &["--user-timeout=30s"]].concat());
-    program.ask("late, end = pair(listener)");
+    program.does("late, end = pair(listener)");
     assert_eq!(program.has("end"), "1 61 13 4 30000");
     assert_eq!(program.has("late"), UNTOUCHED);
     let [end] = program.fds(["end"]);

@@ -1,8 +1,11 @@
 //! Programs of every language with open sessions: their sockets have the new settings, and the sessions go on.
 
-use super::{Dialogue, LIMIT, POLICY, attached, text};
+use super::{POLICY, attached};
+use crate::support::dialogue::Dialogue;
 use crate::support::observe::{Seen, tcp_sockets};
-use crate::support::process::{Running, eventually, output_within};
+use crate::support::ordinary::NOBODY;
+use crate::support::process::{LIMIT, Running, eventually, output_within, text};
+use crate::support::puppet::Puppet;
 use crate::support::{PYTHON, find_program, repository};
 use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
@@ -169,7 +172,7 @@ fn a_program_with_64_threads_goes_on() {
     python!();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
     let port = listener.local_addr().expect("bound").port();
-    let mut program = super::Puppet::start();
+    let mut program = Puppet::start();
     program
         .0
         .tell(&format!("len([start_echo({port}) for _ in range({THREADS})])"));
@@ -262,14 +265,14 @@ fn a_session_with_postgres_goes_on() {
 
     let log = directory.path().join("log");
     let mut command = apart(&log);
-    command.args(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.args(NOBODY);
     command
         .arg(find_program("postgres").expect("it was there"))
         .arg("-D")
         .arg(&data);
     command.args(["-p5432", "-clisten_addresses=127.0.0.1", "-cunix_socket_directories="]);
     command.args(["-cdynamic_shared_memory_type=mmap", "-cshared_memory_type=mmap"]);
-    let server = Running::start(command.current_dir(&home));
+    let mut server = Running::start(command.current_dir(&home));
     eventually("postgres is ready", LIMIT, || {
         fs::read_to_string(&log)
             .ok()?
@@ -293,8 +296,7 @@ fn a_session_with_postgres_goes_on() {
     client.wait_for_end();
     let server_pid = rustix::process::Pid::from_raw(server.pid().cast_signed()).expect("a process");
     rustix::process::kill_process(server_pid, rustix::process::Signal::QUIT).expect("it is ours");
-    let mut server = server;
-    eventually("its end", LIMIT, || server.child.try_wait().expect("a child of ours"));
+    server.wait_for_end();
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Programs that are busy: nothing is stopped, interrupted or lost, and whatever changes meanwhile does no harm.
 
-use super::{Dialogue, LIMIT, POLICY, Puppet, attach, attached, text};
-use crate::support::process::{output_within, within};
-use crate::support::target::{Libc, bare, compile};
+use super::{POLICY, attach, attached};
+use crate::support::dialogue::Dialogue;
+use crate::support::process::{LIMIT, output_within, text, within};
+use crate::support::puppet::Puppet;
+use crate::support::target::{Libc, TREATED, bare, compile};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::{proc, sockopt};
 use keepalive_policy::SocketOption;
@@ -120,8 +122,8 @@ fn ten_thousand_sockets_are_all_set() {
         skip!("a process may have {limit:?} descriptors here");
     }
     let mut program = Puppet::in_a_network();
-    program.ask("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(7)[1]] * 2)");
-    program.ask(&format!(
+    program.does("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(7)[1]] * 2)");
+    program.does(&format!(
         "listener = listen(); ends = [pair(listener) for _ in range({CONNECTIONS})]"
     ));
     let printed = attached(program.pid(), &POLICY);
@@ -130,7 +132,7 @@ fn ten_thousand_sockets_are_all_set() {
     let mut count = 0;
     for (fd, _) in proc::sockets(program.pid(), program.pid()).expect("it runs") {
         let socket = handle.duplicate(fd).expect("it waits");
-        assert_eq!(super::show(&socket), super::TREATED, "descriptor {fd}");
+        assert_eq!(super::show(&socket), TREATED, "descriptor {fd}");
         count += 1;
     }
     assert_eq!(count, 10_001);

@@ -1,7 +1,6 @@
 //! Through a real NAT that forgets (scripts/lab): a connection that is older than the policy survives.
 
-use super::LIMIT;
-use crate::support::process::output_within;
+use crate::support::process::{LIMIT, output_within};
 use crate::support::{self, keepalive};
 use std::path::PathBuf;
 use std::process::{Command, Output};

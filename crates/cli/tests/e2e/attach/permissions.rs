@@ -1,46 +1,27 @@
 //! Who may: a user on his own processes, root on all; and what is said to others.
 
-use super::{Dialogue, LIMIT, POLICY, Puppet, TREATED, UNTOUCHED, attach_under, text};
-use crate::support::keepalive;
+use super::{POLICY, attach_under};
+use crate::support::dialogue::Dialogue;
 use crate::support::observe::family;
-use crate::support::process::{eventually, install, output_within};
-use crate::support::target::{Libc, compile};
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-use std::process::Output;
-use tempfile::TempDir;
+use crate::support::ordinary::{Installed, NOBODY};
+use crate::support::process::{LIMIT, eventually, output_within, text};
+use crate::support::puppet::Puppet;
+use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use std::fs::{self, File};
+use std::process::{Command, Output};
 
-/// nobody and nogroup.
-const ORDINARY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 const AS_WE_ARE: [&str; 0] = [];
 
-/// The command, where every user finds it.
-struct Installed {
-    directory: TempDir,
-    keepalive: PathBuf,
-}
-
 impl Installed {
-    fn new() -> Self {
-        let directory = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir()
-            .expect("a temporary directory");
-        let path = directory.path().join("keepalive");
-        install(&keepalive(), &path, 0o755);
-        fs::write(directory.path().join("empty.conf"), "").expect("a file of ours");
-        Self {
-            keepalive: path,
-            directory,
-        }
+    /// `keepalive attach` with the policy.
+    fn attach_command(&self, wrapper: &[&str]) -> Command {
+        let mut command = attach_under(wrapper, &self.keepalive());
+        command.env("KEEPALIVE_CONFIG", self.no_config()).args(POLICY);
+        command
     }
 
-    /// `keepalive attach` with the policy and these words.
     fn attach(&self, wrapper: &[&str], words: &[&str]) -> Output {
-        let mut command = attach_under(wrapper, &self.keepalive);
-        command.env("KEEPALIVE_CONFIG", self.directory.path().join("empty.conf"));
-        output_within(LIMIT, command.args(POLICY).args(words))
+        output_within(LIMIT, self.attach_command(wrapper).args(words))
     }
 
     /// Asserts that the policy is not set, and that standard error tells why and what helps.
@@ -62,7 +43,7 @@ impl Installed {
 /// A program with a connection, under `wrapper`.
 fn program(wrapper: &[&str]) -> Puppet {
     let mut program = Puppet::under(wrapper);
-    program.ask("listener = listen(); client, accepted = pair(listener)");
+    program.does("listener = listen(); client, accepted = pair(listener)");
     program
 }
 
@@ -70,8 +51,8 @@ fn program(wrapper: &[&str]) -> Puppet {
 fn a_user_may_on_his_own_processes() {
     root!();
     python!();
-    let mut program = program(&ORDINARY);
-    let output = Installed::new().attach(&ORDINARY, &[&program.pid().to_string()]);
+    let mut program = program(&NOBODY);
+    let output = Installed::new().attach(&NOBODY, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
     for name in ["client", "accepted", "listener"] {
         assert_eq!(program.has(name), TREATED, "{name}");
@@ -83,7 +64,7 @@ fn a_user_may_on_his_own_processes() {
 fn root_may_on_everyones() {
     root!();
     python!();
-    let mut program = program(&ORDINARY);
+    let mut program = program(&NOBODY);
     let output = Installed::new().attach(&AS_WE_ARE, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(program.has("client"), TREATED);
@@ -94,7 +75,7 @@ fn a_user_may_not_on_those_of_others() {
     root!();
     python!();
     let hint = "it belongs to user 0: run keepalive as that user or as root";
-    Installed::new().assert_denied(&ORDINARY, &mut program(&AS_WE_ARE), hint);
+    Installed::new().assert_denied(&NOBODY, &mut program(&AS_WE_ARE), hint);
 }
 
 /// Of two, the own one is set nevertheless.
@@ -102,8 +83,8 @@ fn a_user_may_not_on_those_of_others() {
 fn what_a_user_may_is_done_even_where_he_may_not_do_all() {
     root!();
     python!();
-    let (mut own, mut other) = (program(&ORDINARY), program(&AS_WE_ARE));
-    let output = Installed::new().attach(&ORDINARY, &[&other.pid().to_string(), &own.pid().to_string()]);
+    let (mut own, mut other) = (program(&NOBODY), program(&AS_WE_ARE));
+    let output = Installed::new().attach(&NOBODY, &[&other.pid().to_string(), &own.pid().to_string()]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(own.has("client"), TREATED);
     assert_eq!(other.has("client"), UNTOUCHED);
@@ -115,23 +96,16 @@ fn what_cannot_be_watched_is_told_at_once() {
     root!();
     python!();
     let installed = Installed::new();
-    let (mut own, mut other) = (program(&ORDINARY), program(&AS_WE_ARE));
-    let log = installed.directory.path().join("log");
+    let (mut own, mut other) = (program(&NOBODY), program(&AS_WE_ARE));
+    let log = installed.directory().join("log");
     let watch = |pids: &[u32]| {
-        let mut command = attach_under(&ORDINARY, &installed.keepalive);
-        command.env("KEEPALIVE_CONFIG", installed.directory.path().join("empty.conf"));
-        command
-            .args(POLICY)
-            .arg("--watch")
-            .args(pids.iter().map(ToString::to_string));
+        let mut command = installed.attach_command(&NOBODY);
+        command.arg("--watch").args(pids.iter().map(ToString::to_string));
         Dialogue::start(command.stderr(File::create(&log).expect("a file of ours")))
     };
     let hint = "hint: it belongs to user 0";
     let told = || fs::read_to_string(&log).unwrap_or_default().matches(hint).count();
-    let status = |mut watch: Dialogue| {
-        watch.wait_for_end();
-        watch.running.child.wait().expect("a child of ours").code()
-    };
+    let status = |mut watch: Dialogue| watch.wait_for_end().code();
 
     let alone = watch(&[other.pid()]);
     eventually("an error", LIMIT, || (told() == 1).then_some(()));
@@ -149,10 +123,10 @@ fn what_cannot_be_watched_is_told_at_once() {
 fn a_process_that_hides_from_its_user_is_told_of() {
     root!();
     python!();
-    let mut program = program(&ORDINARY);
+    let mut program = program(&NOBODY);
     assert_eq!(program.ask("ctypes.CDLL(None).prctl(4, 0)"), "0", "PR_SET_DUMPABLE");
     let installed = Installed::new();
-    installed.assert_denied(&ORDINARY, &mut program, "it has made itself undumpable");
+    installed.assert_denied(&NOBODY, &mut program, "it has made itself undumpable");
     let output = installed.attach(&AS_WE_ARE, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(program.has("client"), TREATED);
@@ -163,7 +137,7 @@ fn root_without_the_capability_is_told_that() {
     root!();
     python!();
     let wrapper = ["setpriv", "--bounding-set=-sys_ptrace"];
-    Installed::new().assert_denied(&wrapper, &mut program(&ORDINARY), "root lacks CAP_SYS_PTRACE here");
+    Installed::new().assert_denied(&wrapper, &mut program(&NOBODY), "root lacks CAP_SYS_PTRACE here");
 }
 
 /// The directory of descriptors is closed then, but not the descriptors.
@@ -171,7 +145,7 @@ fn root_without_the_capability_is_told_that() {
 fn the_capability_alone_suffices() {
     root!();
     python!();
-    let mut program = program(&ORDINARY);
+    let mut program = program(&NOBODY);
     let wrapper = [
         "setpriv",
         "--reuid=65533",
@@ -212,8 +186,8 @@ fn all_are_those_that_a_user_may() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut own = Puppet::in_a_world(&ORDINARY);
-    own.ask("listener = listen(); client, accepted = pair(listener)");
+    let mut own = Puppet::in_a_world(&NOBODY);
+    own.does("listener = listen(); client, accepted = pair(listener)");
     let world = own.world();
     let enter: Vec<&str> = world.iter().map(String::as_str).collect();
     let mut other = program(&enter);
@@ -223,7 +197,7 @@ fn all_are_those_that_a_user_may() {
         fds.map(|fd| super::has(pid, fd))
     };
 
-    let output = installed.attach(&[&enter[..], &ORDINARY].concat(), &["--all"]);
+    let output = installed.attach(&[&enter[..], &NOBODY].concat(), &["--all"]);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(seen(&mut own), [TREATED; 3]);
     assert_eq!(seen(&mut other), [UNTOUCHED; 3]);
@@ -248,8 +222,8 @@ fn all_are_those_that_a_user_may() {
 fn all_to_root_without_the_capability_are_told_to_be_out_of_reach() {
     root!();
     python!();
-    let mut own = Puppet::in_a_world(&ORDINARY);
-    own.ask("listener = listen(); client, accepted = pair(listener)");
+    let mut own = Puppet::in_a_world(&NOBODY);
+    own.does("listener = listen(); client, accepted = pair(listener)");
     let world = own.world();
     let enter: Vec<&str> = world.iter().map(String::as_str).collect();
     let without = ["setpriv", "--bounding-set=-sys_ptrace"];

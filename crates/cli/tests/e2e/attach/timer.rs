@@ -1,7 +1,8 @@
 //! What was set counts at once: the timer of a connection that has been idle for long is the new one, and probes are
 //! seen on the wire.
 
-use super::{Puppet, attached, next_probe};
+use super::{attached, next_probe};
+use crate::support::puppet::Puppet;
 use std::time::Duration;
 
 #[test]
@@ -9,14 +10,14 @@ fn a_timer_of_two_hours_becomes_one_of_seconds_and_probes_are_sent() {
     root!();
     python!();
     let mut program = Puppet::in_a_network();
-    program.ask("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+    program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
     let [client] = program.fds(["client"]);
     let before = next_probe(program.pid(), client).expect("keepalive is on");
     assert!(before > Duration::from_secs(7000), "{before:?}");
 
     let mut wire = program.beside();
     let port = program.ask("client.getsockname()[1]");
-    wire.ask(&format!("probes = packets({port})"));
+    wire.does(&format!("probes = packets({port})"));
     attached(program.pid(), &["--idle=2", "--interval=1", "--rule=accept * off"]);
     let after = next_probe(program.pid(), client).expect("keepalive is on");
     assert!(after <= Duration::from_secs(2), "{after:?}");
@@ -30,12 +31,12 @@ fn keepalive_that_was_off_starts_to_probe() {
     root!();
     python!();
     let mut program = Puppet::in_a_network();
-    program.ask("listener = listen(); client, accepted = pair(listener)");
+    program.does("listener = listen(); client, accepted = pair(listener)");
     let [client] = program.fds(["client"]);
     assert_eq!(next_probe(program.pid(), client), None);
     let mut wire = program.beside();
     let port = program.ask("client.getsockname()[1]");
-    wire.ask(&format!("probes = packets({port})"));
+    wire.does(&format!("probes = packets({port})"));
     attached(program.pid(), &["--idle=1", "--interval=1", "--rule=accept * off"]);
     wire.0.tell("len({next(probes) for _ in range(2)})");
     assert_eq!(wire.answer(), "1");
@@ -48,7 +49,7 @@ fn a_timer_is_set_anew_where_the_kernels_own_value_was_lowered_after_it_was_arme
     python!();
     for idle in ["60", "90", "30"] {
         let mut program = Puppet::in_a_network();
-        program.ask("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+        program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
         program.sysctl("tcp_keepalive_time", 60);
         let [client] = program.fds(["client"]);
         assert!(program.has("client").starts_with("1 60 "));

@@ -1,13 +1,15 @@
 //! `--watch`: what comes later is set too, until the processes have ended.
 
-use super::{Dialogue, LIMIT, POLICY, Puppet, TREATED, attach, attach_under, pair_with};
+use super::{POLICY, attach, attach_under, pair_with};
+use crate::support::dialogue::Dialogue;
+use crate::support::keepalive;
 use crate::support::observe::{family, tcp_sockets};
-use crate::support::process::eventually;
-use crate::support::{PYTHON, keepalive};
+use crate::support::process::{LIMIT, eventually};
+use crate::support::puppet::Puppet;
+use crate::support::target::TREATED;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::process::{Stdio, id};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -31,9 +33,8 @@ fn await_settings(program: &mut Puppet, name: &str, settings: &str) {
 /// Asserts that the watch ends by itself, and well.
 #[track_caller]
 fn assert_ends(watch: &mut Dialogue) {
-    watch.wait_for_end();
-    let status = watch.running.child.try_wait().expect("a child of ours");
-    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    let status = watch.wait_for_end();
+    assert!(status.success(), "{status}");
 }
 
 #[test]
@@ -43,11 +44,11 @@ fn new_connections_of_a_running_process_are_set_until_it_ends() {
     let mut watch = watch(&[&program.pid().to_string()]);
     await_settings(&mut program, "client", TREATED);
     for _ in 0..2 {
-        program.ask("late, end = pair(listener)");
+        program.does("late, end = pair(listener)");
         await_settings(&mut program, "late", TREATED);
         program.assert_talks("late", "end");
     }
-    assert_eq!(watch.running.child.try_wait().expect("a child of ours"), None);
+    assert!(!watch.has_ended());
     program.0.finish();
     program.0.wait_for_end();
     assert_ends(&mut watch);
@@ -58,10 +59,10 @@ fn new_connections_of_a_running_process_are_set_until_it_ends() {
 fn a_connection_that_waited_to_be_accepted_is_set() {
     python!();
     let mut program = pair_with("");
-    program.ask("queued = socket.create_connection(listener.getsockname())");
+    program.does("queued = socket.create_connection(listener.getsockname())");
     let _watch = watch(&[&program.pid().to_string()]);
     await_settings(&mut program, "listener", TREATED);
-    program.ask("end = listener.accept()[0]");
+    program.does("end = listener.accept()[0]");
     await_settings(&mut program, "end", TREATED);
 }
 
@@ -69,10 +70,10 @@ fn a_connection_that_waited_to_be_accepted_is_set() {
 fn a_socket_gets_its_user_timeout_when_it_is_connected() {
     python!();
     let mut program = pair_with("");
-    program.ask("fresh = socket.socket()");
+    program.does("fresh = socket.socket()");
     let _watch = watch(&["--user-timeout=30s", &program.pid().to_string()]);
     await_settings(&mut program, "fresh", TREATED);
-    program.ask("fresh.connect(listener.getsockname())");
+    program.does("fresh.connect(listener.getsockname())");
     await_settings(&mut program, "fresh", "1 61 13 4 30000");
 }
 
@@ -83,8 +84,8 @@ fn what_the_program_sets_later_stays() {
     let mut program = pair_with("");
     let _watch = watch(&["--mode=enforce", &program.pid().to_string()]);
     await_settings(&mut program, "client", TREATED);
-    program.ask("own(client, idle=600)");
-    program.ask("late, end = pair(listener)");
+    program.does("own(client, idle=600)");
+    program.does("late, end = pair(listener)");
     await_settings(&mut program, "late", TREATED);
     assert_eq!(program.has("client"), "1 600 13 4 0");
 }
@@ -112,8 +113,7 @@ fn a_process_that_gets_the_number_of_one_that_has_ended_is_not_taken_for_it() {
     let second = family(world.pid())[2];
     assert_ne!(second, first);
     eventually("the end of the watch, or its mistake", LIMIT, || {
-        let has_ended = watch.running.child.try_wait().expect("a child of ours").is_some();
-        (has_ended || idle(second) == Some(61)).then_some(())
+        (watch.has_ended() || idle(second) == Some(61)).then_some(())
     });
     assert_eq!(idle(second), Some(7200));
     assert_ends(&mut watch);
@@ -122,13 +122,10 @@ fn a_process_that_gets_the_number_of_one_that_has_ended_is_not_taken_for_it() {
 #[test]
 fn new_processes_of_a_name_are_set_until_there_has_been_none_for_ten_seconds() {
     python!();
-    let directory = tempfile::tempdir().expect("a temporary directory");
     let name = format!("watched-{}-by-test", id());
-    let path = directory.path().join(&name);
-    symlink(PYTHON, &path).expect("a link");
     let start = || {
-        let mut program = Puppet::called(path.to_str().expect("a path of ours"), &[]);
-        program.ask("listener = listen(); client, accepted = pair(listener)");
+        let mut program = Puppet::called(&name);
+        program.does("listener = listen(); client, accepted = pair(listener)");
         program
     };
     let mut program = start();
@@ -165,7 +162,7 @@ fn json_is_a_line_for_each_socket() {
         assert_eq!(first[&fd]["idle_s"], 61, "{name}");
         assert_eq!(first[&fd]["before"]["idle_s"], 7200, "{name}");
     }
-    program.ask("late, end = pair(listener)");
+    program.does("late, end = pair(listener)");
     let next = read(2);
     let fd = program.ask("late.fileno()");
     assert_eq!(next[&fd]["before"]["keepalive"], false);
@@ -178,19 +175,19 @@ fn json_is_a_line_for_each_socket() {
 fn a_socket_that_does_not_change_is_told_of_once() {
     python!();
     let mut program = pair_with("");
-    program.ask("fresh = socket.socket()");
+    program.does("fresh = socket.socket()");
     let mut watch = watch(&["--json", "--user-timeout=30s", &program.pid().to_string()]);
     await_settings(&mut program, "fresh", TREATED);
     let first: Vec<String> = (0..4).map(|_| watch.answer()).collect();
     // Three rounds later something new comes, and nothing is told before it.
     sleep(Duration::from_secs(3));
-    program.ask("late, end = pair(listener)");
+    program.does("late, end = pair(listener)");
     let fd = program.ask("fresh.fileno()");
     let mut next = || serde_json::from_str::<Value>(&watch.answer()).expect("JSON");
     for object in [next(), next()] {
         assert_ne!(object["fd"].to_string(), fd, "after {first:?}");
     }
-    program.ask("fresh.connect(listener.getsockname())");
+    program.does("fresh.connect(listener.getsockname())");
     let object = next();
     assert_eq!(object["fd"].to_string(), fd);
     let changes = json!([{"option": "user-timeout", "from": 0, "to": 30_000}]);

@@ -1,15 +1,9 @@
 //! Processes that have ended, and numbers that are none of a process.
 
-use super::{Elsewhere, LIMIT, NOBODY, Puppet, assert_refused, list};
-use crate::support::process::{Running, output_within};
-use std::process::Command;
-
-/// The number of a process that has ended and was waited for.
-pub(super) fn ended() -> u32 {
-    let mut program = Running::start(&mut Command::new("true"));
-    program.child.wait().expect("a child of ours");
-    program.pid()
-}
+use super::{assert_refused, list};
+use crate::support::ordinary::{Installed, NOBODY};
+use crate::support::process::{LIMIT, ended, output_within};
+use crate::support::puppet::Puppet;
 
 #[test]
 fn a_process_that_has_ended_is_refused() {
@@ -30,14 +24,14 @@ fn a_process_that_has_ended_is_refused() {
 fn a_process_that_nobody_has_waited_for_has_ended() {
     root!();
     python!();
-    let elsewhere = Elsewhere::new();
+    let installed = Installed::new();
     let mut program = Puppet::under(&NOBODY);
     program.does("child = os.fork()\nif child == 0: os._exit(0)");
     program.does("os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)");
-    let child = program.says("child");
+    let child = program.ask("child");
     for output in [
         output_within(LIMIT, &mut list(&[&child])),
-        elsewhere.list(&NOBODY, &[&child]),
+        installed.list(&NOBODY, &[&child]),
     ] {
         assert_refused(
             &output,

@@ -1,8 +1,8 @@
 //! Which sockets are shown.
 
-use super::{LIMIT, Puppet, entries, entries_of_all, list, shown, text};
-use crate::support::PYTHON;
-use crate::support::process::{Running, output_within};
+use super::{entries, entries_of_all, list, parsed, shown};
+use crate::support::process::{LIMIT, Running, output_within, text};
+use crate::support::puppet::Puppet;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +19,7 @@ fn names(program: &mut Puppet, words: &[&str]) -> BTreeSet<String> {
     let number = program.pid().to_string();
     let entries = entries(&[words, &[&number]].concat());
     let known =
-        program.says("{end.fileno(): name for name, end in globals().items() if isinstance(end, socket.socket)}");
+        program.ask("{end.fileno(): name for name, end in globals().items() if isinstance(end, socket.socket)}");
     let known = known.trim_matches(['{', '}']).replace('\'', "");
     let known: Vec<(&str, &str)> = known.split(", ").filter_map(|pair| pair.split_once(": ")).collect();
     let name = |entry: &Value| {
@@ -71,11 +71,8 @@ fn a_process_that_is_named_twice_is_shown_once() {
 #[test]
 fn a_program_is_known_by_its_path_and_by_what_it_calls_itself() {
     python!();
-    let directory = tempfile::tempdir().expect("a temporary directory");
     let name = format!("odd{}", std::process::id());
-    let path = directory.path().join(&name);
-    symlink(PYTHON, &path).expect("a link in a directory of ours");
-    let mut program = Puppet::called(path.to_str().expect("a path of ours"), &[]);
+    let mut program = Puppet::called(&name);
     let mut other = Puppet::start();
     program.does("listener = listen()");
     other.does("listener = listen()");
@@ -130,8 +127,8 @@ fn sockets_are_chosen_by_state_port_and_keepalive() {
     python!();
     let mut program = Puppet::start();
     program.does("listener = listen(); on, on_peer = pair(listener, keepalive=1); other = own(listen(), keepalive=1)");
-    let port = program.says("listener.getsockname()[1]");
-    let from = program.says("on.getsockname()[1]");
+    let port = program.ask("listener.getsockname()[1]");
+    let from = program.ask("on.getsockname()[1]");
     let mut expect = |words: &[&str], expected: &[&str]| {
         let expected = expected.iter().map(|&name| name.to_owned()).collect();
         assert_eq!(names(&mut program, words), expected, "{words:?}");
@@ -153,7 +150,7 @@ fn keepalive_that_is_unknown_is_not_off() {
     program.does("mine = listen()");
     let all = entries_of_all();
     let off = output_within(LIMIT, &mut list(&["--off", "--json"]));
-    let off = super::parsed(&text(&off.stdout));
+    let off = parsed(&text(&off.stdout));
     assert!(off.iter().all(|entry| entry["keepalive"] == false), "{off:?}");
     assert!(pids(&off).contains(&program.pid().into()));
     assert!(all.len() >= off.len() || !off.is_empty());

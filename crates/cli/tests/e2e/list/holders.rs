@@ -1,11 +1,10 @@
 //! Who holds a socket: several processes, threads with tables of their own, and those in other network namespaces.
 
-use super::{
-    CONNECTION, Elsewhere, LIMIT, NOBODY, Puppet, assert_has, entries, entries_of_all, entry, list, parsed, shown, text,
-};
-use crate::support::find_program;
+use super::{CONNECTION, assert_has, entries, entries_of_all, entry, list, parsed, shown};
 use crate::support::keepalive;
-use crate::support::process::{Running, eventually, output_within, within};
+use crate::support::ordinary::{Installed, NOBODY};
+use crate::support::process::{LIMIT, Running, eventually, output_within, text, within, wrapped};
+use crate::support::puppet::Puppet;
 use crate::support::target::{Libc, compile};
 use keepalive_linux::pidfd::PidFd;
 use serde_json::{Value, json};
@@ -47,7 +46,7 @@ fn a_socket_of_two_processes_is_shown_for_each() {
 fn a_thread_with_descriptors_of_its_own_is_named() {
     python!();
     let mut program = Puppet::start();
-    let told = program.says("thread_with_its_own_table()");
+    let told = program.ask("thread_with_its_own_table()");
     let numbers: Vec<u64> = told
         .split(' ')
         .map(|number| number.parse().expect("a number"))
@@ -86,7 +85,9 @@ fn a_process_whose_first_thread_has_ended_is_still_seen() {
     let number = program.pid().to_string();
     program.does("threading.Thread(target=time.sleep, args=(3600,)).start()");
     // exit(2), which ends the thread alone: it is 60 on x86, 93 where numbers are generic.
-    program.tell("ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)");
+    program
+        .0
+        .tell("ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)");
     let status = format!("/proc/{number}/status");
     eventually("the end of the first thread", LIMIT, || {
         fs::read_to_string(&status)
@@ -129,7 +130,7 @@ fn more_processes_than_descriptors_are_shown_exactly() {
 fn sockets_of_another_network_namespace_are_exact_for_root() {
     root!();
     python!();
-    let mut program = Puppet::under(&["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]);
+    let mut program = Puppet::in_a_network();
     program.does(CONNECTION);
     program.does("listener6 = listen('::', family=socket.AF_INET6)");
     for name in ["client", "accepted", "listener", "listener6"] {
@@ -189,12 +190,9 @@ const PREPARE: [&str; 6] = [
 fn in_a_namespace_that_cannot_be_entered_only_the_timer_is_unknown() {
     root!();
     python!();
-    let elsewhere = Elsewhere::new();
+    let installed = Installed::new();
     let wrapper = [&NOBODY[..], &PREPARE, &["sh"]].concat();
-    let mut probe = Command::new(find_program(wrapper[0]).expect("it was there before"));
-    if !probe
-        .args(&wrapper[1..])
-        .arg("true")
+    if !wrapped(&wrapper, "true")
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
@@ -204,7 +202,7 @@ fn in_a_namespace_that_cannot_be_entered_only_the_timer_is_unknown() {
     let mut program = Puppet::under(&wrapper);
     program.does(CONNECTION);
     let number = program.pid().to_string();
-    let output = elsewhere.list(&NOBODY, &[&number, "--json"]);
+    let output = installed.list(&NOBODY, &[&number, "--json"]);
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
     let fd = program.number("client.fileno()");
     let entry = entry(&parsed(&text(&output.stdout)), fd);
@@ -214,7 +212,7 @@ fn in_a_namespace_that_cannot_be_entered_only_the_timer_is_unknown() {
         &entry,
         &json!({"timer": null, "state": "established", "unanswered_probes": 0, "dead_after_s": 736}),
     );
-    let table = text(&elsewhere.list(&NOBODY, &[&number]).stdout);
+    let table = text(&installed.list(&NOBODY, &[&number]).stdout);
     let row = table.lines().find(|row| row.contains(" 61/75/9 ")).expect("the client");
     assert!(row.ends_with(" ?  12m16s"), "{row}");
 }

@@ -1,7 +1,8 @@
 //! Every kind of TCP socket.
 
-use super::{LIMIT, Puppet, assert_has, entries, shown};
-use crate::support::process::eventually;
+use super::{assert_has, entries, shown};
+use crate::support::process::{LIMIT, eventually};
+use crate::support::puppet::Puppet;
 use serde_json::{Value, json};
 
 #[test]
@@ -69,7 +70,7 @@ fn an_ipv4_connection_of_an_ipv6_listener_is_mapped_at_one_end_only() {
 fn an_mptcp_socket_is_shown_once_with_its_own_settings() {
     python!();
     let mut program = Puppet::start();
-    if program.says("os.path.exists('/proc/sys/net/mptcp/enabled')") != "True" {
+    if program.ask("os.path.exists('/proc/sys/net/mptcp/enabled')") != "True" {
         skip!("this kernel has no MPTCP");
     }
     program.does("listener = listen(protocol=MPTCP)");
@@ -89,7 +90,7 @@ fn an_mptcp_socket_is_shown_once_with_its_own_settings() {
         assert_has(&program.entry(name), &json!({"protocol": "mptcp", "keepalive": false}));
     }
     program.does("try: timeout = client.getsockopt(*OPTIONS['user_timeout'])\nexcept OSError: timeout = None");
-    let timeout = program.says("timeout").replace("None", "null");
+    let timeout = program.ask("timeout").replace("None", "null");
     assert_eq!(entry["user_timeout_ms"].to_string(), timeout);
     let table = shown(&[&number]);
     assert!(table.contains(" 61/13/4 "), "{table}");

@@ -1,9 +1,11 @@
 //! What is shown without the rights to see all, and what is said then.
 
-use super::ended::ended;
-use super::{CONNECTION, Elsewhere, LIMIT, NOBODY, Puppet, assert_has, assert_refused, entry, parsed, remark, text};
+use super::shown::HEADING;
+use super::{CONNECTION, assert_has, assert_refused, entry, parsed, remark};
 use crate::support::keepalive;
-use crate::support::process::output_within;
+use crate::support::ordinary::{Installed, NOBODY};
+use crate::support::process::{LIMIT, ended, output_within, text};
+use crate::support::puppet::Puppet;
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -17,12 +19,12 @@ fn at_port(entries: &[Value], local: &str) -> Value {
 fn of_other_users_an_ordinary_one_sees_the_connection_and_its_timer() {
     root!();
     python!();
-    let elsewhere = Elsewhere::new();
+    let installed = Installed::new();
     let mut program = Puppet::start();
     program.does(CONNECTION);
     let [client, accepted, listener] =
-        ["client", "accepted", "listener"].map(|name| program.says(&format!("'%s:%d' % {name}.getsockname()")));
-    let output = elsewhere.list(&NOBODY, &["--json"]);
+        ["client", "accepted", "listener"].map(|name| program.ask(&format!("'%s:%d' % {name}.getsockname()")));
+    let output = installed.list(&NOBODY, &["--json"]);
     assert_eq!(output.status.code(), Some(0));
     let entries = parsed(&text(&output.stdout));
 
@@ -63,30 +65,18 @@ fn of_other_users_an_ordinary_one_sees_the_connection_and_its_timer() {
 fn the_table_shows_what_is_not_known_as_such() {
     root!();
     python!();
-    let elsewhere = Elsewhere::new();
+    let installed = Installed::new();
     let mut program = Puppet::start();
     program.does(CONNECTION);
-    let port = program.says("client.getsockname()[1]");
-    let output = elsewhere.list(&NOBODY, &["--port", &port]);
+    let port = program.ask("client.getsockname()[1]");
+    let output = installed.list(&NOBODY, &["--port", &port]);
     let table = text(&output.stdout);
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     let [client, accepted] = [
         format!("127.0.0.1:{port}"),
-        program.says("'%s:%d' % listener.getsockname()"),
+        program.ask("'%s:%d' % listener.getsockname()"),
     ];
-    let heading = [
-        "PID",
-        "PROGRAM",
-        "FD",
-        "STATE",
-        "LOCAL",
-        "PEER",
-        "KEEPALIVE",
-        "TIMEOUT",
-        "NEXT",
-        "DEAD",
-    ];
-    assert_eq!(rows[0], heading);
+    assert_eq!(rows[0], HEADING);
     assert_eq!(rows.len(), 3, "{table}");
     for row in &rows[1..] {
         assert_eq!(row[..4], ["?", "?", "?", "established"], "{table}");
@@ -111,11 +101,11 @@ fn the_table_shows_what_is_not_known_as_such() {
 fn an_ordinary_user_sees_what_is_its_own_exactly() {
     root!();
     python!();
-    let elsewhere = Elsewhere::new();
+    let installed = Installed::new();
     let mut program = Puppet::under(&NOBODY);
     program.does(CONNECTION);
     let number = program.pid().to_string();
-    let output = elsewhere.list(&NOBODY, &[&number, "--json"]);
+    let output = installed.list(&NOBODY, &[&number, "--json"]);
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
     let entries = parsed(&text(&output.stdout));
     for name in ["listener", "client", "accepted"] {
@@ -128,11 +118,11 @@ fn an_ordinary_user_sees_what_is_its_own_exactly() {
 fn a_process_of_another_user_is_refused_by_its_number() {
     root!();
     python!();
-    let elsewhere = Elsewhere::new();
+    let installed = Installed::new();
     let program = Puppet::start();
     let number = program.pid();
     for words in [&[][..], &["--json"], &["--watch"]] {
-        let output = elsewhere.list(&NOBODY, &[&[&*number.to_string()], words].concat());
+        let output = installed.list(&NOBODY, &[&[&*number.to_string()], words].concat());
         assert_refused(
             &output,
             &format!("cannot see process {number}: /proc/{number}/fd: Permission denied"),
@@ -146,12 +136,12 @@ fn a_process_of_another_user_is_refused_by_its_number() {
 fn each_process_that_cannot_be_seen_is_named() {
     root!();
     python!();
-    let elsewhere = Elsewhere::new();
+    let installed = Installed::new();
     let (denied, mut program) = (Puppet::start(), Puppet::under(&NOBODY));
     program.does("listener = listen()");
     let (denied, number) = (denied.pid().to_string(), program.pid().to_string());
     let gone = ended().to_string();
-    let output = elsewhere.list(&NOBODY, &[&gone, &number, &denied, "--json"]);
+    let output = installed.list(&NOBODY, &[&gone, &number, &denied, "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let errors = text(&output.stderr);
     for pid in [&gone, &denied] {
@@ -169,13 +159,13 @@ fn an_undumpable_process_says_so() {
     if std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() != "0") {
         skip!("kernel.yama.ptrace_scope is the first thing in the way here");
     }
-    let elsewhere = Elsewhere::new();
+    let installed = Installed::new();
     let mut program = Puppet::under(&NOBODY);
     program.does(CONNECTION);
     program.does("assert ctypes.CDLL(None).prctl(4, 0) == 0");
     let number = program.pid();
     assert_refused(
-        &elsewhere.list(&NOBODY, &[&number.to_string()]),
+        &installed.list(&NOBODY, &[&number.to_string()]),
         &format!("cannot see process {number}: /proc/{number}/fd: Permission denied"),
         "it has made itself undumpable (PR_SET_DUMPABLE), as programs with secrets do: run keepalive as root",
     );
@@ -199,7 +189,7 @@ fn to_root_nothing_is_said_about_rights() {
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", SCRIPT]);
     let output = output_within(LIMIT, command.arg(keepalive()));
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
-    let client = program.says("'%s:%d' % client.getsockname()");
+    let client = program.ask("'%s:%d' % client.getsockname()");
     assert!(text(&output.stdout).contains(&client));
 }
 
@@ -218,11 +208,11 @@ const TRACER: [&str; 7] = [
 fn the_capability_to_trace_is_enough() {
     root!();
     python!();
-    let elsewhere = Elsewhere::new();
+    let installed = Installed::new();
     let mut program = Puppet::start();
     program.does(CONNECTION);
     let number = program.pid().to_string();
-    let output = elsewhere.list(&TRACER, &[&number, "--json"]);
+    let output = installed.list(&TRACER, &[&number, "--json"]);
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
     let entries = parsed(&text(&output.stdout));
     assert_eq!(entries.len(), 3);

@@ -1,8 +1,10 @@
 //! In a sandbox whose filter denies pidfd_getfd(2).
 
-use super::{CONNECTION, LIMIT, NOBODY, Puppet, assert_has, entry, parsed, remark, text};
+use super::{CONNECTION, assert_has, entry, parsed, remark};
 use crate::support::keepalive;
-use crate::support::process::output_within;
+use crate::support::ordinary::NOBODY;
+use crate::support::process::{LIMIT, output_within, text};
+use crate::support::puppet::Puppet;
 use crate::support::target::{Libc, compile};
 use serde_json::json;
 use std::process::{Command, Output};

@@ -1,16 +1,29 @@
 //! The table, in pipes and on terminals.
 
-use super::{LIMIT, Puppet, list, shown};
-use crate::support::PYTHON;
-use crate::support::process::Running;
+use super::{list, shown};
+use crate::support::process::{LIMIT, Running};
+use crate::support::puppet::Puppet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::symlink;
 use std::time::Instant;
+
+/// The heading of the table.
+pub(super) const HEADING: [&str; 10] = [
+    "PID",
+    "PROGRAM",
+    "FD",
+    "STATE",
+    "LOCAL",
+    "PEER",
+    "KEEPALIVE",
+    "TIMEOUT",
+    "NEXT",
+    "DEAD",
+];
 
 /// A pseudo-terminal on which `keepalive list` writes.
 pub(super) struct Terminal {
@@ -92,19 +105,7 @@ fn in_a_pipe_a_socket_is_a_line_below_the_heading() {
     let table = shown(&[&number]);
     let lines: Vec<_> = table.lines().collect();
     assert_eq!(lines.len(), 1 + 21, "{table}");
-    let heading = [
-        "PID",
-        "PROGRAM",
-        "FD",
-        "STATE",
-        "LOCAL",
-        "PEER",
-        "KEEPALIVE",
-        "TIMEOUT",
-        "NEXT",
-        "DEAD",
-    ];
-    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), heading);
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), HEADING);
     for line in &lines[1..] {
         assert!(line.trim_start().starts_with(&format!("{number}  python3  ")), "{line}");
         assert!(!line.contains('\x1b') && line.trim_end() == *line, "{line:?}");
@@ -154,10 +155,7 @@ fn on_a_wide_terminal_the_table_is_that_of_a_pipe() {
 #[test]
 fn a_name_cannot_write_over_the_terminal() {
     python!();
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = directory.path().join("a\x1b[2J\nb");
-    symlink(PYTHON, &path).expect("a link in a directory of ours");
-    let mut program = Puppet::called(path.to_str().expect("a path of ours"), &[]);
+    let mut program = Puppet::called("a\x1b[2J\nb");
     program.does("listener = listen()");
     let table = shown(&[&program.pid().to_string()]);
     assert!(table.contains(" a\u{fffd}[2J\u{fffd}b "), "{table:?}");

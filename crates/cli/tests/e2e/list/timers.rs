@@ -1,10 +1,12 @@
 //! The timers of sockets, against the kernel's own table and against what then happens. A peer is silenced by a filter that
 //! drops all that arrives at it.
 
-use super::{LIMIT, Puppet, assert_has, shown};
-use crate::support::process::eventually;
+use super::{assert_has, shown};
+use crate::support::process::{LIMIT, eventually};
+use crate::support::puppet::Puppet;
+use crate::support::table::{Row, row};
 use serde_json::{Value, json};
-use std::fs;
+use std::time::Duration;
 
 /// `SO_ATTACH_FILTER` with `BPF_RET 0`; what is in the way.
 const SILENCE: &str = "
@@ -17,7 +19,7 @@ def silence(end):
 /// Silences a socket of a program, or skips the test where a user may not.
 macro_rules! silence {
     ($program:expr, $end:literal) => {
-        let obstacle = $program.says(concat!("silence(", $end, ")"));
+        let obstacle = $program.ask(concat!("silence(", $end, ")"));
         if obstacle != "None" {
             skip!("a socket filter cannot be set: {obstacle}");
         }
@@ -34,23 +36,16 @@ fn with_connection(settings: &str) -> Puppet {
     program
 }
 
-/// The kind and the milliseconds of a socket's timer in `/proc/PID/net/tcp`.
+/// The timer of a socket in the kernel's own table.
 #[track_caller]
-fn kernels_timer(program: &mut Puppet, name: &str) -> (u64, u64) {
-    let inode = program.says(&format!("os.fstat({name}.fileno()).st_ino"));
-    let table = fs::read_to_string(format!("/proc/{}/net/tcp", program.pid())).expect("it is there");
-    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row.get(9) == Some(&&*inode)).expect("the socket's row");
-    let (kind, when) = row[5].split_once(':').expect("a kind and a time");
-    let number = |text| u64::from_str_radix(text, 16).expect("a number");
-    // A hundred ticks are a second there (sysconf(3), _SC_CLK_TCK).
-    (number(kind), 10 * number(when))
+fn kernels_timer(program: &mut Puppet, name: &str) -> Row {
+    let [fd] = program.fds([name]);
+    row(program.pid(), fd).expect("the socket's row")
 }
 
-fn expires(entry: &Value) -> u64 {
-    entry["timer"]["expires_ms"]
-        .as_u64()
-        .unwrap_or_else(|| panic!("no timer: {entry}"))
+fn expires(entry: &Value) -> Duration {
+    let millis = entry["timer"]["expires_ms"].as_u64();
+    Duration::from_millis(millis.unwrap_or_else(|| panic!("no timer: {entry}")))
 }
 
 #[test]
@@ -63,11 +58,15 @@ fn the_time_until_the_first_probe_is_the_kernels() {
         kernels_timer(&mut program, "client"),
     );
     assert_eq!(entry["timer"]["kind"], "keepalive");
-    assert_eq!((before.0, after.0), (2, 2));
-    // The table's times are rounded to a hundredth of a second.
-    let expected = after.1.saturating_sub(10)..=before.1 + 10;
+    assert_eq!((before.timer, after.timer), (2, 2));
+    // The table's times are rounded to it.
+    let tick = Duration::from_millis(10);
+    let expected = after.expires.saturating_sub(tick)..=before.expires + tick;
     assert!(expected.contains(&expires(&entry)), "{entry}: {expected:?}");
-    assert!((60_000..=100_000).contains(&expires(&entry)), "{entry}");
+    assert!(
+        (Duration::from_secs(60)..=Duration::from_secs(100)).contains(&expires(&entry)),
+        "{entry}"
+    );
     assert_has(&entry, &json!({"unanswered_probes": 0, "dead_after_s": 130}));
     assert_has(&program.entry("accepted"), &json!({"timer": null, "keepalive": false}));
     let table = shown(&[&program.pid().to_string()]);
@@ -83,7 +82,7 @@ fn probes_that_nobody_answers_are_counted() {
     eventually("three lost probes", LIMIT, || {
         let entry = program.entry("client");
         assert_eq!(entry["timer"]["kind"], "keepalive");
-        assert!(expires(&entry) <= 1000, "{entry}");
+        assert!(expires(&entry) <= Duration::from_secs(1), "{entry}");
         counts.push(entry["unanswered_probes"].as_u64().expect("a number"));
         (counts.last() >= Some(&3)).then_some(())
     });
@@ -100,7 +99,7 @@ fn data_on_its_way_has_a_timer_that_hides_keepalive() {
     program.does("client.send(b'x')");
     let entry = program.entry("client");
     assert_eq!(entry["timer"]["kind"], "retransmit");
-    assert_eq!(kernels_timer(&mut program, "client").0, 1);
+    assert_eq!(kernels_timer(&mut program, "client").timer, 1);
     assert_has(
         &entry,
         &json!({"keepalive": true, "idle_s": 100, "unanswered_probes": null}),
@@ -133,7 +132,7 @@ fn a_closed_window_has_a_timer_that_hides_keepalive() {
         let entry = program.entry("client");
         (entry["timer"]["kind"] == "zero-window").then_some(())
     });
-    assert_eq!(kernels_timer(&mut program, "client").0, 4);
+    assert_eq!(kernels_timer(&mut program, "client").timer, 4);
     let table = shown(&[&program.pid().to_string()]);
     assert!(table.contains(" zero-window "), "{table}");
 }
@@ -150,11 +149,11 @@ fn a_dead_peer_is_noticed_when_it_was_said_to_be() {
         let mut program = with_connection(settings);
         silence!(program, "accepted");
         let entry = program.entry("client");
-        let took = program.says("(select.select([client], [], [], 20), time.monotonic() - start)[1]");
+        let took = program.ask("(select.select([client], [], [], 20), time.monotonic() - start)[1]");
         let took: f64 = took.parse().expect("seconds");
         let said = entry["dead_after_s"].as_f64().expect("a time");
         assert!((said - took).abs() < 0.9, "{settings}: said {said}, took {took}");
         assert_eq!(entry["dead_after_s"], seconds, "{settings}");
-        assert_eq!(program.says("client.getsockopt(SOL, socket.SO_ERROR)"), "110");
+        assert_eq!(program.ask("client.getsockopt(SOL, socket.SO_ERROR)"), "110");
     }
 }

@@ -1,8 +1,9 @@
 //! Every field, against what the program has set and what its sockets tell.
 
-use super::{LIMIT, Puppet, assert_has, entries, list, shown};
+use super::{assert_has, entries, list, shown};
 use crate::support::observe::tcp_sockets;
-use crate::support::process::output_within;
+use crate::support::process::{LIMIT, output_within};
+use crate::support::puppet::Puppet;
 use serde_json::json;
 
 /// Every field, as the help lists them.
@@ -147,11 +148,11 @@ fn to_look_changes_nothing() {
     program.does("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61)");
     let state = "[os.readlink('/proc/self/fd/' + fd) for fd in sorted(os.listdir('/proc/self/fd')) \
                  if os.path.lexists('/proc/self/fd/' + fd)]";
-    let before = (program.says(state), program.own_view("client"));
+    let before = (program.ask(state), program.own_view("client"));
     let number = program.pid().to_string();
     for words in [&[&*number][..], &[], &[&number, "--json"]] {
         output_within(LIMIT, &mut list(words));
     }
-    assert_eq!((program.says(state), program.own_view("client")), before);
-    program.does("assert talks(client, accepted)");
+    assert_eq!((program.ask(state), program.own_view("client")), before);
+    program.assert_talks("client", "accepted");
 }

@@ -1,8 +1,9 @@
 //! `--watch`: the same again and again, until there is nothing left to see or nobody left who reads.
 
 use super::shown::Terminal;
-use super::{LIMIT, Puppet, list, parsed};
-use crate::support::process::{Running, eventually};
+use super::{list, parsed};
+use crate::support::process::Running;
+use crate::support::puppet::Puppet;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{ChildStdout, Stdio};
@@ -19,7 +20,7 @@ fn watch(words: &[&str]) -> (Running, BufReader<ChildStdout>) {
 /// Waits for the end of the command, which must be a good one, and quiet.
 #[track_caller]
 fn assert_ends_well(running: &mut Running) {
-    let status = eventually("its end", LIMIT, || running.child.try_wait().expect("a child of ours"));
+    let status = running.wait_for_end();
     let mut errors = String::new();
     if let Some(stderr) = &mut running.child.stderr {
         stderr.read_to_string(&mut errors).expect("text");
@@ -167,7 +168,7 @@ fn programs_of_a_name_are_watched_until_the_last_has_ended() {
     let mut lines = reader.lines().map(|line| parsed(&line.expect("text")));
     assert_eq!(lines.next().map(|entries| entries.len()), Some(1));
     kill(&program);
-    program.running.child.wait().expect("a child of ours");
+    program.0.wait_for_end();
     assert!(lines.all(|entries| entries.len() <= 1));
     assert_ends_well(&mut running);
 }
@@ -182,7 +183,7 @@ fn it_ends_when_the_reader_goes_away() {
         let (mut running, mut reader) = watch(words);
         reader.read_line(&mut String::new()).expect("text");
         drop(reader);
-        let status = eventually("its end", LIMIT, || running.child.try_wait().expect("a child of ours"));
+        let status = running.wait_for_end();
         assert_eq!(status.code(), Some(0), "{words:?}");
     }
 }

@@ -1,9 +1,13 @@
 //! What the end-to-end tests share: where the built files are, skipping honestly, running and watching programs.
 
 pub mod chroot;
+pub mod dialogue;
 pub mod island;
 pub mod observe;
+pub mod ordinary;
 pub mod process;
+pub mod puppet;
+pub mod table;
 pub mod target;
 
 use std::env;
@@ -31,6 +35,20 @@ macro_rules! python {
     () => {
         if $crate::support::find_program($crate::support::PYTHON).is_none() {
             skip!("{} is not installed", $crate::support::PYTHON);
+        }
+    };
+}
+
+/// Skips a test of namespaces and other users where it cannot have them.
+macro_rules! root {
+    () => {
+        if !rustix::process::geteuid().is_root() {
+            skip!("only root has namespaces and other users");
+        }
+        for needed in ["unshare", "nsenter", "setpriv", "ip"] {
+            if $crate::support::find_program(needed).is_none() {
+                skip!("{needed} is not installed");
+            }
         }
     };
 }

@@ -1,12 +1,18 @@
 //! Starting programs that never outlive their test, and waiting for events with a deadline.
 
+use super::find_program;
 use super::observe::family;
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
+
+/// Longer than anything takes that is waited for with it, also where `--watch` rests for long because the machine has other
+/// things to do; nobody waits for it when all is well.
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// A started program; it and all its descendants are killed when this is dropped.
 pub struct Running {
@@ -29,6 +35,16 @@ impl Running {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_some()
+    }
+
+    /// Waits until it ends by itself.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        eventually("its end", LIMIT, || self.child.try_wait().expect("a child of ours"))
     }
 }
 
@@ -54,6 +70,28 @@ fn send(pids: &[u32], signal: Signal) {
     for pid in pids.iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
         let _ = kill_process(pid, signal);
     }
+}
+
+/// `program` under `wrapper`, a command that becomes it.
+pub fn wrapped(wrapper: &[&str], program: impl AsRef<OsStr>) -> Command {
+    let [first, words @ ..] = wrapper else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(find_program(first).unwrap_or_else(|| panic!("{first} is not installed")));
+    command.args(words).arg(program);
+    command
+}
+
+/// The number of a process that has ended and was waited for.
+pub fn ended() -> u32 {
+    let mut program = Running::start(&mut Command::new("true"));
+    program.wait_for_end();
+    program.pid()
+}
+
+/// What was printed.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// As [`Command::output`], without standard input; what is not over after `limit` is killed, and the test fails.
@@ -93,6 +131,7 @@ pub fn install(from: &Path, to: &Path, mode: u32) {
 }
 
 /// Asks again and again until `probe` gives a value, and fails with `what` after `limit`.
+#[track_caller]
 pub fn eventually<T>(what: &str, limit: Duration, probe: impl FnMut() -> Option<T>) -> T {
     within(limit, probe).unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
 }

@@ -1,0 +1,39 @@
+//! Ordinary users: how a test becomes one, and the command where they can execute it.
+
+use super::keepalive;
+use super::process::install;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// nobody's and nogroup's words before a command.
+pub const NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+
+/// The command in a directory where every user finds it.
+pub struct Installed(TempDir);
+
+impl Installed {
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()
+            .expect("a temporary directory");
+        install(&keepalive(), &directory.path().join("keepalive"), 0o755);
+        fs::write(directory.path().join("empty.conf"), "").expect("a file of ours");
+        Self(directory)
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn keepalive(&self) -> PathBuf {
+        self.directory().join("keepalive")
+    }
+
+    /// An empty configuration file that every user can read.
+    pub fn no_config(&self) -> PathBuf {
+        self.directory().join("empty.conf")
+    }
+}
