@@ -240,10 +240,7 @@ fn what_the_kernel_refuses_is_told() {
         errors.contains(&format!("keepalive: cannot set all on {place}: setsockopt: count: ")),
         "{errors}"
     );
-    assert!(
-        errors.contains("3 TCP sockets of 1 process: 3 failed"),
-        "{errors}"
-    );
+    assert!(errors.contains("3 TCP sockets of 1 process: 3 failed"), "{errors}");
     assert!(printed.contains("  failed: idle: "), "{printed}");
     let (printed, _) = refused(&["--json"]);
     let array: Value = serde_json::from_str(&printed).expect("JSON");
