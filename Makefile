@@ -44,6 +44,7 @@ bench: build
 	$(CARGO) bench --package keepalive-policy --bench policy
 	$(CARGO) bench --package keepalive-cli --bench cost
 	$(CARGO) bench --package keepalive-cli --bench list
+	$(CARGO) bench --package keepalive-cli --bench supervised
 
 # Ten million runs each; needs a nightly compiler and cargo-fuzz.
 fuzz:

@@ -3,7 +3,7 @@
 use super::preload::{self, Library};
 use super::seccomp;
 use crate::cli::EngineChoice;
-use crate::error::Error;
+use crate::error::{Error, NOT_RUN};
 use keepalive_linux::program::{Program, privilege};
 
 /// The engines for one command.
@@ -87,6 +87,8 @@ impl Engines {
 /// Nothing reaches the program, or the library cannot be found.
 pub(crate) fn choose(wanted: EngineChoice, program: &Program, is_strict: bool) -> Result<Choice, Error> {
     match wanted {
+        EngineChoice::Preload if is_strict => Err(Error::new(NOT_RUN, "--io-uring deny: the library sees no io_uring")
+            .hint("it takes the supervisor: --engine auto or seccomp")),
         EngineChoice::Preload => {
             let library = preload::library(program)?;
             let obstacle = preload::obstacle(program, &library);

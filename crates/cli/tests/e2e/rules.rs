@@ -16,7 +16,7 @@ const RULED: &str = "1 30 75 9 0";
 const RULED_TOO: &str = "1 40 75 9 0";
 
 /// Rules, an endpoint (see `targets/meet.py`), and what the connecting and the accepting end then have.
-type Row = (&'static str, &'static str, &'static str, &'static str);
+pub type Row = (&'static str, &'static str, &'static str, &'static str);
 
 /// Returns from the test where there are no namespaces.
 macro_rules! island {
@@ -29,7 +29,7 @@ macro_rules! island {
 use island;
 
 /// Rules `idle=30` and `idle=40` over the policy 61/13/4.
-const ROWS: &[Row] = &[
+pub const ROWS: &[Row] = &[
     // The direction.
     ("connect idle=30", "10.1.2.3:80", RULED, TREATED),
     ("connect idle=30", "[2001:db8::1]:80", RULED, TREATED),

@@ -312,7 +312,7 @@ fn executable(directory: &Path, name: &str, content: &str) -> std::path::PathBuf
 }
 
 #[test]
-fn a_static_program_is_refused_unless_the_engine_is_insisted_on() {
+fn a_static_program_and_a_script_for_one_are_run_under_a_supervisor() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("static");
     let source = directory.path().join("static.c");
@@ -325,28 +325,28 @@ fn a_static_program_is_refused_unless_the_engine_is_insisted_on() {
         .status()
         .expect("cc starts");
     assert!(compiled.success());
-    let output = run().arg(&path).output().expect("keepalive starts");
-    let message = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(125));
-    assert!(
-        message.contains("is statically linked") && message.contains("hint: "),
-        "{message}"
-    );
     let script = executable(directory.path(), "script", &format!("#!{}\n", path.display()));
-    assert_eq!(
-        run().arg(&script).output().expect("keepalive starts").status.code(),
-        Some(125)
-    );
-    let insisted = run()
-        .args(["--engine", "preload"])
-        .arg(&path)
-        .status()
-        .expect("keepalive starts");
-    assert_eq!(insisted.code(), Some(7));
+    for command in [&path, &script] {
+        let output = run().arg("-v").arg(command).output().expect("keepalive starts");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(7), "{message}");
+        assert!(
+            message.starts_with("keepalive: engine preload and seccomp: ") && message.contains("is statically linked"),
+            "{message}"
+        );
+        let insisted = run().args(["--engine", "preload", "-v"]).arg(command).output();
+        let insisted = insisted.expect("keepalive starts");
+        let message = text(&insisted.stderr);
+        assert_eq!(insisted.status.code(), Some(7), "{message}");
+        assert!(
+            message.starts_with("keepalive: engine preload: because --engine preload insists; "),
+            "{message}"
+        );
+    }
 }
 
 #[test]
-fn a_go_program_is_refused() {
+fn a_go_program_is_run_under_a_supervisor() {
     let Some(go) = find_program("go") else {
         skip!("go is not installed")
     };
@@ -368,12 +368,12 @@ fn a_go_program_is_refused() {
             .status()
             .expect("go starts");
         assert!(built.success());
-        let output = run().arg(&path).output().expect("keepalive starts");
-        assert_eq!(output.status.code(), Some(125), "CGO_ENABLED={cgo}");
+        let output = run().arg("-v").arg(&path).output().expect("keepalive starts");
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "CGO_ENABLED={cgo}: {message}");
         assert!(
-            text(&output.stderr).contains("is a Go program"),
-            "{}",
-            text(&output.stderr)
+            message.starts_with("keepalive: engine preload and seccomp: ") && message.contains("is a Go program"),
+            "{message}"
         );
     }
 }
@@ -412,14 +412,22 @@ fn a_set_user_id_program_is_refused_to_others() {
 
 #[test]
 fn verbose_tells_the_engine_and_why_and_what_is_set() {
-    let output = run()
-        .args(["-v", "--idle", "30", "--", "/bin/sh", "-c", ":"])
-        .output()
-        .expect("keepalive starts");
+    let told = |command: &[&str]| {
+        let output = run().args(["-v", "--idle", "30", "--"]).args(command).output();
+        text(&output.expect("keepalive starts").stderr)
+    };
+    let settings = "keepalive: settings: idle=30s\n";
     assert_eq!(
-        text(&output.stderr),
-        "keepalive: engine preload: /bin/sh is a dynamic program\nkeepalive: settings: idle=30s\n"
+        told(&["/bin/true"]),
+        format!("keepalive: engine preload: /bin/true is a dynamic program\n{settings}")
     );
+    let shell = told(&["/bin/sh", "-c", ":"]);
+    let both = format!("keepalive: engine preload and seccomp: /bin/sh may start any program\n{settings}");
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(shell, both);
+    } else {
+        assert!(shell.starts_with(&both) && shell.contains("(no_new_privs)"), "{shell}");
+    }
 }
 
 #[test]

@@ -1,0 +1,362 @@
+//! What the supervisor of `keepalive run` costs, with strace(1) as the yardstick of the machine. All take turns in one run,
+//! a few milliseconds each, so that all meet the same noise; C does what is timed (`supervised.c`).
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+type Error = Box<dyn std::error::Error>;
+
+const USAGE: &str = "\
+usage: cargo bench --bench supervised [-- [--quick] [--check]]
+  --quick  a few rounds: whether it works, not what it costs
+  --check  exit status 1 when a target is missed
+";
+
+/// How long to measure.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: usize,
+    slice_ms: u32,
+    starts: usize,
+}
+
+const FULL: Effort = Effort {
+    rounds: 60,
+    slice_ms: 20,
+    starts: 200,
+};
+const QUICK: Effort = Effort {
+    rounds: 3,
+    slice_ms: 5,
+    starts: 5,
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // cargo says `--bench` when it benches, and nothing when it runs this as a test.
+    let (mut is_bench, mut is_quick, mut checks) = (false, false, false);
+    for argument in &arguments {
+        match argument.as_str() {
+            "--bench" => is_bench = true,
+            "--quick" => is_quick = true,
+            "--check" => checks = true,
+            _ => {
+                eprint!("bench: unknown argument '{argument}'\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    match run(if is_bench && !is_quick { FULL } else { QUICK }) {
+        Ok(missed) if missed > 0 && checks => ExitCode::FAILURE,
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The command and the program that it runs, both in a directory of this run: by their paths its processes are known.
+struct Stage {
+    directory: TempDir,
+    library: PathBuf,
+}
+
+impl Stage {
+    fn prepare() -> Result<Self, Error> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let stage = Self {
+            directory: TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?,
+            library: root.join("target/release/libkeepalive.so").canonicalize()?,
+        };
+        fs::hard_link(env!("CARGO_BIN_EXE_keepalive"), stage.path("keepalive"))?;
+        let status = Command::new("cc")
+            .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(stage.path("program"))
+            .arg(root.join("benches/supervised.c"))
+            .status()?;
+        if status.success() {
+            Ok(stage)
+        } else {
+            Err(format!("cc: {status}").into())
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `words`, with `KEEPALIVE` and `PROGRAM` replaced by their paths.
+    fn command(&self, words: &[&str]) -> Command {
+        let path = |word: &&str| match *word {
+            "KEEPALIVE" => self.path("keepalive"),
+            "PROGRAM" => self.path("program"),
+            other => PathBuf::from(other),
+        };
+        let mut words = words.iter().map(path);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command
+            .args(words)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("KEEPALIVE_LIBRARY", &self.library)
+            .env("KEEPALIVE_CONFIG", "/dev/null");
+        command
+    }
+
+    /// The processes that are still the command: the supervisors.
+    fn supervisors(&self) -> Result<Vec<String>, Error> {
+        let path = self.path("keepalive");
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let process = entry?.path();
+            if fs::read_link(process.join("exe")).is_ok_and(|exe| exe == path) {
+                found.push(process.display().to_string());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A way to run the program, and what it has taken.
+struct Lane {
+    name: &'static str,
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    /// Nanoseconds: a median and a mean for each slice.
+    times: Vec<(f64, f64)>,
+}
+
+impl Lane {
+    fn start(stage: &Stage, name: &'static str, words: &[&str], effort: Effort) -> Result<Self, Error> {
+        let mut command = stage.command(words);
+        command.arg(stage.path("program")).arg(effort.slice_ms.to_string());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        Ok(Self {
+            name,
+            orders: child.stdin.take(),
+            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a lane")?),
+            child,
+            times: Vec::new(),
+        })
+    }
+
+    fn slice(&mut self, order: u8) -> Result<(f64, f64), Error> {
+        self.orders.as_mut().ok_or("no pipe to a lane")?.write_all(&[order])?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        let (median, mean) = line.trim().split_once(' ').ok_or("a lane has ended early")?;
+        Ok((median.parse()?, mean.parse()?))
+    }
+
+    fn medians(&self) -> Vec<f64> {
+        self.times.iter().map(|(median, _)| *median).collect()
+    }
+
+    fn means(&self) -> Vec<f64> {
+        self.times.iter().map(|(_, mean)| *mean).collect()
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        // Nothing can be done about a process that does not end when its input does.
+        let _ = self.child.wait();
+    }
+}
+
+const BARE: [&str; 0] = [];
+const PRELOAD: [&str; 4] = ["KEEPALIVE", "run", "--engine", "preload"];
+const SECCOMP: [&str; 4] = ["KEEPALIVE", "run", "--engine", "seccomp"];
+const BOTH: [&str; 3] = ["KEEPALIVE", "run", "env"];
+const STRACE: [&str; 6] = ["strace", "-f", "-e", "trace=connect", "-o", "/dev/null"];
+
+/// Lets the lanes take turns.
+fn race(lanes: &mut [Lane], order: u8, rounds: usize) -> Result<(), Error> {
+    for lane in &mut *lanes {
+        lane.slice(order)?;
+    }
+    for round in 0..rounds {
+        for step in 0..lanes.len() {
+            // Forwards and backwards, from another one each time: no lane always follows the same lane.
+            let step = if round % 2 == 0 { step } else { lanes.len() - 1 - step };
+            let which = (step + round / 2) % lanes.len();
+            let times = lanes[which].slice(order)?;
+            lanes[which].times.push(times);
+        }
+    }
+    Ok(())
+}
+
+/// Measures and prints everything; how many targets were missed.
+fn run(effort: Effort) -> Result<usize, Error> {
+    let stage = Stage::prepare()?;
+    println!("By turns; medians with quartiles. Differences and ratios are of the same round.");
+    let missed = connects(&stage, effort)? + other_calls(&stage, effort)? + starts(&stage, effort)? + memory(&stage)?;
+    println!("\n{missed} targets missed");
+    Ok(missed)
+}
+
+fn connects(stage: &Stage, effort: Effort) -> Result<usize, Error> {
+    let has_strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok();
+    let lane = |name, words: &[&str]| {
+        let words = if words.is_empty() { &["env"] } else { words };
+        Lane::start(stage, name, words, effort)
+    };
+    let mut lanes = vec![
+        lane("bare", &BARE)?,
+        lane("preload", &PRELOAD)?,
+        lane("both", &BOTH)?,
+        lane("seccomp", &SECCOMP)?,
+    ];
+    if has_strace {
+        lanes.push(lane("strace", &STRACE)?);
+    }
+    race(&mut lanes, b'c', effort.rounds)?;
+    println!("\na socket and its connect (p50 of each slice, then the mean; + is over bare)");
+    let mut missed = 0;
+    for (what, figures) in [("p50", Lane::medians as fn(&Lane) -> Vec<f64>), ("mean", Lane::means)] {
+        let all: Vec<Vec<f64>> = lanes.iter().map(figures).collect();
+        for (lane, times) in lanes.iter().zip(&all) {
+            let added = minus(times, &all[0]);
+            print!("  {:<8}{what:<5}{} µs", lane.name, shown(times, 1e3));
+            println!("  +{} µs", shown(&added, 1e3));
+        }
+        if let [bare, preload, both, seccomp, strace] = &all[..] {
+            let yardstick = minus(strace, bare);
+            let alone = over(&minus(seccomp, bare), &yardstick);
+            let beside = over(&minus(both, preload), &yardstick);
+            missed += judge("seccomp alone, of what strace adds", &alone, 0.25, what == "p50");
+            missed += judge("both over preload, of what strace adds", &beside, 0.06, what == "p50");
+        }
+    }
+    if !has_strace {
+        println!("  no yardstick: strace is not installed");
+    }
+    Ok(missed)
+}
+
+fn other_calls(stage: &Stage, effort: Effort) -> Result<usize, Error> {
+    let mut lanes = vec![
+        Lane::start(stage, "bare", &["env"], effort)?,
+        Lane::start(stage, "bare again", &["env"], effort)?,
+        Lane::start(stage, "seccomp", &SECCOMP, effort)?,
+    ];
+    race(&mut lanes, b'g', effort.rounds)?;
+    println!("\na system call that concerns nobody (getppid)");
+    let bare = lanes[0].medians();
+    for lane in &lanes {
+        let added = minus(&lane.medians(), &bare);
+        println!(
+            "  {:<11}{} ns  +{} ns",
+            lane.name,
+            shown(&lane.medians(), 1.0),
+            shown(&added, 1.0)
+        );
+    }
+    let added = minus(&lanes[2].medians(), &bare);
+    Ok(judge("nanoseconds that the filter adds", &added, 25.0, true))
+}
+
+fn starts(stage: &Stage, effort: Effort) -> Result<usize, Error> {
+    let ways: [(&str, &[&str]); 3] = [
+        ("bare", &["true"]),
+        ("preload", &["KEEPALIVE", "run", "--engine", "preload", "true"]),
+        ("seccomp", &["KEEPALIVE", "run", "--engine", "seccomp", "true"]),
+    ];
+    let mut times = [const { Vec::new() }; 3];
+    for round in 0..effort.starts {
+        for step in 0..ways.len() {
+            let which = (step + round) % ways.len();
+            let mut command = stage.command(ways[which].1);
+            let start = Instant::now();
+            let status = command.stdin(Stdio::null()).status()?;
+            times[which].push(start.elapsed().as_secs_f64() * 1e3);
+            if !status.success() {
+                return Err(format!("{command:?}: {status}").into());
+            }
+        }
+    }
+    println!("\nthe start of a command, to the end of true(1)");
+    for ((name, _), times) in ways.iter().zip(&times) {
+        println!("  {name:<8}{} ms", shown(times, 1.0));
+    }
+    let [_, preload, seccomp] = &times;
+    let added = minus(seccomp, preload);
+    Ok(judge("milliseconds more than preload", &added, 2.5, true))
+}
+
+fn memory(stage: &Stage) -> Result<usize, Error> {
+    let mut program = Lane::start(stage, "seccomp", &SECCOMP, QUICK)?;
+    // They have served something.
+    program.slice(b'c')?;
+    let mut found = Vec::new();
+    // The one that serves is a new process.
+    for _ in 0..100 {
+        found = stage.supervisors()?;
+        if found.len() == 2 {
+            break;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    println!("\nmemory of the supervisors, one that serves and one that stands by");
+    let mut sums = [0.0; 2];
+    for process in &found {
+        let rollup = fs::read_to_string(format!("{process}/smaps_rollup"))?;
+        let kilobytes = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+            line.split_whitespace().next().unwrap_or("0").parse::<f64>()
+        };
+        let sizes = [kilobytes("Pss:")?, kilobytes("Rss:")?];
+        println!("  PSS {:.0} KiB  RSS {:.0} KiB", sizes[0], sizes[1]);
+        sums = [sums[0] + sizes[0], sums[1] + sizes[1]];
+    }
+    if found.len() != 2 {
+        return Err(format!("two supervisors were expected: {found:?}").into());
+    }
+    println!("  together: PSS {:.0} KiB  RSS {:.0} KiB", sums[0], sums[1]);
+    Ok(judge("MiB of both (PSS)", &[sums[0] / 1024.0], 4.0, true))
+}
+
+fn minus(times: &[f64], others: &[f64]) -> Vec<f64> {
+    times.iter().zip(others).map(|(time, other)| time - other).collect()
+}
+
+fn over(times: &[f64], others: &[f64]) -> Vec<f64> {
+    times.iter().zip(others).map(|(time, other)| time / other).collect()
+}
+
+/// Median and quartiles.
+fn shown(figures: &[f64], unit: f64) -> String {
+    let [low, median, high] = quartiles(figures).map(|figure| figure / unit);
+    format!("{median:.2} [{low:.2} {high:.2}]")
+}
+
+/// Prints a figure and whether it is at most `target`; 1 where it is not and counts.
+fn judge(what: &str, figures: &[f64], target: f64, counts: bool) -> usize {
+    let [low, median, high] = quartiles(figures);
+    let is_met = median <= target;
+    let verdict = match (counts, is_met) {
+        (false, _) => String::new(),
+        (true, true) => format!("  at most {target}: met"),
+        (true, false) => format!("  at most {target}: MISSED"),
+    };
+    println!("  = {what}: {median:.3} [{low:.3} {high:.3}]{verdict}");
+    usize::from(counts && !is_met)
+}
+
+/// First quartile, median, third quartile.
+fn quartiles(figures: &[f64]) -> [f64; 3] {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|n| sorted[(sorted.len() - 1) * n / 4])
+}

@@ -1,0 +1,261 @@
+//! `keepalive run` with a supervisor of system calls: the programs that no library reaches, what their sockets have, and
+//! that nobody notices the supervisor, alive or killed.
+
+/// Skips a test of namespaces and other users where it cannot have them.
+macro_rules! root {
+    () => {
+        if !rustix::process::geteuid().is_root() {
+            skip!("only root has namespaces and other users");
+        }
+        for needed in ["unshare", "setpriv", "ip", "mount"] {
+            if $crate::support::find_program(needed).is_none() {
+                skip!("{needed} is not installed");
+            }
+        }
+    };
+}
+
+mod auto;
+mod front;
+mod job_control;
+mod modes;
+mod reach;
+mod survival;
+
+use crate::support::process::{Running, install, output_within, within};
+use crate::support::target::{Libc, POLICY, compile, no_config};
+use crate::support::{find_program, keepalive, library};
+use keepalive_linux::proc;
+use rustix::process::{Pid, Signal, kill_process};
+use std::env;
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Longer than anything here takes; nobody waits for it when all is well.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How the targets are built for these tests: 64 and 32 bits, and two C libraries, none of which any library is loaded into.
+/// glibc for i386 makes all socket calls by socketcall(2).
+const BUILDS: [Libc; 3] = [Libc::Host, Libc::Musl, Libc::Cross("i686-linux-gnu-gcc")];
+
+/// The target, linked statically.
+fn static_target(libc: Libc, source: &'static str) -> PathBuf {
+    compile(libc, source, &["-static", "-pthread"])
+}
+
+/// `targets/sockets.c` in the machine's own build.
+fn sockets() -> PathBuf {
+    static_target(Libc::Host, "sockets.c")
+}
+
+/// The command under a path of one test's own, by which its supervisors are told from those of other tests. When it is
+/// dropped none of them may be left.
+struct Keepalive {
+    directory: TempDir,
+    library: PathBuf,
+}
+
+impl Keepalive {
+    fn new() -> Self {
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory in the build directory");
+        fs::hard_link(keepalive(), directory.path().join("keepalive")).expect("the same file system");
+        Self {
+            directory,
+            library: library(),
+        }
+    }
+
+    /// Where every user reaches it: the build directory may be closed.
+    fn for_everybody() -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("a directory of ours");
+        let copy = Self {
+            library: directory.path().join("libkeepalive.so"),
+            directory,
+        };
+        install(&keepalive(), &copy.path(), 0o755);
+        install(&library(), &copy.library, 0o644);
+        copy
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("keepalive")
+    }
+
+    /// Copies a program to where every user reaches it.
+    fn bring(&self, program: &Path, name: &str) -> PathBuf {
+        let copy = self.directory.path().join(name);
+        install(program, &copy, 0o755);
+        copy
+    }
+
+    /// Any program with the environment for `keepalive run`: the policy, and nothing else that counts.
+    fn environment(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", env::var_os("PATH").unwrap_or_default())
+            .env("KEEPALIVE_CONFIG", no_config())
+            .env("KEEPALIVE_LIBRARY", &self.library)
+            .envs(POLICY)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `keepalive run` with any engine.
+    fn run(&self) -> Command {
+        let mut command = self.environment(&self.path());
+        command.arg("run");
+        command
+    }
+
+    /// `keepalive run` with the supervisor alone.
+    fn seccomp(&self) -> Command {
+        let mut command = self.run();
+        command.args(["--engine", "seccomp"]);
+        command
+    }
+
+    /// What `targets/sockets.c`, linked statically, prints when it does as the words say under these options.
+    #[track_caller]
+    fn words(&self, options: &[&str], words: &str) -> String {
+        printed(
+            self.seccomp()
+                .args(options)
+                .arg(sockets())
+                .args(words.split_whitespace()),
+        )
+    }
+
+    /// The processes that are still this command: its supervisors, and until it has started one that becomes it.
+    fn processes(&self) -> Vec<Process> {
+        let path = self.path();
+        let all = proc::processes().expect("/proc");
+        let own = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == path);
+        all.into_iter().filter(own).filter_map(Process::read).collect()
+    }
+
+    /// The supervisors when all is in place: who stands by, and his child, who serves.
+    fn supervisors(&self) -> Option<(Process, Process)> {
+        let [one, other] = self.processes().try_into().ok()?;
+        let (standby, serving) = if other.parent == one.pid {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        // Before it becomes the command, this one and a child of it look alike, but for the session.
+        let ours = Process::read(std::process::id())?.session;
+        let is_pair = serving.parent == standby.pid && serving.session == standby.session && serving.session != ours;
+        is_pair.then_some((standby, serving))
+    }
+
+    fn is_over(&self) -> bool {
+        self.processes().is_empty()
+    }
+}
+
+impl Drop for Keepalive {
+    fn drop(&mut self) {
+        let is_over = within(LIMIT, || self.is_over().then_some(())).is_some();
+        for process in self.processes() {
+            process.send(Signal::KILL);
+        }
+        assert!(
+            is_over || thread::panicking(),
+            "supervisors have outlived their program"
+        );
+    }
+}
+
+/// A line of `/proc/PID/stat` (proc(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    parent: u32,
+    session: u32,
+    is_zombie: bool,
+}
+
+impl Process {
+    fn read(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let mut words = rest.split(' ');
+        let is_zombie = words.next()? == "Z";
+        let mut number = || words.next()?.parse().ok();
+        let parent = number()?;
+        number()?;
+        Some(Self {
+            pid,
+            parent,
+            session: number()?,
+            is_zombie,
+        })
+    }
+
+    fn send(self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid.cast_signed()).expect("the number of a process");
+        let _ = kill_process(pid, signal);
+    }
+
+    fn is_dead(self) -> bool {
+        Self::read(self.pid).is_none_or(|now| now.is_zombie || now.parent != self.parent)
+    }
+}
+
+/// What the command prints; it must succeed, in good time.
+#[track_caller]
+fn printed(command: &mut Command) -> String {
+    let output = output_within(LIMIT, command);
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    text(&output.stdout)
+}
+
+/// Standard output, standard error and the exit status; a signal has none.
+fn outcome(command: &mut Command) -> (String, String, Option<i32>) {
+    let Output { status, stdout, stderr } = output_within(LIMIT, command);
+    (text(&stdout), text(&stderr), status.code())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A program whose input and output are pipes.
+fn start(command: &mut Command) -> (Running, BufReader<ChildStdout>) {
+    let mut program = Running::start_with_input(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+    let output = program.child.stdout.take().expect("a pipe");
+    (program, BufReader::new(output))
+}
+
+/// The next line of its output, with its end.
+fn line_of(output: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).expect("text");
+    line
+}
+
+/// Its output until it says that it holds its sockets.
+fn until_it_holds(output: &mut impl BufRead) {
+    loop {
+        let line = line_of(output);
+        assert_ne!(line, "", "it has ended");
+        if line == "holding\n" {
+            return;
+        }
+    }
+}
+
+/// A network of the command's own, where only loopback is.
+const OWN_NETWORK: [&str; 6] = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
+
+/// The path of a program that is there, or why the test cannot run.
+fn needed(name: &str) -> Result<PathBuf, String> {
+    find_program(name).ok_or_else(|| format!("{name} is not installed"))
+}

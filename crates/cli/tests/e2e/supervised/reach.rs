@@ -1,0 +1,532 @@
+//! What the supervisor reaches: every program, however it makes its calls and wherever it goes; and nothing but TCP.
+
+use super::{BUILDS, Keepalive, LIMIT, OWN_NETWORK, line_of, needed, outcome, printed, sockets, start, static_target};
+use crate::rules::ROWS;
+use crate::support::island::Island;
+use crate::support::observe::tcp_sockets;
+use crate::support::process::{Running, eventually, within};
+use crate::support::target::{Libc, TREATED, UNTOUCHED};
+use crate::support::{find_program, keepalive, repository};
+use keepalive_policy::Mode;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Returns from the test where not every build can be made.
+macro_rules! builds {
+    () => {
+        for libc in BUILDS {
+            if let Some(why) = libc.missing() {
+                skip!("{why}");
+            }
+        }
+    };
+}
+
+#[test]
+fn static_programs_of_every_kind_are_reached() {
+    builds!();
+    let keepalive = Keepalive::new();
+    // A socket is set when it is used: before, nobody can tell whether it will be a connection.
+    let words = "tcp show connect show tcp6 connect show nonblock tcp connect so_error show tcp listen show client accept \
+                 show raw-tcp connect show raw-tcp raw-listen show client accept show tcp dup=70 connect show";
+    let expected = format!(
+        "tcp: {UNTOUCHED}\nconnect: 0\ntcp: {TREATED}\nconnect: 0\ntcp6: {TREATED}\nconnect: 115\nso_error: 0\n\
+         tcp: {TREATED}\ntcp: {TREATED}\naccept: {TREATED}\nconnect: 0\nraw-tcp: {TREATED}\nraw-tcp: {TREATED}\n\
+         accept: {TREATED}\nconnect: 0\ntcp: {TREATED}\n"
+    );
+    for libc in BUILDS {
+        let mut command = keepalive.seccomp();
+        command.arg(static_target(libc, "sockets.c")).args(words.split(' '));
+        assert_eq!(printed(&mut command), expected, "{libc:?}");
+    }
+}
+
+/// By the C library, by syscall(2), by the system call instruction and, in the program for i386, by socketcall(2); from a
+/// thread, a handler of signals, and children. A filter of the program's own, which the library would heed, is nothing
+/// to the supervisor.
+#[test]
+fn every_way_to_make_a_system_call_is_reached() {
+    builds!();
+    let keepalive = Keepalive::new();
+    for libc in BUILDS {
+        let program = static_target(libc, "calls.c");
+        for context in ["main", "handler", "fork", "vfork"] {
+            let lines = printed(keepalive.seccomp().arg(&program).arg(context));
+            let treated = |line: &&str| {
+                let (name, has) = line.rsplit_once(": ").expect("a name and what it has");
+                let is_unused = ["socket", "prctl", "seccomp", "parent"]
+                    .iter()
+                    .any(|end| name.ends_with(end));
+                has == if is_unused { UNTOUCHED } else { TREATED }
+            };
+            let ways = if matches!(libc, Libc::Cross(_)) { 3 } else { 2 };
+            let connects = lines.lines().filter(|line| line.contains("connect:")).count();
+            assert_eq!(connects, 2 * ways, "{libc:?} {context}:\n{lines}");
+            let wrong: Vec<&str> = lines.lines().filter(|line| !treated(line)).collect();
+            assert!(wrong.is_empty(), "{libc:?} {context}: {wrong:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_send_that_opens_a_connection_is_reached() {
+    root!();
+    builds!();
+    let keepalive = Keepalive::new();
+    let expected = ["sendto", "sendmsg", "sendmmsg"].map(|way| format!("{way}: {TREATED}\n"));
+    let expected = expected.concat().repeat(2);
+    for libc in BUILDS {
+        let mut command = keepalive.environment(Path::new(OWN_NETWORK[0]));
+        command.args(&OWN_NETWORK[1..]).arg(keepalive.path());
+        command
+            .args(["run", "--engine", "seccomp"])
+            .arg(static_target(libc, "fastopen.c"));
+        assert_eq!(printed(&mut command), expected, "{libc:?}");
+    }
+}
+
+#[test]
+fn sixty_four_threads_lose_no_connection() {
+    let keepalive = Keepalive::new();
+    let storm = static_target(Libc::Host, "storm.c");
+    let lines = printed(keepalive.seccomp().arg(storm).args(["64", "200"]));
+    assert_eq!(lines, "12800 made, 0 failed, 0 slow, 0 unset\n");
+}
+
+/// `targets/ends.go`, which has no C library.
+fn go_program() -> Result<PathBuf, String> {
+    let go = needed("go")?;
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
+    fs::create_dir_all(&home).expect("a directory in the build directory");
+    let program = tempfile::Builder::new()
+        .tempdir_in(&home)
+        .expect("a directory of ours")
+        .keep();
+    let program = program.join("ends");
+    let built = Command::new(go)
+        .args(["build", "-ldflags=-s -w", "-o"])
+        .arg(&program)
+        .arg(repository().join("crates/cli/tests/targets/ends.go"))
+        .env("CGO_ENABLED", "0")
+        .env("HOME", &home)
+        .env("GOFLAGS", "-modcacherw")
+        .status();
+    assert!(built.expect("go starts").success());
+    Ok(program)
+}
+
+type Timing = (bool, u64, u64, u32);
+
+/// What the sockets of `targets/ends.go` have: the one it connected, the one it accepted.
+fn go_has(command: &mut Command) -> [Timing; 2] {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let there = listener.local_addr().expect("bound");
+    let (program, mut output) = start(command.arg(there.port().to_string()));
+    let port: u16 = line_of(&mut output).trim().parse().expect("its port");
+    let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
+    let here = client.local_addr().expect("connected");
+    [there, here].map(|peer| {
+        // Go sets its options after the call.
+        let mut last = None;
+        eventually("a connection that stays as it is", LIMIT, || {
+            let sockets = tcp_sockets(program.pid());
+            let found = sockets.iter().find(|seen| seen.socket.peer == Some(peer))?.timing();
+            let is_same = last == Some(found);
+            last = Some(found);
+            (is_same && found.0).then_some(found)
+        })
+    })
+}
+
+/// Go's dialer and listener set 15 s of their own after the call, unless they are asked not to.
+#[test]
+fn the_modes_judge_what_go_sets_itself() {
+    let program = match go_program() {
+        Ok(program) => program,
+        Err(why) => skip!("{why}"),
+    };
+    let keepalive = Keepalive::new();
+    let bare = go_has(&mut Command::new(&program));
+    for (is_on, idle, interval, _) in bare {
+        assert_eq!((is_on, idle, interval), (true, 15, 15));
+    }
+    // Newer ones set the count too.
+    let count = bare[0].3;
+    let counts = if count == 9 {
+        [4, 4, 4, 4]
+    } else {
+        [count, count.min(4), count.max(4), 4]
+    };
+    let expected = [
+        (true, 15, 15, counts[0]),
+        (true, 15, 13, counts[1]),
+        (true, 61, 15, counts[2]),
+        (true, 61, 13, counts[3]),
+    ];
+    for (mode, expected) in Mode::ALL.into_iter().zip(expected) {
+        for engine in ["seccomp", "auto"] {
+            let mut command = keepalive.run();
+            command.args(["--engine", engine, "--mode", mode.name()]).arg(&program);
+            assert_eq!(go_has(&mut command), [expected; 2], "{mode:?} {engine}");
+        }
+    }
+    fs::remove_dir_all(program.parent().expect("its directory")).expect("ours");
+}
+
+#[test]
+fn busybox_is_reached() {
+    let busybox = match needed("busybox") {
+        Ok(busybox) => busybox,
+        Err(why) => skip!("{why}"),
+    };
+    let keepalive = Keepalive::new();
+    for applet in [&["wget", "-q", "-O", "-"][..], &["nc"]] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+        let there = listener.local_addr().expect("bound");
+        let mut command = keepalive.seccomp();
+        command.arg(&busybox).args(applet);
+        if applet[0] == "wget" {
+            command.arg(format!("http://{there}/"));
+        } else {
+            command.args([there.ip().to_string(), there.port().to_string()]);
+        }
+        let program = Running::start_with_input(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+        let timing = eventually("its connection", LIMIT, || {
+            let sockets = tcp_sockets(program.pid());
+            let found = sockets.iter().find(|seen| seen.socket.peer == Some(there))?;
+            Some(found.timing())
+        });
+        assert_eq!(timing, (true, 61, 13, 4), "{applet:?}");
+    }
+}
+
+#[test]
+fn what_a_script_starts_is_reached_whatever_it_is() {
+    builds!();
+    let keepalive = Keepalive::new();
+    let script = "for program; do $program tcp connect show & done; wait; exec $1 tcp listen client accept show";
+    let mut programs: Vec<PathBuf> = BUILDS.map(|libc| static_target(libc, "sockets.c")).into();
+    programs.push(crate::support::target::compile(Libc::Host, "sockets.c", &[]));
+    for engine in ["seccomp", "auto"] {
+        let mut command = keepalive.run();
+        command.args(["--engine", engine, "sh", "-c", script, "sh"]);
+        let lines = printed(command.args(&programs));
+        let each = format!("connect: 0\ntcp: {TREATED}\n");
+        let mut lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines.pop(), Some(&*format!("accept: {TREATED}")), "{engine}");
+        lines.sort_unstable();
+        let repeated = each.repeat(programs.len());
+        let mut expected: Vec<&str> = repeated.lines().collect();
+        expected.sort_unstable();
+        assert_eq!(lines, expected, "{engine}");
+    }
+}
+
+/// The supervisor stays where keepalive was started, and reaches processes that have gone elsewhere.
+#[test]
+fn processes_in_other_namespaces_and_of_other_users_are_reached() {
+    root!();
+    let keepalive = Keepalive::for_everybody();
+    let program = keepalive.bring(&sockets(), "sockets");
+    let up = "ip link set lo up && exec \"$@\"";
+    // The kernel's own numbers belong to a network: what looks untouched there looks set here.
+    let sysctls = "ip link set lo up && cd /proc/sys/net/ipv4 && echo 1000 >tcp_keepalive_time && \
+                   echo 50 >tcp_keepalive_intvl && echo 3 >tcp_keepalive_probes && cd / && exec \"$@\"";
+    let places: [&[&str]; 8] = [
+        &["unshare", "--user", "--map-root-user"],
+        &["unshare", "--pid", "--fork"],
+        &["unshare", "--net", "sh", "-c", up, "sh"],
+        &["unshare", "--net", "sh", "-c", sysctls, "sh"],
+        &[
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--net",
+            "sh",
+            "-c",
+            up,
+            "sh",
+        ],
+        &["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"],
+        &["setpriv", "--bounding-set=-all", "--inh-caps=-all"],
+        &[
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t tmpfs none /proc && exec \"$@\"",
+            "sh",
+        ],
+    ];
+    for place in places {
+        let mut command = keepalive.seccomp();
+        command.args(place).arg(&program);
+        command.args("tcp connect show tcp6 connect show tcp listen client accept show".split(' '));
+        assert_eq!(
+            printed(&mut command),
+            format!("connect: 0\ntcp: {TREATED}\nconnect: 0\ntcp6: {TREATED}\naccept: {TREATED}\n"),
+            "{place:?}"
+        );
+    }
+}
+
+#[test]
+fn an_unprivileged_user_has_it_all() {
+    root!();
+    builds!();
+    let keepalive = Keepalive::for_everybody();
+    for (index, libc) in BUILDS.into_iter().enumerate() {
+        let program = keepalive.bring(&static_target(libc, "sockets.c"), &format!("sockets{index}"));
+        let mut command = keepalive.seccomp();
+        command.uid(65534).gid(65534).current_dir("/");
+        // Reading its memory must be allowed too: the socketcall(2) of i386, and modes.
+        command
+            .args(["--mode", "cap", "--rule", "connect 10.0.0.0/8 off"])
+            .arg(program);
+        command.args("tcp connect show idle=600 show idle=30 show tcp listen client accept show".split(' '));
+        assert_eq!(
+            printed(&mut command),
+            format!("connect: 0\ntcp: {TREATED}\ntcp: {TREATED}\ntcp: 1 30 13 4 0\naccept: {TREATED}\n"),
+            "{libc:?}"
+        );
+    }
+}
+
+#[test]
+fn sockets_that_are_not_tcp_are_left_alone() {
+    let keepalive = Keepalive::new();
+    let words = "udp connect show udp6 connect show unix show unix-datagram show unix listen client accept show \
+                 udp keepalive=1 show unix keepalive=1 show";
+    for mode in Mode::ALL {
+        let lines = keepalive.words(&["--mode", mode.name()], words);
+        let untouched = "0 -1 -1 -1 -1";
+        // Where the policy enforces the switch, the program's own call does nothing, whatever it is called for.
+        let own = if mode == Mode::Enforce {
+            untouched
+        } else {
+            "1 -1 -1 -1 -1"
+        };
+        assert_eq!(
+            lines,
+            format!(
+                "connect: 0\nudp: {untouched}\nconnect: 0\nudp6: {untouched}\nunix: {untouched}\n\
+                 unix-datagram: {untouched}\naccept: {untouched}\nudp: {own}\nunix: {own}\n"
+            ),
+            "{mode:?}"
+        );
+    }
+}
+
+#[test]
+fn sockets_that_the_command_inherits_are_set_before_it_starts() {
+    let keepalive = Keepalive::new();
+    let run = |socket: OwnedFd, words: &str| {
+        let mut command = keepalive.seccomp();
+        command.arg(sockets()).args(words.split(' ')).stdin(socket);
+        let child = command.stdout(Stdio::piped()).spawn().expect("keepalive starts");
+        let output = child.wait_with_output().expect("it ends");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let address = listener.local_addr().expect("bound");
+    assert_eq!(
+        run(listener.into(), "fd=0 show client accept show"),
+        format!("fd=0: {TREATED}\naccept: {TREATED}\n")
+    );
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+    let (accepted, _) = listener.accept().expect("a client waits");
+    assert_eq!(run(accepted.into(), "fd=0 show"), format!("fd=0: {TREATED}\n"));
+    drop(client);
+
+    let unused = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket");
+    assert_eq!(run(unused, "fd=0 show"), format!("fd=0: {TREATED}\n"));
+    assert!(
+        TcpStream::connect(address).is_err(),
+        "nobody holds the listener any more"
+    );
+}
+
+/// Whether one of `rules` asks who connects: the supervisor judges a listener, before it has any client.
+fn asks_for_clients(rules: &str) -> bool {
+    ["accept 1", "accept [", "accept ::"]
+        .iter()
+        .any(|accept| rules.contains(accept))
+}
+
+/// The table of `rules.rs`, with the supervisor in place of the library.
+#[test]
+fn rules_are_for_the_connections_that_they_name() {
+    python!();
+    if let Some(why) = Island::missing() {
+        skip!("{why}");
+    }
+    let path = keepalive();
+    let path = path.to_str().expect("a path of ours");
+    let mut wrong = Vec::new();
+    for rows in ROWS.chunk_by(|one, next| one.0 == next.0) {
+        let rules = rows[0].0;
+        let wrapper = format!("KEEPALIVE_RULES={rules}");
+        let run = [
+            "env",
+            &wrapper,
+            path,
+            "run",
+            "--engine",
+            "seccomp",
+            "--idle=61",
+            "--interval=13",
+            "--count=4",
+        ];
+        let endpoints: Vec<&str> = rows.iter().map(|row| row.1).collect();
+        let printed = Island::without_policy()
+            .with("LD_PRELOAD", "")
+            .under(&run)
+            .meet(&endpoints);
+        assert_eq!(printed.lines().count(), rows.len(), "{rules:?}: {printed}");
+        for (printed, &(_, endpoint, connect, accept)) in printed.lines().zip(rows) {
+            let accept = if asks_for_clients(rules) { TREATED } else { accept };
+            if printed != format!("{endpoint} connect: {connect} accept: {accept}") {
+                wrong.push(format!("{rules:?}: {printed}, not connect: {connect} accept: {accept}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_rule_for_a_program_is_for_what_a_script_starts_too() {
+    let keepalive = Keepalive::new();
+    let [known, other] = ["known", "other"].map(|name| keepalive.bring(&sockets(), name));
+    let script = r#"for program; do "$program" tcp connect show tcp listen client accept show; done"#;
+    let mut command = keepalive.seccomp();
+    command.args(["--rule", "program known idle=30", "--rule", "program other off"]);
+    command.args(["sh", "-c", script, "sh"]).args([known, other, sockets()]);
+    let ruled = "1 30 75 9 0";
+    let expected = [ruled, UNTOUCHED, TREATED].map(|has| format!("connect: 0\ntcp: {has}\naccept: {has}\n"));
+    assert_eq!(printed(&mut command), expected.concat());
+}
+
+#[test]
+fn a_user_timeout_is_set_when_the_connection_is_complete() {
+    let keepalive = Keepalive::new();
+    for (timeout, own, expected) in [
+        ("1500ms", "", 1500),
+        ("auto", "", 113_000),
+        ("auto", "idle=300", 352_000),
+        ("off", "", 0),
+    ] {
+        for kind in ["tcp", "tcp6", "nonblock tcp"] {
+            let mut command = keepalive.seccomp();
+            let words = format!("{kind} {own} connect hold");
+            command.args(["--user-timeout", timeout]).arg(sockets());
+            command
+                .args(words.split_whitespace())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null());
+            let program = Running::start_with_input(&mut command);
+            eventually(&format!("{words} with {timeout}"), LIMIT, || {
+                let sockets = tcp_sockets(program.pid());
+                let mut timeouts = sockets.iter().filter(|seen| seen.socket.peer.is_some());
+                timeouts.any(|seen| seen.user_timeout() == expected).then_some(())
+            });
+        }
+        let words = format!("tcp {own} listen show client accept show");
+        let lines = keepalive.words(&["--user-timeout", timeout], &words);
+        assert_eq!(
+            lines.matches(&format!(" {expected}\n")).count(),
+            2,
+            "{timeout} {own}: {lines}"
+        );
+    }
+    // The program's own stays.
+    let words = "tcp user-timeout=5000 connect show tcp user-timeout=5000 listen client accept show";
+    let lines = keepalive.words(&["--user-timeout", "2s"], words);
+    assert_eq!(lines.matches(" 5000\n").count(), 2, "{lines}");
+}
+
+/// Nobody answers there until `accept` is called: the queue is full.
+fn silent_listener() -> (TcpListener, TcpStream, SocketAddr) {
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let listener = socket.expect("a socket");
+    bind(&listener, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
+    listen(&listener, 0).expect("a bound socket can listen");
+    let address = SocketAddr::try_from(getsockname(&listener).expect("a bound socket has a name"));
+    let address = address.expect("an IPv4 address");
+    let first = TcpStream::connect(address).expect("room for one");
+    (listener.into(), first, address)
+}
+
+#[test]
+fn a_connect_to_silence_is_not_shortened_by_a_user_timeout() {
+    /// Longer than the user timeout, and than the retransmission of a SYN at which it would end a connect.
+    const PATIENCE: Duration = Duration::from_millis(3200);
+    let keepalive = Keepalive::new();
+    let (listener, _first, address) = silent_listener();
+    let mut command = keepalive.seccomp();
+    command.args(["--user-timeout", "1s"]).arg(sockets());
+    command.args(["tcp", &format!("connect={}", address.port()), "hold"]);
+    let program = Running::start_with_input(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+    let complete = || {
+        let sockets = tcp_sockets(program.pid());
+        let seen = sockets.into_iter().find(|seen| seen.socket.peer == Some(address))?;
+        Some(seen.user_timeout())
+    };
+    assert_eq!(within(PATIENCE, complete), None, "nobody answers");
+    let trying = tcp_sockets(program.pid());
+    assert!(!trying.is_empty(), "it has given up");
+    assert!(trying.iter().all(|seen| seen.user_timeout() == 0), "{trying:#?}");
+
+    listener.accept().expect("the first client");
+    eventually("a connection with the user timeout", LIMIT, || {
+        complete().filter(|timeout| *timeout == 1000)
+    });
+}
+
+#[test]
+fn what_is_off_is_left_alone() {
+    let keepalive = Keepalive::new();
+    let words = "tcp connect show tcp listen client accept show";
+    let untouched = format!("connect: 0\ntcp: {UNTOUCHED}\naccept: {UNTOUCHED}\n");
+    let mut command = keepalive.seccomp();
+    command.env("KEEPALIVE", "off").arg(sockets()).args(words.split(' '));
+    assert_eq!(outcome(&mut command), (untouched.clone(), String::new(), Some(0)));
+    for mode in Mode::ALL {
+        let rules = ["--mode", mode.name(), "--rule", "connect off", "--rule", "accept off"];
+        assert_eq!(keepalive.words(&rules, words), untouched, "{mode:?}");
+    }
+    let mut command = keepalive.seccomp();
+    command.env("KEEPALIVE", "skip").arg(sockets()).args(words.split(' '));
+    let skipped = "0 61 13 4 0";
+    assert_eq!(
+        printed(&mut command),
+        format!("connect: 0\ntcp: {skipped}\naccept: {skipped}\n")
+    );
+}
+
+/// Whatever is asked for is installed where `scripts/test-deps` was run.
+#[test]
+fn every_build_of_the_targets_is_one_that_no_library_is_loaded_into() {
+    builds!();
+    let Some(file) = find_program("readelf") else {
+        skip!("readelf is not installed");
+    };
+    for libc in BUILDS {
+        let headers = printed(
+            Command::new(&file)
+                .args(["--program-headers", "--wide"])
+                .arg(static_target(libc, "calls.c")),
+        );
+        assert!(!headers.contains("INTERP"), "{libc:?}");
+    }
+}
