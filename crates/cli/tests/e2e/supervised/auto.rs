@@ -3,7 +3,7 @@
 use super::{Keepalive, LIMIT, OWN_NETWORK, line_of, outcome, printed, sockets, start, static_target, until_it_holds};
 use crate::support::PYTHON;
 use crate::support::find_program;
-use crate::support::process::{eventually, install};
+use crate::support::process::{eventually, install, output_within};
 use crate::support::target::{Libc, TREATED, compile};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -249,6 +249,20 @@ fn io_uring_is_denied_where_that_is_asked_for() {
             );
         }
     }
+}
+
+#[test]
+fn io_uring_cannot_be_denied_by_the_library() {
+    let keepalive = Keepalive::new();
+    let mut command = keepalive.run();
+    command.args(["--engine", "preload", "--io-uring", "deny", "true"]);
+    let output = output_within(LIMIT, &mut command);
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("--io-uring deny: ") && errors.contains("--engine auto"),
+        "{errors}"
+    );
 }
 
 /// How often a process has gone to sleep by itself.
