@@ -131,6 +131,11 @@ impl Ended {
                 format!("'{target}' does not answer any more, not even on a connection that is kept alive"),
             )
             .hint("the server or the network failed meanwhile: what is known so far may be wrong; try again"),
+            Self::Restless => Error::new(
+                FAILED,
+                format!("'{target}' lets no connection be idle: it sends something itself"),
+            )
+            .hint("the server, or a proxy before it, keeps its connections alive already"),
             Self::Refused => Error::new(FAILED, format!("'{target}' takes no more connections"))
                 .hint("try --parallel with a smaller number"),
         }

@@ -42,7 +42,7 @@ impl Conclusion {
             lived,
             died: died.map(|trial| trial.idle),
             how,
-            irregular: search.irregular,
+            irregular: search.irregular(),
             timings,
             verified: None,
         }

@@ -29,6 +29,8 @@ pub(super) enum Ended {
     Down,
     /// There are no more connections.
     Refused,
+    /// Something goes over a connection that is to be idle.
+    Restless,
 }
 
 /// What is shown while it lasts.
@@ -118,6 +120,13 @@ impl Path {
                 }
                 None => true,
             });
+            // What never is idle for long enough cannot be asked.
+            let (elapsed, before) = (start.elapsed(), idle.len());
+            idle.retain(|connection| connection.asked.is_some() || elapsed < connection.deadline());
+            if idle.len() < before {
+                trials.retain(|trial| trial.outcome == Outcome::Lived);
+                return (trials, Some(Ended::Restless));
+            }
             // Those that are asked already may yet contradict; the others need not wait.
             if trials.iter().any(|trial| trial.outcome != Outcome::Lived) {
                 idle.retain(|connection| connection.asked.is_some());
@@ -282,6 +291,11 @@ impl Idle {
             quiet: Instant::now(),
             asked: None,
         }
+    }
+
+    /// When, after the begin of the round, it must have been idle for long enough, whatever was repeated at its begin.
+    fn deadline(&self) -> Duration {
+        self.wanted.mul_f64(1.25) + PATIENCE
     }
 
     /// The time until it has been idle for long enough.

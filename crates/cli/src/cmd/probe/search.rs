@@ -37,12 +37,13 @@ pub(super) struct Search {
     precision: f64,
     parallel: u32,
     trials: Vec<Trial>,
-    /// How many connections died that others outlived.
-    pub(super) irregular: usize,
+    rounds: u32,
 }
 
 /// The shortest idle time: the kernel's for keepalive.
 const SHORTEST: f64 = 1.0;
+/// On a path that contradicts itself again and again it ends all the same.
+const MOST_ROUNDS: u32 = 10;
 /// Timers on the way are no more exact.
 const FINEST: f64 = 0.1;
 
@@ -53,33 +54,65 @@ impl Search {
             precision,
             parallel,
             trials: Vec::new(),
-            irregular: 0,
+            rounds: 0,
         }
+    }
+
+    /// The timeout that contradicts the fewest answers, since packets get lost: infinite where nothing died. Of several the
+    /// longest.
+    fn bound(&self) -> f64 {
+        let mut bounds: Vec<f64> = self.all_but_lived().map(|trial| trial.idle).collect();
+        bounds.sort_by(f64::total_cmp);
+        bounds.push(f64::INFINITY);
+        bounds.reverse();
+        bounds
+            .into_iter()
+            .min_by_key(|bound| self.contradictions(*bound))
+            .unwrap_or(f64::INFINITY)
+    }
+
+    fn all_but_lived(&self) -> impl Iterator<Item = &Trial> {
+        self.trials.iter().filter(|trial| trial.outcome != Outcome::Lived)
+    }
+
+    /// How many connections lived though they should not, or died though they should have lived.
+    fn contradictions(&self, bound: f64) -> usize {
+        let contradicts = |trial: &&Trial| (trial.outcome == Outcome::Lived) == (trial.idle >= bound);
+        self.trials.iter().filter(contradicts).count()
+    }
+
+    /// How many answers contradict what is found.
+    pub(super) fn irregular(&self) -> usize {
+        self.contradictions(self.bound())
     }
 
     /// The longest idle time that was survived, below the shortest that was not.
     pub(super) fn lived(&self) -> Option<f64> {
-        let limit = self.died().map_or(f64::INFINITY, |died| died.idle);
+        let bound = self.bound();
         let lived = self
             .trials
             .iter()
-            .filter(|trial| trial.outcome == Outcome::Lived && trial.idle < limit);
+            .filter(|trial| trial.outcome == Outcome::Lived && trial.idle < bound);
         lived.map(|trial| trial.idle).reduce(f64::max)
     }
 
     /// The shortest idle time that was not survived.
     pub(super) fn died(&self) -> Option<Trial> {
-        let died = self.trials.iter().filter(|trial| trial.outcome != Outcome::Lived);
-        died.copied()
-            .reduce(|one, other| if other.idle < one.idle { other } else { one })
+        let bound = self.bound();
+        let died = self.all_but_lived().filter(|trial| trial.idle >= bound).copied();
+        died.reduce(|one, other| if other.idle < one.idle { other } else { one })
     }
 
     /// The idle times to try next, in rising order; `None` when the search is over. The last one of a later round is that
     /// which was not survived: it is tried again each time.
     pub(super) fn next(&self) -> Option<Vec<f64>> {
+        if self.rounds >= MOST_ROUNDS {
+            return None;
+        }
         let Some(died) = self.died() else {
-            let is_done = self.lived().is_some_and(|lived| lived >= self.max);
-            return (!is_done).then(|| self.first());
+            let lived = self.lived().unwrap_or(0.0);
+            let longer: Vec<f64> = self.first().into_iter().filter(|idle| *idle > lived).collect();
+            return (!longer.is_empty() && lived < self.max).then_some(longer);
         };
         let lived = self.lived().unwrap_or(0.0);
         let width = died.idle - lived;
@@ -98,16 +131,10 @@ impl Search {
         (1..=self.parallel).map(|step| time(step).max(SHORTEST)).collect()
     }
 
-    /// Takes the answers of one round. One that is outlived in the same round, or when it is tried again, was no timeout:
-    /// packets get lost.
+    /// Takes the answers of one round.
     pub(super) fn record(&mut self, round: &[Trial]) {
-        let outlived = round.iter().filter(|trial| trial.outcome == Outcome::Lived);
-        let outlived = outlived.map(|trial| trial.idle).fold(0.0, f64::max);
         self.trials.extend(round);
-        let before = self.trials.len();
-        let is_contradicted = |trial: &Trial| trial.outcome == Outcome::Silence && trial.idle <= outlived;
-        self.trials.retain(|trial| !is_contradicted(trial));
-        self.irregular += before - self.trials.len();
+        self.rounds += 1;
     }
 
     /// How many rounds there are at most.
@@ -186,9 +213,22 @@ mod tests {
         let mut search = Search::new(60.0, 0.05, 4);
         let trial = |idle, outcome| Trial { idle, outcome };
         search.record(&[trial(10.0, Outcome::Silence), trial(20.0, Outcome::Lived)]);
-        assert_eq!((search.died(), search.lived(), search.irregular), (None, Some(20.0), 1));
+        assert_eq!(
+            (search.died(), search.lived(), search.irregular()),
+            (None, Some(20.0), 1)
+        );
         search.record(&[trial(30.0, Outcome::Reset)]);
         assert_eq!(search.died(), Some(trial(30.0, Outcome::Reset)));
+    }
+
+    #[test]
+    fn one_that_seems_to_live_refutes_no_five_that_died() {
+        let mut search = Search::new(60.0, 0.05, 4);
+        let trial = |idle, outcome| Trial { idle, outcome };
+        search.record(&[trial(6.0, Outcome::Lived), trial(8.0, Outcome::Lived)]);
+        search.record(&[7.0, 7.2, 7.4, 7.6].map(|idle| trial(idle, Outcome::Silence)));
+        assert_eq!((search.lived(), search.irregular()), (Some(6.0), 1));
+        assert_eq!(search.died(), Some(trial(7.0, Outcome::Silence)));
     }
 
     #[test]

@@ -1,0 +1,165 @@
+//! Servers that end idle connections themselves, go away, or let only a few in.
+
+use super::{Lab, assert_bounds, measured, object, seconds, stderr, stdout, told, words};
+use serde_json::{Value, json};
+use std::process::Output;
+
+/// Asserts that the measurement has failed with this message, and that no timeout is claimed.
+#[track_caller]
+fn assert_failed(output: &Output, message: &str) -> Value {
+    let errors = stderr(output);
+    assert_eq!(output.status.code(), Some(1), "{}{errors}", stdout(output));
+    assert!(errors.contains(message), "{errors}");
+    let object = object(output);
+    for name in ["died_s", "how", "by", "helps", "idle_s", "verified"] {
+        assert_eq!(object[name], Value::Null, "{name}: {object:#}");
+    }
+    object
+}
+
+#[test]
+fn keepalive_does_not_help_against_a_server_that_closes_idle_connections() {
+    python!();
+    let lab = Lab {
+        server: "close 5",
+        ..Lab::default()
+    };
+    let object = measured(&output_or_skip!(lab.probe(&["--json", "--max", "12"])));
+    let (lived, died) = (seconds(&object, "lived_s"), seconds(&object, "died_s"));
+    assert!(lived < 5.3 && (4.7..6.5).contains(&died), "{object:#}");
+    for (name, value) in [
+        ("how", json!("closed")),
+        ("by", json!("server")),
+        ("helps", json!(false)),
+        ("idle_s", Value::Null),
+        ("interval_s", Value::Null),
+        ("count", Value::Null),
+        ("verified", Value::Null),
+    ] {
+        assert_eq!(object[name], value, "{name}: {object:#}");
+    }
+
+    let text = told(&lab.probe(&["--max", "12"]));
+    assert!(
+        text.starts_with("The server closes a connection that is idle for "),
+        "{text}"
+    );
+    assert!(words(&text).contains("keepalive cannot help"), "{text}");
+    assert!(!text.contains("keepalive run"), "{text}");
+}
+
+#[test]
+fn a_server_that_resets_idle_connections_is_neither_down_nor_cured() {
+    python!();
+    let lab = Lab {
+        server: "reset 4",
+        ..Lab::default()
+    };
+    let object = measured(&output_or_skip!(lab.probe(&["--json", "--max", "12"])));
+    let (lived, died) = (seconds(&object, "lived_s"), seconds(&object, "died_s"));
+    assert!(lived < 4.3 && (3.7..5.5).contains(&died), "{object:#}");
+    for (name, value) in [
+        ("how", json!("reset-unasked")),
+        ("by", json!("unknown")),
+        ("helps", json!(false)),
+        ("verified", json!(false)),
+        ("idle_s", Value::Null),
+    ] {
+        assert_eq!(object[name], value, "{name}: {object:#}");
+    }
+
+    let text = told(&lab.probe(&["--max", "12"]));
+    assert!(text.starts_with("A connection that is idle is reset after "), "{text}");
+    assert!(words(&text).contains("keepalive does not help here"), "{text}");
+    assert!(!text.contains("keepalive run"), "{text}");
+}
+
+#[test]
+fn a_server_that_can_no_longer_be_reached_is_no_timeout() {
+    python!();
+    let lab = Lab {
+        before: "(sleep 6; ip -n router link set server down) &",
+        ..Lab::default()
+    };
+    let output = output_or_skip!(lab.probe(&["--json", "--max", "20"]));
+    let object = assert_failed(&output, "keepalive: '10.0.2.2:7000' does not answer any more");
+    assert!(stderr(&output).contains("\nhint: "));
+    assert_eq!(object["interrupted"], false);
+    // What was asked before was answered.
+    assert!((2.0..7.0).contains(&seconds(&object, "lived_s")), "{object:#}");
+
+    let output = lab.probe(&["--max", "20"]);
+    let text = stdout(&output);
+    assert!(!text.contains("forgotten") && !text.contains("keepalive run"), "{text}");
+}
+
+#[test]
+fn a_server_that_ends_meanwhile_is_no_timeout() {
+    python!();
+    let lab = Lab {
+        server: "end 6",
+        ..Lab::default()
+    };
+    let output = output_or_skip!(lab.probe(&["--json", "--max", "20"]));
+    assert_failed(&output, "'10.0.2.2:7000' ");
+}
+
+/// Nobody listens any more, or all above a number are turned away at once, as servers of databases do.
+#[test]
+fn a_server_that_takes_no_more_connections_is_told_from_one_that_is_gone() {
+    python!();
+    for server in ["refuse 5", "limit 5"] {
+        let lab = Lab {
+            server,
+            ..Lab::default()
+        };
+        let output = output_or_skip!(lab.probe(&["--json", "--max", "20"]));
+        assert_failed(&output, "keepalive: '10.0.2.2:7000' takes no more connections");
+        assert!(stderr(&output).contains("hint: try --parallel with a smaller number"));
+    }
+}
+
+/// It says something itself, or keeps its connections alive.
+#[test]
+fn a_server_that_lets_no_connection_be_idle_is_found_out() {
+    python!();
+    let patient = ["timeout", "--preserve-status", "--signal=INT", "60"];
+    for server in ["talk 2", "probe 2"] {
+        let lab = Lab {
+            server,
+            ..Lab::default()
+        };
+        let output = output_or_skip!(lab.probe_under(&patient, &["--json", "--max", "12"]));
+        assert_eq!(object(&output)["interrupted"], false, "{server}: {}", stderr(&output));
+        assert_failed(&output, "keepalive: '10.0.2.2:7000' ");
+        let says_why = stderr(&output)
+            .lines()
+            .any(|line| line.starts_with("keepalive: '") && line.contains("idle"));
+        assert!(says_why, "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn what_a_server_says_at_first_does_not_count_as_idle() {
+    python!();
+    let lab = Lab {
+        timeout: "3",
+        on_forget: "reset",
+        server: "greet 0.5",
+        ..Lab::default()
+    };
+    let object = measured(&output_or_skip!(lab.probe(&["--json", "--max", "10"])));
+    assert_bounds(&object, 3.0, 0.05);
+    assert_eq!((&object["how"], &object["verified"]), (&json!("reset"), &json!(true)));
+}
+
+#[test]
+fn what_is_known_when_it_is_interrupted_is_printed() {
+    python!();
+    let interrupted = ["timeout", "--preserve-status", "--signal=INT", "10"];
+    let output = output_or_skip!(Lab::default().probe_under(&interrupted, &["--json", "--max", "60"]));
+    let object = assert_failed(&output, "keepalive: interrupted: ");
+    assert_eq!(object["interrupted"], true);
+    // Connections are asked after 1, 1.7, 3.8, 6.7 and 10.4 s.
+    assert!((3.0..10.3).contains(&seconds(&object, "lived_s")), "{object:#}");
+}

@@ -1,0 +1,64 @@
+"""A server at ADDRESS:PORT that treats its connections as the rest says:
+
+  keep              lets them be
+  close SECONDS     closes each after so long
+  reset SECONDS     ends each with a RST after so long
+  talk SECONDS      says something on each, every so often
+  probe SECONDS     lets its kernel send a keepalive probe on each, every so often
+  greet SECONDS     says something on each after so long, and then lets it be
+  end SECONDS       ends itself after so long, and all of them with it
+  refuse COUNT      accepts so many, and then listens no more
+  limit COUNT       accepts so many, and closes all others at once
+
+Prints "listening" once connections are accepted.
+"""
+
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+
+place, manner, *number = sys.argv[1:]
+host, _, port = place.rpartition(":")
+family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=128)
+print("listening", flush=True)
+
+
+def probe(connection):
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, int(number[0]))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, int(number[0]))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def talk(connection):
+    while True:
+        time.sleep(float(number[0]))
+        connection.sendall(b"Hello\r\n")
+        if manner == "greet":
+            return
+
+
+def end(connection):
+    time.sleep(float(number[0]))
+    if manner == "end":
+        os._exit(0)
+    if manner == "reset":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+manners = {"close": end, "reset": end, "end": end, "talk": talk, "greet": talk, "probe": probe}
+kept = []
+while manner != "refuse" or len(kept) < int(number[0]):
+    connection = listener.accept()[0]
+    if manner == "limit" and len(kept) == int(number[0]):
+        connection.close()
+        continue
+    kept.append(connection)
+    if manner in manners:
+        threading.Thread(target=manners[manner], args=[connection], daemon=True).start()
+listener.close()
+time.sleep(1000)
