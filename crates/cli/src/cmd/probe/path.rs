@@ -53,6 +53,9 @@ const CONTROL_PROBES: u32 = 10;
 /// The kernel counts in ticks of up to 10 ms.
 const TICK: Duration = Duration::from_millis(15);
 
+/// What passes so shortly before the end is part of it.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// An idle connection.
 struct Idle {
     stream: TcpStream,
@@ -60,8 +63,10 @@ struct Idle {
     wanted: Duration,
     /// When it was last looked at, and how many segments there had been.
     seen: (Instant, u32),
-    /// Since when nothing at all has passed, and the same as it was when it was last looked at: what comes of itself ends it.
+    /// Since when nothing at all has passed.
     quiet: Instant,
+    /// The same until something passed last: a connection may end with a last word.
+    before: Instant,
     asked: Option<Asked>,
 }
 
@@ -220,12 +225,12 @@ impl Path {
 
     /// Waits until something happens on a connection, or for `pause`.
     fn wait(&mut self, idle: &[Idle], pause: Duration) -> Option<Ended> {
-        let events = PollFlags::RDHUP;
         let mut fds: Vec<PollFd<'_>> = idle
             .iter()
-            .map(|connection| PollFd::new(&connection.stream, events))
+            .map(|connection| PollFd::new(&connection.stream, PollFlags::RDHUP))
             .collect();
-        fds.push(PollFd::new(&self.control, events));
+        // Its FIN, which would be told again and again, means nothing.
+        fds.push(PollFd::new(&self.control, PollFlags::empty()));
         fds.extend(
             self.interrupts
                 .as_ref()
@@ -289,6 +294,7 @@ impl Idle {
             wanted,
             seen: (Instant::now(), 0),
             quiet: Instant::now(),
+            before: Instant::now(),
             asked: None,
         }
     }
@@ -318,6 +324,9 @@ impl Idle {
         } else {
             now.checked_sub(activity.since_packet).unwrap_or(now)
         };
+        if last > self.quiet + TICK {
+            self.before = self.quiet;
+        }
         self.quiet = self.quiet.max(last);
         self.seen = (now, activity.segments);
     }
@@ -337,10 +346,13 @@ impl Idle {
     /// Asks when it is time, and gives what became of it once that is known.
     fn look(&mut self) -> Option<Trial> {
         let activity = activity(&self.stream).ok()?;
-        let idle = self
-            .asked
-            .as_ref()
-            .map_or_else(|| self.is_idle_for(), |asked| asked.idle);
+        let idle = match &self.asked {
+            Some(asked) => asked.idle,
+            None if activity.state == Some(State::Established) || self.quiet.elapsed() > LAST_WORD => {
+                self.is_idle_for()
+            }
+            None => self.before.elapsed(),
+        };
         let trial = |outcome| {
             let idle = idle.as_secs_f64();
             Some(Trial { idle, outcome })
