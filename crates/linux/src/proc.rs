@@ -23,6 +23,8 @@ pub struct Status {
     pub uid: u32,
     /// Whether it is stopped (`SIGSTOP`, job control).
     pub is_stopped: bool,
+    /// Whether it is under a filter of system calls (seccomp(2)).
+    pub is_filtered: bool,
     /// How many threads it has.
     pub threads: u32,
     /// How many descriptors its table has room for.
@@ -59,6 +61,7 @@ fn parse_status(text: &[u8]) -> Status {
         match key {
             "Name" => value.clone_into(&mut status.comm),
             "State" => status.is_stopped = value.starts_with('T'),
+            "Seccomp" => status.is_filtered = value == "2",
             "Tgid" => status.tgid = number().unwrap_or(0),
             "Uid" => status.uid = number().unwrap_or(u32::MAX),
             "Threads" => status.threads = number().unwrap_or(1),
@@ -254,12 +257,13 @@ mod tests {
     #[test]
     fn a_status_is_read() {
         let text =
-            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\n";
+            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\nSeccomp:\t2\n";
         let expected = Status {
             comm: "a b".to_owned(),
             tgid: 7,
             uid: 1000,
             is_stopped: true,
+            is_filtered: true,
             threads: 3,
             fd_size: 64,
         };

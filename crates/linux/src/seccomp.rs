@@ -7,4 +7,5 @@ mod listener;
 
 pub use call::{Address, Call};
 pub use filter::{Filter, IoUring, SetOption};
+pub use libc::sock_filter;
 pub use listener::{Answer, Listener, Notification, install, is_supervised};

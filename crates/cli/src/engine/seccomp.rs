@@ -15,7 +15,8 @@ use crate::sockets::{is_sandboxed, yama_scope};
 use keepalive_linux::fork::{Side, detach, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::program::Program;
-use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised};
+use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised, sock_filter};
+use keepalive_linux::signal::without_trace;
 use keepalive_linux::{proc, sockopt};
 use keepalive_policy::{Event, Mode, Moment, Number, OPTIONS, Settings, SocketOption, Source, decide};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -172,6 +173,9 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
         }
     }
     let code = filter(plan.sources, plan.io_uring).program();
+    if !may_keep_privileges() && is_taken(&code) {
+        return Err(Obstacle::Foreign);
+    }
     let listener = install(&code, may_keep_privileges()).map_err(|error| {
         if Errno::from_io_error(&error) == Some(Errno::BUSY) {
             Obstacle::Foreign
@@ -191,6 +195,26 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
     }
     settle_inherited(plan.sources, plan.program);
     Ok(())
+}
+
+/// Whether another listener is in the way. Tried in another process, since trying gives privileges up.
+fn is_taken(code: &[sock_filter]) -> bool {
+    const TAKEN: i32 = 1;
+    if !proc::status(std::process::id()).is_ok_and(|status| status.is_filtered) {
+        return false;
+    }
+    without_trace(|| match fork() {
+        Ok(Side::Child) => {
+            let result = install(code, false);
+            let is_taken = result.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::BUSY));
+            exit_now(is_taken.into())
+        }
+        Ok(Side::Parent(child)) => {
+            let status = waitpid(Some(child), WaitOptions::empty());
+            status.is_ok_and(|status| status.and_then(|(_, status)| status.exit_status()) == Some(TAKEN))
+        }
+        Err(_) => false,
+    })
 }
 
 /// Where a supervisor stands.

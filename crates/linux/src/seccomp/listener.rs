@@ -40,8 +40,19 @@ pub struct Listener(OwnedFd);
 ///
 /// # Errors
 /// `EBUSY` under a filter that has a listener already, `EINVAL` before Linux 5.19 (`WAIT_KILLABLE_RECV`, without which a
-/// signal to the program can repeat a call for ever), `EACCES` when the privilege is missing, or what a sandbox says.
+/// signal to the program can repeat a call for ever), `EACCES` when the privilege is missing, or what a sandbox says. But for
+/// `EBUSY` nothing has been changed then.
 pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Result<Listener> {
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: without a program the kernel looks at the flags, and fails.
+    let result = unsafe {
+        let none = std::ptr::null::<libc::sock_fprog>();
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, none)
+    };
+    let refusal = io::Error::last_os_error();
+    if result >= 0 || refusal.raw_os_error() != Some(libc::EFAULT) {
+        return Err(refusal);
+    }
     if !keeps_privileges {
         // SAFETY: PR_SET_NO_NEW_PRIVS takes numbers only (prctl(2)).
         let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
@@ -54,7 +65,6 @@ pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Res
         // The kernel only reads it.
         filter: program.as_ptr().cast_mut(),
     };
-    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     // SAFETY: `program` and what it points to live through the call, and the kernel copies them (seccomp(2)).
     let fd = unsafe {
         libc::syscall(

@@ -231,6 +231,24 @@ fn where_the_engine_is_impossible_the_library_serves_alone_or_the_program_is_ref
     }
 }
 
+/// They must not lose it for a filter that was not installed.
+#[test]
+fn without_a_supervisor_set_user_id_programs_keep_their_privilege() {
+    root!();
+    let keepalive = Keepalive::for_everybody();
+    let setpriv = find_program("setpriv").expect("one of util-linux");
+    let mut command = keepalive.environment(&static_target(Libc::Host, "foreign.c"));
+    command
+        .arg(setpriv)
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command
+        .arg(keepalive.path())
+        .args(["run", "sh", "-c", "grep NoNewPrivs /proc/self/status"]);
+    let (lines, message, status) = outcome(&mut command);
+    assert_eq!((&*lines, status), ("NoNewPrivs:\t0\n", Some(0)), "{message}");
+    assert!(message.contains("engine preload alone"), "{message}");
+}
+
 #[test]
 fn io_uring_is_denied_where_that_is_asked_for() {
     python!();
