@@ -9,6 +9,7 @@ use crate::support::{PYTHON, find_program};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -132,7 +133,10 @@ fn signals_are_handed_on() {
 fn the_command_stops_and_goes_on_with_the_front() {
     root!();
     let place = Place::new();
-    let (mut program, mut output) = start(place.seccomp().args(["sh", "-c", "echo $$; read x; exit 5"]));
+    let mut command = place.seccomp();
+    // In a group of its own, beside its parent's: where nobody is left to let a group go on, SIGTSTP does nothing.
+    command.args(["sh", "-c", "echo $$; read x; exit 5"]).process_group(0);
+    let (mut program, mut output) = start(&mut command);
     let command: u32 = line_of(&mut output).trim().parse().expect("its number");
     let is_stopped = |pid: u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
