@@ -15,9 +15,10 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::io;
 use std::sync::atomic::Ordering;
 
-/// The call that was received last and the number of the one that was answered last, in memory that both processes see.
+/// The call that was received last, the number of the one that was answered last, and of the one that was served twice, in
+/// memory that both processes see.
 #[derive(Clone, Copy)]
-pub(super) struct Journal(Shared<11>);
+pub(super) struct Journal(Shared<12>);
 
 impl Journal {
     /// # Errors
@@ -41,7 +42,7 @@ impl Journal {
             f,
         ];
         let [id, rest @ ..] = words;
-        let [received, slots @ .., _] = self.0.numbers();
+        let [received, slots @ .., _, _] = self.0.numbers();
         for (slot, word) in slots.iter().zip(rest) {
             slot.store(word, Ordering::Relaxed);
         }
@@ -50,17 +51,23 @@ impl Journal {
     }
 
     pub(super) fn answered(self, id: u64) {
-        let [.., answered] = self.0.numbers();
+        let [.., answered, _] = self.0.numbers();
         answered.store(id, Ordering::Release);
     }
 
+    /// Notes that the call `id` is about to be served once more; gives whether it was so before.
+    fn is_repeated(self, id: u64) -> bool {
+        let [.., repeated] = self.0.numbers();
+        repeated.swap(id, Ordering::AcqRel) == id
+    }
+
     /// The call that was received and not answered, if there is one; else the number of the last.
-    fn unanswered(self) -> Result<Notification, u64> {
-        let [received, .., answered] = self.0.numbers().each_ref().map(|word| word.load(Ordering::Acquire));
+    pub(super) fn unanswered(self) -> Result<Notification, u64> {
+        let [received, .., answered, _] = self.0.numbers().each_ref().map(|word| word.load(Ordering::Acquire));
         if received == answered {
             return Err(answered);
         }
-        let [id, tid, arch, number, a, b, c, d, e, f, _] =
+        let [id, tid, arch, number, a, b, c, d, e, f, ..] =
             self.0.numbers().each_ref().map(|word| word.load(Ordering::Acquire));
         // They were 32 bits wide.
         let narrow = |word: u64| u32::try_from(word).unwrap_or(0);
@@ -139,6 +146,9 @@ impl<'a> Guard<'a> {
                 Role::Serving { standby } => {
                     let children = self.command.map(|(family, _)| family.signals);
                     let mut supervisor = Supervisor::new(self.sources, self.listener, self.journal);
+                    if let Ok(call) = self.journal.unanswered() {
+                        supervisor.serve(&call);
+                    }
                     if supervisor.serve_all(&standby, children, || self.reap()) == End::NobodyLeft {
                         self.tell_end(WaitIdOptions::EXITED);
                         exit_now(0);
@@ -168,13 +178,17 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Serves the call that a process had received when it was killed.
+    /// Takes care of the call that a process had received when it was killed.
     fn rescue(&self) {
         /// So many callers in a row may have been killed while they waited.
         const MOST_KILLED: u64 = 4096;
         let answered = match self.journal.unanswered() {
             Ok(call) => {
-                Supervisor::new(self.sources, self.listener, self.journal).serve(&call);
+                // The next process serves it. One that has ended two of them may be what ends them.
+                if self.journal.is_repeated(call.id) {
+                    let _ = self.listener.answer(call.id, Answer::Continue);
+                    self.journal.answered(call.id);
+                }
                 return;
             }
             Err(answered) => answered,
