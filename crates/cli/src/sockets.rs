@@ -12,6 +12,7 @@ pub(crate) use namespace::Namespace;
 pub(crate) use obstacle::{Obstacle, is_gone, is_sandboxed, no_process, yama_scope};
 pub(crate) use process::{Process, Selection};
 
+use crate::error::describe;
 use crate::timeline::Times;
 use keepalive_linux::netns;
 use keepalive_linux::sock_diag::{Row, State, Timer, TimerKind};
@@ -68,7 +69,7 @@ pub(crate) struct Kernel {
     /// What was read from sockets that several descriptors refer to.
     exact: HashMap<u64, Exact>,
     /// Why `sock_diag` shows nothing, if so.
-    pub(crate) blind: Option<io::Error>,
+    blind: Option<io::Error>,
 }
 
 /// A look that another thread takes, while this one finds out who holds what.
@@ -116,6 +117,15 @@ impl Kernel {
         let (namespace, rows) = Namespace::look();
         kernel.blind = kernel.add(namespace, rows).err();
         kernel
+    }
+
+    /// What is not known since `sock_diag` shows nothing, if so.
+    pub(crate) fn blindness(&self) -> Option<String> {
+        let error = describe(self.blind.as_ref()?);
+        Some(format!(
+            "keepalive: timers, listeners and the sockets of others are not known: sock_diag: {error}\n\
+             hint: it takes a kernel with CONFIG_INET_DIAG, and a sandbox that allows netlink(7)\n"
+        ))
     }
 
     fn add(&mut self, namespace: Namespace, rows: io::Result<Vec<Row>>) -> io::Result<()> {

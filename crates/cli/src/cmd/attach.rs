@@ -147,6 +147,8 @@ struct Round {
     beyond: usize,
     /// What is in the way of them.
     beyond_why: Option<Obstacle>,
+    /// What the kernel shows nothing of, if so.
+    blindness: Option<String>,
 }
 
 impl Work<'_> {
@@ -176,7 +178,10 @@ impl Work<'_> {
     /// Sets the policy on every socket that is not done yet.
     fn round(&mut self) -> Round {
         let mut kernel = Kernel::look();
-        let mut round = Round::default();
+        let mut round = Round {
+            blindness: kernel.blindness(),
+            ..Round::default()
+        };
         let mut held_now = HashSet::new();
         let selection = std::mem::replace(&mut self.selection, Selection::All);
         round.processes = selection.visit(|process| match process.sockets() {
@@ -278,9 +283,9 @@ impl Round {
 
     /// Says how far it came.
     fn tell(&self, attach: &Attach) {
-        let mut text = String::new();
+        let mut text = self.blindness.clone().unwrap_or_default();
         if self.reached > 0 {
-            text = summary(&self.reports, self.reached, attach.dry_run);
+            text += &summary(&self.reports, self.reached, attach.dry_run);
         }
         if self.beyond > 0 {
             let beyond = sockets(self.beyond);

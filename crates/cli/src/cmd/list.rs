@@ -162,6 +162,8 @@ struct Seen {
     obstacles: Vec<(u32, Obstacle)>,
     /// The first thing in the way of knowing a process exactly.
     inexact: Option<Obstacle>,
+    /// What the kernel shows nothing of, if so.
+    blindness: Option<String>,
 }
 
 impl Seen {
@@ -181,6 +183,7 @@ impl Seen {
             let known = seen.sockets.iter().map(|socket| socket.inode).collect();
             seen.sockets.extend(look.kernel().unknown(&known));
         }
+        seen.blindness = look.kernel().blindness();
         seen.sockets.retain(|socket| list.wants(socket));
         // Those of unknown holders last.
         seen.sockets
@@ -224,8 +227,11 @@ impl Seen {
         json::line(&self.entries().collect::<Vec<_>>()) + "\n"
     }
 
-    /// Says what more rights would add.
+    /// Says what is not known, and what more rights would add.
     fn tell(&self) {
+        if let Some(blindness) = &self.blindness {
+            let _ = io::stderr().write_all(blindness.as_bytes());
+        }
         let count = self.sockets.iter().filter(|socket| socket.options.is_none()).count();
         if let Some(obstacle) = self.inexact.as_ref().filter(|_| count > 0) {
             let sockets = if count == 1 { "socket is" } else { "sockets are" };

@@ -49,7 +49,7 @@ pub(crate) enum Reason {
 
 /// The event of `socket` for the rules. A connection was accepted if somebody listens where it arrives; else it was opened
 /// from here: the kernel does not keep which end began.
-pub(crate) fn event<'a>(socket: &Socket, program: &'a [u8], namespace: Option<&Namespace>) -> Event<'a> {
+fn event<'a>(socket: &Socket, program: &'a [u8], namespace: Option<&Namespace>) -> Event<'a> {
     let event = |moment, port: Option<std::net::SocketAddr>| Event {
         moment,
         peer: socket.peer.map(|peer| peer.ip()),

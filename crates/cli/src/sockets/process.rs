@@ -79,9 +79,7 @@ impl Selection {
         }
         count
     }
-}
 
-impl Selection {
     /// Waits for `pause`, or until one of the processes that were named has ended.
     pub(crate) fn rest(&self, pause: Duration) {
         let Self::Named(processes) = self else {

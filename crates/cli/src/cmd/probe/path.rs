@@ -184,21 +184,13 @@ impl Path {
     /// Whether a connection with these timings (seconds, seconds, probes) is there after `time` seconds.
     pub(super) fn verify(
         &mut self,
-        (idle, interval, count): (u32, u32, u32),
+        timings: (u32, u32, u32),
         time: f64,
         progress: &mut Progress,
     ) -> Result<bool, Ended> {
         let stream = TcpStream::connect_timeout(&self.address, PATIENCE).map_err(|_| self.why_refused())?;
-        let options = [
-            (SocketOption::Count, count),
-            (SocketOption::Interval, interval),
-            (SocketOption::Keepalive, 1),
-            (SocketOption::Idle, idle),
-        ];
-        for (option, number) in options {
-            // The numbers are within the kernel's limits.
-            let _ = sockopt::set(&stream, option, number);
-        }
+        // The numbers are within the kernel's limits.
+        let _ = keep_alive(&stream, timings);
         let start = Instant::now();
         let time = Duration::from_secs_f64(time);
         while let Some(rest) = time.checked_sub(start.elapsed()) {
@@ -388,10 +380,15 @@ fn is_established(stream: &TcpStream) -> bool {
 /// Lets the kernel send a keepalive probe now, since the connection has been idle for a second or more, and then one each
 /// second until one is answered.
 fn ask(stream: &TcpStream, probes: u32) -> io::Result<()> {
-    sockopt::set(stream, SocketOption::Count, probes)?;
-    sockopt::set(stream, SocketOption::Interval, 1)?;
+    keep_alive(stream, (1, 1, probes))
+}
+
+/// Sets these timings (seconds, seconds, probes), in the order in which a running timer takes them up.
+fn keep_alive(stream: &TcpStream, (idle, interval, count): (u32, u32, u32)) -> io::Result<()> {
+    sockopt::set(stream, SocketOption::Count, count)?;
+    sockopt::set(stream, SocketOption::Interval, interval)?;
     sockopt::set(stream, SocketOption::Keepalive, 1)?;
-    sockopt::set(stream, SocketOption::Idle, 1)
+    sockopt::set(stream, SocketOption::Idle, idle)
 }
 
 impl Progress {
