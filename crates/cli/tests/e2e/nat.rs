@@ -1,7 +1,6 @@
 //! Through a real NAT that forgets (scripts/lab): what keepalive is for, over IPv4 and IPv6.
 
-use crate::support::{self, keepalive, library};
-use std::path::PathBuf;
+use crate::support::{bracketed, echo_server, keepalive, library, repository};
 use std::process::{Command, Output};
 
 /// What the laboratory runs: the server, then `$1` (the client's command line) in the client.
@@ -34,20 +33,7 @@ const WAIT_FOR_NEWS: &str = r#"
 /// Runs `script` in bash, in the client of a laboratory whose NAT forgets after 2 s; under keepalive with these options,
 /// or as it is.
 fn client(on_forget: &str, server: &str, options: Option<&[&str]>, script: &str) -> Output {
-    let bracketed = if server.contains(':') {
-        format!("[{server}]")
-    } else {
-        String::from(server)
-    };
-    let echo_server = PathBuf::from(env!("CARGO_BIN_EXE_keepalive"))
-        .with_file_name("examples")
-        .join("echo_server");
-    assert!(
-        echo_server.is_file(),
-        "{} is missing: cargo build --examples",
-        echo_server.display()
-    );
-    let mut command = Command::new(support::repository().join("scripts/lab"));
+    let mut command = Command::new(repository().join("scripts/lab"));
     command.args([
         "--timeout",
         "2",
@@ -61,8 +47,8 @@ fn client(on_forget: &str, server: &str, options: Option<&[&str]>, script: &str)
         "x",
     ]);
     command
-        .arg(echo_server)
-        .arg(bracketed)
+        .arg(echo_server())
+        .arg(bracketed(server))
         .args(["ip", "netns", "exec", "client"]);
     if let Some(options) = options {
         command
@@ -83,17 +69,6 @@ fn stdout(output: &Output) -> String {
 }
 
 const TIMINGS: &[&str] = &["--idle", "1", "--interval", "1", "--count", "3"];
-
-/// The laboratory's own reason when this machine cannot have one.
-macro_rules! output_or_skip {
-    ($run:expr) => {{
-        let output = $run;
-        if output.status.code() == Some(77) {
-            skip!("{}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        output
-    }};
-}
 
 macro_rules! idle_connection_survives_with_keepalive_only {
     ($($name:ident: $on_forget:literal $server:literal;)*) => {$(

@@ -7,17 +7,6 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-/// The laboratory's own reason when this machine cannot have one.
-macro_rules! output_or_skip {
-    ($run:expr) => {{
-        let output = $run;
-        if output.status.code() == Some(77) {
-            skip!("{}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        output
-    }};
-}
-
 mod found;
 mod lossy;
 mod servers;

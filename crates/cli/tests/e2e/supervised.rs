@@ -15,6 +15,17 @@ macro_rules! root {
     };
 }
 
+/// Returns from the test where not every build can be made.
+macro_rules! builds {
+    () => {
+        for libc in BUILDS {
+            if let Some(why) = libc.missing() {
+                skip!("{why}");
+            }
+        }
+    };
+}
+
 mod auto;
 mod front;
 mod job_control;

@@ -1,8 +1,7 @@
 //! Through a real NAT that forgets (scripts/lab): a connection that is older than the policy survives.
 
 use crate::support::process::{LIMIT, output_within};
-use crate::support::{self, keepalive};
-use std::path::PathBuf;
+use crate::support::{bracketed, echo_server, keepalive, repository};
 use std::process::{Command, Output};
 use std::thread;
 
@@ -23,20 +22,7 @@ const IDLE_THEN_SPEAK: &str = r#"
 
 /// In a laboratory whose NAT forgets after 2 s.
 fn client(on_forget: &str, server: &str, is_attached: bool) -> Output {
-    let echo_server = PathBuf::from(env!("CARGO_BIN_EXE_keepalive"))
-        .with_file_name("examples")
-        .join("echo_server");
-    assert!(
-        echo_server.is_file(),
-        "{} is missing: cargo build --examples",
-        echo_server.display()
-    );
-    let listens_on = if server.contains(':') {
-        format!("[{server}]")
-    } else {
-        server.to_owned()
-    };
-    let mut command = Command::new(support::repository().join("scripts/lab"));
+    let mut command = Command::new(repository().join("scripts/lab"));
     command.args([
         "--timeout",
         "2",
@@ -48,7 +34,7 @@ fn client(on_forget: &str, server: &str, is_attached: bool) -> Output {
         IDLE_THEN_SPEAK,
         "stage",
     ]);
-    command.arg(echo_server).args([&listens_on, server]);
+    command.arg(echo_server()).args([&bracketed(server), server]);
     if is_attached {
         command
             .arg(keepalive())
@@ -69,10 +55,7 @@ macro_rules! open_connection_survives_once_attached {
         #[test]
         fn $name() {
             let alone = thread::spawn(|| client($on_forget, $server, false));
-            let attached = client($on_forget, $server, true);
-            if attached.status.code() == Some(77) {
-                skip!("{}", String::from_utf8_lossy(&attached.stderr).trim());
-            }
+            let attached = output_or_skip!(client($on_forget, $server, true));
             let alone = stdout(&alone.join().expect("it does not panic"));
             assert_eq!(alone, "LOST", "without keepalive the NAT must have forgotten the connection");
             assert_eq!(stdout(&attached), "KEPT");

@@ -11,15 +11,13 @@ use std::process::{Command, Output};
 
 /// `keepalive list` in a sandbox where pidfd_getfd(2) gives EPERM, as under the default filters of container engines.
 fn in_sandbox(words: &[&str]) -> Output {
+    without(["438", "1"], &[&["list"], words].concat())
+}
+
+/// keepalive where the kernel answers one system call, by number, with this error.
+fn without(denied: [&str; 2], words: &[&str]) -> Output {
     let sandbox = compile(Libc::Host, "denied.c", &[]);
-    output_within(
-        LIMIT,
-        Command::new(sandbox)
-            .args(["438", "1"])
-            .arg(keepalive())
-            .arg("list")
-            .args(words),
-    )
+    output_within(LIMIT, Command::new(sandbox).args(denied).arg(keepalive()).args(words))
 }
 
 const SANDBOX_HINT: &str = "a seccomp filter here denies pidfd_getfd(2), as those of container engines do: run keepalive \
@@ -72,4 +70,31 @@ fn in_a_sandbox_what_is_not_in_the_kernels_table_is_left_out() {
         remark(&output).0,
         "keepalive: 1 socket is shown without what only a holder's rights tell ('?')"
     );
+}
+
+/// Where there is no sock_diag, what the sockets themselves tell is exact all the same.
+#[test]
+fn what_the_kernel_shows_nothing_of_is_told() {
+    /// socket(2), for lack of address families.
+    const NO_SOCKETS: [&str; 2] = ["41", "97"];
+    python!();
+    if cfg!(not(target_arch = "x86_64")) {
+        skip!("the numbers of system calls are those of x86_64");
+    }
+    let mut program = Puppet::start();
+    program.does(CONNECTION);
+    let number = program.pid().to_string();
+    let output = without(NO_SOCKETS, &["list", "--json", &number]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let client = program.number("client.fileno()");
+    let entry = entry(&parsed(&text(&output.stdout)), client);
+    assert_has(
+        &entry,
+        &json!({"state": "established", "keepalive": true, "idle_s": 61, "timer": null}),
+    );
+    let told = "keepalive: timers, listeners and the sockets of others are not known: sock_diag: ";
+    assert!(text(&output.stderr).starts_with(told), "{}", text(&output.stderr));
+    let output = without(NO_SOCKETS, &["attach", "--dry-run", &number]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).starts_with(told), "{}", text(&output.stderr));
 }

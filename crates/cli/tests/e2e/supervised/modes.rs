@@ -45,17 +45,6 @@ fn expect_in_every_build(phrases: &[&str], options: &[&str], expected: [&str; 4]
     }
 }
 
-/// Returns from the test where not every build can be made.
-macro_rules! builds {
-    () => {
-        for libc in BUILDS {
-            if let Some(why) = libc.missing() {
-                skip!("{why}");
-            }
-        }
-    };
-}
-
 #[test]
 fn a_program_that_sets_nothing_has_ours() {
     builds!();

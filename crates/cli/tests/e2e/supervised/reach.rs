@@ -17,17 +17,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Returns from the test where not every build can be made.
-macro_rules! builds {
-    () => {
-        for libc in BUILDS {
-            if let Some(why) = libc.missing() {
-                skip!("{why}");
-            }
-        }
-    };
-}
-
 #[test]
 fn static_programs_of_every_kind_are_reached() {
     builds!();

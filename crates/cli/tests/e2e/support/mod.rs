@@ -53,6 +53,17 @@ macro_rules! root {
     };
 }
 
+/// The laboratory's own reason when this machine cannot have one.
+macro_rules! output_or_skip {
+    ($run:expr) => {{
+        let output = $run;
+        if output.status.code() == Some(77) {
+            skip!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        output
+    }};
+}
+
 /// Prints the SKIP line past libtest's capture, so that a skipped test is seen in every run.
 pub fn report_skip(why: &str) {
     use std::io::Write as _;
@@ -87,6 +98,22 @@ pub fn released_keepalive() -> PathBuf {
     let path = repository().join("target/release/keepalive");
     assert!(path.is_file(), "{} is missing: run make first", path.display());
     path
+}
+
+/// The server of scripts/lab's client.
+pub fn echo_server() -> PathBuf {
+    let path = keepalive().with_file_name("examples").join("echo_server");
+    assert!(path.is_file(), "{} is missing: cargo build --examples", path.display());
+    path
+}
+
+/// An address as it stands before a port.
+pub fn bracketed(address: &str) -> String {
+    if address.contains(':') {
+        format!("[{address}]")
+    } else {
+        address.to_owned()
+    }
 }
 
 /// Where `name` is installed, searched in PATH and in the directories of servers.
