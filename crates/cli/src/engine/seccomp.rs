@@ -22,7 +22,7 @@ use keepalive_policy::{Event, Mode, Moment, Number, OPTIONS, Settings, SocketOpt
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{WaitOptions, waitpid};
+use rustix::process::{WaitOptions, setpriority_process, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
 use settle::Settler;
 use std::io;
@@ -241,6 +241,9 @@ fn has_capability(capability: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
+/// The highest priority of an ordinary process (setpriority(2)).
+const HIGHEST: i32 = -20;
+
 /// The other side of [`submit`]: the command, and its listener. This process is out of sight then. It ends where it may
 /// not look into the command, or the command has ended.
 fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside) -> (PidFd, Listener) {
@@ -267,6 +270,9 @@ fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside) -> (PidFd
     let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
         exit_now(1);
     };
+    // Until a call is received, a signal can end it, as if it had begun to wait: so it must not lie for long. Not everybody
+    // may do this.
+    let _ = setpriority_process(None, HIGHEST);
     let listener = Listener::from_fd(listener);
     listener.wake_here();
     send(socket, 0);
