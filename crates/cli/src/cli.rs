@@ -1,6 +1,7 @@
 //! The command line: one definition for parsing, help, manual pages and completions.
 
 use crate::cmd::attach::Attach;
+use crate::cmd::cgroup::Cgroup;
 use crate::cmd::check::Check;
 use crate::cmd::doctor::Doctor;
 use crate::cmd::explain::Explain;
@@ -27,6 +28,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Run(Run),
     Attach(Attach),
+    Cgroup(Cgroup),
     List(List),
     Probe(Probe),
     Doctor(Doctor),
@@ -93,6 +95,8 @@ pub(crate) enum EngineChoice {
     Preload,
     /// A supervisor of system calls, which reaches static and Go programs too
     Seccomp,
+    /// A program of the kernel for a cgroup of the command's own, which reaches everything; takes root
+    Cgroup,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub(crate) mod attach;
+pub(crate) mod cgroup;
 pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod explain;

@@ -1,6 +1,7 @@
 //! The engines, one file each: the ways to reach a program's sockets.
 
 pub(crate) mod attach;
+pub(crate) mod cgroup;
 pub(crate) mod choice;
 pub(crate) mod preload;
 pub(crate) mod seccomp;

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Run(run) => cmd::run::run(&run).map(|never| match never {}),
         Command::Attach(attach) => cmd::attach::run(&attach),
+        Command::Cgroup(cgroup) => cmd::cgroup::run(&cgroup),
         Command::List(list) => cmd::list::run(&list),
         Command::Doctor(doctor) => cmd::doctor::run(&doctor),
         Command::Probe(probe) => cmd::probe::run(&probe),

@@ -39,6 +39,8 @@ pub(crate) struct Socket {
     pub(crate) options: Option<Options>,
     pub(crate) timer: Clock,
     pub(crate) unanswered: Option<u8>,
+    /// The number of the cgroup that it was made in, if known.
+    pub(crate) cgroup: Option<u64>,
     /// The index of its network namespace in [`Kernel::namespaces`], if that could be looked into.
     namespace: Option<usize>,
 }
@@ -220,6 +222,7 @@ impl Kernel {
                 Clock::Unknown
             },
             unanswered: Some(unanswered),
+            cgroup: None,
             namespace: self.namespace_of(&duplicate),
         }))
     }
@@ -335,7 +338,7 @@ impl Socket {
     }
 
     /// What anyone may know.
-    fn seen(row: &Row, holder: Option<Holder>) -> Self {
+    pub(crate) fn seen(row: &Row, holder: Option<Holder>) -> Self {
         Self {
             holder,
             inode: row.inode,
@@ -346,6 +349,7 @@ impl Socket {
             options: None,
             timer: row.timer.into(),
             unanswered: row.unanswered,
+            cgroup: row.cgroup,
             namespace: Some(0),
         }
     }

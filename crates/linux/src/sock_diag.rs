@@ -1,9 +1,12 @@
 //! What the kernel tells anyone about TCP sockets (`sock_diag(7)`): addresses, state, owner's inode, and the timer that
 //! runs, but none of the options.
 
-use netlink_packet_core::{DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _,
+};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::nlas::Nla as Attribute;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer as Armed};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 use std::io;
@@ -58,6 +61,10 @@ pub struct Row {
     /// The inode in `/proc/PID/fd`; several rows may have the same one (the subflows of MPTCP). 0 where no process holds
     /// the socket.
     pub inode: u64,
+    /// `SO_COOKIE`.
+    pub cookie: u64,
+    /// The number of the cgroup that it was made in (Linux 5.9).
+    pub cgroup: Option<u64>,
     /// The user that made it.
     pub uid: u32,
     /// The timer that runs, if one does.
@@ -174,6 +181,8 @@ fn row(response: &InetResponse, repeated: u8) -> Option<Row> {
         peer: (id.destination_port != 0).then(|| SocketAddr::new(id.destination_address, id.destination_port)),
         state: State::from_number(header.state)?,
         inode: header.inode.into(),
+        cookie: u64::from_ne_bytes(id.cookie),
+        cgroup: response.nlas.iter().find_map(cgroup),
         uid: header.uid,
         timer: match header.timer {
             Some(Armed::KeepAlive(expires)) => timer(TimerKind::Keepalive, expires),
@@ -186,6 +195,17 @@ fn row(response: &InetResponse, repeated: u8) -> Option<Row> {
             _ => Some(repeated),
         },
     })
+}
+
+/// The number of a cgroup, where this is it (`INET_DIAG_CGROUP_ID`), which the crate does not know.
+fn cgroup(attribute: &Attribute) -> Option<u64> {
+    const CGROUP_ID: u16 = 21;
+    if attribute.kind() != CGROUP_ID {
+        return None;
+    }
+    let mut bytes = vec![0; attribute.value_len()];
+    attribute.emit_value(&mut bytes);
+    Some(u64::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 impl State {

@@ -49,6 +49,8 @@ fn connection(local: &str, peer: &str, inode: u64) -> Row {
         peer: Some(address(peer)),
         state: State::Established,
         inode,
+        cookie: 0,
+        cgroup: None,
         uid: 0,
         timer: None,
         unanswered: Some(0),

@@ -3,7 +3,7 @@
 use crate::decide::{Event, Moment};
 use crate::settings::Settings;
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Which end opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,38 @@ impl Network {
         (used <= u32::from(network.length)).then_some(network)
     }
 
+    /// The addresses that are in both; `None` where there is none.
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        let (wide, narrow) = if self.length <= other.length {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let different = u128::from_be_bytes(wide.address) ^ u128::from_be_bytes(narrow.address);
+        let both = Self {
+            is_v6: wide.is_v6 || narrow.is_v6,
+            ..narrow
+        };
+        let is_empty = both.is_v6 && both.length >= MAPPED && is_mapped(&both.address);
+        (different.leading_zeros() >= u32::from(wide.length) && !is_empty).then_some(both)
+    }
+
+    /// The bits that its addresses have in common, in the form of IPv6 (IPv4-mapped for IPv4), and how many those are.
+    pub fn prefix(self) -> ([u8; 16], u8) {
+        (self.address, self.length)
+    }
+
+    /// Whether there are IPv4-mapped addresses that have its prefix and yet are not in it.
+    pub fn excludes_mapped(self) -> bool {
+        let mapped = Self {
+            address: octets(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            length: MAPPED,
+            is_v6: false,
+        };
+        let bits = Self { is_v6: false, ..self };
+        self.is_v6 && bits.intersection(mapped).is_some()
+    }
+
     /// Whether `address` is among them.
     pub fn contains(&self, address: IpAddr) -> bool {
         let theirs = octets(address);
@@ -106,6 +138,15 @@ impl Ports {
         first: 0,
         last: u16::MAX,
     };
+
+    /// The ports that are in both; `None` where there is none.
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        let both = Self {
+            first: self.first.max(other.first),
+            last: self.last.min(other.last),
+        };
+        (both.first <= both.last).then_some(both)
+    }
 }
 
 impl Rule<'_> {
@@ -186,7 +227,6 @@ impl fmt::Display for Rule<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::net::Ipv4Addr;
 
     fn network(text: &str, length: u8) -> Network {
         Network::new(text.parse().unwrap(), length).unwrap()
@@ -219,6 +259,43 @@ mod tests {
         assert!(all.contains(address("2001:db8::1")) && all.contains(address("::1")));
         assert!(!all.contains(address("192.0.2.1")) && !all.contains(address("::ffff:192.0.2.1")));
         assert!(network("::ffff:0:0", 96).contains(address("192.0.2.1")));
+    }
+
+    #[test]
+    fn what_is_in_both_networks_is_in_their_intersection() {
+        let networks = [
+            Network::ANY,
+            network("0.0.0.0", 0),
+            network("::", 0),
+            network("::", 80),
+            network("10.0.0.0", 8),
+            network("10.1.0.0", 16),
+            network("11.0.0.0", 8),
+            network("::ffff:0:0", 96),
+            network("2001:db8::", 32),
+            network("::1", 128),
+        ];
+        let addresses = [
+            "10.1.2.3",
+            "::ffff:10.1.2.3",
+            "11.1.1.1",
+            "::1",
+            "2001:db8::7",
+            "::2",
+            "192.0.2.1",
+        ];
+        for one in networks {
+            for other in networks {
+                let both = one.intersection(other);
+                for address in addresses.map(address) {
+                    let expected = one.contains(address) && other.contains(address);
+                    let found = both.is_some_and(|both| both.contains(address));
+                    assert_eq!(found, expected, "{one} {other} {address}");
+                }
+            }
+        }
+        assert!(network("::", 0).excludes_mapped() && network("::", 80).excludes_mapped());
+        assert!(!network("0.0.0.0", 0).excludes_mapped() && !network("2001:db8::", 32).excludes_mapped());
     }
 
     #[test]

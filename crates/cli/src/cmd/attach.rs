@@ -224,7 +224,8 @@ impl Work<'_> {
                 continue;
             };
             let program = process.name().as_bytes();
-            let plan = plan(self.sources, &socket, &duplicate, program, kernel.namespace(&socket));
+            let current = |option| sockopt::get(&duplicate, option).ok();
+            let plan = plan(self.sources, &socket, &current, program, kernel.namespace(&socket));
             let failed = if self.attach.dry_run {
                 Vec::new()
             } else {

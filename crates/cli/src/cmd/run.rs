@@ -1,10 +1,12 @@
 //! `keepalive run`: starts a program so that its connections have keepalive.
 
+use super::cgroup::warn_of_what_is_out_of_reach;
 use super::check::summary;
 use crate::cli::{IoUringChoice, Run};
+use crate::engine::cgroup::child::{self, Failure};
 use crate::engine::choice::{Choice, Engines, choose};
 use crate::engine::{preload, seccomp};
-use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN};
+use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
 use crate::mistake;
 use crate::output::{WIDTH, wrap};
 use crate::policy::{Part, Policy};
@@ -44,6 +46,12 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
         Engines::Both(library) => {
             preload::prepare(&mut environment, library, &policy);
             !is_off && supervise(run, &program, &choice, &policy)?
+        }
+        Engines::Cgroup => {
+            if !is_off {
+                join_cgroup(&program, &policy)?;
+            }
+            false
         }
     };
     preload::note_supervisor(&mut environment, is_supervised);
@@ -100,6 +108,22 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
         }
         Err(obstacle) => Err(obstacle.refusal(program)),
     }
+}
+
+/// Puts this process into a cgroup with the policy.
+fn join_cgroup(program: &Program, policy: &Policy) -> Result<(), Error> {
+    warn_of_what_is_out_of_reach(policy);
+    child::join(policy).map_err(|failure| {
+        let action = format!("run '{}' with engine cgroup", program.command.display());
+        match failure {
+            Failure::Programs(obstacle) => obstacle.error(&action).with_status(NOT_RUN),
+            Failure::Cgroup(directory, error) => Error::new(
+                NOT_RUN,
+                format!("cannot {action}: {}: {}", directory.display(), describe(&error)),
+            )
+            .hint("it takes a cgroup in which this user may make others: root's, or a delegated one"),
+        }
+    })
 }
 
 /// Says which engines are used, why, and what is set.

@@ -12,6 +12,8 @@ use std::io;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) moment: Moment,
+    /// What the policy says.
+    pub(crate) settings: Settings,
     /// In the order in which a running timer takes them up.
     pub(crate) steps: Vec<Step>,
     pub(crate) left: Vec<Left>,
@@ -66,11 +68,11 @@ fn event<'a>(socket: &Socket, program: &'a [u8], namespace: Option<&Namespace>) 
     }
 }
 
-/// What `sources` say for `socket`, of which `duplicate` is a descriptor.
+/// What `sources` say for `socket`, of whose options `current` gives the numbers.
 pub(crate) fn plan(
     sources: &[Source<'_>],
     socket: &Socket,
-    duplicate: &OwnedFd,
+    current: &dyn Fn(SocketOption) -> Option<u32>,
     program: &[u8],
     namespace: Option<&Namespace>,
 ) -> Plan {
@@ -78,6 +80,7 @@ pub(crate) fn plan(
     let settings = decide(sources, &event);
     let mut plan = Plan {
         moment: event.moment,
+        settings,
         steps: Vec::new(),
         left: Vec::new(),
     };
@@ -91,7 +94,7 @@ pub(crate) fn plan(
     let view = View {
         settings,
         socket,
-        duplicate,
+        current,
         namespace,
     };
     for option in LIVE_ORDER {
@@ -140,13 +143,13 @@ pub(crate) fn apply(plan: &Plan, duplicate: &OwnedFd) -> Vec<(SocketOption, io::
 struct View<'a> {
     settings: Settings,
     socket: &'a Socket,
-    duplicate: &'a OwnedFd,
+    current: &'a dyn Fn(SocketOption) -> Option<u32>,
     namespace: Option<&'a Namespace>,
 }
 
 impl View<'_> {
     fn current(&self, option: SocketOption) -> Option<u32> {
-        sockopt::get(self.duplicate, option).ok()
+        (self.current)(option)
     }
 
     /// Whether the timer that runs ends later than the idle time allows. It does so where the idle time was lowered

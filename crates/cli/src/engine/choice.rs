@@ -15,6 +15,8 @@ pub(crate) enum Engines {
     Seccomp,
     /// The library where it can be loaded, at its lower price, and the supervisor for all else.
     Both(Library),
+    /// The kernel, for a cgroup of the command's own.
+    Cgroup,
 }
 
 /// What was chosen, and why.
@@ -77,6 +79,7 @@ impl Engines {
             Self::Preload(_) => "preload",
             Self::Seccomp => "seccomp",
             Self::Both(_) => "preload and seccomp",
+            Self::Cgroup => "cgroup",
         }
     }
 }
@@ -105,6 +108,16 @@ pub(crate) fn choose(wanted: EngineChoice, program: &Program, is_strict: bool) -
         EngineChoice::Seccomp => Ok(Choice {
             engines: Engines::Seccomp,
             why: String::from("because --engine seccomp asks for it"),
+            is_preloadable: false,
+        }),
+        EngineChoice::Cgroup if is_strict => Err(Error::new(
+            NOT_RUN,
+            "--io-uring deny: the cgroup engine reaches io_uring, and denies nothing",
+        )
+        .hint("leave --io-uring out, or take the supervisor: --engine seccomp")),
+        EngineChoice::Cgroup => Ok(Choice {
+            engines: Engines::Cgroup,
+            why: String::from("because --engine cgroup asks for it"),
             is_preloadable: false,
         }),
         EngineChoice::Auto => automatic(program, is_strict),

@@ -17,7 +17,7 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     /// Looks at the namespace of the calling thread.
-    pub(super) fn look() -> (Self, io::Result<Vec<Row>>) {
+    pub(crate) fn look() -> (Self, io::Result<Vec<Row>>) {
         let untouched = Untouched::read();
         let rows = sock_diag::dump();
         let listeners = rows.iter().flatten().filter(|row| row.state == State::Listen);

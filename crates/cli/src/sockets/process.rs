@@ -94,7 +94,7 @@ impl Selection {
 }
 
 impl Process {
-    fn find(pid: u32) -> Result<Self, Obstacle> {
+    pub(crate) fn find(pid: u32) -> Result<Self, Obstacle> {
         // The handle first: whatever is read afterwards is of this process, or the handle is of no use any more.
         let handle = PidFd::open(pid);
         let status = proc::status(pid).map_err(|_| Obstacle::gone())?;

@@ -1,0 +1,285 @@
+//! `keepalive cgroup`: a policy for everything in a cgroup, in the kernel.
+
+mod status;
+mod watch;
+
+use crate::cli::PolicyFlags;
+use crate::engine::cgroup::{Obstacle, existing, out_of_reach, pins};
+use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::output::{WIDTH, print, wrap};
+use crate::policy::Policy;
+use clap::{Args, Subcommand};
+use keepalive_linux::cgroup::Tree;
+use keepalive_policy::Settings;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Set keepalive for everything in a cgroup, in the kernel
+///
+/// A program of the kernel gives every new connection in a cgroup its settings: those of all programs, whatever they are
+/// written in, set-user-ID ones and containers too. It stays when this command has ended, and costs the processes nothing.
+#[derive(Debug, Args)]
+pub(crate) struct Cgroup {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Enable(Box<Enable>),
+    Disable(Disable),
+    Status(Status),
+}
+
+/// Put a policy in force for a cgroup, in place of the one that it has
+#[derive(Debug, Args)]
+#[command(after_help = NOTES, override_usage = "keepalive cgroup enable [OPTIONS] CGROUP...")]
+struct Enable {
+    /// A path below the mount of cgroup v2, / for the whole machine, or the name of a systemd unit that runs
+    #[arg(required = true, value_name = "CGROUP")]
+    cgroups: Vec<OsString>,
+
+    /// Set connections that are open already, too
+    #[arg(long)]
+    existing: bool,
+
+    /// Stay: follow changes of the file of rules and cgroups that come and go, and end the policy with this command
+    #[arg(long)]
+    watch: bool,
+
+    #[command(flatten)]
+    policy: PolicyFlags,
+}
+
+/// End the policy of a cgroup; what is set on connections stays
+#[derive(Debug, Args)]
+struct Disable {
+    /// The cgroups, as for enable
+    #[arg(required = true, value_name = "CGROUP")]
+    cgroups: Vec<OsString>,
+}
+
+/// Show the policies in force, how often each rule was used, and what is in the way
+#[derive(Debug, Args)]
+#[command(after_help = STATUS_NOTES)]
+struct Status {
+    /// Only these cgroups, as for enable
+    #[arg(value_name = "CGROUP")]
+    cgroups: Vec<OsString>,
+
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+const NOTES: &str = "\
+Options come before the environment (KEEPIDLE, ...), that before
+/etc/keepalive.conf. Without any policy option, rule or file: --idle 60
+--interval 15 --count 5.
+
+It takes root (CAP_BPF and CAP_NET_ADMIN), Linux 5.9 and cgroup v2. It lasts
+until it is disabled, the cgroup is removed or the machine is shut down;
+keepalive-cgroup@.service puts it in force at boot. 'program NAME' in a rule is
+the one that connects or listens, by the first 15 bytes of its name.
+
+Exit status: 0; 1 when it could not be done; 2 when the command line or the
+policy cannot be used.";
+
+const STATUS_NOTES: &str = "\
+Exit status: 0; 1 when a cgroup that was named has no policy in force, or
+something is in the way of one.";
+
+/// Does what is asked for.
+///
+/// # Errors
+/// What cannot be used of the command line or a policy; what could not be done.
+pub(crate) fn run(cgroup: &Cgroup) -> Result<(), Error> {
+    match &cgroup.action {
+        Action::Enable(enable) if enable.watch => watch::run(enable),
+        Action::Enable(enable) => enable.once(),
+        Action::Disable(disable) => disable.run(),
+        Action::Status(status) => status::run(status),
+    }
+}
+
+impl Enable {
+    fn policy(&self) -> Result<Policy, Error> {
+        let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        Policy::read(&self.policy, &environment, Settings::EVERYWHERE, REFUSED)
+    }
+
+    fn once(&self) -> Result<(), Error> {
+        let policy = self.policy()?;
+        let tree = tree("enable a policy")?;
+        let directories: Vec<PathBuf> = self
+            .cgroups
+            .iter()
+            .map(|cgroup| find(&tree, cgroup))
+            .collect::<Result<_, _>>()?;
+        warn_of_what_is_out_of_reach(&policy);
+        let failed = directories
+            .iter()
+            .filter_map(|directory| self.enable(&tree, directory, &policy).err());
+        Error::all(failed).map_or(Ok(()), Err)
+    }
+
+    /// Gives the number of the program that is in force now.
+    fn enable(&self, tree: &Tree, directory: &Path, policy: &Policy) -> Result<u32, Error> {
+        let name = tree.name(directory);
+        let action = format!("enable a policy for {}", name.display());
+        let done = pins::enable(tree, directory, policy).map_err(|obstacle| obstacle.error(&action))?;
+        if done.has_mounted {
+            say("a BPF file system was mounted on /sys/fs/bpf");
+        }
+        let word = if done.has_replaced { "replaced" } else { "in force" };
+        print(&format!("{}: {word}\n", name.display()))?;
+        if self.existing {
+            set_existing(&name, directory, policy)?;
+        }
+        Ok(done.program)
+    }
+}
+
+/// Sets the connections that are open already.
+fn set_existing(name: &Path, directory: &Path, policy: &Policy) -> Result<(), Error> {
+    let entries = pins::entries().unwrap_or_default();
+    let wishes = entries
+        .iter()
+        .find(|entry| entry.is_of(name))
+        .filter(|entry| entry.clamps)
+        .and_then(pins::Entry::wishes);
+    let done = existing::set(directory, policy, wishes.as_ref());
+    let how = if done.is_by_descriptor {
+        ", through the processes' descriptors"
+    } else {
+        ""
+    };
+    print(&format!(
+        "{}: {} of {} open sockets changed{how}\n",
+        name.display(),
+        done.changed,
+        done.sockets
+    ))?;
+    match done.out_of_reach {
+        None => Ok(()),
+        Some((count, error)) => {
+            let what = if done.is_by_descriptor {
+                "processes"
+            } else {
+                "network namespaces"
+            };
+            Err(Error::new(
+                FAILED,
+                format!(
+                    "cannot set all open sockets of {}: {count} {what} are out of reach: {}",
+                    name.display(),
+                    describe(&error)
+                ),
+            )
+            .hint("it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE; new connections are set all the same"))
+        }
+    }
+}
+
+impl Disable {
+    fn run(&self) -> Result<(), Error> {
+        let tree = tree("disable a policy")?;
+        let failed = self.cgroups.iter().filter_map(|cgroup| {
+            let name = name(&tree, cgroup);
+            match pins::disable(&name, None) {
+                Ok(true) => print(&format!("{}: disabled\n", name.display())).err(),
+                Ok(false) => {
+                    say(&format!("{} has no policy", name.display()));
+                    None
+                }
+                Err(error) => Some(Error::new(
+                    FAILED,
+                    format!("cannot disable the policy of {}: {}", name.display(), describe(&error)),
+                )),
+            }
+        });
+        let failed: Vec<_> = failed.collect();
+        Error::all(failed.into_iter()).map_or(Ok(()), Err)
+    }
+}
+
+/// Says that some settings are not given by this engine, if there are such.
+pub(super) fn warn_of_what_is_out_of_reach(policy: &Policy) {
+    let names = out_of_reach(policy);
+    if !names.is_empty() {
+        say(&format!(
+            "not set by the cgroup engine, which comes after the handshake: {}",
+            names.join(", ")
+        ));
+    }
+}
+
+/// A line on standard error.
+fn say(text: &str) {
+    let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+}
+
+fn tree(action: &str) -> Result<Tree, Error> {
+    Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(action))
+}
+
+/// The kinds of systemd units that have processes (`systemd.unit(5)`).
+const UNITS: [&str; 7] = [".service", ".slice", ".scope", ".socket", ".mount", ".swap", ".target"];
+
+/// The directory of the cgroup that is meant.
+fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
+    let directory = tree.directory(Path::new(cgroup));
+    if directory.is_dir() {
+        return Ok(directory);
+    }
+    let units = units(tree, cgroup);
+    match units.as_slice() {
+        [unit] => Ok(unit.clone()),
+        [] => {
+            let error = Error::new(FAILED, format!("there is no cgroup '{}'", cgroup.display()));
+            Err(error.hint(if is_unit(cgroup) {
+                "a unit has a cgroup only while it runs; 'systemctl status UNIT' shows which"
+            } else {
+                "the path is below the mount of cgroup v2, as /proc/PID/cgroup shows it after 0::"
+            }))
+        }
+        several => {
+            let names: Vec<_> = several
+                .iter()
+                .map(|unit| tree.name(unit).display().to_string())
+                .collect();
+            let what = format!("there are {} cgroups '{}'", several.len(), cgroup.display());
+            Err(Error::new(FAILED, what).hint(format!("say which: {}", names.join(", "))))
+        }
+    }
+}
+
+/// The path in the tree of the cgroup that is meant, whether it is there or not.
+fn name(tree: &Tree, cgroup: &OsStr) -> PathBuf {
+    match find(tree, cgroup) {
+        Ok(directory) => tree.name(&directory),
+        // A unit's that has ended: what is kept of it tells.
+        Err(_) if is_unit(cgroup) => {
+            let entries = pins::entries().unwrap_or_default();
+            let mut names = entries.iter().map(|entry| PathBuf::from(entry.name()));
+            names
+                .find(|name| name.file_name() == Some(cgroup))
+                .unwrap_or_else(|| tree.name(&tree.directory(Path::new(cgroup))))
+        }
+        Err(_) => tree.name(&tree.directory(Path::new(cgroup))),
+    }
+}
+
+fn is_unit(cgroup: &OsStr) -> bool {
+    let name = cgroup.to_string_lossy();
+    !name.contains('/') && UNITS.iter().any(|suffix| name.ends_with(suffix))
+}
+
+fn units(tree: &Tree, cgroup: &OsStr) -> Vec<PathBuf> {
+    if is_unit(cgroup) {
+        tree.named(cgroup)
+    } else {
+        Vec::new()
+    }
+}

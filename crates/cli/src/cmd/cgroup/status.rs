@@ -1,0 +1,258 @@
+//! `keepalive cgroup status`: what is in force.
+
+use super::{Status, name};
+use crate::engine::cgroup::pins::{Entry, State, entries};
+use crate::engine::cgroup::{Obstacle, Programs};
+use crate::error::{Error, FAILED, describe};
+use crate::output::{WIDTH, harmless, print, wrap};
+use keepalive_linux::cgroup::Tree;
+use serde::Serialize;
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// All of it, as a program reads it.
+#[derive(Serialize)]
+struct Report {
+    /// What is in the way of the engine on this machine, for this user.
+    obstacle: Option<String>,
+    cgroups: Vec<Object>,
+}
+
+#[derive(Serialize)]
+struct Object {
+    cgroup: String,
+    /// `in-force`, `dangling`, `unfinished` or `none`.
+    state: &'static str,
+    default: Option<String>,
+    default_connections: Option<u64>,
+    rules: Vec<CountedRule>,
+    /// Options that the kernel has refused to set.
+    refused: Option<u64>,
+    /// Whether setsockopt(2) is changed as a mode says.
+    clamps: bool,
+    /// Whether the kernel's own fields tell what a program has set itself; else its sysctls do.
+    reads_fields: Option<bool>,
+    /// Cgroups below whose programs exclude this policy.
+    shadowed: Vec<String>,
+    /// Programs of others that run before, and after this one.
+    before: Vec<String>,
+    after: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct CountedRule {
+    rule: String,
+    from: String,
+    line: u32,
+    connections: u64,
+}
+
+/// Prints what is in force.
+///
+/// # Errors
+/// Something is wrong with it.
+pub(super) fn run(status: &Status) -> Result<(), Error> {
+    let tree = Tree::find().map_err(Obstacle::NoTree);
+    let obstacle = match &tree {
+        Err(obstacle) => Some(obstacle.reason()),
+        Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
+    };
+    let all = entries().map_err(|error| {
+        let what = format!("cannot read the policies in the BPF file system: {}", describe(&error));
+        Error::new(FAILED, what).hint("they are root's to see")
+    })?;
+    let objects = match &tree {
+        Err(_) => Vec::new(),
+        Ok(tree) => objects(tree, status, &all),
+    };
+    let problems: Vec<String> = objects.iter().flat_map(Object::problems).collect();
+    let report = Report {
+        obstacle,
+        cgroups: objects,
+    };
+    print(&if status.json {
+        serde_json::to_string_pretty(&report).map_err(|error| Error::new(FAILED, error.to_string()))? + "\n"
+    } else {
+        report.text()
+    })?;
+    let is_asked_in_vain = report.cgroups.is_empty() && !status.cgroups.is_empty();
+    let problem = match report.obstacle {
+        Some(obstacle) if is_asked_in_vain => Some(obstacle),
+        _ => None,
+    };
+    let errors = problems
+        .into_iter()
+        .chain(problem)
+        .map(|problem| Error::new(FAILED, problem));
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// What there is of the cgroups that were named, or of all.
+fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Vec<Object> {
+    if status.cgroups.is_empty() {
+        return all.iter().map(|entry| Object::new(tree, entry, all)).collect();
+    }
+    let names = status.cgroups.iter().map(|cgroup| name(tree, cgroup));
+    names
+        .map(|name| match all.iter().find(|entry| entry.is_of(&name)) {
+            Some(entry) => Object::new(tree, entry, all),
+            None => Object::none(&name),
+        })
+        .collect()
+}
+
+impl Object {
+    fn none(name: &Path) -> Self {
+        Self {
+            cgroup: name.display().to_string(),
+            state: "none",
+            default: None,
+            default_connections: None,
+            rules: Vec::new(),
+            refused: None,
+            clamps: false,
+            reads_fields: None,
+            shadowed: Vec::new(),
+            before: Vec::new(),
+            after: Vec::new(),
+        }
+    }
+
+    fn new(tree: &Tree, entry: &Entry, all: &[Entry]) -> Self {
+        let name = entry.name();
+        let directory = tree.directory(Path::new(&name));
+        let mut object = Self {
+            state: match entry.state {
+                State::InForce => "in-force",
+                State::Dangling => "dangling",
+                State::Unfinished => "unfinished",
+            },
+            clamps: entry.clamps,
+            ..Self::none(Path::new(&name))
+        };
+        if let Some(policy) = &entry.policy {
+            let description = &policy.description;
+            object.default = Some(description.default.clone());
+            object.default_connections = Some(policy.default);
+            object.refused = Some(policy.refused);
+            object.reads_fields = Some(description.reads_fields);
+            let rules = description.rules.iter().zip(&policy.rules);
+            object.rules = rules
+                .map(|(rule, connections)| CountedRule {
+                    rule: rule.rule.clone(),
+                    from: rule.from.clone(),
+                    line: rule.line,
+                    connections: *connections,
+                })
+                .collect();
+        }
+        if entry.state == State::InForce {
+            let names = entry.shadowed(&directory);
+            object.shadowed = names.iter().map(|path| show(tree, path)).collect();
+            let ours: HashSet<u32> = all.iter().filter_map(|entry| entry.program).collect();
+            for (id, name, is_after) in entry.others(&directory) {
+                if !ours.contains(&id) {
+                    if is_after {
+                        &mut object.after
+                    } else {
+                        &mut object.before
+                    }
+                    .push(name);
+                }
+            }
+        }
+        object
+    }
+
+    /// What is wrong, a sentence each.
+    fn problems(&self) -> Vec<String> {
+        let name = &self.cgroup;
+        let mut problems = Vec::new();
+        match self.state {
+            "none" => problems.push(format!("{name} has no policy")),
+            "dangling" => problems.push(format!(
+                "{name} is gone, and its policy has no effect; a unit that starts again has a new cgroup\n\
+                 hint: keepalive cgroup enable or disable {name}"
+            )),
+            "unfinished" => problems.push(format!(
+                "{name}: a command was killed half way; nothing is in force\n\
+                 hint: keepalive cgroup enable or disable {name}"
+            )),
+            _ => {}
+        }
+        if !self.shadowed.is_empty() {
+            problems.push(format!(
+                "{name}: without effect on {}, where another program excludes this one",
+                self.shadowed.join(", ")
+            ));
+        }
+        if let Some(refused @ 1..) = self.refused {
+            problems.push(format!(
+                "{name}: the kernel has refused {refused} options\n\
+                 hint: keepalive takes Linux 5.9, the modes cap and floor and user-timeout=auto take 6.1"
+            ));
+        }
+        problems
+    }
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(obstacle) = &self.obstacle {
+            text.push_str(&wrap(&format!("engine cgroup: {obstacle}"), WIDTH, 2));
+        } else if self.cgroups.is_empty() {
+            text.push_str("engine cgroup: works here; no cgroup has a policy\n");
+        }
+        for cgroup in &self.cgroups {
+            cgroup.write(&mut text);
+        }
+        text
+    }
+}
+
+impl Object {
+    fn write(&self, text: &mut String) {
+        let _ = writeln!(text, "{}: {}", harmless(&self.cgroup), self.state.replace('-', " "));
+        let counted = self.rules.iter().map(|rule| {
+            let from = format!("{}:{}", rule.from, rule.line);
+            (rule.connections, rule.rule.clone(), from)
+        });
+        let default = self.default.iter().zip(self.default_connections);
+        let default = default.map(|(default, count)| (count, format!("default {default}"), String::new()));
+        let lines: Vec<_> = counted.chain(default).collect();
+        let width = lines
+            .iter()
+            .map(|(count, ..)| count.to_string().len())
+            .max()
+            .unwrap_or(0);
+        for (count, rule, from) in lines {
+            let from = if from.is_empty() { from } else { format!("  ({from})") };
+            let line = format!("  {count:>width$}  {rule}{from}");
+            text.push_str(&harmless(line.trim_end()));
+            text.push('\n');
+        }
+        if self.clamps {
+            text.push_str("  setsockopt(2) is changed as the mode says\n");
+        }
+        if self.reads_fields == Some(false) {
+            text.push_str(&wrap(
+                "  what differs from the sysctls counts as set by the program: the kernel's own fields are not to be read \
+                 (CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)",
+                WIDTH,
+                2,
+            ));
+        }
+        for (programs, when) in [(&self.before, "before"), (&self.after, "after")] {
+            if !programs.is_empty() {
+                let line = format!("  {} of others run {when} this one", programs.join(", "));
+                text.push_str(&wrap(&line, WIDTH, 2));
+            }
+        }
+    }
+}
+
+fn show(tree: &Tree, path: &Path) -> String {
+    tree.name(path).display().to_string()
+}

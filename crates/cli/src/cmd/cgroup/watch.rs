@@ -1,0 +1,200 @@
+//! `keepalive cgroup enable --watch`: a policy that follows its file, and cgroups that come and go, for as long as this
+//! command runs. What it says goes to a log: a line for each event.
+
+use super::{Enable, find, say, tree, warn_of_what_is_out_of_reach};
+use crate::engine::cgroup::pins::{self, State};
+use crate::error::Error;
+use crate::policy::Policy;
+use keepalive_linux::cgroup::{self, Tree};
+use keepalive_linux::signal::{SignalFd, block_interrupts};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+/// Between two looks.
+const PERIOD: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Puts the policy in force until a signal ends this command.
+///
+/// # Errors
+/// What cannot be used of the policy at the beginning; what is in the way of the engine.
+pub(super) fn run(enable: &Enable) -> Result<(), Error> {
+    // As the first process of a container, this one would not be ended by a signal that it does not ask for.
+    block_interrupts();
+    let signals =
+        SignalFd::interrupts().map_err(|error| Error::new(crate::error::FAILED, format!("signalfd: {error}")))?;
+    let policy = enable.policy()?;
+    let tree = tree("enable a policy")?;
+    warn_of_what_is_out_of_reach(&policy);
+    let mut watch = Watch {
+        enable,
+        tree,
+        text: written(&policy),
+        policy,
+        mistake: None,
+        cgroups: enable.cgroups.iter().map(|cgroup| Watched::new(cgroup)).collect(),
+    };
+    let watched = watch.until(&signals);
+    watch.end();
+    watched
+}
+
+struct Watch<'a> {
+    enable: &'a Enable,
+    tree: Tree,
+    policy: Policy,
+    /// What the policy is made of, to see whether it has changed.
+    text: Vec<u8>,
+    /// What was wrong with it when it was read last, if anything.
+    mistake: Option<String>,
+    cgroups: Vec<Watched<'a>>,
+}
+
+struct Watched<'a> {
+    cgroup: &'a OsStr,
+    place: Place,
+}
+
+/// What is known of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing is yet.
+    New,
+    /// It is not there.
+    Missing,
+    /// It has our policy.
+    Ours { directory: PathBuf, id: u64, program: u32 },
+    /// It has the policy of another command.
+    Theirs,
+}
+
+impl<'a> Watched<'a> {
+    fn new(cgroup: &'a OsStr) -> Self {
+        Self {
+            cgroup,
+            place: Place::New,
+        }
+    }
+}
+
+impl Watch<'_> {
+    /// Looks again and again, until a signal arrives.
+    fn until(&mut self, signals: &SignalFd) -> Result<(), Error> {
+        loop {
+            let is_changed = self.read_again();
+            for index in 0..self.cgroups.len() {
+                self.look(index, is_changed)?;
+            }
+            let mut arrived = [PollFd::new(signals, PollFlags::IN)];
+            if poll(&mut arrived, Some(&PERIOD)) == Ok(1) && signals.next().is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the policy again; gives whether it is another one. A wrong one does not count.
+    fn read_again(&mut self) -> bool {
+        match self.enable.policy() {
+            Ok(policy) => {
+                self.mistake = None;
+                let text = written(&policy);
+                if text == self.text {
+                    return false;
+                }
+                warn_of_what_is_out_of_reach(&policy);
+                self.text = text;
+                self.policy = policy;
+                true
+            }
+            Err(error) => {
+                let mistake = error.to_string();
+                if self.mistake.as_ref() != Some(&mistake) {
+                    error.report();
+                    say("the policy from before stays in force");
+                    self.mistake = Some(mistake);
+                }
+                false
+            }
+        }
+    }
+
+    /// Looks at one cgroup, and puts the policy in force where it is not.
+    fn look(&mut self, index: usize, is_changed: bool) -> Result<(), Error> {
+        let cgroup = self.cgroups[index].cgroup;
+        let before = self.cgroups[index].place.clone();
+        let Ok(directory) = find(&self.tree, cgroup) else {
+            if before != Place::Missing {
+                say(&format!(
+                    "waiting for the cgroup '{}', which is not there{}",
+                    cgroup.display(),
+                    self.other(cgroup)
+                ));
+            }
+            self.cgroups[index].place = Place::Missing;
+            return Ok(());
+        };
+        let name = self.tree.name(&directory);
+        let entries = pins::entries().unwrap_or_default();
+        let entry = entries
+            .iter()
+            .find(|entry| entry.is_of(&name) && entry.state == State::InForce);
+        let now = entry.and_then(|entry| entry.program);
+        let is_same = |id: u64| cgroup::id(&directory).is_ok_and(|now| now == id);
+        match before {
+            Place::Ours { id, program, .. } if is_same(id) && now == Some(program) && !is_changed => return Ok(()),
+            Place::Ours { id, program, .. } if is_same(id) && now.is_some() && now != Some(program) => {
+                say(&format!("{}: another command has taken over", name.display()));
+                self.cgroups[index].place = Place::Theirs;
+                return Ok(());
+            }
+            Place::Theirs if now.is_some() => return Ok(()),
+            _ => {}
+        }
+        let program = match self.enable.enable(&self.tree, &directory, &self.policy) {
+            Ok(program) => program,
+            // It may have gone meanwhile.
+            Err(_) if !directory.is_dir() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let id = cgroup::id(&directory).unwrap_or(0);
+        self.cgroups[index].place = Place::Ours { directory, id, program };
+        Ok(())
+    }
+
+    /// Where the other of kubelet's two drivers has put its pods, if it has.
+    fn other(&self, cgroup: &OsStr) -> String {
+        const DRIVERS: [&str; 2] = ["kubepods.slice", "kubepods"];
+        let name = cgroup.to_string_lossy();
+        let Some(index) = DRIVERS.iter().position(|driver| *driver == name.trim_matches('/')) else {
+            return String::new();
+        };
+        let other = DRIVERS[1 - index];
+        if self.tree.directory(other.as_ref()).is_dir() {
+            format!("; /{other} is: kubelet uses the other driver")
+        } else {
+            String::new()
+        }
+    }
+
+    /// Ends what is still this command's.
+    fn end(&self) {
+        for watched in &self.cgroups {
+            if let Place::Ours { directory, program, .. } = &watched.place {
+                let name = self.tree.name(directory);
+                match pins::disable(&name, Some(*program)) {
+                    Ok(true) => say(&format!("{}: disabled", name.display())),
+                    Ok(false) => {}
+                    Err(error) => say(&format!("{}: cannot be disabled: {error}", name.display())),
+                }
+            }
+        }
+    }
+}
+
+/// The texts that a policy is made of.
+fn written(policy: &Policy) -> Vec<u8> {
+    let texts = policy.rules.iter().chain(&policy.config);
+    let texts = texts.flat_map(|text| [text.name.as_bytes(), &text.text]);
+    let texts: Vec<&[u8]> = texts.collect();
+    texts.join(&0)
+}

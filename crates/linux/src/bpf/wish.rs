@@ -1,0 +1,92 @@
+//! What a connection is to get, as six numbers that programs pass on to each other.
+
+use keepalive_policy::{Keepalive, Mode, Number, Settings, SocketOption};
+
+/// The options that programs set, in the order in which a running timer takes them up; then the user timeout, which may
+/// be made of the others.
+pub const SET_BY_PROGRAMS: [SocketOption; 5] = [
+    SocketOption::Count,
+    SocketOption::Interval,
+    SocketOption::Keepalive,
+    SocketOption::Idle,
+    SocketOption::UserTimeout,
+];
+
+/// What a connection is to get: the mode, and the number of each option or [`UNSET`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish(pub(super) [u32; 1 + SET_BY_PROGRAMS.len()]);
+
+/// Nothing is said of an option.
+pub const UNSET: u32 = u32::MAX;
+/// The user timeout is made of the connection's times.
+pub(super) const AUTO: u32 = u32::MAX - 1;
+
+/// The bytes of a wish.
+pub const WISH_SIZE: u32 = 24;
+
+/// The numbers of the modes in a wish.
+pub(super) const FILL: u32 = 0;
+pub(super) const CAP: u32 = 1;
+pub(super) const FLOOR: u32 = 2;
+pub(super) const ENFORCE: u32 = 3;
+
+/// `BPF_SK_STORAGE_GET_F_CREATE`.
+pub(super) const CREATE: i32 = 1;
+
+/// What goes on to count on a connection with these settings and times (seconds, seconds, probes), as the programs note it.
+pub fn lasting(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8; WISH_SIZE as usize] {
+    let nothing = Wish([FILL, UNSET, UNSET, UNSET, UNSET, UNSET]);
+    let mut wish = Wish::of(settings).unwrap_or(nothing);
+    if let [.., user_timeout @ AUTO] = &mut wish.0 {
+        *user_timeout = settings.user_timeout_ms(idle, interval, count).unwrap_or(UNSET);
+    }
+    let mut bytes = [0; WISH_SIZE as usize];
+    for (to, number) in bytes.as_chunks_mut().0.iter_mut().zip(wish.0) {
+        *to = number.to_ne_bytes();
+    }
+    bytes
+}
+
+impl Wish {
+    /// `None` where nothing is to be set.
+    pub(super) fn of(settings: &Settings) -> Option<Self> {
+        if settings.keepalive == Some(Keepalive::Off) {
+            return None;
+        }
+        let options = SET_BY_PROGRAMS.map(|option| match (option, settings.written(option)) {
+            (SocketOption::UserTimeout, Number::Auto) => AUTO,
+            _ => settings.number(option).unwrap_or(UNSET),
+        });
+        let mode = match settings.mode.unwrap_or_default() {
+            Mode::Fill => FILL,
+            Mode::Cap => CAP,
+            Mode::Floor => FLOOR,
+            Mode::Enforce => ENFORCE,
+        };
+        let [count, interval, keepalive, idle, user_timeout] = options;
+        options.iter().any(|number| *number != UNSET).then_some(Self([
+            mode,
+            count,
+            interval,
+            keepalive,
+            idle,
+            user_timeout,
+        ]))
+    }
+
+    /// Whether it goes on to count after the connection is established.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.0[0] != FILL
+    }
+}
+
+/// Where the number of `option` stands in a wish.
+pub(super) fn place(option: SocketOption) -> i16 {
+    match option {
+        SocketOption::Count => 4,
+        SocketOption::Interval => 8,
+        SocketOption::Keepalive => 12,
+        SocketOption::Idle => 16,
+        _ => 20,
+    }
+}

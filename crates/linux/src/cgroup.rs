@@ -1,0 +1,229 @@
+//! Cgroups (`cgroups(7)`, version 2): finding them, what is in them, making and leaving them.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open, statfs};
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read as _, Seek as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+/// `CGROUP2_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+const MAGIC: u32 = 0x6367_7270;
+
+/// Where the tree usually is: alone, or beside those of version 1.
+const USUAL: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
+/// The tree of cgroups.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    mount: PathBuf,
+}
+
+/// Why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTree {
+    /// The machine has cgroups of version 1 only.
+    OnlyVersion1,
+    /// No cgroups are mounted.
+    NotMounted,
+}
+
+impl Tree {
+    /// Where version 2 is mounted.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn find() -> Result<Self, NoTree> {
+        if let Some(usual) = USUAL.into_iter().find(|path| is_version_2(Path::new(path))) {
+            let mount = PathBuf::from(usual);
+            return Ok(Self { mount });
+        }
+        let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        match mount_point(&text, "cgroup2") {
+            Some(mount) => Ok(Self { mount }),
+            None if mount_point(&text, "cgroup").is_some() => Err(NoTree::OnlyVersion1),
+            None => Err(NoTree::NotMounted),
+        }
+    }
+
+    /// Where it is mounted.
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    /// The directory of a cgroup, by its path in the tree or in the file system.
+    pub fn directory(&self, path: &Path) -> PathBuf {
+        let inside = path.strip_prefix(&self.mount).unwrap_or(path);
+        let mut directory = self.mount.clone();
+        // Nothing leads out of the tree.
+        directory.extend(inside.components().filter(|part| matches!(part, Component::Normal(_))));
+        directory
+    }
+
+    /// The path of a cgroup in the tree, which begins with a slash.
+    pub fn name(&self, directory: &Path) -> PathBuf {
+        Path::new("/").join(directory.strip_prefix(&self.mount).unwrap_or(directory))
+    }
+
+    /// The cgroups of this name, wherever they are.
+    pub fn named(&self, name: &OsStr) -> Vec<PathBuf> {
+        let mut found = with_all_below(&self.mount);
+        found.retain(|directory| directory.file_name() == Some(name) && *directory != self.mount);
+        found
+    }
+
+    /// The cgroup of this process.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being read; `NotFound` where it is outside of what can be seen of the tree.
+    pub fn own(&self) -> io::Result<PathBuf> {
+        let text = fs::read_to_string("/proc/self/cgroup")?;
+        let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+        let path = path.filter(|path| !path.starts_with("/.."));
+        let path = path.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+        Ok(self.directory(Path::new(path)))
+    }
+}
+
+fn is_version_2(path: &Path) -> bool {
+    statfs(path).is_ok_and(|about| u32::try_from(about.f_type) == Ok(MAGIC))
+}
+
+/// The first mount of this type (`proc_pid_mountinfo(5)`).
+pub(crate) fn mount_point(text: &str, wanted: &str) -> Option<PathBuf> {
+    let mounts = text.lines().filter_map(|line| line.split_once(" - "));
+    let mut points = mounts.filter_map(|(mount, file_system)| {
+        let is_wanted = file_system.split(' ').next() == Some(wanted);
+        is_wanted.then(|| mount.split(' ').nth(4)).flatten()
+    });
+    points.next().map(|point| PathBuf::from(point.replace("\\040", " ")))
+}
+
+/// A directory, and all below it.
+pub fn with_all_below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = found.get(next) {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let below: Vec<_> = entries
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect();
+        found.extend(below);
+        next += 1;
+    }
+    found
+}
+
+/// The number of a cgroup, which no other has had since the machine was started (64-bit kernels).
+///
+/// # Errors
+/// `ENOENT` when it is gone.
+pub fn id(directory: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(directory)?.ino())
+}
+
+/// The numbers of a cgroup and of all below it.
+pub fn ids_with_all_below(directory: &Path) -> HashSet<u64> {
+    let all = with_all_below(directory);
+    all.iter().filter_map(|directory| id(directory).ok()).collect()
+}
+
+/// A descriptor of a cgroup.
+///
+/// # Errors
+/// As `open(2)`.
+pub fn open_directory(directory: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(open(directory, flags, Mode::empty())?)
+}
+
+/// The processes of a cgroup and of all below it.
+pub fn processes(directory: &Path) -> Vec<u32> {
+    let mut found = Vec::new();
+    for directory in with_all_below(directory) {
+        // A cgroup of threads has processes in its parent only.
+        let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+    }
+    // 0 is a process that this pid namespace does not show.
+    found.retain(|pid| *pid != 0);
+    found
+}
+
+/// Moves this process to a cgroup.
+///
+/// # Errors
+/// `EACCES` without the right to write to it and to the next cgroup above both; `EBUSY` or `EOPNOTSUPP` where it may have
+/// no processes.
+pub fn join(directory: &Path) -> io::Result<()> {
+    fs::write(directory.join("cgroup.procs"), "0")
+}
+
+/// Waits until a cgroup has no processes any more, nor any below it.
+///
+/// # Errors
+/// Whatever keeps `cgroup.events` from being read; it is gone, perhaps.
+pub fn wait_until_empty(directory: &Path) -> io::Result<()> {
+    let mut events = fs::File::open(directory.join("cgroup.events"))?;
+    loop {
+        let mut text = String::new();
+        events.rewind()?;
+        events.read_to_string(&mut text)?;
+        if text.lines().any(|line| line == "populated 0") {
+            return Ok(());
+        }
+        // The kernel tells of changes so; the time is for those that it does not.
+        let mut wanted = [PollFd::new(&events, PollFlags::PRI)];
+        let period = Timespec { tv_sec: 10, tv_nsec: 0 };
+        match poll(&mut wanted, Some(&period)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Removes a cgroup that has no processes, and those below it.
+///
+/// # Errors
+/// `EBUSY` when it has some.
+pub fn remove(directory: &Path) -> io::Result<()> {
+    let mut all = with_all_below(directory);
+    all.reverse();
+    all.iter().try_for_each(fs::remove_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_found_by_its_type() {
+        let text = "35 25 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                    36 25 0:31 /.. /mnt/a\\040b rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(mount_point(text, "cgroup2"), Some(PathBuf::from("/mnt/a b")));
+        assert_eq!(mount_point(text, "cgroup"), Some(PathBuf::from("/sys/fs/cgroup/cpu")));
+        assert_eq!(mount_point(text, "bpf"), None);
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_tree() {
+        let tree = Tree {
+            mount: PathBuf::from("/sys/fs/cgroup"),
+        };
+        for (path, expected) in [
+            ("/", "/sys/fs/cgroup"),
+            ("a.slice/b.service", "/sys/fs/cgroup/a.slice/b.service"),
+            ("/a.slice/", "/sys/fs/cgroup/a.slice"),
+            ("/sys/fs/cgroup/a.slice", "/sys/fs/cgroup/a.slice"),
+            ("../../etc", "/sys/fs/cgroup/etc"),
+        ] {
+            assert_eq!(tree.directory(Path::new(path)), Path::new(expected), "{path}");
+        }
+        assert_eq!(tree.name(Path::new("/sys/fs/cgroup/a")), Path::new("/a"));
+        assert_eq!(tree.name(Path::new("/sys/fs/cgroup")), Path::new("/"));
+    }
+}
