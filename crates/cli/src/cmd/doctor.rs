@@ -2,11 +2,13 @@
 
 use super::run::{find, not_startable};
 use crate::cli::EngineChoice;
+use crate::engine::cgroup::{Obstacle, Programs};
 use crate::engine::choice::{Engines, choose};
 use crate::engine::{preload, seccomp};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, print, wrap};
 use clap::Args;
+use keepalive_linux::cgroup::Tree;
 use keepalive_linux::program::{Format, Program, privilege};
 use std::ffi::OsString;
 
@@ -70,6 +72,14 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
     if trial.is_ok() && !seccomp::may_keep_privileges() {
         say("engine seccomp: set-user-ID programs would run without their privilege under it (no_new_privs)");
     }
+    let cgroup = match Tree::find() {
+        Ok(_) => Programs::trial(),
+        Err(reason) => Err(Obstacle::NoTree(reason)),
+    };
+    say(&match cgroup {
+        Ok(()) => String::from("engine cgroup: works here, and reaches every program"),
+        Err(obstacle) => format!("engine cgroup: {}", obstacle.reason()),
+    });
     if let Ok(choice) = &choice {
         let engines = match (&choice.engines, &trial) {
             (Engines::Both(_), Err(_)) => "preload alone",

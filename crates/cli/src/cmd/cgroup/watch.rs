@@ -3,7 +3,7 @@
 
 use super::{Enable, find, say, tree, warn_of_what_is_out_of_reach};
 use crate::engine::cgroup::pins::{self, State};
-use crate::error::Error;
+use crate::error::{Error, FAILED, describe};
 use crate::policy::Policy;
 use keepalive_linux::cgroup::{self, Tree};
 use keepalive_linux::signal::{SignalFd, block_interrupts};
@@ -21,8 +21,12 @@ const PERIOD: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     // As the first process of a container, this one would not be ended by a signal that it does not ask for.
     block_interrupts();
-    let signals =
-        SignalFd::interrupts().map_err(|error| Error::new(crate::error::FAILED, format!("signalfd: {error}")))?;
+    let signals = SignalFd::interrupts().map_err(|error| {
+        Error::new(
+            FAILED,
+            format!("cannot wait for signals: signalfd: {}", describe(&error)),
+        )
+    })?;
     let policy = enable.policy()?;
     let tree = tree("enable a policy")?;
     warn_of_what_is_out_of_reach(&policy);
@@ -53,6 +57,8 @@ struct Watch<'a> {
 struct Watched<'a> {
     cgroup: &'a OsStr,
     place: Place,
+    /// What was in the way the last time, if anything.
+    obstacle: Option<String>,
 }
 
 /// What is known of a cgroup.
@@ -73,6 +79,7 @@ impl<'a> Watched<'a> {
         Self {
             cgroup,
             place: Place::New,
+            obstacle: None,
         }
     }
 }
@@ -150,14 +157,24 @@ impl Watch<'_> {
             Place::Theirs if now.is_some() => return Ok(()),
             _ => {}
         }
-        let program = match self.enable.enable(&self.tree, &directory, &self.policy) {
-            Ok(program) => program,
+        match self.enable.enable(&self.tree, &directory, &self.policy) {
+            Ok(program) => {
+                let id = cgroup::id(&directory).unwrap_or(0);
+                self.cgroups[index].obstacle = None;
+                self.cgroups[index].place = Place::Ours { directory, id, program };
+            }
+            // At the beginning somebody is there to be told.
+            Err(error) if before == Place::New => return Err(error),
             // It may have gone meanwhile.
-            Err(_) if !directory.is_dir() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let id = cgroup::id(&directory).unwrap_or(0);
-        self.cgroups[index].place = Place::Ours { directory, id, program };
+            Err(_) if !directory.is_dir() => {}
+            Err(error) => {
+                let obstacle = error.to_string();
+                if self.cgroups[index].obstacle.as_ref() != Some(&obstacle) {
+                    error.report();
+                }
+                self.cgroups[index].obstacle = Some(obstacle);
+            }
+        }
         Ok(())
     }
 
