@@ -4,7 +4,8 @@ mod status;
 mod watch;
 
 use crate::cli::PolicyFlags;
-use crate::engine::cgroup::{Obstacle, existing, out_of_reach, pins};
+use crate::engine::cgroup::pins::{self, Target};
+use crate::engine::cgroup::{Obstacle, existing, out_of_reach};
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, print, wrap};
 use crate::policy::Policy;
@@ -135,20 +136,19 @@ impl Enable {
         let word = if done.has_replaced { "replaced" } else { "in force" };
         print(&format!("{}: {word}\n", name.display()))?;
         if self.existing {
-            set_existing(&name, directory, policy)?;
+            set_existing(tree, directory, policy)?;
         }
         Ok(done.program)
     }
 }
 
 /// Sets the connections that are open already.
-fn set_existing(name: &Path, directory: &Path, policy: &Policy) -> Result<(), Error> {
+fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Error> {
+    let target = Target::new(tree, directory);
+    let name = &target.name;
     let entries = pins::entries().unwrap_or_default();
-    let wishes = entries
-        .iter()
-        .find(|entry| entry.is_of(name))
-        .filter(|entry| entry.clamps)
-        .and_then(pins::Entry::wishes);
+    let entry = entries.iter().find(|entry| entry.is_of(&target));
+    let wishes = entry.and_then(pins::Entry::wishes);
     let done = existing::set(directory, policy, wishes.as_ref());
     let how = if done.is_by_descriptor {
         ", through the processes' descriptors"
@@ -186,16 +186,17 @@ impl Disable {
     fn run(&self) -> Result<(), Error> {
         let tree = tree("disable a policy")?;
         let failed = self.cgroups.iter().filter_map(|cgroup| {
-            let name = name(&tree, cgroup);
-            match pins::disable(&name, None) {
-                Ok(true) => print(&format!("{}: disabled\n", name.display())).err(),
+            let target = target(&tree, cgroup);
+            let name = target.name.display();
+            match pins::disable(&tree, &target, None) {
+                Ok(true) => print(&format!("{name}: disabled\n")).err(),
                 Ok(false) => {
-                    say(&format!("{} has no policy", name.display()));
+                    say(&format!("{name} has no policy"));
                     None
                 }
                 Err(error) => Some(Error::new(
                     FAILED,
-                    format!("cannot disable the policy of {}: {}", name.display(), describe(&error)),
+                    format!("cannot disable the policy of {name}: {}", describe(&error)),
                 )),
             }
         });
@@ -255,20 +256,16 @@ fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
     }
 }
 
-/// The path in the tree of the cgroup that is meant, whether it is there or not.
-fn name(tree: &Tree, cgroup: &OsStr) -> PathBuf {
-    match find(tree, cgroup) {
-        Ok(directory) => tree.name(&directory),
+/// The cgroup that is meant, whether it is there or not.
+fn target(tree: &Tree, cgroup: &OsStr) -> Target {
+    let directory = find(tree, cgroup).unwrap_or_else(|_| {
         // A unit's that has ended: what is kept of it tells.
-        Err(_) if is_unit(cgroup) => {
-            let entries = pins::entries().unwrap_or_default();
-            let mut names = entries.iter().map(|entry| PathBuf::from(entry.name()));
-            names
-                .find(|name| name.file_name() == Some(cgroup))
-                .unwrap_or_else(|| tree.name(&tree.directory(Path::new(cgroup))))
-        }
-        Err(_) => tree.name(&tree.directory(Path::new(cgroup))),
-    }
+        let entries = pins::entries().unwrap_or_default();
+        let mut names = entries.iter().map(pins::Entry::name);
+        let kept = names.find(|name| is_unit(cgroup) && Path::new(name).file_name() == Some(cgroup));
+        tree.directory(Path::new(kept.as_deref().map_or(cgroup, OsStr::new)))
+    });
+    Target::new(tree, &directory)
 }
 
 fn is_unit(cgroup: &OsStr) -> bool {

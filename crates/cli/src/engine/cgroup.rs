@@ -66,7 +66,7 @@ impl Programs {
             return Err(Obstacle::NoNames);
         }
         let load = |own: OwnValues| {
-            let description = Description::new(cgroup, &parts, matches!(own, OwnValues::Fields(_)));
+            let description = Description::new(cgroup, &parts, needs, matches!(own, OwnValues::Fields(_)));
             let text = serde_json::to_string(&description).map_err(io::Error::other)?;
             let value = record::new(compiled.counters(), &text);
             let size = value.len().try_into().map_err(io::Error::other)?;

@@ -1,7 +1,8 @@
 //! The BPF file system, in which links are pinned: by custom one mount for the whole machine.
 
 use crate::cgroup::mount_point;
-use rustix::fs::{Mode, OFlags, open, statfs};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, statfs};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use std::fs;
 use std::io;
@@ -23,14 +24,32 @@ pub fn find() -> Option<PathBuf> {
     mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?, "bpf")
 }
 
-/// Mounts one at its usual place.
+/// Where there is one, or a new one at its usual place, and whether it is new. Of several processes that ask at once, one
+/// mounts it.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SYS_ADMIN`, `ENOENT` without the directory (`CONFIG_SYSFS`, `CONFIG_BPF_SYSCALL`).
-pub fn mount_here() -> io::Result<PathBuf> {
+pub fn find_or_mount() -> io::Result<(PathBuf, bool)> {
+    let _lock = lock(open_directory(Path::new(MOUNT))?)?;
+    if let Some(mounted) = find() {
+        return Ok((mounted, false));
+    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("bpf", MOUNT, "bpf", flags, Some(c"mode=700"))?;
-    Ok(PathBuf::from(MOUNT))
+    Ok((PathBuf::from(MOUNT), true))
+}
+
+/// Waits for the lock of a directory, which is held until what this gives is dropped (`flock(2)`).
+///
+/// # Errors
+/// As `flock(2)`.
+pub fn lock(directory: OwnedFd) -> io::Result<OwnedFd> {
+    loop {
+        match flock(&directory, FlockOperation::LockExclusive) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result.map(|()| directory)?),
+        }
+    }
 }
 
 /// Opens a directory, to be locked.

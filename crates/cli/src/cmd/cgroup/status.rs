@@ -1,6 +1,6 @@
 //! `keepalive cgroup status`: what is in force.
 
-use super::{Status, name};
+use super::{Status, target};
 use crate::engine::cgroup::pins::{Entry, State, entries};
 use crate::engine::cgroup::{Obstacle, Programs};
 use crate::error::{Error, FAILED, describe};
@@ -93,11 +93,11 @@ fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Vec<Object> {
     if status.cgroups.is_empty() {
         return all.iter().map(|entry| Object::new(tree, entry, all)).collect();
     }
-    let names = status.cgroups.iter().map(|cgroup| name(tree, cgroup));
-    names
-        .map(|name| match all.iter().find(|entry| entry.is_of(&name)) {
+    let targets = status.cgroups.iter().map(|cgroup| target(tree, cgroup));
+    targets
+        .map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
             Some(entry) => Object::new(tree, entry, all),
-            None => Object::none(&name),
+            None => Object::none(&target.name),
         })
         .collect()
 }
@@ -128,7 +128,6 @@ impl Object {
                 State::Dangling => "dangling",
                 State::Unfinished => "unfinished",
             },
-            clamps: entry.clamps,
             ..Self::none(Path::new(&name))
         };
         if let Some(policy) = &entry.policy {
@@ -137,6 +136,7 @@ impl Object {
             object.default_connections = Some(policy.default);
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
+            object.clamps = description.is_lasting && entry.state == State::InForce;
             let rules = description.rules.iter().zip(&policy.rules);
             object.rules = rules
                 .map(|(rule, connections)| CountedRule {

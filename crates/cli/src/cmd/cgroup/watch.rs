@@ -2,7 +2,7 @@
 //! command runs. What it says goes to a log: a line for each event.
 
 use super::{Enable, find, say, tree, warn_of_what_is_out_of_reach};
-use crate::engine::cgroup::pins::{self, State};
+use crate::engine::cgroup::pins::{self, State, Target};
 use crate::error::{Error, FAILED, describe};
 use crate::policy::Policy;
 use keepalive_linux::cgroup::{self, Tree};
@@ -140,17 +140,17 @@ impl Watch<'_> {
             self.cgroups[index].place = Place::Missing;
             return Ok(());
         };
-        let name = self.tree.name(&directory);
+        let target = Target::new(&self.tree, &directory);
         let entries = pins::entries().unwrap_or_default();
         let entry = entries
             .iter()
-            .find(|entry| entry.is_of(&name) && entry.state == State::InForce);
+            .find(|entry| entry.is_of(&target) && entry.state == State::InForce);
         let now = entry.and_then(|entry| entry.program);
         let is_same = |id: u64| cgroup::id(&directory).is_ok_and(|now| now == id);
         match before {
             Place::Ours { id, program, .. } if is_same(id) && now == Some(program) && !is_changed => return Ok(()),
             Place::Ours { id, program, .. } if is_same(id) && now.is_some() && now != Some(program) => {
-                say(&format!("{}: another command has taken over", name.display()));
+                say(&format!("{}: another command has taken over", target.name.display()));
                 self.cgroups[index].place = Place::Theirs;
                 return Ok(());
             }
@@ -197,8 +197,9 @@ impl Watch<'_> {
     fn end(&self) {
         for watched in &self.cgroups {
             if let Place::Ours { directory, program, .. } = &watched.place {
-                let name = self.tree.name(directory);
-                match pins::disable(&name, Some(*program)) {
+                let target = Target::new(&self.tree, directory);
+                let name = &target.name;
+                match pins::disable(&self.tree, &target, Some(*program)) {
                     Ok(true) => say(&format!("{}: disabled", name.display())),
                     Ok(false) => {}
                     Err(error) => say(&format!("{}: cannot be disabled: {error}", name.display())),

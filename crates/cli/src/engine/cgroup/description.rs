@@ -1,6 +1,7 @@
 //! What a policy in the kernel says of itself, beside its counters.
 
 use crate::policy::{Part, Policy};
+use keepalive_linux::bpf::established::Needs;
 use keepalive_policy::{Keepalive, Settings};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -16,6 +17,10 @@ pub(crate) struct Description {
     pub(crate) rules: Vec<RuleText>,
     /// Whether the kernel's own fields tell what a program has set itself.
     pub(crate) reads_fields: bool,
+    /// Whether rules ask for the names of programs.
+    pub(super) needs_names: bool,
+    /// Whether a mode goes on to count after a connection is established.
+    pub(crate) is_lasting: bool,
 }
 
 /// A rule, and where it is written.
@@ -27,7 +32,7 @@ pub(crate) struct RuleText {
 }
 
 impl Description {
-    pub(super) fn new(cgroup: &Path, parts: &[Part<'_>], reads_fields: bool) -> Self {
+    pub(super) fn new(cgroup: &Path, parts: &[Part<'_>], needs: Needs, reads_fields: bool) -> Self {
         let default = parts
             .iter()
             .fold(Settings::NONE, |settings, part| settings.or(part.source().default));
@@ -42,6 +47,8 @@ impl Description {
             default: words(&default),
             rules: rules.collect(),
             reads_fields,
+            needs_names: needs.names,
+            is_lasting: needs.wishes,
         }
     }
 }

@@ -11,12 +11,11 @@ use keepalive_linux::bpf::call::{
     Attached, Hook, LinkInfo, link_info, link_to_cgroup, map_info, pin, pinned, program_info, programs,
     replace_program, value,
 };
-use keepalive_linux::bpf::file_system::{self, open_directory};
+use keepalive_linux::bpf::file_system::{self, lock, open_directory};
 use keepalive_linux::bpf::record;
 use keepalive_linux::cgroup::{self, Tree};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FlockOperation, flock, fstat};
-use rustix::io::Errno;
+use rustix::fs::fstat;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -38,10 +37,26 @@ pub(crate) struct Entry {
     pub(crate) state: State,
     /// Absent where the policy cannot be read.
     pub(crate) policy: Option<Counted>,
-    /// Whether it holds programs to the policy afterwards.
-    pub(crate) clamps: bool,
     /// The number of the program.
     pub(crate) program: Option<u32>,
+}
+
+/// A cgroup that is meant.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// Its path in the tree.
+    pub(crate) name: PathBuf,
+    /// Its number, while it is there.
+    id: Option<u64>,
+}
+
+impl Target {
+    pub(crate) fn new(tree: &Tree, directory: &Path) -> Self {
+        Self {
+            name: tree.name(directory),
+            id: cgroup::id(directory).ok(),
+        }
+    }
 }
 
 /// How an entry is.
@@ -83,33 +98,31 @@ pub(crate) struct Done {
 /// # Errors
 /// What is in the way; then nothing is changed.
 pub(crate) fn enable(tree: &Tree, directory: &Path, policy: &Policy) -> Result<Done, Obstacle> {
-    let mut done = Done::default();
     let cgroup = cgroup::open_directory(directory)?;
     let id = cgroup::id(directory)?;
-    let file_system = if let Some(mounted) = file_system::find() {
-        mounted
-    } else {
+    if file_system::find().is_none() {
         // Before anything is mounted, whether it is of any use.
         Programs::trial()?;
-        done.has_mounted = true;
-        file_system::mount_here().map_err(Obstacle::NoFileSystem)?
+    }
+    let (mount, has_mounted) = match file_system::find() {
+        Some(mounted) => (mounted, false),
+        None => file_system::find_or_mount().map_err(Obstacle::NoFileSystem)?,
     };
-    let all = file_system.join(OURS);
+    let all = mount.join(OURS);
     let _lock = make_and_lock(&all)?;
-    let name = tree.name(directory);
-    remove_dangling(&name)?;
+    remove_dangling(tree, &tree.name(directory))?;
     let place = all.join(id.to_string());
-    let was_there = place.exists();
     let attached = attach(tree, directory, &cgroup, &place, policy);
-    if attached.is_err() && !was_there {
-        let _ = remove(&place);
+    let tidied = tidy(&place);
+    if attached.is_err() {
         let _ = fs::remove_dir(&all);
     }
     let (has_replaced, program) = attached?;
+    tidied?;
     Ok(Done {
+        has_mounted,
         has_replaced,
         program,
-        ..done
     })
 }
 
@@ -128,30 +141,48 @@ fn attach(
     let programs = Programs::load(policy, &tree.name(directory), old)?;
     make_directory(place)?;
     let number = program_info(&programs.established)?.id;
-    let policy_name = format!("{POLICY}{number}");
-    pin(&programs.record, &place.join(&policy_name))?;
+    pin(&programs.record, &place.join(format!("{POLICY}{number}")))?;
     for (name, map) in [(NAMES, &programs.shared.names), (WISHES, &programs.shared.wishes)] {
         if let Some(map) = map {
             pin_anew(map, &place.join(name))?;
         }
     }
     // It has no effect before the other program says what is to count.
-    let mut kept = vec![policy_name.as_str(), ESTABLISHED];
     if let Some(clamp) = &programs.clamp {
         attach_program(tree, directory, cgroup, clamp, Hook::SetSockOpt, &place.join(CLAMP))?;
-        kept.push(CLAMP);
     }
     let path = place.join(ESTABLISHED);
     let has_replaced = attach_program(tree, directory, cgroup, &programs.established, Hook::SockOps, &path)?;
-    kept.extend(programs.shared.names.as_ref().map(|_| NAMES));
-    kept.extend(programs.shared.wishes.as_ref().map(|_| WISHES));
-    // What the policy before had and this one has not.
+    Ok((has_replaced, number))
+}
+
+/// Removes what does not belong to the policy that is in force; everything where none is.
+fn tidy(place: &Path) -> io::Result<()> {
+    if !place.exists() {
+        return Ok(());
+    }
+    let entry = Entry::read(place.to_owned());
+    let Some(program) = entry.program else {
+        return remove(place);
+    };
+    // What cannot be read is another version's, perhaps.
+    let Some(policy) = &entry.policy else {
+        return Ok(());
+    };
+    let number = format!("{POLICY}{program}");
+    let mut kept = vec![ESTABLISHED, &number];
+    if policy.description.needs_names {
+        kept.push(NAMES);
+    }
+    if policy.description.is_lasting {
+        kept.extend([WISHES, CLAMP]);
+    }
     for (name, path) in files(place)? {
         if !kept.contains(&name.as_str()) {
             fs::remove_file(path)?;
         }
     }
-    Ok((has_replaced, number))
+    Ok(())
 }
 
 /// Puts `program` in the place of the one of the link that is pinned there, or makes that link; gives whether there was one.
@@ -173,39 +204,54 @@ fn attach_program(
     Ok(false)
 }
 
-/// Ends the policy of the cgroup of this path in the tree, or only the one that has this program; gives whether there was
-/// one.
+/// Ends the policy of a cgroup, or only the one that has this program; gives whether there was one.
 ///
 /// # Errors
 /// What keeps it from being removed.
-pub(crate) fn disable(name: &Path, program: Option<u32>) -> io::Result<bool> {
+pub(crate) fn disable(tree: &Tree, target: &Target, program: Option<u32>) -> io::Result<bool> {
     let Some(all) = directory() else {
         return Ok(false);
     };
-    let _lock = match lock(&all) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        lock => lock?,
+    let Some(_lock) = lock_if_there(&all)? else {
+        return Ok(false);
     };
     let mut was_there = false;
     for entry in entries()? {
-        if entry.is_of(name) && (program.is_none() || program == entry.program) {
+        if entry.is_of(target) && (program.is_none() || program == entry.program) {
             remove(&entry.directory)?;
             was_there = true;
         }
     }
+    remove_nameless(tree)?;
     // It stays while others are in it.
     let _ = fs::remove_dir(&all);
     Ok(was_there)
 }
 
 /// Removes what is left of policies for this path whose cgroup is gone.
-fn remove_dangling(name: &Path) -> io::Result<()> {
+fn remove_dangling(tree: &Tree, name: &Path) -> io::Result<()> {
+    let gone = Target {
+        name: name.to_owned(),
+        id: None,
+    };
     for entry in entries()? {
-        if entry.state == State::Dangling && entry.is_of(name) {
+        if entry.state != State::InForce && entry.is_of(&gone) {
             remove(&entry.directory)?;
         }
     }
-    Ok(())
+    remove_nameless(tree)
+}
+
+/// Removes what a killed command has left before it wrote for which cgroup, if there is no such cgroup any more.
+fn remove_nameless(tree: &Tree) -> io::Result<()> {
+    let mut nameless = entries()?;
+    nameless.retain(|entry| entry.state == State::Unfinished && entry.policy.is_none());
+    if nameless.is_empty() {
+        return Ok(());
+    }
+    let there = cgroup::ids_with_all_below(tree.mount());
+    nameless.retain(|entry| entry.number().is_none_or(|number| !there.contains(&number)));
+    nameless.iter().try_for_each(|entry| remove(&entry.directory))
 }
 
 /// Our directory in the BPF file system, if there is one.
@@ -251,11 +297,10 @@ impl Entry {
             }),
         };
         Self {
+            directory,
             state,
             policy,
-            clamps: link(CLAMP).is_some(),
             program,
-            directory,
         }
     }
 
@@ -267,17 +312,23 @@ impl Entry {
         }
     }
 
-    /// Whether it is for the cgroup of this path in the tree.
-    pub(crate) fn is_of(&self, name: &Path) -> bool {
+    /// Whether it is for this cgroup.
+    pub(crate) fn is_of(&self, target: &Target) -> bool {
         match &self.policy {
-            Some(policy) => Path::new(&policy.description.cgroup) == name,
-            None => false,
+            Some(policy) => Path::new(&policy.description.cgroup) == target.name,
+            None => target.id.is_some() && self.number() == target.id,
         }
     }
 
-    /// The map of what goes on to count for sockets.
+    /// The number of the cgroup.
+    fn number(&self) -> Option<u64> {
+        self.directory.file_name()?.to_str()?.parse().ok()
+    }
+
+    /// The map of what goes on to count for sockets, where the policy has one.
     pub(crate) fn wishes(&self) -> Option<OwnedFd> {
-        pinned(&self.directory.join(WISHES)).ok()
+        let is_lasting = self.policy.as_ref()?.description.is_lasting;
+        is_lasting.then(|| pinned(&self.directory.join(WISHES)).ok())?
     }
 
     /// The cgroups below `directory` for whose processes the program does not run, since another excludes it.
@@ -330,14 +381,11 @@ fn read_policy(place: &Path, program: u32) -> Option<Counted> {
     })
 }
 
-/// Removes the entry in `place`, first what makes it count.
+/// Removes the entry in `place`: first what makes it count, last what says for which cgroup it is.
 fn remove(place: &Path) -> io::Result<()> {
-    let established = place.join(ESTABLISHED);
-    match fs::remove_file(&established) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    for (_, path) in files(place)? {
+    let mut files = files(place)?;
+    files.sort_by_key(|(name, _)| (name != ESTABLISHED, name.starts_with(POLICY)));
+    for (_, path) in files {
         fs::remove_file(path)?;
     }
     fs::remove_dir(place)
@@ -371,28 +419,23 @@ fn pin_anew(map: impl AsFd, path: &Path) -> io::Result<()> {
     }
 }
 
-/// As [`lock`], for a directory that another command may remove meanwhile.
+/// Makes the directory, unless it is there, and keeps other commands of ours from changing anything in it.
 fn make_and_lock(directory: &Path) -> io::Result<OwnedFd> {
     loop {
         make_directory(directory)?;
-        let lock = match lock(directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            lock => lock?,
-        };
-        let is_same = |about: fs::Metadata| fstat(&lock).is_ok_and(|locked| locked.st_ino == about.ino());
-        if fs::metadata(directory).is_ok_and(is_same) {
+        if let Some(lock) = lock_if_there(directory)? {
             return Ok(lock);
         }
     }
 }
 
-/// Keeps other commands of ours from changing anything, until it is dropped.
-fn lock(directory: &Path) -> io::Result<OwnedFd> {
-    let directory = open_directory(directory)?;
-    loop {
-        match flock(&directory, FlockOperation::LockExclusive) {
-            Err(Errno::INTR) => {}
-            result => return Ok(result.map(|()| directory)?),
-        }
-    }
+/// The lock of the directory, until it is dropped; `None` where there is none, or another command has removed it meanwhile.
+fn lock_if_there(directory: &Path) -> io::Result<Option<OwnedFd>> {
+    let lock = match open_directory(directory).and_then(lock) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        lock => lock?,
+    };
+    let is_same = |about: fs::Metadata| fstat(&lock).is_ok_and(|locked| locked.st_ino == about.ino());
+    let is_there = fs::metadata(directory).is_ok_and(is_same);
+    Ok(is_there.then_some(lock))
 }
