@@ -5,3 +5,4 @@ pub(crate) mod cgroup;
 pub(crate) mod choice;
 pub(crate) mod preload;
 pub(crate) mod seccomp;
+pub(crate) mod settle;

@@ -113,7 +113,8 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
 /// Puts this process into a cgroup with the policy.
 fn join_cgroup(program: &Program, policy: &Policy) -> Result<(), Error> {
     warn_of_what_is_out_of_reach(policy);
-    child::join(policy).map_err(|failure| {
+    let name = program.command.file_name().unwrap_or_default().as_bytes();
+    child::join(policy, name).map_err(|failure| {
         let action = format!("run '{}' with engine cgroup", program.command.display());
         match failure {
             Failure::Programs(obstacle) => obstacle.error(&action).with_status(NOT_RUN),

@@ -6,25 +6,24 @@
 mod front;
 mod guard;
 mod in_place;
-mod settle;
 mod supervisor;
 mod unfinished;
 
+use crate::engine::settle::settle_inherited;
 use crate::error::{Error, NOT_RUN, describe};
 use crate::sockets::{is_sandboxed, yama_scope};
 use keepalive_linux::fork::{Side, detach, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::proc;
 use keepalive_linux::program::Program;
 use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised, sock_filter};
 use keepalive_linux::signal::without_trace;
-use keepalive_linux::{proc, sockopt};
-use keepalive_policy::{Event, Mode, Moment, Number, OPTIONS, Settings, SocketOption, Source, decide};
+use keepalive_policy::{Mode, Number, OPTIONS, Settings, SocketOption, Source};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitOptions, setpriority_process, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
-use settle::Settler;
 use std::io;
 
 /// Why the engine cannot be used here.
@@ -286,37 +285,6 @@ fn socket_pair() -> Result<(OwnedFd, OwnedFd), Obstacle> {
 
 fn refused(call: &'static str) -> impl Fn(io::Error) -> Obstacle {
     move |error| Obstacle::Refused(call, error)
-}
-
-/// Gives the TCP sockets that the command will inherit their settings.
-fn settle_inherited(sources: &[Source<'_>], program: &[u8]) {
-    let own = std::process::id();
-    let (Ok(handle), Ok(sockets)) = (PidFd::open(own), proc::sockets(own, own)) else {
-        return;
-    };
-    let mut settler = None;
-    for socket in sockets.into_iter().filter_map(|(fd, _)| handle.duplicate(fd).ok()) {
-        let Ok(Some(tcp)) = sockopt::read(&socket) else {
-            continue;
-        };
-        let settler = settler.get_or_insert_with(Settler::new);
-        let event = |moment| Event {
-            moment,
-            peer: tcp.peer.map(|peer| peer.ip()),
-            port: tcp.local.map(|local| local.port()),
-            program,
-        };
-        if tcp.listening {
-            settler.settle_listener(&socket, &decide(sources, &event(Moment::Listen)));
-        } else if tcp.peer.is_some() {
-            // Who hands on a connection has accepted it (inetd).
-            let settings = decide(sources, &event(Moment::Accept));
-            settler.settle(&socket, &settings);
-            settler.limit_unacknowledged(&socket, &settings);
-        } else {
-            settler.settle(&socket, &decide(sources, &event(Moment::Create)));
-        }
-    }
 }
 
 /// A number for the other side.

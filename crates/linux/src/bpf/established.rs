@@ -7,7 +7,7 @@ use super::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Op
 use super::branches::{Branch, branches};
 use super::kernel_types::KernelTypes;
 use super::record;
-use super::wish::{AUTO, CAP, CREATE, ENFORCE, FILL, SET_BY_PROGRAMS, UNSET, Wish, place};
+use super::wish::{AUTO, CAP, CREATE, ENFORCE, FILL, SET_BY_PROGRAMS, UNSET, Wish, note_wish, place};
 use Condition::{Above, Below, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Byte, Long, Word};
@@ -176,7 +176,7 @@ impl<'a> Policy<'a> {
             for counter in counters {
                 count(&mut code, maps.counters, *counter);
             }
-            if let Some(Wish(numbers)) = Wish::of(&branch.settings) {
+            if let Some(Wish(numbers)) = wish(branch, maps) {
                 for (offset, number) in (WISH..).step_by(4).zip(numbers) {
                     code.store_number(Word, R10, offset, number.cast_signed());
                 }
@@ -190,7 +190,7 @@ impl<'a> Policy<'a> {
         }
         // The last branch is for all, so that nothing falls through.
         code.place(apply);
-        if asks_for(|branch| Wish::of(&branch.settings).is_some()) {
+        if self.branches.iter().any(|branch| wish(branch, maps).is_some()) {
             let refusals = self.rules + 1;
             Apply {
                 code: &mut code,
@@ -233,6 +233,12 @@ impl<'a> Policy<'a> {
         code.set(R7, number_of(Direction::Connect));
         code.place(begin);
     }
+}
+
+/// What is passed on for `branch`, if anything. Where wishes are noted, nothing is a wish too: a socket that connects anew has
+/// the note of its first connection.
+fn wish(branch: &Branch<'_>, maps: &Maps) -> Option<Wish> {
+    Wish::of(&branch.settings).or_else(|| maps.wishes.map(|_| Wish::NOTHING))
 }
 
 fn number_of(direction: Direction) -> i32 {
@@ -420,14 +426,9 @@ impl Apply<'_> {
         }
         if let Some(wishes) = self.maps.wishes {
             let code = &mut *self.code;
-            code.load(Word, R1, R7, 0);
-            code.jump_if(R1, Equal, FILL.cast_signed(), end);
             code.load(Long, R2, R6, SOCKET);
             code.jump_if(R2, Equal, 0, end);
-            code.map(R1, wishes);
-            code.copy(R3, R7);
-            code.set(R4, CREATE);
-            code.call(Helper::SkStorageGet);
+            note_wish(code, wishes, R7, 0, end);
         }
         self.code.place(end);
         self.code.exit_with(0);

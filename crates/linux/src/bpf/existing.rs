@@ -3,8 +3,8 @@
 //!
 //! What is to be set is decided between the two, by the same code as for `keepalive attach`.
 
-use super::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
-use super::wish::{CREATE, FILL, SET_BY_PROGRAMS, UNSET, WISH_SIZE, place};
+use super::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
+use super::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, note_wish, place};
 use Condition::{Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Long, Word};
@@ -108,30 +108,12 @@ pub fn set(orders: Map, wishes: Option<Map>) -> io::Result<Vec<Instruction>> {
         code.place(skip);
     }
     if let Some(wishes) = wishes {
-        note_wish(&mut code, wishes, end);
+        code.copy(R2, R7);
+        note_wish(&mut code, wishes, R8, LASTING, end);
     }
     code.place(end);
     code.exit_with(0);
     code.finish()
-}
-
-/// Writes the second half of the order where the other programs look for it. What has no mode but fill makes no new note.
-fn note_wish(code: &mut Assembler, wishes: Map, end: Label) {
-    let get = code.label();
-    code.load(Word, R4, R8, LASTING);
-    code.jump_if(R4, Equal, FILL.cast_signed(), get);
-    code.set(R4, CREATE);
-    code.place(get);
-    code.map(R1, wishes);
-    code.copy(R2, R7);
-    code.copy(R3, R8);
-    code.compute(Operation::Add, R3, LASTING.into());
-    code.call(Helper::SkStorageGet);
-    code.jump_if(R0, Equal, 0, end);
-    for word in [0, 8, 16] {
-        code.load(Long, R1, R8, LASTING + word);
-        code.store(Long, R0, word, R1);
-    }
 }
 
 /// R6 = the context, R7 = the socket; its cookie goes to the stack. What is no socket of a process ends here.

@@ -1,5 +1,6 @@
 //! What a connection is to get, as six numbers that programs pass on to each other.
 
+use super::assembler::{Assembler, Condition, Helper, Label, Map, Operation, Register, Size};
 use keepalive_policy::{Keepalive, Mode, Number, Settings, SocketOption};
 
 /// The options that programs set, in the order in which a running timer takes them up; then the user timeout, which may
@@ -35,8 +36,7 @@ pub(super) const CREATE: i32 = 1;
 
 /// What goes on to count on a connection with these settings and times (seconds, seconds, probes), as the programs note it.
 pub fn lasting(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8; WISH_SIZE as usize] {
-    let nothing = Wish([FILL, UNSET, UNSET, UNSET, UNSET, UNSET]);
-    let mut wish = Wish::of(settings).unwrap_or(nothing);
+    let mut wish = Wish::of(settings).unwrap_or(Wish::NOTHING);
     if let [.., user_timeout @ AUTO] = &mut wish.0 {
         *user_timeout = settings.user_timeout_ms(idle, interval, count).unwrap_or(UNSET);
     }
@@ -48,6 +48,9 @@ pub fn lasting(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8
 }
 
 impl Wish {
+    /// Nothing is to be set, and nothing goes on to count.
+    pub(super) const NOTHING: Self = Self([FILL, UNSET, UNSET, UNSET, UNSET, UNSET]);
+
     /// `None` where nothing is to be set.
     pub(super) fn of(settings: &Settings) -> Option<Self> {
         if settings.keepalive == Some(Keepalive::Off) {
@@ -88,5 +91,25 @@ pub(super) fn place(option: SocketOption) -> i16 {
         SocketOption::Keepalive => 12,
         SocketOption::Idle => 16,
         _ => 20,
+    }
+}
+
+/// Leaves the wish that stands `offset` bytes behind `from` with the socket in R2, where [`super::clamp`] looks for it.
+/// What has no mode but fill makes no new note, and ends one that is there. Goes to `end` where there is none.
+pub(super) fn note_wish(code: &mut Assembler, wishes: Map, from: Register, offset: i16, end: Label) {
+    use Register::{R0, R1, R3, R4};
+    let get = code.label();
+    code.load(Size::Word, R4, from, offset);
+    code.jump_if(R4, Condition::Equal, FILL.cast_signed(), get);
+    code.set(R4, CREATE);
+    code.place(get);
+    code.map(R1, wishes);
+    code.copy(R3, from);
+    code.compute(Operation::Add, R3, offset.into());
+    code.call(Helper::SkStorageGet);
+    code.jump_if(R0, Condition::Equal, 0, end);
+    for word in (0..).step_by(4).take(1 + SET_BY_PROGRAMS.len()) {
+        code.load(Size::Word, R1, from, offset + word);
+        code.store(Size::Word, R0, word, R1);
     }
 }

@@ -4,7 +4,8 @@
 //! until the cgroup is empty, and removes it; where it was killed, the next command does.
 
 use super::{Obstacle, Programs, Shared};
-use crate::policy::Policy;
+use crate::engine::settle::settle_inherited;
+use crate::policy::{Part, Policy};
 use keepalive_linux::bpf::call::{Hook, attach_to_cgroup};
 use keepalive_linux::cgroup::{self, Tree};
 use keepalive_linux::fork::{Side, detach, exit_now, fork};
@@ -28,21 +29,36 @@ pub(crate) enum Failure {
     Cgroup(PathBuf, io::Error),
 }
 
-/// Puts this process, and all that it will start, into a new cgroup with `policy`.
+/// Puts this process, and all that it will start, into a new cgroup with `policy`; `program` is the command's name.
 ///
 /// # Errors
 /// What is in the way; then it is where it was.
-pub(crate) fn join(policy: &Policy) -> Result<(), Failure> {
+pub(crate) fn join(policy: &Policy, program: &[u8]) -> Result<(), Failure> {
     let programs_failed = |error: io::Error| Failure::Programs(error.into());
     let tree = Tree::find().map_err(|reason| Failure::Programs(Obstacle::NoTree(reason)))?;
     let parent = tree.own().map_err(programs_failed)?;
     sweep(&parent);
-    let directory = parent.join(format!("{NAME}{}", std::process::id()));
-    let programs = Programs::load(policy, &tree.name(&directory), Shared::default()).map_err(Failure::Programs)?;
+    let programs = Programs::load(policy, &tree.name(&parent), Shared::default()).map_err(Failure::Programs)?;
+    // Another command may take an empty cgroup for one that was left, and remove it.
+    let mut joined = join_new(&tree, &parent, &programs);
+    for _ in 0..2 {
+        if matches!(&joined, Err(Failure::Cgroup(_, error)) if error.kind() == io::ErrorKind::NotFound) {
+            joined = join_new(&tree, &parent, &programs);
+        }
+    }
+    joined?;
+    // These are of the cgroup in which they were made.
+    let parts = policy.parts();
+    settle_inherited(&parts.each_ref().map(Part::source), program);
+    Ok(())
+}
+
+fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<(), Failure> {
+    let directory = create(parent)?;
     let failed = |error: io::Error| Failure::Cgroup(directory.clone(), error);
-    fs::create_dir(&directory).map_err(failed)?;
-    let joined = attach(&tree, &directory, &programs)
-        .map_err(Failure::Programs)
+    let joined = cgroup::open_directory(&directory)
+        .map_err(failed)
+        .and_then(|cgroup| attach(tree, &directory, &cgroup, programs).map_err(Failure::Programs))
         .and_then(|()| keep_house(&directory).map_err(failed))
         // This end is closed when the command has begun.
         .and_then(|begun| {
@@ -56,15 +72,36 @@ pub(crate) fn join(policy: &Policy) -> Result<(), Failure> {
     joined
 }
 
-fn attach(tree: &Tree, directory: &Path, programs: &Programs) -> Result<(), Obstacle> {
-    let cgroup = cgroup::open_directory(directory)?;
+/// Makes a new cgroup. The number of this process may be in use, by a command that has left processes, or in another pid
+/// namespace.
+fn create(parent: &Path) -> Result<PathBuf, Failure> {
+    let own = format!("{NAME}{}", std::process::id());
+    let others = (1..100).map(|number| format!("{own}-{number}"));
+    let mut last = None;
+    for name in [own.clone()].into_iter().chain(others) {
+        let directory = parent.join(name);
+        match fs::create_dir(&directory) {
+            Ok(()) => return Ok(directory),
+            Err(error) => {
+                let is_taken = error.kind() == io::ErrorKind::AlreadyExists;
+                last = Some(Failure::Cgroup(directory, error));
+                if !is_taken {
+                    break;
+                }
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| Failure::Cgroup(parent.to_owned(), io::ErrorKind::AlreadyExists.into())))
+}
+
+fn attach(tree: &Tree, directory: &Path, cgroup: &OwnedFd, programs: &Programs) -> Result<(), Obstacle> {
     let hooks = [
         (Hook::SetSockOpt, programs.clamp.as_ref()),
         (Hook::SockOps, Some(&programs.established)),
     ];
     for (hook, program) in hooks {
         if let Some(program) = program {
-            attach_to_cgroup(program, &cgroup, hook)
+            attach_to_cgroup(program, cgroup, hook)
                 .map_err(|error| Obstacle::of_attaching(error, tree, directory, hook))?;
         }
     }

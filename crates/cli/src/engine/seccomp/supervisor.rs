@@ -1,8 +1,8 @@
 //! Serving the calls that wait: each socket gets its settings, then its call goes on.
 
 use super::guard::Journal;
-use super::settle::{Settler, number};
 use super::unfinished::{Connection, Unfinished};
+use crate::engine::settle::{Settler, number};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::seccomp::{Answer, Call, Listener, Notification};
 use keepalive_linux::signal::SignalFd;

@@ -1,14 +1,15 @@
-//! Giving a socket that is about to be used its settings.
+//! Giving a socket that is about to be used its settings, and those that a command inherits.
 
 use crate::untouched::Untouched;
-use keepalive_linux::netns;
-use keepalive_linux::sockopt::{cookie, get, set};
-use keepalive_policy::{Keepalive, LIVE_ORDER, Settings, SocketOption, judge};
+use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::sockopt::{self, cookie, get, set};
+use keepalive_linux::{netns, proc};
+use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Moment, Settings, SocketOption, Source, decide, judge};
 use rustix::fd::OwnedFd;
 use std::collections::HashSet;
 
 /// Sets options on sockets, and knows what they have where nobody has set any.
-pub(super) struct Settler {
+pub(crate) struct Settler {
     /// Of the network namespaces that were met, this process's own first.
     untouched: Vec<Untouched>,
     /// The sockets, by cookie, on which the program has switched keepalive off itself: they look untouched.
@@ -19,7 +20,7 @@ pub(super) struct Settler {
 const MOST_SWITCHED_OFF: usize = 4096;
 
 impl Settler {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             untouched: vec![Untouched::read()],
             switched_off: HashSet::new(),
@@ -27,7 +28,7 @@ impl Settler {
     }
 
     /// Notes that the program has switched keepalive on or off itself.
-    pub(super) fn note_switch(&mut self, cookie: u64, is_on: bool) {
+    pub(crate) fn note_switch(&mut self, cookie: u64, is_on: bool) {
         if is_on {
             self.switched_off.remove(&cookie);
             return;
@@ -39,21 +40,21 @@ impl Settler {
     }
 
     /// Sets what `settings` say, but for the user timeout, which would limit connecting.
-    pub(super) fn settle(&mut self, socket: &OwnedFd, settings: &Settings) {
+    pub(crate) fn settle(&mut self, socket: &OwnedFd, settings: &Settings) {
         if settings.keepalive != Some(Keepalive::Off) {
             self.set_all(socket, settings, LIVE_ORDER);
         }
     }
 
     /// The same for a socket that is about to listen, whose connections inherit it all.
-    pub(super) fn settle_listener(&mut self, socket: &OwnedFd, settings: &Settings) {
+    pub(crate) fn settle_listener(&mut self, socket: &OwnedFd, settings: &Settings) {
         self.settle(socket, settings);
         self.set_all(socket, settings, [SocketOption::DeferAccept]);
         self.limit_unacknowledged(socket, settings);
     }
 
     /// Sets the user timeout that `settings` say for a connection with the times of `socket`.
-    pub(super) fn limit_unacknowledged(&mut self, socket: &OwnedFd, settings: &Settings) {
+    pub(crate) fn limit_unacknowledged(&mut self, socket: &OwnedFd, settings: &Settings) {
         self.set_all(socket, settings, [SocketOption::UserTimeout]);
     }
 
@@ -111,7 +112,7 @@ impl Settler {
 }
 
 /// The number that `settings` say for `option` of `socket`.
-pub(super) fn number(socket: &OwnedFd, settings: &Settings, option: SocketOption) -> Option<u32> {
+pub(crate) fn number(socket: &OwnedFd, settings: &Settings, option: SocketOption) -> Option<u32> {
     if option != SocketOption::UserTimeout {
         return settings.number(option);
     }
@@ -121,4 +122,35 @@ pub(super) fn number(socket: &OwnedFd, settings: &Settings, option: SocketOption
         effective(SocketOption::Interval),
         effective(SocketOption::Count),
     )
+}
+
+/// Gives the TCP sockets that the command will inherit their settings.
+pub(crate) fn settle_inherited(sources: &[Source<'_>], program: &[u8]) {
+    let own = std::process::id();
+    let (Ok(handle), Ok(sockets)) = (PidFd::open(own), proc::sockets(own, own)) else {
+        return;
+    };
+    let mut settler = None;
+    for socket in sockets.into_iter().filter_map(|(fd, _)| handle.duplicate(fd).ok()) {
+        let Ok(Some(tcp)) = sockopt::read(&socket) else {
+            continue;
+        };
+        let settler = settler.get_or_insert_with(Settler::new);
+        let event = |moment| Event {
+            moment,
+            peer: tcp.peer.map(|peer| peer.ip()),
+            port: tcp.local.map(|local| local.port()),
+            program,
+        };
+        if tcp.listening {
+            settler.settle_listener(&socket, &decide(sources, &event(Moment::Listen)));
+        } else if tcp.peer.is_some() {
+            // Who hands on a connection has accepted it (inetd).
+            let settings = decide(sources, &event(Moment::Accept));
+            settler.settle(&socket, &settings);
+            settler.limit_unacknowledged(&socket, &settings);
+        } else {
+            settler.settle(&socket, &decide(sources, &event(Moment::Create)));
+        }
+    }
 }
