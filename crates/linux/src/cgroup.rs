@@ -3,10 +3,11 @@
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open, statfs};
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -99,7 +100,22 @@ pub(crate) fn mount_point(text: &str, wanted: &str) -> Option<PathBuf> {
         let is_wanted = file_system.split(' ').next() == Some(wanted);
         is_wanted.then(|| mount.split(' ').nth(4)).flatten()
     });
-    points.next().map(|point| PathBuf::from(point.replace("\\040", " ")))
+    points
+        .next()
+        .map(|point| PathBuf::from(OsString::from_vec(unescape(point))))
+}
+
+/// White space and backslashes are written in octal there (`fs/proc_namespace.c`).
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.first_chunk::<3>().filter(|_| *first == b'\\');
+        let number = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(number.unwrap_or(*first));
+        rest = if number.is_some() { &after[3..] } else { after };
+    }
+    bytes
 }
 
 /// A directory, and all below it.
@@ -141,17 +157,19 @@ pub fn open_directory(directory: &Path) -> io::Result<OwnedFd> {
     Ok(open(directory, flags, Mode::empty())?)
 }
 
-/// The processes of a cgroup and of all below it.
-pub fn processes(directory: &Path) -> Vec<u32> {
+/// The processes of a cgroup and of all below it, and how many more there are which this pid namespace does not show.
+pub fn processes(directory: &Path) -> (Vec<u32>, usize) {
     let mut found = Vec::new();
     for directory in with_all_below(directory) {
         // A cgroup of threads has processes in its parent only.
         let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
         found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
     }
-    // 0 is a process that this pid namespace does not show.
+    let all = found.len();
+    // The number of a process that is not shown.
     found.retain(|pid| *pid != 0);
-    found
+    let hidden = all - found.len();
+    (found, hidden)
 }
 
 /// Moves this process to a cgroup.
@@ -203,8 +221,8 @@ mod tests {
     #[test]
     fn a_mount_is_found_by_its_type() {
         let text = "35 25 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
-                    36 25 0:31 /.. /mnt/a\\040b rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(mount_point(text, "cgroup2"), Some(PathBuf::from("/mnt/a b")));
+                    36 25 0:31 /.. /mnt/a\\040b\\134 rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(mount_point(text, "cgroup2"), Some(PathBuf::from("/mnt/a b\\")));
         assert_eq!(mount_point(text, "cgroup"), Some(PathBuf::from("/sys/fs/cgroup/cpu")));
         assert_eq!(mount_point(text, "bpf"), None);
     }

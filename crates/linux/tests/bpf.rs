@@ -69,6 +69,8 @@ fn the_verifier_accepts_every_shape() {
         "",
         "default off",
         "default keepalive=leave",
+        "connect off; accept off; default idle=60s",
+        "accept off; default idle=60s mode=cap",
         "default idle=60s interval=10s count=6 user-timeout=auto mode=cap",
         "default idle=60s mode=floor user-timeout=30s",
         "connect 10.0.0.0/8:5432 idle=30s; accept :8000-8999 idle=2m mode=enforce; program sshd off; default count=3",

@@ -119,9 +119,11 @@ impl Enable {
             .map(|cgroup| find(&tree, cgroup))
             .collect::<Result<_, _>>()?;
         warn_of_what_is_out_of_reach(&policy);
-        let failed = directories
-            .iter()
-            .filter_map(|directory| self.enable(&tree, directory, &policy).err());
+        let failed = directories.iter().filter_map(|directory| {
+            self.enable(&tree, directory, &policy)
+                .and_then(|_| self.set_existing(&tree, directory, &policy))
+                .err()
+        });
         Error::all(failed).map_or(Ok(()), Err)
     }
 
@@ -129,20 +131,25 @@ impl Enable {
     fn enable(&self, tree: &Tree, directory: &Path, policy: &Policy) -> Result<u32, Error> {
         let name = tree.name(directory);
         let action = format!("enable a policy for {}", name.display());
-        let done = pins::enable(tree, directory, policy).map_err(|obstacle| obstacle.error(&action))?;
+        let done = pins::enable(tree, directory, policy, self.watch).map_err(|obstacle| obstacle.error(&action))?;
         if done.has_mounted {
             say("a BPF file system was mounted on /sys/fs/bpf");
         }
         let word = if done.has_replaced { "replaced" } else { "in force" };
         print(&format!("{}: {word}\n", name.display()))?;
-        if self.existing {
-            set_existing(tree, directory, policy)?;
-        }
         Ok(done.program)
+    }
+
+    /// Sets the connections that are open already, where that is asked for.
+    fn set_existing(&self, tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Error> {
+        if self.existing {
+            set_existing(tree, directory, policy)
+        } else {
+            Ok(())
+        }
     }
 }
 
-/// Sets the connections that are open already.
 fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Error> {
     let target = Target::new(tree, directory);
     let name = &target.name;
@@ -161,25 +168,26 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Er
         done.changed,
         done.sockets
     ))?;
-    match done.out_of_reach {
-        None => Ok(()),
+    let (what, hint) = match done.out_of_reach {
+        None if done.hidden == 0 => return Ok(()),
+        None => (
+            format!("{} processes are not of this pid namespace", done.hidden),
+            "it takes the machine's own (hostPID: true in a pod); new connections are set all the same",
+        ),
         Some((count, error)) => {
             let what = if done.is_by_descriptor {
                 "processes"
             } else {
                 "network namespaces"
             };
-            Err(Error::new(
-                FAILED,
-                format!(
-                    "cannot set all open sockets of {}: {count} {what} are out of reach: {}",
-                    name.display(),
-                    describe(&error)
-                ),
+            (
+                format!("{count} {what} are out of reach: {}", describe(&error)),
+                "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE; new connections are set all the same",
             )
-            .hint("it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE; new connections are set all the same"))
         }
-    }
+    };
+    let action = format!("set all open sockets of {}", name.display());
+    Err(Error::new(FAILED, format!("cannot {action}: {what}")).hint(hint))
 }
 
 impl Disable {

@@ -49,11 +49,11 @@ const NAMES: MapKind = MapKind::Socket { is_inherited: true };
 const WISHES: MapKind = MapKind::Socket { is_inherited: false };
 
 impl Programs {
-    /// Compiles and loads `policy`, for the cgroup of this name.
+    /// Compiles and loads `policy`, for the cgroup of this name; `is_watched` where a process looks after it.
     ///
     /// # Errors
     /// What is in the way.
-    pub(crate) fn load(policy: &Policy, cgroup: &Path, old: Shared) -> Result<Self, Obstacle> {
+    pub(crate) fn load(policy: &Policy, cgroup: &Path, is_watched: bool, old: Shared) -> Result<Self, Obstacle> {
         raise_memory_limit();
         let parts = policy.parts();
         let sources = parts.each_ref().map(Part::source);
@@ -66,7 +66,11 @@ impl Programs {
             return Err(Obstacle::NoNames);
         }
         let load = |own: OwnValues| {
-            let description = Description::new(cgroup, &parts, needs, matches!(own, OwnValues::Fields(_)));
+            let description = Description {
+                reads_fields: matches!(own, OwnValues::Fields(_)),
+                is_watched,
+                ..Description::new(cgroup, &parts, needs)
+            };
             let text = serde_json::to_string(&description).map_err(io::Error::other)?;
             let value = record::new(compiled.counters(), &text);
             let size = value.len().try_into().map_err(io::Error::other)?;
@@ -77,7 +81,7 @@ impl Programs {
                 names: shared.names.as_ref().map(map),
                 wishes: shared.wishes.as_ref().map(map),
             };
-            let program = compiled.program(&maps, own, task).map_err(Obstacle::of_compiling)?;
+            let program = compiled.program(&maps, own, task)?;
             let established = load_program(Hook::SockOps, "ka_established", &program)?;
             Ok::<_, Obstacle>((established, record))
         };
@@ -111,7 +115,7 @@ impl Programs {
     /// # Errors
     /// What is in the way of the engine, whatever the policy.
     pub(crate) fn trial() -> Result<(), Obstacle> {
-        Self::load(&Policy::EVERYWHERE, Path::new("/"), Shared::default()).map(drop)
+        Self::load(&Policy::EVERYWHERE, Path::new("/"), false, Shared::default()).map(drop)
     }
 }
 

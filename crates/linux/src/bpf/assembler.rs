@@ -137,6 +137,11 @@ impl Assembler {
         self.places.insert(label, self.instructions.len());
     }
 
+    /// Whether anything leads to `label` so far.
+    pub(super) fn is_used(&self, label: Label) -> bool {
+        self.jumps.iter().any(|(_, used)| *used == label)
+    }
+
     /// `to` = `number`, with its sign.
     pub(super) fn set(&mut self, to: Register, number: i32) {
         self.emit(ALU | MOVE, to, Register::R0, 0, number);

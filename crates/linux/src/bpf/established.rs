@@ -1,13 +1,13 @@
 //! The program that gives a connection its settings as soon as it is established (`BPF_PROG_TYPE_SOCK_OPS`).
 //!
-//! The rules are compiled into it, in their order: the first that matches writes what it says on the stack and calls the
-//! one function that sets it. There is no loop, and no jump further than to the next rule.
+//! The rules are compiled into it, in their order, as one function for each direction: the first that matches writes what
+//! it says on the stack and calls the one function that sets it. There is no loop, and no jump further than to the next rule.
 
 use super::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
 use super::branches::{Branch, branches};
 use super::kernel_types::KernelTypes;
 use super::record;
-use super::wish::{AUTO, CAP, CREATE, ENFORCE, FILL, SET_BY_PROGRAMS, UNSET, Wish, note_wish, place};
+use super::wish::{AUTO, CAP, CREATE, ENFORCE, FILL, UNSET, Wish, note_wish, place};
 use Condition::{Above, Below, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Byte, Long, Word};
@@ -92,10 +92,6 @@ impl TaskFields {
     }
 }
 
-/// The most instructions that a program may have; the kernel's own limit is a million steps of verifying
-/// (`BPF_COMPLEXITY_LIMIT_INSNS`), of which each instruction before the function takes about one.
-const MOST_INSTRUCTIONS: usize = 200_000;
-
 /// A policy that a program can be made of.
 #[derive(Debug)]
 pub struct Policy<'a> {
@@ -152,21 +148,49 @@ impl<'a> Policy<'a> {
     /// The program. `task` is needed where [`Needs::names`] is.
     ///
     /// # Errors
-    /// `E2BIG` for a policy that is too large.
+    /// None that the tests would not show. Whether the program is too long, the kernel says when it is loaded.
     pub fn program(&self, maps: &Maps, own: OwnValues, task: Option<TaskFields>) -> io::Result<Vec<Instruction>> {
         let mut code = Assembler::default();
-        let apply = code.label();
-        self.find_out_which_end(&mut code, maps, task);
-        let asks_for = |is_asked: fn(&Branch<'_>) -> bool| self.branches.iter().any(is_asked);
-        if asks_for(|branch| branch.network != Network::ANY) {
-            load_peer(&mut code);
+        let [connected, accepted, apply] = [(); 3].map(|()| code.label());
+        find_out_which_end(&mut code, maps, task, connected, accepted);
+        for (direction, list) in [(Direction::Connect, connected), (Direction::Accept, accepted)] {
+            code.place(list);
+            self.list(&mut code, direction, maps, apply);
         }
-        if let Some(names) = maps.names {
-            load_name(&mut code, names);
+        code.place(apply);
+        if code.is_used(apply) {
+            let refusals = self.rules + 1;
+            Apply {
+                code: &mut code,
+                maps,
+                own,
+                refusals,
+            }
+            .emit();
         }
-        for branch in &self.branches {
+        code.finish()
+    }
+
+    /// The function for connections of this direction.
+    fn list(&self, code: &mut Assembler, direction: Direction, maps: &Maps, apply: Label) {
+        let mut list: Vec<_> = self.branches.iter().collect();
+        list.retain(|branch| branch.direction.is_none_or(|wanted| wanted == direction));
+        // Nothing comes after one that is for all, and one is.
+        let all = list.iter().position(|branch| is_for_all(branch));
+        list.truncate(all.map_or(list.len(), |all| all + 1));
+        code.copy(R6, R1);
+        if list.iter().any(|branch| branch.network != Network::ANY) {
+            load_peer(code);
+        }
+        if let Some(names) = maps
+            .names
+            .filter(|_| list.iter().any(|branch| branch.program.is_some()))
+        {
+            load_name(code, names);
+        }
+        for branch in list {
             let next = code.label();
-            check(&mut code, branch, next);
+            check(code, branch, direction, next);
             let none = [self.rules];
             let counters = if branch.rules.is_empty() {
                 &none[..]
@@ -174,7 +198,7 @@ impl<'a> Policy<'a> {
                 &branch.rules
             };
             for counter in counters {
-                count(&mut code, maps.counters, *counter);
+                count(code, maps.counters, *counter);
             }
             if let Some(Wish(numbers)) = wish(branch, maps) {
                 for (offset, number) in (WISH..).step_by(4).zip(numbers) {
@@ -185,67 +209,45 @@ impl<'a> Policy<'a> {
                 code.compute(Operation::Add, R2, WISH.into());
                 code.call_local(apply);
             }
-            code.exit_with(1);
+            code.exit_with(0);
             code.place(next);
         }
-        // The last branch is for all, so that nothing falls through.
-        code.place(apply);
-        if self.branches.iter().any(|branch| wish(branch, maps).is_some()) {
-            let refusals = self.rules + 1;
-            Apply {
-                code: &mut code,
-                maps,
-                own,
-                refusals,
-            }
-            .emit();
-        }
-        let program = code.finish()?;
-        if program.len() > MOST_INSTRUCTIONS {
-            return Err(io::Error::from_raw_os_error(libc::E2BIG));
-        }
-        Ok(program)
     }
+}
 
-    /// R6 = the context, R7 = the direction. Anything but an established connection ends
-    /// here; its reply is never touched, since other programs may have given one.
-    #[expect(clippy::unused_self, reason = "it is a part of the program")]
-    fn find_out_which_end(&self, code: &mut Assembler, maps: &Maps, task: Option<TaskFields>) {
-        let [accepted, connected, begin] = [(); 3].map(|()| code.label());
-        code.load(Word, R0, R1, OPERATION);
+/// Calls the function for the connection's direction. Anything but an established connection ends here; its reply is never
+/// touched, since other programs may have given one.
+fn find_out_which_end(code: &mut Assembler, maps: &Maps, task: Option<TaskFields>, connected: Label, accepted: Label) {
+    let [is_connected, is_accepted, ends] = [(); 3].map(|()| code.label());
+    code.load(Word, R0, R1, OPERATION);
+    code.jump_if(R0, Equal, ACTIVE_ESTABLISHED, is_connected);
+    code.jump_if(R0, Equal, PASSIVE_ESTABLISHED, is_accepted);
+    if let (Some(names), Some(task)) = (maps.names, task) {
+        let note = code.label();
+        code.jump_if(R0, Equal, CONNECT, note);
+        code.jump_if(R0, Different, LISTEN, ends);
+        code.place(note);
         code.copy(R6, R1);
-        code.jump_if(R0, Equal, ACTIVE_ESTABLISHED, connected);
-        code.jump_if(R0, Equal, PASSIVE_ESTABLISHED, accepted);
-        if let (Some(names), Some(task)) = (maps.names, task) {
-            let note = code.label();
-            let ends = code.label();
-            code.jump_if(R0, Equal, CONNECT, note);
-            code.jump_if(R0, Different, LISTEN, ends);
-            code.place(note);
-            note_name(code, names, task, ends);
-            code.place(ends);
-        }
-        code.exit_with(1);
-        code.place(accepted);
-        code.set(R7, number_of(Direction::Accept));
-        code.jump(begin);
-        code.place(connected);
-        code.set(R7, number_of(Direction::Connect));
-        code.place(begin);
+        note_name(code, names, task, ends);
     }
+    code.place(ends);
+    code.exit_with(1);
+    for (is_so, function) in [(is_connected, connected), (is_accepted, accepted)] {
+        code.place(is_so);
+        code.call_local(function);
+        code.exit_with(1);
+    }
+}
+
+/// Whether it is for all connections of its direction.
+fn is_for_all(branch: &Branch<'_>) -> bool {
+    branch.program.is_none() && branch.network == Network::ANY && branch.ports == Ports::ANY
 }
 
 /// What is passed on for `branch`, if anything. Where wishes are noted, nothing is a wish too: a socket that connects anew has
 /// the note of its first connection.
 fn wish(branch: &Branch<'_>, maps: &Maps) -> Option<Wish> {
     Wish::of(&branch.settings).or_else(|| maps.wishes.map(|_| Wish::NOTHING))
-}
-
-fn number_of(direction: Direction) -> i32 {
-    match direction {
-        Direction::Connect => 1,
-        Direction::Accept => 2,
-    }
 }
 
 /// The first eight of the sixteen bytes of an IPv4-mapped address are zero, then come these four (RFC 4291 §2.5.5.2).
@@ -315,13 +317,10 @@ fn note_name(code: &mut Assembler, names: Map, task: TaskFields, ends: Label) {
     }
 }
 
-/// Goes to `next` unless the connection is one of this branch.
-fn check(code: &mut Assembler, branch: &Branch<'_>, next: Label) {
-    if let Some(direction) = branch.direction {
-        code.jump_if(R7, Different, number_of(direction), next);
-    }
+/// Goes to `next` unless the connection, which has this direction, is one of this branch.
+fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: Label) {
     if branch.ports != Ports::ANY {
-        check_port(code, branch, next);
+        check_port(code, branch.ports, direction, next);
     }
     if let Some(program) = branch.program {
         let mut name = [0; NAME_LENGTH];
@@ -344,13 +343,13 @@ fn check(code: &mut Assembler, branch: &Branch<'_>, next: Label) {
 
 /// The port is loaded for each rule anew: else the verifier would go on with what every comparison has taught it, and the
 /// work would grow with the square of the rules.
-fn check_port(code: &mut Assembler, branch: &Branch<'_>, next: Label) {
-    let Ports { first, last } = branch.ports;
-    if branch.direction == Some(Direction::Accept) {
-        code.load(Word, R1, R6, LOCAL_PORT);
-    } else {
-        code.load(Word, R1, R6, REMOTE_PORT);
-        code.swap_network_word(R1);
+fn check_port(code: &mut Assembler, Ports { first, last }: Ports, direction: Direction, next: Label) {
+    match direction {
+        Direction::Accept => code.load(Word, R1, R6, LOCAL_PORT),
+        Direction::Connect => {
+            code.load(Word, R1, R6, REMOTE_PORT);
+            code.swap_network_word(R1);
+        }
     }
     if first == last {
         code.jump_if(R1, Different, first.into(), next);
@@ -403,6 +402,16 @@ struct Apply<'a> {
     refusals: usize,
 }
 
+/// On a new connection whose keepalive is off nothing arms the timer but the switch itself, once, with the times that are there.
+/// Where it is on already, the idle time re-arms it.
+const ORDER: [SocketOption; 5] = [
+    SocketOption::Count,
+    SocketOption::Interval,
+    SocketOption::Idle,
+    SocketOption::Keepalive,
+    SocketOption::UserTimeout,
+];
+
 // Its stack: the number to set, the number that is set.
 const NUMBER: i16 = -4;
 const CURRENT: i16 = -8;
@@ -421,7 +430,7 @@ impl Apply<'_> {
             code.jump_if(R0, Equal, 0, end);
             code.copy(R8, R0);
         }
-        for option in SET_BY_PROGRAMS {
+        for option in ORDER {
             self.option(option);
         }
         if let Some(wishes) = self.maps.wishes {

@@ -52,6 +52,13 @@ pub fn lock(directory: OwnedFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// The lock of a directory, if nobody has it.
+pub fn try_lock(directory: &Path) -> Option<OwnedFd> {
+    let directory = open_directory(directory).ok()?;
+    flock(&directory, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(directory)
+}
+
 /// Opens a directory, to be locked.
 ///
 /// # Errors

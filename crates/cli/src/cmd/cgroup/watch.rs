@@ -2,14 +2,15 @@
 //! command runs. What it says goes to a log: a line for each event.
 
 use super::{Enable, find, say, tree, warn_of_what_is_out_of_reach};
-use crate::engine::cgroup::pins::{self, State, Target};
+use crate::engine::cgroup::pins::{self, Entry, State, Target};
 use crate::error::{Error, FAILED, describe};
 use crate::policy::Policy;
 use keepalive_linux::cgroup::{self, Tree};
 use keepalive_linux::signal::{SignalFd, block_interrupts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Between two looks.
 const PERIOD: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -34,6 +35,7 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
         enable,
         tree,
         text: written(&policy),
+        text_before: written(&policy),
         policy,
         mistake: None,
         cgroups: enable.cgroups.iter().map(|cgroup| Watched::new(cgroup)).collect(),
@@ -49,6 +51,8 @@ struct Watch<'a> {
     policy: Policy,
     /// What the policy is made of, to see whether it has changed.
     text: Vec<u8>,
+    /// The same when it was looked at last.
+    text_before: Vec<u8>,
     /// What was wrong with it when it was read last, if anything.
     mistake: Option<String>,
     cgroups: Vec<Watched<'a>>,
@@ -59,6 +63,8 @@ struct Watched<'a> {
     place: Place,
     /// What was in the way the last time, if anything.
     obstacle: Option<String>,
+    /// That this command looks after the policy.
+    lock: Option<OwnedFd>,
 }
 
 /// What is known of a cgroup.
@@ -80,6 +86,7 @@ impl<'a> Watched<'a> {
             cgroup,
             place: Place::New,
             obstacle: None,
+            lock: None,
         }
     }
 }
@@ -105,7 +112,10 @@ impl Watch<'_> {
             Ok(policy) => {
                 self.mistake = None;
                 let text = written(&policy);
-                if text == self.text {
+                // A file that is just being written is not what it will be.
+                let is_settled = text == self.text_before;
+                self.text_before.clone_from(&text);
+                if text == self.text || !is_settled {
                     return false;
                 }
                 warn_of_what_is_out_of_reach(&policy);
@@ -148,33 +158,61 @@ impl Watch<'_> {
         let now = entry.and_then(|entry| entry.program);
         let is_same = |id: u64| cgroup::id(&directory).is_ok_and(|now| now == id);
         match before {
-            Place::Ours { id, program, .. } if is_same(id) && now == Some(program) && !is_changed => return Ok(()),
+            Place::Ours { id, program, .. } if is_same(id) && now == Some(program) && !is_changed => {
+                // The one before may hold it for a moment still.
+                let lock = &mut self.cgroups[index].lock;
+                *lock = lock.take().or_else(|| entry?.look_after());
+                return Ok(());
+            }
             Place::Ours { id, program, .. } if is_same(id) && now.is_some() && now != Some(program) => {
                 say(&format!("{}: another command has taken over", target.name.display()));
                 self.cgroups[index].place = Place::Theirs;
+                self.cgroups[index].lock = None;
                 return Ok(());
             }
-            Place::Theirs if now.is_some() => return Ok(()),
+            Place::Theirs => match entry {
+                Some(entry) if !is_orphan(entry) => return Ok(()),
+                Some(_) => say(&format!(
+                    "{}: the command that had taken over has ended without a word",
+                    target.name.display()
+                )),
+                None => {}
+            },
             _ => {}
         }
-        match self.enable.enable(&self.tree, &directory, &self.policy) {
+        self.put_in_force(index, &directory, before == Place::New)
+    }
+
+    /// Puts the policy in force for one cgroup.
+    fn put_in_force(&mut self, index: usize, directory: &Path, is_first: bool) -> Result<(), Error> {
+        let watched = &mut self.cgroups[index];
+        let obstacle = match self.enable.enable(&self.tree, directory, &self.policy) {
             Ok(program) => {
-                let id = cgroup::id(&directory).unwrap_or(0);
-                self.cgroups[index].obstacle = None;
-                self.cgroups[index].place = Place::Ours { directory, id, program };
+                let target = Target::new(&self.tree, directory);
+                let entries = pins::entries().unwrap_or_default();
+                watched.lock = entries
+                    .iter()
+                    .find(|entry| entry.is_of(&target))
+                    .and_then(Entry::look_after);
+                watched.place = Place::Ours {
+                    directory: directory.to_owned(),
+                    id: cgroup::id(directory).unwrap_or(0),
+                    program,
+                };
+                // New connections have it all the same.
+                self.enable.set_existing(&self.tree, directory, &self.policy).err()
             }
             // At the beginning somebody is there to be told.
-            Err(error) if before == Place::New => return Err(error),
+            Err(error) if is_first => return Err(error),
             // It may have gone meanwhile.
-            Err(_) if !directory.is_dir() => {}
-            Err(error) => {
-                let obstacle = error.to_string();
-                if self.cgroups[index].obstacle.as_ref() != Some(&obstacle) {
-                    error.report();
-                }
-                self.cgroups[index].obstacle = Some(obstacle);
-            }
+            Err(_) if !directory.is_dir() => None,
+            Err(error) => Some(error),
+        };
+        let text = obstacle.as_ref().map(Error::to_string);
+        if let Some(error) = obstacle.filter(|_| text != watched.obstacle) {
+            error.report();
         }
+        watched.obstacle = text;
         Ok(())
     }
 
@@ -207,6 +245,12 @@ impl Watch<'_> {
             }
         }
     }
+}
+
+/// Whether a command has put the policy in force to look after it, and is no more.
+fn is_orphan(entry: &Entry) -> bool {
+    let is_watched = |policy: &pins::Counted| policy.description.is_watched;
+    entry.policy.as_ref().is_some_and(is_watched) && entry.look_after().is_some()
 }
 
 /// The texts that a policy is made of.

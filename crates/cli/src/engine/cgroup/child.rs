@@ -38,7 +38,7 @@ pub(crate) fn join(policy: &Policy, program: &[u8]) -> Result<(), Failure> {
     let tree = Tree::find().map_err(|reason| Failure::Programs(Obstacle::NoTree(reason)))?;
     let parent = tree.own().map_err(programs_failed)?;
     sweep(&parent);
-    let programs = Programs::load(policy, &tree.name(&parent), Shared::default()).map_err(Failure::Programs)?;
+    let programs = Programs::load(policy, &tree.name(&parent), false, Shared::default()).map_err(Failure::Programs)?;
     // Another command may take an empty cgroup for one that was left, and remove it.
     let mut joined = join_new(&tree, &parent, &programs);
     for _ in 0..2 {
@@ -132,15 +132,11 @@ fn keep_house(directory: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Removes what other commands have left, where nobody could.
+/// Removes what other commands have left, where nobody could. One that is in use cannot be removed; one that is about to be
+/// used is made again.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(NAME)?.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            // One that is in use cannot be removed.
+        if entry.file_name().as_encoded_bytes().starts_with(NAME.as_bytes()) {
             let _ = fs::remove_dir(entry.path());
         }
     }

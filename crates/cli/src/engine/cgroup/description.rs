@@ -8,6 +8,7 @@ use std::path::Path;
 
 /// The policy of a cgroup as people read it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Description {
     /// The cgroup's path in the tree.
     pub(crate) cgroup: String,
@@ -17,6 +18,8 @@ pub(crate) struct Description {
     pub(crate) rules: Vec<RuleText>,
     /// Whether the kernel's own fields tell what a program has set itself.
     pub(crate) reads_fields: bool,
+    /// Whether a command has put it in force that goes on to look after it (`--watch`).
+    pub(crate) is_watched: bool,
     /// Whether rules ask for the names of programs.
     pub(super) needs_names: bool,
     /// Whether a mode goes on to count after a connection is established.
@@ -32,7 +35,7 @@ pub(crate) struct RuleText {
 }
 
 impl Description {
-    pub(super) fn new(cgroup: &Path, parts: &[Part<'_>], needs: Needs, reads_fields: bool) -> Self {
+    pub(super) fn new(cgroup: &Path, parts: &[Part<'_>], needs: Needs) -> Self {
         let default = parts
             .iter()
             .fold(Settings::NONE, |settings, part| settings.or(part.source().default));
@@ -46,7 +49,8 @@ impl Description {
             cgroup: cgroup.display().to_string(),
             default: words(&default),
             rules: rules.collect(),
-            reads_fields,
+            reads_fields: false,
+            is_watched: false,
             needs_names: needs.names,
             is_lasting: needs.wishes,
         }

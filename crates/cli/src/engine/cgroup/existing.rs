@@ -31,6 +31,8 @@ pub(crate) struct Done {
     pub(crate) changed: usize,
     /// Network namespaces or processes that could not be looked into, with the first reason.
     pub(crate) out_of_reach: Option<(usize, io::Error)>,
+    /// Processes that this pid namespace does not show.
+    pub(crate) hidden: usize,
     /// Whether it took the descriptors of processes.
     pub(crate) is_by_descriptor: bool,
 }
@@ -40,16 +42,18 @@ pub(crate) struct Done {
 pub(crate) fn set(directory: &Path, policy: &Policy, wishes: Option<&OwnedFd>) -> Done {
     let parts = policy.parts();
     let sources = parts.each_ref().map(Part::source);
+    let (processes, hidden) = cgroup::processes(directory);
     let work = Work {
         sources: &sources,
         cgroups: cgroup::ids_with_all_below(directory),
-        processes: cgroup::processes(directory),
+        processes,
         wishes,
     };
-    match Iterators::load(wishes) {
+    let done = match Iterators::load(wishes) {
         Ok(iterators) => work.by_iterator(&iterators),
         Err(_) => work.by_descriptor(),
-    }
+    };
+    Done { hidden, ..done }
 }
 
 struct Work<'a> {

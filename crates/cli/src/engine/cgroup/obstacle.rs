@@ -39,6 +39,10 @@ impl From<io::Error> for Obstacle {
 
 impl From<Refusal> for Obstacle {
     fn from(refusal: Refusal) -> Self {
+        // The verifier gives up after a million steps.
+        if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) {
+            return Self::TooLarge;
+        }
         if refusal.log.is_empty() {
             return Self::of_loading(refusal.error);
         }
@@ -62,18 +66,16 @@ fn missing_capabilities() -> Vec<&'static str> {
     missing.map(|(_, name)| name).collect()
 }
 
+/// Whether this process is under a filter of system calls, as in containers.
+fn is_filtered() -> bool {
+    proc::status(std::process::id()).is_ok_and(|status| status.is_filtered)
+}
+
 impl Obstacle {
     pub(super) fn of_loading(error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
             Some(Errno::PERM) => Self::Forbidden,
             Some(Errno::NOSYS | Errno::INVAL) => Self::TooOld(error),
-            _ => Self::Other(error),
-        }
-    }
-
-    pub(super) fn of_compiling(error: io::Error) -> Self {
-        match Errno::from_io_error(&error) {
-            Some(Errno::TOOBIG) => Self::TooLarge,
             _ => Self::Other(error),
         }
     }
@@ -139,6 +141,10 @@ impl Obstacle {
             Self::NoTree(_) => {
                 "boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY"
             }
+            Self::Forbidden | Self::TooOld(_) if missing_capabilities().is_empty() && is_filtered() => {
+                "a seccomp filter is in force here, and may forbid bpf(2): containerd 1.6.9, Docker 23 and containers-common \
+                 0.60 allow it with CAP_BPF"
+            }
             Self::Forbidden if missing_capabilities().is_empty() => {
                 "a container, a user namespace or the kernel's lockdown is in the way"
             }
@@ -148,7 +154,7 @@ impl Obstacle {
             Self::TooOld(_) => "it takes Linux 5.9 with CONFIG_CGROUP_BPF",
             Self::Refused(_) => "this is a mistake in keepalive: please report it, with these lines",
             Self::NoNames => "leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF",
-            Self::TooLarge => "about 2,000 rules fit; networks and ranges of ports take the place of many",
+            Self::TooLarge => "about 1,000 rules fit; networks and ranges of ports take the place of many",
             Self::NoFileSystem(_) => "on the machine itself, as root: mount -t bpf bpf /sys/fs/bpf",
             Self::Excluded(_) => "end it, or attach it so that others may be beside it",
             Self::Other(_) => return None,

@@ -11,7 +11,7 @@ use keepalive_linux::bpf::call::{
     Attached, Hook, LinkInfo, link_info, link_to_cgroup, map_info, pin, pinned, program_info, programs,
     replace_program, value,
 };
-use keepalive_linux::bpf::file_system::{self, lock, open_directory};
+use keepalive_linux::bpf::file_system::{self, lock, open_directory, try_lock};
 use keepalive_linux::bpf::record;
 use keepalive_linux::cgroup::{self, Tree};
 use rustix::fd::{AsFd, OwnedFd};
@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) policy: Option<Counted>,
     /// The number of the program.
     pub(crate) program: Option<u32>,
+    /// The number of the one that changes what setsockopt(2) is given.
+    clamp: Option<u32>,
 }
 
 /// A cgroup that is meant.
@@ -93,11 +95,11 @@ pub(crate) struct Done {
     pub(crate) program: u32,
 }
 
-/// Puts `policy` in force for the cgroup in `directory`.
+/// Puts `policy` in force for the cgroup in `directory`; `is_watched` where this process goes on to look after it.
 ///
 /// # Errors
 /// What is in the way; then nothing is changed.
-pub(crate) fn enable(tree: &Tree, directory: &Path, policy: &Policy) -> Result<Done, Obstacle> {
+pub(crate) fn enable(tree: &Tree, directory: &Path, policy: &Policy, is_watched: bool) -> Result<Done, Obstacle> {
     let cgroup = cgroup::open_directory(directory)?;
     let id = cgroup::id(directory)?;
     if file_system::find().is_none() {
@@ -112,7 +114,7 @@ pub(crate) fn enable(tree: &Tree, directory: &Path, policy: &Policy) -> Result<D
     let _lock = make_and_lock(&all)?;
     remove_dangling(tree, &tree.name(directory))?;
     let place = all.join(id.to_string());
-    let attached = attach(tree, directory, &cgroup, &place, policy);
+    let attached = attach(tree, directory, &cgroup, &place, policy, is_watched);
     let tidied = tidy(&place);
     if attached.is_err() {
         let _ = fs::remove_dir(&all);
@@ -133,12 +135,13 @@ fn attach(
     cgroup: &OwnedFd,
     place: &Path,
     policy: &Policy,
+    is_watched: bool,
 ) -> Result<(bool, u32), Obstacle> {
     let old = Shared {
         names: pinned(&place.join(NAMES)).ok(),
         wishes: pinned(&place.join(WISHES)).ok(),
     };
-    let programs = Programs::load(policy, &tree.name(directory), old)?;
+    let programs = Programs::load(policy, &tree.name(directory), is_watched, old)?;
     make_directory(place)?;
     let number = program_info(&programs.established)?.id;
     pin(&programs.record, &place.join(format!("{POLICY}{number}")))?;
@@ -296,11 +299,13 @@ impl Entry {
                 numbers.find_map(|number| read_policy(&directory, number))
             }),
         };
+        let clamp = link(CLAMP).map(|link| link.program);
         Self {
             directory,
             state,
             policy,
             program,
+            clamp,
         }
     }
 
@@ -327,22 +332,33 @@ impl Entry {
 
     /// The map of what goes on to count for sockets, where the policy has one.
     pub(crate) fn wishes(&self) -> Option<OwnedFd> {
-        let is_lasting = self.policy.as_ref()?.description.is_lasting;
-        is_lasting.then(|| pinned(&self.directory.join(WISHES)).ok())?
+        self.is_lasting().then(|| pinned(&self.directory.join(WISHES)).ok())?
     }
 
-    /// The cgroups below `directory` for whose processes the program does not run, since another excludes it.
+    /// The cgroups in `directory` for whose processes a program does not run, since another excludes it.
     pub(crate) fn shadowed(&self, directory: &Path) -> Vec<PathBuf> {
-        let Some(program) = self.program else {
-            return Vec::new();
+        let clamp = self.clamp.filter(|_| self.is_lasting());
+        let hooks = [(Hook::SockOps, self.program), (Hook::SetSockOpt, clamp)];
+        let runs = |directory: &Path, hook, program| {
+            let effective =
+                cgroup::open_directory(directory).and_then(|cgroup| programs(&cgroup, hook, Attached::Effective));
+            effective.map_or(true, |effective| effective.ids.contains(&program))
         };
         let mut below = cgroup::with_all_below(directory);
         below.retain(|directory| {
-            let effective = cgroup::open_directory(directory)
-                .and_then(|cgroup| programs(&cgroup, Hook::SockOps, Attached::Effective));
-            effective.is_ok_and(|effective| !effective.ids.contains(&program))
+            let mut hooks = hooks.iter().filter_map(|(hook, program)| Some((*hook, (*program)?)));
+            hooks.any(|(hook, program)| !runs(directory, hook, program))
         });
         below
+    }
+
+    fn is_lasting(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.description.is_lasting)
+    }
+
+    /// Says that this process looks after the policy, as long as what this gives is there; `None` where another does.
+    pub(crate) fn look_after(&self) -> Option<OwnedFd> {
+        try_lock(&self.directory)
     }
 
     /// The programs that run for the processes of `directory` beside this one, in their order: number and name, and whether
