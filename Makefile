@@ -1,4 +1,4 @@
-# build · install · test · demo · bench · lint · fuzz · ci
+# build · install · image · test · demo · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -15,7 +15,18 @@ export RUST_TEST_THREADS
 # The command looks for the library there, among other places.
 export KEEPALIVE_LIBDIR = $(LIBDIR)
 
-.PHONY: build install uninstall test demo bench lint fuzz ci clean
+# The container image: its name, and where it and all that it takes are made.
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+IMAGE ?= localhost/keepalive:$(VERSION)
+IMAGE_DIR = target/image
+# Flags of their own need a directory of their own, or each build would undo the other.
+STATIC_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC = $(IMAGE_DIR)/$(STATIC_TARGET)/release/keepalive
+# What an image is made of has this time, so that the same commit gives the same image.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
+
+.PHONY: build install uninstall static image test demo bench lint fuzz ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -32,8 +43,25 @@ uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so $(DESTDIR)$(MANDIR)/man7/libkeepalive.7 \
 		$(DESTDIR)$(MANDIR)/man5/keepalive.conf.5
 
+# The command that needs no other file.
+static:
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --package keepalive-cli \
+		--target $(STATIC_TARGET) --target-dir $(IMAGE_DIR)
+
+# Leaves target/image/keepalive.tar, which docker load, podman load, skopeo copy and ctr image import take. Needs
+# buildah.
+image: static
+	install -D -m 755 $(STATIC) $(IMAGE_DIR)/context/keepalive
+	install -m 644 LICENSE-APACHE LICENSE-MIT $(IMAGE_DIR)/context
+	rm -rf $(IMAGE_DIR)/storage $(IMAGE_DIR)/run $(IMAGE_DIR)/keepalive.tar
+	$(BUILDAH) build --quiet --isolation chroot --timestamp $(SOURCE_DATE_EPOCH) --build-arg VERSION=$(VERSION) \
+		--tag $(IMAGE) --file packaging/kubernetes/Containerfile $(IMAGE_DIR)/context
+	$(BUILDAH) push --quiet $(IMAGE) docker-archive:$(IMAGE_DIR)/keepalive.tar
+
 # The library under test is the release: it is what users load. What cannot run here says SKIP and why.
+# Where nothing can be linked statically, so do the tests of the image.
 test: build
+	-$(MAKE) --no-print-directory static
 	$(CARGO) test --workspace
 
 demo: build
