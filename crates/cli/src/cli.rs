@@ -8,6 +8,7 @@ use crate::cmd::explain::Explain;
 use crate::cmd::list::List;
 use crate::cmd::presets::Presets;
 use crate::cmd::probe::Probe;
+use crate::cmd::unit::Unit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepalive_policy::preset::{self, Remedy};
 use keepalive_policy::{Mode, Settings, SocketOption};
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Run(Run),
     Attach(Attach),
     Cgroup(Cgroup),
+    Unit(Unit),
     List(List),
     Probe(Probe),
     Doctor(Doctor),

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Run(run) => cmd::run::run(&run).map(|never| match never {}),
         Command::Attach(attach) => cmd::attach::run(&attach),
         Command::Cgroup(cgroup) => cmd::cgroup::run(&cgroup),
+        Command::Unit(unit) => cmd::unit::run(&unit),
         Command::List(list) => cmd::list::run(&list),
         Command::Doctor(doctor) => cmd::doctor::run(&doctor),
         Command::Probe(probe) => cmd::probe::run(&probe),

@@ -1,0 +1,242 @@
+//! What systemd reads of a unit: its file and the drop-ins (`systemd.unit(5)`).
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Whose units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Manager {
+    System,
+    User,
+}
+
+/// Where files of units are, the first counts.
+const SYSTEM: [&str; 6] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+const USER: [&str; 5] = [
+    "/etc/systemd/user",
+    "/run/systemd/user",
+    "/usr/local/lib/systemd/user",
+    "/usr/lib/systemd/user",
+    "/usr/share/systemd/user",
+];
+
+impl Manager {
+    /// Where drop-ins by hand belong.
+    ///
+    /// # Errors
+    /// The user has no home.
+    pub(super) fn drop_in_directory(self, root: &Path) -> Result<PathBuf, &'static str> {
+        match self {
+            Self::System => Ok(below(root, SYSTEM[0])),
+            Self::User => Ok(user_directory().ok_or("neither XDG_CONFIG_HOME nor HOME is set")?),
+        }
+    }
+
+    fn directories(self, root: &Path) -> Vec<PathBuf> {
+        match self {
+            Self::System => SYSTEM.map(|path| below(root, path)).into(),
+            Self::User => user_directory()
+                .into_iter()
+                .chain(USER.map(|path| below(root, path)))
+                .collect(),
+        }
+    }
+}
+
+/// `path`, as it is in the tree below `root`.
+pub(super) fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref();
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn user_directory() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let config = set("XDG_CONFIG_HOME").map(PathBuf::from);
+    let config = config.or_else(|| Some(Path::new(&set("HOME")?).join(".config")))?;
+    Some(config.join("systemd/user"))
+}
+
+/// The statements of a unit, in the order in which they count.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct UnitFile {
+    /// Section, name, value.
+    statements: Vec<(String, String, String)>,
+}
+
+impl UnitFile {
+    /// Reads the unit and its drop-ins, but the one at `own`; `None` where there is no such unit.
+    pub(super) fn read(manager: Manager, root: &Path, name: &str, own: &Path) -> Option<Self> {
+        let directories = manager.directories(root);
+        let names = names(name);
+        let file = names
+            .iter()
+            .flat_map(|name| directories.iter().map(move |directory| directory.join(name)))
+            .find_map(|path| fs::read_to_string(path).ok())?;
+        let mut unit = Self::default();
+        unit.add(&file);
+        let mut drop_ins: Vec<PathBuf> = Vec::new();
+        for name in &names {
+            for directory in &directories {
+                let entries = fs::read_dir(directory.join(format!("{name}.d"))).into_iter().flatten();
+                let paths = entries.flatten().map(|entry| entry.path());
+                drop_ins.extend(paths.filter(|path| path.extension() == Some(OsStr::new("conf")) && path != own));
+            }
+        }
+        drop_ins.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
+        for path in drop_ins {
+            unit.add(&fs::read_to_string(path).unwrap_or_default());
+        }
+        Some(unit)
+    }
+
+    fn add(&mut self, text: &str) {
+        let mut section = String::new();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let mut line = line.trim().to_owned();
+            if line.is_empty() || line.starts_with(['#', ';']) {
+                continue;
+            }
+            while let Some(begun) = line.strip_suffix('\\') {
+                let next = lines.next().unwrap_or_default().trim();
+                // Comments within a statement are left out.
+                let next = if next.starts_with(['#', ';']) { "\\" } else { next };
+                line = format!("{} {next}", begun.trim_end());
+            }
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                name.clone_into(&mut section);
+            } else if let Some((name, value)) = line.split_once('=') {
+                let [name, value] = [name, value].map(|part| part.trim().to_owned());
+                self.statements.push((section.clone(), name, value));
+            }
+        }
+    }
+
+    /// The values of a statement of services that may stand several times; an empty one takes back those before.
+    pub(super) fn all(&self, wanted: &str) -> Vec<&str> {
+        let mut values = Vec::new();
+        for (section, name, value) in &self.statements {
+            if section == "Service" && name == wanted {
+                if value.is_empty() {
+                    values.clear();
+                } else {
+                    values.push(value.as_str());
+                }
+            }
+        }
+        values
+    }
+
+    /// Whether a statement that is yes or no says yes.
+    pub(super) fn says_yes(&self, wanted: &str) -> bool {
+        let last = self.all(wanted).last().copied().unwrap_or_default();
+        ["1", "yes", "true", "on"].contains(&last.to_ascii_lowercase().as_str())
+    }
+
+    /// The paths of the programs that the service starts.
+    pub(super) fn programs(&self) -> Vec<&str> {
+        let commands = self.all("ExecStart").into_iter();
+        commands
+            .filter_map(|command| {
+                command
+                    .trim_start_matches(['@', '-', ':', '+', '!', '|'])
+                    .split_whitespace()
+                    .next()
+            })
+            .map(|path| path.trim_matches('"'))
+            .collect()
+    }
+
+    /// The value that the unit gives an environment variable itself.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        let lines = self.all("Environment");
+        let words: Vec<String> = lines.iter().flat_map(|line| words(line)).collect();
+        let value = |word: &String| Some(word.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+        words.iter().rev().find_map(value)
+    }
+}
+
+/// The unit's own name and, for an instance, its template's.
+fn names(name: &str) -> Vec<String> {
+    let mut names = vec![name.to_owned()];
+    if let (Some((template, _)), Some((_, suffix))) = (name.split_once('@'), name.rsplit_once('.')) {
+        names.push(format!("{template}@.{suffix}"));
+    }
+    names
+}
+
+/// Splits at white space, but not within quotes; backslashes keep the next character.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match (character, quote) {
+            ('\\', _) => word.get_or_insert_default().extend(characters.next()),
+            (_, Some(open)) if character == open => quote = None,
+            ('"' | '\'', None) => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            (_, None) if character.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(texts: &[&str]) -> UnitFile {
+        let mut unit = UnitFile::default();
+        for text in texts {
+            unit.add(text);
+        }
+        unit
+    }
+
+    #[test]
+    fn statements_count_as_systemd_reads_them() {
+        let file = "# c\n[Unit]\nExecStart=/no\n[Service]\nExecStart=-/bin/a \\\n  # c\n  -b\nEnvironment=A=1 \"B=x y\"\n\
+                    NoNewPrivileges=yes\nSystemCallFilter=@system-service\n";
+        let first = unit(&[file]);
+        assert_eq!(first.all("ExecStart"), ["-/bin/a   -b"]);
+        assert_eq!(first.programs(), ["/bin/a"]);
+        assert_eq!(first.variable("B"), Some("x y".to_owned()));
+        assert_eq!(first.variable("C"), None);
+        assert!(first.says_yes("NoNewPrivileges"));
+        let second = unit(&[
+            file,
+            "[Service]\nExecStart=\nExecStart=/bin/c\nNoNewPrivileges=false\nEnvironment=A=2\n",
+        ]);
+        assert_eq!(second.programs(), ["/bin/c"]);
+        assert!(!second.says_yes("NoNewPrivileges"));
+        assert_eq!(second.variable("A"), Some("2".to_owned()));
+    }
+
+    #[test]
+    fn an_instance_has_its_templates_file() {
+        assert_eq!(names("a.service"), ["a.service"]);
+        assert_eq!(names("getty@tty1.service"), ["getty@tty1.service", "getty@.service"]);
+    }
+
+    #[test]
+    fn words_are_split_as_systemd_does_it() {
+        assert_eq!(
+            words(r#"A=1 "B=x y"  'C=z' D=\" ""#),
+            ["A=1", "B=x y", "C=z", "D=\"", ""]
+        );
+    }
+}

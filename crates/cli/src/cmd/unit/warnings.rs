@@ -1,0 +1,82 @@
+//! What of a service is in the way of the library.
+
+use super::file::UnitFile;
+use crate::engine::preload::{self, Library};
+use keepalive_linux::program::Program;
+
+/// The groups of system calls that the library needs, of which each of the others has all (`systemd.exec(5)`).
+const WHOLE: [&str; 1] = ["@system-service"];
+const PARTS: [&str; 4] = ["@network-io", "@basic-io", "@file-system", "@io-event"];
+
+/// A sentence for each.
+pub(super) fn of_library(unit: &UnitFile, library: &Library, programs: &[Program]) -> Vec<String> {
+    let mut warnings: Vec<String> = programs
+        .iter()
+        .filter_map(|program| Some(preload::obstacle(program, library)?.describe(program)))
+        .map(|what| format!("{what}; --engine cgroup reaches it"))
+        .collect();
+    if let Some(filter) = risky_filter(unit) {
+        warnings.push(format!(
+            "SystemCallFilter={filter}: where this forbids setsockopt(2) or what reads /etc/keepalive.conf, the service is \
+             ended by the kernel; --engine cgroup makes no calls in it"
+        ));
+    }
+    if unit.says_yes("NoNewPrivileges") {
+        warnings.push(String::from(
+            "NoNewPrivileges=yes: set-user-ID programs that the service starts run without their privilege anyway, and with \
+             the library",
+        ));
+    }
+    for name in ["RootDirectory", "RootImage"] {
+        if let Some(value) = unit.all(name).last() {
+            warnings.push(format!(
+                "{name}={value}: the library must be there too, as {}",
+                library.path().display()
+            ));
+        }
+    }
+    if unit.says_yes("ProtectHome")
+        && ["/home", "/root", "/run/user"]
+            .iter()
+            .any(|home| library.path().starts_with(home))
+    {
+        warnings.push(format!(
+            "ProtectHome: the service does not see {}",
+            library.path().display()
+        ));
+    }
+    warnings
+}
+
+/// The filter of system calls, where it may forbid some that the library makes.
+fn risky_filter(unit: &UnitFile) -> Option<String> {
+    let lines = unit.all("SystemCallFilter");
+    let filter = lines.join(" ");
+    let (allowed, forbidden): (Vec<&str>, Vec<&str>) = lines.iter().partition(|line| !line.starts_with('~'));
+    let names = |lines: &[&str]| -> Vec<String> {
+        let words = lines
+            .iter()
+            .flat_map(|line| line.trim_start_matches('~').split_whitespace());
+        words
+            .map(|word| word.split(':').next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let (allowed, forbidden) = (names(&allowed), names(&forbidden));
+    let is_needed = |name: &String| {
+        let calls = [
+            "setsockopt",
+            "getsockopt",
+            "fcntl",
+            "open",
+            "openat",
+            "read",
+            "close",
+            "mmap",
+            "munmap",
+        ];
+        PARTS.contains(&name.as_str()) || calls.contains(&name.as_str()) || name == "@default"
+    };
+    let has = |group: &str| allowed.iter().any(|name| name == group);
+    let is_enough = allowed.is_empty() || WHOLE.iter().any(|group| has(group)) || PARTS.iter().all(|group| has(group));
+    (!lines.is_empty() && (!is_enough || forbidden.iter().any(is_needed))).then_some(filter)
+}
