@@ -7,7 +7,7 @@ use crate::cli::PolicyFlags;
 use crate::engine::cgroup::pins::{self, Target};
 use crate::engine::cgroup::{Obstacle, existing, out_of_reach};
 use crate::error::{Error, FAILED, REFUSED, describe};
-use crate::output::{WIDTH, print, wrap};
+use crate::output::{WIDTH, harmless, print, wrap};
 use crate::policy::Policy;
 use clap::{Args, Subcommand};
 use keepalive_linux::cgroup::Tree;
@@ -129,14 +129,14 @@ impl Enable {
 
     /// Gives the number of the program that is in force now.
     fn enable(&self, tree: &Tree, directory: &Path, policy: &Policy) -> Result<u32, Error> {
-        let name = tree.name(directory);
-        let action = format!("enable a policy for {}", name.display());
+        let name = shown(tree.name(directory));
+        let action = format!("enable a policy for {name}");
         let done = pins::enable(tree, directory, policy, self.watch).map_err(|obstacle| obstacle.error(&action))?;
         if done.has_mounted {
             say("a BPF file system was mounted on /sys/fs/bpf");
         }
         let word = if done.has_replaced { "replaced" } else { "in force" };
-        print(&format!("{}: {word}\n", name.display()))?;
+        print(&format!("{name}: {word}\n"))?;
         Ok(done.program)
     }
 
@@ -152,7 +152,7 @@ impl Enable {
 
 fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Error> {
     let target = Target::new(tree, directory);
-    let name = &target.name;
+    let name = shown(&target.name);
     let entries = pins::entries().unwrap_or_default();
     let entry = entries.iter().find(|entry| entry.is_of(&target));
     let wishes = entry.and_then(pins::Entry::wishes);
@@ -163,10 +163,8 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Er
         ""
     };
     print(&format!(
-        "{}: {} of {} open sockets changed{how}\n",
-        name.display(),
-        done.changed,
-        done.sockets
+        "{name}: {} of {} open sockets changed{how}\n",
+        done.changed, done.sockets
     ))?;
     let (what, hint) = match done.out_of_reach {
         None if done.hidden == 0 => return Ok(()),
@@ -186,7 +184,7 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Er
             )
         }
     };
-    let action = format!("set all open sockets of {}", name.display());
+    let action = format!("set all open sockets of {name}");
     Err(Error::new(FAILED, format!("cannot {action}: {what}")).hint(hint))
 }
 
@@ -195,17 +193,14 @@ impl Disable {
         let tree = tree("disable a policy")?;
         let failed = self.cgroups.iter().filter_map(|cgroup| {
             let target = target(&tree, cgroup);
-            let name = target.name.display();
+            let name = shown(&target.name);
             match pins::disable(&tree, &target, None) {
                 Ok(true) => print(&format!("{name}: disabled\n")).err(),
                 Ok(false) => {
                     say(&format!("{name} has no policy"));
                     None
                 }
-                Err(error) => Some(Error::new(
-                    FAILED,
-                    format!("cannot disable the policy of {name}: {}", describe(&error)),
-                )),
+                Err(error) => Some(Obstacle::from(error).error(&format!("disable the policy of {name}"))),
             }
         });
         let failed: Vec<_> = failed.collect();
@@ -222,6 +217,11 @@ pub(super) fn warn_of_what_is_out_of_reach(policy: &Policy) {
             names.join(", ")
         ));
     }
+}
+
+/// A name as a terminal can show it.
+fn shown(name: impl AsRef<OsStr>) -> String {
+    harmless(&name.as_ref().to_string_lossy())
 }
 
 /// A line on standard error.
@@ -246,7 +246,7 @@ fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
     match units.as_slice() {
         [unit] => Ok(unit.clone()),
         [] => {
-            let error = Error::new(FAILED, format!("there is no cgroup '{}'", cgroup.display()));
+            let error = Error::new(FAILED, format!("there is no cgroup '{}'", shown(cgroup)));
             Err(error.hint(if is_unit(cgroup) {
                 "a unit has a cgroup only while it runs; 'systemctl status UNIT' shows which"
             } else {
@@ -254,11 +254,8 @@ fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
             }))
         }
         several => {
-            let names: Vec<_> = several
-                .iter()
-                .map(|unit| tree.name(unit).display().to_string())
-                .collect();
-            let what = format!("there are {} cgroups '{}'", several.len(), cgroup.display());
+            let names: Vec<_> = several.iter().map(|unit| shown(tree.name(unit))).collect();
+            let what = format!("there are {} cgroups '{}'", several.len(), shown(cgroup));
             Err(Error::new(FAILED, what).hint(format!("say which: {}", names.join(", "))))
         }
     }

@@ -44,6 +44,9 @@ pub fn program(wishes: Map) -> io::Result<Vec<Instruction>> {
     code.place(socket_level);
     code.jump_if(R9, Different, SocketOption::Keepalive.row().optname, pass);
     code.place(ask);
+    // The program is shown more bytes than there are.
+    code.load(Word, R1, R6, LENGTH);
+    code.jump_if(R1, Below, 4, pass);
     code.map(R1, wishes);
     code.load(Long, R2, R6, SOCKET);
     code.set(R3, 0);

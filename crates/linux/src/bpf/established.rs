@@ -102,6 +102,7 @@ pub struct Policy<'a> {
 
 // `struct bpf_sock_ops` (`include/uapi/linux/bpf.h`).
 const OPERATION: i16 = 0;
+const REPLY: i16 = 4;
 const FAMILY: i16 = 20;
 const REMOTE_IP4: i16 = 24;
 const REMOTE_IP6: i16 = 32;
@@ -179,6 +180,7 @@ impl<'a> Policy<'a> {
         let all = list.iter().position(|branch| is_for_all(branch));
         list.truncate(all.map_or(list.len(), |all| all + 1));
         code.copy(R6, R1);
+        end_if_decided(code);
         if list.iter().any(|branch| branch.network != Network::ANY) {
             load_peer(code);
         }
@@ -213,6 +215,20 @@ impl<'a> Policy<'a> {
             code.place(next);
         }
     }
+}
+
+/// What is left in the reply, which the kernel does not read of an established connection: that a policy has decided.
+const DECIDED: i32 = 0x6b65_6570;
+
+/// Ends where a policy nearer to the process has decided; programs of nearer cgroups run before, with the same context.
+fn end_if_decided(code: &mut Assembler) {
+    let goes_on = code.label();
+    code.load(Word, R1, R6, REPLY);
+    code.jump_if(R1, Different, DECIDED, goes_on);
+    code.exit_with(0);
+    code.place(goes_on);
+    code.set(R1, DECIDED);
+    code.store(Word, R6, REPLY, R1);
 }
 
 /// Calls the function for the connection's direction. Anything but an established connection ends here; its reply is never

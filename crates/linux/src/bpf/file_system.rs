@@ -52,6 +52,20 @@ pub fn lock(directory: OwnedFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// Waits until nobody holds the lock of a directory alone, and holds it with others (`flock(2)`).
+///
+/// # Errors
+/// As `open(2)` and `flock(2)`.
+pub fn share(directory: &Path) -> io::Result<OwnedFd> {
+    let directory = open_directory(directory)?;
+    loop {
+        match flock(&directory, FlockOperation::LockShared) {
+            Err(Errno::INTR) => {}
+            result => return Ok(result.map(|()| directory)?),
+        }
+    }
+}
+
 /// The lock of a directory, if nobody has it.
 pub fn try_lock(directory: &Path) -> Option<OwnedFd> {
     let directory = open_directory(directory).ok()?;

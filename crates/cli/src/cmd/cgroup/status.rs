@@ -3,7 +3,7 @@
 use super::{Status, target};
 use crate::engine::cgroup::pins::{Entry, State, entries};
 use crate::engine::cgroup::{Obstacle, Programs};
-use crate::error::{Error, FAILED, describe};
+use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
 use keepalive_linux::cgroup::Tree;
 use serde::Serialize;
@@ -33,9 +33,7 @@ struct Object {
     clamps: bool,
     /// Whether the kernel's own fields tell what a program has set itself; else its sysctls do.
     reads_fields: Option<bool>,
-    /// Cgroups below whose programs exclude this policy.
-    shadowed: Vec<String>,
-    /// Programs of others that run before, and after this one.
+    /// Programs of others that run before, and after this one, whose word is the last.
     before: Vec<String>,
     after: Vec<String>,
 }
@@ -58,10 +56,7 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
         Err(obstacle) => Some(obstacle.reason()),
         Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
     };
-    let all = entries().map_err(|error| {
-        let what = format!("cannot read the policies in the BPF file system: {}", describe(&error));
-        Error::new(FAILED, what).hint("they are root's to see")
-    })?;
+    let all = entries().map_err(|error| Obstacle::from(error).error("see the policies in the BPF file system"))?;
     let objects = match &tree {
         Err(_) => Vec::new(),
         Ok(tree) => objects(tree, status, &all),
@@ -113,7 +108,6 @@ impl Object {
             refused: None,
             clamps: false,
             reads_fields: None,
-            shadowed: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
         }
@@ -148,8 +142,6 @@ impl Object {
                 .collect();
         }
         if entry.state == State::InForce {
-            let names = entry.shadowed(&directory);
-            object.shadowed = names.iter().map(|path| show(tree, path)).collect();
             let ours: HashSet<u32> = all.iter().filter_map(|entry| entry.program).collect();
             for (id, name, is_after) in entry.others(&directory) {
                 if !ours.contains(&id) {
@@ -180,12 +172,6 @@ impl Object {
                  hint: keepalive cgroup enable or disable {name}"
             )),
             _ => {}
-        }
-        if !self.shadowed.is_empty() {
-            problems.push(format!(
-                "{name}: without effect on {}, where another program excludes this one",
-                self.shadowed.join(", ")
-            ));
         }
         if let Some(refused @ 1..) = self.refused {
             problems.push(format!(
@@ -246,13 +232,17 @@ impl Object {
         }
         for (programs, when) in [(&self.before, "before"), (&self.after, "after")] {
             if !programs.is_empty() {
-                let line = format!("  {} of others run {when} this one", programs.join(", "));
+                let line = format!(
+                    "  {} of others run {when} this one{}",
+                    programs.join(", "),
+                    if when == "after" {
+                        ": their word is the last"
+                    } else {
+                        ""
+                    }
+                );
                 text.push_str(&wrap(&line, WIDTH, 2));
             }
         }
     }
-}
-
-fn show(tree: &Tree, path: &Path) -> String {
-    tree.name(path).display().to_string()
 }

@@ -1,7 +1,7 @@
 //! `keepalive cgroup enable --watch`: a policy that follows its file, and cgroups that come and go, for as long as this
 //! command runs. What it says goes to a log: a line for each event.
 
-use super::{Enable, find, say, tree, warn_of_what_is_out_of_reach};
+use super::{Enable, find, say, shown, tree, warn_of_what_is_out_of_reach};
 use crate::engine::cgroup::pins::{self, Entry, State, Target};
 use crate::error::{Error, FAILED, describe};
 use crate::policy::Policy;
@@ -143,7 +143,7 @@ impl Watch<'_> {
             if before != Place::Missing {
                 say(&format!(
                     "waiting for the cgroup '{}', which is not there{}",
-                    cgroup.display(),
+                    shown(cgroup),
                     self.other(cgroup)
                 ));
             }
@@ -165,7 +165,7 @@ impl Watch<'_> {
                 return Ok(());
             }
             Place::Ours { id, program, .. } if is_same(id) && now.is_some() && now != Some(program) => {
-                say(&format!("{}: another command has taken over", target.name.display()));
+                say(&format!("{}: another command has taken over", shown(&target.name)));
                 self.cgroups[index].place = Place::Theirs;
                 self.cgroups[index].lock = None;
                 return Ok(());
@@ -174,7 +174,7 @@ impl Watch<'_> {
                 Some(entry) if !is_orphan(entry) => return Ok(()),
                 Some(_) => say(&format!(
                     "{}: the command that had taken over has ended without a word",
-                    target.name.display()
+                    shown(&target.name)
                 )),
                 None => {}
             },
@@ -236,11 +236,11 @@ impl Watch<'_> {
         for watched in &self.cgroups {
             if let Place::Ours { directory, program, .. } = &watched.place {
                 let target = Target::new(&self.tree, directory);
-                let name = &target.name;
+                let name = shown(&target.name);
                 match pins::disable(&self.tree, &target, Some(*program)) {
-                    Ok(true) => say(&format!("{}: disabled", name.display())),
+                    Ok(true) => say(&format!("{name}: disabled")),
                     Ok(false) => {}
-                    Err(error) => say(&format!("{}: cannot be disabled: {error}", name.display())),
+                    Err(error) => say(&format!("{name}: cannot be disabled: {error}")),
                 }
             }
         }

@@ -7,6 +7,7 @@ use super::{Obstacle, Programs, Shared};
 use crate::engine::settle::settle_inherited;
 use crate::policy::{Part, Policy};
 use keepalive_linux::bpf::call::{Hook, attach_to_cgroup};
+use keepalive_linux::bpf::file_system::{share, try_lock};
 use keepalive_linux::cgroup::{self, Tree};
 use keepalive_linux::fork::{Side, detach, exit_now, fork};
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -39,14 +40,9 @@ pub(crate) fn join(policy: &Policy, program: &[u8]) -> Result<(), Failure> {
     let parent = tree.own().map_err(programs_failed)?;
     sweep(&parent);
     let programs = Programs::load(policy, &tree.name(&parent), false, Shared::default()).map_err(Failure::Programs)?;
-    // Another command may take an empty cgroup for one that was left, and remove it.
-    let mut joined = join_new(&tree, &parent, &programs);
-    for _ in 0..2 {
-        if matches!(&joined, Err(Failure::Cgroup(_, error)) if error.kind() == io::ErrorKind::NotFound) {
-            joined = join_new(&tree, &parent, &programs);
-        }
-    }
-    joined?;
+    // Until there is a process in it, another command would take it for one that was left.
+    let _shared = share(&parent).map_err(|error| Failure::Cgroup(parent.clone(), error))?;
+    join_new(&tree, &parent, &programs)?;
     // These are of the cgroup in which they were made.
     let parts = policy.parts();
     settle_inherited(&parts.each_ref().map(Part::source), program);
@@ -132,9 +128,9 @@ fn keep_house(directory: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Removes what other commands have left, where nobody could. One that is in use cannot be removed; one that is about to be
-/// used is made again.
+/// Removes what other commands have left, where nobody could. One that is in use cannot be removed.
 fn sweep(parent: &Path) {
+    let Some(_alone) = try_lock(parent) else { return };
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(NAME.as_bytes()) {
             let _ = fs::remove_dir(entry.path());

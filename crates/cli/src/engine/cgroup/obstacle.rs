@@ -1,7 +1,9 @@
 //! What is in the way of the cgroup engine.
 
 use crate::error::{Error, FAILED, describe};
+use crate::output::harmless;
 use keepalive_linux::bpf::call::{Attached, Hook, Refusal, program_by_id, program_info, programs};
+use keepalive_linux::bpf::file_system;
 use keepalive_linux::cgroup::{NoTree, Tree, open_directory};
 use keepalive_linux::proc;
 use rustix::io::Errno;
@@ -33,7 +35,11 @@ pub(crate) enum Obstacle {
 
 impl From<io::Error> for Obstacle {
     fn from(error: io::Error) -> Self {
-        Self::Other(error)
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            Self::Forbidden
+        } else {
+            Self::Other(error)
+        }
     }
 }
 
@@ -53,16 +59,21 @@ impl From<Refusal> for Obstacle {
 /// The capabilities that this engine needs, by their bits (`capabilities(7)`).
 const CAPABILITIES: [(u32, &str); 2] = [(CAP_BPF, "CAP_BPF"), (12, "CAP_NET_ADMIN")];
 const CAP_BPF: u32 = 39;
-/// It holds this one too.
+/// It holds the next one, and CAP_BPF.
 const CAP_SYS_ADMIN: u32 = 21;
+
+const CAP_PERFMON: u32 = 38;
+
+/// Whether this process has a capability.
+fn has(capability: u32) -> bool {
+    let held = proc::status(std::process::id()).map_or(0, |status| status.capabilities);
+    let has = |bit: u32| held >> bit & 1 == 1;
+    has(capability) || matches!(capability, CAP_BPF | CAP_PERFMON) && has(CAP_SYS_ADMIN)
+}
 
 /// The capabilities that this process lacks to load programs of cgroups.
 fn missing_capabilities() -> Vec<&'static str> {
-    let held = proc::status(std::process::id()).map_or(0, |status| status.capabilities);
-    let has = |bit: u32| held >> bit & 1 == 1;
-    let missing = CAPABILITIES
-        .into_iter()
-        .filter(|(bit, _)| !(has(*bit) || *bit == CAP_BPF && has(CAP_SYS_ADMIN)));
+    let missing = CAPABILITIES.into_iter().filter(|(bit, _)| !has(*bit));
     missing.map(|(_, name)| name).collect()
 }
 
@@ -78,6 +89,17 @@ impl Obstacle {
             Some(Errno::NOSYS | Errno::INVAL) => Self::TooOld(error),
             _ => Self::Other(error),
         }
+    }
+
+    /// Whether there is a BPF file system, or may be.
+    ///
+    /// # Errors
+    /// There is not.
+    pub(super) fn of_file_system() -> Result<(), Self> {
+        if file_system::find().is_some() || has(CAP_SYS_ADMIN) {
+            return Ok(());
+        }
+        Err(Self::NoFileSystem(Errno::PERM.into()))
     }
 
     /// Why a program could not be attached to the cgroup in `directory`.
@@ -99,7 +121,11 @@ impl Obstacle {
             if !found.is_shared {
                 let names: Vec<_> = found.ids.iter().map(|id| name(*id)).collect();
                 let place = tree.name(ancestor);
-                return Self::Excluded(format!("{} on {}", names.join(", "), place.display()));
+                return Self::Excluded(format!(
+                    "{} on {}",
+                    names.join(", "),
+                    harmless(&place.to_string_lossy())
+                ));
             }
         }
         Self::Other(error)
@@ -120,6 +146,9 @@ impl Obstacle {
                 describe(&refusal.error),
                 end_of(&refusal.log)
             ),
+            Self::NoNames if !has(CAP_PERFMON) => {
+                String::from("rules for programs take CAP_PERFMON, which this process lacks")
+            }
             Self::NoNames => {
                 String::from("rules for programs need to know the kernel's types, and this kernel does not tell them")
             }
@@ -153,6 +182,7 @@ impl Obstacle {
             }
             Self::TooOld(_) => "it takes Linux 5.9 with CONFIG_CGROUP_BPF",
             Self::Refused(_) => "this is a mistake in keepalive: please report it, with these lines",
+            Self::NoNames if !has(CAP_PERFMON) => "leave them out, or run it by root, or with this capability",
             Self::NoNames => "leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF",
             Self::TooLarge => "about 1,000 rules fit; networks and ranges of ports take the place of many",
             Self::NoFileSystem(_) => "on the machine itself, as root: mount -t bpf bpf /sys/fs/bpf",

@@ -39,8 +39,6 @@ pub(crate) struct Entry {
     pub(crate) policy: Option<Counted>,
     /// The number of the program.
     pub(crate) program: Option<u32>,
-    /// The number of the one that changes what setsockopt(2) is given.
-    clamp: Option<u32>,
 }
 
 /// A cgroup that is meant.
@@ -164,7 +162,7 @@ fn tidy(place: &Path) -> io::Result<()> {
     if !place.exists() {
         return Ok(());
     }
-    let entry = Entry::read(place.to_owned());
+    let entry = Entry::read(place.to_owned())?;
     let Some(program) = entry.program else {
         return remove(place);
     };
@@ -274,15 +272,20 @@ pub(crate) fn entries() -> io::Result<Vec<Entry>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         directories => directories?,
     };
-    let mut entries: Vec<_> = directories.flatten().map(|entry| Entry::read(entry.path())).collect();
+    let read = directories.flatten().map(|entry| Entry::read(entry.path()));
+    let mut entries: Vec<_> = read.collect::<io::Result<_>>()?;
     entries.sort_by_key(Entry::name);
     Ok(entries)
 }
 
 impl Entry {
-    fn read(directory: PathBuf) -> Self {
-        let link = |name| -> Option<LinkInfo> { link_info(pinned(&directory.join(name)).ok()?).ok() };
-        let established = link(ESTABLISHED);
+    /// # Errors
+    /// `EPERM` or `EACCES` where this process may not look.
+    fn read(directory: PathBuf) -> io::Result<Self> {
+        let established = match pinned(&directory.join(ESTABLISHED)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            link => Some(link_info(link?)?),
+        };
         let state = match established {
             None => State::Unfinished,
             Some(LinkInfo { cgroup: 0, .. }) => State::Dangling,
@@ -299,14 +302,12 @@ impl Entry {
                 numbers.find_map(|number| read_policy(&directory, number))
             }),
         };
-        let clamp = link(CLAMP).map(|link| link.program);
-        Self {
+        Ok(Self {
             directory,
             state,
             policy,
             program,
-            clamp,
-        }
+        })
     }
 
     /// The path of the cgroup in the tree, or what there is in its place.
@@ -333,23 +334,6 @@ impl Entry {
     /// The map of what goes on to count for sockets, where the policy has one.
     pub(crate) fn wishes(&self) -> Option<OwnedFd> {
         self.is_lasting().then(|| pinned(&self.directory.join(WISHES)).ok())?
-    }
-
-    /// The cgroups in `directory` for whose processes a program does not run, since another excludes it.
-    pub(crate) fn shadowed(&self, directory: &Path) -> Vec<PathBuf> {
-        let clamp = self.clamp.filter(|_| self.is_lasting());
-        let hooks = [(Hook::SockOps, self.program), (Hook::SetSockOpt, clamp)];
-        let runs = |directory: &Path, hook, program| {
-            let effective =
-                cgroup::open_directory(directory).and_then(|cgroup| programs(&cgroup, hook, Attached::Effective));
-            effective.map_or(true, |effective| effective.ids.contains(&program))
-        };
-        let mut below = cgroup::with_all_below(directory);
-        below.retain(|directory| {
-            let mut hooks = hooks.iter().filter_map(|(hook, program)| Some((*hook, (*program)?)));
-            hooks.any(|(hook, program)| !runs(directory, hook, program))
-        });
-        below
     }
 
     fn is_lasting(&self) -> bool {
