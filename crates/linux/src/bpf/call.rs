@@ -325,6 +325,14 @@ pub fn replace_program(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     bpf(LINK_UPDATE, &[link, program, 0, 0]).map(drop)
 }
 
+/// Ends the effect of a link at once: closing and removing it do so a little later (Linux 5.9).
+///
+/// # Errors
+/// Whatever the kernel says.
+pub fn detach_link(link: impl AsFd) -> io::Result<()> {
+    bpf(LINK_DETACH, &[link.as_fd().as_raw_fd()]).map(drop)
+}
+
 /// Attaches a program to a cgroup, beside what is there, for as long as the cgroup lives (Linux 4.14).
 ///
 /// # Errors
@@ -607,6 +615,7 @@ const BTF_LOAD: i32 = 18;
 const LINK_CREATE: i32 = 28;
 const LINK_UPDATE: i32 = 29;
 const ITER_CREATE: i32 = 33;
+const LINK_DETACH: i32 = 34;
 
 /// An address as the kernel wants it.
 fn address<T>(pointer: *const T) -> u64 {

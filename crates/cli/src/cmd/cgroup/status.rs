@@ -5,7 +5,7 @@ use crate::engine::cgroup::pins::{Entry, State, entries};
 use crate::engine::cgroup::{Obstacle, Programs};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
-use keepalive_linux::cgroup::Tree;
+use keepalive_linux::cgroup::{self, Tree};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -119,6 +119,8 @@ impl Object {
         let mut object = Self {
             state: match entry.state {
                 State::InForce => "in-force",
+                // Its command was killed after it had ended the effect.
+                State::Dangling if entry.number() == cgroup::id(&directory).ok() => "unfinished",
                 State::Dangling => "dangling",
                 State::Unfinished => "unfinished",
             },

@@ -8,7 +8,7 @@ use super::obstacle::name;
 use super::{Description, Obstacle, Programs, Shared};
 use crate::policy::Policy;
 use keepalive_linux::bpf::call::{
-    Attached, Hook, LinkInfo, link_info, link_to_cgroup, map_info, pin, pinned, program_info, programs,
+    Attached, Hook, LinkInfo, detach_link, link_info, link_to_cgroup, map_info, pin, pinned, program_info, programs,
     replace_program, value,
 };
 use keepalive_linux::bpf::file_system::{self, lock, open_directory, try_lock};
@@ -180,7 +180,7 @@ fn tidy(place: &Path) -> io::Result<()> {
     }
     for (name, path) in files(place)? {
         if !kept.contains(&name.as_str()) {
-            fs::remove_file(path)?;
+            remove_pin(&name, &path)?;
         }
     }
     Ok(())
@@ -196,8 +196,11 @@ fn attach_program(
     path: &Path,
 ) -> Result<bool, Obstacle> {
     if let Ok(link) = pinned(path) {
-        replace_program(&link, program)?;
-        return Ok(true);
+        if link_info(&link)?.cgroup != 0 {
+            replace_program(&link, program)?;
+            return Ok(true);
+        }
+        fs::remove_file(path)?;
     }
     let link =
         link_to_cgroup(program, cgroup, hook).map_err(|error| Obstacle::of_attaching(error, tree, directory, hook))?;
@@ -246,7 +249,7 @@ fn remove_dangling(tree: &Tree, name: &Path) -> io::Result<()> {
 /// Removes what a killed command has left before it wrote for which cgroup, if there is no such cgroup any more.
 fn remove_nameless(tree: &Tree) -> io::Result<()> {
     let mut nameless = entries()?;
-    nameless.retain(|entry| entry.state == State::Unfinished && entry.policy.is_none());
+    nameless.retain(|entry| entry.state != State::InForce && entry.policy.is_none());
     if nameless.is_empty() {
         return Ok(());
     }
@@ -327,7 +330,7 @@ impl Entry {
     }
 
     /// The number of the cgroup.
-    fn number(&self) -> Option<u64> {
+    pub(crate) fn number(&self) -> Option<u64> {
         self.directory.file_name()?.to_str()?.parse().ok()
     }
 
@@ -385,10 +388,20 @@ fn read_policy(place: &Path, program: u32) -> Option<Counted> {
 fn remove(place: &Path) -> io::Result<()> {
     let mut files = files(place)?;
     files.sort_by_key(|(name, _)| (name != ESTABLISHED, name.starts_with(POLICY)));
-    for (_, path) in files {
-        fs::remove_file(path)?;
+    for (name, path) in files {
+        remove_pin(&name, &path)?;
     }
     fs::remove_dir(place)
+}
+
+/// A link has no effect any more when this returns.
+fn remove_pin(name: &str, path: &Path) -> io::Result<()> {
+    if [ESTABLISHED, CLAMP].contains(&name)
+        && let Ok(link) = pinned(path)
+    {
+        let _ = detach_link(link);
+    }
+    fs::remove_file(path)
 }
 
 fn files(place: &Path) -> io::Result<Vec<(String, PathBuf)>> {
