@@ -208,8 +208,12 @@ fn read_rules(text: &'static [u8], program: &[u8], name: &[u8]) -> Source<'stati
     Source { default, rules }
 }
 
-/// How many descriptors a service manager passes to this process from number 3 on (`LISTEN_FDS`, sd_listen_fds(3)).
+/// How many descriptors a service manager passes to this process from number 3 on (`LISTEN_FDS`, sd_listen_fds(3)); none
+/// in secure-execution mode, where a user may say so.
 pub(crate) fn passed_descriptors() -> i32 {
+    if libc::is_secure() {
+        return 0;
+    }
     variables(b"L")
         .find_map(|entry| entry.strip_prefix(b"LISTEN_FDS="))
         .and_then(|count| duration::parse_number(count).ok())
