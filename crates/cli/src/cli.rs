@@ -7,6 +7,7 @@ use crate::cmd::explain::Explain;
 use crate::cmd::list::List;
 use crate::cmd::presets::Presets;
 use crate::cmd::probe::Probe;
+use crate::cmd::system::System;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepalive_policy::preset::{self, Remedy};
 use keepalive_policy::{Mode, Settings, SocketOption};
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Run(Run),
     Attach(Attach),
     List(List),
+    System(System),
     Probe(Probe),
     Doctor(Doctor),
     Explain(Explain),

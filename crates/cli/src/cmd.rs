@@ -8,3 +8,4 @@ pub(crate) mod list;
 pub(crate) mod presets;
 pub(crate) mod probe;
 pub(crate) mod run;
+pub(crate) mod system;

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Run(run) => cmd::run::run(&run).map(|never| match never {}),
         Command::Attach(attach) => cmd::attach::run(&attach),
         Command::List(list) => cmd::list::run(&list),
+        Command::System(system) => cmd::system::run(&system),
         Command::Doctor(doctor) => cmd::doctor::run(&doctor),
         Command::Probe(probe) => cmd::probe::run(&probe),
         Command::Explain(explain) => cmd::explain::run(&explain),

@@ -133,9 +133,10 @@ fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> 
     }
 }
 
-/// Whether execve(2) gave this because the kernel cannot run such machine code.
+/// Whether execve(2) gave this because nothing here runs such machine code, of a program and a loader that are there: the
+/// kernel does not, and an emulator that is registered for it (binfmt_misc) is not in that root directory.
 pub fn is_foreign(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOEXEC)
+    matches!(error.raw_os_error(), Some(libc::ENOEXEC | libc::ENOENT))
 }
 
 #[cfg(test)]
