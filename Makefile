@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
+# The command to install: this one, or one that needs no loader, which scripts/static builds.
+COMMAND ?= target/release/keepalive
 # Where a package puts the files that `install` would put below /.
 DESTDIR ?=
 
@@ -34,7 +36,7 @@ build:
 
 install:
 	@test -f target/release/libkeepalive.so || { echo "run make first" >&2; exit 1; }
-	install -D -m 755 target/release/keepalive $(DESTDIR)$(BINDIR)/keepalive
+	install -D -m 755 $(COMMAND) $(DESTDIR)$(BINDIR)/keepalive
 	install -D -m 644 target/release/libkeepalive.so $(DESTDIR)$(LIBDIR)/libkeepalive.so
 	install -D -m 644 man/libkeepalive.7 $(DESTDIR)$(MANDIR)/man7/libkeepalive.7
 	install -D -m 644 man/keepalive.conf.5 $(DESTDIR)$(MANDIR)/man5/keepalive.conf.5

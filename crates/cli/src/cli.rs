@@ -8,6 +8,7 @@ use crate::cmd::explain::Explain;
 use crate::cmd::list::List;
 use crate::cmd::presets::Presets;
 use crate::cmd::probe::Probe;
+use crate::cmd::system::System;
 use crate::cmd::unit::Unit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keepalive_policy::preset::{self, Remedy};
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Cgroup(Cgroup),
     Unit(Unit),
     List(List),
+    System(System),
     Probe(Probe),
     Doctor(Doctor),
     Explain(Explain),

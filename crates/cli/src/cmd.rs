@@ -9,4 +9,5 @@ pub(crate) mod list;
 pub(crate) mod presets;
 pub(crate) mod probe;
 pub(crate) mod run;
+pub(crate) mod system;
 pub(crate) mod unit;

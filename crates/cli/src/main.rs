@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Cgroup(cgroup) => cmd::cgroup::run(&cgroup),
         Command::Unit(unit) => cmd::unit::run(&unit),
         Command::List(list) => cmd::list::run(&list),
+        Command::System(system) => cmd::system::run(&system),
         Command::Doctor(doctor) => cmd::doctor::run(&doctor),
         Command::Probe(probe) => cmd::probe::run(&probe),
         Command::Explain(explain) => cmd::explain::run(&explain),

@@ -4,6 +4,7 @@ use elf::ElfStream;
 use elf::abi::{EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, PT_INTERP, PT_NOTE};
 use elf::endian::AnyEndian;
 use elf::file::Class;
+use elf::segment::ProgramHeader;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
@@ -49,6 +50,31 @@ pub fn read(path: &Path) -> io::Result<Option<Elf>> {
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
+/// What the note (elf(5)) of this owner in the file at `path` says, without the NUL at its end; `None` where there is no
+/// such note.
+///
+/// # Errors
+/// What opening and reading give, and `InvalidData` for a file that is not ELF.
+pub fn note(path: &Path, owner: &str) -> io::Result<Option<Vec<u8>>> {
+    let find = |file| -> Result<Option<Vec<u8>>, elf::ParseError> {
+        let mut stream = ElfStream::<AnyEndian, _>::open_stream(file)?;
+        for segment in notes(&stream) {
+            let found = stream.segment_data_as_notes(&segment)?.find_map(|note| match note {
+                elf::note::Note::Unknown(note) if note.name_str().is_ok_and(|name| name == owner) => {
+                    Some(note.desc.to_vec())
+                }
+                _ => None,
+            });
+            if let Some(mut text) = found {
+                text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    };
+    find(File::open(path)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+}
+
 fn parse(file: File) -> Result<Elf, elf::ParseError> {
     let mut stream = ElfStream::<AnyEndian, _>::open_stream(file)?;
     let machine = Machine {
@@ -79,13 +105,7 @@ fn parse(file: File) -> Result<Elf, elf::ParseError> {
 
 /// The build id of Go is a note of its own, which stays when the section headers are stripped.
 fn has_go_note(stream: &mut ElfStream<AnyEndian, File>) -> Result<bool, elf::ParseError> {
-    let notes: Vec<_> = stream
-        .segments()
-        .iter()
-        .filter(|segment| segment.p_type == PT_NOTE)
-        .copied()
-        .collect();
-    for segment in notes {
+    for segment in notes(stream) {
         let found = stream.segment_data_as_notes(&segment)?.any(
             |note| matches!(note, elf::note::Note::Unknown(note) if note.name_str().is_ok_and(|name| name == "Go")),
         );
@@ -94,6 +114,11 @@ fn has_go_note(stream: &mut ElfStream<AnyEndian, File>) -> Result<bool, elf::Par
         }
     }
     Ok(false)
+}
+
+fn notes(stream: &ElfStream<AnyEndian, File>) -> Vec<ProgramHeader> {
+    let segments = stream.segments().iter();
+    segments.filter(|segment| segment.p_type == PT_NOTE).copied().collect()
 }
 
 impl fmt::Display for Machine {

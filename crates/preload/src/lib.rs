@@ -54,6 +54,21 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
+// What tells this library from others of its name, and its versions from each other: an ELF note (elf(5)) that has the
+// version. `keepalive system` reads it.
+core::arch::global_asm!(
+    ".pushsection .note.keepalive, \"a\", %note",
+    ".balign 4",
+    ".long 2f - 1f",
+    ".long 4f - 3f",
+    ".long 1",
+    "1: .asciz \"keepalive\"",
+    "2: .balign 4",
+    concat!("3: .asciz \"", env!("CARGO_PKG_VERSION"), "\""),
+    "4: .balign 4",
+    ".popsection",
+);
+
 // libcore was compiled to unwind and may refer to this; it is never called. Without it the loader would look for it.
 core::arch::global_asm!(
     ".globl rust_eh_personality",

@@ -9,9 +9,9 @@ mod object;
 use crate::libc;
 use crate::state;
 use crate::sys::{self, Errno, number};
-use core::ffi::{c_int, c_long, c_void};
+use core::ffi::{c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use object::{Object, dynamic_section};
+use object::{Object, dynamic_section, path};
 
 /// The functions, each name with its NUL; one text, since an array of strings would be an array of relocations.
 const NAMES: &[u8] = b"socket\0connect\0accept\0accept4\0listen\0getsockopt\0setsockopt\0prctl\0syscall\0";
@@ -156,11 +156,41 @@ unsafe extern "C" fn visit(info: *const c_void, _size: usize, after_ours: *mut c
         }
     } else {
         // SAFETY: `info` comes from `dl_iterate_phdr`.
-        let dynamic = unsafe { dynamic_section(info) };
-        *after_ours = dynamic == Some((&raw const OUR_DYNAMIC_SECTION).addr());
+        *after_ours = unsafe { is_ours(info) };
     }
     // Anything but 0 ends the walk.
     c_int::from(FOUND.iter().all(|slot| slot.load(Ordering::Relaxed) != 0))
+}
+
+/// Whether the object that `dl_iterate_phdr` shows is this library.
+///
+/// # Safety
+/// `info` must come from `dl_iterate_phdr`.
+unsafe fn is_ours(info: *const c_void) -> bool {
+    // SAFETY: the caller's promise.
+    let dynamic = unsafe { dynamic_section(info) };
+    dynamic == Some((&raw const OUR_DYNAMIC_SECTION).addr())
+}
+
+/// The path of this library's file, a string that stays; null where it cannot be told.
+pub(crate) fn own_path() -> *const c_char {
+    /// # Safety
+    /// `dl_iterate_phdr` calls this, with `found` pointing to a pointer.
+    unsafe extern "C" fn look(info: *const c_void, _size: usize, found: *mut c_void) -> c_int {
+        // SAFETY: `info` comes from `dl_iterate_phdr`.
+        let is_ours = unsafe { is_ours(info) };
+        if is_ours {
+            // SAFETY: `info` comes from `dl_iterate_phdr`.
+            let path = unsafe { path(info) };
+            // SAFETY: the pointer lives through the walk below.
+            unsafe { found.cast::<*const c_char>().write(path) };
+        }
+        c_int::from(is_ours)
+    }
+    let mut found: *const c_char = core::ptr::null();
+    // SAFETY: `look` takes a pointer to a pointer.
+    unsafe { libc::for_each_object(look, (&raw mut found).cast()) };
+    found
 }
 
 /// Takes from `object` the functions that no earlier object had.

@@ -1,6 +1,6 @@
 //! The policy of this process: from the environment and the configuration file, read once, when the library is loaded.
 
-use crate::{libc, log, supervised, sys};
+use crate::{libc, log, next, supervised, sys};
 use core::net::IpAddr;
 use keepalive_policy::environment::{INITIALS, InvalidVariable};
 use keepalive_policy::parse::{self, Item};
@@ -138,6 +138,11 @@ pub(crate) fn connection(moment: Moment, peer: IpAddr, port: u16) -> Event<'stat
 /// Reads the policy; `None` when nothing is to be done.
 pub(crate) fn read() -> Option<Policy> {
     let secure = libc::is_secure();
+    // The loader asks for that bit when LD_PRELOAD names a library in this mode, and for nothing when /etc/ld.so.preload
+    // does (glibc, elf/rtld.c, do_preload): there the question is ours to ask.
+    if secure && !sys::is_set_user_id(next::own_path()) {
+        return None;
+    }
     // What cannot be used is said when it is known where to, in a second reading.
     let environment = read_variables(secure, |_| {});
     if environment.is_off() {
@@ -203,8 +208,12 @@ fn read_rules(text: &'static [u8], program: &[u8], name: &[u8]) -> Source<'stati
     Source { default, rules }
 }
 
-/// How many descriptors a service manager passes to this process from number 3 on (`LISTEN_FDS`, sd_listen_fds(3)).
+/// How many descriptors a service manager passes to this process from number 3 on (`LISTEN_FDS`, sd_listen_fds(3)); none
+/// in secure-execution mode, where a user may say so.
 pub(crate) fn passed_descriptors() -> i32 {
+    if libc::is_secure() {
+        return 0;
+    }
     variables(b"L")
         .find_map(|entry| entry.strip_prefix(b"LISTEN_FDS="))
         .and_then(|count| duration::parse_number(count).ok())

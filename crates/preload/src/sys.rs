@@ -7,7 +7,7 @@ mod peer;
 mod write;
 
 use crate::supervised;
-use core::ffi::{c_int, c_long};
+use core::ffi::{c_char, c_int, c_long};
 pub(crate) use memory::{collect, copy, map, read_file};
 #[cfg(target_arch = "x86")]
 pub(crate) use peer::is_readable;
@@ -181,6 +181,20 @@ pub(crate) fn file_type(fd: c_int) -> u32 {
     // SAFETY: fstat(2) writes a `struct stat`, for which there is room.
     let returned = unsafe { call(number::FSTAT, [fd as _, &raw mut status as c_long, 0, 0, 0, 0]) };
     if returned == 0 { status[MODE] & S_IFMT } else { 0 }
+}
+
+/// Whether the file at `path`, a string that ends with a NUL, has the set-user-ID bit (statx(2), Linux 4.11); also not
+/// where that cannot be told.
+pub(crate) fn is_set_user_id(path: *const c_char) -> bool {
+    const AT_FDCWD: c_long = -100;
+    const STATX_MODE: c_long = 0x2;
+    const S_ISUID: u32 = 0o4000;
+    // `struct statx` has 256 bytes: the mode, 16 bits, is at 28.
+    let mut status = [0_u32; 64];
+    let arguments = [AT_FDCWD, path as c_long, 0, STATX_MODE, &raw mut status as c_long, 0];
+    // SAFETY: statx(2) reads a string, refuses a null pointer, and writes a `struct statx`, which is live.
+    let returned = unsafe { call(number::STATX, arguments) };
+    returned == 0 && status[7] & S_ISUID != 0
 }
 
 /// Whether `fd` is TCP or MPTCP over IPv4 or IPv6, as the kernel says. Protocol numbers mean something else in other

@@ -42,7 +42,11 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
             preload::prepare(&mut environment, library, &policy);
             false
         }
-        Engines::Seccomp => !is_off && supervise(run, &program, &choice, &policy)?,
+        Engines::Seccomp => {
+            // To the supervisor a library that is in every program of the system is no different from one of ours.
+            preload::hand_over(&mut environment, &policy);
+            !is_off && supervise(run, &program, &choice, &policy)?
+        }
         Engines::Both(library) => {
             preload::prepare(&mut environment, library, &policy);
             !is_off && supervise(run, &program, &choice, &policy)?

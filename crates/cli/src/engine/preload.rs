@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// The file's name.
-const FILE: &str = "libkeepalive.so";
+pub(crate) const FILE: &str = "libkeepalive.so";
 /// Where `make install` puts the library, told to the build.
 const LIBRARY_DIRECTORY: Option<&str> = option_env!("KEEPALIVE_LIBDIR");
 
@@ -71,7 +71,8 @@ pub(crate) fn library(program: &Program) -> Result<Library, Error> {
     Ok(library)
 }
 
-fn candidates() -> Vec<PathBuf> {
+/// Where the library is looked for, in order.
+pub(crate) fn candidates() -> Vec<PathBuf> {
     if let Some(path) = std::env::var_os("KEEPALIVE_LIBRARY") {
         return vec![std::path::absolute(&path).unwrap_or_else(|_| PathBuf::from(path))];
     }
@@ -187,6 +188,11 @@ pub(crate) fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Lib
         preload.push(&library.path);
     }
     set(environment, "LD_PRELOAD", preload);
+    hand_over(environment, policy);
+}
+
+/// Changes `environment` so that the library, where it is loaded anyway (`/etc/ld.so.preload`), finds `policy`.
+pub(crate) fn hand_over(environment: &mut Vec<(OsString, OsString)>, policy: &Policy) {
     for option in OPTIONS {
         let variable = option.row().variable;
         // The environment's own word on KEEPALIVE stands: there is no flag for it.

@@ -2,8 +2,9 @@
 //! every hooked call there. That must be what it does here.
 
 use crate::elf_facts::{self, Limits};
+use crate::support::cross::library_for;
 use crate::support::target::{Libc, bare, compile, no_config, quiet_output};
-use crate::support::{find_program, library, repository};
+use crate::support::{find_program, library};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,19 +62,8 @@ impl Architecture {
                 return Err(format!("{needed} is not installed"));
             }
         }
-        let output = Command::new(repository().join("scripts/cross"))
-            .args([self.target, "--quiet"])
-            .output()
-            .expect("the script starts");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        match output.status.code() {
-            Some(0) => {}
-            Some(77) => return Err(errors.trim_end().replace('\n', "; ")),
-            _ => panic!("scripts/cross {}: {errors}", self.target),
-        }
-        let path = String::from_utf8_lossy(&output.stdout);
         Ok((
-            PathBuf::from(path.trim_end()),
+            library_for(self.target)?,
             compile(Libc::Cross(self.compiler), "calls.c", flags),
         ))
     }

@@ -33,5 +33,6 @@ mod seccomp;
 mod secure;
 mod stack;
 mod supervised;
+mod system;
 mod transparency;
 mod user_timeout;

@@ -1,77 +1,43 @@
 //! Secure-execution mode (ld.so(8)): a program that runs with more rights than its user has. Only the four variables of
 //! libkeepalive 0.3 and /etc/keepalive.conf count there, and no variable makes the library open a file.
 
-use crate::support::process::install;
+use crate::support::root::SmallRoot;
 use crate::support::target::{Libc, POLICY, bare, compile};
 use crate::support::{find_program, library};
-use rustix::fs::{StatVfsMountFlags, statvfs};
-use rustix::process::geteuid;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use tempfile::TempDir;
 
 /// nobody and nogroup.
 const ORDINARY: &str = "65534:65534";
 
 /// A root directory with little more than `targets/sockets.c` in it, set-user-ID root or not, and the library where the
 /// loader takes it from in this mode too.
-struct Root(TempDir);
+struct Root(SmallRoot);
 
 impl Root {
     /// Why there can be none.
     fn missing() -> Option<String> {
-        for needed in ["chroot", "ldd"] {
-            if find_program(needed).is_none() {
-                return Some(format!("{needed} is not installed"));
-            }
-        }
-        if !geteuid().is_root() {
-            return Some("only root can make a set-user-ID program".to_owned());
-        }
-        let flags = statvfs(std::env::temp_dir()).expect("it is there").f_flag;
-        flags
-            .contains(StatVfsMountFlags::NOSUID)
-            .then(|| "temporary files cannot be set-user-ID (nosuid)".to_owned())
+        SmallRoot::missing()
     }
 
     fn new(program_mode: u32) -> Self {
-        let directory = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir()
-            .expect("a temporary directory");
-        let root = Self(directory);
+        let root = SmallRoot::new();
         let program = compile(Libc::Host, "sockets.c", &[]);
-        let mut trusted = None;
-        for file in needed_by(&program) {
-            root.copy(&file, &file, 0o755);
-            if file.file_name().is_some_and(|name| name == "libc.so.6") {
-                trusted = file.parent().map(Path::to_owned);
-            }
-        }
+        let trusted = root.bring_needed_by(&program);
         // Of libraries that are not set-user-ID themselves the loader takes none.
-        let trusted = trusted.expect("the program needs a C library");
-        root.copy(&library(), &trusted.join("libkeepalive.so"), 0o4755);
-        root.copy(&program, Path::new("/sockets"), program_mode);
-        root
+        root.install(&library(), &trusted.join("libkeepalive.so"), 0o4755);
+        root.install(&program, Path::new("/sockets"), program_mode);
+        Self(root)
     }
 
-    /// Where `path` is for us.
     fn outside(&self, path: &Path) -> PathBuf {
-        self.0.path().join(path.strip_prefix("/").expect("an absolute path"))
-    }
-
-    fn copy(&self, file: &Path, to: &Path, mode: u32) {
-        let to = self.outside(to);
-        fs::create_dir_all(to.parent().expect("it is in a directory")).expect("a directory of ours");
-        install(file, &to, mode);
+        self.0.outside(path)
     }
 
     fn write(&self, path: &str, text: &str) {
-        let path = self.outside(Path::new(path));
-        fs::create_dir_all(path.parent().expect("it is in a directory")).expect("a directory of ours");
-        fs::write(path, text).expect("a file of ours");
+        self.0.write(path, text);
     }
 
     /// An ordinary user runs it.
@@ -96,17 +62,6 @@ impl Root {
         let line = printed.lines().last().expect("it prints something");
         line.split_once(": ").expect("a name and values").1.to_owned()
     }
-}
-
-/// The files that the loader loads for `program`, itself among them (ldd(1)).
-fn needed_by(program: &Path) -> Vec<PathBuf> {
-    let listed = Command::new("ldd").arg(program).output().expect("ldd starts").stdout;
-    String::from_utf8(listed)
-        .expect("paths of ours")
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-        .map(PathBuf::from)
-        .collect()
 }
 
 /// Everything else that a user may try, all at once.

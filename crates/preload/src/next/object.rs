@@ -112,6 +112,15 @@ pub(super) unsafe fn dynamic_section(info: *const c_void) -> Option<usize> {
     Some(info.base.wrapping_add(address))
 }
 
+/// The path that the loader has for the object that `dl_iterate_phdr` shows.
+///
+/// # Safety
+/// `info` must be what `dl_iterate_phdr` handed to its visitor, which must not have returned yet.
+pub(super) unsafe fn path(info: *const c_void) -> *const c_char {
+    // SAFETY: the caller's promise; `Info` is the beginning of what is there.
+    unsafe { &*info.cast::<Info>() }.name
+}
+
 impl Object {
     /// Reads the dynamic section of the object that `dl_iterate_phdr` shows.
     ///

@@ -1,12 +1,14 @@
 //! What the end-to-end tests share: where the built files are, skipping honestly, running and watching programs.
 
 pub mod chroot;
+pub mod cross;
 pub mod dialogue;
 pub mod island;
 pub mod observe;
 pub mod ordinary;
 pub mod process;
 pub mod puppet;
+pub mod root;
 pub mod table;
 pub mod target;
 

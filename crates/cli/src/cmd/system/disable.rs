@@ -1,0 +1,91 @@
+//! Taking the library out again. No program is started here: it works when none does.
+
+use super::change::{Aside, Change, read};
+use super::line::{entries, without};
+use super::place::{BACKUP, FILE, LIBRARY, beside, file, leftovers, library_directories, lock};
+use super::{Root, failed};
+use crate::error::Error;
+use crate::output::{WIDTH, print, wrap};
+use keepalive_linux::signal::block_interrupts;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Takes the line out, then removes the copies.
+///
+/// # Errors
+/// Why it could not be done; the line is out, or nothing has changed.
+pub(super) fn run(root: &Root) -> Result<(), Error> {
+    let _mask = block_interrupts();
+    let file = file(root)?;
+    let lock = lock(root)?;
+    let was_there = take_out(&file)?;
+    let mut removed = Vec::new();
+    // No new program needs them from here on.
+    for path in copies(root).into_iter().chain(leftovers(root, &file)) {
+        fs::remove_file(&path).map_err(|error| {
+            failed("remove", &path, "unlink", &error)
+                .hint("it is not used any more: remove it by hand, or run it again")
+        })?;
+        removed.push(path);
+    }
+    drop(lock);
+    let mut text = String::new();
+    text.push_str(&wrap(
+        if was_there {
+            "Programs that start from now on are without the library. Those that run with it keep it until they end."
+        } else {
+            "It was not enabled: there is no line of ours in /etc/ld.so.preload."
+        },
+        WIDTH,
+        0,
+    ));
+    for path in removed {
+        text.push_str(&wrap(&format!("removed  {}", root.inside(&path).display()), WIDTH, 2));
+    }
+    print(&text)
+}
+
+/// Takes our entries out of the file; gives whether there were any. A file that had nothing else goes.
+fn take_out(file: &Path) -> Result<bool, Error> {
+    let Some((text, attributes)) = read(file)? else {
+        return Ok(false);
+    };
+    if !entries(&text).iter().any(super::line::Entry::is_ours) {
+        return Ok(false);
+    }
+    let rest = without(&text);
+    let mut change = Change::default();
+    let backup = beside(file, BACKUP);
+    let done = if rest.is_empty() {
+        change.remove(file, &Aside::None)
+    } else {
+        let aside = Aside::At {
+            copy: &backup,
+            is_kept: true,
+        };
+        change
+            .stage(file, &rest, attributes)
+            .and_then(|staged| change.put(&staged, &aside))
+    };
+    match done {
+        Ok(()) => change.finish(),
+        Err(error) => {
+            let _ = change.roll_back();
+            return Err(error);
+        }
+    }
+    Ok(true)
+}
+
+/// The copies of the library, wherever they are.
+fn copies(root: &Root) -> Vec<PathBuf> {
+    let copies = library_directories(root)
+        .into_iter()
+        .map(|directory| directory.join(LIBRARY));
+    copies.filter(|path| path.symlink_metadata().is_ok()).collect()
+}
+
+/// The line that helps when no program starts any more.
+pub(super) fn rescue() -> String {
+    format!("echo >{FILE}")
+}

@@ -1,0 +1,381 @@
+//! What is in force, for which programs, and what is wrong.
+
+use super::Root;
+use super::abi::{Abi, present, spelling};
+use super::enable::competitor_at;
+use super::library::{find, version};
+use super::line::{Entry, entries, entries_of_glibc};
+use super::place::{FILE, file, leftovers};
+use super::probe::{self, Unknown};
+use crate::error::{Error, FAILED};
+use crate::output::{WIDTH, harmless, print, wrap};
+use crate::sockets::json::line;
+use crate::table::{table, terminal_size};
+use keepalive_linux::elf;
+use rustix::process::geteuid;
+use serde::Serialize;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Prints it.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn run(root: &Root, is_json: bool) -> Result<(), Error> {
+    let report = Report::new(root)?;
+    if is_json {
+        print(&format!("{}\n", line(&report)))?;
+    } else {
+        print(&report.text())?;
+    }
+    let problems = report.problems.iter().map(|problem| {
+        let error = Error::new(FAILED, problem.what.clone());
+        match &problem.hint {
+            Some(hint) => error.hint(hint.clone()),
+            None => error,
+        }
+    });
+    Error::all(problems).map_or(Ok(()), Err)
+}
+
+/// All that is known.
+#[derive(Serialize)]
+struct Report {
+    file: &'static str,
+    /// Where that is a link to.
+    target: Option<PathBuf>,
+    enabled: bool,
+    /// Whether programs in secure-execution mode are served.
+    setuid: bool,
+    programs: Vec<Programs>,
+    entries: Vec<Named>,
+    problems: Vec<Problem>,
+}
+
+/// The programs of one kind.
+#[derive(Serialize)]
+struct Programs {
+    machine: String,
+    libc: &'static str,
+    loader: PathBuf,
+    library: Option<PathBuf>,
+    version: Option<String>,
+    /// Whether the copy is the same as the library beside this command; null where there is none to compare.
+    up_to_date: Option<bool>,
+    served: bool,
+    state: String,
+}
+
+/// A library that the file names.
+#[derive(Serialize)]
+struct Named {
+    line: usize,
+    name: String,
+    ours: bool,
+}
+
+/// Something wrong.
+#[derive(Serialize)]
+struct Problem {
+    what: String,
+    hint: Option<String>,
+}
+
+impl Report {
+    fn new(root: &Root) -> Result<Self, Error> {
+        let path = file(root)?;
+        let text = super::change::read(&path)?;
+        let (text, mode) = text.map_or((Vec::new(), 0o644), |(text, attributes)| (text, attributes.mode));
+        let abis = present(root);
+        let ours: Vec<Entry> = entries(&text).into_iter().filter(Entry::is_ours).collect();
+        let target = root.inside(&path);
+        let mut report = Self {
+            file: FILE,
+            target: (target != Path::new(FILE)).then_some(target),
+            enabled: !ours.is_empty(),
+            setuid: false,
+            programs: Vec::new(),
+            entries: entries(&text)
+                .into_iter()
+                .map(|entry| Named {
+                    line: entry.line,
+                    ours: entry.is_ours(),
+                    name: entry.name,
+                })
+                .collect(),
+            problems: Vec::new(),
+        };
+        for abi in &abis.glibc {
+            let programs = report.judge(root, abi, &ours);
+            report.programs.push(programs);
+        }
+        report.programs.extend(abis.musl.into_iter().map(of_musl));
+        for entry in entries_of_glibc(&text) {
+            report.judge_entry(root, &abis.glibc, &entry);
+        }
+        if ours.len() > 1 {
+            report.problem(
+                "the library is named more than once",
+                Some("keepalive system enable puts that right"),
+            );
+        }
+        if let ([entry], Some(line)) = (&ours[..], spelling(&report.runnable(&abis.glibc)))
+            && entry.name != line
+        {
+            report.problem(
+                &format!(
+                    "{FILE}, line {}, names '{}', but it should be '{line}'",
+                    entry.line, entry.name
+                ),
+                Some("keepalive system enable puts that right"),
+            );
+        }
+        if mode & 0o444 != 0o444 && report.enabled {
+            report.problem(
+                &format!("{FILE} has mode {mode:o}: programs of users who may not read it do not get the library"),
+                Some("chmod 644"),
+            );
+        }
+        for leftover in leftovers(root, &path) {
+            report.problem(
+                &format!(
+                    "'{}' was left by a run that was interrupted",
+                    root.inside(&leftover).display()
+                ),
+                Some("keepalive system enable finishes it, keepalive system disable takes it back"),
+            );
+        }
+        Ok(report)
+    }
+
+    /// Those that can be run here.
+    fn runnable(&self, abis: &[Abi]) -> Vec<Abi> {
+        let is_foreign = |abi: &Abi| {
+            let found = self.programs.iter().find(|programs| programs.loader == abi.loader);
+            found.is_some_and(|programs| programs.state == NOT_RUN)
+        };
+        abis.iter().filter(|abi| !is_foreign(abi)).cloned().collect()
+    }
+
+    fn problem(&mut self, what: &str, hint: Option<&str>) {
+        self.problems.push(Problem {
+            what: what.to_owned(),
+            hint: hint.map(str::to_owned),
+        });
+    }
+
+    /// One kind of programs.
+    fn judge(&mut self, root: &Root, abi: &Abi, ours: &[Entry]) -> Programs {
+        const AGAIN: &str = "keepalive system enable puts that right";
+        let machine = abi.machine;
+        let copy = root.resolve(&abi.copy()).ok().filter(|path| path.exists());
+        let metadata = copy.as_ref().and_then(|path| path.metadata().ok());
+        let version = copy.as_deref().and_then(version);
+        let source = find(root, abi, &mut Vec::new()).filter(|source| Some(&source.path) != copy.as_ref());
+        let up_to_date = copy
+            .as_ref()
+            .zip(source)
+            .map(|(copy, source)| std::fs::read(copy).is_ok_and(|content| content == source.content));
+        let probe = probe::take(root, abi);
+        let mut served = !ours.is_empty() && copy.is_some() && version.is_some();
+        let state = match (&probe, ours.is_empty(), &copy) {
+            (Ok(Err(Unknown::Foreign)), _, None) if root.is_ours() => String::from(NOT_RUN),
+            (Err(complaint), ..) => {
+                served = false;
+                self.problem(
+                    &format!("programs for {machine} do not start: {complaint}"),
+                    (!ours.is_empty()).then_some("keepalive system disable takes the library out"),
+                );
+                String::from("programs do not start")
+            }
+            (_, false, None) => {
+                let hint = format!("name one with keepalive system enable --library FILE ({machine})");
+                self.problem(
+                    &format!("{FILE} names a library that is missing for {machine}: its programs complain of that"),
+                    Some(&hint),
+                );
+                String::from("the library is missing")
+            }
+            (_, false, Some(_)) if version.is_none() => {
+                self.problem(
+                    &format!("'{}' is no libkeepalive.so of this project", abi.copy().display()),
+                    Some(AGAIN),
+                );
+                String::from("another file")
+            }
+            (_, true, Some(_)) => {
+                self.problem(
+                    &format!("'{}' is there, but no line names it", abi.copy().display()),
+                    Some("keepalive system enable finishes that, keepalive system disable takes it back"),
+                );
+                String::from("not named")
+            }
+            (_, true, None) => String::from("not enabled"),
+            (Ok(Ok(_)), false, Some(_)) => String::from("served"),
+            (Ok(Err(unknown)), false, Some(_)) => format!("not tried: {}", unknown.reason()),
+        };
+        if let Ok(Ok(probe)) = &probe
+            && let Some(complaint) = probe.complaints()
+            && copy.is_some()
+        {
+            self.problem(&format!("programs for {machine} complain: {complaint}"), None);
+        }
+        if let Some(metadata) = &metadata {
+            self.setuid |= served && metadata.mode() & 0o4000 != 0;
+            let is_foreign = geteuid().is_root() && metadata.uid() != 0;
+            if is_foreign || metadata.mode() & 0o022 != 0 {
+                self.problem(
+                    &format!("'{}' can be changed by others than root", abi.copy().display()),
+                    Some("chown root and chmod 644, at once"),
+                );
+            }
+        }
+        if served && up_to_date == Some(false) {
+            self.problem(
+                &format!("'{}' is not the library that this command has", abi.copy().display()),
+                Some("keepalive system enable brings it up to date"),
+            );
+        }
+        Programs {
+            machine: machine.to_string(),
+            libc: "glibc",
+            loader: abi.loader.clone(),
+            library: copy.map(|_| abi.copy()),
+            version,
+            up_to_date,
+            served,
+            state,
+        }
+    }
+
+    /// A library that the file names, as glibc reads it.
+    fn judge_entry(&mut self, root: &Root, abis: &[Abi], entry: &Entry) {
+        let place = format!("{FILE}, line {}", entry.line);
+        if entry.is_comment {
+            self.problem(
+                &format!(
+                    "{place}: glibc takes '{}' in this comment for a library (it misses a comment that comes late)",
+                    harmless(&entry.name)
+                ),
+                Some("have one comment at most, or put comments last"),
+            );
+            return;
+        }
+        if entry.is_ours() {
+            return;
+        }
+        // Bare names are looked for in many places, and what they find has been seen by starting programs.
+        let paths: Vec<(&Abi, PathBuf)> = abis
+            .iter()
+            .filter_map(|abi| Some((abi, expanded(abi, &entry.name)?)))
+            .collect();
+        for (abi, path) in &paths {
+            let resolved = root.resolve(path).ok().filter(|path| path.exists());
+            let wrong = match resolved.as_deref().map(elf::read) {
+                None => Some(String::from("it is missing")),
+                Some(Err(_) | Ok(None)) => Some(String::from("it is no library")),
+                Some(Ok(Some(elf))) if elf.machine != abi.machine => Some(format!(
+                    "it is for {}, and there are programs for {}",
+                    elf.machine, abi.machine
+                )),
+                Some(Ok(Some(_))) => None,
+            };
+            let name = harmless(&entry.name);
+            if let Some(what) = wrong {
+                self.problem(&format!("{place}: '{name}': {what}"), None);
+                break;
+            }
+            if let Some(what) = resolved.as_deref().and_then(competitor_at) {
+                self.problem(
+                    &format!("{place}: '{name}': {what}"),
+                    Some("one library for keepalive is enough: take that line out"),
+                );
+                break;
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let named = match &self.target {
+            Some(target) => format!("{FILE} -> {}", target.display()),
+            None => FILE.to_owned(),
+        };
+        text.push_str(&wrap(
+            &if self.enabled {
+                format!("Enabled in {named}: programs that start from now on load the library.")
+            } else {
+                format!("Not enabled in {named}.")
+            },
+            WIDTH,
+            0,
+        ));
+        if self.enabled {
+            text.push_str(&wrap(
+                if self.setuid {
+                    "Set-user-ID programs are served too (--setuid)."
+                } else {
+                    "Set-user-ID programs are not served (no --setuid)."
+                },
+                WIDTH,
+                0,
+            ));
+        }
+        text.push('\n');
+        let mut rows = vec![["PROGRAMS", "STATE", "VERSION", "LIBRARY IN"].map(String::from)];
+        for programs in &self.programs {
+            let version = programs.version.clone().unwrap_or_else(nothing);
+            let directory = programs.library.as_deref().and_then(Path::parent);
+            rows.push([
+                format!("{} ({})", programs.machine, programs.libc),
+                programs.state.clone(),
+                version,
+                directory.map_or_else(nothing, |path| path.display().to_string()),
+            ]);
+        }
+        text.push_str(&table(&rows, Some(terminal_size().map_or(WIDTH, |(width, _)| width))));
+        if self.programs.iter().any(|programs| programs.libc == "musl") {
+            text.push_str("musl's loader does not read the file.\n");
+        }
+        if !self.entries.is_empty() {
+            text.push('\n');
+            let mut rows = vec![[">LINE", "NAMED IN THE FILE", ""].map(String::from)];
+            for entry in &self.entries {
+                let whose = if entry.ours { "ours" } else { "another library" };
+                rows.push([entry.line.to_string(), harmless(&entry.name), whose.to_owned()]);
+            }
+            text.push_str(&table(&rows, Some(terminal_size().map_or(WIDTH, |(width, _)| width))));
+        }
+        text
+    }
+}
+
+fn nothing() -> String {
+    String::from("-")
+}
+
+const NOT_RUN: &str = "not run here";
+
+fn of_musl(loader: PathBuf) -> Programs {
+    let name = loader.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let machine = name.trim_start_matches("ld-musl-").trim_end_matches(".so.1").to_owned();
+    Programs {
+        machine: machine.replace("x86_64", "x86-64"),
+        libc: "musl",
+        loader,
+        library: None,
+        version: None,
+        up_to_date: None,
+        served: false,
+        state: String::from("not reached"),
+    }
+}
+
+/// The path that the loader of `abi` makes of `name`; `None` where it looks for it, or by a token that is not known here.
+pub(super) fn expanded(abi: &Abi, name: &str) -> Option<PathBuf> {
+    let name = match abi.lib() {
+        Some((_, lib)) => name.replace("${LIB}", lib).replace("$LIB", lib),
+        None => name.to_owned(),
+    };
+    (name.contains('/') && !name.contains('$')).then(|| PathBuf::from(name))
+}

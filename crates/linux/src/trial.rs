@@ -1,0 +1,181 @@
+//! Running a program to see how it ends: in a root directory, with nothing in its environment but what it is given, for a
+//! limited time. Nothing is opened for it, so that no device need be there.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The root directory that it gets, where that is not ours.
+    pub root: Option<PathBuf>,
+    /// The program, as that system names it.
+    pub program: PathBuf,
+    /// What follows its name.
+    pub arguments: Vec<OsString>,
+    /// All of its environment.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit status, or the signal that ended it.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub output: Vec<u8>,
+    /// What it, or its loader, complained of.
+    pub errors: Vec<u8>,
+}
+
+impl Trial {
+    /// Runs it, for `limit` at most; `None` when it had to be killed.
+    ///
+    /// # Errors
+    /// It could not be started: what chroot(2) and execve(2) give.
+    pub fn run(&self, limit: Duration) -> io::Result<Option<Ended>> {
+        let deadline = Instant::now() + limit;
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            // A pipe that is closed at once: there may be no /dev/null.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(root) = &self.root {
+            let root = c_string(root.as_os_str())?;
+            let enter = move || {
+                rustix::process::chroot(root.as_c_str())?;
+                rustix::process::chdir(c"/")?;
+                Ok(())
+            };
+            // SAFETY: between fork and exec the closure makes two system calls, and allocates nothing (signal-safety(7)).
+            unsafe { command.pre_exec(enter) };
+        }
+        let mut child = command.spawn()?;
+        drop(child.stdin.take());
+        let output = child.stdout.take().map(OwnedFd::from);
+        let errors = child.stderr.take().map(OwnedFd::from);
+        let read = read_both(output, errors, deadline);
+        let status = wait(&mut child, deadline);
+        Ok(match (read?, status?) {
+            (Some([output, errors]), Some(status)) => Some(Ended { status, output, errors }),
+            _ => None,
+        })
+    }
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes()).map_err(io::Error::other)
+}
+
+/// All that comes through both; `None` where the end does not come in time.
+fn read_both(output: Option<OwnedFd>, errors: Option<OwnedFd>, deadline: Instant) -> io::Result<Option<[Vec<u8>; 2]>> {
+    let mut texts = [Vec::new(), Vec::new()];
+    let mut pipes = [output, errors].map(|pipe| pipe.map(File::from));
+    loop {
+        let open: Vec<usize> = (0..2).filter(|index| pipes[*index].is_some()).collect();
+        if open.is_empty() {
+            return Ok(Some(texts));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let ready: Vec<bool> = {
+            let mut fds: Vec<PollFd<'_>> = open
+                .iter()
+                .filter_map(|index| pipes[*index].as_ref())
+                .map(|pipe| PollFd::new(pipe, PollFlags::IN))
+                .collect();
+            match poll(&mut fds, Some(&left)) {
+                Ok(0) => return Ok(None),
+                Ok(_) => fds.iter().map(|fd| !fd.revents().is_empty()).collect(),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        for (index, _) in open.into_iter().zip(ready).filter(|(_, is_ready)| *is_ready) {
+            let mut bytes = [0; 4096];
+            let read = match &mut pipes[index] {
+                Some(pipe) => pipe.read(&mut bytes)?,
+                None => 0,
+            };
+            texts[index].extend_from_slice(&bytes[..read]);
+            if read == 0 {
+                pipes[index] = None;
+            }
+        }
+    }
+}
+
+/// Waits for its end, and brings it about at the deadline.
+fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        // It has closed its output already: its end is near.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether execve(2) gave this because nothing here runs such machine code, of a program and a loader that are there: the
+/// kernel does not, and an emulator that is registered for it (binfmt_misc) is not in that root directory.
+pub fn is_foreign(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOEXEC | libc::ENOENT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Trial {
+        Trial {
+            root: None,
+            program: PathBuf::from("/bin/sh"),
+            arguments: ["-c", script].map(OsString::from).to_vec(),
+            environment: vec![("A".into(), "1".into())],
+        }
+    }
+
+    #[test]
+    fn it_gives_what_was_printed_and_how_it_ended() {
+        let ended = shell("echo $A$HOME; echo no >&2; exit 3")
+            .run(Duration::from_secs(60))
+            .unwrap()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(3));
+        assert_eq!((&ended.output[..], &ended.errors[..]), (&b"1\n"[..], &b"no\n"[..]));
+    }
+
+    #[test]
+    fn it_ends_what_does_not_end() {
+        for script in ["while :; do :; done", "exec >&- 2>&-; while :; do :; done"] {
+            assert_eq!(shell(script).run(Duration::from_millis(50)).unwrap(), None, "{script}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_started() {
+        let mut trial = shell("");
+        trial.program = PathBuf::from("/nowhere/at/all");
+        assert_eq!(
+            trial.run(Duration::from_secs(60)).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
+}
