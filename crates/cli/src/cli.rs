@@ -112,7 +112,7 @@ pub(crate) enum IoUringChoice {
 }
 
 /// What to set.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyFlags {
     /// Idle time before the first probe: 1 to 32767 seconds, as in 90, 90s, 5m or 2h

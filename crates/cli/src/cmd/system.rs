@@ -123,6 +123,11 @@ pub(crate) fn run(system: &System) -> Result<(), Error> {
     }
 }
 
+/// What is wrong with `/etc/ld.so.preload` of this machine, each with what helps.
+pub(crate) fn problems() -> Vec<(String, Option<String>)> {
+    Root::open(Path::new("/")).map_or_else(|_| Vec::new(), |root| status::problems(&root))
+}
+
 /// `call` has failed for `path`.
 fn failed(what: &str, path: &Path, call: &str, error: &io::Error) -> Error {
     let reason = describe(error);

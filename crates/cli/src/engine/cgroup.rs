@@ -115,8 +115,8 @@ impl Programs {
     /// # Errors
     /// What is in the way of the engine, whatever the policy.
     pub(crate) fn trial() -> Result<(), Obstacle> {
-        Obstacle::of_file_system()?;
-        Self::load(&Policy::EVERYWHERE, Path::new("/"), false, Shared::default()).map(drop)
+        Self::load(&Policy::EVERYWHERE, Path::new("/"), false, Shared::default())?;
+        Obstacle::of_file_system()
     }
 }
 

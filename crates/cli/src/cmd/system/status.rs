@@ -38,6 +38,18 @@ pub(super) fn run(root: &Root, is_json: bool) -> Result<(), Error> {
     Error::all(problems).map_or(Ok(()), Err)
 }
 
+/// What is wrong, each with what helps.
+pub(super) fn problems(root: &Root) -> Vec<(String, Option<String>)> {
+    match Report::new(root) {
+        Ok(report) => report
+            .problems
+            .into_iter()
+            .map(|problem| (problem.what, problem.hint))
+            .collect(),
+        Err(error) => vec![(error.message().to_owned(), None)],
+    }
+}
+
 /// All that is known.
 #[derive(Serialize)]
 struct Report {
