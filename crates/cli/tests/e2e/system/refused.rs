@@ -85,8 +85,8 @@ fn on_a_full_disk_all_is_done_or_nothing() {
             size=$(stat -c %s /mnt/filler)
             truncate -s $((size - free * 1024)) /mnt/filler
             status=0
-            "$2" system enable --root /mnt >/dev/null 2>/tmp/error-$$ || status=$?
-            error=$(head -1 /tmp/error-$$); rm /tmp/error-$$
+            error=$("$2" system enable --root /mnt 2>&1 >/dev/null) || status=$?
+            error=$(echo "$error" | head -1)
             chroot /mnt /bin/sh -c : 2>&1
             echo "$free;$status;$(cd /mnt && echo usr/lib/*/libkeepalive* etc/ld.so.preload*);$error"
             rm -f /mnt/filler
