@@ -90,6 +90,10 @@ struct Status {
 }
 
 const STATUS_NOTES: &str = "\
+The JSON object has: file, target (what that is a link to), enabled, setuid,
+programs (machine, libc, loader, library, version, up_to_date, served, state),
+entries (line, name, ours), problems (what, hint). Null is: none, or not known.
+
 Exit status: 0, enabled or not; 1 when there is a problem; 2 usage.";
 
 #[derive(Args, Debug)]

@@ -292,6 +292,10 @@ impl<'a> Plan<'a> {
         } else {
             "- Set-user-ID programs, and others of secure-execution mode, load it too, but it does nothing there (--setuid)."
         });
+        // security/selinux/hooks.c, selinux_bprm_creds_for_exec: so it is unless the policy says noatsecure.
+        if !self.is_setuid && self.root.is_ours() && Path::new("/sys/fs/selinux/enforce").exists() {
+            say("- SELinux is on: services that it confines may be among those; --setuid serves them.");
+        }
         let undo = if self.root.is_ours() {
             String::from("keepalive system disable")
         } else {

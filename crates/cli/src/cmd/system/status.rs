@@ -346,9 +346,11 @@ impl Report {
             ]);
         }
         text.push_str(&table(&rows, Some(terminal_size().map_or(WIDTH, |(width, _)| width))));
-        if self.programs.iter().any(|programs| programs.libc == "musl") {
-            text.push_str("musl's loader does not read the file.\n");
-        }
+        text.push_str(if self.programs.iter().any(|programs| programs.libc == "musl") {
+            "musl's loader does not read the file; static and Go programs have none.\n"
+        } else {
+            "Static and Go programs are not reached.\n"
+        });
         if !self.entries.is_empty() {
             text.push('\n');
             let mut rows = vec![[">LINE", "NAMED IN THE FILE", ""].map(String::from)];
