@@ -1,10 +1,13 @@
-# build · install · image · test · demo · bench · lint · fuzz · ci
+# build · install · docs · image · test · demo · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 # The command to install: this one, or one that needs no loader, which scripts/static builds.
 COMMAND ?= target/release/keepalive
 # Where a package puts the files that `install` would put below /.
@@ -28,7 +31,7 @@ STATIC = $(IMAGE_DIR)/$(STATIC_TARGET)/release/keepalive
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall static image test demo bench lint fuzz ci clean
+.PHONY: build install uninstall docs static image test demo bench lint fuzz ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -38,12 +41,21 @@ install:
 	@test -f target/release/libkeepalive.so || { echo "run make first" >&2; exit 1; }
 	install -D -m 755 $(COMMAND) $(DESTDIR)$(BINDIR)/keepalive
 	install -D -m 644 target/release/libkeepalive.so $(DESTDIR)$(LIBDIR)/libkeepalive.so
-	install -D -m 644 man/libkeepalive.7 $(DESTDIR)$(MANDIR)/man7/libkeepalive.7
-	install -D -m 644 man/keepalive.conf.5 $(DESTDIR)$(MANDIR)/man5/keepalive.conf.5
+	@for page in man/*.[1-8]; do \
+		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; \
+	done
+	install -D -m 644 completions/keepalive.bash $(DESTDIR)$(BASHDIR)/keepalive
+	install -D -m 644 completions/keepalive.fish $(DESTDIR)$(FISHDIR)/keepalive.fish
+	install -D -m 644 completions/_keepalive $(DESTDIR)$(ZSHDIR)/_keepalive
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so $(DESTDIR)$(MANDIR)/man7/libkeepalive.7 \
-		$(DESTDIR)$(MANDIR)/man5/keepalive.conf.5
+	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so \
+		$(foreach page,$(wildcard man/*.[1-8]),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+		$(DESTDIR)$(BASHDIR)/keepalive $(DESTDIR)$(FISHDIR)/keepalive.fish $(DESTDIR)$(ZSHDIR)/_keepalive
+
+# Writes the manual pages and completions that are made of the command, which CI finds stale otherwise.
+docs:
+	KEEPALIVE_WRITE_DOCUMENTATION=1 $(CARGO) test --quiet --package keepalive-cli --bin keepalive documentation
 
 # The command that needs no other file.
 static:
@@ -86,6 +98,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) deny check bans licenses sources
+	$(CARGO) test --quiet --package keepalive-cli --bin keepalive documentation
 
 ci:
 	.ci/run

@@ -15,6 +15,7 @@ mod compat;
 mod connect_patience;
 mod contexts;
 mod cross;
+mod documentation;
 mod elf_facts;
 mod environment;
 mod explain;
