@@ -388,7 +388,7 @@ fn option_lists(command: &Command, placeholders: &Placeholders, is_listed: impl 
     }
     own.push_str(&operands);
     if !policy.is_empty() {
-        let mut text = format!(".Ss {POLICY_HEADING}\n");
+        let mut text = format!(".Ss {POLICY_HEADING}\nAny of these is\n.Ar policy\nin the synopsis.\n");
         for note in notes(command, Note::Policy) {
             text.push_str(&mdoc(&note, placeholders));
         }

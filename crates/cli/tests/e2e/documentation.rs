@@ -55,7 +55,7 @@ const BUILDS: &str = "builds what is built already";
 const CLUSTER: &str = "takes a cluster";
 const EDITED: &str = "for what is then changed by hand";
 
-/// Command lines that do not end by themselves, or not soon: what is put before them, and their status then.
+/// Command lines that do not end by themselves, or not soon: how they are ended, and their status then.
 const ENDED: [(&str, &str, i32); 3] = [
     ("keepalive probe db.example.com:5432", INTERRUPTED, 1),
     (
@@ -63,10 +63,16 @@ const ENDED: [(&str, &str, i32); 3] = [
         INTERRUPTED,
         1,
     ),
-    // It goes on until the process has ended.
-    ("keepalive attach --idle 30 --watch 4242", "(sleep 1; kill 4242) & ", 0),
+    ("keepalive attach --idle 30 --watch 4242", LEFT, 0),
 ];
-const INTERRUPTED: &str = "timeout --preserve-status --signal INT 2 ";
+/// Ctrl-C, when the command has said what it does.
+const INTERRUPTED: &str = r#"rm -f said; mkfifo said
+    (exec <said; read -r line; kill -INT "$(cat pid)"; cat >/dev/null) &
+    sh -c 'echo $$ >pid; exec "$@"' sh LINE 2>said"#;
+/// The process ends when the command has said what it has set there.
+const LEFT: &str = "rm -f said; mkfifo said
+    (exec <said; read -r line; kill 4242; cat >/dev/null) &
+    LINE >said";
 
 #[test]
 fn every_command_line_in_the_documents_runs() {
@@ -86,8 +92,8 @@ fn every_command_line_in_the_documents_runs() {
                 continue;
             }
             let ended = ENDED.iter().find(|(ended, ..)| *ended == line.text);
-            let (before, status) = ended.map_or(("", 0), |(_, before, status)| (*before, *status));
-            let output = stage.run(&format!("{before}{}", line.text));
+            let (frame, status) = ended.map_or(("LINE", 0), |(_, frame, status)| (*frame, *status));
+            let output = stage.run(&frame.replace("LINE", &line.text));
             number += 1;
             if output.status.code() != Some(status) {
                 failed.push(format!(

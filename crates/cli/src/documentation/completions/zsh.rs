@@ -9,6 +9,15 @@ pub(super) fn script(nodes: &[Node<'_>]) -> String {
     fill(include_str!("template.zsh"), "@FUNCTIONS@", &functions)
 }
 
+/// Where the options end at once, `_arguments` would complete nothing behind the command's name.
+const DASHES: &str = "    \
+    # _arguments completes nothing behind the name of a command that follows -- at once.
+    if [[ $words[2] == -- ]] && ((CURRENT > 3)); then
+        words[2]=()
+        ((CURRENT--))
+    fi
+";
+
 /// The function of a subcommand.
 fn function(node: &Node<'_>) -> String {
     let name = name(node);
@@ -16,8 +25,13 @@ fn function(node: &Node<'_>) -> String {
     let subcommands: Vec<(&str, String)> = node.subcommands().collect();
     if subcommands.is_empty() {
         specs.extend(operand(node));
+        let before = if node.operands() == Some(Kind::Command) {
+            DASHES
+        } else {
+            ""
+        };
         return format!(
-            "{name}() {{\n    _arguments -s -S \\\n        {}\n}}\n\n",
+            "{name}() {{\n{before}    _arguments -s -S \\\n        {}\n}}\n\n",
             specs.join(" \\\n        ")
         );
     }

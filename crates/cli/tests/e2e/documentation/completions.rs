@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// A command line, of which the last word is completed; some of the completions that there are; some that there are not.
 type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str]);
 
-const CASES: [Case<'_>; 19] = [
+const CASES: [Case<'_>; 20] = [
     (
         &[""],
         &["run", "attach", "cgroup", "check", "presets"],
@@ -50,6 +50,7 @@ const CASES: [Case<'_>; 19] = [
         &["alpha"],
         &["beta"],
     ),
+    (&["run", "--", "stand-in", "a"], &["alpha"], &["beta"]),
     (&["run", "--", "stand-in", "--"], &[], &["--mode", "--idle"]),
     (&["doctor", "stand-in", "b"], &["beta"], &["alpha"]),
 ];

@@ -94,10 +94,15 @@ impl Source {
             }
             Format::Manual => of_manual(&self.text),
             Format::Help => {
-                let lines = self.text.lines().enumerate().filter(|(_, line)| line.starts_with("  "));
+                // A line of a sentence can begin like one.
+                let mut may_begin = false;
+                let mut lines = Vec::new();
+                for (index, line) in self.text.lines().enumerate() {
+                    let command = command(line, Block::Indented).filter(|_| may_begin && line.starts_with("  "));
+                    may_begin = line.is_empty() || line.ends_with(':') || command.is_some();
+                    lines.extend(command.map(|command| Piece::new(index, command)));
+                }
                 lines
-                    .filter_map(|(index, line)| Some(Piece::new(index, command(line, Block::Indented)?)))
-                    .collect()
             }
             Format::Rules => Vec::new(),
         }
@@ -328,9 +333,10 @@ fn lines_are_found_in_every_kind_of_document() {
     assert_eq!(document.commands(), [piece(2, "ls \\")]);
     assert_eq!(document.mentions(), [piece(1, "keepalive run")]);
     assert_eq!(document.rules(), [piece(4, "connect * off\n")]);
-    let help = "The program's 'keepalive\n  list' or 'program a off', 'program NAME'.\n  keepalive check x\n";
+    let help =
+        "The program's 'keepalive\n  list' or 'program a off', 'program NAME'\n  keepalive is:\n  keepalive check x\n";
     let document = source(help, Format::Help);
-    assert_eq!(document.commands(), [piece(3, "keepalive check x")]);
+    assert_eq!(document.commands(), [piece(4, "keepalive check x")]);
     assert_eq!(document.mentions(), [piece(1, "keepalive list")]);
     assert_eq!(document.rules(), [piece(2, "program a off")]);
 }
