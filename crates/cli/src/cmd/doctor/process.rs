@@ -43,7 +43,7 @@ fn library(findings: &mut Findings, pid: u32) {
     let mapped = maps.lines().find_map(|line| {
         line.split_whitespace()
             .nth(5)
-            .filter(|path| path.ends_with("/libkeepalive.so"))
+            .filter(|path| path.ends_with("/libkeepalive.so") || path.ends_with("/keepalive-system.so"))
     });
     match mapped {
         Some(path) => findings.fine("library", format!("{path} is in the process")),

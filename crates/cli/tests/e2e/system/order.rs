@@ -52,9 +52,9 @@ fn the_library_is_on_the_disk_before_the_line_and_gone_after_it() {
     assert_eq!(
         calls(&stage, &["enable"]),
         [
-            "fsync libkeepalive-system.so.keepalive-new",
+            "fsync keepalive-system.so.keepalive-new",
             "fsync ld.so.preload.keepalive-new",
-            "rename libkeepalive-system.so",
+            "rename keepalive-system.so",
             &directory,
             "rename ld.so.preload",
             "fsync etc",
@@ -62,7 +62,7 @@ fn the_library_is_on_the_disk_before_the_line_and_gone_after_it() {
     );
     assert_eq!(
         calls(&stage, &["disable"]),
-        ["unlink ld.so.preload", "fsync etc", "unlink libkeepalive-system.so"]
+        ["unlink ld.so.preload", "fsync etc", "unlink keepalive-system.so"]
     );
     stage.assert_quiet("at the end");
 }
