@@ -1,11 +1,13 @@
 //! `keepalive cgroup`: policies in the kernel for all that is in a cgroup. What they do is read from the sockets, from
 //! outside of the cgroup.
 
+mod command;
 mod counters;
 mod dangling;
 mod existing;
 mod families;
 mod foreign;
+mod help;
 mod lifetime;
 mod machine;
 mod mistakes;
@@ -13,6 +15,7 @@ mod named;
 mod nested;
 mod policy;
 mod rights;
+mod watch;
 
 use crate::support::arena::Arena;
 use crate::support::puppet::Puppet;

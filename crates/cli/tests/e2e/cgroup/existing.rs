@@ -224,7 +224,7 @@ fn rules_go_by_the_program() {
     let path = directory.path().join("ka-existing");
     std::os::unix::fs::symlink(crate::support::PYTHON, &path).expect("a link in a directory of ours");
     let path = path.to_str().expect("a path of ours");
-    // The interpreter by another name; what follows is for env, which is executed with it.
+    // The interpreter by another name.
     let mut named = arena.puppet_in(
         arena.directory(),
         &["sh", "-c", &format!("shift; exec {path} \"$@\""), "sh"],

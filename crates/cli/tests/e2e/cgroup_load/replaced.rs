@@ -55,7 +55,9 @@ fn crowds(arena: &Arena) -> [Crowd; 2] {
 }
 
 fn begin_phase(crowds: &mut [Crowd], number: u32) {
-    crowds.iter_mut().for_each(|crowd| crowd.begin_phase(number));
+    for crowd in crowds.iter_mut() {
+        crowd.begin_phase(number);
+    }
 }
 
 fn finish(crowds: [Crowd; 2]) -> Vec<Seen> {
@@ -78,7 +80,9 @@ fn of_a_hundred_policies_in_turn_every_connection_has_exactly_one() {
     };
     first.enable(&arena);
     begin_phase(&mut crowds, 1);
-    policies.iter().for_each(|policy| policy.enable(&arena));
+    for policy in &policies {
+        policy.enable(&arena);
+    }
     begin_phase(&mut crowds, 2);
     begin_phase(&mut crowds, 3);
     arena.disable();
@@ -116,7 +120,9 @@ fn while_modes_that_hold_programs_replace_each_other_no_connection_is_let_go() {
     let policies: Vec<Numbered> = policies.collect();
     policies[0].enable(&arena);
     begin_phase(&mut crowds, 1);
-    policies.iter().for_each(|policy| policy.enable(&arena));
+    for policy in &policies {
+        policy.enable(&arena);
+    }
     for seen in finish(crowds).into_iter().filter(|seen| seen.phase > 0) {
         assert!(policies.iter().any(|policy| policy.allows(seen.has)), "{seen:?}");
         assert_eq!(seen.then, seen.has[1], "{seen:?}");
@@ -134,7 +140,9 @@ fn a_rule_for_the_program_is_for_all_that_it_begins_under_it_while_it_is_replace
     let policies: Vec<Numbered> = policies.collect();
     policies[0].enable(&arena);
     let crowds = crowds(&arena);
-    policies.iter().for_each(|policy| policy.enable(&arena));
+    for policy in &policies {
+        policy.enable(&arena);
+    }
     for seen in finish(crowds) {
         assert!(policies.iter().any(|policy| policy.rule() == seen.has), "{seen:?}");
     }

@@ -64,11 +64,6 @@ impl Arena {
         })
     }
 
-    /// The process in whose mount namespace all is.
-    pub fn keeper(&self) -> u32 {
-        self.keeper.pid()
-    }
-
     /// The directory of the cgroup.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -146,6 +141,7 @@ impl Arena {
     }
 
     /// Moves a process to a cgroup.
+    #[expect(clippy::unused_self, reason = "cgroups are the arena's")]
     pub fn move_to(&self, directory: &Path, pid: u32) {
         let path = directory.join("cgroup.procs");
         fs::write(&path, pid.to_string()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -203,6 +199,7 @@ impl Arena {
     }
 
     /// The numbers of the programs that run for the processes of this cgroup.
+    #[expect(clippy::unused_self, reason = "cgroups are the arena's")]
     pub fn programs(&self, directory: &Path) -> Vec<u32> {
         let cgroup = cgroup::open_directory(directory).expect("a cgroup");
         let hooks = [Hook::SockOps, Hook::SetSockOpt];
