@@ -12,6 +12,7 @@ mod lifetime;
 mod machine;
 mod mistakes;
 mod named;
+mod namespaces;
 mod nested;
 mod policy;
 mod rights;

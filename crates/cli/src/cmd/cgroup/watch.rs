@@ -148,7 +148,12 @@ impl Watch<'_> {
                     self.other(cgroup)
                 ));
             }
+            // What is kept of one that has gone has no effect.
+            if let Place::Ours { directory, program, .. } = &before {
+                let _ = pins::disable(&self.tree, &Target::new(&self.tree, directory), Some(*program));
+            }
             self.cgroups[index].place = Place::Missing;
+            self.cgroups[index].lock = None;
             return Ok(());
         };
         let target = Target::new(&self.tree, &directory);

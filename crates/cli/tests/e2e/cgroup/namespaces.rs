@@ -1,0 +1,91 @@
+//! Cgroup namespaces, as containers have them.
+
+use super::POLICY;
+use crate::support::keepalive;
+use crate::support::process::{LIMIT, output_within, text};
+use crate::support::target::TREATED;
+use keepalive_linux::cgroup::Tree;
+
+/// Words before a command: in a cgroup namespace, with the tree as it looks from there.
+fn contained() -> Vec<String> {
+    let tree = Tree::find().expect("arena!() has found it");
+    let mount = tree.mount().display();
+    let script = format!("umount -l {mount} && mount -t cgroup2 none {mount} && exec \"$@\"");
+    let words = ["unshare", "--cgroup", "--mount", "sh", "-c", &script, "sh"];
+    words.map(String::from).to_vec()
+}
+
+#[test]
+fn a_policy_of_a_cgroup_namespace_is_seen_and_ended_from_outside() {
+    let arena = arena!();
+    python!();
+    let name = arena.name();
+    let mut command = arena.enter("env");
+    command
+        .args(contained())
+        .arg(keepalive())
+        .args(["cgroup", "enable", "/"]);
+    let output = output_within(LIMIT, command.args(POLICY));
+    assert!(output.status.success(), "{output:?}");
+    let mut program = arena.puppet();
+    program.does("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), TREATED);
+
+    assert_eq!(arena.status()["state"], "in-force");
+    let printed = arena.quiet(&["cgroup", "status", &name]);
+    assert!(printed.starts_with(&format!("{name}: in force\n")), "{printed}");
+    assert_eq!(arena.disable(), format!("{name}: disabled\n"));
+    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+}
+
+#[test]
+fn a_policy_from_outside_is_seen_and_ended_in_a_cgroup_namespace() {
+    let arena = arena!();
+    arena.enable(&POLICY);
+    for (words, expected) in [
+        (&["status"][..], "/: in force\n"),
+        (&["status", "/"], "/: in force\n"),
+        (&["disable", "/"], "/: disabled\n"),
+    ] {
+        let mut command = arena.enter("env");
+        command.args(contained()).arg(keepalive()).arg("cgroup").args(words);
+        let output = output_within(LIMIT, &mut command);
+        assert!(output.status.success(), "{output:?}");
+        assert!(text(&output.stdout).starts_with(expected), "{output:?}");
+    }
+    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+}
+
+#[test]
+fn a_command_does_not_leave_its_cgroup_where_the_namespace_is_not_that_of_the_tree() {
+    let arena = arena!();
+    let mut command = arena.enter("unshare");
+    command
+        .arg("--cgroup")
+        .arg(keepalive())
+        .args(["run", "--engine", "cgroup"]);
+    command.args([
+        "--",
+        "sh",
+        "-c",
+        "exec nsenter --cgroup=/proc/1/ns/cgroup grep ^0:: /proc/self/cgroup",
+    ]);
+    let output = output_within(LIMIT, &mut command);
+    let within = format!("0::{}/keepalive-", arena.name());
+    let is_refused = output.status.code() == Some(125);
+    assert!(is_refused || text(&output.stdout).starts_with(&within), "{output:?}");
+}
+
+#[test]
+fn a_command_in_a_cgroup_namespace_has_its_own_cgroup() {
+    let arena = arena!();
+    let mut command = arena.enter("env");
+    command
+        .args(contained())
+        .arg(keepalive())
+        .args(["run", "--engine", "cgroup"]);
+    command.args(["--", "grep", "^0::", "/proc/self/cgroup"]);
+    let output = output_within(LIMIT, &mut command);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text(&output.stdout).starts_with("0::/keepalive-"), "{output:?}");
+}
