@@ -212,7 +212,7 @@ mod tests {
         let file = "# c\n[Unit]\nExecStart=/no\n[Service]\nExecStart=-/bin/a \\\n  # c\n  -b\nEnvironment=A=1 \"B=x y\"\n\
                     NoNewPrivileges=yes\nSystemCallFilter=@system-service\n";
         let first = unit(&[file]);
-        assert_eq!(first.all("ExecStart"), ["-/bin/a   -b"]);
+        assert_eq!(first.all("ExecStart"), ["-/bin/a -b"]);
         assert_eq!(first.programs(), ["/bin/a"]);
         assert_eq!(first.variable("B"), Some("x y".to_owned()));
         assert_eq!(first.variable("C"), None);
