@@ -2,6 +2,7 @@
 //! it is read as it is, or refused, but nothing panics.
 
 use keepalive_linux::sock_diag::{Progress, Row, State, Timer, TimerKind, decode};
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -61,6 +62,13 @@ fn connection(local: &str, peer: &str, inode: u64) -> Row {
 #[track_caller]
 fn assert_rows(name: &str, mut expected: Vec<Row>) {
     let mut rows = rows(name);
+    let cookies: HashSet<u64> = rows.iter().map(|row| row.cookie).collect();
+    assert!(cookies.len() == rows.len() && !cookies.contains(&0), "{name}: {rows:?}");
+    for row in &mut rows {
+        // They were recorded in the cgroup at the root of the tree.
+        assert_eq!(row.cgroup.take(), Some(1), "{name}");
+        row.cookie = 0;
+    }
     rows.sort_by_key(|row| row.inode);
     expected.sort_by_key(|row| row.inode);
     assert_eq!(rows, expected, "{name}");
