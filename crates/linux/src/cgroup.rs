@@ -84,8 +84,15 @@ impl Tree {
         let text = fs::read_to_string("/proc/self/cgroup")?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::"));
         let path = path.filter(|path| !path.starts_with("/.."));
-        let path = path.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
-        Ok(self.directory(Path::new(path)))
+        let missing = || io::Error::from_raw_os_error(libc::ENOENT);
+        let directory = self.directory(Path::new(path.ok_or_else(missing)?));
+        // In a cgroup namespace without a mount of its own the path means another cgroup.
+        let (processes, _) = processes_of(&directory);
+        if processes.contains(&std::process::id()) {
+            Ok(directory)
+        } else {
+            Err(missing())
+        }
     }
 }
 
@@ -159,17 +166,21 @@ pub fn open_directory(directory: &Path) -> io::Result<OwnedFd> {
 
 /// The processes of a cgroup and of all below it, and how many more there are which this pid namespace does not show.
 pub fn processes(directory: &Path) -> (Vec<u32>, usize) {
-    let mut found = Vec::new();
-    for directory in with_all_below(directory) {
-        // A cgroup of threads has processes in its parent only.
-        let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-        found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
-    }
-    let all = found.len();
-    // The number of a process that is not shown.
-    found.retain(|pid| *pid != 0);
-    let hidden = all - found.len();
-    (found, hidden)
+    let all = with_all_below(directory);
+    let parts = all.iter().map(|directory| processes_of(directory));
+    parts.fold((Vec::new(), 0), |(mut found, hidden), (more, more_hidden)| {
+        found.extend(more);
+        (found, hidden + more_hidden)
+    })
+}
+
+/// The same of this cgroup alone. One of threads has its processes in its parent.
+fn processes_of(directory: &Path) -> (Vec<u32>, usize) {
+    let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    let numbers = text.lines().filter_map(|line| line.parse::<u32>().ok());
+    // 0 stands for a process that is not shown.
+    let (found, hidden): (Vec<u32>, Vec<u32>) = numbers.partition(|pid| *pid != 0);
+    (found, hidden.len())
 }
 
 /// Moves this process to a cgroup.

@@ -286,6 +286,11 @@ fn read_entries(all: &Path) -> io::Result<Vec<Entry>> {
     };
     let read = directories.flatten().map(|entry| Entry::read(entry.path()));
     let mut entries: Vec<_> = read.collect::<io::Result<_>>()?;
+    if let Ok(tree) = Tree::find() {
+        for entry in &mut entries {
+            entry.find(&tree);
+        }
+    }
     entries.sort_by_key(Entry::name);
     Ok(entries)
 }
@@ -330,11 +335,31 @@ impl Entry {
         }
     }
 
+    /// Notes the path that its cgroup has here: the command that has put it in force may have seen another tree, of a
+    /// cgroup namespace or above it.
+    fn find(&mut self, tree: &Tree) {
+        let number = self.number();
+        let (State::InForce, Some(policy)) = (self.state, &mut self.policy) else {
+            return;
+        };
+        let name = &mut policy.description.cgroup;
+        let is_it = |directory: &PathBuf| cgroup::id(directory).ok() == number;
+        if is_it(&tree.directory(Path::new(name))) {
+            return;
+        }
+        let all = cgroup::with_all_below(tree.mount());
+        *name = match (all.into_iter().find(is_it), number) {
+            (Some(directory), _) => tree.name(&directory).display().to_string(),
+            (None, Some(number)) => format!("cgroup {number}, which is not seen from here"),
+            (None, None) => return,
+        };
+    }
+
     /// Whether it is for this cgroup.
     pub(crate) fn is_of(&self, target: &Target) -> bool {
-        match &self.policy {
-            Some(policy) => Path::new(&policy.description.cgroup) == target.name,
-            None => target.id.is_some() && self.number() == target.id,
+        match (&self.policy, self.state) {
+            (Some(policy), State::Dangling | State::Unfinished) => Path::new(&policy.description.cgroup) == target.name,
+            _ => target.id.is_some() && self.number() == target.id,
         }
     }
 
