@@ -21,9 +21,8 @@ export KEEPALIVE_LIBDIR = $(LIBDIR)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE ?= localhost/keepalive:$(VERSION)
 IMAGE_DIR = target/image
-# Flags of their own need a directory of their own, or each build would undo the other.
-STATIC_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
-STATIC = $(IMAGE_DIR)/$(STATIC_TARGET)/release/keepalive
+# The command that needs no other file, which scripts/static builds.
+STATIC = target/static/$(shell rustc -vV | sed -n 's/^host: //p')/release/keepalive
 # What an image is made of has this time, so that the same commit gives the same image.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
@@ -47,8 +46,7 @@ uninstall:
 
 # The command that needs no other file.
 static:
-	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --package keepalive-cli \
-		--target $(STATIC_TARGET) --target-dir $(IMAGE_DIR)
+	scripts/static
 
 # Leaves target/image/keepalive.tar, which docker load, podman load, skopeo copy and ctr image import take. Needs
 # buildah.
