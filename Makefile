@@ -1,12 +1,15 @@
-# build · install · image · test · demo · bench · lint · fuzz · ci
+# build · install · package · image · test · demo · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/keepalive
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 # The command to install: this one, or one that needs no loader, which scripts/static builds.
 COMMAND ?= target/release/keepalive
+LIBRARY ?= target/release/libkeepalive.so
 # Where a package puts the files that `install` would put below /.
 DESTDIR ?=
 
@@ -17,32 +20,47 @@ export RUST_TEST_THREADS
 # The command looks for the library there, among other places.
 export KEEPALIVE_LIBDIR = $(LIBDIR)
 
+# What make package makes.
+PACKAGES ?= deb rpm tar
 # The container image: its name, and where it and all that it takes are made.
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE ?= localhost/keepalive:$(VERSION)
 IMAGE_DIR = target/image
 # The command that needs no other file, which scripts/static builds.
 STATIC = target/static/$(shell rustc -vV | sed -n 's/^host: //p')/release/keepalive
-# What an image is made of has this time, so that the same commit gives the same image.
+# What an image or a package is made of has this time, so that the same commit gives the same file.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall static image test demo bench lint fuzz ci clean
+.PHONY: build install uninstall package static image test demo bench lint fuzz ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
 	$(CARGO) build --release --workspace
 
 install:
-	@test -f target/release/libkeepalive.so || { echo "run make first" >&2; exit 1; }
+	@test -f $(LIBRARY) || { echo "run make first" >&2; exit 1; }
 	install -D -m 755 $(COMMAND) $(DESTDIR)$(BINDIR)/keepalive
-	install -D -m 644 target/release/libkeepalive.so $(DESTDIR)$(LIBDIR)/libkeepalive.so
-	install -D -m 644 man/libkeepalive.7 $(DESTDIR)$(MANDIR)/man7/libkeepalive.7
-	install -D -m 644 man/keepalive.conf.5 $(DESTDIR)$(MANDIR)/man5/keepalive.conf.5
+	install -D -m 644 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libkeepalive.so
+	@for page in man/*.[1-8]; do \
+		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; \
+	done
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/bin/keepalive|$(BINDIR)/keepalive|' packaging/systemd/keepalive-cgroup@.service \
+		>$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service
+	install -D -m 644 packaging/keepalive.conf $(DESTDIR)$(DOCDIR)/examples/keepalive.conf
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so $(DESTDIR)$(MANDIR)/man7/libkeepalive.7 \
-		$(DESTDIR)$(MANDIR)/man5/keepalive.conf.5
+	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so \
+		$(foreach page,$(wildcard man/*.[1-8]),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+		$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service $(DESTDIR)$(DOCDIR)/examples/keepalive.conf
+
+# Leaves target/package/keepalive_VERSION_ARCH.deb, keepalive-VERSION-1.ARCH.rpm, keepalive-VERSION-ARCH-linux.tar.gz and
+# SHA256SUMS; PACKAGES=deb makes just that. Needs no root; dpkg-deb and rpmbuild.
+package: export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
+package: build
+	scripts/package $(PACKAGES)
 
 # The command that needs no other file.
 static:
