@@ -1,10 +1,13 @@
-# build · install · package · image · test · demo · bench · lint · fuzz · ci
+# build · install · docs · package · image · test · demo · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 MANDIR ?= $(PREFIX)/share/man
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 DOCDIR ?= $(PREFIX)/share/doc/keepalive
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 # The command to install: this one, or one that needs no loader, which scripts/static builds.
@@ -32,7 +35,7 @@ STATIC = target/static/$(shell rustc -vV | sed -n 's/^host: //p')/release/keepal
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall package static image test demo bench lint fuzz ci clean
+.PHONY: build install uninstall docs package static image test demo bench lint fuzz ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -45,6 +48,9 @@ install:
 	@for page in man/*.[1-8]; do \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; \
 	done
+	install -D -m 644 completions/keepalive.bash $(DESTDIR)$(BASHDIR)/keepalive
+	install -D -m 644 completions/keepalive.fish $(DESTDIR)$(FISHDIR)/keepalive.fish
+	install -D -m 644 completions/_keepalive $(DESTDIR)$(ZSHDIR)/_keepalive
 	install -d $(DESTDIR)$(UNITDIR)
 	sed 's|/usr/bin/keepalive|$(BINDIR)/keepalive|' packaging/systemd/keepalive-cgroup@.service \
 		>$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service
@@ -54,6 +60,7 @@ install:
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so \
 		$(foreach page,$(wildcard man/*.[1-8]),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
+		$(DESTDIR)$(BASHDIR)/keepalive $(DESTDIR)$(FISHDIR)/keepalive.fish $(DESTDIR)$(ZSHDIR)/_keepalive \
 		$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service $(DESTDIR)$(DOCDIR)/examples/keepalive.conf
 
 # Leaves target/package/keepalive_VERSION_ARCH.deb, keepalive-VERSION-1.ARCH.rpm, keepalive-VERSION-ARCH-linux.tar.gz and
@@ -61,6 +68,10 @@ uninstall:
 package: export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
 package: build
 	scripts/package $(PACKAGES)
+
+# Writes the manual pages and completions that are made of the command, which CI finds stale otherwise.
+docs:
+	KEEPALIVE_WRITE_DOCUMENTATION=1 $(CARGO) test --quiet --package keepalive-cli --bin keepalive documentation
 
 # The command that needs no other file.
 static:
@@ -102,6 +113,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) deny check bans licenses sources
+	$(CARGO) test --quiet --package keepalive-cli --bin keepalive documentation
 
 ci:
 	.ci/run

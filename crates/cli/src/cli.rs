@@ -10,10 +10,11 @@ use crate::cmd::presets::Presets;
 use crate::cmd::probe::Probe;
 use crate::cmd::system::System;
 use crate::cmd::unit::Unit;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use keepalive_policy::preset::{self, Remedy};
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
+use keepalive_policy::preset::{self, PRESETS, Remedy};
 use keepalive_policy::{Mode, Settings, SocketOption};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -89,7 +90,7 @@ before /etc/keepalive.conf, and that before the kernel's sysctls. Without any
 policy option, rule or file: --idle 60 --interval 15 --count 5.
 
 Exit status: that of COMMAND; 125 when keepalive itself fails, 126 when COMMAND
-is found but cannot be executed, 127 when it is not found.";
+is found but cannot be executed, 127 when COMMAND is not found.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineChoice {
@@ -112,7 +113,7 @@ pub(crate) enum IoUringChoice {
 }
 
 /// What to set.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyFlags {
     /// Idle time before the first probe: 1 to 32767 seconds, as in 90, 90s, 5m or 2h
@@ -133,11 +134,11 @@ pub(crate) struct PolicyFlags {
 
     /// Who wins when the program sets keepalive itself: fill (the program), cap (the shorter), floor (the longer), enforce
     /// (this policy)
-    #[arg(long, value_name = "MODE", value_parser = mode)]
+    #[arg(long, value_name = "MODE", value_parser = Named::MODE, hide_possible_values = true)]
     mode: Option<Settings>,
 
     /// The timings for a middlebox, as 'keepalive presets' lists them; the options above come first
-    #[arg(long, value_name = "NAME", value_parser = preset)]
+    #[arg(long, value_name = "NAME", value_parser = Named::PRESET, hide_possible_values = true)]
     preset: Option<Settings>,
 
     /// A rule, as in 'connect 10.0.0.0/8:5432 idle=30s' or 'program sshd off'; the first that matches counts
@@ -173,6 +174,54 @@ impl PolicyFlags {
     /// Whether no flag was given.
     pub(crate) fn are_empty(&self) -> bool {
         self.settings() == Settings::NONE && self.rules.is_empty() && self.config.is_none()
+    }
+}
+
+/// A parser of names, which completions can ask for them.
+#[derive(Clone)]
+struct Named {
+    parse: fn(&str) -> Result<Settings, String>,
+    names: fn() -> Vec<PossibleValue>,
+}
+
+impl Named {
+    const MODE: Self = Self {
+        parse: mode,
+        names: || {
+            let named = Mode::ALL.map(|mode| {
+                PossibleValue::new(mode.name()).help(match mode {
+                    Mode::Fill => "the program",
+                    Mode::Cap => "the shorter",
+                    Mode::Floor => "the longer",
+                    Mode::Enforce => "this policy",
+                })
+            });
+            named.into()
+        },
+    };
+    /// Without those that are refused.
+    const PRESET: Self = Self {
+        parse: preset,
+        names: || {
+            let helpful = PRESETS
+                .iter()
+                .filter(|preset| matches!(preset.remedy, Remedy::Settings(_)));
+            helpful
+                .map(|preset| PossibleValue::new(preset.name).help(preset.what))
+                .collect()
+        },
+    };
+}
+
+impl TypedValueParser for Named {
+    type Value = Settings;
+
+    fn parse_ref(&self, command: &clap::Command, arg: Option<&Arg>, value: &OsStr) -> Result<Settings, clap::Error> {
+        self.parse.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new((self.names)().into_iter()))
     }
 }
 

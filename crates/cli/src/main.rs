@@ -3,6 +3,8 @@
 
 mod cli;
 mod cmd;
+#[cfg(test)]
+mod documentation;
 mod engine;
 mod error;
 mod mistake;

@@ -29,6 +29,8 @@ pub struct Status {
     pub threads: u32,
     /// How many descriptors its table has room for.
     pub fd_size: u32,
+    /// Whether it and what it starts can gain no privilege by execve(2) (`PR_SET_NO_NEW_PRIVS`).
+    pub no_new_privs: bool,
     /// The capabilities that count for it, a bit each (`capabilities(7)`).
     pub capabilities: u64,
 }
@@ -67,6 +69,7 @@ fn parse_status(text: &[u8]) -> Status {
             "Tgid" => status.tgid = number().unwrap_or(0),
             "Uid" => status.uid = number().unwrap_or(u32::MAX),
             "Threads" => status.threads = number().unwrap_or(1),
+            "NoNewPrivs" => status.no_new_privs = value == "1",
             "CapEff" => status.capabilities = u64::from_str_radix(value, 16).unwrap_or(0),
             "FDSize" => status.fd_size = number().unwrap_or(0),
             _ => {}
@@ -260,7 +263,7 @@ mod tests {
     #[test]
     fn a_status_is_read() {
         let text =
-            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\nCapEff:\t00000000a80425fb\nSeccomp:\t2\n";
+            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n";
         let expected = Status {
             comm: "a b".to_owned(),
             tgid: 7,
@@ -269,6 +272,7 @@ mod tests {
             is_filtered: true,
             threads: 3,
             fd_size: 64,
+            no_new_privs: true,
             capabilities: 0xa804_25fb,
         };
         assert_eq!(parse_status(text), expected);

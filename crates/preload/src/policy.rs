@@ -138,8 +138,8 @@ pub(crate) fn connection(moment: Moment, peer: IpAddr, port: u16) -> Event<'stat
 /// Reads the policy; `None` when nothing is to be done.
 pub(crate) fn read() -> Option<Policy> {
     let secure = libc::is_secure();
-    // The loader asks for that bit when LD_PRELOAD names a library in this mode, and for nothing when /etc/ld.so.preload
-    // does (glibc, elf/rtld.c, do_preload): there the question is ours to ask.
+    // The loader asks for that bit when it looks for a bare name in this mode, which is all that it takes from LD_PRELOAD,
+    // and for nothing when /etc/ld.so.preload names a path (glibc, elf/rtld.c): there the question is ours to ask.
     if secure && !sys::is_set_user_id(next::own_path()) {
         return None;
     }

@@ -55,6 +55,7 @@ struct Enable {
 
 /// End the policy of a cgroup; what is set on connections stays
 #[derive(Debug, Args)]
+#[command(after_help = DISABLE_NOTES)]
 struct Disable {
     /// The cgroups, as for enable
     #[arg(required = true, value_name = "CGROUP")]
@@ -86,6 +87,9 @@ the one that connects or listens, by the first 15 bytes of its name.
 
 Exit status: 0; 1 when it could not be done; 2 when the command line or the
 policy cannot be used.";
+
+const DISABLE_NOTES: &str = "\
+Exit status: 0; 1 when it could not be done.";
 
 const STATUS_NOTES: &str = "\
 Exit status: 0; 1 when a cgroup that was named has no policy in force, or

@@ -24,8 +24,9 @@ pub(crate) struct Check {
 }
 
 const NOTES: &str = "\
-Exit status: 0 when the file can be used, 2 when it cannot. The grammar is in
-keepalive.conf(5).";
+The grammar is in keepalive.conf(5).
+
+Exit status: 0 when the file can be used, 2 when it cannot be used.";
 
 /// What the library reads of a file, bytes.
 const LARGEST: usize = 256 * 1024;

@@ -43,6 +43,9 @@ pub(crate) struct Explain {
 }
 
 const NOTES: &str = "\
+Options come before the environment (KEEPIDLE, ...), that before
+/etc/keepalive.conf.
+
 The JSON object has: for (direction, address, port), program, rule (text,
 source, line), settings (of each the value and its source), first_probe_s,
 lost_probes, dead_after_s, data_in_flight_s, connecting_s, outlives, at_risk,

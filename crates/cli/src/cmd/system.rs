@@ -90,6 +90,10 @@ struct Status {
 }
 
 const STATUS_NOTES: &str = "\
+The JSON object has: file, target (what that is a link to), enabled, setuid,
+programs (machine, libc, loader, library, version, up_to_date, served, state),
+entries (line, name, ours), problems (what, hint). Null is: none, or not known.
+
 Exit status: 0, enabled or not; 1 when there is a problem; 2 usage.";
 
 #[derive(Args, Debug)]
@@ -121,6 +125,11 @@ pub(crate) fn run(system: &System) -> Result<(), Error> {
         Action::Disable(disable) => disable::run(&disable.place.open()?),
         Action::Status(status) => status::run(&status.place.open()?, status.json),
     }
+}
+
+/// What is wrong with `/etc/ld.so.preload` of this machine, each with what helps.
+pub(crate) fn problems() -> Vec<(String, Option<String>)> {
+    Root::open(Path::new("/")).map_or_else(|_| Vec::new(), |root| status::problems(&root))
 }
 
 /// `call` has failed for `path`.

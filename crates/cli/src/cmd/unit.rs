@@ -170,7 +170,8 @@ impl Enable {
         let programs = service.programs(&unit);
         let text = match self.engine {
             Engine::Preload => {
-                let library = preload::library(programs.first().unwrap_or(&own_program()?)).map_err(failed)?;
+                let library =
+                    preload::library(programs.first().unwrap_or(&super::doctor::own_program()?)).map_err(failed)?;
                 for warning in warnings::of_library(&unit, &library, &programs) {
                     say(&warning);
                 }
@@ -371,12 +372,6 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         let _ = fs::remove_file(&new);
     }
     written
-}
-
-/// This very command, as a stand-in for a program that is not known.
-fn own_program() -> Result<Program, Error> {
-    program::inspect(&own_path()?, OsStr::new(""))
-        .map_err(|_| Error::new(FAILED, "cannot find this command's own file"))
 }
 
 fn own_path() -> Result<PathBuf, Error> {

@@ -42,6 +42,9 @@ pub(crate) struct Shared {
     wishes: Option<OwnedFd>,
 }
 
+/// The name of the program that decides.
+const NAME: &str = "ka_established";
+
 /// The bytes of a program's name, in the kernel.
 const NAME_SIZE: u32 = 16;
 
@@ -82,7 +85,7 @@ impl Programs {
                 wishes: shared.wishes.as_ref().map(map),
             };
             let program = compiled.program(&maps, own, task)?;
-            let established = load_program(Hook::SockOps, "ka_established", &program)?;
+            let established = load_program(Hook::SockOps, NAME, &program)?;
             Ok::<_, Obstacle>((established, record))
         };
         let fields = types.as_ref().and_then(Fields::find).map(OwnValues::Fields);
@@ -115,8 +118,8 @@ impl Programs {
     /// # Errors
     /// What is in the way of the engine, whatever the policy.
     pub(crate) fn trial() -> Result<(), Obstacle> {
-        Obstacle::of_file_system()?;
-        Self::load(&Policy::EVERYWHERE, Path::new("/"), false, Shared::default()).map(drop)
+        Self::load(&Policy::EVERYWHERE, Path::new("/"), false, Shared::default())?;
+        Obstacle::of_file_system()
     }
 }
 

@@ -12,12 +12,11 @@ mod usage;
 mod watch;
 
 use crate::support::keepalive;
+use crate::support::observe::{has, show};
 use crate::support::process::{LIMIT, output_within, text, wrapped};
 use crate::support::puppet::Puppet;
 use crate::support::table::row;
 use crate::support::target::no_config;
-use keepalive_linux::sockopt;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -49,33 +48,11 @@ fn attached(pid: u32, words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Keepalive, idle, interval, count and user timeout of a descriptor of `pid`; `-` for what the socket has not.
-#[track_caller]
-fn has(pid: u32, fd: i32) -> String {
-    show(sockopt::duplicate(pid, fd).unwrap_or_else(|error| panic!("descriptor {fd} of {pid}: {error}")))
-}
-
-fn show(socket: impl AsFd) -> String {
-    let options = sockopt::options(socket).expect("a TCP socket");
-    let numbers = [options.idle, options.interval, options.count, options.user_timeout];
-    let numbers = numbers.map(|number| number.map_or_else(|| String::from("-"), |number| number.to_string()));
-    format!("{} {}", u32::from(options.keepalive), numbers.join(" "))
-}
-
 /// The time until the next probe.
 #[track_caller]
 fn next_probe(pid: u32, fd: i32) -> Option<Duration> {
     let row = row(pid, fd)?;
     (row.timer == 2).then_some(row.expires)
-}
-
-impl Puppet {
-    /// What the socket of this name has.
-    #[track_caller]
-    fn has(&mut self, name: &str) -> String {
-        let [fd] = self.fds([name]);
-        has(self.pid(), fd)
-    }
 }
 
 /// A program with a listener, a connection to it with these options of its own, and what was accepted of that.

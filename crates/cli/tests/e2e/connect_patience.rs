@@ -2,6 +2,7 @@
 //! however the program waits. (`user_timeout.rs` sees that the socket has none meanwhile.)
 
 use crate::support::PYTHON;
+use crate::support::engine::Engine;
 use crate::support::find_program;
 use crate::support::island::Island;
 use std::thread;
@@ -65,9 +66,12 @@ require('net').connect(80, 'SILENCE').on('error', () => console.log((performance
     ),
 ];
 
+with_the_library_and_the_kernel! {
+    a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without
+}
+
 /// One test, so that all of them wait at the same time.
-#[test]
-fn a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without() {
+fn a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without(engine: Engine) {
     if let Some(why) = Island::missing() {
         skip!("{why}");
     }
@@ -76,7 +80,7 @@ fn a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without() {
             skip!("{program} is not installed");
         }
     }
-    let seconds = CLIENTS.map(|client| SAID.map(|said| thread::spawn(move || seconds(client, said))));
+    let seconds = CLIENTS.map(|client| SAID.map(|said| thread::spawn(move || seconds(engine, client, said))));
     for ((name, ..), seconds) in CLIENTS.into_iter().zip(seconds) {
         let [without, with @ ..] = seconds.map(|seconds| seconds.join().expect("it says how long it took"));
         assert!(
@@ -92,8 +96,8 @@ fn a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without() {
     }
 }
 
-fn seconds((name, program, script): (&str, &str, &str), (variable, value): (&str, &str)) -> f64 {
-    let island = Island::new().under(&FEW_TRIES).with(variable, value);
+fn seconds(engine: Engine, (name, program, script): (&str, &str, &str), (variable, value): (&str, &str)) -> f64 {
+    let island = Island::new(engine).under(&FEW_TRIES).with(variable, value);
     let program = find_program(program).expect("it was there before");
     let option = if name == "libuv" { "-e" } else { "-c" };
     let printed = island.run(&program, &[option, &script.replace("SILENCE", SILENCE)]);

@@ -4,7 +4,8 @@
 mod calls;
 
 use crate::support::PYTHON;
-use crate::support::target::{bare, output, with_library};
+use crate::support::engine::Engine;
+use crate::support::target::{bare, output};
 use keepalive_policy::Mode;
 use std::path::Path;
 use std::process::Command;
@@ -30,19 +31,19 @@ def accept(listener):
     return listener.accept()[0]
 ";
 
-/// The program in `snippet`, under the library.
-fn program(snippet: &str, variables: &[(&str, &str)]) -> Command {
-    let mut command = with_library(Path::new(PYTHON));
+/// The program in `snippet`, with this engine.
+fn program(engine: Engine, snippet: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = engine.command(Path::new(PYTHON));
     command.args(["-IS", "-c", &format!("{PRELUDE}{snippet}")]);
     command.envs(variables.iter().copied());
     command
 }
 
 /// Runs `snippet` under each mode and compares what it prints.
-fn expect(snippet: &str, variables: &[(&str, &str)], expected: [&str; 4]) {
+fn expect(engine: Engine, snippet: &str, variables: &[(&str, &str)], expected: [&str; 4]) {
     let mut wrong = Vec::new();
     for (mode, expected) in Mode::ALL.into_iter().zip(expected) {
-        let mut command = program(snippet, variables);
+        let mut command = program(engine, snippet, variables);
         command.env("KEEPALIVE_MODE", mode.name());
         let printed = output(&mut command);
         if printed.trim_end() != expected {
@@ -53,9 +54,9 @@ fn expect(snippet: &str, variables: &[(&str, &str)], expected: [&str; 4]) {
 }
 
 /// As [`expect`], for lines that all print the same.
-fn expect_each(lines: &[&str], variables: &[(&str, &str)], expected: [&str; 4]) {
+fn expect_each(engine: Engine, lines: &[&str], variables: &[(&str, &str)], expected: [&str; 4]) {
     let all = expected.map(|line| vec![line; lines.len()].join("\n"));
-    expect(&lines.join("\n"), variables, all.each_ref().map(String::as_str));
+    expect(engine, &lines.join("\n"), variables, all.each_ref().map(String::as_str));
 }
 
 /// What `OWN` and the policy make.
@@ -64,83 +65,119 @@ const OURS: [&str; 4] = ["1 61 13 4 0"; 4];
 /// What a switch that the program has turned off makes.
 const OFF: [&str; 4] = ["0 61 13 4 0", "1 61 13 4 0", "0 61 13 4 0", "1 61 13 4 0"];
 
-#[test]
-fn a_client_may_set_its_options_before_and_after_it_connects() {
+/// The same where it was turned off before the connection was established.
+fn off_early(engine: Engine) -> [&'static str; 4] {
+    if engine.knows_what_was_switched_off() {
+        OFF
+    } else {
+        OURS
+    }
+}
+
+with_the_library_and_the_kernel! {
+    a_client_may_set_its_options_before_and_after_it_connects
+    a_server_may_set_its_options_on_the_listener_or_on_what_it_accepts
+    keepalive_can_be_switched_off_where_the_mode_lets_it
+    a_rule_of_no_concern_changes_nothing_about_the_mode
+    one_option_of_the_program_leaves_the_rest_to_the_rule
+    a_user_timeout_of_the_program_meets_ours
+    a_duplicate_of_a_descriptor_is_the_same_socket
+    threads_do_not_mix_their_sockets_up
+}
+
+fn a_client_may_set_its_options_before_and_after_it_connects(engine: Engine) {
     python!();
-    expect("show(connect(socket.socket()))", &[], OURS);
+    expect(engine, "show(connect(socket.socket()))", &[], OURS);
     let lines = [
-        "s = socket.socket(); put(s, *OWN); show(s)",
         "s = socket.socket(); put(s, *OWN); show(connect(s))",
         "s = connect(socket.socket()); put(s, *OWN); show(s)",
         "s = socket.socket(); put(s, OWN[0]); connect(s); put(s, *OWN[1:]); show(s)",
-        "s = socket.socket(socket.AF_INET6); put(s, *OWN); show(s)",
     ];
-    expect_each(&lines, &[], SETTLED);
+    expect_each(engine, &lines, &[], SETTLED);
+    if engine.treats_new_sockets() {
+        let lines = [
+            "s = socket.socket(); put(s, *OWN); show(s)",
+            "s = socket.socket(socket.AF_INET6); put(s, *OWN); show(s)",
+        ];
+        expect_each(engine, &lines, &[], SETTLED);
+    }
     let twice = "s = connect(socket.socket()); put(s, *OWN, (*IDLE, 61), (*IDLE, 30)); show(s)";
-    expect(twice, &[], ["1 30 5 8 0", "1 30 5 4 0", "1 61 13 8 0", "1 61 13 4 0"]);
+    expect(
+        engine,
+        twice,
+        &[],
+        ["1 30 5 8 0", "1 30 5 4 0", "1 61 13 8 0", "1 61 13 4 0"],
+    );
 }
 
-#[test]
-fn a_server_may_set_its_options_on_the_listener_or_on_what_it_accepts() {
+fn a_server_may_set_its_options_on_the_listener_or_on_what_it_accepts(engine: Engine) {
     python!();
-    expect("show(accept(listen()))", &[], OURS);
+    expect(engine, "show(accept(listen()))", &[], OURS);
     let lines = [
         "l = socket.socket(); put(l, *OWN); l.bind(('127.0.0.1', 0)); l.listen(); show(accept(l))",
         "l = listen(); put(l, *OWN); show(accept(l))",
         "a = accept(listen()); put(a, *OWN); show(a)",
         "l = listen(); put(l, OWN[0]); a = accept(l); put(a, *OWN[1:]); show(a)",
     ];
-    expect_each(&lines, &[], SETTLED);
+    expect_each(engine, &lines, &[], SETTLED);
     // A connection that waited already has what the listener had at its handshake (kernel).
     let late = "l = listen(); c = socket.create_connection(l.getsockname()); put(l, *OWN); show(l.accept()[0])";
-    expect(late, &[], OURS);
+    expect(engine, late, &[], OURS);
 }
 
-#[test]
-fn keepalive_can_be_switched_off_where_the_mode_lets_it() {
+fn keepalive_can_be_switched_off_where_the_mode_lets_it(engine: Engine) {
     python!();
-    let lines = [
-        "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(s)",
+    let early = [
         "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(connect(s))",
+        "l = listen(); put(l, (*KEEPALIVE, 0)); show(accept(l))",
+    ];
+    expect_each(engine, &early, &[], off_early(engine));
+    if engine.treats_new_sockets() {
+        let early = "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(s)";
+        expect(engine, early, &[], OFF);
+    }
+    let lines = [
         "s = connect(socket.socket()); put(s, (*KEEPALIVE, 0)); show(s)",
         "s = connect(socket.socket()); put(s, (*KEEPALIVE, 1), (*KEEPALIVE, 0)); show(s)",
-        "l = listen(); put(l, (*KEEPALIVE, 0)); show(accept(l))",
         "a = accept(listen()); put(a, (*KEEPALIVE, 0)); show(a)",
     ];
-    expect_each(&lines, &[], OFF);
+    expect_each(engine, &lines, &[], OFF);
     let on = "s = connect(socket.socket()); put(s, (*KEEPALIVE, 0), (*KEEPALIVE, 7)); show(s)";
-    expect(on, &[], OURS);
+    expect(engine, on, &[], OURS);
     // Where the switch is left alone, no mode has anything to say about it.
     let skip = [("KEEPALIVE", "skip")];
     let theirs = ["0 600 5 8 0", "0 61 5 4 0", "0 600 13 8 0", "0 61 13 4 0"];
-    expect("s = socket.socket(); put(s, *OWN); show(connect(s))", &skip, theirs);
+    expect(
+        engine,
+        "s = socket.socket(); put(s, *OWN); show(connect(s))",
+        &skip,
+        theirs,
+    );
     let on = "s = socket.socket(); put(s, (*KEEPALIVE, 1), *OWN); show(connect(s))";
-    expect(on, &skip, SETTLED);
+    expect(engine, on, &skip, SETTLED);
 }
 
-#[test]
-fn a_rule_of_no_concern_changes_nothing_about_the_mode() {
+fn a_rule_of_no_concern_changes_nothing_about_the_mode(engine: Engine) {
     python!();
     // As long as its peer is not known a socket keeps what the program says; the mode is applied when it connects.
     let rules = [("KEEPALIVE_RULES", "connect 192.0.2.0/24 off; accept 192.0.2.0/24 off")];
     let early = "s = socket.socket(); put(s, *OWN, (*KEEPALIVE, 0)); show(s)";
-    expect(early, &rules, ["0 600 5 8 0"; 4]);
+    expect(engine, early, &rules, ["0 600 5 8 0"; 4]);
     let lines = [
         "s = socket.socket(); put(s, *OWN); show(connect(s))",
         "s = connect(socket.socket()); put(s, *OWN); show(s)",
         "l = listen(); put(l, *OWN); show(accept(l))",
         "a = accept(listen()); put(a, *OWN); show(a)",
     ];
-    expect_each(&lines, &rules, SETTLED);
+    expect_each(engine, &lines, &rules, SETTLED);
     let off = [
         "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(connect(s))",
         "l = listen(); put(l, (*KEEPALIVE, 0)); show(accept(l))",
     ];
-    expect_each(&off, &rules, OFF);
+    expect_each(engine, &off, &rules, off_early(engine));
 }
 
-#[test]
-fn one_option_of_the_program_leaves_the_rest_to_the_rule() {
+fn one_option_of_the_program_leaves_the_rest_to_the_rule(engine: Engine) {
     python!();
     let rules = [("KEEPALIVE_RULES", "connect idle=30; accept idle=40")];
     let lines = [
@@ -148,24 +185,23 @@ fn one_option_of_the_program_leaves_the_rest_to_the_rule() {
         "a = accept(listen()); d = a.dup(); put(d, (*KEEPALIVE, 1)); show(d)",
         "l = listen(); put(l, (*KEEPALIVE, 1)); show(accept(l))",
     ];
-    expect_each(&lines, &rules, ["1 40 75 9 0"; 4]);
+    expect_each(engine, &lines, &rules, ["1 40 75 9 0"; 4]);
     let lines = [
         "s = connect(socket.socket()); put(s, (*KEEPALIVE, 1)); show(s)",
         "s = connect(socket.socket()); d = s.dup(); put(d, (*KEEPALIVE, 1)); show(d)",
         "s = socket.socket(); put(s, (*KEEPALIVE, 1)); show(connect(s))",
     ];
-    expect_each(&lines, &rules, ["1 30 75 9 0"; 4]);
+    expect_each(engine, &lines, &rules, ["1 30 75 9 0"; 4]);
     // A number that the library has never seen is no other socket.
     let rules = [("KEEPALIVE_RULES", "connect off; accept off")];
     let lines = [
         "s = connect(socket.socket()); os.dup2(s.fileno(), 70); put(socket.socket(fileno=70), OWN[0]); show(s)",
         "a = accept(listen()); os.dup2(a.fileno(), 80); put(socket.socket(fileno=80), OWN[0]); show(a)",
     ];
-    expect_each(&lines, &rules, ["0 600 75 9 0"; 4]);
+    expect_each(engine, &lines, &rules, ["0 600 75 9 0"; 4]);
 }
 
-#[test]
-fn a_user_timeout_of_the_program_meets_ours() {
+fn a_user_timeout_of_the_program_meets_ours(engine: Engine) {
     python!();
     let ours = [("KEEPALIVE_USER_TIMEOUT", "30s")];
     let shorter = ["1 61 13 4 5000", "1 61 13 4 5000", "1 61 13 4 30000", "1 61 13 4 30000"];
@@ -176,23 +212,43 @@ fn a_user_timeout_of_the_program_meets_ours() {
         "1 61 13 4 30000",
     ];
     let none = ["1 61 13 4 0", "1 61 13 4 30000", "1 61 13 4 0", "1 61 13 4 30000"];
-    for (milliseconds, expected) in [(5000, shorter), (60_000, longer), (0, none)] {
+    // None is what every socket has.
+    let none_early = if engine.knows_what_was_switched_off() {
+        none
+    } else {
+        ["1 61 13 4 30000"; 4]
+    };
+    for (milliseconds, early, late) in [
+        (5000, shorter, shorter),
+        (60_000, longer, longer),
+        (0, none_early, none),
+    ] {
+        let option = format!("(*TIMEOUT, {milliseconds})");
         let lines = [
             "s = socket.socket(); put(s, OPTION); show(connect(s))",
-            "s = connect(socket.socket()); put(s, OPTION); show(s)",
             "l = socket.socket(); put(l, OPTION); l.bind(('127.0.0.1', 0)); l.listen(); show(accept(l))",
             "l = listen(); put(l, OPTION); show(accept(l))",
+        ];
+        let lines = lines.map(|line| line.replace("OPTION", &option));
+        expect_each(engine, &lines.each_ref().map(String::as_str), &ours, early);
+        let lines = [
+            "s = connect(socket.socket()); put(s, OPTION); show(s)",
             "a = accept(listen()); put(a, OPTION); show(a)",
         ];
-        let lines = lines.map(|line| line.replace("OPTION", &format!("(*TIMEOUT, {milliseconds})")));
-        expect_each(&lines.each_ref().map(String::as_str), &ours, expected);
+        let lines = lines.map(|line| line.replace("OPTION", &option));
+        expect_each(engine, &lines.each_ref().map(String::as_str), &ours, late);
     }
     // Until it is connected the socket has the program's: ours would limit the connecting.
     let before = "s = socket.socket(); put(s, (*TIMEOUT, 60000)); show(s)";
-    expect(before, &ours, ["1 61 13 4 60000"; 4]);
+    let has = if engine.treats_new_sockets() {
+        "1 61 13 4 60000"
+    } else {
+        "0 7200 75 9 60000"
+    };
+    expect(engine, before, &ours, [has; 4]);
     // Where the policy says nothing, neither does the mode.
     let alone = "s = connect(socket.socket()); put(s, (*TIMEOUT, 5000)); show(s)";
-    expect(alone, &[], ["1 61 13 4 5000"; 4]);
+    expect(engine, alone, &[], ["1 61 13 4 5000"; 4]);
     let auto = [("KEEPALIVE_USER_TIMEOUT", "auto")];
     let effective = [
         "1 600 5 8 640000",
@@ -200,11 +256,15 @@ fn a_user_timeout_of_the_program_meets_ours() {
         "1 600 13 8 704000",
         "1 61 13 4 113000",
     ];
-    expect("s = socket.socket(); put(s, *OWN); show(connect(s))", &auto, effective);
+    expect(
+        engine,
+        "s = socket.socket(); put(s, *OWN); show(connect(s))",
+        &auto,
+        effective,
+    );
 }
 
-#[test]
-fn a_duplicate_of_a_descriptor_is_the_same_socket() {
+fn a_duplicate_of_a_descriptor_is_the_same_socket(engine: Engine) {
     python!();
     let lines = [
         "s = socket.socket(); d = s.dup(); put(d, *OWN); show(connect(d))",
@@ -215,19 +275,20 @@ fn a_duplicate_of_a_descriptor_is_the_same_socket() {
         "l = listen(); put(l, *OWN); d = l.dup(); show(accept(d))",
         "l = listen(); d = l.dup(); put(d, *OWN); show(accept(l))",
     ];
-    expect_each(&lines, &[], SETTLED);
+    expect_each(engine, &lines, &[], SETTLED);
     // Even the kernel's own number stays, where it is the program's wish.
     let kernels = "s = socket.socket(); d = s.dup(); put(d, (*COUNT, 9)); show(connect(d))";
     expect(
+        engine,
         kernels,
         &[],
         ["1 61 13 9 0", "1 61 13 4 0", "1 61 13 9 0", "1 61 13 4 0"],
     );
     let rules = [("KEEPALIVE_RULES", "connect 127.0.0.0/8 idle=30; accept idle=40")];
     let other = "s = socket.socket(); os.dup2(s.fileno(), 60); show(connect(socket.socket(fileno=60)))";
-    expect(other, &rules, ["1 30 75 9 0"; 4]);
+    expect(engine, other, &rules, ["1 30 75 9 0"; 4]);
     let own = "s = socket.socket(); put(s, *OWN); os.dup2(s.fileno(), 60); show(connect(socket.socket(fileno=60)))";
-    expect(own, &rules, ["1 600 5 8 0"; 4]);
+    expect(engine, own, &rules, ["1 600 5 8 0"; 4]);
 }
 
 /// Takes all descriptors below `count`.
@@ -243,6 +304,7 @@ fn expect_above(count: u32, lines: &[&str], variables: &[(&str, &str)], expected
     let fill = format!("{FILL}\nfill({count})\n");
     let all = expected.map(|line| vec![line; lines.len()].join("\n"));
     expect(
+        Engine::Library,
         &(fill + &lines.join("\n")),
         variables,
         all.each_ref().map(String::as_str),
@@ -276,8 +338,7 @@ fn modes_work_for_a_thousand_descriptors_and_more() {
     expect_above(1100, &[SAME], &RULE, ["1 61 75 9 0"; 4]);
 }
 
-#[test]
-fn threads_do_not_mix_their_sockets_up() {
+fn threads_do_not_mix_their_sockets_up(engine: Engine) {
     python!();
     let snippet = "
 seen = set()
@@ -295,12 +356,12 @@ for thread in threads: thread.join()
 print(sorted(seen))";
     let settled = ["600, 5, 8", "61, 5, 4", "600, 13, 8", "61, 13, 4"];
     let lines = settled.map(|settled| format!("[(0, 61, 13, 4), (1, {settled})]"));
-    expect(snippet, &[], lines.each_ref().map(String::as_str));
+    expect(engine, snippet, &[], lines.each_ref().map(String::as_str));
     let rules = [("KEEPALIVE_RULES", "connect idle=30")];
-    expect(snippet, &rules, ["[(0, 30, 75, 9), (1, 600, 5, 8)]"; 4]);
+    expect(engine, snippet, &rules, ["[(0, 30, 75, 9), (1, 600, 5, 8)]"; 4]);
 }
 
-/// What `snippet` prints without the library.
+/// What `snippet` prints without any engine.
 fn alone(snippet: &str) -> String {
     output(bare(Path::new(PYTHON)).args(["-IS", "-c", &format!("{PRELUDE}{snippet}")]))
 }

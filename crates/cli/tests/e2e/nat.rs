@@ -1,6 +1,8 @@
 //! Through a real NAT that forgets (scripts/lab): what keepalive is for, over IPv4 and IPv6.
 
+use crate::support::engine::Engine;
 use crate::support::{bracketed, echo_server, keepalive, library, repository};
+use std::ffi::OsStr;
 use std::process::{Command, Output};
 
 /// What the laboratory runs: the server, then `$1` (the client's command line) in the client.
@@ -46,18 +48,20 @@ fn client(on_forget: &str, server: &str, options: Option<&[&str]>, script: &str)
         "stage",
         "x",
     ]);
-    command
-        .arg(echo_server())
-        .arg(bracketed(server))
-        .args(["ip", "netns", "exec", "client"]);
-    if let Some(options) = options {
-        command
-            .env("KEEPALIVE_LIBRARY", library())
-            .arg(keepalive())
-            .arg("run")
-            .args(options)
-            .arg("--");
+    command.arg(echo_server()).arg(bracketed(server));
+    let keepalive = keepalive();
+    let run: Vec<&OsStr> = options.map_or_else(Vec::new, |options| {
+        let words = [keepalive.as_os_str(), OsStr::new("run")].into_iter();
+        words.chain(options.iter().map(OsStr::new)).collect()
+    });
+    let client = ["ip", "netns", "exec", "client"];
+    // ip(8) mounts another /sys, without cgroups.
+    if run.contains(&OsStr::new("--engine=cgroup")) {
+        command.args(run).args(client);
+    } else {
+        command.args(client).args(run);
     }
+    command.env("KEEPALIVE_LIBRARY", library());
     command.args(["bash", "-c", script, "client", server]);
     command.output().expect("scripts/lab starts")
 }
@@ -68,7 +72,17 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-const TIMINGS: &[&str] = &["--idle", "1", "--interval", "1", "--count", "3"];
+const TIMINGS: &[&str] = &["--idle", "1", "--interval", "1", "--count", "3", "--"];
+const BY_THE_KERNEL: &[&str] = &[
+    "--engine=cgroup",
+    "--idle",
+    "1",
+    "--interval",
+    "1",
+    "--count",
+    "3",
+    "--",
+];
 
 macro_rules! idle_connection_survives_with_keepalive_only {
     ($($name:ident: $on_forget:literal $server:literal;)*) => {$(
@@ -89,8 +103,8 @@ idle_connection_survives_with_keepalive_only! {
 }
 
 /// idle + interval × count = 4 s; the kernel's timers add a little (kernel.md measured 8.1 s for 8 s).
-fn noticed_in_time(server: &str) -> Option<Output> {
-    let output = client("silent", server, Some(TIMINGS), WAIT_FOR_NEWS);
+fn noticed_in_time(server: &str, options: &[&str]) -> Option<Output> {
+    let output = client("silent", server, Some(options), WAIT_FOR_NEWS);
     if output.status.code() == Some(77) {
         return Some(output);
     }
@@ -105,14 +119,33 @@ fn noticed_in_time(server: &str) -> Option<Output> {
 
 #[test]
 fn dead_ipv4_peer_is_noticed() {
-    if let Some(impossible) = noticed_in_time("10.0.2.2") {
+    if let Some(impossible) = noticed_in_time("10.0.2.2", TIMINGS) {
         output_or_skip!(impossible);
     }
 }
 
 #[test]
 fn dead_ipv6_peer_is_noticed() {
-    if let Some(impossible) = noticed_in_time("fd00:2::2") {
+    if let Some(impossible) = noticed_in_time("fd00:2::2", TIMINGS) {
+        output_or_skip!(impossible);
+    }
+}
+
+#[test]
+fn an_idle_connection_survives_with_programs_in_the_kernel() {
+    if let Some(why) = Engine::Kernel.missing() {
+        skip!("{why}");
+    }
+    let output = output_or_skip!(client("silent", "fd00:2::2", Some(BY_THE_KERNEL), IDLE_THEN_SPEAK));
+    assert_eq!(stdout(&output), "KEPT");
+}
+
+#[test]
+fn a_dead_peer_is_noticed_with_programs_in_the_kernel() {
+    if let Some(why) = Engine::Kernel.missing() {
+        skip!("{why}");
+    }
+    if let Some(impossible) = noticed_in_time("10.0.2.2", BY_THE_KERNEL) {
         output_or_skip!(impossible);
     }
 }

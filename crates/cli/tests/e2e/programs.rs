@@ -8,9 +8,10 @@ mod servers;
 mod stage;
 mod start;
 
+use crate::support::engine::Engine;
 use crate::support::{find_program, process::within};
 use keepalive_policy::{Mode, SocketOption};
-use stage::{Engine, Stage, is_root};
+use stage::{Stage, is_root};
 use start::{LIMIT, Session, Start};
 use std::collections::HashSet;
 use std::fs;
@@ -102,6 +103,7 @@ struct Program {
 
 const LIBRARY: Engine = Engine::Library;
 const SUPERVISOR: Engine = Engine::Supervisor;
+const KERNEL: Engine = Engine::Kernel;
 
 /// Writes the table, and for each of its rows one test with each engine in each mode, and one without any.
 macro_rules! programs {
@@ -156,6 +158,30 @@ macro_rules! programs {
             use super::SUPERVISOR;
             use keepalive_policy::Mode::Enforce;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Enforce))); })*
+        }
+
+        mod with_the_kernel {
+            use super::KERNEL;
+            use keepalive_policy::Mode::Fill;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Fill))); })*
+        }
+
+        mod with_the_kernel_under_cap {
+            use super::KERNEL;
+            use keepalive_policy::Mode::Cap;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Cap))); })*
+        }
+
+        mod with_the_kernel_under_floor {
+            use super::KERNEL;
+            use keepalive_policy::Mode::Floor;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Floor))); })*
+        }
+
+        mod with_the_kernel_under_enforce {
+            use super::KERNEL;
+            use keepalive_policy::Mode::Enforce;
+            $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Enforce))); })*
         }
 
         mod on_its_own {
@@ -283,6 +309,9 @@ fn expect(name: &str, by: Option<(Engine, Mode)>) {
     }
     if start.root && !is_root() {
         skip!("{name} needs root");
+    }
+    if let Some(why) = engine.and_then(Engine::missing) {
+        skip!("{why}");
     }
     let mut stage = Stage::new(engine, start.root);
     let own = if start.is_older(&stage) { NOTHING } else { program.own };

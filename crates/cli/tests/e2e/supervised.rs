@@ -15,17 +15,6 @@ macro_rules! root {
     };
 }
 
-/// Returns from the test where not every build can be made.
-macro_rules! builds {
-    () => {
-        for libc in BUILDS {
-            if let Some(why) = libc.missing() {
-                skip!("{why}");
-            }
-        }
-    };
-}
-
 mod auto;
 mod front;
 mod job_control;
@@ -34,7 +23,7 @@ mod reach;
 mod survival;
 
 use crate::support::process::{Running, install, output_within, within};
-use crate::support::target::{Libc, POLICY, compile, no_config};
+use crate::support::target::{BUILDS, Libc, POLICY, no_config, static_target};
 use crate::support::{find_program, keepalive, library};
 use keepalive_linux::proc;
 use rustix::process::{Pid, Signal, kill_process};
@@ -50,15 +39,6 @@ use tempfile::TempDir;
 
 /// Longer than anything here takes; nobody waits for it when all is well.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// How the targets are built for these tests: 64 and 32 bits, and two C libraries, none of which any library is loaded into.
-/// glibc for i386 makes all socket calls by socketcall(2).
-const BUILDS: [Libc; 3] = [Libc::Host, Libc::Musl, Libc::Cross("i686-linux-gnu-gcc")];
-
-/// The target, linked statically.
-fn static_target(libc: Libc, source: &'static str) -> PathBuf {
-    compile(libc, source, &["-static", "-pthread"])
-}
 
 /// `targets/sockets.c` in the machine's own build.
 fn sockets() -> PathBuf {

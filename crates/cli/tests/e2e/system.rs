@@ -15,6 +15,7 @@ mod distributions;
 mod killed;
 mod kinds;
 mod lines;
+mod order;
 mod plain;
 mod refused;
 mod run;

@@ -1,9 +1,10 @@
 //! `KEEPALIVE_USER_TIMEOUT`: every connection gets it as soon as it is complete, however the program learns of that; and
 //! none before, since it would limit the connecting too.
 
+use crate::support::engine::Engine;
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, within};
-use crate::support::target::{Libc, compile, output, with_library};
+use crate::support::target::{Libc, TREATED, UNTOUCHED, compile, output};
 use crate::support::{PYTHON, find_program};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 use rustix::process::geteuid;
@@ -17,8 +18,8 @@ fn sockets() -> PathBuf {
     compile(Libc::Host, "sockets.c", &[])
 }
 
-fn with_user_timeout(timeout: &str, program: &Path) -> Command {
-    let mut command = with_library(program);
+fn with_user_timeout(engine: Engine, timeout: &str, program: &Path) -> Command {
+    let mut command = engine.command(program);
     command.env("KEEPALIVE_USER_TIMEOUT", timeout);
     command
 }
@@ -31,8 +32,8 @@ fn shown_last(command: &mut Command) -> String {
 }
 
 /// As [`shown_last`], for `targets/sockets.c` doing as the words say.
-fn after(timeout: &str, words: &str) -> String {
-    shown_last(with_user_timeout(timeout, &sockets()).args(words.split(' ')))
+fn after(engine: Engine, timeout: &str, words: &str) -> String {
+    shown_last(with_user_timeout(engine, timeout, &sockets()).args(words.split(' ')))
 }
 
 /// Every way in which a program learns that its connection is complete.
@@ -45,48 +46,69 @@ const IDIOMS: [&str; 6] = [
     "raw-tcp raw-listen client pass accept show",
 ];
 
-#[test]
-fn every_connection_has_it_once_complete() {
+with_the_library_and_the_kernel! {
+    every_connection_has_it_once_complete
+    no_socket_has_it_before
+    an_automatic_one_follows_the_programs_own_timings
+    the_programs_own_stays
+    a_fast_open_connection_has_it_once_complete
+    a_blocking_connect_is_not_shortened
+    a_polled_connect_is_not_shortened
+    a_repeated_connect_is_not_shortened
+    python_asyncio_is_not_shortened
+    node_is_not_shortened
+    the_programs_own_does_shorten_its_connect
+}
+
+fn every_connection_has_it_once_complete(engine: Engine) {
     for words in IDIOMS {
-        assert_eq!(after("2s", words), "2000", "{words}");
-        assert_eq!(after("1500ms", words), "1500", "{words}");
+        assert_eq!(after(engine, "2s", words), "2000", "{words}");
+        assert_eq!(after(engine, "1500ms", words), "1500", "{words}");
         // 61 s + 13 s × 4: when keepalive alone would give up.
-        assert_eq!(after("auto", words), "113000", "{words}");
-        assert_eq!(after("off", words), "0", "{words}");
+        assert_eq!(after(engine, "auto", words), "113000", "{words}");
+        assert_eq!(after(engine, "off", words), "0", "{words}");
     }
 }
 
 /// A socket that may still go either way has none.
-#[test]
-fn no_socket_has_it_before() {
-    assert_eq!(after("2s", "tcp show"), "0");
-    assert_eq!(after("2s", "tcp bind show"), "0");
+fn no_socket_has_it_before(engine: Engine) {
+    assert_eq!(after(engine, "2s", "tcp show"), "0");
+    assert_eq!(after(engine, "2s", "tcp bind show"), "0");
 }
 
-#[test]
-fn an_automatic_one_follows_the_programs_own_timings() {
-    assert_eq!(after("auto", "tcp idle=300 connect show"), "352000");
-    assert_eq!(after("auto", "tcp count=127 listen client accept show"), "1712000");
+fn an_automatic_one_follows_the_programs_own_timings(engine: Engine) {
+    assert_eq!(after(engine, "auto", "tcp idle=300 connect show"), "352000");
+    assert_eq!(
+        after(engine, "auto", "tcp count=127 listen client accept show"),
+        "1712000"
+    );
 }
 
-#[test]
-fn the_programs_own_stays() {
-    assert_eq!(after("2s", "tcp user-timeout=5000 connect so_error show"), "5000");
-    assert_eq!(after("2s", "tcp connect user-timeout=5000 so_error show"), "5000");
-    assert_eq!(after("2s", "tcp user-timeout=5000 listen client accept show"), "5000");
+fn the_programs_own_stays(engine: Engine) {
+    assert_eq!(
+        after(engine, "2s", "tcp user-timeout=5000 connect so_error show"),
+        "5000"
+    );
+    assert_eq!(
+        after(engine, "2s", "tcp connect user-timeout=5000 so_error show"),
+        "5000"
+    );
+    assert_eq!(
+        after(engine, "2s", "tcp user-timeout=5000 listen client accept show"),
+        "5000"
+    );
 }
 
 /// Of two sockets that are bound to one port only one can listen. The other may connect.
 #[test]
 fn a_socket_that_fails_to_listen_does_not_keep_it() {
     let words = "tcp bind tcp bind listen first listen show".split(' ');
-    let printed = output(with_user_timeout("2s", &sockets()).args(words));
+    let printed = output(with_user_timeout(Engine::Library, "2s", &sockets()).args(words));
     assert_eq!(printed, "listen: 98\nfirst: 1 61 13 4 0\n");
 }
 
 /// With `TCP_FASTOPEN_CONNECT` connect(2) returns before anything is sent, and the first write connects (tcp(7)).
-#[test]
-fn a_fast_open_connection_has_it_once_complete() {
+fn a_fast_open_connection_has_it_once_complete(engine: Engine) {
     let mut command = Command::new("unshare");
     command.arg("--net");
     if !geteuid().is_root() {
@@ -101,7 +123,7 @@ fn a_fast_open_connection_has_it_once_complete() {
         skip!("there is no network namespace for fast open");
     }
 
-    let program = with_user_timeout("2s", &sockets());
+    let program = with_user_timeout(engine, "2s", &sockets());
     command.arg("env").arg("-i");
     for (name, value) in program.get_envs() {
         let mut entry = name.to_owned();
@@ -110,11 +132,17 @@ fn a_fast_open_connection_has_it_once_complete() {
         command.arg(entry);
     }
     command
-        .arg(sockets())
+        .arg(program.get_program())
+        .args(program.get_args())
         .args("tcp fastopen-connect=1 connect show write so_error show".split(' '));
+    let before = if engine.treats_new_sockets() {
+        TREATED
+    } else {
+        UNTOUCHED
+    };
     assert_eq!(
         crate::support::target::output(command.stdin(Stdio::null())),
-        "connect: 0\ntcp: 1 61 13 4 0\nso_error: 0\ntcp: 1 61 13 4 2000\n"
+        format!("connect: 0\ntcp: {before}\nso_error: 0\ntcp: 1 61 13 4 2000\n")
     );
 }
 
@@ -173,34 +201,31 @@ fn tries_on(start: impl FnOnce(u16) -> Command) {
     });
 }
 
-fn words(port: u16, words: &str) -> Command {
-    let mut command = with_library(&sockets());
+fn words(engine: Engine, port: u16, words: &str) -> Command {
+    let mut command = engine.command(&sockets());
     command.args(words.replace("@PORT@", &port.to_string()).split(' '));
     command
 }
 
-#[test]
-fn a_blocking_connect_is_not_shortened() {
-    tries_on(|port| words(port, "tcp connect=@PORT@ hold"));
+fn a_blocking_connect_is_not_shortened(engine: Engine) {
+    tries_on(|port| words(engine, port, "tcp connect=@PORT@ hold"));
 }
 
-#[test]
-fn a_polled_connect_is_not_shortened() {
-    tries_on(|port| words(port, "nonblock tcp connect=@PORT@ so_error hold"));
+fn a_polled_connect_is_not_shortened(engine: Engine) {
+    tries_on(|port| words(engine, port, "nonblock tcp connect=@PORT@ so_error hold"));
 }
 
-#[test]
-fn a_repeated_connect_is_not_shortened() {
+fn a_repeated_connect_is_not_shortened(engine: Engine) {
     tries_on(|port| {
         words(
+            engine,
             port,
             "nonblock tcp connect=@PORT@ connect=@PORT@ writable connect=@PORT@ hold",
         )
     });
 }
 
-#[test]
-fn python_asyncio_is_not_shortened() {
+fn python_asyncio_is_not_shortened(engine: Engine) {
     if find_program(PYTHON).is_none() {
         skip!("python3 is not installed");
     }
@@ -212,19 +237,18 @@ fn python_asyncio_is_not_shortened() {
                  await reader.read()\n\
              asyncio.run(main())"
         );
-        let mut command = with_library(Path::new(PYTHON));
+        let mut command = engine.command(Path::new(PYTHON));
         command.args(["-c", &script]);
         command
     });
 }
 
-#[test]
-fn node_is_not_shortened() {
+fn node_is_not_shortened(engine: Engine) {
     let Some(node) = find_program("node") else {
         skip!("node is not installed");
     };
     tries_on(|port| {
-        let mut command = with_library(&node);
+        let mut command = engine.command(&node);
         command
             .env("PATH", env::var_os("PATH").unwrap_or_default())
             .args(["-e", &format!("require('net').connect({port}, '127.0.0.1')")]);
@@ -234,12 +258,16 @@ fn node_is_not_shortened() {
 
 /// The counterpart, which shows that the tests above would see it: with a user timeout from the beginning a connect ends
 /// with it (ETIMEDOUT). It is the program's own, so it stays.
-#[test]
-fn the_programs_own_does_shorten_its_connect() {
+fn the_programs_own_does_shorten_its_connect(engine: Engine) {
     let silent = Silent::new();
-    let mut command = words(silent.port, "tcp user-timeout=1000 connect=@PORT@ show");
+    let mut command = words(engine, silent.port, "tcp user-timeout=1000 connect=@PORT@ show");
+    let rest = if engine.treats_new_sockets() {
+        "1 61 13 4"
+    } else {
+        "0 7200 75 9"
+    };
     assert_eq!(
         output(command.env("KEEPALIVE_USER_TIMEOUT", "1h")),
-        "connect: 110\ntcp: 1 61 13 4 1000\n"
+        format!("connect: 110\ntcp: {rest} 1000\n")
     );
 }

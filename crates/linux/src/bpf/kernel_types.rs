@@ -2,6 +2,7 @@
 //! places and numbers are read, in one pass over 5 MB; a general reader of BTF takes thirty times as long.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 /// Where the kernel shows its types (`CONFIG_DEBUG_INFO_BTF`).
@@ -28,7 +29,7 @@ impl KernelTypes {
     /// How many bytes before a field stand in a structure.
     pub fn offset(&self, structure: &str, field: &str) -> Option<i16> {
         let found = self.0.find(STRUCTURE, structure)?;
-        let members = self.0.types.get(found.trailer..)?.as_chunks::<12>().0;
+        let members = self.0.types().get(found.trailer..)?.as_chunks::<12>().0;
         let member = members
             .get(..found.members)?
             .iter()
@@ -44,8 +45,9 @@ const FUNCTION: u32 = 12;
 
 #[derive(Debug)]
 struct Btf {
-    types: Vec<u8>,
-    names: Vec<u8>,
+    bytes: Vec<u8>,
+    types: Range<usize>,
+    names: Range<usize>,
 }
 
 struct Found {
@@ -57,10 +59,10 @@ struct Found {
 
 impl Btf {
     fn read(path: &Path) -> io::Result<Self> {
-        Self::parse(&std::fs::read(path)?).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not BTF"))
+        Self::parse(std::fs::read(path)?).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not BTF"))
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
         const MAGIC: u16 = 0xeb9f;
         let header = bytes.first_chunk::<24>()?;
         if u16::from_ne_bytes([header[0], header[1]]) != MAGIC {
@@ -69,27 +71,36 @@ impl Btf {
         let section = |offset: usize| {
             let begin = usize::try_from(word(header, 4).checked_add(word(header, offset))?).ok()?;
             let length = usize::try_from(word(header, offset + 4)).ok()?;
-            Some(bytes.get(begin..)?.get(..length)?.to_vec())
+            let section = begin..begin.checked_add(length)?;
+            bytes.get(section.clone()).map(|_| section)
         };
-        Some(Self {
-            types: section(8)?,
-            names: section(16)?,
-        })
+        let (types, names) = (section(8)?, section(16)?);
+        Some(Self { bytes, types, names })
+    }
+
+    fn types(&self) -> &[u8] {
+        self.bytes.get(self.types.clone()).unwrap_or_default()
+    }
+
+    fn names(&self) -> &[u8] {
+        self.bytes.get(self.names.clone()).unwrap_or_default()
     }
 
     fn is_named(&self, offset: u32, name: &str) -> bool {
-        let rest = usize::try_from(offset).ok().and_then(|offset| self.names.get(offset..));
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.names().get(offset..));
         rest.is_some_and(|rest| rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&0))
     }
 
     fn find(&self, wanted: u32, name: &str) -> Option<Found> {
-        let mut rest = self.types.as_slice();
+        let mut rest = self.types();
         // 0 is void.
         for number in 1.. {
             let head = rest.first_chunk::<12>()?;
             let (info, kind) = (word(head, 4), word(head, 4) >> 24 & 31);
             let members = usize::try_from(info & 0xffff).ok()?;
-            let trailer = self.types.len() - rest.len() + 12;
+            let trailer = self.types().len() - rest.len() + 12;
             if kind == wanted && self.is_named(word(head, 0), name) {
                 return Some(Found {
                     number,
@@ -149,7 +160,7 @@ mod tests {
 
     #[test]
     fn fields_and_functions_are_found_by_name() {
-        let types = KernelTypes(Btf::parse(&sample()).unwrap());
+        let types = KernelTypes(Btf::parse(sample()).unwrap());
         assert_eq!(types.offset("s", "a"), Some(0));
         assert_eq!(types.offset("s", "b"), Some(4));
         assert_eq!(types.function("f"), Some(4));
@@ -162,10 +173,10 @@ mod tests {
     fn what_is_cut_short_is_no_btf_or_has_nothing() {
         let whole = sample();
         for length in 0..whole.len() {
-            if let Some(btf) = Btf::parse(&whole[..length]) {
+            if let Some(btf) = Btf::parse(whole[..length].to_vec()) {
                 let _ = KernelTypes(btf).offset("s", "b");
             }
         }
-        assert!(Btf::parse(b"\x7fELF, say, of more than 24 bytes").is_none());
+        assert!(Btf::parse(b"\x7fELF, say, of more than 24 bytes".to_vec()).is_none());
     }
 }

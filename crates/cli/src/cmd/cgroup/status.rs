@@ -33,6 +33,8 @@ struct Object {
     clamps: bool,
     /// Whether the kernel's own fields tell what a program has set itself; else its sysctls do.
     reads_fields: Option<bool>,
+    /// Cgroups below that have a policy of their own, which counts there in the place of this one.
+    shadowed: Vec<String>,
     /// Programs of others that run before, and after this one, whose word is the last.
     before: Vec<String>,
     after: Vec<String>,
@@ -108,6 +110,7 @@ impl Object {
             refused: None,
             clamps: false,
             reads_fields: None,
+            shadowed: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
         }
@@ -144,6 +147,12 @@ impl Object {
                 .collect();
         }
         if entry.state == State::InForce {
+            let nearer = all
+                .iter()
+                .filter(|other| other.state == State::InForce)
+                .map(Entry::name);
+            let nearer = nearer.filter(|other| *other != name && Path::new(other).starts_with(&name));
+            object.shadowed = nearer.collect();
             let ours: HashSet<u32> = all.iter().filter_map(|entry| entry.program).collect();
             for (id, name, is_after) in entry.others(&directory) {
                 if !ours.contains(&id) {
@@ -231,6 +240,10 @@ impl Object {
                 WIDTH,
                 2,
             ));
+        }
+        if !self.shadowed.is_empty() {
+            let line = format!("  in {} a policy counts that is nearer", self.shadowed.join(", "));
+            text.push_str(&wrap(&harmless(&line), WIDTH, 2));
         }
         for (programs, when) in [(&self.before, "before"), (&self.after, "after")] {
             if !programs.is_empty() {

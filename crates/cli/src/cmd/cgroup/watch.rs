@@ -1,7 +1,7 @@
 //! `keepalive cgroup enable --watch`: a policy that follows its file, and cgroups that come and go, for as long as this
 //! command runs. What it says goes to a log: a line for each event.
 
-use super::{Enable, find, say, shown, tree, warn_of_what_is_out_of_reach};
+use super::{Enable, find, shown, tree, warn_of_what_is_out_of_reach};
 use crate::engine::cgroup::pins::{self, Entry, State, Target};
 use crate::error::{Error, FAILED, describe};
 use crate::policy::Policy;
@@ -10,6 +10,7 @@ use keepalive_linux::signal::{SignalFd, block_interrupts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use std::ffi::OsStr;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Between two looks.
@@ -259,4 +260,9 @@ fn written(policy: &Policy) -> Vec<u8> {
     let texts = texts.flat_map(|text| [text.name.as_bytes(), &text.text]);
     let texts: Vec<&[u8]> = texts.collect();
     texts.join(&0)
+}
+
+/// A line of the log, however long.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "keepalive: {text}");
 }

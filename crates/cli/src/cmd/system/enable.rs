@@ -292,6 +292,10 @@ impl<'a> Plan<'a> {
         } else {
             "- Set-user-ID programs, and others of secure-execution mode, load it too, but it does nothing there (--setuid)."
         });
+        // security/selinux/hooks.c, selinux_bprm_creds_for_exec: so it is unless the policy says noatsecure.
+        if !self.is_setuid && self.root.is_ours() && Path::new("/sys/fs/selinux/enforce").exists() {
+            say("- SELinux is on: services that it confines may be among those; --setuid serves them.");
+        }
         let undo = if self.root.is_ours() {
             String::from("keepalive system disable")
         } else {
@@ -394,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_name_that_would_be_cut_is_not_used() {
-        assert!(is_expressible("/usr/$LIB/libkeepalive-system.so"));
+        assert!(is_expressible("/usr/$LIB/keepalive-system.so"));
         for line in [
             "/a b/l.so",
             "/a:b/l.so",

@@ -141,7 +141,7 @@ pub(super) fn without(text: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const OURS: &str = "/usr/lib/libkeepalive-system.so";
+    const OURS: &str = "/usr/lib/keepalive-system.so";
 
     fn text(bytes: Vec<u8>) -> String {
         String::from_utf8(bytes).unwrap()
@@ -157,7 +157,7 @@ mod tests {
             "# comment\n\n",
             "\n",
             " /lib/a.so:/lib/b.so\t",
-            "a.so # libkeepalive-system.so is not meant",
+            "a.so # keepalive-system.so is not meant",
         ] {
             let during = with(before.as_bytes(), OURS);
             let names: Vec<String> = entries(&during).into_iter().map(|entry| entry.name).collect();
@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn another_spelling_of_ours_is_replaced() {
         for before in [
-            "/usr/$LIB/libkeepalive-system.so\n",
-            "/a/libkeepalive-system.so:/b/libkeepalive-system.so\n",
+            "/usr/$LIB/keepalive-system.so\n",
+            "/a/keepalive-system.so:/b/keepalive-system.so\n",
         ] {
             assert_eq!(text(with(before.as_bytes(), OURS)), format!("{OURS}\n"));
         }
@@ -180,13 +180,13 @@ mod tests {
     #[test]
     fn what_shares_a_line_with_ours_stays() {
         for (before, after) in [
-            ("/a.so /x/libkeepalive-system.so\n", "/a.so\n"),
-            ("/x/libkeepalive-system.so /a.so\n", "/a.so\n"),
-            ("/a.so:/x/libkeepalive-system.so:/b.so", "/a.so:/b.so"),
-            ("/x/libkeepalive-system.so # ours\n", "# ours\n"),
+            ("/a.so /x/keepalive-system.so\n", "/a.so\n"),
+            ("/x/keepalive-system.so /a.so\n", "/a.so\n"),
+            ("/a.so:/x/keepalive-system.so:/b.so", "/a.so:/b.so"),
+            ("/x/keepalive-system.so # ours\n", "# ours\n"),
             (
-                "/x/libkeepalive-system.so.1 libkeepalive.so\n",
-                "/x/libkeepalive-system.so.1 libkeepalive.so\n",
+                "/x/keepalive-system.so.1 libkeepalive.so\n",
+                "/x/keepalive-system.so.1 libkeepalive.so\n",
             ),
         ] {
             assert_eq!(text(without(before.as_bytes())), after);

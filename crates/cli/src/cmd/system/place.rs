@@ -13,7 +13,7 @@ pub(super) const FILE: &str = "/etc/ld.so.preload";
 /// The name of the library's copy. It is `enable`'s alone, so that nobody has to remember who put it there: a package has
 /// the library under its own name, and can be upgraded or removed without a moment in which programs lack what the line
 /// names.
-pub(super) const LIBRARY: &str = "libkeepalive-system.so";
+pub(super) const LIBRARY: &str = "keepalive-system.so";
 /// What is written before it takes its place.
 pub(super) const NEW: &str = ".keepalive-new";
 /// What is replaced, until all is well.

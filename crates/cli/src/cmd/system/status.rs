@@ -38,6 +38,18 @@ pub(super) fn run(root: &Root, is_json: bool) -> Result<(), Error> {
     Error::all(problems).map_or(Ok(()), Err)
 }
 
+/// What is wrong, each with what helps.
+pub(super) fn problems(root: &Root) -> Vec<(String, Option<String>)> {
+    match Report::new(root) {
+        Ok(report) => report
+            .problems
+            .into_iter()
+            .map(|problem| (problem.what, problem.hint))
+            .collect(),
+        Err(error) => vec![(error.message().to_owned(), None)],
+    }
+}
+
 /// All that is known.
 #[derive(Serialize)]
 struct Report {
@@ -334,9 +346,11 @@ impl Report {
             ]);
         }
         text.push_str(&table(&rows, Some(terminal_size().map_or(WIDTH, |(width, _)| width))));
-        if self.programs.iter().any(|programs| programs.libc == "musl") {
-            text.push_str("musl's loader does not read the file.\n");
-        }
+        text.push_str(if self.programs.iter().any(|programs| programs.libc == "musl") {
+            "musl's loader does not read the file; static and Go programs have none.\n"
+        } else {
+            "Static and Go programs are not reached.\n"
+        });
         if !self.entries.is_empty() {
             text.push('\n');
             let mut rows = vec![[">LINE", "NAMED IN THE FILE", ""].map(String::from)];

@@ -132,7 +132,9 @@ fn keep_house(directory: &Path) -> io::Result<OwnedFd> {
 fn sweep(parent: &Path) {
     let Some(_alone) = try_lock(parent) else { return };
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(NAME.as_bytes()) {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(NAME));
+        if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')) {
             let _ = fs::remove_dir(entry.path());
         }
     }

@@ -6,7 +6,9 @@ use crate::engine::attach::{Plan, apply, plan};
 use crate::policy::{Part, Policy};
 use crate::sockets::{Kernel, Namespace, Process, Selection, Socket};
 use keepalive_linux::bpf::assembler::Map;
-use keepalive_linux::bpf::call::{Hook, MapKind, create_map, iterate, load_program, set_value};
+use keepalive_linux::bpf::call::{
+    Attached, Hook, MapKind, create_map, iterate, load_program, program_by_id, program_info, programs, set_value,
+};
 use keepalive_linux::bpf::existing::{self, FUNCTION, ORDER_SIZE, Seen};
 use keepalive_linux::bpf::kernel_types::KernelTypes;
 use keepalive_linux::bpf::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, lasting};
@@ -45,7 +47,7 @@ pub(crate) fn set(directory: &Path, policy: &Policy, wishes: Option<&OwnedFd>) -
     let (processes, hidden) = cgroup::processes(directory);
     let work = Work {
         sources: &sources,
-        cgroups: cgroup::ids_with_all_below(directory),
+        cgroups: counting(directory),
         processes,
         wishes,
     };
@@ -54,6 +56,31 @@ pub(crate) fn set(directory: &Path, policy: &Policy, wishes: Option<&OwnedFd>) -
         Err(_) => work.by_descriptor(),
     };
     Done { hidden, ..done }
+}
+
+/// The numbers of the cgroup and of those below it, but for those where a nearer policy counts.
+fn counting(directory: &Path) -> HashSet<u64> {
+    let mut counting = cgroup::ids_with_all_below(directory);
+    for below in cgroup::with_all_below(directory) {
+        if below != directory && has_policy(&below) {
+            for nearer in cgroup::ids_with_all_below(&below) {
+                counting.remove(&nearer);
+            }
+        }
+    }
+    counting
+}
+
+/// Whether a policy of ours is in force for just this cgroup.
+fn has_policy(directory: &Path) -> bool {
+    let attached =
+        cgroup::open_directory(directory).and_then(|cgroup| programs(&cgroup, Hook::SockOps, Attached::Here));
+    let is_ours = |id: &u32| {
+        program_by_id(*id)
+            .and_then(program_info)
+            .is_ok_and(|info| info.name == super::NAME)
+    };
+    attached.is_ok_and(|attached| attached.ids.iter().any(is_ours))
 }
 
 struct Work<'a> {

@@ -11,7 +11,7 @@ use keepalive_linux::bpf::call::{
     Attached, Hook, LinkInfo, detach_link, link_info, link_to_cgroup, map_info, pin, pinned, program_info, programs,
     replace_program, value,
 };
-use keepalive_linux::bpf::file_system::{self, lock, open_directory, try_lock};
+use keepalive_linux::bpf::file_system::{self, lock, open_directory, share, try_lock};
 use keepalive_linux::bpf::record;
 use keepalive_linux::cgroup::{self, Tree};
 use rustix::fd::{AsFd, OwnedFd};
@@ -110,7 +110,7 @@ pub(crate) fn enable(tree: &Tree, directory: &Path, policy: &Policy, is_watched:
     };
     let all = mount.join(OURS);
     let _lock = make_and_lock(&all)?;
-    remove_dangling(tree, &tree.name(directory))?;
+    remove_dangling(&all, tree, &tree.name(directory))?;
     let place = all.join(id.to_string());
     let attached = attach(tree, directory, &cgroup, &place, policy, is_watched);
     let tidied = tidy(&place);
@@ -220,35 +220,35 @@ pub(crate) fn disable(tree: &Tree, target: &Target, program: Option<u32>) -> io:
         return Ok(false);
     };
     let mut was_there = false;
-    for entry in entries()? {
+    for entry in read_entries(&all)? {
         if entry.is_of(target) && (program.is_none() || program == entry.program) {
             remove(&entry.directory)?;
             was_there = true;
         }
     }
-    remove_nameless(tree)?;
+    remove_nameless(&all, tree)?;
     // It stays while others are in it.
     let _ = fs::remove_dir(&all);
     Ok(was_there)
 }
 
 /// Removes what is left of policies for this path whose cgroup is gone.
-fn remove_dangling(tree: &Tree, name: &Path) -> io::Result<()> {
+fn remove_dangling(all: &Path, tree: &Tree, name: &Path) -> io::Result<()> {
     let gone = Target {
         name: name.to_owned(),
         id: None,
     };
-    for entry in entries()? {
+    for entry in read_entries(all)? {
         if entry.state != State::InForce && entry.is_of(&gone) {
             remove(&entry.directory)?;
         }
     }
-    remove_nameless(tree)
+    remove_nameless(all, tree)
 }
 
 /// Removes what a killed command has left before it wrote for which cgroup, if there is no such cgroup any more.
-fn remove_nameless(tree: &Tree) -> io::Result<()> {
-    let mut nameless = entries()?;
+fn remove_nameless(all: &Path, tree: &Tree) -> io::Result<()> {
+    let mut nameless = read_entries(all)?;
     nameless.retain(|entry| entry.state != State::InForce && entry.policy.is_none());
     if nameless.is_empty() {
         return Ok(());
@@ -268,10 +268,19 @@ fn directory() -> Option<PathBuf> {
 /// # Errors
 /// `EACCES` where this user may not look; without a BPF file system there is nothing.
 pub(crate) fn entries() -> io::Result<Vec<Entry>> {
-    let Some(directory) = directory() else {
+    let Some(all) = directory() else {
         return Ok(Vec::new());
     };
-    let directories = match fs::read_dir(directory) {
+    // Not in the middle of a change.
+    let _shared = match share(&all) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        lock => lock?,
+    };
+    read_entries(&all)
+}
+
+fn read_entries(all: &Path) -> io::Result<Vec<Entry>> {
+    let directories = match fs::read_dir(all) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         directories => directories?,
     };

@@ -2,6 +2,7 @@
 
 use super::{POLICY, attached};
 use crate::support::dialogue::Dialogue;
+use crate::support::go::GoProgram;
 use crate::support::observe::{Seen, tcp_sockets};
 use crate::support::ordinary::NOBODY;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text};
@@ -145,24 +146,12 @@ fn a_java_program_goes_on() {
 /// It has no C library that could be preloaded. Go sets keepalive on connections itself.
 #[test]
 fn a_static_go_program_goes_on() {
-    let Some(go) = find_program("go") else {
-        skip!("go is not installed")
+    let program = match GoProgram::build() {
+        Ok(program) => program,
+        Err(why) => skip!("{why}"),
     };
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
-    fs::create_dir_all(&home).expect("a directory in the build directory");
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let program = directory.path().join("ends");
-    let built = Command::new(go)
-        .args(["build", "-ldflags=-s -w", "-o"])
-        .arg(&program)
-        .arg(target("ends.go"))
-        .env("CGO_ENABLED", "0")
-        .env("HOME", &home)
-        .env("GOFLAGS", "-modcacherw")
-        .status();
-    assert!(built.expect("go starts").success());
     let goes = (true, 15, 15, 9);
-    Ends::start(&mut Command::new(&program))
+    Ends::start(&mut Command::new(program.path()))
         .expect([goes, goes, NOTHING], [(true, 15, 15, 4), (true, 15, 15, 4), OURS]);
 }
 

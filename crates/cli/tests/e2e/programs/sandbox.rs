@@ -1,23 +1,27 @@
 //! A program that locks itself up: a call of ours that its filter does not foresee would be its death.
 
 use super::servers::VSFTPD_SANDBOXED;
-use super::stage::{Engine, Stage, is_root};
+use super::stage::{Stage, is_root};
 use super::start::Session;
 use super::{COUNT, IDLE, INTERVAL};
+use crate::support::engine::Engine;
 use crate::support::find_program;
 use std::io::{BufRead as _, BufReader, Write as _};
 
+with_the_library_and_the_kernel! {
+    vsftpd_in_its_seccomp_sandbox_opens_a_data_port
+}
+
 /// vsftpd's filter kills on every setsockopt(2) that vsftpd does not make itself, and PASV makes a session open a
 /// listener.
-#[test]
-fn vsftpd_in_its_seccomp_sandbox_opens_a_data_port() {
+fn vsftpd_in_its_seccomp_sandbox_opens_a_data_port(engine: Engine) {
     if find_program("vsftpd").is_none() {
         skip!("vsftpd is not installed");
     }
     if !is_root() {
         skip!("vsftpd needs root");
     }
-    let stage = Stage::new(Some(Engine::Library), true);
+    let stage = Stage::new(Some(engine), true);
     let session = Session::start(&VSFTPD_SANDBOXED, &stage);
 
     let mut lines = BufReader::new(session.client().expect("the test is the client")).lines();

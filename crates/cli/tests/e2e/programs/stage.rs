@@ -1,6 +1,8 @@
 //! Where a program runs: a directory of its own, an ordinary user, a clean environment, with the library or without.
 
 use super::{COUNT, IDLE, INTERVAL};
+use crate::support::engine::Engine;
+use crate::support::ordinary::NOBODY;
 use crate::support::{self, process::install};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt};
 use rustix::process::geteuid;
@@ -25,15 +27,6 @@ pub struct Stage {
     environment: Vec<(&'static str, &'static str)>,
 }
 
-/// How programs get the policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    /// The library, in their environment.
-    Library,
-    /// The supervisor of `keepalive run --engine seccomp`.
-    Supervisor,
-}
-
 impl Stage {
     /// Without an engine programs get nothing. `as_root`: they stay root where the tests are.
     pub fn new(engine: Option<Engine>, as_root: bool) -> Self {
@@ -56,7 +49,7 @@ impl Stage {
         match engine {
             Some(Engine::Library) => install(&support::library(), &stage.library(), 0o755),
             Some(Engine::Supervisor) => install(&support::released_keepalive(), &stage.keepalive(), 0o755),
-            None => {}
+            Some(Engine::Kernel) | None => {}
         }
         stage
     }
@@ -77,7 +70,16 @@ impl Stage {
     }
 
     fn keepalive(&self) -> PathBuf {
-        self.directory.path().join("keepalive")
+        match self.engine {
+            // Root executes this one.
+            Some(Engine::Kernel) => support::keepalive(),
+            _ => self.directory.path().join("keepalive"),
+        }
+    }
+
+    /// Whether the program becomes the ordinary user only after the engine has done what takes root.
+    fn becomes_ordinary(&self) -> bool {
+        self.ordinary && self.engine == Some(Engine::Kernel)
     }
 
     fn log(&self) -> PathBuf {
@@ -103,12 +105,17 @@ impl Stage {
             .append(true)
             .open(self.log())
             .expect("a log in our own directory");
-        let mut command = if self.engine == Some(Engine::Supervisor) {
-            let mut command = Command::new(self.keepalive());
-            command.args(["run", "--engine", "seccomp", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
+        let mut command = match self.engine {
+            None | Some(Engine::Library) => Command::new(program),
+            Some(engine) => {
+                let mut command = Command::new(self.keepalive());
+                command.args(["run", "--engine", engine.name(), "--"]);
+                if self.becomes_ordinary() {
+                    command.args(NOBODY);
+                }
+                command.arg(program);
+                command
+            }
         };
         command.args(&words[1..]).current_dir(self.home()).env_clear();
         command
@@ -127,7 +134,7 @@ impl Stage {
             command.env("KEEPCNT", COUNT.to_string());
         }
         command.envs(self.environment.iter().copied());
-        if self.ordinary {
+        if self.ordinary && !self.becomes_ordinary() {
             command.uid(ORDINARY).gid(ORDINARY);
         }
         command

@@ -1,6 +1,7 @@
 //! What rules can set: everything that the default can, on the connections that they are for.
 
 use super::{RULED, RULED_TOO, island, line};
+use crate::support::engine::Engine;
 use crate::support::island::Island;
 use crate::support::target::{TREATED, UNTOUCHED};
 use keepalive_policy::SocketOption::{Count, Idle, Interval};
@@ -8,13 +9,16 @@ use keepalive_policy::preset::{self, Remedy};
 
 const HERE: &str = "10.1.2.3:80";
 
-fn expect_under(rules: &str, words: &[&str], connect: &str, accept: &str) {
-    let printed = Island::new().with("KEEPALIVE_RULES", rules).meet(words);
-    assert_eq!(
-        printed,
-        line(words[words.len() - 1], connect, accept),
-        "{rules} {words:?}"
-    );
+/// What tries rules with this engine: the words for `targets/meet.py`, and what the connecting and the accepting end have.
+fn expecting(engine: Engine) -> impl Fn(&str, &[&str], &str, &str) {
+    move |rules, words, connect, accept| {
+        let printed = Island::new(engine).with("KEEPALIVE_RULES", rules).meet(words);
+        assert_eq!(
+            printed,
+            line(words[words.len() - 1], connect, accept),
+            "{rules} {words:?}"
+        );
+    }
 }
 
 /// The number behind `name=` in the part of a line that begins with `end`.
@@ -28,9 +32,24 @@ fn number(printed: &str, end: &str, name: &str) -> u32 {
         .unwrap_or_else(|_| panic!("no {name} behind {end} in {printed}"))
 }
 
-#[test]
-fn every_setting_of_a_rule_is_set() {
+/// What `targets/meet.py` prints of further options, with the library.
+fn extras(rules: &str) -> String {
+    let island = Island::new(Engine::Library).with("KEEPALIVE_RULES", rules);
+    island.meet(&["--extras", HERE])
+}
+
+with_the_library_and_the_kernel! {
+    every_setting_of_a_rule_is_set
+    keepalive_can_be_left_as_it_is
+    a_preset_stands_for_its_settings
+    a_user_timeout_is_of_the_connections_that_the_rule_is_for
+    what_the_program_sets_stays_under_a_rule
+    a_mode_is_of_the_connections_that_the_rule_is_for
+}
+
+fn every_setting_of_a_rule_is_set(engine: Engine) {
     island!();
+    let expect_under = expecting(engine);
     for endpoint in [HERE, "[2001:db8::1]:80", "[::ffff:10.1.2.3]:80"] {
         let all = "idle=2m interval=7 count=3 user-timeout=1500ms";
         for flags in [&[][..], &["--non-blocking"]] {
@@ -41,18 +60,18 @@ fn every_setting_of_a_rule_is_set() {
     }
 }
 
-#[test]
-fn keepalive_can_be_left_as_it_is() {
+fn keepalive_can_be_left_as_it_is(engine: Engine) {
     island!();
+    let expect_under = expecting(engine);
     expect_under("connect keepalive=leave idle=30", &[HERE], "0 30 75 9 0", TREATED);
     expect_under("accept keepalive=leave", &[HERE], TREATED, UNTOUCHED);
     let own = ["--own", "1.9=1", HERE];
     expect_under("connect keepalive=leave idle=30", &own, RULED, TREATED);
 }
 
-#[test]
-fn a_preset_stands_for_its_settings() {
+fn a_preset_stands_for_its_settings(engine: Engine) {
     island!();
+    let expect_under = expecting(engine);
     let Some(Remedy::Settings(settings)) = preset::remedy(b"aws-nlb") else {
         panic!("keepalive helps there");
     };
@@ -64,9 +83,9 @@ fn a_preset_stands_for_its_settings() {
     expect_under("accept idle=30 preset=aws-nlb", &[HERE], TREATED, &expected);
 }
 
-#[test]
-fn a_user_timeout_is_of_the_connections_that_the_rule_is_for() {
+fn a_user_timeout_is_of_the_connections_that_the_rule_is_for(engine: Engine) {
     island!();
+    let expect_under = expecting(engine);
     let auto = "user-timeout=auto idle=60 interval=10 count=6";
     expect_under(&format!("connect {auto}"), &[HERE], "1 60 10 6 120000", TREATED);
     expect_under(&format!("accept :80 {auto}"), &[HERE], TREATED, "1 60 10 6 120000");
@@ -100,14 +119,19 @@ fn a_user_timeout_is_of_the_connections_that_the_rule_is_for() {
     expect_under("accept user-timeout=auto", &[HERE], TREATED, "1 7200 75 9 7875000");
 }
 
-#[test]
-fn what_the_program_sets_stays_under_a_rule() {
+fn what_the_program_sets_stays_under_a_rule(engine: Engine) {
     island!();
+    let expect_under = expecting(engine);
     expect_under("connect idle=30", &["--own", "6.4=5", HERE], "1 5 75 9 0", TREATED);
     expect_under("connect idle=30", &["--own", "6.4=61", HERE], "1 61 75 9 0", TREATED);
     expect_under("connect idle=30", &["--own", "6.4=30", HERE], RULED, TREATED);
     expect_under("connect off", &["--own", "6.4=61", HERE], "0 61 75 9 0", TREATED);
-    expect_under("connect idle=30", &["--own", "1.9=0", HERE], "0 30 75 9 0", TREATED);
+    let off = if engine.knows_what_was_switched_off() {
+        "0 30 75 9 0"
+    } else {
+        RULED
+    };
+    expect_under("connect idle=30", &["--own", "1.9=0", HERE], off, TREATED);
     expect_under(
         "connect user-timeout=9s",
         &["--own", "6.18=5000", HERE],
@@ -117,9 +141,9 @@ fn what_the_program_sets_stays_under_a_rule() {
 }
 
 /// The mode of the rule, and no other, decides about what the program has set before the peer was known.
-#[test]
-fn a_mode_is_of_the_connections_that_the_rule_is_for() {
+fn a_mode_is_of_the_connections_that_the_rule_is_for(engine: Engine) {
     island!();
+    let expect_under = expecting(engine);
     let own = ["--own", "6.4=5", "--own", "6.5=100", HERE];
     expect_under("connect idle=30 interval=30 mode=fill", &own, "1 5 100 9 0", TREATED);
     expect_under("connect idle=30 interval=30 mode=cap", &own, "1 5 30 9 0", TREATED);
@@ -167,7 +191,8 @@ fn a_mode_is_of_the_connections_that_the_rule_is_for() {
 #[test]
 fn tries_to_connect_are_limited_by_the_rule_for_the_peer() {
     island!();
-    let island = Island::new().with("KEEPALIVE_RULES", "connect 192.0.2.0/24 syn-count=1; connect idle=30");
+    let rules = "connect 192.0.2.0/24 syn-count=1; connect idle=30";
+    let island = Island::new(Engine::Library).with("KEEPALIVE_RULES", rules);
     // The kernel's six tries would take two minutes.
     let printed = island.under(&["timeout", "20"]).meet(&["--silent", "192.0.2.1:80"]);
     let seconds = printed
@@ -177,9 +202,7 @@ fn tries_to_connect_are_limited_by_the_rule_for_the_peer() {
         .and_then(|seconds| seconds.parse().ok())
         .unwrap_or_else(|| panic!("{printed}"));
     assert!(seconds < 10.0, "{printed}");
-    let printed = Island::new()
-        .with("KEEPALIVE_RULES", "connect :80 syn-count=2")
-        .meet(&["--extras", HERE]);
+    let printed = extras("connect :80 syn-count=2");
     assert_eq!(number(&printed, "connect:", "syn-count"), 2, "{printed}");
     assert_ne!(number(&printed, "accept:", "syn-count"), 2, "{printed}");
 }
@@ -193,14 +216,14 @@ fn segments_are_limited_by_the_rule_for_the_connection() {
         "accept :80 max-segment=700",
         "default max-segment=700",
     ] {
-        let printed = Island::new().with("KEEPALIVE_RULES", rules).meet(&["--extras", HERE]);
+        let printed = extras(rules);
         for end in ["connect:", "accept:"] {
             assert_eq!(number(&printed, end, "max-segment"), 688, "{rules}: {printed}");
         }
     }
     // The kernel gives no way back on every kind of socket: that of the default stays under a rule.
     let rules = "default max-segment=700; connect 10.0.0.0/8 idle=30";
-    let printed = Island::new().with("KEEPALIVE_RULES", rules).meet(&["--extras", HERE]);
+    let printed = extras(rules);
     assert_eq!(number(&printed, "connect:", "max-segment"), 688, "{printed}");
 }
 
@@ -212,7 +235,7 @@ fn windows_are_limited_by_the_rule_for_the_connection() {
         ("accept :80 window-clamp=9000", [false, true]),
         ("default window-clamp=9000", [true, true]),
     ] {
-        let printed = Island::new().with("KEEPALIVE_RULES", rules).meet(&["--extras", HERE]);
+        let printed = extras(rules);
         for (end, limited) in [("connect:", connect), ("accept:", accept)] {
             assert_eq!(
                 number(&printed, end, "window-clamp") == 9000,
@@ -233,12 +256,12 @@ fn only_listeners_wait_for_the_first_data() {
         ("accept :81 defer-accept=5", false),
         ("connect defer-accept=5", false),
     ] {
-        let printed = Island::new().with("KEEPALIVE_RULES", rules).meet(&["--extras", HERE]);
+        let printed = extras(rules);
         // The kernel counts in retransmissions, and gives back a little more.
         let seconds = number(&printed, "accept:", "defer-accept");
         assert_eq!((5..10).contains(&seconds), expected, "{rules}: {printed}");
     }
     // A client that had it would delay its last ACK, and a server that speaks first would wait for it.
     let rules = "default defer-accept=5; connect idle=30; accept idle=40";
-    expect_under(rules, &[HERE], RULED, RULED_TOO);
+    expecting(Engine::Library)(rules, &[HERE], RULED, RULED_TOO);
 }

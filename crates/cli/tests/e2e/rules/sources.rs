@@ -2,6 +2,7 @@
 
 use super::{RULED, RULED_TOO, island, line};
 use crate::support::PYTHON;
+use crate::support::engine::Engine;
 use crate::support::island::Island;
 use crate::support::library;
 use crate::support::target::{TREATED, UNTOUCHED};
@@ -18,14 +19,20 @@ fn expect(island: &Island, connect: &str, accept: &str) {
     assert_eq!(island.meet(&[HERE]), line(HERE, connect, accept));
 }
 
-#[test]
-fn the_file_in_etc_counts() {
+with_the_library_and_the_kernel! {
+    the_file_in_etc_counts
+    the_environment_comes_before_the_file_option_by_option
+    the_variables_of_options_are_the_environments_default
+    keepalive_off_switches_everything_off
+}
+
+fn the_file_in_etc_counts(engine: Engine) {
     island!();
     let file = "# comment\n\ndefault idle=50 count=3  # and more\nconnect 10.0.0.0/8 idle=30\naccept :80 off\n";
-    expect(&Island::without_policy().with_etc(file), RULED, UNTOUCHED);
+    expect(&Island::without_policy(engine).with_etc(file), RULED, UNTOUCHED);
     let elsewhere = "default idle=50 count=3\nconnect 172.16.0.0/12 idle=30\n";
     expect(
-        &Island::without_policy().with_etc(elsewhere),
+        &Island::without_policy(engine).with_etc(elsewhere),
         "1 50 75 3 0",
         "1 50 75 3 0",
     );
@@ -34,18 +41,21 @@ fn the_file_in_etc_counts() {
 #[test]
 fn another_file_counts_instead_of_the_one_in_etc() {
     island!();
-    let island = Island::without_policy().with_etc("default interval=5");
+    let island = Island::without_policy(Engine::Library).with_etc("default interval=5");
     let file = island.write("other.conf", "connect idle=30");
     expect(&island.with("KEEPALIVE_CONFIG", file), RULED, KERNELS);
     // No file at all is a file that says nothing.
-    let island = Island::without_policy().with_etc("default interval=5");
+    let island = Island::without_policy(Engine::Library).with_etc("default interval=5");
     expect(&island.with("KEEPALIVE_CONFIG", ""), KERNELS, KERNELS);
 }
 
-#[test]
-fn the_environment_comes_before_the_file_option_by_option() {
+fn the_environment_comes_before_the_file_option_by_option(engine: Engine) {
     island!();
-    let over = |rules: &str, file: &str| Island::without_policy().with("KEEPALIVE_RULES", rules).with_etc(file);
+    let over = |rules: &str, file: &str| {
+        Island::without_policy(engine)
+            .with("KEEPALIVE_RULES", rules)
+            .with_etc(file)
+    };
     // What a rule of the environment leaves open is the file's to say: its rule, else its default.
     expect(
         &over("connect idle=30", "default interval=7 idle=50"),
@@ -60,34 +70,32 @@ fn the_environment_comes_before_the_file_option_by_option() {
         "1 30 7 9 0",
     );
     // A rule of the file does not come before the environment's default.
-    let island = Island::new().with_etc("connect idle=30 interval=5 user-timeout=9s");
+    let island = Island::new(engine).with_etc("connect idle=30 interval=5 user-timeout=9s");
     expect(&island, "1 61 13 4 9000", TREATED);
-    expect(&Island::new().with_etc("connect off"), UNTOUCHED, TREATED);
+    expect(&Island::new(engine).with_etc("connect off"), UNTOUCHED, TREATED);
 }
 
-#[test]
-fn the_variables_of_options_are_the_environments_default() {
+fn the_variables_of_options_are_the_environments_default(engine: Engine) {
     island!();
-    let island = Island::without_policy()
+    let island = Island::without_policy(engine)
         .with("KEEPIDLE", "70")
         .with("KEEPALIVE_RULES", "default idle=50 interval=7; accept idle=30");
     expect(&island, "1 70 7 9 0", RULED);
-    let island = Island::without_policy()
+    let island = Island::without_policy(engine)
         .with("KEEPIDLE", "70")
         .with("KEEPALIVE", "skip")
         .with("KEEPALIVE_RULES", "accept idle=30");
     expect(&island, "0 70 75 9 0", RULED);
 }
 
-#[test]
-fn keepalive_off_switches_everything_off() {
+fn keepalive_off_switches_everything_off(engine: Engine) {
     island!();
-    let island = Island::new()
+    let island = Island::new(engine)
         .with("KEEPALIVE", "off")
         .with("KEEPALIVE_RULES", "connect idle=30; default idle=40")
         .with_etc("default idle=50 mode=enforce\naccept idle=60");
     expect(&island, UNTOUCHED, UNTOUCHED);
-    let island = Island::without_policy().with_etc("default off\naccept idle=30");
+    let island = Island::without_policy(engine).with_etc("default off\naccept idle=30");
     expect(&island, UNTOUCHED, RULED);
 }
 
@@ -100,7 +108,7 @@ fn a_line_that_cannot_be_used_is_left_out_and_named_in_the_log() {
         let lines = log.lines().filter_map(|line| line.split_once("]: ignored "));
         lines.map(|(_, rest)| rest.to_owned()).collect()
     };
-    let island = Island::without_policy();
+    let island = Island::without_policy(Engine::Library);
     let (file, log) = (island.write("rules", text), island.path("log"));
     let island = island.with("KEEPALIVE_CONFIG", &file).with("KEEPALIVE_LOG", &log);
     expect(&island, RULED, RULED_TOO);
@@ -116,7 +124,7 @@ fn a_line_that_cannot_be_used_is_left_out_and_named_in_the_log() {
     ];
     assert_eq!(reasons, expected);
 
-    let island = Island::without_policy();
+    let island = Island::without_policy(Engine::Library);
     let log = island.path("log");
     let island = island
         .with("KEEPALIVE_RULES", text.replace('\n', ";").replace(" # no", ""))
@@ -134,7 +142,7 @@ fn a_line_that_cannot_be_used_is_left_out_and_named_in_the_log() {
 #[test]
 fn a_file_that_cannot_be_read_is_no_file() {
     island!();
-    let files = Island::new();
+    let files = Island::new(Engine::Library);
     let closed = files.write("closed", "default idle=50");
     fs::set_permissions(&closed, Permissions::from_mode(0o000)).expect("our own file");
     let fifo = files.path("fifo");
@@ -152,7 +160,7 @@ fn a_file_that_cannot_be_read_is_no_file() {
         .map(|path| (path, true))
         .chain(not_read.iter().map(|path| (path, false)))
     {
-        let island = Island::new();
+        let island = Island::new(Engine::Library);
         let log = island.path("log");
         let island = island
             // Root reads every file, unless it gives that right away.
@@ -177,7 +185,11 @@ fn line_ends_and_the_last_line_may_be_of_any_kind() {
         ";;\n\tdefault\tidle=40;\n;connect\tidle=30;",
         "default idle=40\nconnect idle=30\n# no newline behind a comment",
     ] {
-        expect(&Island::without_policy().with_etc(text), RULED, RULED_TOO);
+        expect(
+            &Island::without_policy(Engine::Library).with_etc(text),
+            RULED,
+            RULED_TOO,
+        );
     }
 }
 
@@ -193,19 +205,28 @@ fn a_large_file_counts_as_far_as_it_is_read_and_no_line_by_half() {
             comment.repeat(behind)
         )
     };
-    expect(&Island::without_policy().with_etc(&large(1000, 2000)), RULED, KERNELS);
+    expect(
+        &Island::without_policy(Engine::Library).with_etc(&large(1000, 2000)),
+        RULED,
+        KERNELS,
+    );
     // The end of what is read, 256 KiB, falls into a number.
     let line = "connect idle=3000\n";
     let filling = 256 * 1024 - (line.len() - 3);
     let text = format!("#{}\n{line}", "x".repeat(filling - 2));
     assert!(text.len() > 256 * 1024 && text.as_bytes()[256 * 1024 - 1].is_ascii_digit());
-    expect(&Island::without_policy().with_etc(&text), KERNELS, KERNELS);
+    expect(
+        &Island::without_policy(Engine::Library).with_etc(&text),
+        KERNELS,
+        KERNELS,
+    );
 }
 
 #[test]
 fn a_program_that_overwrites_its_environment_keeps_its_rules() {
     island!();
-    let island = Island::new().with("KEEPALIVE_RULES", "program python3 connect :80 idle=30; accept idle=40");
+    let island =
+        Island::new(Engine::Library).with("KEEPALIVE_RULES", "program python3 connect :80 idle=30; accept idle=40");
     assert_eq!(island.meet(&["--scrub", HERE]), line(HERE, RULED, RULED_TOO));
 }
 
@@ -275,7 +296,7 @@ fn other_libraries_variables_count_alone_and_behind_ours() {
     ] {
         let island = variables
             .iter()
-            .fold(Island::without_policy(), |island, (name, value)| {
+            .fold(Island::without_policy(Engine::Library), |island, (name, value)| {
                 island.with(name, value)
             });
         assert_eq!(island.meet(&[HERE]), line(HERE, expected, expected), "{variables:?}");
@@ -302,7 +323,7 @@ os.execv({PYTHON:?}, ['python3', '-IS', '-c', {service:?}])"
     let library = library();
     let library = library.to_str().expect("a path without surprises");
     for unset in ["LD_PRELOAD", "NOTHING"] {
-        let island = Island::new().with("KEEPALIVE_RULES", "accept idle=30");
+        let island = Island::new(Engine::Library).with("KEEPALIVE_RULES", "accept idle=30");
         let words = ["-u", unset, PYTHON, "-IS", "-c", &maker, library];
         let printed = island.run(Path::new("/usr/bin/env"), &words);
         assert_eq!(printed, "[1, 30, 75, 9]\n", "its maker ran without {unset}");

@@ -1,15 +1,16 @@
 //! What the supervisor reaches: every program, however it makes its calls and wherever it goes; and nothing but TCP.
 
-use super::{BUILDS, Keepalive, LIMIT, OWN_NETWORK, line_of, needed, outcome, printed, sockets, start, static_target};
-use crate::rules::ROWS;
+use super::{BUILDS, Keepalive, LIMIT, OWN_NETWORK, needed, outcome, printed, sockets, static_target};
+use crate::rules;
+use crate::support::engine::Engine;
+use crate::support::find_program;
+use crate::support::go::{GoProgram, timings};
 use crate::support::island::Island;
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, within};
 use crate::support::target::{Libc, TREATED, UNTOUCHED};
-use crate::support::{find_program, keepalive, repository};
 use keepalive_policy::Mode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
@@ -88,84 +89,22 @@ fn sixty_four_threads_lose_no_connection() {
     assert_eq!(lines, "12800 made, 0 failed, 0 slow, 0 unset\n");
 }
 
-/// `targets/ends.go`, which has no C library.
-fn go_program() -> Result<PathBuf, String> {
-    let go = needed("go")?;
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
-    fs::create_dir_all(&home).expect("a directory in the build directory");
-    let program = tempfile::Builder::new()
-        .tempdir_in(&home)
-        .expect("a directory of ours")
-        .keep();
-    let program = program.join("ends");
-    let built = Command::new(go)
-        .args(["build", "-ldflags=-s -w", "-o"])
-        .arg(&program)
-        .arg(repository().join("crates/cli/tests/targets/ends.go"))
-        .env("CGO_ENABLED", "0")
-        .env("HOME", &home)
-        .env("GOFLAGS", "-modcacherw")
-        .status();
-    assert!(built.expect("go starts").success());
-    Ok(program)
-}
-
-type Timing = (bool, u64, u64, u32);
-
-/// What the sockets of `targets/ends.go` have: the one it connected, the one it accepted.
-fn go_has(command: &mut Command) -> [Timing; 2] {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
-    let there = listener.local_addr().expect("bound");
-    let (program, mut output) = start(command.arg(there.port().to_string()));
-    let port: u16 = line_of(&mut output).trim().parse().expect("its port");
-    let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
-    let here = client.local_addr().expect("connected");
-    [there, here].map(|peer| {
-        // Go sets its options after the call.
-        let mut last = None;
-        eventually("a connection that stays as it is", LIMIT, || {
-            let sockets = tcp_sockets(program.pid());
-            let found = sockets.iter().find(|seen| seen.socket.peer == Some(peer))?.timing();
-            let is_same = last == Some(found);
-            last = Some(found);
-            (is_same && found.0).then_some(found)
-        })
-    })
-}
-
-/// Go's dialer and listener set 15 s of their own after the call, unless they are asked not to.
 #[test]
 fn the_modes_judge_what_go_sets_itself() {
-    let program = match go_program() {
+    let program = match GoProgram::build() {
         Ok(program) => program,
         Err(why) => skip!("{why}"),
     };
     let keepalive = Keepalive::new();
-    let bare = go_has(&mut Command::new(&program));
-    for (is_on, idle, interval, _) in bare {
-        assert_eq!((is_on, idle, interval), (true, 15, 15));
-    }
-    // Newer ones set the count too.
-    let count = bare[0].3;
-    let counts = if count == 9 {
-        [4, 4, 4, 4]
-    } else {
-        [count, count.min(4), count.max(4), 4]
-    };
-    let expected = [
-        (true, 15, 15, counts[0]),
-        (true, 15, 13, counts[1]),
-        (true, 61, 15, counts[2]),
-        (true, 61, 13, counts[3]),
-    ];
-    for (mode, expected) in Mode::ALL.into_iter().zip(expected) {
+    for (mode, expected) in program.expected() {
         for engine in ["seccomp", "auto"] {
             let mut command = keepalive.run();
-            command.args(["--engine", engine, "--mode", mode.name()]).arg(&program);
-            assert_eq!(go_has(&mut command), [expected; 2], "{mode:?} {engine}");
+            command
+                .args(["--engine", engine, "--mode", mode.name()])
+                .arg(program.path());
+            assert_eq!(timings(&mut command), [expected; 2], "{mode:?} {engine}");
         }
     }
-    fs::remove_dir_all(program.parent().expect("its directory")).expect("ours");
 }
 
 #[test]
@@ -346,51 +285,14 @@ fn sockets_that_the_command_inherits_are_set_before_it_starts() {
     );
 }
 
-/// Whether one of `rules` asks who connects: the supervisor judges a listener, before it has any client.
-fn asks_for_clients(rules: &str) -> bool {
-    ["accept 1", "accept [", "accept ::"]
-        .iter()
-        .any(|accept| rules.contains(accept))
-}
-
-/// The table of `rules.rs`, with the supervisor in place of the library.
+/// The table of `rules.rs`.
 #[test]
 fn rules_are_for_the_connections_that_they_name() {
     python!();
     if let Some(why) = Island::missing() {
         skip!("{why}");
     }
-    let path = keepalive();
-    let path = path.to_str().expect("a path of ours");
-    let mut wrong = Vec::new();
-    for rows in ROWS.chunk_by(|one, next| one.0 == next.0) {
-        let rules = rows[0].0;
-        let wrapper = format!("KEEPALIVE_RULES={rules}");
-        let run = [
-            "env",
-            &wrapper,
-            path,
-            "run",
-            "--engine",
-            "seccomp",
-            "--idle=61",
-            "--interval=13",
-            "--count=4",
-        ];
-        let endpoints: Vec<&str> = rows.iter().map(|row| row.1).collect();
-        let printed = Island::without_policy()
-            .with("LD_PRELOAD", "")
-            .under(&run)
-            .meet(&endpoints);
-        assert_eq!(printed.lines().count(), rows.len(), "{rules:?}: {printed}");
-        for (printed, &(_, endpoint, connect, accept)) in printed.lines().zip(rows) {
-            let accept = if asks_for_clients(rules) { TREATED } else { accept };
-            if printed != format!("{endpoint} connect: {connect} accept: {accept}") {
-                wrong.push(format!("{rules:?}: {printed}, not connect: {connect} accept: {accept}"));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    rules::check(Engine::Supervisor, &[]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! A program in a network and an /etc of its own: any address and any port is free there, and the host's
 //! /etc/keepalive.conf neither counts nor changes.
 
+use super::engine::Engine;
 use super::target::POLICY;
-use super::{PYTHON, find_program, library, repository};
+use super::{PYTHON, find_program, keepalive, library, repository};
 use rustix::process::geteuid;
 use std::ffi::OsString;
 use std::fs;
@@ -24,6 +25,7 @@ exec \"$@\"";
 
 /// Builds the command that runs one program there.
 pub struct Island {
+    engine: Engine,
     directory: TempDir,
     environment: Vec<(String, OsString)>,
     wrapper: Vec<String>,
@@ -43,23 +45,27 @@ impl Island {
         (!output.status.success()).then(|| format!("there are no namespaces: {}", why.trim_end()))
     }
 
-    /// With the library, and the policy 61/13/4 in the environment.
-    pub fn new() -> Self {
-        let mut island = Self::without_policy();
+    /// With this engine, and the policy 61/13/4 in the environment.
+    pub fn new(engine: Engine) -> Self {
+        let mut island = Self::without_policy(engine);
         for (name, value) in POLICY {
             island = island.with(name, value);
         }
         island
     }
 
-    /// With the library alone.
-    pub fn without_policy() -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
-        Self {
-            directory,
-            environment: vec![("LD_PRELOAD".to_owned(), library().into_os_string())],
+    /// With the engine alone.
+    pub fn without_policy(engine: Engine) -> Self {
+        let island = Self {
+            engine,
+            directory: TempDir::new().expect("a temporary directory"),
+            environment: Vec::new(),
             wrapper: Vec::new(),
             config: OsString::new(),
+        };
+        match engine {
+            Engine::Library => island.with("LD_PRELOAD", library()),
+            Engine::Supervisor | Engine::Kernel => island,
         }
     }
 
@@ -102,6 +108,11 @@ impl Island {
             let mut entry = OsString::from(format!("{name}="));
             entry.push(value);
             command.arg(entry);
+        }
+        if self.engine != Engine::Library {
+            command
+                .arg(keepalive())
+                .args(["run", "--engine", self.engine.name(), "--"]);
         }
         let output = command.arg(program).args(words).stdin(Stdio::null()).output();
         let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));

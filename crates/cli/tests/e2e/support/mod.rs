@@ -1,8 +1,11 @@
 //! What the end-to-end tests share: where the built files are, skipping honestly, running and watching programs.
 
+pub mod arena;
 pub mod chroot;
 pub mod cross;
 pub mod dialogue;
+pub mod engine;
+pub mod go;
 pub mod island;
 pub mod observe;
 pub mod ordinary;
@@ -50,6 +53,50 @@ macro_rules! root {
         for needed in ["unshare", "nsenter", "setpriv", "ip"] {
             if $crate::support::find_program(needed).is_none() {
                 skip!("{needed} is not installed");
+            }
+        }
+    };
+}
+
+/// A cgroup to put policies in force for; skips a test where there can be none.
+macro_rules! arena {
+    () => {{
+        root!();
+        match $crate::support::arena::Arena::new() {
+            Ok(arena) => arena,
+            Err(why) => skip!("{why}"),
+        }
+    }};
+}
+
+/// Makes tests of functions that take the engine: each with the library, and with the programs in the kernel.
+macro_rules! with_the_library_and_the_kernel {
+    ($($name:ident)*) => {
+        mod with_the_library {
+            $(#[test] fn $name() { super::$name($crate::support::engine::Engine::Library); })*
+        }
+
+        mod with_the_kernel {
+            use $crate::support::engine::Engine::Kernel;
+            $(
+                #[test]
+                fn $name() {
+                    if let Some(why) = Kernel.missing() {
+                        skip!("{why}");
+                    }
+                    super::$name(Kernel);
+                }
+            )*
+        }
+    };
+}
+
+/// Returns from the test where not every static build can be made.
+macro_rules! builds {
+    () => {
+        for libc in $crate::support::target::BUILDS {
+            if let Some(why) = libc.missing() {
+                skip!("{why}");
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use keepalive_linux::proc;
 use keepalive_linux::sockopt::{self, TcpSocket};
+use std::os::fd::AsFd;
 
 /// One TCP socket of a process.
 #[derive(Clone, Debug)]
@@ -52,4 +53,18 @@ pub fn family(pid: u32) -> Vec<u32> {
         next += 1;
     }
     all
+}
+
+/// Keepalive, idle, interval, count and user timeout of a descriptor of `pid`; `-` for what the socket has not.
+#[track_caller]
+pub fn has(pid: u32, fd: i32) -> String {
+    show(sockopt::duplicate(pid, fd).unwrap_or_else(|error| panic!("descriptor {fd} of {pid}: {error}")))
+}
+
+/// The same of a descriptor of ours.
+pub fn show(socket: impl AsFd) -> String {
+    let options = sockopt::options(socket).expect("a TCP socket");
+    let numbers = [options.idle, options.interval, options.count, options.user_timeout];
+    let numbers = numbers.map(|number| number.map_or_else(|| String::from("-"), |number| number.to_string()));
+    format!("{} {}", u32::from(options.keepalive), numbers.join(" "))
 }

@@ -2,7 +2,7 @@
 
 use super::PYTHON;
 use super::dialogue::Dialogue;
-use super::observe::family;
+use super::observe::{family, has};
 use super::process::wrapped;
 use std::env;
 use std::os::unix::fs::symlink;
@@ -109,6 +109,13 @@ impl Puppet {
         let answer = self.ask(&format!("fds({})", names.join(", ")));
         let fds: Vec<i32> = answer.split(' ').map(|fd| fd.parse().expect("a number")).collect();
         fds.try_into().expect("as many as names")
+    }
+
+    /// What the socket of this name has (see [`has`]).
+    #[track_caller]
+    pub fn has(&mut self, name: &str) -> String {
+        let [fd] = self.fds([name]);
+        has(self.pid(), fd)
     }
 
     #[track_caller]

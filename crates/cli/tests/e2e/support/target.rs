@@ -101,6 +101,15 @@ pub fn compile(libc: Libc, source: &'static str, flags: &[&str]) -> PathBuf {
         .clone()
 }
 
+/// How targets are built that no library is loaded into: 64 and 32 bits, and two C libraries. glibc for i386 makes all socket
+/// calls by socketcall(2).
+pub const BUILDS: [Libc; 3] = [Libc::Host, Libc::Musl, Libc::Cross("i686-linux-gnu-gcc")];
+
+/// The target, linked statically.
+pub fn static_target(libc: Libc, source: &'static str) -> PathBuf {
+    compile(libc, source, &["-static", "-pthread"])
+}
+
 fn run_compiler(libc: Libc, source: &str, flags: &[&str], program: &Path) {
     let is_cxx = Path::new(source)
         .extension()

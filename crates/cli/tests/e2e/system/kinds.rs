@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// Debian's cross compiler for i386 brings a loader and a C library that run here.
 const I386_LIBC: &str = "/usr/i686-linux-gnu/lib";
 const I386_COMPILER: &str = "i686-linux-gnu-gcc";
+const AARCH64_LIBC: &str = "/usr/aarch64-linux-gnu/lib";
 /// Where Debian has them on a system that is meant to run such programs.
 const I386: &str = "/usr/lib/i386-linux-gnu";
 
@@ -190,12 +191,41 @@ fn programs_of_musl_are_not_reached() {
     assert!(printed.trim_end().ends_with(TREATED), "{printed}");
 }
 
+/// Debian's libc6-x32 is of that sort on most kernels; here it is another machine's.
+#[test]
+fn a_kind_that_the_kernel_does_not_run_is_no_reason_to_refuse() {
+    let stage = system!();
+    if !Path::new(AARCH64_LIBC).join("ld-linux-aarch64.so.1").exists() {
+        skip!("there is no C library for aarch64 in {AARCH64_LIBC}");
+    }
+    let lib = Path::new("/usr/lib/aarch64-linux-gnu");
+    for file in ["ld-linux-aarch64.so.1", "libc.so.6"] {
+        stage
+            .root
+            .install(&Path::new(AARCH64_LIBC).join(file), &lib.join(file), 0o755);
+    }
+    let loader = stage.root.outside(Path::new("/usr/lib/ld-linux-aarch64.so.1"));
+    symlink("aarch64-linux-gnu/ld-linux-aarch64.so.1", loader).expect("a link of ours");
+    let runs = stage
+        .program("/lib/ld-linux-aarch64.so.1", &["/lib/aarch64-linux-gnu/libc.so.6"])
+        .output();
+    if runs.expect("chroot starts").status.success() {
+        skip!("this machine runs programs for aarch64, by an emulator");
+    }
+    stage.does(&["enable"]);
+    assert_eq!(stage.read(FILE), format!("{}\n", stage.copy()));
+    let shown = stage.does(&["status"]);
+    assert!(shown.contains("64-bit ARM (glibc)  not run here"), "{shown}");
+    // An image may run elsewhere.
+    let refusal = failed(&mut stage.outside(&["enable"]));
+    assert!(refusal.contains("there are 64-bit ARM programs too"), "{refusal}");
+}
+
 /// An image for another machine is changed by reading its files.
 #[test]
 fn an_image_for_another_machine_is_changed_too() {
-    const LIBC: &str = "/usr/aarch64-linux-gnu/lib";
-    if !Path::new(LIBC).join("ld-linux-aarch64.so.1").exists() {
-        skip!("there is no C library for aarch64 in {LIBC}");
+    if !Path::new(AARCH64_LIBC).join("ld-linux-aarch64.so.1").exists() {
+        skip!("there is no C library for aarch64 in {AARCH64_LIBC}");
     }
     let aarch64 = match library_for("aarch64-unknown-linux-gnu") {
         Ok(library) => library,
@@ -207,7 +237,7 @@ fn an_image_for_another_machine_is_changed_too() {
         fs::create_dir_all(made).expect("a directory of ours");
     }
     for file in ["ld-linux-aarch64.so.1", "libc.so.6"] {
-        fs::copy(Path::new(LIBC).join(file), lib.join(file)).expect("a file of ours");
+        fs::copy(Path::new(AARCH64_LIBC).join(file), lib.join(file)).expect("a file of ours");
     }
     symlink("usr/lib", directory.path().join("lib")).expect("a link of ours");
     symlink(

@@ -28,7 +28,7 @@ fn assert_untouched(stage: &Stage, files: &[&str]) {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_to() {
+fn a_directory_that_cannot_be_written_to_is_refused() {
     let stage = system!();
     for directory in ["/etc", &stage.directory.display().to_string()] {
         let command = format!(
@@ -55,7 +55,7 @@ fn a_directory_that_cannot_be_written_to() {
 
 /// As with some containers, which mount single files.
 #[test]
-fn a_file_that_is_a_mount_point() {
+fn a_file_that_is_a_mount_point_is_refused() {
     let stage = system!();
     stage.root.write(FILE, "");
     let command = "mount --bind \"$1/etc/ld.so.preload\" \"$1/etc/ld.so.preload\"
@@ -72,7 +72,7 @@ fn a_file_that_is_a_mount_point() {
 
 /// With more and more room, page by page: all of it is done, or nothing.
 #[test]
-fn a_disk_that_is_full() {
+fn on_a_full_disk_all_is_done_or_nothing() {
     let stage = system!();
     stage.root.write("/srv/preload", "# somebody else's\n");
     let command = r#"
@@ -85,8 +85,8 @@ fn a_disk_that_is_full() {
             size=$(stat -c %s /mnt/filler)
             truncate -s $((size - free * 1024)) /mnt/filler
             status=0
-            "$2" system enable --root /mnt >/dev/null 2>/tmp/error-$$ || status=$?
-            error=$(head -1 /tmp/error-$$); rm /tmp/error-$$
+            error=$("$2" system enable --root /mnt 2>&1 >/dev/null) || status=$?
+            error=$(echo "$error" | head -1)
             chroot /mnt /bin/sh -c : 2>&1
             echo "$free;$status;$(cd /mnt && echo usr/lib/*/libkeepalive* etc/ld.so.preload*);$error"
             rm -f /mnt/filler
@@ -125,7 +125,7 @@ fn a_disk_that_is_full() {
 }
 
 #[test]
-fn a_library_that_is_none() {
+fn what_is_no_library_of_ours_is_refused() {
     let stage = system!();
     let empty = compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]);
     stage.root.install(&empty, Path::new("/empty.so"), 0o644);
@@ -146,7 +146,7 @@ fn a_library_that_is_none() {
 }
 
 #[test]
-fn a_library_that_is_nowhere() {
+fn without_a_library_it_is_refused() {
     let stage = system!();
     let mut command = stage.system(&["enable"]);
     let refusal = failed(command.env("KEEPALIVE_LIBRARY", "/none.so"));
@@ -169,7 +169,7 @@ fn harmful(flags: &[&str]) -> PathBuf {
 
 /// One that calls itself ours, and with which programs die, speak or hang.
 #[test]
-fn a_library_with_which_programs_do_not_start_silently() {
+fn a_library_with_which_programs_do_not_start_silently_is_refused() {
     let stage = system!();
     let missing = compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]);
     let missing = missing.to_str().expect("a path of ours");
@@ -237,7 +237,7 @@ fn what_fails_after_all_is_undone() {
 }
 
 #[test]
-fn a_system_without_such_a_loader() {
+fn a_system_without_such_a_loader_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::create_dir_all(directory.path().join("lib")).expect("a directory of ours");
     fs::create_dir_all(directory.path().join("etc")).expect("a directory of ours");
@@ -257,7 +257,7 @@ fn a_system_without_such_a_loader() {
 }
 
 #[test]
-fn two_at_the_same_time() {
+fn two_do_not_work_at_the_same_time() {
     let stage = system!();
     let Some(flock) = find_program("flock") else {
         skip!("flock is not installed");
@@ -276,7 +276,7 @@ fn two_at_the_same_time() {
 
 /// 2, as for every command.
 #[test]
-fn a_command_line_that_cannot_be_used() {
+fn a_command_line_that_cannot_be_used_is_refused() {
     for words in [&[][..], &["enable", "--nothing"], &["status", "more"], &["off"]] {
         let output = Command::new(released_keepalive()).arg("system").args(words).output();
         assert_eq!(output.expect("it starts").status.code(), Some(2), "{words:?}");

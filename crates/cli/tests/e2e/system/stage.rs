@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// What the copy is called.
-pub const COPY: &str = "libkeepalive-system.so";
+pub const COPY: &str = "keepalive-system.so";
 /// The file.
 pub const FILE: &str = "/etc/ld.so.preload";
 /// The file as it was.

@@ -1,0 +1,106 @@
+//! What was found, and how it is shown: what is wrong first.
+
+use crate::output::{WIDTH, harmless, wrap};
+use serde::Serialize;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    /// Something does not work, or not as it was asked for.
+    Wrong,
+    /// Good to know: it limits something.
+    Note,
+    /// As it should be.
+    Fine,
+}
+
+/// One finding.
+#[derive(Debug, Serialize)]
+pub(super) struct Finding {
+    pub(super) level: Level,
+    /// What it is about, in a word or two.
+    pub(super) subject: &'static str,
+    pub(super) text: String,
+    /// What to do.
+    pub(super) advice: Option<String>,
+}
+
+/// Findings in the making.
+#[derive(Debug, Default)]
+pub(super) struct Findings(Vec<Finding>);
+
+impl Findings {
+    pub(super) fn fine(&mut self, subject: &'static str, text: impl Into<String>) {
+        self.add(Level::Fine, subject, text, None);
+    }
+
+    pub(super) fn note(&mut self, subject: &'static str, text: impl Into<String>, advice: &str) {
+        self.add(Level::Note, subject, text, Some(advice.to_owned()));
+    }
+
+    pub(super) fn wrong(&mut self, subject: &'static str, text: impl Into<String>, advice: &str) {
+        self.add(Level::Wrong, subject, text, Some(advice.to_owned()));
+    }
+
+    pub(super) fn add(&mut self, level: Level, subject: &'static str, text: impl Into<String>, advice: Option<String>) {
+        self.0.push(Finding {
+            level,
+            subject,
+            text: text.into(),
+            advice: advice.filter(|advice| !advice.is_empty()),
+        });
+    }
+
+    /// What is wrong first; within a level as they were found.
+    pub(super) fn ranked(mut self) -> Vec<Finding> {
+        self.0.sort_by_key(|finding| finding.level);
+        self.0
+    }
+}
+
+impl Finding {
+    /// A line, and one for the advice.
+    pub(super) fn show(&self) -> String {
+        let word = match self.level {
+            Level::Wrong => "WRONG",
+            Level::Note => "note",
+            Level::Fine => "ok",
+        };
+        let text = harmless(&self.text).replace('\n', " ");
+        let mut shown = indented(word, &format!("{}: {text}", self.subject), 0);
+        if let Some(advice) = &self.advice {
+            let advice = harmless(advice).replace("\nhint: ", "; ").replace('\n', " ");
+            shown.push_str(&indented("", &format!("-> {advice}"), 3));
+        }
+        shown
+    }
+}
+
+/// `text` beside `word`, its later lines indented further.
+fn indented(word: &str, text: &str, further: usize) -> String {
+    const INDENT: usize = 7;
+    let lines = wrap(text, WIDTH - INDENT, further);
+    let words = [word].into_iter().chain(std::iter::repeat(""));
+    let lines = lines
+        .lines()
+        .zip(words)
+        .map(|(line, word)| format!("{word:INDENT$}{line}\n"));
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_comes_first_and_says_what_to_do() {
+        let mut findings = Findings::default();
+        findings.fine("one", "is fine");
+        findings.wrong("two", "does not work", "do this");
+        findings.note("three", "is so", "");
+        let shown: String = findings.ranked().iter().map(Finding::show).collect();
+        let expected = "WRONG  two: does not work\n       -> do this\nnote   three: is so\nok     one: is fine\n";
+        assert_eq!(shown, expected);
+    }
+}

@@ -1,0 +1,241 @@
+//! What of the machine, and of this shell, decides.
+
+use super::finding::Findings;
+use crate::cli::PolicyFlags;
+use crate::engine::cgroup::{Obstacle, Programs};
+use crate::engine::{preload, seccomp};
+use crate::error::REFUSED;
+use crate::policy::Policy;
+use crate::sockets::yama_scope;
+use crate::sysctl::Sysctls;
+use crate::timeline::{Times, spell};
+use keepalive_linux::cgroup::{NoTree, Tree};
+use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::proc;
+use keepalive_policy::Settings;
+use rustix::system::uname;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+/// Everything but the program.
+pub(super) fn examine(findings: &mut Findings) {
+    kernel(findings);
+    engines(findings);
+    environment(findings);
+    for (text, hint) in crate::cmd::system::problems() {
+        findings.add(super::finding::Level::Wrong, "ld.so.preload", text, hint);
+    }
+    policy(findings);
+    confinement(findings);
+    sysctls(findings, Sysctls::read(), "this network namespace");
+}
+
+fn kernel(findings: &mut Findings) {
+    let name = uname();
+    findings.fine(
+        "kernel",
+        format!(
+            "{} {} on {}",
+            name.sysname().to_string_lossy(),
+            name.release().to_string_lossy(),
+            name.machine().to_string_lossy()
+        ),
+    );
+    match Tree::find() {
+        Ok(tree) if tree.mount() == Path::new("/sys/fs/cgroup") => findings.fine("cgroups", "version 2"),
+        Ok(tree) => findings.fine(
+            "cgroups",
+            format!("version 2 beside version 1, on {}", tree.mount().display()),
+        ),
+        Err(NoTree::OnlyVersion1) => findings.note("cgroups", "version 1 only: the cgroup engine is not there", ""),
+        Err(NoTree::NotMounted) => findings.note("cgroups", "none are mounted: the cgroup engine is not there", ""),
+    }
+    match sysctl("kernel/io_uring_disabled").as_deref() {
+        Some("2") => findings.fine("io_uring", "is switched off for all"),
+        Some("1") => findings.fine("io_uring", "is switched off but for a group of users"),
+        _ => findings.fine(
+            "io_uring",
+            "programs may use it; its connections are seen by engine cgroup alone",
+        ),
+    }
+}
+
+fn engines(findings: &mut Findings) {
+    // The library for whatever this command is itself.
+    let own = super::own_program();
+    match own.and_then(|own| preload::library(&own)) {
+        Ok(library) => {
+            let path = library.path();
+            findings.fine("engine preload", format!("the library is {}", path.display()));
+            if is_confined_by_apparmor() && !path.starts_with("/usr/lib") && !path.starts_with("/lib") {
+                findings.note(
+                    "apparmor",
+                    format!(
+                        "is in force; profiles may keep programs from reading {}",
+                        path.display()
+                    ),
+                    "install the library into the distribution's library directory, below /usr/lib",
+                );
+            }
+        }
+        Err(error) => findings.wrong(
+            "engine preload",
+            error.message(),
+            "name the library in KEEPALIVE_LIBRARY, or install it",
+        ),
+    }
+    match seccomp::trial() {
+        Ok(seccomp::Place::InPlace) => findings.fine("engine seccomp", "works here"),
+        Ok(seccomp::Place::Front) => findings.note(
+            "engine seccomp",
+            "works here, but the command gets another process id, with a process that stands in for it (Yama allows to \
+             look into descendants alone)",
+            "",
+        ),
+        Err(reason) => findings.note("engine seccomp", reason, ""),
+    }
+    let own = std::process::id();
+    match PidFd::open(own).and_then(|own| own.duplicate(0)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound && error.raw_os_error() != Some(EBADF) => {
+            findings.note("engine attach", format!("pidfd_getfd: {error}"), "it takes Linux 5.6");
+        }
+        _ => match yama_scope() {
+            None | Some(0) => findings.fine("engine attach", "reaches your processes, root's all"),
+            Some(1 | 2) => findings.note(
+                "engine attach",
+                "Yama lets root alone look into processes that are not its own children",
+                "run keepalive attach by root, or sysctl kernel.yama.ptrace_scope=0",
+            ),
+            Some(_) => findings.note("engine attach", "Yama forbids it to all (kernel.yama.ptrace_scope)", ""),
+        },
+    }
+    let cgroup = match Tree::find() {
+        Ok(_) => Programs::trial(),
+        Err(reason) => Err(Obstacle::NoTree(reason)),
+    };
+    match cgroup {
+        Ok(()) => findings.fine("engine cgroup", "works here, and reaches every program"),
+        Err(obstacle) => findings.note("engine cgroup", obstacle.reason(), ""),
+    }
+}
+
+/// `EBADF`: descriptor 0 may be closed.
+const EBADF: i32 = rustix::io::Errno::BADF.raw_os_error();
+
+fn is_confined_by_apparmor() -> bool {
+    fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
+}
+
+/// LD_PRELOAD of this shell.
+fn environment(findings: &mut Findings) {
+    let Some(preload) = std::env::var_os("LD_PRELOAD") else {
+        return;
+    };
+    preloads(findings, &preload.to_string_lossy());
+}
+
+/// The libraries that an LD_PRELOAD names.
+pub(super) fn preloads(findings: &mut Findings, value: &str) {
+    for name in value.split([':', ' ']).filter(|name| name.contains('/')) {
+        if name.contains('$') || Path::new(name).exists() {
+            findings.fine("LD_PRELOAD", format!("names {name}"));
+        } else {
+            findings.wrong(
+                "LD_PRELOAD",
+                format!("names {name}, which is not there: every dynamic program complains of that"),
+                "take it out of LD_PRELOAD",
+            );
+        }
+    }
+    if value.contains("libasan") || value.contains("libtsan") {
+        findings.note(
+            "LD_PRELOAD",
+            "names a sanitizer's library, which must be the first",
+            "keepalive run appends the library, and leaves it first",
+        );
+    }
+}
+
+/// What variables and the file say.
+fn policy(findings: &mut Findings) {
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    match Policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED) {
+        Ok(policy) => match &policy.config {
+            Some(file) => findings.fine("policy", format!("{} has no mistakes", file.name)),
+            None => findings.fine("policy", "there is no /etc/keepalive.conf"),
+        },
+        Err(error) => findings.wrong(
+            "policy",
+            error.message(),
+            "the library ignores what it cannot use; keepalive check shows each mistake",
+        ),
+    }
+}
+
+/// What confines this shell.
+fn confinement(findings: &mut Findings) {
+    let status = proc::status(std::process::id()).unwrap_or_default();
+    if status.no_new_privs {
+        findings.note(
+            "no_new_privs",
+            "is set for this shell: set-user-ID programs run without their privilege",
+            "",
+        );
+    }
+    if status.is_filtered {
+        findings.note(
+            "seccomp filter",
+            "this shell is under one, as in containers: what it forbids, no engine gets",
+            "",
+        );
+    }
+    if let Some(kind) = container() {
+        findings.note(
+            "container",
+            format!("this is one ({kind}): its sysctls, processes and cgroups are its own"),
+            "engine cgroup is for the machine that it runs on",
+        );
+    }
+}
+
+/// What kind of container this is, if any.
+fn container() -> Option<String> {
+    if Path::new("/run/.containerenv").exists() {
+        return Some(String::from("podman"));
+    }
+    if Path::new("/.dockerenv").exists() {
+        return Some(String::from("docker"));
+    }
+    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        return Some(String::from("kubernetes"));
+    }
+    let text = fs::read_to_string("/run/systemd/container").ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// What connections have where nobody says anything.
+pub(super) fn sysctls(findings: &mut Findings, sysctls: Sysctls, place: &str) {
+    let times = Times {
+        idle: sysctls.idle,
+        interval: sysctls.interval,
+        count: sysctls.count,
+        user_timeout: 0,
+    };
+    findings.fine(
+        "sysctls",
+        format!(
+            "where nobody says anything, keepalive is off in {place}; where it is only switched on, {} s, {} s, {} probes: a \
+             dead peer is noticed after {}",
+            sysctls.idle,
+            sysctls.interval,
+            sysctls.count,
+            spell(1000 * times.dead_after())
+        ),
+    );
+}
+
+fn sysctl(name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/sys/{name}")).ok()?;
+    Some(text.trim().to_owned())
+}

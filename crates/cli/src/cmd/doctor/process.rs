@@ -1,0 +1,200 @@
+//! What of a running process decides, and what its connections have.
+
+use super::finding::{Findings, Level};
+use super::{machine, program};
+use crate::engine::cgroup::pins::{self, Target};
+use crate::sockets::{Kernel, Process, Socket};
+use crate::sysctl::Sysctls;
+use keepalive_linux::cgroup::Tree;
+use keepalive_linux::sock_diag::State;
+use keepalive_linux::{netns, proc, program as executable};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::Path;
+
+/// The shortest time that common middleboxes remember an idle connection for, in seconds: what is probed later may be
+/// forgotten (`keepalive presets`).
+const FORGOTTEN: u32 = 240;
+
+pub(super) fn examine(findings: &mut Findings, process: &Process) {
+    let pid = process.pid;
+    let path = format!("/proc/{pid}/exe");
+    if let Ok(found) = executable::inspect(Path::new(&path), OsStr::new("")) {
+        let mut text = program::describe(&found);
+        if let Ok(target) = fs::read_link(&path) {
+            text = text.replace(&path, &target.to_string_lossy());
+        }
+        findings.fine("program", text);
+    }
+    let status = proc::status(pid).unwrap_or_default();
+    library(findings, pid);
+    confinement(findings, &status);
+    io_uring(findings, pid);
+    namespaces(findings, pid);
+    policies(findings, pid);
+    connections(findings, process);
+}
+
+/// Whether the library is in it.
+fn library(findings: &mut Findings, pid: u32) {
+    let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else {
+        return;
+    };
+    let mapped = maps.lines().find_map(|line| {
+        line.split_whitespace()
+            .nth(5)
+            .filter(|path| path.ends_with("/libkeepalive.so") || path.ends_with("/keepalive-system.so"))
+    });
+    match mapped {
+        Some(path) => findings.fine("library", format!("{path} is in the process")),
+        None => findings.fine("library", "is not in the process"),
+    }
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let preload = environment
+        .split(|byte| *byte == 0)
+        .find_map(|entry| entry.strip_prefix(b"LD_PRELOAD="));
+    if let Some(preload) = preload {
+        let preload = String::from_utf8_lossy(preload);
+        machine::preloads(findings, &preload);
+        if mapped.is_none() && preload.contains("libkeepalive.so") {
+            findings.wrong(
+                "library",
+                "LD_PRELOAD of the process names it, and yet it is not loaded",
+                "a static or set-user-ID program, another machine's, or a loader that is not glibc's or musl's: see the \
+                 engines seccomp, attach and cgroup",
+            );
+        }
+    }
+}
+
+fn confinement(findings: &mut Findings, status: &proc::Status) {
+    if status.no_new_privs {
+        findings.note("no_new_privs", "is set for the process", "");
+    }
+    if status.is_filtered {
+        findings.note(
+            "seccomp filter",
+            "the process is under one; the library makes no call after a program has put itself under it",
+            "",
+        );
+    }
+    if status.capabilities != 0 && status.uid != 0 {
+        findings.note(
+            "capabilities",
+            "the process has some without being root's: programs with file capabilities do not load the library",
+            "",
+        );
+    }
+}
+
+fn io_uring(findings: &mut Findings, pid: u32) {
+    let fds = proc::fds(pid).unwrap_or_default();
+    let is_ring = |fd: &i32| {
+        fs::read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|target| target == Path::new("anon_inode:[io_uring]"))
+    };
+    if fds.iter().any(is_ring) {
+        findings.note(
+            "io_uring",
+            "the process uses it: connections that it makes so are seen by engine cgroup alone",
+            "keepalive cgroup enable, or keepalive attach --watch",
+        );
+    }
+}
+
+/// Its network namespace.
+fn namespaces(findings: &mut Findings, pid: u32) {
+    let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let (theirs, ours) = (link(&pid.to_string()), link("self"));
+    if theirs.is_none() || theirs == ours {
+        return;
+    }
+    let inside =
+        File::open(format!("/proc/{pid}/ns/net")).and_then(|namespace| netns::within(&namespace.into(), Sysctls::read));
+    match inside {
+        Ok(sysctls) => machine::sysctls(findings, sysctls, "the network namespace of the process"),
+        Err(error) => findings.note(
+            "network",
+            format!("the process is in another network namespace, which cannot be looked into: {error}"),
+            "run keepalive by root",
+        ),
+    }
+}
+
+/// The policies of its cgroup and of those above.
+fn policies(findings: &mut Findings, pid: u32) {
+    let Ok(tree) = Tree::find() else { return };
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else {
+        return;
+    };
+    let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::")) else {
+        return;
+    };
+    let Ok(entries) = pins::entries() else { return };
+    let directory = tree.directory(Path::new(path));
+    let nearest = directory
+        .ancestors()
+        .take_while(|ancestor| ancestor.starts_with(tree.mount()))
+        .find_map(|ancestor| {
+            let target = Target::new(&tree, ancestor);
+            entries
+                .iter()
+                .find(|entry| entry.state == pins::State::InForce && entry.is_of(&target))
+        });
+    match nearest {
+        Some(entry) => findings.fine(
+            "cgroup",
+            format!("{path}, where the policy of {} is in force", entry.name()),
+        ),
+        None => findings.fine("cgroup", format!("{path}, without a policy")),
+    }
+}
+
+fn connections(findings: &mut Findings, process: &Process) {
+    let pid = process.pid;
+    let held = match process.sockets() {
+        Ok(held) => held,
+        Err(obstacle) => return findings.add(Level::Wrong, "connections", obstacle.reason, Some(obstacle.hint)),
+    };
+    let mut kernel = Kernel::look();
+    let (sockets, obstacle) = kernel.sockets(process, &held);
+    if let Some(obstacle) = obstacle {
+        return findings.add(Level::Wrong, "connections", obstacle.reason, Some(obstacle.hint));
+    }
+    let open: Vec<&Socket> = sockets
+        .iter()
+        .filter(|socket| matches!(socket.state, Some(State::Established | State::CloseWait)))
+        .filter(|socket| !socket.peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()))
+        .collect();
+    let without = open.iter().filter(|socket| socket.keepalive() == Some(false)).count();
+    let late = open.iter().filter(|socket| {
+        let idle = socket.options.and_then(|options| options.idle);
+        socket.keepalive() == Some(true) && idle.is_some_and(|idle| idle > FORGOTTEN)
+    });
+    let late = late.count();
+    let all = open.len();
+    let advice = format!("keepalive attach {pid} gives it to them; keepalive list {pid} shows each");
+    if without > 0 {
+        findings.wrong(
+            "connections",
+            format!("{without} of {all} to other machines have no keepalive"),
+            &advice,
+        );
+    }
+    if late > 0 {
+        findings.note(
+            "connections",
+            format!("{late} of {all} to other machines are probed after more than {FORGOTTEN} s, when common middleboxes have forgotten them"),
+            &format!("keepalive attach --mode cap {pid}; keepalive presets lists middleboxes"),
+        );
+    }
+    if without == 0 && late == 0 {
+        findings.fine(
+            "connections",
+            match all {
+                0 => String::from("none to other machines"),
+                1 => String::from("one to another machine, with keepalive"),
+                all => format!("{all} to other machines, all with keepalive"),
+            },
+        );
+    }
+}

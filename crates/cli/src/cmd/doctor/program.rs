@@ -1,0 +1,87 @@
+//! What of a program decides which engines reach it.
+
+use super::finding::Findings;
+use crate::cli::EngineChoice;
+use crate::engine::choice::{Engines, choose};
+use crate::engine::{preload, seccomp};
+use keepalive_linux::program::{Format, Program, privilege};
+
+/// What the program is, and which engine `keepalive run` uses for it.
+pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'static str> {
+    findings.fine("program", describe(program));
+    if let Ok(library) = preload::library(program) {
+        match preload::obstacle(program, &library) {
+            None => findings.fine("library", format!("{} reaches it", library.path().display())),
+            Some(obstacle) => findings.note("library", obstacle.describe(program), ""),
+        }
+    }
+    let trial = seccomp::trial();
+    if trial.is_ok() && !seccomp::may_keep_privileges() {
+        findings.note(
+            "engine seccomp",
+            "set-user-ID programs would run without their privilege under it (no_new_privs)",
+            "--engine preload leaves it to them",
+        );
+    }
+    let choice = match choose(EngineChoice::Auto, program, false) {
+        Ok(choice) => choice,
+        Err(error) => {
+            findings.wrong(
+                "keepalive run",
+                error.message(),
+                "keepalive cgroup enable, by root, reaches it",
+            );
+            return None;
+        }
+    };
+    match (&choice.engines, trial) {
+        (Engines::Preload(_) | Engines::Cgroup, _) | (_, Ok(_)) => {
+            let engine = choice.engines.name();
+            findings.fine("keepalive run", format!("uses engine {engine}: {}", choice.why));
+            Some(engine)
+        }
+        // As keepalive run does it then.
+        (_, Err(reason)) if choice.is_preloadable => {
+            findings.note(
+                "keepalive run",
+                format!("uses engine preload alone, without effect on static programs that it starts: {reason}"),
+                "",
+            );
+            Some("preload")
+        }
+        (_, Err(reason)) => {
+            findings.wrong(
+                "keepalive run",
+                format!("nothing reaches {}: {reason}", program.command.display()),
+                "keepalive cgroup enable, by root, reaches it",
+            );
+            None
+        }
+    }
+}
+
+/// What the program is.
+pub(super) fn describe(program: &Program) -> String {
+    let path = program.path.display();
+    let kind = match &program.format {
+        Format::Elf(elf) if elf.is_go => format!("a Go program for {}", elf.machine),
+        Format::Elf(elf) if elf.interpreter.is_none() => format!("a static program for {}", elf.machine),
+        Format::Elf(elf) => {
+            let loader = elf.interpreter.as_deref().and_then(|path| path.file_name()?.to_str());
+            let libc = if loader.is_some_and(|name| name.starts_with("ld-musl")) {
+                "musl"
+            } else {
+                "glibc"
+            };
+            format!("a dynamic program ({libc}) for {}", elf.machine)
+        }
+        Format::Unreadable => String::from("not readable"),
+        Format::Other => String::from("no ELF file"),
+    };
+    let privilege = privilege(&program.path).map_or("", |_| ", with privileges of its own");
+    if program.command == program.path {
+        format!("{path} is {kind}{privilege}")
+    } else {
+        format!("{} is a script of {path}, {kind}{privilege}", program.command.display())
+    }
+}

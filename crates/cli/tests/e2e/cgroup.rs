@@ -1,0 +1,60 @@
+//! `keepalive cgroup`: policies in the kernel for all that is in a cgroup. What they do is read from the sockets, from
+//! outside of the cgroup.
+
+mod command;
+mod counters;
+mod dangling;
+mod existing;
+mod families;
+mod foreign;
+mod help;
+mod lifetime;
+mod machine;
+mod mistakes;
+mod named;
+mod nested;
+mod policy;
+mod rights;
+mod watch;
+
+use crate::support::arena::Arena;
+use crate::support::puppet::Puppet;
+use crate::support::target::TREATED;
+
+/// The policy of tests that need not say another: [`crate::support::target::TREATED`].
+const POLICY: [&str; 3] = ["--idle=61", "--interval=13", "--count=4"];
+
+/// A program in the cgroup with a listener, a connection to it with these options of its own, and what was accepted of that.
+fn pair_with(arena: &Arena, values: &str) -> Puppet {
+    let mut program = arena.puppet();
+    program.does(&format!(
+        "listener = listen(); client, accepted = pair(listener, {values})"
+    ));
+    program
+}
+
+/// What a new connection in the cgroup has, at both ends.
+fn both_ends(arena: &Arena) -> [String; 2] {
+    let mut program = pair_with(arena, "");
+    ["client", "accepted"].map(|end| program.has(end))
+}
+
+/// The policy [`POLICY`] tells what a program has set by comparison, and says so.
+#[track_caller]
+fn assert_compares(arena: &Arena) {
+    let status = arena.status();
+    assert_eq!(status["reads_fields"], false, "{status}");
+    let printed = arena.quiet(&["cgroup", "status"]);
+    assert!(
+        printed.contains("  what differs from the sysctls counts as set by the program"),
+        "{printed}"
+    );
+    let mut program = pair_with(arena, "idle=31, user_timeout=7000");
+    assert_eq!(program.has("client"), "1 31 13 4 7000");
+    assert_eq!(program.has("accepted"), TREATED);
+    // What is the kernel's own value cannot be told from what nobody has set.
+    program.does("same, end = pair(listener, idle=7200, interval=75, count=9)");
+    assert_eq!(program.has("same"), TREATED);
+    program.does("own(same, count=9)");
+    assert_eq!(program.has("same"), "1 61 13 9 0");
+}

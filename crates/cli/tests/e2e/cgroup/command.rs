@@ -1,0 +1,342 @@
+//! `keepalive run --engine cgroup`: the command's own cgroup, from its beginning to its end. What programs have in it is
+//! the subject of [`crate::kernel`].
+
+use super::{POLICY, pair_with};
+use crate::support::arena::Arena;
+use crate::support::keepalive;
+use crate::support::ordinary::{Installed, NOBODY};
+use crate::support::process::{LIMIT, Running, eventually, output_within, text};
+use crate::support::puppet::Puppet;
+use crate::support::target::TREATED;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The cgroups directly below `directory`.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("a cgroup").flatten();
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories.map(|entry| entry.path()).collect()
+}
+
+fn processes(directory: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(directory.join("cgroup.procs")).expect("a cgroup");
+    text.lines().map(|line| line.parse().expect("a number")).collect()
+}
+
+/// Waits until neither cgroups nor processes are left in this one.
+#[track_caller]
+fn wait_until_tidy(directory: &Path) {
+    eventually("nothing is left", LIMIT, || {
+        (below(directory).is_empty() && processes(directory).is_empty()).then_some(())
+    });
+}
+
+/// `keepalive run --engine cgroup` with these options in the arena's cgroup; a command is to follow.
+fn run(arena: &Arena, options: &[&str]) -> Command {
+    let mut command = arena.enter(keepalive());
+    command.args(["run", "--engine", "cgroup"]).args(options).arg("--");
+    command
+}
+
+fn shell(arena: &Arena, script: &str) -> Output {
+    output_within(LIMIT, run(arena, &POLICY).args(["sh", "-c", script]))
+}
+
+/// A puppet under `keepalive run`.
+fn puppet(arena: &Arena, directory: &Path, options: &[&str]) -> Puppet {
+    let keepalive = keepalive();
+    let keepalive = keepalive.to_str().expect("a path of ours");
+    let words = [&[keepalive, "run", "--engine", "cgroup"], options, &["--"]].concat();
+    arena.puppet_in(directory, &words)
+}
+
+#[test]
+fn the_exit_status_is_the_commands() {
+    let arena = arena!();
+    for status in [0, 1, 7, 125, 255] {
+        let output = shell(&arena, &format!("echo out; echo err >&2; exit {status}"));
+        assert_eq!(output.status.code(), Some(status));
+        assert_eq!([text(&output.stdout), text(&output.stderr)], ["out\n", "err\n"]);
+    }
+    for signal in [Signal::TERM, Signal::KILL, Signal::HUP] {
+        let output = shell(&arena, &format!("kill -{} $$", signal.as_raw()));
+        assert_eq!(output.status.signal(), Some(signal.as_raw()));
+    }
+    wait_until_tidy(arena.directory());
+}
+
+#[test]
+fn the_command_keeps_the_process_number_and_has_no_child() {
+    let arena = arena!();
+    let mut program = run(&arena, &[]);
+    program.args(["sh", "-c", "echo $$; cat /proc/$$/task/$$/children; exec sleep 1000"]);
+    let mut program = crate::support::dialogue::Dialogue::start(&mut program);
+    assert_eq!(program.answer(), program.pid().to_string());
+    // cat itself is the only one.
+    let children = program.answer();
+    assert_eq!(children.split_whitespace().count(), 1, "{children}");
+    let pid = Pid::from_raw(program.pid().cast_signed()).expect("a process");
+    kill_process(pid, Signal::TERM).expect("it runs");
+    assert_eq!(program.wait_for_end().signal(), Some(Signal::TERM.as_raw()));
+    wait_until_tidy(arena.directory());
+}
+
+#[test]
+fn the_cgroup_lasts_as_long_as_what_the_command_has_left_behind() {
+    let arena = arena!();
+    python!();
+    let output = shell(&arena, "sleep 1000 >&- 2>&- & echo $!");
+    let left: u32 = text(&output.stdout).trim().parse().expect("a number");
+    let [directory] = &below(arena.directory())[..] else {
+        panic!("one cgroup");
+    };
+    assert_eq!(processes(directory), [left]);
+    // It is a cgroup as others are.
+    let mut program = arena.puppet_in(directory, &[]);
+    program.does("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), TREATED);
+    program.0.finish();
+    program.0.wait_for_end();
+    let pid = Pid::from_raw(left.cast_signed()).expect("a process");
+    kill_process(pid, Signal::KILL).expect("it sleeps");
+    wait_until_tidy(arena.directory());
+}
+
+#[test]
+fn the_next_command_removes_what_one_has_left_whose_helper_was_killed() {
+    let arena = arena!();
+    let mut first = Running::start(run(&arena, &[]).args(["sleep", "1000"]));
+    let directory = arena.directory().to_owned();
+    let helper = eventually("the helper", LIMIT, || {
+        let all = processes(&directory);
+        let others: Vec<u32> = all.into_iter().filter(|pid| *pid != first.pid()).collect();
+        let is_begun = below(&directory)
+            .first()
+            .is_some_and(|below| processes(below) == [first.pid()]);
+        is_begun.then_some(others)
+    });
+    let [helper] = helper[..] else {
+        panic!("{helper:?}");
+    };
+    let helper = Pid::from_raw(helper.cast_signed()).expect("a process");
+    kill_process(helper, Signal::KILL).expect("it waits");
+    eventually("its end", LIMIT, || processes(&directory).is_empty().then_some(()));
+    // While it is in use it stays.
+    assert!(shell(&arena, "").status.success());
+    assert_eq!(
+        processes(&directory.join(below(&directory)[0].file_name().expect("a name"))),
+        [first.pid()]
+    );
+    let pid = Pid::from_raw(first.pid().cast_signed()).expect("a process");
+    kill_process(pid, Signal::KILL).expect("it sleeps");
+    first.wait_for_end();
+    eventually("one cgroup, empty", LIMIT, || {
+        let left = below(&directory);
+        (left.len() == 1 && processes(&left[0]).is_empty()).then_some(())
+    });
+    assert!(shell(&arena, "").status.success());
+    wait_until_tidy(arena.directory());
+}
+
+#[test]
+fn the_number_of_a_process_may_be_taken() {
+    let arena = arena!();
+    python!();
+    // Both are the first processes of their pid namespaces.
+    let keepalive = keepalive();
+    let keepalive = keepalive.to_str().expect("a path of ours");
+    let words = [
+        &["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"][..],
+        &[keepalive, "run", "--engine", "cgroup"],
+        &POLICY,
+        &["--"],
+    ]
+    .concat();
+    let mut programs: Vec<_> = (0..3).map(|_| arena.puppet_in(arena.directory(), &words)).collect();
+    for program in &mut programs {
+        // The number of a descriptor is seen by the process that holds it, which is the wrapper's child.
+        program.does("client, accepted = pair(listen())");
+        assert_eq!(
+            program.ask("[client.getsockopt(*OPTIONS[name]) for name in OPTIONS]"),
+            "[1, 61, 13, 4, 0]"
+        );
+    }
+    assert_eq!(below(arena.directory()).len(), 3);
+    drop(programs);
+    wait_until_tidy_of_commands(&arena);
+}
+
+/// In a pid namespace the helpers are killed with its first process; the next command finds what is left.
+#[track_caller]
+fn wait_until_tidy_of_commands(arena: &Arena) {
+    eventually("nothing is left", LIMIT, || {
+        assert!(shell(arena, "").status.success());
+        (below(arena.directory()).is_empty() && processes(arena.directory()).is_empty()).then_some(())
+    });
+}
+
+#[test]
+fn a_command_inside_of_a_command_has_its_own_policy_alone() {
+    let arena = arena!();
+    python!();
+    let keepalive = keepalive();
+    let keepalive = keepalive.to_str().expect("a path of ours");
+    let inner = ["--", keepalive, "run", "--engine", "cgroup", "--idle=31"];
+    let mut program = puppet(&arena, arena.directory(), &[&POLICY[..], &inner].concat());
+    program.does("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), "1 31 75 9 0");
+    drop(program);
+    wait_until_tidy(arena.directory());
+}
+
+#[test]
+fn its_policy_counts_in_the_place_of_that_of_the_cgroup_around_it() {
+    let arena = arena!();
+    python!();
+    arena.enable(&["--idle=31", "--mode=enforce"]);
+    let child = arena.child("child");
+    let mut program = puppet(&arena, &child, &POLICY);
+    program.does("client, accepted = pair(listen(), count=7)");
+    assert_eq!(program.has("client"), "1 61 13 7 0");
+    let [directory] = &below(&child)[..] else {
+        panic!("one cgroup");
+    };
+    assert_eq!(processes(directory), [program.pid()]);
+    let mut other = pair_with(&arena, "");
+    assert_eq!(other.has("client"), "1 31 75 9 0");
+    drop((program, other));
+    wait_until_tidy(&child);
+}
+
+#[test]
+fn a_policy_of_off_makes_no_cgroup() {
+    let arena = arena!();
+    let name = arena.name();
+    let mut command = run(&arena, &POLICY);
+    command
+        .env("KEEPALIVE", "off")
+        .args(["grep", "^0::", "/proc/self/cgroup"]);
+    let output = output_within(LIMIT, &mut command);
+    assert_eq!(text(&output.stdout), format!("0::{name}\n"), "{output:?}");
+    let output = output_within(LIMIT, run(&arena, &POLICY).args(["grep", "^0::", "/proc/self/cgroup"]));
+    let begin = format!("0::{name}/keepalive-");
+    assert!(text(&output.stdout).starts_with(&begin), "{output:?}");
+    wait_until_tidy(arena.directory());
+}
+
+#[test]
+fn it_says_which_engine_it_uses() {
+    let arena = arena!();
+    let output = output_within(LIMIT, run(&arena, &["-v", "--idle=61"]).arg("true"));
+    assert!(output.status.success(), "{output:?}");
+    let begin = "keepalive: engine cgroup: because --engine cgroup asks for it\nkeepalive: settings: idle=61s\n";
+    assert!(text(&output.stderr).starts_with(begin), "{output:?}");
+    wait_until_tidy(arena.directory());
+}
+
+#[test]
+fn io_uring_cannot_be_denied() {
+    let arena = arena!();
+    let output = output_within(LIMIT, run(&arena, &["--io-uring", "deny"]).arg("true"));
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        text(&output.stderr),
+        "keepalive: --io-uring deny: the cgroup engine reaches io_uring, and denies nothing\n\
+         hint: leave --io-uring out, or take the supervisor: --engine seccomp\n"
+    );
+    assert!(below(arena.directory()).is_empty());
+}
+
+#[test]
+fn what_cannot_be_started_leaves_no_cgroup() {
+    let arena = arena!();
+    for (program, status) in [("/nowhere/at-all", 127), ("/etc", 126)] {
+        let output = output_within(LIMIT, run(&arena, &POLICY).arg(program));
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+    }
+    // It can only be told by trying: an interpreter that is not there.
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("script");
+    fs::write(&path, "#!/nowhere/at-all\n").expect("a file of ours");
+    let mut chmod = Command::new("chmod");
+    assert!(chmod.arg("755").arg(&path).status().expect("chmod starts").success());
+    let output = output_within(LIMIT, run(&arena, &POLICY).arg(&path));
+    assert!(matches!(output.status.code(), Some(126 | 127)), "{output:?}");
+    wait_until_tidy(arena.directory());
+}
+
+#[test]
+fn who_may_not_is_told_what_it_takes() {
+    let arena = arena!();
+    let installed = Installed::new();
+    let lacks = "keepalive: cannot run '/bin/true' with engine cgroup: it takes root; this process lacks CAP_BPF and \
+                 CAP_NET_ADMIN\n\
+                 hint: run it by root, or with these capabilities; without root: keepalive run, --engine seccomp\n";
+    let mut command = arena.enter("env");
+    command.args(NOBODY).arg(installed.keepalive());
+    command.env("KEEPALIVE_CONFIG", installed.no_config());
+    let output = output_within(LIMIT, command.args(["run", "--engine", "cgroup", "/bin/true"]));
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    assert_eq!(text(&output.stderr), lacks);
+    // With the capabilities, but not in a cgroup of its own.
+    let output = output_within(LIMIT, &mut delegated(&arena, &installed, &["/bin/true"]));
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
+    let error = text(&output.stderr);
+    let begin = format!(
+        "keepalive: cannot run '/bin/true' with engine cgroup: {}",
+        arena.directory().display()
+    );
+    assert!(error.starts_with(&begin), "{error}");
+    assert!(error.contains(": Permission denied"), "{error}");
+    assert!(
+        error.contains("\nhint: it takes a cgroup in which this user may make others"),
+        "{error}"
+    );
+    wait_until_tidy(arena.directory());
+}
+
+/// nobody's, with two capabilities.
+fn delegated(arena: &Arena, installed: &Installed, command: &[&str]) -> Command {
+    let [setpriv, words @ ..] = NOBODY;
+    let mut program = arena.enter(setpriv);
+    program
+        .args(["--inh-caps=+bpf,+net_admin", "--ambient-caps=+bpf,+net_admin"])
+        .args(words)
+        .arg(installed.keepalive())
+        .args(["run", "--engine", "cgroup"])
+        .args(POLICY)
+        .arg("--")
+        .args(command)
+        .env("KEEPALIVE_CONFIG", installed.no_config());
+    program
+}
+
+#[test]
+fn a_user_with_two_capabilities_and_a_delegated_cgroup_needs_no_root() {
+    let arena = arena!();
+    python!();
+    let installed = Installed::new();
+    let mut chown = Command::new("chown");
+    chown.arg("65534").arg(arena.directory());
+    for file in ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+        chown.arg(arena.directory().join(file));
+    }
+    assert!(chown.status().expect("chown starts").success());
+    let script = "import socket, os
+l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen()
+c = socket.create_connection(l.getsockname())
+print(os.getuid(), *[c.getsockopt(*o) for o in ((1, 9), (6, 4), (6, 5), (6, 6))])
+c.setsockopt(6, 4, 99)
+print(c.getsockopt(6, 4))";
+    let output = output_within(
+        LIMIT,
+        &mut delegated(&arena, &installed, &[crate::support::PYTHON, "-c", script]),
+    );
+    assert_eq!(text(&output.stderr), "");
+    assert_eq!(text(&output.stdout), "65534 1 61 13 4\n99\n");
+    assert!(output.status.success(), "{output:?}");
+    wait_until_tidy(arena.directory());
+}

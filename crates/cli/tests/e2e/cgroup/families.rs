@@ -1,0 +1,133 @@
+//! IPv4, IPv6, and IPv4 in sockets of IPv6.
+
+use super::POLICY;
+use crate::support::arena::Arena;
+use crate::support::puppet::Puppet;
+use crate::support::target::TREATED;
+
+/// Connections of all kinds: `four`, `six`, and `mapped`, where both ends are sockets of IPv6 and their packets are IPv4;
+/// `narrow` and `wide` are the ends of a connection from a socket of IPv4 to one of IPv6, `wider` and `narrower` of one the
+/// other way round. Those called `…_accepted`, `wide` and `narrower` were accepted.
+const CONNECTIONS: &str = "
+INET6 = socket.AF_INET6
+four, four_accepted = pair(listen())
+six, six_accepted = pair(listen('::1', family=INET6), '::1', INET6)
+both = listen('::', family=INET6)
+mapped, mapped_accepted = pair(both, '::ffff:127.0.0.1', INET6)
+narrow, wide = pair(both)
+wider, narrower = pair(listen(), '::ffff:127.0.0.1', INET6)
+";
+
+fn connections(arena: &Arena) -> Puppet {
+    let mut program = arena.puppet();
+    program.does(CONNECTIONS);
+    program
+}
+
+#[test]
+fn connections_of_both_families_and_of_mapped_addresses_have_the_policy() {
+    let arena = arena!();
+    python!();
+    arena.enable(&POLICY);
+    let mut program = connections(&arena);
+    for [one, other] in [
+        ["four", "four_accepted"],
+        ["six", "six_accepted"],
+        ["mapped", "mapped_accepted"],
+        ["narrow", "wide"],
+        ["wider", "narrower"],
+    ] {
+        assert_eq!(program.has(one), TREATED, "{one}");
+        assert_eq!(program.has(other), TREATED, "{other}");
+        program.assert_talks(one, other);
+    }
+}
+
+/// The rules for IPv6 come first, and would take everything if they were for mapped addresses too.
+#[test]
+fn a_rule_for_all_of_one_family_is_not_for_the_other() {
+    let arena = arena!();
+    python!();
+    arena.enable(&[
+        "--rule=connect [::/0] idle=61s",
+        "--rule=accept [::/0] idle=62s",
+        "--rule=connect 0.0.0.0/0 idle=41s",
+        "--rule=accept 0.0.0.0/0 idle=42s",
+    ]);
+    let mut program = connections(&arena);
+    for (end, idle) in [
+        ("four", 41),
+        ("four_accepted", 42),
+        ("six", 61),
+        ("six_accepted", 62),
+        ("mapped", 41),
+        ("mapped_accepted", 42),
+        ("narrow", 41),
+        ("wide", 42),
+        ("wider", 41),
+        ("narrower", 42),
+    ] {
+        assert_eq!(program.has(end), format!("1 {idle} 75 9 0"), "{end}");
+    }
+}
+
+#[test]
+fn a_rule_for_a_network_of_ipv4_is_for_peers_with_mapped_addresses() {
+    let arena = arena!();
+    python!();
+    arena.enable(&[
+        "--rule=connect 127.0.0.1 idle=41s",
+        "--rule=accept 127.0.0.0/30 idle=42s",
+        "--rule=connect [::1] idle=61s",
+        "--idle=99",
+    ]);
+    let mut program = connections(&arena);
+    for (end, idle) in [
+        ("four", 41),
+        ("four_accepted", 42),
+        ("six", 61),
+        ("six_accepted", 99),
+        ("mapped", 41),
+        ("mapped_accepted", 42),
+        ("wide", 42),
+        ("wider", 41),
+    ] {
+        assert_eq!(program.has(end), format!("1 {idle} 75 9 0"), "{end}");
+    }
+}
+
+#[test]
+fn a_network_holds_what_begins_with_its_bits_and_nothing_else() {
+    let arena = arena!();
+    python!();
+    let mut program = arena.puppet_in(
+        arena.directory(),
+        &[
+            "unshare",
+            "--net",
+            "sh",
+            "-c",
+            "ip link set lo up
+             for address in 10.7.255.255/32 10.8.0.0/32 2001:db8:7fff::1/128 2001:db8:8000::1/128; do
+                 ip address add $address dev lo
+             done
+             exec \"$@\"",
+            "sh",
+        ],
+    );
+    arena.enable(&[
+        "--rule=connect 10.0.0.0/13 idle=31s",
+        "--rule=connect [2001:db8::/33] idle=32s",
+        "--idle=99",
+    ]);
+    program.does(
+        "both = listen('::', family=socket.AF_INET6)
+inside, _ = pair(both, '10.7.255.255')
+outside, _ = pair(both, '10.8.0.0')
+inside6, _ = pair(both, '2001:db8:7fff::1', socket.AF_INET6)
+outside6, _ = pair(both, '2001:db8:8000::1', socket.AF_INET6)",
+    );
+    for (end, idle) in [("inside", 31), ("outside", 99), ("inside6", 32), ("outside6", 99)] {
+        assert_eq!(program.has(end), format!("1 {idle} 75 9 0"), "{end}");
+    }
+}

@@ -1,0 +1,204 @@
+//! Programs of others on the same cgroups (`targets/another.c` attaches them).
+
+use super::{POLICY, both_ends, pair_with};
+use crate::support::arena::Arena;
+use crate::support::process::{LIMIT, output_within, text};
+use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use serde_json::json;
+use std::path::Path;
+
+/// Attaches a program; `words` are the hook, how, and then its name and a file.
+#[track_caller]
+fn attach(arena: &Arena, [hook, how]: [&str; 2], directory: &Path, rest: &[&str]) {
+    let mut command = arena.inside(compile(Libc::Host, "another.c", &[]));
+    command.args([hook, how]).arg(directory).args(rest);
+    let output = output_within(LIMIT, &mut command);
+    assert!(output.status.success(), "{}", text(&output.stdout));
+}
+
+fn is_missing() -> Option<String> {
+    Libc::Host.missing()
+}
+
+/// The one word of a list of programs, without its number: `program 7 'other'`.
+#[track_caller]
+fn only_name(list: &serde_json::Value) -> String {
+    let [program] = list.as_array().expect("a list").as_slice() else {
+        panic!("{list}");
+    };
+    let words = program.as_str().expect("a name");
+    let (_, name) = words.rsplit_once(' ').expect("two words at least");
+    assert!(words.starts_with("program "), "{words}");
+    name.to_owned()
+}
+
+#[test]
+fn programs_of_others_run_beside_ours_and_are_named() {
+    let arena = arena!();
+    python!();
+    if let Some(why) = is_missing() {
+        skip!("{why}");
+    }
+    attach(&arena, ["sockops", "multi"], arena.directory(), &["first"]);
+    arena.enable(&POLICY);
+    attach(&arena, ["sockops", "multi"], arena.directory(), &["second"]);
+    assert_eq!(both_ends(&arena), [TREATED; 2]);
+    let status = arena.status();
+    assert_eq!(only_name(&status["before"]), "'first'");
+    assert_eq!(only_name(&status["after"]), "'second'");
+    assert_eq!(status["shadowed"], json!([]));
+    let printed = arena.quiet(&["cgroup", "status", &arena.name()]);
+    for line in [" 'first' of others run", " 'second' of others run"] {
+        assert!(printed.contains(line), "{printed}");
+    }
+    // In its place, though others have come after it.
+    arena.enable(&["--idle=31"]);
+    assert_eq!(only_name(&arena.status()["after"]), "'second'");
+    arena.disable();
+    assert_eq!(both_ends(&arena), [UNTOUCHED; 2]);
+    assert_eq!(arena.programs(arena.directory()).len(), 2);
+}
+
+#[test]
+fn programs_that_others_attach_by_links_run_beside_ours() {
+    let arena = arena!();
+    python!();
+    if let Some(why) = is_missing() {
+        skip!("{why}");
+    }
+    let [first, second] = ["/sys/fs/bpf/one", "/sys/fs/bpf/two"];
+    attach(&arena, ["sockops", "link"], arena.directory(), &["first", first]);
+    arena.enable(&["--mode=enforce", "--idle=61"]);
+    attach(&arena, ["sockops", "link"], arena.directory(), &["second", second]);
+    attach(&arena, ["setsockopt", "multi"], arena.directory(), &["third"]);
+    let mut program = pair_with(&arena, "idle=99");
+    program.does("own(accepted, idle=99)");
+    assert_eq!(["client", "accepted"].map(|end| program.has(end)), ["1 61 75 9 0"; 2]);
+    let status = arena.status();
+    assert_eq!(only_name(&status["before"]), "'first'");
+    assert_eq!(only_name(&status["after"]), "'second'");
+}
+
+#[test]
+fn a_program_of_the_cgroup_above_runs_after_ours_and_one_below_before() {
+    let arena = arena!();
+    if let Some(why) = is_missing() {
+        skip!("{why}");
+    }
+    let child = arena.child("child");
+    attach(&arena, ["sockops", "multi"], arena.directory(), &["above"]);
+    arena.enable_for(&arena.name_of(&child), &POLICY);
+    let report = arena.report();
+    assert_eq!(only_name(&report["cgroups"][0]["after"]), "'above'");
+    assert_eq!(report["cgroups"][0]["before"], json!([]));
+}
+
+#[test]
+fn our_own_policies_of_other_cgroups_are_not_programs_of_others() {
+    let arena = arena!();
+    let child = arena.child("child");
+    arena.enable_for(&arena.name_of(&child), &POLICY);
+    arena.enable(&POLICY);
+    let report = arena.report();
+    for cgroup in report["cgroups"].as_array().expect("a list") {
+        assert_eq!(cgroup["before"], json!([]));
+        assert_eq!(cgroup["after"], json!([]));
+    }
+}
+
+/// One that excludes others, on the cgroup or above it.
+#[test]
+fn a_program_that_excludes_others_is_named_and_nothing_is_left_behind() {
+    let arena = arena!();
+    if let Some(why) = is_missing() {
+        skip!("{why}");
+    }
+    let child = arena.child("child");
+    let name = arena.name_of(&child);
+    for (how, hook, place, flags) in [
+        ("none", "sockops", "on", &POLICY[..]),
+        ("override", "sockops", "on", &POLICY),
+        ("none", "sockops", "above", &POLICY),
+        ("none", "setsockopt", "on", &["--mode=enforce", "--idle=61"]),
+        ("none", "setsockopt", "above", &["--mode=cap", "--idle=61"]),
+    ] {
+        let arena = Arena::new().expect("as the first");
+        let child = arena.child("child");
+        let name = arena.name_of(&child);
+        let directory = if place == "on" { &child } else { arena.directory() };
+        attach(&arena, [hook, how], directory, &["excluder"]);
+        let output = arena.output(&[&["cgroup", "enable", &name], flags].concat());
+        assert_eq!(output.status.code(), Some(1), "{how} {hook} {place}");
+        let error = text(&output.stderr);
+        let begin = format!("keepalive: cannot enable a policy for {name}: program ");
+        assert!(error.starts_with(&begin), "{how} {hook} {place}: {error}");
+        let middle = format!(" 'excluder' on {} excludes other programs", arena.name_of(directory));
+        assert!(error.contains(&middle), "{how} {hook} {place}: {error}");
+        assert!(error.contains("hint: "), "{error}");
+        assert_eq!(text(&output.stdout), "");
+        assert_eq!(arena.report()["cgroups"], json!([]), "{how} {hook} {place}");
+        assert!(arena.pins().is_empty(), "{how} {hook} {place}");
+    }
+    // Without it nothing is in the way.
+    arena.enable_for(&name, &POLICY);
+}
+
+/// `override` above is no obstacle: ours takes its place.
+#[test]
+fn a_program_above_that_may_be_overridden_is_no_obstacle() {
+    let arena = arena!();
+    python!();
+    if let Some(why) = is_missing() {
+        skip!("{why}");
+    }
+    let child = arena.child("child");
+    attach(&arena, ["sockops", "override"], arena.directory(), &["yielding"]);
+    arena.enable_for(&arena.name_of(&child), &POLICY);
+    let mut program = arena.puppet_in(&child, &[]);
+    program.does("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), TREATED);
+}
+
+#[test]
+fn a_policy_that_an_excluding_program_keeps_from_being_replaced_stays() {
+    let arena = arena!();
+    python!();
+    if let Some(why) = is_missing() {
+        skip!("{why}");
+    }
+    arena.enable(&POLICY);
+    attach(&arena, ["setsockopt", "none"], arena.directory(), &["excluder"]);
+    let output = arena.output(&["cgroup", "enable", &arena.name(), "--mode=enforce", "--idle=31"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(both_ends(&arena), [TREATED; 2]);
+    let status = arena.status();
+    assert_eq!(status["default"], "idle=61s interval=13s count=4");
+    assert_eq!(status["default_connections"], 2);
+    assert_eq!(status["clamps"], false);
+}
+
+/// Whatever they say of others: they may not exclude what runs for all below a cgroup (`kernel/bpf/cgroup.c`,
+/// `compute_effective_progs`).
+#[test]
+fn a_program_below_takes_nothing_from_ours() {
+    let arena = arena!();
+    python!();
+    if let Some(why) = is_missing() {
+        skip!("{why}");
+    }
+    for how in ["none", "override", "multi"] {
+        for hook in ["sockops", "setsockopt"] {
+            let child = arena.child(&format!("{hook}-{how}"));
+            let deep = arena.child(&format!("{hook}-{how}/deep"));
+            attach(&arena, [hook, how], &child, &["other"]);
+            arena.enable(&["--mode=enforce", "--idle=61"]);
+            for directory in [child, deep] {
+                let mut program = arena.puppet_in(&directory, &[]);
+                program.does("client, accepted = pair(listen(), idle=98); own(accepted, idle=99)");
+                let ends = ["client", "accepted"].map(|end| program.has(end));
+                assert_eq!(ends, ["1 61 75 9 0"; 2], "{hook} {how}");
+            }
+            arena.quiet(&["cgroup", "status", &arena.name()]);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A crowd in a cgroup: threads that connect to themselves without a pause, and look at what both ends have.
+
+use crate::support::arena::Arena;
+use crate::support::dialogue::Dialogue;
+use crate::support::target::{Libc, compile};
+use std::path::Path;
+
+/// The idle time that every end asks for when it has looked at what it has.
+pub const OWN_IDLE: u32 = 9999;
+
+/// A running crowd (`targets/crowd.c`).
+pub struct Crowd(Dialogue);
+
+/// What some ends had.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    pub phase: u32,
+    /// Keepalive, idle time, interval, count, user timeout.
+    pub has: [u32; 5],
+    /// The idle time that they got when they asked for [`OWN_IDLE`].
+    pub then: u32,
+}
+
+impl Crowd {
+    /// One in this cgroup. Whoever replaces policies goes before it.
+    pub fn start(arena: &Arena, directory: &Path, threads: u32) -> Self {
+        let program = compile(Libc::Host, "crowd.c", &["-pthread"]);
+        let mut command = arena.enter_into(directory, "nice");
+        command.args(["-n", "10"]).arg(program).arg(threads.to_string());
+        Self(Dialogue::start(&mut command))
+    }
+
+    /// From now on another phase counts; it is told when every thread has made connections in it.
+    #[track_caller]
+    pub fn begin_phase(&mut self, number: u32) {
+        self.0.tell("");
+        assert_eq!(self.0.answer(), format!("phase {number}"));
+    }
+
+    /// Ends it; gives what it has seen. No connection may have failed.
+    #[track_caller]
+    pub fn finish(mut self) -> Vec<Seen> {
+        self.0.finish();
+        let mut seen = Vec::new();
+        let mut ends = [0; 2];
+        loop {
+            let line = self.0.answer();
+            if let Some(failed) = line.strip_prefix("failed ") {
+                assert_eq!(failed, "0", "connections failed");
+                assert_eq!(ends[0], ends[1], "each connection has two ends");
+                return seen;
+            }
+            let (is_accepted, one, times) = read(&line).unwrap_or_else(|| panic!("the crowd said {line:?}"));
+            seen.push(one);
+            ends[usize::from(is_accepted)] += times;
+        }
+    }
+}
+
+/// A line: whether it is of accepted ends, what they had, and how many they were.
+fn read(line: &str) -> Option<(bool, Seen, u64)> {
+    let (start, times) = line.split_once(": ")?;
+    let (start, then) = start.split_once(" then ")?;
+    let words: Vec<&str> = start.split(' ').collect();
+    let [phase, end, has @ ..] = words.as_slice() else {
+        return None;
+    };
+    let has: Vec<u32> = has.iter().map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    let seen = Seen {
+        phase: phase.parse().ok()?,
+        has: has.try_into().ok()?,
+        then: then.parse().ok()?,
+    };
+    Some((*end == "accept", seen, times.parse().ok()?))
+}

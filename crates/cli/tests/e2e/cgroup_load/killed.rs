@@ -1,0 +1,83 @@
+//! A command that is killed at any moment leaves the policy from before or the new one, whole; `status` knows which; and
+//! the next command finishes the work, and leaves nothing behind.
+//!
+//! In the suite it is killed before each system call that may leave something behind, with `KEEPALIVE_TEST_KILL=every`
+//! before each but read(2).
+
+use super::place::{CAP, FILL, HOLD, NONE, Place, Policy};
+use crate::support::process::{LIMIT, output_within, text};
+use crate::support::target::{Libc, compile};
+use std::env;
+
+/// Kills the command that leads to a policy before its system call of this number; gives which that was, and nothing where
+/// the command ended before.
+#[track_caller]
+fn kill(place: &Place, number: u32, policy: Policy) -> Option<String> {
+    let killer = compile(Libc::Host, "killed.c", &[]);
+    let which = env::var("KEEPALIVE_TEST_KILL").unwrap_or_else(|_| "lasting".to_owned());
+    let number = number.to_string();
+    let wrapper = [killer.to_str().expect("a path of ours"), &which, &number];
+    let output = output_within(LIMIT, &mut place.command(&wrapper, policy));
+    assert!(output.status.success(), "{number}: {}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let call = said.lines().last().and_then(|line| line.strip_prefix("killed before "));
+    call.map(str::to_owned)
+}
+
+/// Kills the command that leads from one policy to the other at every moment of its life.
+fn check(mut place: Place, from: Policy, to: Policy) {
+    let [none, old, new] = [NONE, from, to].map(|policy| place.state_with(policy));
+    for number in 1.. {
+        for (next, expected) in [(to, &new), (NONE, &none)] {
+            place.set(NONE);
+            place.set(from);
+            let Some(call) = kill(&place, number, to) else {
+                assert!(number > 5, "it was never killed");
+                return;
+            };
+            let what = format!("killed before call {number}, {call}");
+            place.wait_for(&what, |state| state.is_as(&old) || state.is_as(&new));
+            place.set(next);
+            place.wait_for(&format!("{what}; then {next:?}"), |state| state == expected);
+        }
+    }
+}
+
+#[test]
+fn the_first_enable() {
+    check(Place::new(arena!()), NONE, HOLD);
+}
+
+#[test]
+fn the_first_enable_which_mounts_the_file_system() {
+    root!();
+    match Place::without_file_system() {
+        Ok(place) => check(place, NONE, FILL),
+        Err(why) => skip!("{why}"),
+    }
+}
+
+#[test]
+fn an_enable_that_goes_on_to_hold_programs() {
+    check(Place::new(arena!()), FILL, HOLD);
+}
+
+#[test]
+fn an_enable_that_lets_them_go() {
+    check(Place::new(arena!()), HOLD, FILL);
+}
+
+#[test]
+fn an_enable_that_holds_them_to_other_numbers() {
+    check(Place::new(arena!()), CAP, HOLD);
+}
+
+#[test]
+fn an_enable_that_asks_for_their_names_no_more() {
+    check(Place::new(arena!()), HOLD, CAP);
+}
+
+#[test]
+fn a_disable() {
+    check(Place::new(arena!()), HOLD, NONE);
+}

@@ -1,0 +1,64 @@
+//! What a new connection in a cgroup gets.
+
+use crate::support::arena::Arena;
+use crate::support::puppet::Puppet;
+
+/// What both ends of a connection have, and whether they are held to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Keepalive, idle time, interval, count, user timeout.
+    pub has: [u32; 5],
+    /// Whether the program cannot raise the idle time.
+    pub is_held: bool,
+}
+
+impl End {
+    /// Nobody has set anything.
+    pub const UNTOUCHED: Self = Self {
+        has: [0, 7200, 75, 9, 0],
+        is_held: false,
+    };
+}
+
+/// Lines of Python: a connection to a new listener; what both ends have, and the idle time that they then ask for.
+const LOOK: &str = "
+def look():
+    with listen() as listener:
+        ends = pair(listener)
+    had = [[end.getsockopt(*option) for option in OPTIONS.values()] for end in ends]
+    for end, numbers in zip(ends, had):
+        own(end, idle=9999)
+        numbers.append(end.getsockopt(TCP, 4))
+        end.setsockopt(SOL, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    ends[0].close()
+    ends[1].close()
+    return ' '.join(str(number) for numbers in had for number in numbers)
+";
+
+/// A program in a cgroup that makes connections.
+pub struct Probe(Puppet);
+
+impl Probe {
+    pub fn start(arena: &Arena) -> Self {
+        let mut puppet = arena.puppet();
+        puppet.does(LOOK);
+        Self(puppet)
+    }
+
+    /// What a new connection gets, the same at both ends.
+    #[track_caller]
+    pub fn look(&mut self) -> End {
+        let answer = self.0.ask("look()");
+        let numbers: Vec<u32> = answer.split(' ').map(|word| word.parse().expect("a number")).collect();
+        let (one, other) = numbers.split_at(numbers.len() / 2);
+        assert_eq!(one, other, "the two ends");
+        let [has @ .., then] = one else {
+            unreachable!("an option at least");
+        };
+        let has: [u32; 5] = has.try_into().expect("five options");
+        End {
+            has,
+            is_held: *then == has[1],
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The timer, which is what keepalive is: from outside, as the kernel shows it to anyone (`/proc/net/tcp`).
+
+use super::run;
+use crate::support::puppet::Puppet;
+use crate::support::table::row;
+
+/// A puppet with these options.
+fn puppet(options: &[&str]) -> Puppet {
+    let command = run(options);
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let words = words.map(|word| word.to_str().expect("a word of ours"));
+    Puppet::under(&words.collect::<Vec<_>>())
+}
+
+/// The seconds until the next probe, if there will be one.
+#[track_caller]
+fn next_probe(program: &mut Puppet, name: &str) -> Option<u64> {
+    let [fd] = program.fds([name]);
+    let row = row(program.pid(), fd).expect("a connection");
+    (row.timer == 2).then_some(row.expires.as_secs())
+}
+
+#[test]
+fn the_timer_runs_with_the_idle_time_that_the_connection_has() {
+    kernel!();
+    python!();
+    for (mode, own, idle) in [
+        ("fill", "", 61),
+        ("fill", "keepalive=1", 61),
+        ("fill", "idle=600", 600),
+        ("fill", "keepalive=1, idle=600", 600),
+        ("cap", "keepalive=1, idle=600", 61),
+        ("floor", "keepalive=1, idle=5", 61),
+        ("enforce", "keepalive=1, idle=600", 61),
+        ("enforce", "keepalive=1, idle=5", 61),
+    ] {
+        let mut program = puppet(&["--mode", mode, "--idle=61"]);
+        program.does(&format!(
+            "listener = own(listen(), {own}); client, accepted = pair(listener, {own})"
+        ));
+        for end in ["client", "accepted"] {
+            let next = next_probe(&mut program, end);
+            assert!(
+                next.is_some_and(|next| (idle - 10..=idle).contains(&next)),
+                "{mode} {own} {end}: {next:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_mode_does_not_allow_leaves_the_timer_as_it_is() {
+    kernel!();
+    python!();
+    let mut program = puppet(&["--mode=enforce", "--idle=61"]);
+    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.does("own(client, idle=600, keepalive=0); own(accepted, keepalive=0, idle=1)");
+    for end in ["client", "accepted"] {
+        let next = next_probe(&mut program, end);
+        assert!(next.is_some_and(|next| (51..=61).contains(&next)), "{end}: {next:?}");
+    }
+    program.assert_talks("client", "accepted");
+}

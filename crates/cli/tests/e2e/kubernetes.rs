@@ -1,0 +1,145 @@
+//! packaging/kubernetes: what the manifests say, and what pods have on a node where the image runs as they say.
+
+/// Returns from the test where manifests cannot be built and read.
+macro_rules! manifests {
+    () => {
+        if let Some(why) = $crate::kubernetes::missing() {
+            skip!("{why}");
+        }
+    };
+}
+
+mod container;
+mod image;
+mod manifests;
+mod node;
+
+use crate::support::process::{LIMIT, output_within, text};
+use crate::support::{find_program, repository};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Python that prints the YAML of a file as JSON.
+const TO_JSON: &str = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(open(sys.argv[1]))), sys.stdout)";
+
+/// The base and its components, as overlays name them.
+const BASE: &str = "base";
+const EXISTING: &str = "components/existing";
+const CGROUPFS: &str = "components/cgroupfs";
+
+/// Why manifests cannot be built and read here.
+fn missing() -> Option<String> {
+    let Some(kubectl) = find_program("kubectl") else {
+        return Some("kubectl is not installed".to_owned());
+    };
+    let version = output_within(LIMIT, Command::new(kubectl).args(["version", "--client"]));
+    let version = text(&version.stdout);
+    let has_components = version
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("Kustomize Version: v")?
+                .split('.')
+                .next()?
+                .parse()
+                .ok()
+        })
+        .is_some_and(|major: u32| major >= 4);
+    if !has_components {
+        return Some(format!("this kubectl knows no components: {}", version.trim_end()));
+    }
+    (!tool("python").is_file()).then(|| "kubernetes-validate is not installed; run scripts/test-deps".to_owned())
+}
+
+/// A program of the environment that scripts/test-deps makes.
+fn tool(name: &str) -> PathBuf {
+    repository().join("target/kubernetes-validate/bin").join(name)
+}
+
+fn packaging() -> PathBuf {
+    repository().join("packaging/kubernetes")
+}
+
+/// What `kubectl apply -k` would send.
+struct Manifests {
+    directory: TempDir,
+    objects: Vec<Value>,
+}
+
+impl Manifests {
+    /// The base, with these components in this order.
+    #[track_caller]
+    fn with(components: &[&str]) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let from = directory.path().canonicalize().expect("it is there");
+        // Kustomize takes no absolute paths.
+        let up = "../".repeat(from.components().count() - 1);
+        let packaging = packaging();
+        let packaging = packaging.strip_prefix("/").expect("an absolute path").display();
+        let locate = |path: &&str| format!("{up}{packaging}/{path}");
+        let components: Vec<String> = components.iter().map(locate).collect();
+        // JSON is YAML.
+        let overlay = json!({"resources": [locate(&BASE)], "components": components}).to_string();
+        fs::write(directory.path().join("kustomization.yaml"), overlay).expect("a file of ours");
+        let root = directory.path().to_owned();
+        Self::build(&root, directory)
+    }
+
+    /// A directory of packaging/kubernetes.
+    #[track_caller]
+    fn of(path: &str) -> Self {
+        Self::build(&packaging().join(path), TempDir::new().expect("a temporary directory"))
+    }
+
+    #[track_caller]
+    fn build(root: &Path, directory: TempDir) -> Self {
+        let yaml = succeeds(Command::new("kubectl").arg("kustomize").arg(root));
+        let path = directory.path().join("built.yaml");
+        fs::write(&path, yaml).expect("a file of ours");
+        let json = succeeds(Command::new(tool("python")).args(["-c", TO_JSON]).arg(path));
+        let objects = serde_json::from_str(&json).expect("JSON");
+        Self { directory, objects }
+    }
+
+    /// The file with all of them.
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("built.yaml")
+    }
+
+    /// The only one of this kind.
+    #[track_caller]
+    fn object(&self, kind: &str) -> &Value {
+        let of_kind: Vec<&Value> = self.objects.iter().filter(|object| object["kind"] == kind).collect();
+        assert_eq!(of_kind.len(), 1, "{kind}: {:?}", self.objects);
+        of_kind[0]
+    }
+
+    /// What each node runs.
+    fn pod(&self) -> &Value {
+        &self.object("DaemonSet")["spec"]["template"]["spec"]
+    }
+
+    /// The only container of the pod.
+    fn container(&self) -> &Value {
+        let containers = self.pod()["containers"].as_array().expect("a list");
+        assert_eq!(containers.len(), 1, "{containers:?}");
+        &containers[0]
+    }
+}
+
+/// A list of words of a manifest.
+#[track_caller]
+fn words(list: &Value) -> Vec<&str> {
+    let list = list.as_array().unwrap_or_else(|| panic!("{list} is no list"));
+    list.iter().map(|word| word.as_str().expect("a word")).collect()
+}
+
+/// What it prints; it must succeed.
+#[track_caller]
+fn succeeds(command: &mut Command) -> String {
+    let output = output_within(LIMIT, command);
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    text(&output.stdout)
+}

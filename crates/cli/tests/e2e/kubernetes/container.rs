@@ -1,0 +1,434 @@
+//! The image, run as the manifests say, on a node with pods that come and go.
+
+use super::image::{Image, bring, files, image};
+use super::node::{Container, Node, missing};
+use super::{CGROUPFS, EXISTING, Manifests, succeeds, words};
+use crate::support::process::{LIMIT, eventually};
+use serde_json::{Value, json};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Returns from the test where there can be no node.
+macro_rules! node {
+    () => {
+        root!();
+        manifests!();
+        if let Some(why) = missing() {
+            skip!("{why}");
+        }
+    };
+}
+
+/// What both ends of a connection have: under no policy, and under those of these tests.
+const NOTHING: [&str; 2] = ["0 7200 75 9"; 2];
+const BASE: [&str; 2] = ["1 60 15 5"; 2];
+const OTHER: [&str; 2] = ["1 61 13 4"; 2];
+
+const OTHER_POLICY: &str = "default idle=61s interval=13s count=4\n";
+
+/// A thread that opens connections until it is told to end, and notes whether their ends have keepalive.
+const OPENS_ALL_THE_TIME: &str = "
+opened, goes_on = [], [True]
+def open_connections():
+    while goes_on:
+        ends = pair(listener)
+        opened.append([end.getsockopt(SOL, 9) for end in ends])
+        for end in ends:
+            end.close()
+thread = threading.Thread(target=open_connections, daemon=True)
+thread.start()
+";
+
+/// A node with the base's policy, and the manifests with these components.
+fn prepare(components: &[&str]) -> (Manifests, Node) {
+    let manifests = Manifests::with(components);
+    let policy = manifests.object("ConfigMap")["data"]["keepalive.conf"].as_str();
+    let node = Node::new(policy.expect("a text"));
+    (manifests, node)
+}
+
+impl Manifests {
+    /// The pod of ours, started on this node.
+    fn run<'a>(&self, image: &Image, node: &'a Node) -> Container<'a> {
+        node.run(image, self.pod(), &words(&self.container()["args"]))
+    }
+
+    /// The same, as soon as it is ready.
+    #[track_caller]
+    fn ready<'a>(&self, image: &Image, node: &'a Node) -> Container<'a> {
+        let mut container = self.run(image, node);
+        container.wait_until_ready(self.pod());
+        container
+    }
+
+    /// The same command as in the pod with other arguments, in a pod of its own, to its end.
+    #[track_caller]
+    fn once(&self, image: &Image, node: &Node, arguments: &[&str]) -> String {
+        let (status, log) = node.run(image, self.pod(), arguments).wait_for_end();
+        assert!(status.success(), "{arguments:?}: {log}");
+        log
+    }
+}
+
+#[test]
+fn the_image_has_the_command_its_licences_and_nothing_else() {
+    node!();
+    let image = image();
+    assert_eq!(
+        files(image),
+        [
+            "usr/bin/keepalive",
+            "usr/share/doc/keepalive/LICENSE-APACHE",
+            "usr/share/doc/keepalive/LICENSE-MIT"
+        ]
+    );
+    assert_eq!(image.config["Entrypoint"], json!(["keepalive"]));
+    assert_eq!(image.config["User"], "0:0");
+    let label = |name: &str| &image.config["Labels"][format!("org.opencontainers.image.{name}")];
+    assert_eq!(label("licenses"), "MIT OR Apache-2.0");
+    let directory = TempDir::new().expect("a temporary directory");
+    let command = directory.path().join("keepalive");
+    bring(image, &command);
+    let version = succeeds(Command::new(&command).arg("--version"));
+    assert_eq!(version.trim_end().rsplit(' ').next(), label("version").as_str());
+    let kind = succeeds(Command::new("readelf").arg("--program-headers").arg(&command));
+    assert!(!kind.contains("INTERP"), "it needs a loader: {kind}");
+}
+
+#[test]
+fn pods_have_the_policy_as_they_come_and_go() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut early = node.pod("kubepods.slice", "early");
+    let container = manifests.ready(image(), &node);
+    assert_eq!(early.opens(), BASE);
+    let mut late = node.pod("kubepods.slice", "late");
+    assert_eq!(late.opens(), BASE);
+    drop(early);
+    assert_eq!(late.opens(), BASE);
+    let mut elsewhere = node.pod("system.slice", "daemon");
+    assert_eq!(elsewhere.opens(), NOTHING);
+    let (status, log) = container.terminate();
+    assert!(status.success(), "{log}");
+}
+
+#[test]
+fn a_pod_is_ready_as_soon_as_there_are_pods() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut container = manifests.run(image(), &node);
+    container.wait_for_log("kubepods.slice");
+    let probe = container.probe(manifests.pod());
+    assert_eq!(probe.status.code(), Some(1), "{probe:?}");
+    let mut pod = node.pod("kubepods.slice", "first");
+    container.wait_until_ready(manifests.pod());
+    assert_eq!(pod.opens(), BASE);
+    let log = container.log();
+    assert_eq!(log.lines().count(), 2, "{log}");
+}
+
+#[test]
+fn a_new_policy_is_in_force_without_a_restart_and_one_with_a_mistake_is_not() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    let mut container = manifests.ready(image(), &node);
+    assert_eq!(pod.opens(), BASE);
+
+    node.publish(OTHER_POLICY);
+    eventually("the new policy", LIMIT, || (pod.opens() == OTHER).then_some(()));
+    container.wait_until_ready(manifests.pod());
+
+    node.publish("default idle=61s\nconnect * idle=0s\n");
+    container.wait_for_log("/etc/keepalive/keepalive.conf:2:11");
+    assert_eq!(pod.opens(), OTHER);
+    container.wait_until_ready(manifests.pod());
+
+    node.publish(
+        manifests.object("ConfigMap")["data"]["keepalive.conf"]
+            .as_str()
+            .expect("a text"),
+    );
+    eventually("the first policy", LIMIT, || (pod.opens() == BASE).then_some(()));
+}
+
+#[test]
+fn a_policy_with_a_mistake_stops_an_update_and_not_the_policy_before() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    let _old = manifests.ready(image(), &node);
+    node.publish("default idle=0s\n");
+    let (status, log) = manifests.run(image(), &node).wait_for_end();
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.contains("/etc/keepalive/keepalive.conf:1:9"), "{log}");
+    assert_eq!(pod.opens(), BASE);
+}
+
+#[test]
+fn a_pod_that_is_deleted_leaves_nothing_and_its_connections_as_they_are() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    let container = manifests.ready(image(), &node);
+    assert_eq!(pod.opens(), BASE);
+    assert!(!node.pinned().is_empty(), "nothing is pinned");
+    let (status, log) = container.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(pod.has(), BASE);
+    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(node.pinned(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_that_is_deleted_before_there_are_pods_ends_at_once() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut container = manifests.run(image(), &node);
+    container.wait_for_log("kubepods.slice");
+    let (status, log) = container.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(node.pinned(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_that_is_killed_leaves_the_policy_in_force_and_the_next_takes_it_over() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    manifests.ready(image(), &node).kill();
+    assert_eq!(pod.opens(), BASE);
+
+    node.publish(OTHER_POLICY);
+    let next = manifests.ready(image(), &node);
+    assert_eq!(pod.opens(), OTHER);
+    let (status, log) = next.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(node.pinned(), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_killed_pod_has_left_is_removed_by_one_command() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    manifests.ready(image(), &node).kill();
+    manifests.once(image(), &node, &["cgroup", "disable", "/kubepods.slice"]);
+    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(node.pinned(), Vec::<String>::new());
+
+    // Or without ours.
+    manifests.ready(image(), &node).kill();
+    assert_eq!(pod.opens(), BASE);
+    succeeds(node.inside("rm").args(["-r", "/sys/fs/bpf/keepalive"]));
+    assert_eq!(pod.opens(), NOTHING);
+}
+
+#[test]
+fn a_policy_of_the_whole_node_counts_where_the_pods_have_none() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    let of_the_node = ["cgroup", "enable", "/", "--idle=61", "--interval=13", "--count=4"];
+    manifests.once(image(), &node, &of_the_node);
+    assert_eq!(pod.opens(), OTHER);
+    let container = manifests.ready(image(), &node);
+    assert_eq!(pod.opens(), BASE);
+    let (status, log) = container.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(pod.opens(), OTHER);
+}
+
+#[test]
+fn an_update_leaves_no_moment_without_the_policy() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    let old = manifests.ready(image(), &node);
+    pod.program().does(OPENS_ALL_THE_TIME);
+    let new = manifests.ready(image(), &node);
+    let (status, log) = old.terminate();
+    assert!(status.success(), "{log}");
+    let before = pod.program().number("len(opened)");
+    eventually("connections after the update", LIMIT, || {
+        (pod.program().number("len(opened)") > before + 100).then_some(())
+    });
+    pod.program().does("goes_on.clear()\nthread.join()");
+    assert_eq!(pod.program().ask("opened.count([1, 1]) == len(opened)"), "True");
+    assert_eq!(pod.opens(), BASE);
+
+    let (status, log) = new.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(node.pinned(), Vec::<String>::new());
+}
+
+#[test]
+fn after_an_update_the_new_pod_has_the_say_whatever_the_old_one_sees() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    let mut old = manifests.ready(image(), &node);
+    let mut arguments = words(&manifests.container()["args"]);
+    arguments.extend(["--rule", "connect * idle=99s"]);
+    let mut new = node.run(image(), manifests.pod(), &arguments);
+    eventually("the new pod's policy", LIMIT, || {
+        (pod.opens()[0].starts_with("1 99 ")).then_some(())
+    });
+    // Both see the file change.
+    node.publish(OTHER_POLICY);
+    eventually("the new policy", LIMIT, || (pod.opens()[1] == OTHER[1]).then_some(()));
+    old.wait_until_ready(manifests.pod());
+    new.wait_until_ready(manifests.pod());
+    let (status, log) = old.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(pod.opens(), ["1 99 13 4", "1 61 13 4"], "{}", new.log());
+}
+
+#[test]
+fn a_pod_whose_successor_was_killed_takes_the_policy_back() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    let mut old = manifests.ready(image(), &node);
+    let new = manifests.ready(image(), &node);
+    old.wait_for_log("another command has taken over");
+    new.kill();
+    old.wait_for_log("has ended without a word");
+    node.publish(OTHER_POLICY);
+    eventually("the new policy", LIMIT, || (pod.opens() == OTHER).then_some(()));
+    let (status, log) = old.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(node.pinned(), Vec::<String>::new());
+}
+
+#[test]
+fn pods_whose_cgroup_went_and_came_back_have_the_policy() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let pod = node.pod("kubepods.slice", "pod");
+    let mut container = manifests.ready(image(), &node);
+    drop(pod);
+    node.remove_cgroup("kubepods.slice");
+    let probe = container.probe(manifests.pod());
+    assert_eq!(probe.status.code(), Some(1), "{probe:?}");
+    let mut pod = node.pod("kubepods.slice", "pod");
+    container.wait_until_ready(manifests.pod());
+    assert_eq!(pod.opens(), BASE);
+}
+
+#[test]
+fn with_the_component_existing_open_connections_have_it_too() {
+    node!();
+    let (manifests, node) = prepare(&[EXISTING]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    let mut elsewhere = node.pod("system.slice", "daemon");
+    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(elsewhere.opens(), NOTHING);
+    let container = manifests.ready(image(), &node);
+    eventually("the policy on an open connection", LIMIT, || {
+        (pod.has() == BASE).then_some(())
+    });
+    pod.program().assert_talks("client", "accepted");
+    assert_eq!(elsewhere.has(), NOTHING);
+    assert_eq!(pod.opens(), BASE);
+    let (status, log) = container.terminate();
+    assert!(status.success(), "{log}");
+}
+
+/// The component's pod, without what it takes to look into others.
+fn existing_without(take: &dyn Fn(&mut Value)) -> (Manifests, Node, Value) {
+    let (manifests, node) = prepare(&[EXISTING]);
+    let mut pod = manifests.pod().clone();
+    take(&mut pod);
+    (manifests, node, pod)
+}
+
+#[track_caller]
+fn expect_ready_with(log: &str, (manifests, node, spec): &(Manifests, Node, Value)) {
+    let mut pod = node.pod("kubepods.slice", "pod");
+    assert_eq!(pod.opens(), NOTHING);
+    let mut container = node.run(image(), spec, &words(&manifests.container()["args"]));
+    container.wait_until_ready(spec);
+    container.wait_for_log(log);
+    assert_eq!(pod.has(), NOTHING);
+    assert_eq!(pod.opens(), BASE);
+    let (status, log) = container.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(node.pinned(), Vec::<String>::new());
+}
+
+#[test]
+fn open_connections_that_are_out_of_reach_are_told_and_new_ones_have_the_policy() {
+    node!();
+    let without_rights = existing_without(&|pod| {
+        let added = &mut pod["containers"][0]["securityContext"]["capabilities"]["add"];
+        *added = json!(["BPF", "NET_ADMIN", "PERFMON"]);
+    });
+    expect_ready_with("out of reach", &without_rights);
+    let without_host = existing_without(&|pod| pod["hostPID"] = json!(false));
+    expect_ready_with("not of this pid namespace", &without_host);
+}
+
+#[test]
+fn without_the_component_existing_open_connections_stay_as_they_are() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    assert_eq!(pod.opens(), NOTHING);
+    let _container = manifests.ready(image(), &node);
+    assert_eq!(pod.has(), NOTHING);
+}
+
+#[test]
+fn with_the_component_cgroupfs_it_is_the_other_driver() {
+    node!();
+    let (manifests, node) = prepare(&[CGROUPFS]);
+    let mut pod = node.pod("kubepods", "pod");
+    let _container = manifests.ready(image(), &node);
+    assert_eq!(pod.opens(), BASE);
+}
+
+#[test]
+fn the_base_on_a_node_of_the_other_driver_says_what_is_there() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let _pod = node.pod("kubepods", "pod");
+    let mut container = manifests.run(image(), &node);
+    container.wait_for_log("/kubepods is");
+    let probe = container.probe(manifests.pod());
+    assert_eq!(probe.status.code(), Some(1), "{probe:?}");
+}
+
+#[test]
+fn the_rights_are_enough_for_all_that_the_engine_can_do() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let mut pod = node.pod("kubepods.slice", "pod");
+    let container = manifests.ready(image(), &node);
+    pod.opens();
+    let output = container.exec(&["keepalive", "cgroup", "status", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(status["obstacle"], Value::Null);
+    let cgroup = &status["cgroups"][0];
+    assert_eq!(cgroup["cgroup"], "/kubepods.slice");
+    assert_eq!(cgroup["state"], "in-force");
+    // What takes CAP_PERFMON.
+    assert_eq!(cgroup["reads_fields"], json!(true));
+    assert_eq!(cgroup["default_connections"], json!(2), "{cgroup}");
+    assert_eq!(cgroup["refused"], json!(0));
+}
+
+#[test]
+fn a_node_without_a_bpf_file_system_is_told_what_to_do() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    node.cgroup("kubepods.slice");
+    succeeds(node.inside("umount").arg("/sys/fs/bpf"));
+    let (status, log) = manifests.run(image(), &node).wait_for_end();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("mount -t bpf bpf /sys/fs/bpf"), "{log}");
+}

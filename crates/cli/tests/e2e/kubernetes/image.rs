@@ -1,0 +1,90 @@
+//! The image that `make image` leaves, and its files.
+
+use super::succeeds;
+use crate::support::process::install;
+use crate::support::repository;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// An image that a container engine would load.
+pub struct Image {
+    /// Where its files are.
+    pub root: PathBuf,
+    /// What the files do not say: the entry point, the environment, the user, the labels.
+    pub config: Value,
+}
+
+/// Where `make static` has put the command.
+pub fn static_command() -> Option<PathBuf> {
+    let targets = fs::read_dir(repository().join("target/image")).ok()?;
+    targets
+        .flatten()
+        .map(|target| target.path().join("release/keepalive"))
+        .find(|path| path.is_file() && path.iter().nth_back(2).is_some_and(|name| name != "image"))
+}
+
+/// The image of what is in the repository now.
+pub fn image() -> &'static Image {
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let mut make = Command::new("make");
+        make.arg("image").current_dir(repository());
+        // A test under make is not part of that make.
+        for name in [
+            "MAKEFLAGS",
+            "MFLAGS",
+            "MAKELEVEL",
+            "IMAGE",
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+        ] {
+            make.env_remove(name);
+        }
+        succeeds(&mut make);
+        unpack(&repository().join("target/image/keepalive.tar"))
+    })
+}
+
+fn unpack(archive: &Path) -> Image {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
+    if directory.exists() {
+        fs::remove_dir_all(&directory).expect("a directory of ours");
+    }
+    let root = directory.join("root");
+    fs::create_dir_all(&root).expect("a directory of ours");
+    let extract = |archive: &Path, to: &Path| succeeds(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(to));
+    extract(archive, &directory);
+    let read = |name: &str| -> Value {
+        let text = fs::read_to_string(directory.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let manifest = &read("manifest.json")[0];
+    for layer in super::words(&manifest["Layers"]) {
+        extract(&directory.join(layer), &root);
+    }
+    let mut config = read(manifest["Config"].as_str().expect("a name"));
+    Image {
+        root,
+        config: config["config"].take(),
+    }
+}
+
+/// What `image` has beside directories, relative to its root.
+pub fn files(image: &Image) -> Vec<String> {
+    let listed = succeeds(
+        Command::new("find")
+            .arg(&image.root)
+            .args(["-type", "f", "-printf", "%P\\n"]),
+    );
+    let mut files: Vec<String> = listed.lines().map(str::to_owned).collect();
+    files.sort();
+    files
+}
+
+/// A copy of the command that nobody replaces while a test runs it.
+pub fn bring(image: &Image, to: &Path) {
+    install(&image.root.join("usr/bin/keepalive"), to, 0o755);
+}

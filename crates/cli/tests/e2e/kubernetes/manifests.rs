@@ -1,0 +1,232 @@
+//! What the manifests say, to Kubernetes and to the command.
+
+use super::{CGROUPFS, EXISTING, Manifests, packaging, succeeds, tool, words};
+use crate::support::keepalive;
+use crate::support::process::{LIMIT, output_within, text};
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// Versions before and since containers have a field for AppArmor.
+const WITHOUT_APPARMOR: [&str; 2] = ["1.25.0", "1.29.0"];
+const WITH_APPARMOR: [&str; 4] = ["1.30.0", "1.33.0", "1.36.0", "1.37.0"];
+
+const EXAMPLE: &str = "examples/cluster";
+
+/// The schemas of this version, strictly: what they do not know is a mistake.
+#[track_caller]
+fn validate(manifests: &Manifests, version: &str) {
+    let mut command = Command::new(tool("kubernetes-validate"));
+    command
+        .args(["--strict", "--kubernetes-version", version])
+        .arg(manifests.path());
+    let printed = succeeds(&mut command);
+    let passed = printed.lines().filter(|line| line.contains(" passed ")).count();
+    assert_eq!(passed, manifests.objects.len(), "{version}: {printed}");
+}
+
+#[test]
+fn every_version_of_kubernetes_that_the_manual_names_takes_them() {
+    manifests!();
+    for manifests in [
+        Manifests::with(&[]),
+        Manifests::with(&[CGROUPFS]),
+        Manifests::of(EXAMPLE),
+    ] {
+        for version in WITHOUT_APPARMOR.iter().chain(&WITH_APPARMOR) {
+            validate(&manifests, version);
+        }
+    }
+    for manifests in [Manifests::with(&[EXISTING]), Manifests::with(&[EXISTING, CGROUPFS])] {
+        for version in &WITH_APPARMOR {
+            validate(&manifests, version);
+        }
+    }
+}
+
+#[test]
+fn the_base_has_these_rights_and_no_others() {
+    manifests!();
+    let base = Manifests::with(&[]);
+    let (pod, container) = (base.pod(), base.container());
+    for none in ["hostPID", "hostIPC", "hostNetwork", "hostUsers", "initContainers"] {
+        assert_eq!(pod[none], Value::Null, "{none}");
+    }
+    assert_eq!(pod["automountServiceAccountToken"], json!(false));
+    assert_eq!(
+        base.object("ServiceAccount")["automountServiceAccountToken"],
+        json!(false)
+    );
+    assert_eq!(
+        pod["securityContext"]["seccompProfile"],
+        json!({"type": "RuntimeDefault"})
+    );
+    assert_eq!(
+        container["securityContext"],
+        json!({
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "readOnlyRootFilesystem": true,
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "PERFMON"]},
+        })
+    );
+    let mounts = container["volumeMounts"].as_array().expect("a list");
+    let writable: Vec<&Value> = mounts.iter().filter(|mount| mount["readOnly"] != json!(true)).collect();
+    assert_eq!(writable, [&json!({"name": "bpf", "mountPath": "/run/bpf"})]);
+    let policy = base.object("NetworkPolicy");
+    assert_eq!(
+        policy["spec"],
+        json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
+    );
+}
+
+#[test]
+fn all_is_in_one_namespace_that_lets_the_pods_in() {
+    manifests!();
+    let base = Manifests::with(&[]);
+    let namespace = base.object("Namespace");
+    assert_eq!(namespace["metadata"]["name"], "keepalive");
+    assert_eq!(
+        namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
+        "privileged"
+    );
+    for object in base.objects.iter().filter(|object| object["kind"] != "Namespace") {
+        assert_eq!(object["metadata"]["namespace"], "keepalive", "{object}");
+    }
+    // A quota that covers the pods' priority, without which some clusters refuse them.
+    let scope = &base.object("ResourceQuota")["spec"]["scopeSelector"]["matchExpressions"][0];
+    assert_eq!(scope["values"], json!([base.pod()["priorityClassName"]]));
+}
+
+#[test]
+fn every_linux_node_has_a_pod_and_keeps_it_through_an_update() {
+    manifests!();
+    let base = Manifests::with(&[]);
+    assert_eq!(base.pod()["tolerations"], json!([{"operator": "Exists"}]));
+    assert_eq!(base.pod()["nodeSelector"], json!({"kubernetes.io/os": "linux"}));
+    let strategy = &base.object("DaemonSet")["spec"]["updateStrategy"];
+    assert_eq!(strategy["rollingUpdate"]["maxUnavailable"], json!(0));
+    assert_eq!(strategy["rollingUpdate"]["maxSurge"], "10%");
+}
+
+#[test]
+fn the_policy_keeps_its_name_when_it_changes_and_is_mounted_as_a_directory() {
+    manifests!();
+    for manifests in [Manifests::with(&[]), Manifests::of(EXAMPLE)] {
+        let map = manifests.object("ConfigMap");
+        assert_eq!(map["metadata"]["name"], "keepalive");
+        let volumes = manifests.pod()["volumes"].as_array().expect("a list");
+        assert!(
+            volumes.contains(&json!({"name": "config", "configMap": {"name": "keepalive"}})),
+            "{volumes:?}"
+        );
+        let mounts = manifests.container()["volumeMounts"].as_array().expect("a list");
+        let mount = json!({"name": "config", "mountPath": "/etc/keepalive", "readOnly": true});
+        assert!(mounts.contains(&mount), "{mounts:?}");
+    }
+}
+
+#[test]
+fn existing_adds_what_open_connections_take_and_nothing_else() {
+    manifests!();
+    let base = Manifests::with(&[]);
+    let mut expected = base.object("DaemonSet").clone();
+    let pod = &mut expected["spec"]["template"]["spec"];
+    pod["hostPID"] = json!(true);
+    let container = &mut pod["containers"][0];
+    push(&mut container["args"], "--existing");
+    let security = &mut container["securityContext"];
+    push(&mut security["capabilities"]["add"], "SYS_ADMIN");
+    push(&mut security["capabilities"]["add"], "SYS_PTRACE");
+    security["allowPrivilegeEscalation"] = json!(true);
+    security["appArmorProfile"] = json!({"type": "Unconfined"});
+    assert_eq!(Manifests::with(&[EXISTING]).object("DaemonSet"), &expected);
+}
+
+#[track_caller]
+fn push(list: &mut Value, word: &str) {
+    list.as_array_mut().expect("a list").push(json!(word));
+}
+
+#[test]
+fn cgroupfs_names_another_cgroup_and_changes_nothing_else() {
+    manifests!();
+    let base = Manifests::with(&[]).object("DaemonSet").to_string();
+    assert_eq!(base.matches("\"/kubepods.slice\"").count(), 2, "{base}");
+    let expected: Value = serde_json::from_str(&base.replace("/kubepods.slice", "/kubepods")).expect("JSON");
+    assert_eq!(Manifests::with(&[CGROUPFS]).object("DaemonSet"), &expected);
+}
+
+#[test]
+fn components_come_in_either_order() {
+    manifests!();
+    let one = Manifests::with(&[EXISTING, CGROUPFS]);
+    let other = Manifests::with(&[CGROUPFS, EXISTING]);
+    assert_eq!(one.objects, other.objects);
+}
+
+#[test]
+fn the_example_changes_the_image_and_the_policy_alone() {
+    manifests!();
+    let base = Manifests::with(&[]);
+    let example = Manifests::of(EXAMPLE);
+    let mut expected = base.objects;
+    for object in &mut expected {
+        if object["kind"] == "ConfigMap" {
+            object["data"] = example.object("ConfigMap")["data"].clone();
+        } else if object["kind"] == "DaemonSet" {
+            let image = &mut object["spec"]["template"]["spec"]["containers"][0]["image"];
+            *image = json!(
+                image
+                    .as_str()
+                    .expect("a name")
+                    .replace("localhost/", "registry.example/infrastructure/")
+            );
+        }
+    }
+    assert_eq!(example.objects, expected);
+}
+
+#[test]
+fn the_image_has_the_version_of_the_command() {
+    manifests!();
+    let printed = succeeds(Command::new(keepalive()).arg("--version"));
+    let version = printed.trim_end().rsplit(' ').next().expect("a word");
+    for manifests in [Manifests::with(&[]), Manifests::of(EXAMPLE)] {
+        let image = manifests.container()["image"].as_str().expect("a name");
+        assert_eq!(image.rsplit(':').next(), Some(version), "{image}");
+    }
+}
+
+#[test]
+fn the_command_finds_no_mistake_in_the_policies() {
+    for file in ["base/keepalive.conf", "examples/cluster/keepalive.conf"] {
+        let path = packaging().join(file);
+        let output = output_within(LIMIT, Command::new(keepalive()).arg("check").arg(path));
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{file}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn the_command_knows_what_the_pods_tell_it() {
+    manifests!();
+    let manifests = Manifests::with(&[EXISTING]);
+    let container = manifests.container();
+    let arguments = words(&container["args"]);
+    let probe = words(&container["readinessProbe"]["exec"]["command"]);
+    let (program, probe) = probe.split_first().expect("a command");
+    assert_eq!(*program, "keepalive");
+    for words in [&arguments[..], probe] {
+        // Mistakes before it come first.
+        let output = output_within(LIMIT, Command::new(keepalive()).args(words).arg("--help"));
+        assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+        let output = output_within(
+            LIMIT,
+            Command::new(keepalive()).args(words).args(["--no-such", "--help"]),
+        );
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {output:?}");
+    }
+}

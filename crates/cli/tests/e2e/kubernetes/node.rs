@@ -1,0 +1,453 @@
+//! A node without Kubernetes: a tree of cgroups, a bpffs and pods of our own, and a container runtime (crun) that runs
+//! the image as the manifests say. It has mounts of its own; the machine's stay as they are.
+
+use super::image::Image;
+use super::words;
+use crate::support::dialogue::Dialogue;
+use crate::support::find_program;
+use crate::support::process::{LIMIT, Running, eventually, output_within, text};
+use crate::support::puppet::Puppet;
+use keepalive_linux::sockopt;
+use serde_json::{Value, json};
+use std::env::consts::ARCH;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, id};
+use std::sync::atomic::{AtomicU32, Ordering};
+use tempfile::TempDir;
+
+/// What the profile of a container runtime is made from (containers-common).
+const PROFILE: &str = "/usr/share/containers/seccomp.json";
+
+/// Why there can be no node.
+pub fn missing() -> Option<String> {
+    for needed in ["make", "buildah", "crun", "tar", "unshare", "nsenter", "mount", "ip"] {
+        if find_program(needed).is_none() {
+            return Some(format!("{needed} is not installed"));
+        }
+    }
+    if !Path::new(PROFILE).is_file() {
+        return Some(format!("{PROFILE} is not installed"));
+    }
+    if architecture().is_none() {
+        return Some(format!("the profile's name of {ARCH} is not known"));
+    }
+    if super::image::static_command().is_none() {
+        return Some("the command is not linked statically; run make static".to_owned());
+    }
+    cgroups().is_none().then(|| "there is no cgroup v2".to_owned())
+}
+
+/// Where the machine has cgroup v2.
+fn cgroups() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let path = fields.next()?;
+        (fields.next() == Some("cgroup2")).then(|| PathBuf::from(path))
+    })
+}
+
+/// Its name in the profile, and in what a runtime is told.
+fn architecture() -> Option<(&'static str, &'static str)> {
+    match ARCH {
+        "x86_64" => Some(("amd64", "SCMP_ARCH_X86_64")),
+        "aarch64" => Some(("arm64", "SCMP_ARCH_AARCH64")),
+        _ => None,
+    }
+}
+
+/// A number that this process has not used before.
+fn next() -> u32 {
+    static NUMBERS: AtomicU32 = AtomicU32::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Makes the node's mounts, as systemd does, and keeps them.
+const PREPARE: &str = r#"mount --bind "$1" /sys/fs/cgroup && mount -t bpf -o mode=700 bpf /sys/fs/bpf &&
+    echo ready && exec cat"#;
+
+/// Joins a cgroup, which becomes the root of the container's cgroup namespace, and becomes a command.
+const JOIN: &str = r#"echo $$ >/sys/fs/cgroup/runtime/cgroup.procs && exec "$@""#;
+
+/// Nothing is limited: version 2 has no controllers where version 1 has them.
+const RUNTIME_OPTION: &str = "--cgroup-manager=disabled";
+
+/// A node; all that runs on it ends with it.
+pub struct Node {
+    directory: TempDir,
+    /// Its tree of cgroups, as the machine sees it.
+    tree: PathBuf,
+    /// The program that keeps its mounts.
+    keeper: Dialogue,
+}
+
+impl Node {
+    /// Without pods, and without the cgroup that they will be in. The image's policy is `policy`.
+    pub fn new(policy: &str) -> Self {
+        let name = format!("keepalive-e2e-{}-{}", id(), next());
+        let tree = cgroups().expect("it was there").join(name);
+        fs::create_dir_all(tree.join("runtime")).unwrap_or_else(|error| panic!("{}: {error}", tree.display()));
+        let mut keeper = Command::new("unshare");
+        keeper.args(["--mount", "--propagation", "private", "sh", "-c", PREPARE, "sh"]);
+        let mut node = Self {
+            directory: TempDir::new().expect("a temporary directory"),
+            keeper: Dialogue::start(keeper.arg(&tree)),
+            tree,
+        };
+        assert_eq!(node.keeper.answer(), "ready", "a node cannot be made");
+        node.publish(policy);
+        node
+    }
+
+    /// Runs where the node's mounts are.
+    pub fn inside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.keeper.pid()));
+        command.args(["--", program]);
+        command
+    }
+
+    /// What the node's bpffs has: paths relative to it.
+    pub fn pinned(&self) -> Vec<String> {
+        let mut find = self.inside("find");
+        find.args([
+            "/sys/fs/bpf",
+            "-mindepth",
+            "1",
+            "-not",
+            "-name",
+            "*.debug",
+            "-printf",
+            "%P\\n",
+        ]);
+        let listed = super::succeeds(&mut find);
+        listed.lines().map(str::to_owned).collect()
+    }
+
+    /// Makes a cgroup, and gives its path.
+    pub fn cgroup(&self, path: &str) -> PathBuf {
+        let path = self.tree.join(path);
+        fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// Removes a cgroup that has no processes any more, and those in it.
+    pub fn remove_cgroup(&self, path: &str) {
+        remove(&self.tree.join(path));
+    }
+
+    /// A pod with an open listener.
+    pub fn pod(&self, parent: &str, name: &str) -> Pod {
+        let cgroup = self.cgroup(&format!("{parent}/{parent}-burstable.slice/{name}/container"));
+        let join = format!(
+            "echo $$ >{}/cgroup.procs && ip link set lo up && exec \"$@\"",
+            cgroup.display()
+        );
+        let mut program = Puppet::under(&["unshare", "--net", "sh", "-c", &join, "sh"]);
+        program.does("listener = listen()");
+        Pod {
+            program: Some(program),
+            cgroup: cgroup.parent().expect("it is in a directory").to_owned(),
+        }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.path().join("config")
+    }
+
+    /// Puts this text into the ConfigMap, and onto the node as the kubelet does: the file is a link through a link to a
+    /// directory, and the latter is replaced.
+    pub fn publish(&self, policy: &str) {
+        let config = self.config();
+        let version = format!("..{}", next());
+        fs::create_dir_all(config.join(&version)).expect("a directory of ours");
+        fs::write(config.join(&version).join("keepalive.conf"), policy).expect("a file of ours");
+        let old = fs::read_link(config.join("..data")).ok();
+        symlink(&version, config.join("..data_tmp")).expect("a link of ours");
+        fs::rename(config.join("..data_tmp"), config.join("..data")).expect("a link of ours");
+        if let Some(old) = old {
+            fs::remove_dir_all(config.join(old)).expect("a directory of ours");
+        } else {
+            symlink("..data/keepalive.conf", config.join("keepalive.conf")).expect("a link of ours");
+        }
+    }
+
+    /// Runs the image's entry point with these arguments, and all else as this pod (a pod's specification) says.
+    pub fn run(&self, image: &Image, pod: &Value, arguments: &[&str]) -> Container<'_> {
+        let name = format!("container-{}", next());
+        let bundle = self.directory.path().join(&name);
+        fs::create_dir(&bundle).expect("a directory of ours");
+        let config = runtime_config(image, pod, arguments, &self.config());
+        fs::write(bundle.join("config.json"), config.to_string()).expect("a file of ours");
+        let log = bundle.join("log");
+        let output = File::create(&log).expect("a file of ours");
+        let mut command = self.inside("sh");
+        command
+            .args(["-c", JOIN, "sh", "crun", RUNTIME_OPTION])
+            .arg(self.state());
+        command.args(["run", "--bundle"]).arg(&bundle).arg(&name);
+        command.stderr(output.try_clone().expect("a descriptor")).stdout(output);
+        Container {
+            running: Running::start(&mut command),
+            node: self,
+            name,
+            log,
+        }
+    }
+
+    /// The runtime, to be told what to do.
+    fn crun(&self) -> Command {
+        let mut command = self.inside("crun");
+        command.arg(RUNTIME_OPTION).arg(self.state());
+        command
+    }
+
+    fn state(&self) -> String {
+        format!("--root={}", self.directory.path().join("state").display())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = fs::write(self.tree.join("cgroup.kill"), "1");
+        remove(&self.tree);
+    }
+}
+
+/// Removes a cgroup and those in it as soon as their processes have ended.
+fn remove(cgroup: &Path) {
+    for child in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&child.path());
+        }
+    }
+    eventually(&format!("the end of {}", cgroup.display()), LIMIT, || {
+        (!cgroup.exists() || fs::remove_dir(cgroup).is_ok()).then_some(())
+    });
+}
+
+/// The pod of a workload: a program with a network and a cgroup of its own.
+pub struct Pod {
+    program: Option<Puppet>,
+    cgroup: PathBuf,
+}
+
+impl Pod {
+    pub fn program(&mut self) -> &mut Puppet {
+        self.program.as_mut().expect("it runs until the end")
+    }
+
+    /// Opens a connection to itself: what the end that connected and the end that accepted have.
+    #[track_caller]
+    pub fn opens(&mut self) -> [String; 2] {
+        self.program().does("client, accepted = pair(listener)");
+        self.has()
+    }
+
+    /// What the ends of the latest connection have.
+    #[track_caller]
+    pub fn has(&mut self) -> [String; 2] {
+        let program = self.program();
+        let pid = program.pid();
+        program.fds(["client", "accepted"]).map(|fd| show(pid, fd))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        self.program = None;
+        remove(&self.cgroup);
+    }
+}
+
+/// Keepalive, idle, interval, count of a descriptor of `pid`.
+#[track_caller]
+fn show(pid: u32, fd: i32) -> String {
+    let socket = sockopt::duplicate(pid, fd).unwrap_or_else(|error| panic!("descriptor {fd} of {pid}: {error}"));
+    let options = sockopt::options(socket).expect("a TCP socket");
+    let [idle, interval, count] = [options.idle, options.interval, options.count].map(Option::unwrap_or_default);
+    format!("{} {idle} {interval} {count}", u32::from(options.keepalive))
+}
+
+/// A container of ours on the node; it is killed when this is dropped.
+pub struct Container<'a> {
+    running: Running,
+    node: &'a Node,
+    name: String,
+    log: PathBuf,
+}
+
+impl Container<'_> {
+    /// What `kubectl logs` would show.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).expect("a file of ours")
+    }
+
+    #[track_caller]
+    pub fn wait_for_log(&mut self, what: &str) {
+        eventually(what, LIMIT, || {
+            let log = self.log();
+            assert!(log.contains(what) || !self.running.has_ended(), "it ended: {log}");
+            log.contains(what).then_some(())
+        });
+    }
+
+    /// As `kubectl exec` does, and the kubelet for a probe.
+    pub fn exec(&self, command: &[&str]) -> Output {
+        output_within(LIMIT, self.node.crun().args(["exec", &self.name]).args(command))
+    }
+
+    fn is_ready(&self, pod: &Value) -> Output {
+        self.exec(&words(&pod["containers"][0]["readinessProbe"]["exec"]["command"]))
+    }
+
+    /// Waits until the pod's probe says that it is ready.
+    #[track_caller]
+    pub fn wait_until_ready(&mut self, pod: &Value) {
+        eventually("that it is ready", LIMIT, || {
+            assert!(!self.running.has_ended(), "it ended: {}", self.log());
+            self.is_ready(pod).status.success().then_some(())
+        });
+    }
+
+    /// Waits until it runs, and gives what the probe says.
+    #[track_caller]
+    pub fn probe(&mut self, pod: &Value) -> Output {
+        eventually("its start", LIMIT, || {
+            assert!(!self.running.has_ended(), "it ended: {}", self.log());
+            let state = output_within(LIMIT, self.node.crun().args(["state", &self.name]));
+            text(&state.stdout).contains("\"running\"").then_some(())
+        });
+        self.is_ready(pod)
+    }
+
+    fn signal(&self, signal: &str) {
+        super::succeeds(self.node.crun().args(["kill", &self.name, signal]));
+    }
+
+    /// SIGTERM, as when a pod is deleted.
+    #[track_caller]
+    pub fn terminate(mut self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        let status = self.running.wait_for_end();
+        (status, self.log())
+    }
+
+    /// SIGKILL, as when a pod is out of memory.
+    #[track_caller]
+    pub fn kill(mut self) {
+        self.signal("KILL");
+        self.running.wait_for_end();
+    }
+
+    #[track_caller]
+    pub fn wait_for_end(mut self) -> (ExitStatus, String) {
+        let status = self.running.wait_for_end();
+        (status, self.log())
+    }
+}
+
+/// What a container runtime makes of a pod: config.json of the OCI runtime specification.
+fn runtime_config(image: &Image, pod: &Value, arguments: &[&str], config: &Path) -> Value {
+    let container = &pod["containers"][0];
+    let security = &container["securityContext"];
+    assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+    let capabilities: Vec<String> = words(&security["capabilities"]["add"])
+        .iter()
+        .map(|name| format!("CAP_{name}"))
+        .collect();
+    let mut namespaces = vec!["ipc", "uts", "mount", "network", "cgroup"];
+    if pod["hostPID"] != json!(true) {
+        namespaces.push("pid");
+    }
+    let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({"type": kind})).collect();
+    let command = [words(&image.config["Entrypoint"]), arguments.to_vec()].concat();
+    json!({
+        "ociVersion": "1.0.2",
+        "root": {"path": image.root, "readonly": security["readOnlyRootFilesystem"]},
+        "process": {
+            "user": {"uid": security["runAsUser"], "gid": security["runAsGroup"]},
+            "args": command,
+            "env": image.config["Env"],
+            "cwd": "/",
+            "noNewPrivileges": security["allowPrivilegeEscalation"] == json!(false),
+            // None is ambient: no runtime gives Kubernetes that.
+            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
+        },
+        "mounts": mounts(pod, config),
+        "linux": {
+            "namespaces": namespaces,
+            "seccomp": seccomp(&capabilities),
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    })
+}
+
+fn mounts(pod: &Value, config: &Path) -> Vec<Value> {
+    let nothing = ["nosuid", "noexec", "nodev"];
+    let read_only = ["nosuid", "noexec", "nodev", "ro"];
+    let mut mounts = vec![
+        json!({"destination": "/proc", "type": "proc", "source": "proc", "options": nothing}),
+        json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}),
+        json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": read_only}),
+    ];
+    let volumes = pod["volumes"].as_array().expect("a list");
+    for mount in pod["containers"][0]["volumeMounts"].as_array().expect("a list") {
+        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
+        let volume = volume.unwrap_or_else(|| panic!("{mount} names no volume"));
+        let source = match &volume["hostPath"]["path"] {
+            Value::Null => json!(config),
+            path => path.clone(),
+        };
+        let access = if mount["readOnly"] == json!(true) { "ro" } else { "rw" };
+        mounts.push(json!({
+            "destination": mount["mountPath"],
+            "type": "bind",
+            "source": source,
+            "options": ["rbind", "rprivate", access],
+        }));
+    }
+    mounts
+}
+
+/// The profile `RuntimeDefault` for a container with these capabilities. The installed one may be older than the rule
+/// that CAP_BPF lets bpf(2) through (containers-common 0.60).
+fn seccomp(capabilities: &[String]) -> Value {
+    let (name, told) = architecture().expect("it was known");
+    let profile = fs::read_to_string(PROFILE).expect("it was there");
+    let profile: Value = serde_json::from_str(&profile).expect("JSON");
+    let lists = |list: &Value| -> Vec<String> {
+        let words = list.as_array().into_iter().flatten();
+        words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    };
+    let has = |capability: &String| capabilities.contains(capability);
+    let mut rules = Vec::new();
+    for rule in profile["syscalls"].as_array().expect("a list") {
+        let (includes, excludes) = (&rule["includes"], &rule["excludes"]);
+        let architectures = lists(&includes["arches"]);
+        let applies = (architectures.is_empty() || architectures.iter().any(|other| other == name))
+            && !lists(&excludes["arches"]).iter().any(|other| other == name)
+            && lists(&includes["caps"]).iter().all(has)
+            && !lists(&excludes["caps"]).iter().any(has);
+        let names: Vec<String> = lists(&rule["names"]).into_iter().filter(|name| name != "bpf").collect();
+        if applies && !names.is_empty() {
+            let mut rule =
+                json!({"names": names, "action": rule["action"], "args": rule["args"], "errnoRet": rule["errnoRet"]});
+            let rule_map = rule.as_object_mut().expect("an object");
+            rule_map.retain(|_, value| !value.is_null());
+            rules.push(rule);
+        }
+    }
+    let bpf = capabilities.iter().any(|name| name == "CAP_BPF");
+    let bpf = if bpf { "SCMP_ACT_ALLOW" } else { "SCMP_ACT_ERRNO" };
+    rules.push(json!({"names": ["bpf"], "action": bpf}));
+    json!({
+        "defaultAction": profile["defaultAction"],
+        "defaultErrnoRet": profile["defaultErrnoRet"],
+        "architectures": [told],
+        "syscalls": rules,
+    })
+}

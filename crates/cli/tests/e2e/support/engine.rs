@@ -1,0 +1,64 @@
+//! How programs get the policy: one test body runs with several engines.
+
+use super::keepalive;
+use super::target::{POLICY, bare, no_config, with_library};
+use keepalive_linux::cgroup::Tree;
+use rustix::process::geteuid;
+use std::path::Path;
+use std::process::Command;
+
+/// How programs get the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The library, in their environment.
+    Library,
+    /// The supervisor of `keepalive run --engine seccomp`.
+    Supervisor,
+    /// The programs in the kernel of `keepalive run --engine cgroup`.
+    Kernel,
+}
+
+impl Engine {
+    /// Why it cannot be tested here.
+    pub fn missing(self) -> Option<String> {
+        if self != Self::Kernel {
+            return None;
+        }
+        if !geteuid().is_root() {
+            return Some("only root puts programs into the kernel".to_owned());
+        }
+        Tree::find().err().map(|why| format!("there is no cgroup v2: {why:?}"))
+    }
+
+    /// The name that `keepalive run` has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Library => "preload",
+            Self::Supervisor => "seccomp",
+            Self::Kernel => "cgroup",
+        }
+    }
+
+    /// Whether it can tell what the program has switched off before its connection was established, keepalive or the user
+    /// timeout, from what nobody has touched. The programs in the kernel see the socket only then, and it has no trace of
+    /// the call.
+    pub fn knows_what_was_switched_off(self) -> bool {
+        self != Self::Kernel
+    }
+
+    /// Whether a socket has its settings before it is used. The others treat connections.
+    pub fn treats_new_sockets(self) -> bool {
+        self == Self::Library
+    }
+
+    /// The command `program` with this engine and the policy 61/13/4, and nothing else that counts. Without standard input.
+    pub fn command(self, program: &Path) -> Command {
+        if self == Self::Library {
+            return with_library(program);
+        }
+        let mut command = bare(&keepalive());
+        command.args(["run", "--engine", self.name(), "--"]).arg(program);
+        command.env("KEEPALIVE_CONFIG", no_config()).envs(POLICY);
+        command
+    }
+}

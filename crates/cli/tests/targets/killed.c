@@ -1,0 +1,127 @@
+// Runs a command and kills it just before one of its system calls.
+// usage: killed every|lasting NUMBER COMMAND [ARGUMENT...]
+//
+// NUMBER counts from 1: all system calls but read(2), which leaves nothing behind, or only those that may last longer
+// than the process. It prints which one was next and ends with 0; a command that ends before that has its own status.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/ptrace.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+// What outlives a process, or tells others of it.
+static const struct name {
+    long number;
+    const char *text;
+} lasting[] = {
+    {SYS_mkdirat, "mkdir"},
+    {SYS_unlinkat, "unlink"},
+    {SYS_mount, "mount"},
+    {SYS_flock, "flock"},
+    {SYS_clone, "clone"},
+    {SYS_write, "write"},
+    {SYS_exit_group, "exit_group"},
+#ifdef SYS_mkdir
+    {SYS_mkdir, "mkdir"},
+    {SYS_unlink, "unlink"},
+    {SYS_rmdir, "rmdir"},
+#endif
+};
+
+// The same of bpf(2), by its first argument: what only asks is left out, and so is what makes a descriptor.
+static const struct name lasting_bpf[] = {
+    {2, "BPF_MAP_UPDATE_ELEM"}, {6, "BPF_OBJ_PIN"},     {8, "BPF_PROG_ATTACH"},
+    {28, "BPF_LINK_CREATE"},    {29, "BPF_LINK_UPDATE"}, {34, "BPF_LINK_DETACH"},
+};
+
+static const char *find(const struct name *names, int count, long number) {
+    for (int i = 0; i < count; i++)
+        if (names[i].number == number)
+            return names[i].text;
+    return NULL;
+}
+
+static const char *name_of(long number, long argument) {
+    if (number == SYS_bpf)
+        return find(lasting_bpf, sizeof lasting_bpf / sizeof *lasting_bpf, argument);
+    return find(lasting, sizeof lasting / sizeof *lasting, number);
+}
+
+static void fail(const char *what) {
+    perror(what);
+    exit(125);
+}
+
+// Without the C library's header, which cannot stand beside the kernel's.
+static long trace(long request, pid_t pid, long address, void *data) {
+    return syscall(SYS_ptrace, request, (long)pid, address, data);
+}
+
+// Lets `pid` go on to its next stop.
+static void resume(pid_t pid, int signal) {
+    // It may have been killed by somebody else.
+    if (trace(PTRACE_SYSCALL, pid, 0, (void *)(long)signal) != 0 && errno != ESRCH)
+        fail("ptrace");
+}
+
+static int is_at_call(pid_t pid, struct ptrace_syscall_info *info) {
+    return trace(PTRACE_GET_SYSCALL_INFO, pid, sizeof *info, info) > 0 && info->op == PTRACE_SYSCALL_INFO_ENTRY;
+}
+
+int main(int count, char **words) {
+    if (count < 4)
+        return 125;
+    int every = strcmp(words[1], "every") == 0;
+    long wanted = atol(words[2]), calls = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        if (trace(PTRACE_TRACEME, 0, 0, NULL) != 0)
+            fail("ptrace");
+        raise(SIGSTOP);
+        execvp(words[3], words + 3);
+        fail("exec");
+    }
+    int status;
+    if (waitpid(child, &status, 0) != child)
+        fail("waitpid");
+    long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEEXEC;
+    if (trace(PTRACE_SETOPTIONS, child, 0, (void *)(options | PTRACE_O_EXITKILL)) != 0)
+        fail("ptrace");
+    resume(child, 0);
+    for (;;) {
+        pid_t pid = waitpid(-1, &status, __WALL);
+        if (pid < 0)
+            fail("waitpid");
+        if (WIFEXITED(status) || WIFSIGNALED(status)) {
+            if (pid == child)
+                return WIFEXITED(status) ? WEXITSTATUS(status) : 126;
+            continue;
+        }
+        int signal = WSTOPSIG(status);
+        if (signal != (SIGTRAP | 0x80)) {
+            // What it is told of its threads, and the stop with which they begin, is not for them.
+            resume(pid, signal == SIGTRAP || signal == SIGSTOP ? 0 : signal);
+            continue;
+        }
+        struct ptrace_syscall_info info;
+        if (is_at_call(pid, &info)) {
+            long number = (long)info.entry.nr;
+            const char *name = name_of(number, (long)info.entry.args[0]);
+            calls += every ? number != SYS_read : name != NULL;
+            if (calls == wanted) {
+                // The call is not begun any more.
+                kill(child, SIGKILL);
+                while (waitpid(child, &status, __WALL) != child || !WIFSIGNALED(status))
+                    ;
+                printf("killed before %s (%ld)\n", name == NULL ? "another" : name, number);
+                return 0;
+            }
+        }
+        resume(pid, 0);
+    }
+}
