@@ -1,4 +1,4 @@
-# build · install · docs · image · test · demo · bench · lint · fuzz · ci
+# build · install · docs · package · image · test · demo · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -8,8 +8,11 @@ MANDIR ?= $(PREFIX)/share/man
 BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+DOCDIR ?= $(PREFIX)/share/doc/keepalive
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 # The command to install: this one, or one that needs no loader, which scripts/static builds.
 COMMAND ?= target/release/keepalive
+LIBRARY ?= target/release/libkeepalive.so
 # Where a package puts the files that `install` would put below /.
 DESTDIR ?=
 
@@ -20,38 +23,51 @@ export RUST_TEST_THREADS
 # The command looks for the library there, among other places.
 export KEEPALIVE_LIBDIR = $(LIBDIR)
 
+# What make package makes.
+PACKAGES ?= deb rpm tar
 # The container image: its name, and where it and all that it takes are made.
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE ?= localhost/keepalive:$(VERSION)
 IMAGE_DIR = target/image
-# Flags of their own need a directory of their own, or each build would undo the other.
-STATIC_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
-STATIC = $(IMAGE_DIR)/$(STATIC_TARGET)/release/keepalive
-# What an image is made of has this time, so that the same commit gives the same image.
+# The command that needs no other file, which scripts/static builds.
+STATIC = target/static/$(shell rustc -vV | sed -n 's/^host: //p')/release/keepalive
+# What an image or a package is made of has this time, so that the same commit gives the same file.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall docs static image test demo bench lint fuzz ci clean
+.PHONY: build install uninstall docs package static image test demo bench lint fuzz ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
 	$(CARGO) build --release --workspace
 
 install:
-	@test -f target/release/libkeepalive.so || { echo "run make first" >&2; exit 1; }
+	@test -f $(LIBRARY) || { echo "run make first" >&2; exit 1; }
 	install -D -m 755 $(COMMAND) $(DESTDIR)$(BINDIR)/keepalive
-	install -D -m 644 target/release/libkeepalive.so $(DESTDIR)$(LIBDIR)/libkeepalive.so
+	install -D -m 644 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libkeepalive.so
 	@for page in man/*.[1-8]; do \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; \
 	done
 	install -D -m 644 completions/keepalive.bash $(DESTDIR)$(BASHDIR)/keepalive
 	install -D -m 644 completions/keepalive.fish $(DESTDIR)$(FISHDIR)/keepalive.fish
 	install -D -m 644 completions/_keepalive $(DESTDIR)$(ZSHDIR)/_keepalive
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/bin/keepalive|$(BINDIR)/keepalive|' packaging/systemd/keepalive-cgroup@.service \
+		>$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service
+	install -D -m 644 packaging/keepalive.conf $(DESTDIR)$(DOCDIR)/examples/keepalive.conf
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so \
 		$(foreach page,$(wildcard man/*.[1-8]),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
-		$(DESTDIR)$(BASHDIR)/keepalive $(DESTDIR)$(FISHDIR)/keepalive.fish $(DESTDIR)$(ZSHDIR)/_keepalive
+		$(DESTDIR)$(BASHDIR)/keepalive $(DESTDIR)$(FISHDIR)/keepalive.fish $(DESTDIR)$(ZSHDIR)/_keepalive \
+		$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service $(DESTDIR)$(DOCDIR)/examples/keepalive.conf
+
+# Leaves target/package/keepalive_VERSION_ARCH.deb, keepalive-VERSION-1.ARCH.rpm, keepalive-VERSION-ARCH-linux.tar.gz and
+# SHA256SUMS; PACKAGES=deb makes just that. Needs no root; dpkg-deb and rpmbuild.
+package: export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
+package: build
+	scripts/package $(PACKAGES)
 
 # Writes the manual pages and completions that are made of the command, which CI finds stale otherwise.
 docs:
@@ -59,8 +75,7 @@ docs:
 
 # The command that needs no other file.
 static:
-	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --package keepalive-cli \
-		--target $(STATIC_TARGET) --target-dir $(IMAGE_DIR)
+	scripts/static
 
 # Leaves target/image/keepalive.tar, which docker load, podman load, skopeo copy and ctr image import take. Needs
 # buildah.

@@ -7,6 +7,7 @@ pub mod elf;
 pub mod exec;
 pub mod fork;
 pub mod memory;
+pub mod names;
 pub mod netns;
 pub mod pidfd;
 pub mod proc;

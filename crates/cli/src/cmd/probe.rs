@@ -10,11 +10,12 @@ use crate::output::print;
 use crate::timeline::spell;
 use clap::Args;
 use conclusion::{Conclusion, proof};
+use keepalive_linux::names;
 use keepalive_policy::duration;
 use path::{Ended, Path, Progress};
 use search::Search;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Measure how long a path remembers an idle connection
@@ -151,10 +152,16 @@ fn resolve(target: &str) -> Result<Vec<SocketAddr>, Error> {
         return Err(Error::new(REFUSED, format!("'{target}': not a host and a port"))
             .hint("expected db.example.com:5432, 10.1.2.3:5432 or [2001:db8::1]:5432"));
     }
-    let addresses = target
-        .to_socket_addrs()
-        .map_err(|error| Error::new(FAILED, format!("cannot find '{target}': {}", describe(&error))))?;
-    Ok(addresses.collect())
+    names::look_up(target).map_err(|error| {
+        let error = Error::new(FAILED, format!("cannot find '{target}': {}", describe(&error)));
+        if names::IS_LIMITED {
+            error.hint(
+                "/etc/hosts and DNS were asked, no other source of nsswitch.conf(5): getent hosts NAME asks them all",
+            )
+        } else {
+            error
+        }
+    })
 }
 
 fn longest(text: &str) -> Result<Duration, String> {

@@ -13,6 +13,16 @@ use std::path::{Path, PathBuf};
 pub(crate) const FILE: &str = "libkeepalive.so";
 /// Where `make install` puts the library, told to the build.
 const LIBRARY_DIRECTORY: Option<&str> = option_env!("KEEPALIVE_LIBDIR");
+/// Where distributions have libraries, beside the directory of their commands.
+const DIRECTORIES: [&str; 3] = [MULTIARCH, "lib64", "lib"];
+/// Debian's, which has the architecture in its name.
+const MULTIARCH: &str = if cfg!(target_arch = "x86_64") {
+    "lib/x86_64-linux-gnu"
+} else if cfg!(target_arch = "aarch64") {
+    "lib/aarch64-linux-gnu"
+} else {
+    "lib"
+};
 
 /// The library's file and the machine code in it.
 #[derive(Debug)]
@@ -36,15 +46,19 @@ pub(crate) enum Obstacle {
     OtherMachine { program: Machine, library: Machine },
 }
 
-/// Finds the library: `KEEPALIVE_LIBRARY`, else beside this command, in `../lib`, or where it was installed. Of several,
-/// one that `program` can load is preferred.
+/// Finds the library: `KEEPALIVE_LIBRARY`, else beside this command, in the library directories of distributions, or where
+/// it was installed. Of several, one that `program` can load is preferred.
 ///
 /// # Errors
 /// None is there, or it is no library, or its path cannot stand in LD_PRELOAD.
 pub(crate) fn library(program: &Program) -> Result<Library, Error> {
     let candidates = candidates();
+    // Debian has libkeepalive 0.3 as /usr/lib/libkeepalive.so; it is used where it is asked for.
+    let is_named = std::env::var_os("KEEPALIVE_LIBRARY").is_some();
+    let is_meant =
+        |path: &Path| is_named && path.exists() || elf::note(path, "keepalive").is_ok_and(|note| note.is_some());
     let mut found = Vec::new();
-    for path in candidates.iter().filter(|path| path.exists()) {
+    for path in candidates.iter().filter(|path| is_meant(path)) {
         let elf = elf::read(path).ok().flatten().ok_or_else(|| {
             Error::new(NOT_RUN, format!("cannot use '{}': not an ELF library", path.display()))
                 .hint("KEEPALIVE_LIBRARY names libkeepalive.so")
@@ -80,7 +94,7 @@ pub(crate) fn candidates() -> Vec<PathBuf> {
     if let Some(directory) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
         candidates.push(directory.join(FILE));
         if let Some(parent) = directory.parent() {
-            candidates.push(parent.join("lib").join(FILE));
+            candidates.extend(DIRECTORIES.map(|name| parent.join(name).join(FILE)));
         }
     }
     candidates.extend(LIBRARY_DIRECTORY.map(|directory| Path::new(directory).join(FILE)));

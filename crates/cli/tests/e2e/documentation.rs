@@ -20,7 +20,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 20] = [
+const PARSED: [(&str, &str); 23] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
     ("make lint", BUILDS),
@@ -29,11 +29,14 @@ const PARSED: [(&str, &str); 20] = [
     ("make bench", "takes minutes"),
     ("make demo", "nat::the_demo_shows_what_it_promises runs it"),
     ("make image", BUILDS),
+    ("make package", BUILDS),
     ("make fuzz", "takes hours"),
     (
         "sudo make install",
         "installed_and_removed runs it, below a directory of its own",
     ),
+    ("sudo apt install ./keepalive_0.1.0_amd64.deb", INSTALLS),
+    ("sudo rpm -U keepalive-0.1.0-1.x86_64.rpm", INSTALLS),
     (
         "skopeo copy docker-archive:target/image/keepalive.tar docker://registry.example/infrastructure/keepalive:0.1.0",
         "takes a registry",
@@ -52,6 +55,7 @@ const PARSED: [(&str, &str); 20] = [
     ("kubectl delete -k my-kubernetes/examples/cluster", CLUSTER),
 ];
 const BUILDS: &str = "builds what is built already";
+const INSTALLS: &str = "packages installs it, in distributions of their own";
 const CLUSTER: &str = "takes a cluster";
 const EDITED: &str = "for what is then changed by hand";
 

@@ -30,6 +30,7 @@ mod list;
 mod log;
 mod modes;
 mod nat;
+mod packages;
 mod presets;
 mod probe;
 mod programs;

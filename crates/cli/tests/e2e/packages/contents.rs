@@ -1,0 +1,159 @@
+//! What is in the packages.
+
+use super::{Packages, pack};
+use crate::support::process::text;
+use crate::support::target::{Libc, compile};
+use crate::support::{find_program, repository};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// What a command prints; it must succeed.
+#[track_caller]
+fn printed(command: &mut Command) -> String {
+    let output = command.output().expect("it starts");
+    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Mode, owner and path of each file, as `tar -tv` and `rpm -qplv` show them.
+fn files(listing: &str) -> Vec<String> {
+    let mut files: Vec<String> = listing
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|words| !words[0].starts_with('d'))
+        .map(|words| {
+            let owner = if words[1].contains('/') {
+                words[1].to_owned()
+            } else {
+                format!("{}/{}", words[2], words[3])
+            };
+            let path = words.last().expect("a path").trim_start_matches(['.', '/']);
+            format!("{} {owner} {path}", words[0])
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+const FILES: [&str; 6] = [
+    "lib/systemd/system/keepalive-cgroup@.service",
+    "share/bash-completion/completions/keepalive",
+    "share/doc/keepalive/CHANGELOG.md.gz",
+    "share/doc/keepalive/copyright",
+    "share/doc/keepalive/examples/keepalive.conf",
+    "share/fish/vendor_completions.d/keepalive.fish",
+];
+
+/// These, all pages of the manual, and the others, as [`files`] shows them.
+fn with_common(others: &[&str]) -> Vec<String> {
+    let pages = repository().join("man").read_dir().expect("the manual").flatten();
+    let pages = pages.filter_map(|page| {
+        let name = page.file_name().into_string().ok()?;
+        let (_, section) = name.rsplit_once('.').filter(|(_, section)| section.len() == 1)?;
+        Some(format!("share/man/man{section}/{name}.gz"))
+    });
+    let all = pages.chain(FILES.iter().chain(others).map(|&path| path.to_owned()));
+    let mut files: Vec<String> = all.map(|path| format!("-rw-r--r-- root/root usr/{path}")).collect();
+    files.push("-rwxr-xr-x root/root usr/bin/keepalive".to_owned());
+    files.sort();
+    files
+}
+
+#[test]
+fn each_has_its_files_in_their_places() {
+    let packages = packages!();
+    let listing = printed(
+        Command::new("dpkg-deb")
+            .arg("--contents")
+            .arg(Packages::deb(&packages.first)),
+    );
+    let expected = with_common(&[
+        &format!("lib/{}-linux-gnu/libkeepalive.so", std::env::consts::ARCH),
+        "share/doc/keepalive/changelog.gz",
+        "share/lintian/overrides/keepalive",
+        "share/zsh/vendor-completions/_keepalive",
+    ]);
+    assert_eq!(files(&listing), expected);
+    let listing = printed(Command::new("rpm").arg("-qplv").arg(Packages::rpm(&packages.first)));
+    let expected = with_common(&["lib64/libkeepalive.so", "share/zsh/site-functions/_keepalive"]);
+    assert_eq!(files(&listing), expected);
+}
+
+#[test]
+fn lintian_finds_nothing_wrong() {
+    let packages = packages!();
+    if find_program("lintian").is_none() {
+        skip!("lintian is not installed");
+    }
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--fail-on", "error,warning"]);
+    let output = lintian
+        .arg(Packages::deb(&packages.first))
+        .output()
+        .expect("lintian starts");
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+}
+
+/// The files of one directory, and what they have.
+fn sums(directory: &Path) -> String {
+    fs::read_to_string(directory.join("SHA256SUMS")).expect("it was built")
+}
+
+#[test]
+fn the_same_bytes_are_made_again() {
+    let packages = packages!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    if let Err(why) = pack(directory.path(), &[]) {
+        skip!("{why}");
+    }
+    assert_eq!(sums(directory.path()), sums(&packages.first));
+    assert_eq!(sums(directory.path()).lines().count(), 3);
+}
+
+#[test]
+fn the_archive_works_where_it_is_unpacked() {
+    let packages = packages!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let archive = super::only(&packages.first, ".tar.gz");
+    printed(
+        Command::new("tar")
+            .arg("-xzf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(directory.path()),
+    );
+    let unpacked = directory
+        .path()
+        .read_dir()
+        .expect("a directory")
+        .flatten()
+        .next()
+        .expect("a directory")
+        .path();
+    let command = unpacked.join("bin/keepalive");
+    let preload = || {
+        let mut run = Command::new(&command);
+        run.args(["run", "sh", "-c", "echo \"$LD_PRELOAD\""])
+            .env_remove("LD_PRELOAD");
+        printed(&mut run).trim_end().to_owned()
+    };
+    assert_eq!(preload(), unpacked.join("lib/libkeepalive.so").display().to_string());
+    // Another library of this name in such a place, as libkeepalive 0.3 is in /usr/lib, is passed over.
+    let other = compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]);
+    let place = unpacked.join("lib64/libkeepalive.so");
+    fs::create_dir(unpacked.join("lib64")).expect("a directory of ours");
+    fs::copy(other, place).expect("a file of ours");
+    assert_eq!(preload(), unpacked.join("lib/libkeepalive.so").display().to_string());
+    // What the example says is right.
+    printed(
+        Command::new(&command)
+            .arg("check")
+            .arg(unpacked.join("share/doc/keepalive/examples/keepalive.conf")),
+    );
+}

@@ -1,0 +1,219 @@
+//! The package of Debian, in bullseye, bookworm and trixie.
+
+use super::{Packages, in_distribution, no_distribution};
+
+/// $2 and $3 are the packages.
+const LIFE: &str = r#"
+    cp "$2" /mnt/first.deb
+    cp "$3" /mnt/second.deb
+    mv /mnt/*.deb /mnt/root/run
+    other=/lib/x86_64-linux-gnu/libdl.so.2
+    file=/mnt/root/etc/ld.so.preload
+    copy() { ls /mnt/root/usr/lib/*-linux-gnu*/*keepalive-system.so; }
+    tree >/mnt/before
+    ours >/dev/null
+    has 0
+
+    watched inside dpkg --install /run/first.deb
+    test "$(inside keepalive run perl -MSocket -e 'socket S, PF_INET, SOCK_STREAM, 0;
+        print unpack("i", getsockopt S, 6, 4)')" = 60
+    test ! -e /mnt/root/etc/keepalive.conf
+    test ! -e "$file"
+    has 0
+
+    # Another library's line is there, and stays.
+    echo "$other" >"$file"
+    watched inside keepalive system enable
+    has 1
+    watched inside dpkg --install /run/second.deb
+    has 1
+    cmp "$(copy)" /mnt/root/usr/lib/*/libkeepalive.so
+    tail -c 6 "$(copy)" | grep -q second
+    # Down, and up again.
+    watched inside dpkg --install /run/first.deb
+    cmp "$(copy)" /mnt/root/usr/lib/*/libkeepalive.so
+    watched inside dpkg --remove keepalive
+    has 0
+    test "$(cat "$file")" = "$other"
+    ours
+    watched inside dpkg --purge keepalive
+    test "$(cat "$file")" = "$other"
+    rm "$file"
+    tree | diff /mnt/before - || fail 'purged, but not as before'
+
+    watched inside dpkg --install /run/first.deb
+    watched inside keepalive system enable --setuid
+    watched inside dpkg --install /run/second.deb
+    test "$(stat -c %a "$(copy)")" = 4644
+    has 1
+    watched inside dpkg --purge keepalive
+    has 0
+    test ! -e "$file"
+    tree | diff /mnt/before - || fail 'purged at once, but not as before'"#;
+
+fn lives_in(suite: &str) {
+    let packages = packages!();
+    if let Some(why) = no_distribution(suite) {
+        skip!("{why}");
+    }
+    let debs = [&packages.first, &packages.second].map(|directory| Packages::deb(directory));
+    let left = in_distribution(suite, LIFE, &[&debs[0], &debs[1]]);
+    // Removed, but not purged: what dpkg keeps for purging, and the file as it was before.
+    let expected = [
+        "etc/ld.so.preload.before-keepalive",
+        "var/lib/dpkg/info/keepalive.list",
+        "var/lib/dpkg/info/keepalive.postrm",
+    ];
+    assert_eq!(left.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn in_bullseye_it_comes_and_goes_while_programs_start_silently() {
+    lives_in("bullseye");
+}
+
+#[test]
+fn in_bookworm_it_comes_and_goes_while_programs_start_silently() {
+    lives_in("bookworm");
+}
+
+#[test]
+fn in_trixie_it_comes_and_goes_while_programs_start_silently() {
+    lives_in("trixie");
+}
+
+/// /etc/ld.so.preload cannot be removed, as in a container into which it is mounted.
+const STUBBORN: &str = r#"
+    cp "$2" /mnt/root/run/first.deb
+    tree >/mnt/before
+    watched inside dpkg --install /run/first.deb
+    watched inside keepalive system enable
+    mount --bind /mnt/root/etc/ld.so.preload /mnt/root/etc/ld.so.preload
+    for action in --remove --purge; do
+        inside dpkg $action keepalive >/dev/null 2>/mnt/errors
+        grep -q 'take the line out by hand, and remove the file only then' /mnt/errors || fail "$(cat /mnt/errors)"
+        has 1
+        watched inside ldconfig
+        test ! -e /mnt/root/usr/bin/keepalive
+    done
+    umount /mnt/root/etc/ld.so.preload
+    # As it is told; or so:
+    watched inside dpkg --install /run/first.deb
+    has 1
+    watched inside dpkg --purge keepalive
+    has 0
+    tree | diff /mnt/before -"#;
+
+#[test]
+fn it_is_removed_where_the_line_cannot_be_and_programs_go_on() {
+    let packages = packages!();
+    if let Some(why) = no_distribution("bookworm") {
+        skip!("{why}");
+    }
+    in_distribution("bookworm", STUBBORN, &[&Packages::deb(&packages.first)]);
+}
+
+/// The package's own file is what somebody has named.
+const BY_HAND: &str = r#"
+    cp "$2" /mnt/root/run/first.deb
+    cp "$3" /mnt/root/run/second.deb
+    inside dpkg --install /run/first.deb >/dev/null
+    library=$(cd /mnt/root && ls usr/lib/*-linux-gnu/libkeepalive.so)
+    for line in "/$library" "/lib/x86_64-linux-gnu/libdl.so.2:/$library" 'libkeepalive.so' '/usr/$LIB/libkeepalive.so'; do
+        echo "$line" >/mnt/root/etc/ld.so.preload
+        watched inside dpkg --install /run/second.deb
+        watched inside dpkg --install /run/first.deb
+        if inside dpkg --remove keepalive >/dev/null 2>/mnt/errors; then
+            fail "$line: removed"
+        fi
+        grep -q 'hint: take that line out' /mnt/errors || fail "$(cat /mnt/errors)"
+        has 1
+    done
+    # What others are called is not meant.
+    echo '/usr/lib/libkeepalive.so.0 # libkeepalive.so' >/mnt/root/etc/ld.so.preload
+    inside dpkg --remove keepalive >/dev/null 2>&1
+    test ! -e "/mnt/root/$library""#;
+
+#[test]
+fn it_is_upgraded_but_not_removed_where_somebody_has_named_its_library() {
+    let packages = packages!();
+    if let Some(why) = no_distribution("bookworm") {
+        skip!("{why}");
+    }
+    let debs = [&packages.first, &packages.second].map(|directory| Packages::deb(directory));
+    in_distribution("bookworm", BY_HAND, &[&debs[0], &debs[1]]);
+}
+
+/// systemctl is a script that notes what it is told.
+const UNITS: &str = r#"
+    cp "$2" /mnt/root/run/first.deb
+    units=/mnt/root/etc/systemd/system
+    mkdir -p "$units/multi-user.target.wants"
+    printf '[Service]\nExecStart=/bin/sleep 1\n' >"$units/some.service"
+    printf '#!/bin/sh\necho "$*" >>/run/told\n' >/mnt/root/usr/bin/systemctl
+    chmod 755 /mnt/root/usr/bin/systemctl
+    mkdir -p /mnt/root/run/systemd/system
+    tree >/mnt/before
+    inside dpkg --install /run/first.deb >/dev/null
+    unit=$(cd /mnt/root && find usr/lib/systemd -name 'keepalive-cgroup@.service')
+    ln -s "/$unit" "$units/multi-user.target.wants/keepalive-cgroup@system.slice.service"
+    mkdir "$units/other.service.d"
+    inside keepalive unit enable some >/dev/null 2>&1
+    grep -q /libkeepalive.so "$units/some.service.d/50-keepalive.conf"
+    echo '# not ours' >"$units/other.service.d/50-keepalive.conf"
+    rm /mnt/root/run/told
+    inside dpkg --install /run/first.deb >/dev/null
+    test -e "$units/some.service.d/50-keepalive.conf"
+    test -h "$units/multi-user.target.wants/keepalive-cgroup@system.slice.service"
+    inside sh -c 'sleep 1000 & echo $! >/run/pid; LD_PRELOAD=/usr/lib/nothing/libkeepalive.so exec sleep 1000' 2>/dev/null &
+    until test -s /mnt/root/run/pid; do :; done
+    inside dpkg --remove keepalive >/dev/null 2>/mnt/errors
+    cat /mnt/root/run/told
+    rm "$units/other.service.d/50-keepalive.conf"
+    rmdir "$units/other.service.d"
+    inside dpkg --purge keepalive >/dev/null 2>&1
+    tree | diff /mnt/before -
+    grep 'will complain of LD_PRELOAD' /mnt/errors | sed 's/[0-9][0-9]*/PID/g'"#;
+
+#[test]
+fn what_it_has_put_into_systemd_goes_with_it() {
+    let packages = packages!();
+    if let Some(why) = no_distribution("bookworm") {
+        skip!("{why}");
+    }
+    let printed = in_distribution("bookworm", UNITS, &[&Packages::deb(&packages.first)]);
+    let expected = "--system daemon-reload\n--system daemon-reload\nstop keepalive-cgroup@*.service\ndaemon-reload\n--system daemon-reload\n\
+        keepalive: note: what these processes start will complain of LD_PRELOAD until they are restarted: PID \n";
+    assert_eq!(printed, expected);
+}
+
+/// The module is another glibc's, which would end a static program that loads it.
+const NAMES: &str = r#"
+    cp "$2" /mnt/root/run/first.deb
+    inside dpkg --install /run/first.deb >/dev/null
+    echo 'hosts: compat files dns' >/mnt/root/etc/nsswitch.conf
+    echo '127.0.0.1 some.example' >>/mnt/root/etc/hosts
+    echo 'nameserver 127.0.0.1' >/mnt/root/etc/resolv.conf
+    for host in some.example none.example; do
+        inside keepalive probe "$host:1" 2>&1 || :
+    done"#;
+
+#[test]
+fn names_are_looked_up_under_any_c_library() {
+    let packages = packages!();
+    for suite in ["bullseye", "bookworm", "trixie"] {
+        if let Some(why) = no_distribution(suite) {
+            skip!("{why}");
+        }
+        let printed = in_distribution(suite, NAMES, &[&Packages::deb(&packages.first)]);
+        assert!(
+            printed.contains("cannot connect to 'some.example:1'"),
+            "{suite}: {printed}"
+        );
+        assert!(printed.contains("cannot find 'none.example:1': "), "{suite}: {printed}");
+        assert!(
+            printed.contains("hint: /etc/hosts and DNS were asked"),
+            "{suite}: {printed}"
+        );
+    }
+}

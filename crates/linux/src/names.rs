@@ -1,0 +1,48 @@
+//! Looking up the addresses of hosts.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// Whether `/etc/hosts` and DNS are all that is asked, whatever nsswitch.conf(5) names. A static program must not load the
+/// modules for the other sources: they bring the system's C library, and where that has another version than the program's
+/// own, the program dies (glibc 2.36's static half with the modules of 2.31: an assertion; with those of 2.41: SIGFPE).
+pub const IS_LIMITED: bool = cfg!(all(target_env = "gnu", target_feature = "crt-static"));
+
+/// The addresses of `target`, which is HOST:PORT.
+///
+/// # Errors
+/// It is not written so; or the host is not found.
+pub fn look_up(target: &str) -> io::Result<Vec<SocketAddr>> {
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    without_modules();
+    Ok(target.to_socket_addrs()?.collect())
+}
+
+/// Has the C library take the sources that it has itself (since glibc 2.34 both).
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+fn without_modules() {
+    use std::ffi::{c_char, c_int};
+    unsafe extern "C" {
+        fn __nss_configure_lookup(database: *const c_char, sources: *const c_char) -> c_int;
+    }
+    // SAFETY: both are C strings that live for ever (nss.h: "Override service spec in /etc/nsswitch.conf"). It takes the
+    // C library's own lock. That it fails, for want of memory, leaves everything as it is.
+    unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_of_this_machine_are_found() {
+        assert_eq!(look_up("10.1.2.3:5").unwrap(), ["10.1.2.3:5".parse().unwrap()]);
+        assert!(
+            look_up("localhost:5")
+                .unwrap()
+                .iter()
+                .all(|address| address.ip().is_loopback())
+        );
+        assert!(look_up("no port").is_err());
+    }
+}
