@@ -102,6 +102,7 @@ bench: build
 	$(CARGO) bench --package keepalive-cli --bench cost
 	$(CARGO) bench --package keepalive-cli --bench list
 	$(CARGO) bench --package keepalive-cli --bench supervised
+	$(CARGO) bench --package keepalive-cli --bench cgroup
 
 # Ten million runs each; needs a nightly compiler and cargo-fuzz.
 fuzz:

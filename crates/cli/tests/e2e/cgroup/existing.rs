@@ -1,9 +1,10 @@
 //! `enable --existing`: the sockets that are open already.
 
+mod reach;
+
 use super::{POLICY, pair_with};
-use crate::support::arena::{Arena, BPF_FILE_SYSTEM};
-use crate::support::process::{LIMIT, eventually, text};
-use crate::support::puppet::Puppet;
+use crate::support::arena::Arena;
+use crate::support::process::{LIMIT, eventually};
 use crate::support::target::{TREATED, UNTOUCHED};
 
 /// A wrapper that gives a network namespace of its own.
@@ -99,28 +100,6 @@ mapped, mapped_accepted = pair(both, '::ffff:127.0.0.1', INET6)",
     }
 }
 
-#[test]
-fn sockets_in_every_network_namespace_are_set() {
-    let arena = arena!();
-    python!();
-    let child = arena.child("child");
-    let mut programs = [
-        arena.puppet(),
-        arena.puppet_in(arena.directory(), &IN_A_NETWORK),
-        arena.puppet_in(&child, &IN_A_NETWORK),
-        arena.puppet_in(&child, &[]),
-    ];
-    for program in &mut programs {
-        program.does("listener = listen(); client, accepted = pair(listener)");
-    }
-    assert_eq!(enable(&arena, &POLICY), "12 of 12 open sockets changed");
-    for program in &mut programs {
-        for end in ["client", "accepted", "listener"] {
-            assert_eq!(program.has(end), TREATED, "{end}");
-        }
-    }
-}
-
 /// The sysctls of each namespace are nobody's own values there.
 #[test]
 fn what_the_sysctls_of_a_namespace_say_is_not_the_programs() {
@@ -132,64 +111,6 @@ fn what_the_sysctls_of_a_namespace_say_is_not_the_programs() {
     enable(&arena, &POLICY);
     assert_eq!(program.has("client"), TREATED);
     assert_eq!(program.has("accepted"), "1 7200 13 4 0");
-}
-
-#[test]
-fn sockets_of_other_cgroups_are_left_alone() {
-    let arena = arena!();
-    python!();
-    let mut program = arena.puppet();
-    program.does("listener = listen()");
-    let port = program.number("listener.getsockname()[1]");
-    let mut other = Puppet::start();
-    other.does(&format!(
-        "listener = listen(); client = socket.create_connection(('127.0.0.1', {port}))"
-    ));
-    program.does("accepted = listener.accept()[0]");
-    assert_eq!(enable(&arena, &POLICY), "2 of 2 open sockets changed");
-    assert_eq!(program.has("accepted"), TREATED);
-    assert_eq!(other.has("client"), UNTOUCHED);
-    assert_eq!(other.has("listener"), UNTOUCHED);
-}
-
-#[test]
-fn what_a_process_has_brought_along_is_left_alone() {
-    let arena = arena!();
-    python!();
-    let mut program = Puppet::start();
-    program.does("listener = listen(); client, accepted = pair(listener)");
-    arena.move_to(arena.directory(), program.pid());
-    program.does("own_listener = listen()");
-    assert_eq!(enable(&arena, &POLICY), "1 of 1 open sockets changed");
-    assert_eq!(program.has("own_listener"), TREATED);
-    for end in ["client", "accepted", "listener"] {
-        assert_eq!(program.has(end), UNTOUCHED, "{end}");
-    }
-}
-
-#[test]
-fn sockets_of_cgroups_with_a_nearer_policy_are_left_alone() {
-    let arena = arena!();
-    python!();
-    let child = arena.child("child");
-    let deep = arena.child("child/deep");
-    arena.enable_for(&arena.name_of(&child), &["--idle=31"]);
-    let mut near = arena.puppet_in(&child, &[]);
-    let mut deeper = arena.puppet_in(&deep, &[]);
-    let mut far = arena.puppet();
-    for program in [&mut near, &mut deeper, &mut far] {
-        program.does("listener = listen(); client, accepted = pair(listener)");
-    }
-    let line = enable(&arena, &[&POLICY[..], &["--mode=enforce"]].concat());
-    for end in ["client", "accepted"] {
-        assert_eq!(near.has(end), "1 31 75 9 0", "{end}");
-        assert_eq!(deeper.has(end), "1 31 75 9 0", "{end}");
-        assert_eq!(far.has(end), TREATED, "{end}");
-    }
-    assert_eq!(near.has("listener"), UNTOUCHED);
-    assert_eq!(line, "3 of 3 open sockets changed");
-    near.does("own(client, idle=99)");
-    assert_eq!(near.has("client"), "1 99 75 9 0");
 }
 
 #[test]
@@ -305,79 +226,4 @@ fn a_socket_that_connects_just_now_gets_no_user_timeout_before_it_is_connected()
         "{}",
         program.has("silent")
     );
-}
-
-#[test]
-fn an_empty_cgroup_has_nothing_to_set() {
-    let arena = arena!();
-    assert_eq!(enable(&arena, &POLICY), "0 of 0 open sockets changed");
-}
-
-#[test]
-fn a_thousand_sockets_are_set() {
-    let arena = arena!();
-    python!();
-    let mut program = arena.puppet();
-    program.does("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096)); listener = listen()");
-    program.does("for _ in range(1000): kept.append(pair(listener))");
-    assert_eq!(enable(&arena, &POLICY), "2001 of 2001 open sockets changed");
-    assert_eq!(
-        program.ask("{tuple(end.getsockopt(*OPTIONS[name]) for name in OPTIONS) for ends in kept for end in ends}"),
-        "{(1, 61, 13, 4, 0)}"
-    );
-}
-
-/// Without the kernel's types there are no iterators.
-#[test]
-fn without_iterators_it_goes_through_the_descriptors() {
-    root!();
-    python!();
-    let arena = match Arena::prepared(&format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf")) {
-        Ok(arena) => arena,
-        Err(why) => skip!("{why}"),
-    };
-    let child = arena.child("child");
-    let mut brought = Puppet::start();
-    brought.does("listener = listen()");
-    arena.move_to(arena.directory(), brought.pid());
-    let mut programs = [arena.puppet(), arena.puppet_in(&child, &IN_A_NETWORK)];
-    for program in &mut programs {
-        program.does("listener = listen(); client, accepted = pair(listener, idle=30)");
-    }
-    let by_descriptor = "open sockets changed, through the processes' descriptors";
-    let flags = [&POLICY[..], &["--mode=cap"]].concat();
-    assert_eq!(enable(&arena, &flags), format!("6 of 6 {by_descriptor}"));
-    for program in &mut programs {
-        assert_eq!(program.has("client"), "1 30 13 4 0");
-        assert_eq!(program.has("accepted"), TREATED);
-        assert_eq!(program.has("listener"), TREATED);
-        program.does("own(client, idle=99, keepalive=0)");
-        assert_eq!(program.has("client"), "1 61 13 4 0");
-    }
-    assert_eq!(brought.has("listener"), UNTOUCHED);
-    assert_eq!(enable(&arena, &flags), format!("0 of 6 {by_descriptor}"));
-}
-
-#[test]
-fn what_is_out_of_reach_is_told_and_new_connections_are_set_all_the_same() {
-    let arena = arena!();
-    python!();
-    let mut program = arena.puppet_in(arena.directory(), &IN_A_NETWORK);
-    program.does("listener = listen(); client, accepted = pair(listener)");
-    let name = arena.name();
-    let words = [&["cgroup", "enable", "--existing", &name], &POLICY[..]].concat();
-    // CAP_SYS_ADMIN enters network namespaces.
-    let wrapper = ["setpriv", "--bounding-set=-sys_admin"];
-    let output = arena.command_under(&wrapper, &words).output().expect("it starts");
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let error = text(&output.stderr);
-    let begin = format!(
-        "keepalive: cannot set all open sockets of {}: 1 network namespaces are out of reach: ",
-        arena.name()
-    );
-    assert!(error.starts_with(&begin), "{error}");
-    assert!(error.contains("new connections are set all the same"), "{error}");
-    assert_eq!(program.has("client"), UNTOUCHED);
-    program.does("late, end = pair(listener)");
-    assert_eq!(program.has("late"), TREATED);
 }

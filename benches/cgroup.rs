@@ -1,0 +1,505 @@
+//! What the cgroup engine costs: connections, calls and commands, bare and with policies, by turns in one process, so that
+//! all meet the same noise. C does what is timed (`cgroup.c`). All is in network and mount namespaces of its own, and in a
+//! cgroup of its own.
+#![forbid(unsafe_code)]
+
+#[allow(dead_code, reason = "other benches use more of it")]
+mod statistics;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use keepalive_linux::bpf::assembler::Instruction;
+use keepalive_linux::bpf::call::{Hook, link_to_cgroup, load_program};
+use keepalive_linux::cgroup::{self, Tree};
+use rustix::process::geteuid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use statistics::{Series, Spread};
+use tempfile::TempDir;
+
+type Error = Box<dyn std::error::Error>;
+
+const USAGE: &str = "\
+usage: cargo bench --bench cgroup [-- [--quick] [--check]]
+  --quick  a few rounds: whether it works, not what it costs
+  --check  exit status 1 when a target is missed
+";
+
+/// How long to measure.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: usize,
+    slice_ms: u32,
+    commands: usize,
+}
+
+const FULL: Effort = Effort {
+    rounds: 100,
+    slice_ms: 20,
+    commands: 100,
+};
+const QUICK: Effort = Effort {
+    rounds: 3,
+    slice_ms: 3,
+    commands: 3,
+};
+
+/// Each process gets its own pages and addresses, which can make it a percent faster or slower for life: so no process
+/// lives longer than this.
+const ROUNDS_PER_PROCESS: usize = 10;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (mut is_bench, mut is_quick, mut checks, mut is_inside) = (false, false, false, false);
+    for argument in &arguments {
+        match argument.as_str() {
+            // cargo says `--bench` when it benches, and nothing when it runs this as a test.
+            "--bench" => is_bench = true,
+            "--quick" => is_quick = true,
+            "--check" => checks = true,
+            // How this program calls itself.
+            "--inside" => is_inside = true,
+            _ => {
+                eprint!("bench: unknown argument '{argument}'\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let result = if is_inside {
+        run(if is_bench && !is_quick { FULL } else { QUICK })
+    } else if let Some(why) = missing() {
+        println!("no figures of the cgroup engine: {why}");
+        return ExitCode::SUCCESS;
+    } else {
+        go_inside(&arguments)
+    };
+    match result {
+        Ok(missed) if missed > 0 && checks => ExitCode::FAILURE,
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Why nothing can be measured here.
+fn missing() -> Option<String> {
+    if !geteuid().is_root() {
+        return Some("it takes root".to_owned());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |tool: &&str| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
+    if let Some(tool) = ["unshare", "ip", "mount", "cc"]
+        .into_iter()
+        .find(|tool| !is_there(tool))
+    {
+        return Some(format!("{tool} is not installed"));
+    }
+    let status = Command::new(env!("CARGO_BIN_EXE_keepalive"))
+        .args(["cgroup", "status", "--json"])
+        .output();
+    let report: serde_json::Value = serde_json::from_slice(&status.ok()?.stdout).ok()?;
+    report["obstacle"].as_str().map(str::to_owned)
+}
+
+/// Becomes this program once more, in namespaces of its own. Where a connection ends there, nothing is kept of it: else
+/// there would soon be no port left.
+fn go_inside(arguments: &[String]) -> Result<usize, Error> {
+    const PREPARE: &str = "set -e
+ip link set lo up
+echo 0 > /proc/sys/net/ipv4/tcp_max_tw_buckets
+mount -t bpf bpf /sys/fs/bpf
+exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-c", PREPARE, "sh"])
+        .arg(std::env::current_exe()?)
+        .args(arguments)
+        .arg("--inside");
+    Err(format!("cannot run unshare: {}", command.exec()).into())
+}
+
+/// Keeps this process, and so all that it starts, on one processor: moving between two costs more than what is measured.
+fn pin() -> io::Result<usize> {
+    let allowed = sched_getaffinity(None)?;
+    let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)).unwrap_or(0);
+    let mut only = CpuSet::new();
+    only.set(last);
+    sched_setaffinity(None, &only)?;
+    Ok(last)
+}
+
+/// The cgroup and the files of this run.
+struct Stage {
+    files: TempDir,
+    library: PathBuf,
+    cgroup: PathBuf,
+    name: String,
+}
+
+impl Stage {
+    fn prepare() -> Result<Self, Error> {
+        let tree = Tree::find().map_err(|why| format!("{why:?}"))?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+        // Process numbers begin anew in here.
+        let name = format!(
+            "keepalive-bench{}",
+            files.path().file_name().unwrap_or_default().display()
+        );
+        let stage = Self {
+            files,
+            library: root.join("target/release/libkeepalive.so").canonicalize()?,
+            cgroup: tree.mount().join(&name),
+            name,
+        };
+        fs::create_dir(&stage.cgroup)?;
+        let mut command = Command::new("cc");
+        command.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]);
+        let status = command
+            .arg(stage.path("program"))
+            .arg(root.join("benches/cgroup.c"))
+            .status()?;
+        if !status.success() {
+            return Err(format!("cc: {status}").into());
+        }
+        for (name, last) in [("none", "connect 192.0.2.1 idle=1"), ("last", MATCHING)] {
+            fs::write(stage.path(name), rules(last))?;
+        }
+        Ok(stage)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    fn keepalive(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keepalive"));
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("KEEPALIVE_LIBRARY", &self.library)
+            .env("KEEPALIVE_CONFIG", "/dev/null");
+        command
+    }
+
+    fn enable(&self, flags: &[&str]) -> Result<(), Error> {
+        let flags = flags.iter().map(|flag| match *flag {
+            "NONE" => self.path("none"),
+            "LAST" => self.path("last"),
+            flag => PathBuf::from(flag),
+        });
+        succeed(self.keepalive(&["cgroup", "enable", &self.name]).args(flags))
+    }
+
+    fn disable(&self) -> Result<(), Error> {
+        succeed(self.keepalive(&["cgroup", "disable", &self.name]).stderr(Stdio::null()))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while fs::remove_dir(&self.cgroup).is_err() && self.cgroup.exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn succeed(command: &mut Command) -> Result<(), Error> {
+    let status = command.status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {status}").into())
+    }
+}
+
+const MATCHING: &str = "connect 127.0.0.0/8 idle=60 interval=15 count=5 user-timeout=135\n\
+                        accept 127.0.0.0/8 idle=60 interval=15 count=5 user-timeout=135";
+
+/// As many rules as the last of them makes up to 500, half of them for either end, and a default that leaves all alone.
+fn rules(last: &str) -> String {
+    let mut text = String::from("default off\n");
+    for number in 0..500 - last.lines().count() {
+        let end = ["connect", "accept"][number % 2];
+        let (high, low, port, idle) = (number / 256, number % 256, 1000 + number, 1 + number);
+        text += end;
+        text += &[" 10.", &high.to_string(), ".", &low.to_string(), ".0/24:"].concat();
+        text += &[&port.to_string(), " idle=", &idle.to_string(), "\n"].concat();
+    }
+    text + last + "\n"
+}
+
+/// What a lane runs under.
+enum Policy {
+    /// Nothing.
+    Bare,
+    /// A program of no use: what the kernel takes for calling any at all.
+    Empty,
+    /// The policy of these flags.
+    Flags(&'static [&'static str]),
+}
+use Policy::{Bare, Empty, Flags};
+
+const FIVE: [&str; 8] = [
+    "--idle",
+    "60",
+    "--interval",
+    "15",
+    "--count",
+    "5",
+    "--user-timeout",
+    "135",
+];
+const FIVE_ENFORCED: [&str; 10] = [
+    "--idle",
+    "60",
+    "--interval",
+    "15",
+    "--count",
+    "5",
+    "--user-timeout",
+    "135",
+    "--mode",
+    "enforce",
+];
+const NO_MATCH: [&str; 4] = ["--rule", "default off", "--rule", "connect 192.0.2.0/24 idle=30"];
+
+impl Policy {
+    /// Puts it in force until what this gives is dropped, or the next one is.
+    fn begin(&self, stage: &Stage) -> Result<Option<OwnedFd>, Error> {
+        match self {
+            Bare => stage.disable().map(|()| None),
+            Empty => {
+                stage.disable()?;
+                let program = load_program(Hook::SockOps, "empty", &LEAVE_ALONE).map_err(|refusal| refusal.error)?;
+                let cgroup = cgroup::open_directory(&stage.cgroup)?;
+                Ok(Some(link_to_cgroup(program, cgroup, Hook::SockOps)?))
+            }
+            Flags(flags) => stage.enable(flags).map(|()| None),
+        }
+    }
+}
+
+/// `r0 = 1; exit`
+const LEAVE_ALONE: [Instruction; 2] = [instruction(0xb7, 1), instruction(0x95, 0)];
+
+const fn instruction(code: u8, immediate: i32) -> Instruction {
+    Instruction {
+        code,
+        registers: 0,
+        offset: 0,
+        immediate,
+    }
+}
+
+/// One of the contestants.
+struct Lane {
+    name: &'static str,
+    /// What `cgroup.c` does.
+    case: &'static str,
+    policy: Policy,
+    /// The least rate against the first lane.
+    target: Option<f64>,
+}
+
+const fn lane(name: &'static str, case: &'static str, policy: Policy, target: Option<f64>) -> Lane {
+    Lane {
+        name,
+        case,
+        policy,
+        target,
+    }
+}
+
+/// The program, in the cgroup.
+struct Process {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(stage: &Stage, case: &str, effort: Effort) -> Result<Self, Error> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]);
+        command
+            .arg(stage.cgroup.join("cgroup.procs"))
+            .arg(stage.path("program"));
+        command.args([case, &effort.slice_ms.to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        Ok(Self {
+            orders: child.stdin.take(),
+            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a lane")?),
+            child,
+        })
+    }
+
+    /// Nanoseconds of one iteration.
+    fn slice(&mut self) -> Result<f64, Error> {
+        self.orders.as_mut().ok_or("no pipe to a lane")?.write_all(b"s")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(line.trim().parse().map_err(|_| "a lane has ended early")?)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        // Nothing can be done about a process that does not end when its input does.
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets the lanes take turns; nanoseconds of each.
+fn race(stage: &Stage, lanes: &[Lane], effort: Effort) -> Result<Vec<Series>, Error> {
+    let mut times = vec![Series::default(); lanes.len()];
+    let mut processes: BTreeMap<&str, Process> = BTreeMap::new();
+    for round in 0..effort.rounds {
+        if round % ROUNDS_PER_PROCESS == 0 {
+            processes.clear();
+        }
+        for step in 0..lanes.len() {
+            // Forwards and backwards, from another one each time: no lane always follows the same lane.
+            let step = if round % 2 == 0 { step } else { lanes.len() - 1 - step };
+            let which = (step + round / 2) % lanes.len();
+            let lane = &lanes[which];
+            if !processes.contains_key(lane.case) {
+                processes.insert(lane.case, Process::start(stage, lane.case, effort)?);
+            }
+            let process = processes.get_mut(lane.case).ok_or("no process")?;
+            let _link = lane.policy.begin(stage)?;
+            // The command has been on this processor meanwhile.
+            process.slice()?;
+            times[which].0.push(process.slice()?);
+        }
+    }
+    Ok(times)
+}
+
+/// Prints the lanes as rates against the first; how many targets were missed.
+fn rates(stage: &Stage, title: &str, lanes: &[Lane], effort: Effort) -> Result<usize, Error> {
+    let times = race(stage, lanes, effort)?;
+    println!("\n{title}");
+    let mut missed = 0;
+    for (lane, series) in lanes.iter().zip(&times) {
+        let Spread { low, median, high } = times[0].over(series);
+        let added = series.minus(&times[0]).median();
+        let rate = format!("{median:.3} [{low:.3} {high:.3}]");
+        print!(
+            "  {:<24}{:>7.0} ns {added:>+6.0} ns  {rate}",
+            lane.name,
+            series.median()
+        );
+        if let Some(target) = lane.target {
+            let is_met = median >= target;
+            missed += usize::from(!is_met);
+            print!("  >= {target}: {}", if is_met { "met" } else { "MISSED" });
+        }
+        println!();
+    }
+    Ok(missed)
+}
+
+/// Prints how long commands take.
+fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
+    let on = ["cgroup", "enable", &stage.name];
+    let off = ["cgroup", "disable", &stage.name];
+    let lanes: [(&str, Policy, &[&str]); 7] = [
+        ("true", Bare, &[]),
+        (
+            "run --engine preload true",
+            Bare,
+            &["run", "--engine", "preload", "true"],
+        ),
+        ("run --engine cgroup true", Bare, &["run", "--engine", "cgroup", "true"]),
+        ("cgroup enable, the first", Bare, &on),
+        ("cgroup enable, another", Flags(&FIVE), &on),
+        ("cgroup disable", Flags(&FIVE), &off),
+        ("cgroup status", Flags(&FIVE), &["cgroup", "status"]),
+    ];
+    let mut times = vec![Series::default(); lanes.len()];
+    for round in 0..effort.commands {
+        for step in 0..lanes.len() {
+            let which = (step + round) % lanes.len();
+            let (_, before, words) = &lanes[which];
+            before.begin(stage)?;
+            let mut command = if words.is_empty() {
+                Command::new("true")
+            } else {
+                stage.keepalive(words)
+            };
+            let start = Instant::now();
+            succeed(&mut command)?;
+            times[which].0.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    println!("\ncommands, to their ends");
+    for ((name, ..), series) in lanes.iter().zip(&times) {
+        let Spread { low, median, high } = Spread::of(series.0.iter().copied());
+        println!("  {name:<26}{median:>7.2} ms [{low:.2} {high:.2}]");
+    }
+    stage.disable()
+}
+
+/// Measures and prints everything; how many targets were missed.
+fn run(effort: Effort) -> Result<usize, Error> {
+    let processor = pin()?;
+    let stage = Stage::prepare()?;
+    println!(
+        "By turns, on processor {processor}. Medians of {} rounds; rates against the first\n\
+         line, of the same round, with quartiles.",
+        effort.rounds
+    );
+    let mut missed = rates(
+        &stage,
+        "a connection: socket, connect, accept, both ends closed",
+        &[
+            lane("bare", "closed", Bare, None),
+            lane("an empty program", "closed", Empty, None),
+            lane("no rule matches", "closed", Flags(&NO_MATCH), Some(0.98)),
+            lane("5 options", "closed", Flags(&FIVE), Some(0.93)),
+            lane("5 options, enforce", "closed", Flags(&FIVE_ENFORCED), None),
+            lane("500 rules, none matches", "closed", Flags(&["--config", "NONE"]), None),
+            lane("500 rules, the last does", "closed", Flags(&["--config", "LAST"]), None),
+            lane("5 set by the program", "itself", Bare, None),
+        ],
+        effort,
+    )?;
+    missed += rates(
+        &stage,
+        "the same, reset: the shortest life that a connection can have",
+        &[
+            lane("bare", "reset", Bare, None),
+            lane("an empty program", "reset", Empty, None),
+            lane("no rule matches", "reset", Flags(&NO_MATCH), None),
+            lane("5 options", "reset", Flags(&FIVE), None),
+        ],
+        effort,
+    )?;
+    missed += rates(
+        &stage,
+        "setsockopt(TCP_NODELAY), which no policy is for",
+        &[
+            lane("bare", "setsockopt", Bare, None),
+            lane("5 options", "setsockopt", Flags(&FIVE), None),
+            lane("5 options, enforce", "setsockopt", Flags(&FIVE_ENFORCED), None),
+        ],
+        effort,
+    )?;
+    commands(&stage, effort)?;
+    println!("\n{missed} targets missed");
+    Ok(missed)
+}
