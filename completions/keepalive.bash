@@ -5,7 +5,7 @@
 _keepalive_at() {
     case $path in
     '')
-        commands='run attach cgroup unit list system probe doctor explain check presets'
+        commands='run attach cgroup system unit list probe doctor explain check presets'
         options='--help --version'
         operand=''
         ;;
@@ -39,6 +39,26 @@ _keepalive_at() {
         options='--json --help'
         operand=@cgroups
         ;;
+    'system')
+        commands='enable disable status'
+        options='--help'
+        operand=''
+        ;;
+    'system enable')
+        commands=''
+        options='--setuid --library --root --help'
+        operand=''
+        ;;
+    'system disable')
+        commands=''
+        options='--root --help'
+        operand=''
+        ;;
+    'system status')
+        commands=''
+        options='--json --root --help'
+        operand=''
+        ;;
     'unit')
         commands='enable disable status'
         options='--help'
@@ -63,26 +83,6 @@ _keepalive_at() {
         commands=''
         options='--program --listening --port --off --json --watch --help'
         operand=@processes
-        ;;
-    'system')
-        commands='enable disable status'
-        options='--help'
-        operand=''
-        ;;
-    'system enable')
-        commands=''
-        options='--setuid --library --root --help'
-        operand=''
-        ;;
-    'system disable')
-        commands=''
-        options='--root --help'
-        operand=''
-        ;;
-    'system status')
-        commands=''
-        options='--json --root --help'
-        operand=''
         ;;
     'probe')
         commands=''

@@ -3,12 +3,12 @@
 function __keepalive_subcommands --description 'The subcommands of a subcommand'
     switch "$argv"
         case ''
-            string split ' ' 'run attach cgroup unit list system probe doctor explain check presets'
+            string split ' ' 'run attach cgroup system unit list probe doctor explain check presets'
         case 'cgroup'
             string split ' ' 'enable disable status'
-        case 'unit'
-            string split ' ' 'enable disable status'
         case 'system'
+            string split ' ' 'enable disable status'
+        case 'unit'
             string split ' ' 'enable disable status'
     end
 end
@@ -82,9 +82,9 @@ complete -c keepalive -f
 complete -c keepalive -n '__keepalive_at' -a run -d 'Run a program with TCP keepalive on every connection'
 complete -c keepalive -n '__keepalive_at' -a attach -d 'Set keepalive on the connections of processes that run already'
 complete -c keepalive -n '__keepalive_at' -a cgroup -d 'Set keepalive for everything in a cgroup, in the kernel'
+complete -c keepalive -n '__keepalive_at' -a system -d 'Give keepalive to every program on the system, by /etc/ld.so.preload'
 complete -c keepalive -n '__keepalive_at' -a unit -d 'Set keepalive for a service of systemd, by a drop-in'
 complete -c keepalive -n '__keepalive_at' -a list -d 'Show the TCP sockets of running processes and their real keepalive settings'
-complete -c keepalive -n '__keepalive_at' -a system -d 'Give keepalive to every program on the system, by /etc/ld.so.preload'
 complete -c keepalive -n '__keepalive_at' -a probe -d 'Measure how long a path remembers an idle connection'
 complete -c keepalive -n '__keepalive_at' -a doctor -d 'Show what decides whether connections get keepalive: machine, program, process'
 complete -c keepalive -n '__keepalive_at' -a explain -d 'Show what a policy does: the settings, who says so, the timeline, what is unwise'
@@ -149,6 +149,23 @@ complete -c keepalive -n '__keepalive_at cgroup status' -l json -d 'Print a JSON
 complete -c keepalive -n '__keepalive_at cgroup status' -s h -l help -d 'Print help'
 complete -c keepalive -n '__keepalive_at cgroup status' -f -a '(__keepalive_cgroups)'
 
+complete -c keepalive -n '__keepalive_at system' -a enable -d 'Load the library into every dynamically linked program that starts from now on'
+complete -c keepalive -n '__keepalive_at system' -a disable -d 'Take the library out of /etc/ld.so.preload again'
+complete -c keepalive -n '__keepalive_at system' -a status -d 'Show whether the library is in force, for which programs, and what is wrong'
+complete -c keepalive -n '__keepalive_at system' -s h -l help -d 'Print help'
+
+complete -c keepalive -n '__keepalive_at system enable' -l setuid -d 'Serve set-user-ID programs, and others of secure-execution mode, too'
+complete -c keepalive -n '__keepalive_at system enable' -l library -r -F -d 'A libkeepalive.so to use, for its kind of programs'
+complete -c keepalive -n '__keepalive_at system enable' -l root -x -a '(__fish_complete_directories)' -d 'The root directory of another system, such as an image or a chroot'
+complete -c keepalive -n '__keepalive_at system enable' -s h -l help -d 'Print help'
+
+complete -c keepalive -n '__keepalive_at system disable' -l root -x -a '(__fish_complete_directories)' -d 'The root directory of another system, such as an image or a chroot'
+complete -c keepalive -n '__keepalive_at system disable' -s h -l help -d 'Print help'
+
+complete -c keepalive -n '__keepalive_at system status' -l json -d 'Print a JSON object'
+complete -c keepalive -n '__keepalive_at system status' -l root -x -a '(__fish_complete_directories)' -d 'The root directory of another system, such as an image or a chroot'
+complete -c keepalive -n '__keepalive_at system status' -s h -l help -d 'Print help'
+
 complete -c keepalive -n '__keepalive_at unit' -a enable -d 'Write the drop-in'
 complete -c keepalive -n '__keepalive_at unit' -a disable -d 'Remove the drop-in'
 complete -c keepalive -n '__keepalive_at unit' -a status -d 'Show the drop-in, and whether the service that runs has it'
@@ -187,23 +204,6 @@ complete -c keepalive -n '__keepalive_at list' -l json -d 'Print a JSON array'
 complete -c keepalive -n '__keepalive_at list' -l watch -d 'Show it anew every second, until the processes that were named have ended'
 complete -c keepalive -n '__keepalive_at list' -s h -l help -d 'Print help'
 complete -c keepalive -n '__keepalive_at list' -f -a '(__fish_complete_pids)'
-
-complete -c keepalive -n '__keepalive_at system' -a enable -d 'Load the library into every dynamically linked program that starts from now on'
-complete -c keepalive -n '__keepalive_at system' -a disable -d 'Take the library out of /etc/ld.so.preload again'
-complete -c keepalive -n '__keepalive_at system' -a status -d 'Show whether the library is in force, for which programs, and what is wrong'
-complete -c keepalive -n '__keepalive_at system' -s h -l help -d 'Print help'
-
-complete -c keepalive -n '__keepalive_at system enable' -l setuid -d 'Serve set-user-ID programs, and others of secure-execution mode, too'
-complete -c keepalive -n '__keepalive_at system enable' -l library -r -F -d 'A libkeepalive.so to use, for its kind of programs'
-complete -c keepalive -n '__keepalive_at system enable' -l root -x -a '(__fish_complete_directories)' -d 'The root directory of another system, such as an image or a chroot'
-complete -c keepalive -n '__keepalive_at system enable' -s h -l help -d 'Print help'
-
-complete -c keepalive -n '__keepalive_at system disable' -l root -x -a '(__fish_complete_directories)' -d 'The root directory of another system, such as an image or a chroot'
-complete -c keepalive -n '__keepalive_at system disable' -s h -l help -d 'Print help'
-
-complete -c keepalive -n '__keepalive_at system status' -l json -d 'Print a JSON object'
-complete -c keepalive -n '__keepalive_at system status' -l root -x -a '(__fish_complete_directories)' -d 'The root directory of another system, such as an image or a chroot'
-complete -c keepalive -n '__keepalive_at system status' -s h -l help -d 'Print help'
 
 complete -c keepalive -n '__keepalive_at probe' -l max -x -d 'The longest idle time to try, 10 seconds to 9 hours'
 complete -c keepalive -n '__keepalive_at probe' -l precision -x -d 'How exactly the timeout is to be known, 1% to 50% of it'

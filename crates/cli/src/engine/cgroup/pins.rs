@@ -100,13 +100,12 @@ pub(crate) struct Done {
 pub(crate) fn enable(tree: &Tree, directory: &Path, policy: &Policy, is_watched: bool) -> Result<Done, Obstacle> {
     let cgroup = cgroup::open_directory(directory)?;
     let id = cgroup::id(directory)?;
-    if file_system::find().is_none() {
+    let (mount, has_mounted) = if let Some(mounted) = file_system::find() {
+        (mounted, false)
+    } else {
         // Before anything is mounted, whether it is of any use.
         Programs::trial()?;
-    }
-    let (mount, has_mounted) = match file_system::find() {
-        Some(mounted) => (mounted, false),
-        None => file_system::find_or_mount().map_err(Obstacle::NoFileSystem)?,
+        file_system::find_or_mount().map_err(Obstacle::NoFileSystem)?
     };
     let all = mount.join(OURS);
     let _lock = make_and_lock(&all)?;
