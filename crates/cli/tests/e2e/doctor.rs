@@ -96,7 +96,7 @@ fn a_program_is_told_from_its_file() {
     let dynamic = compile(Libc::Host, "churn.c", &[]);
     let (_, text) = shown(doctor().arg("--").arg(&dynamic));
     let findings = unfolded(&text).join("\n");
-    assert!(findings.contains("is a dynamic program (glibc) for"), "{text}");
+    assert!(findings.contains("is a dynamic program (glibc, /lib"), "{text}");
     assert!(findings.contains("keepalive run: uses engine preload:"), "{text}");
     let fixed = compile(Libc::Host, "churn.c", &["-static"]);
     let (_, text) = shown(doctor().arg("--").arg(&fixed));

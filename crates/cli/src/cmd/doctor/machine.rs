@@ -190,6 +190,9 @@ fn confinement(findings: &mut Findings) {
             "",
         );
     }
+    if !is_confined_by_apparmor() {
+        findings.fine("apparmor", "is not in force");
+    }
     if let Some(kind) = container() {
         findings.note(
             "container",

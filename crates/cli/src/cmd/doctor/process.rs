@@ -29,6 +29,7 @@ pub(super) fn examine(findings: &mut Findings, process: &Process) {
     let status = proc::status(pid).unwrap_or_default();
     library(findings, pid);
     confinement(findings, &status);
+    profile(findings, pid);
     io_uring(findings, pid);
     namespaces(findings, pid);
     policies(findings, pid);
@@ -83,6 +84,19 @@ fn confinement(findings: &mut Findings, status: &proc::Status) {
             "capabilities",
             "the process has some without being root's: programs with file capabilities do not load the library",
             "",
+        );
+    }
+}
+
+/// Its AppArmor profile.
+fn profile(findings: &mut Findings, pid: u32) {
+    let text = fs::read_to_string(format!("/proc/{pid}/attr/apparmor/current")).unwrap_or_default();
+    let text = text.trim();
+    if !text.is_empty() && text != "unconfined" {
+        findings.note(
+            "apparmor",
+            format!("the process is under the profile {text}, which may keep the library from it"),
+            "install the library below /usr/lib; engine cgroup needs nothing of the process",
         );
     }
 }

@@ -4,7 +4,8 @@ use super::finding::Findings;
 use crate::cli::EngineChoice;
 use crate::engine::choice::{Engines, choose};
 use crate::engine::{preload, seccomp};
-use keepalive_linux::program::{Format, Program, privilege};
+use keepalive_linux::program::{Format, Privilege, Program, privilege};
+use std::path::Path;
 
 /// What the program is, and which engine `keepalive run` uses for it.
 pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'static str> {
@@ -67,18 +68,19 @@ pub(super) fn describe(program: &Program) -> String {
         Format::Elf(elf) if elf.is_go => format!("a Go program for {}", elf.machine),
         Format::Elf(elf) if elf.interpreter.is_none() => format!("a static program for {}", elf.machine),
         Format::Elf(elf) => {
-            let loader = elf.interpreter.as_deref().and_then(|path| path.file_name()?.to_str());
-            let libc = if loader.is_some_and(|name| name.starts_with("ld-musl")) {
-                "musl"
-            } else {
-                "glibc"
-            };
-            format!("a dynamic program ({libc}) for {}", elf.machine)
+            let loader = elf.interpreter.as_deref().unwrap_or(Path::new(""));
+            let name = loader.file_name().unwrap_or_default().to_string_lossy();
+            let libc = if name.starts_with("ld-musl") { "musl" } else { "glibc" };
+            format!("a dynamic program ({libc}, {}) for {}", loader.display(), elf.machine)
         }
         Format::Unreadable => String::from("not readable"),
         Format::Other => String::from("no ELF file"),
     };
-    let privilege = privilege(&program.path).map_or("", |_| ", with privileges of its own");
+    let privilege = privilege(&program.path).map_or("", |privilege| match privilege {
+        Privilege::SetUserId => ", set-user-ID",
+        Privilege::SetGroupId => ", set-group-ID",
+        Privilege::Capabilities => ", with file capabilities",
+    });
     if program.command == program.path {
         format!("{path} is {kind}{privilege}")
     } else {

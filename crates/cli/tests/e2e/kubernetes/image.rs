@@ -19,11 +19,12 @@ pub struct Image {
 
 /// Where `make static` has put the command.
 pub fn static_command() -> Option<PathBuf> {
-    let targets = fs::read_dir(repository().join("target/image")).ok()?;
-    targets
-        .flatten()
-        .map(|target| target.path().join("release/keepalive"))
-        .find(|path| path.is_file() && path.iter().nth_back(2).is_some_and(|name| name != "image"))
+    let targets = fs::read_dir(repository().join("target/static")).ok()?;
+    let built = targets.flatten().map(|target| target.path().join("release/keepalive"));
+    // Beside the targets is what runs while they are built.
+    built
+        .into_iter()
+        .find(|path| path.is_file() && !path.starts_with(repository().join("target/static/release")))
 }
 
 /// The image of what is in the repository now.
