@@ -199,5 +199,5 @@ fn no_variable_makes_them_open_read_write_or_log_anything() {
             .any(|call| call.contains("/etc/keepalive") || call.contains("/open")),
         "{unserved:#?}"
     );
-    assert!(stage.read(FILE).contains("libkeepalive"));
+    assert!(stage.read(FILE).contains("keepalive-system"));
 }
