@@ -3,7 +3,9 @@
 
 mod at_once;
 mod crowd;
+mod decided;
 mod killed;
 mod place;
 mod probe;
+mod random;
 mod replaced;

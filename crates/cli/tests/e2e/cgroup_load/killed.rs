@@ -5,19 +5,21 @@
 //! before each but read(2).
 
 use super::place::{CAP, FILL, HOLD, NONE, Place, Policy};
-use crate::support::process::{LIMIT, output_within, text};
+use crate::support::keepalive;
+use crate::support::process::{LIMIT, eventually, output_within, text};
 use crate::support::target::{Libc, compile};
 use std::env;
+use std::fs;
+use std::process::Command;
 
-/// Kills the command that leads to a policy before its system call of this number; gives which that was, and nothing where
-/// the command ended before.
+/// Kills a command before its system call of this number; gives which that was, and nothing where the command ended before.
 #[track_caller]
-fn kill(place: &Place, number: u32, policy: Policy) -> Option<String> {
+fn kill(number: u32, command: impl Fn(&[&str]) -> Command) -> Option<String> {
     let killer = compile(Libc::Host, "killed.c", &[]);
     let which = env::var("KEEPALIVE_TEST_KILL").unwrap_or_else(|_| "lasting".to_owned());
     let number = number.to_string();
     let wrapper = [killer.to_str().expect("a path of ours"), &which, &number];
-    let output = output_within(LIMIT, &mut place.command(&wrapper, policy));
+    let output = output_within(LIMIT, &mut command(&wrapper));
     assert!(output.status.success(), "{number}: {}", text(&output.stderr));
     let said = text(&output.stdout);
     let call = said.lines().last().and_then(|line| line.strip_prefix("killed before "));
@@ -31,7 +33,7 @@ fn check(mut place: Place, from: Policy, to: Policy) {
         for (next, expected) in [(to, &new), (NONE, &none)] {
             place.set(NONE);
             place.set(from);
-            let Some(call) = kill(&place, number, to) else {
+            let Some(call) = kill(number, |wrapper| place.command(wrapper, to)) else {
                 assert!(number > 5, "it was never killed");
                 return;
             };
@@ -80,4 +82,30 @@ fn an_enable_that_asks_for_their_names_no_more() {
 #[test]
 fn a_disable() {
     check(Place::new(arena!()), HOLD, NONE);
+}
+
+#[test]
+fn a_run_with_its_own_cgroup_and_with_it_the_process_that_would_remove_that() {
+    let arena = arena!();
+    let run = |wrapper: &[&str]| {
+        let mut command = arena.enter("env");
+        command.args(wrapper).arg(keepalive());
+        command.args(["run", "--engine", "cgroup", "true"]);
+        command
+    };
+    let is_empty = || {
+        let entries = fs::read_dir(arena.directory()).expect("a cgroup").flatten();
+        let mut kinds = entries.map(|entry| entry.file_type().expect("the type of a file"));
+        (!kinds.any(|kind| kind.is_dir())).then_some(())
+    };
+    for number in 1.. {
+        let call = kill(number, run);
+        let output = output_within(LIMIT, &mut run(&[]));
+        assert!(output.status.success(), "{call:?}: {}", text(&output.stderr));
+        eventually(&format!("no cgroup is left, {number}, {call:?}"), LIMIT, is_empty);
+        if call.is_none() {
+            assert!(number > 5, "it was never killed");
+            return;
+        }
+    }
 }

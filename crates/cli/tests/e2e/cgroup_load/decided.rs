@@ -1,0 +1,295 @@
+//! Policies by chance: what connections have in the kernel is what the policy decides, whatever the rules; and the
+//! counters tell which rules that were.
+//!
+//! `KEEPALIVE_TEST_SEEDS=1000-2000` tries more of them than the suite.
+
+use super::random::{ADDRESSES, Chance, OPTIONS, PORTS};
+use crate::support::arena::Arena;
+use crate::support::puppet::Puppet;
+use keepalive_policy::parse::{Item, parse};
+use keepalive_policy::{Event, Mode, Moment, Rule, Settings, SocketOption, Source, decide};
+use std::env;
+use std::fs;
+use std::net::IpAddr;
+
+const SEEDS: &str = "1-30";
+/// Connections for each policy.
+const MEETINGS: usize = 100;
+
+/// What a socket has that nobody has touched; the options as in [`OPTIONS`].
+const UNTOUCHED: [u32; 5] = [0, 7200, 75, 9, 0];
+const SHOWN: [SocketOption; 5] = [
+    SocketOption::Keepalive,
+    SocketOption::Idle,
+    SocketOption::Interval,
+    SocketOption::Count,
+    SocketOption::UserTimeout,
+];
+
+/// Lines of Python for the puppet.
+const MEET: &str = "
+listeners = {}
+
+def apply(end, numbers):
+    for name, number in numbers:
+        try:
+            own(end, **{name: number})
+        except OSError:
+            pass
+
+def bind(listener, port):
+    # Another test may look at all sockets of the machine, and hold one that was here a moment longer.
+    for attempt in range(1000):
+        try:
+            return listener.bind(('', port))
+        except OSError:
+            time.sleep(0.01)
+    raise TimeoutError('bind')
+
+def open_all(ports):
+    while listeners:
+        listeners.popitem()[1].close()
+    for port, is_dual, numbers in ports:
+        for family in [socket.AF_INET6] if is_dual else [socket.AF_INET, socket.AF_INET6]:
+            one = socket.socket(family)
+            one.setsockopt(SOL, socket.SO_REUSEADDR, 1)
+            one.setsockopt(SOL, socket.SO_LINGER, struct.pack('ii', 1, 0))
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_dual)
+            apply(one, numbers)
+            bind(one, port)
+            one.listen(100)
+            listeners[port, family] = one
+
+def meet(port, source, host, is_mapped, numbers, later):
+    is_v6 = ':' in host
+    family = socket.AF_INET6 if is_v6 or is_mapped else socket.AF_INET
+    prefix = '::ffff:' if is_mapped else ''
+    listener = listeners.get((port, socket.AF_INET6 if is_v6 else socket.AF_INET)) or listeners[port, socket.AF_INET6]
+    client = socket.socket(family)
+    apply(client, numbers)
+    client.bind((prefix + source, 0))
+    client.connect((prefix + host, port))
+    ends = client, listener.accept()[0]
+    has = [[end.getsockopt(*option) for option in OPTIONS.values()] for end in ends]
+    for end in ends:
+        apply(end, later)
+    has += [[end.getsockopt(*option) for option in OPTIONS.values()] for end in ends]
+    ends[1].close()
+    client.close()
+    return ' '.join(str(number) for numbers in has for number in numbers)
+";
+
+/// A network with all addresses, in which nobody else is.
+fn prepare() -> String {
+    let add = |address: &&str| {
+        let length = if address.contains(':') { "128 nodad" } else { "32" };
+        let (length, flags) = length.split_at(length.find(' ').unwrap_or(length.len()));
+        format!("ip address replace {address}/{length} dev lo{flags} && ")
+    };
+    let all: String = ADDRESSES.iter().map(add).collect();
+    format!("ip link set lo up && {all}exec \"$@\"")
+}
+
+fn read(text: &str) -> (Settings, Vec<Rule<'_>>) {
+    let (mut default, mut rules) = (Settings::NONE, Vec::new());
+    for item in parse(text.as_bytes()) {
+        match item.unwrap_or_else(|mistake| panic!("{mistake:?} in {text}")) {
+            Item::Default(settings) => default = settings,
+            Item::Rule(rule) => rules.push(rule),
+        }
+    }
+    (default, rules)
+}
+
+/// What a socket has with `settings` as soon as it is connected, where its program has set `own` before.
+fn established(settings: &Settings, own: &[(usize, i64)]) -> [u32; 5] {
+    let mode = settings.mode.unwrap_or_default();
+    let mut has = UNTOUCHED;
+    for (place, number) in own {
+        has[*place] = valid(*place, *number).unwrap_or(has[*place]);
+    }
+    for (place, option) in SHOWN.into_iter().enumerate() {
+        let ours = match option {
+            SocketOption::UserTimeout => settings.user_timeout_ms(has[1], has[2], has[3]),
+            _ => settings.number(option),
+        };
+        let is_own = own
+            .iter()
+            .any(|(set, number)| *set == place && valid(place, *number).is_some());
+        // Of keepalive it cannot be told who has switched it off, and a user timeout of 0 is as good as none.
+        let is_known = option != SocketOption::Keepalive && has[place] != 0;
+        if let Some(ours) = ours {
+            has[place] = if is_own && is_known {
+                mode.settle(option, ours, has[place])
+            } else {
+                ours
+            };
+        }
+    }
+    has
+}
+
+/// What it has after its program has set `later`.
+fn held(settings: &Settings, has: [u32; 5], later: &[(usize, i64)]) -> [u32; 5] {
+    let mode = settings.mode.unwrap_or_default();
+    let mut now = has;
+    for (place, number) in later {
+        let Some(wanted) = valid(*place, *number) else { continue };
+        let ours = match SHOWN[*place] {
+            SocketOption::UserTimeout => settings.user_timeout_ms(has[1], has[2], has[3]),
+            option => settings.number(option),
+        };
+        now[*place] = match ours {
+            Some(ours) if mode != Mode::Fill => mode.settle(SHOWN[*place], ours, wanted),
+            _ => wanted,
+        };
+    }
+    now
+}
+
+/// The number, where the kernel takes it.
+fn valid(place: usize, number: i64) -> Option<u32> {
+    let (least, most) = SHOWN[place].row().range;
+    u32::try_from(number)
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+}
+
+/// As Python writes it.
+fn written(own: &[(usize, i64)]) -> String {
+    let pairs = own
+        .iter()
+        .map(|(place, number)| format!("('{}', {number})", OPTIONS[*place].0));
+    format!("[{}]", pairs.collect::<Vec<_>>().join(", "))
+}
+
+/// A connection, and what is set on its sockets.
+#[derive(Debug)]
+struct Meeting {
+    port: u16,
+    source: IpAddr,
+    host: IpAddr,
+    is_mapped: bool,
+    /// By the client before it connects.
+    own: Vec<(usize, i64)>,
+    /// By both when they are connected.
+    later: Vec<(usize, i64)>,
+}
+
+impl Meeting {
+    fn by(chance: &mut Chance) -> Self {
+        let host = chance.address();
+        Self {
+            port: chance.of(&PORTS),
+            source: chance.address_like(host),
+            host,
+            is_mapped: host.is_ipv4() && chance.once_in(3),
+            own: chance.own(true),
+            later: chance.own(false),
+        }
+    }
+
+    fn expression(&self) -> String {
+        let Self { port, source, host, .. } = self;
+        let mapped = if self.is_mapped { "True" } else { "False" };
+        let [own, later] = [&self.own, &self.later].map(|own| written(own));
+        format!("meet({port}, '{source}', '{host}', {mapped}, {own}, {later})")
+    }
+
+    /// What the rules are asked for either end.
+    fn events(&self) -> [Event<'static>; 2] {
+        [(Moment::Connect, self.host), (Moment::Accept, self.source)].map(|(moment, peer)| Event {
+            moment,
+            peer: Some(peer),
+            port: Some(self.port),
+            program: b"python3",
+        })
+    }
+}
+
+/// One policy, and connections under it.
+fn check(arena: &Arena, puppet: &mut Puppet, seed: u64) {
+    let mut chance = Chance(seed);
+    let counts = [[0, 1], [1, 0], [3, 3], [8, 8], [2, 60], [60, 2], [0, 500], [500, 0]];
+    let texts = chance.of(&counts).map(|count| chance.rules(count));
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(file.path(), &texts[1]).expect("a file of ours");
+    arena.enable(&["--config", file.path().to_str().expect("a path"), "--rule", &texts[0]]);
+    let parts = texts.each_ref().map(|text| read(text));
+    let sources = parts.each_ref().map(|(default, rules)| Source {
+        default: *default,
+        rules,
+    });
+
+    let listeners = PORTS.map(|port| (port, chance.once_in(2), chance.own(true)));
+    let words = listeners.each_ref().map(|(port, is_dual, own)| {
+        let is_dual = if *is_dual { "True" } else { "False" };
+        format!("({port}, {is_dual}, {})", written(own))
+    });
+    puppet.does(&format!("open_all([{}])", words.join(", ")));
+
+    let mut counted = vec![0_u64; parts[0].1.len()];
+    let mut without_rule = 0;
+    for _ in 0..MEETINGS {
+        let meeting = Meeting::by(&mut chance);
+        let answer = puppet.ask(&meeting.expression());
+        let numbers: Vec<u32> = answer
+            .split(' ')
+            .map(|number| number.parse().expect("a number"))
+            .collect();
+        let (sockets, _) = numbers.as_chunks::<5>();
+        let listener = listeners.iter().find(|listener| listener.0 == meeting.port);
+        let listeners_own = &listener.expect("one for each port").2;
+        for (end, (event, own)) in meeting.events().iter().zip([&meeting.own, listeners_own]).enumerate() {
+            let settings = decide(&sources, event);
+            let has = established(&settings, own);
+            let then = held(&settings, has, &meeting.later);
+            assert_eq!(
+                [sockets[end], sockets[end + 2]],
+                [has, then],
+                "seed {seed}: {event:?}\n{meeting:?}\nthe listener's: {listeners_own:?}\n{settings}\n{}\n--\n{}",
+                texts[0],
+                texts[1]
+            );
+            let rules = sources.each_ref().map(|source| source.rule(event));
+            let first = sources[0].rules.iter().position(|rule| rules[0] == Some(rule));
+            if let Some(first) = first {
+                counted[first] += 1;
+            }
+            without_rule += u64::from(rules == [None, None]);
+        }
+    }
+
+    let status = arena.status();
+    let told = status["rules"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|rule| &rule["connections"]);
+    let told: Vec<u64> = told.map(|count| count.as_u64().expect("a number")).collect();
+    assert_eq!(
+        told[..counted.len()],
+        counted,
+        "seed {seed}: how often each rule was used"
+    );
+    assert_eq!(
+        status["default_connections"], without_rule,
+        "seed {seed}: how often none was"
+    );
+    assert_eq!(status["refused"], 0, "seed {seed}: {status}");
+}
+
+#[test]
+fn what_the_kernel_does_is_what_the_policy_decides() {
+    let arena = arena!();
+    let seeds = env::var("KEEPALIVE_TEST_SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
+    let (first, last) = seeds.split_once('-').expect("two numbers");
+    let [first, last] = [first, last].map(|number| number.parse::<u64>().expect("a number"));
+    let prepare = prepare();
+    let mut puppet = arena.puppet_in(arena.directory(), &["unshare", "--net", "sh", "-c", &prepare, "sh"]);
+    puppet.does(MEET);
+    for seed in first..=last {
+        check(&arena, &mut puppet, seed);
+    }
+}
