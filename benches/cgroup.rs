@@ -149,6 +149,7 @@ impl Stage {
     fn prepare() -> Result<Self, Error> {
         let tree = Tree::find().map_err(|why| format!("{why:?}"))?;
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let library = root.join("target/release/libkeepalive.so");
         let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         // Process numbers begin anew in here.
         let name = format!(
@@ -157,7 +158,9 @@ impl Stage {
         );
         let stage = Self {
             files,
-            library: root.join("target/release/libkeepalive.so").canonicalize()?,
+            library: library
+                .canonicalize()
+                .map_err(|error| format!("{}: {error}", library.display()))?,
             cgroup: tree.mount().join(&name),
             name,
         };
