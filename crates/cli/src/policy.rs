@@ -19,6 +19,7 @@ const CONFIG: &str = "/etc/keepalive.conf";
 
 /// A text of rules, and where it comes from.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "what the text is made of")]
 pub(crate) struct Text {
     /// `--rule`, `KEEPALIVE_RULES` or the path of a file.
     pub(crate) name: String,
@@ -164,8 +165,8 @@ fn number_lines<'a>(rules: impl Iterator<Item = &'a [u8]>) -> Vec<Text> {
     let mut next_line = 1_u32;
     let numbered = rules.map(|rule| {
         let first_line = next_line;
-        let breaks = rule.iter().filter(|byte| **byte == b'\n').count();
-        next_line = next_line.saturating_add(1 + u32::try_from(breaks).unwrap_or(u32::MAX));
+        let lines = rule.split(|byte| *byte == b'\n').count();
+        next_line = next_line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
         Text {
             first_line,
             ..text(RULE, rule.to_vec())

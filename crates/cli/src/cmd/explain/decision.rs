@@ -163,7 +163,7 @@ impl View<'_> {
             .filter_map(|(part, texts)| {
                 let (line, rule) = self.rule(part)?;
                 let mut named = texts.iter().filter(|text| text.name == line.name);
-                let text = named.find_map(|text| statement(text, rule));
+                let text = named.find_map(|text| statement(&text.text, text.first_line, rule));
                 Some(Matched {
                     text: text.unwrap_or_else(|| rule.to_string()),
                     line,
@@ -233,10 +233,10 @@ fn default_line(text: &Text) -> Option<(&str, u32)> {
     Some((&text.name, text.first_line.saturating_add(index)))
 }
 
-/// How `rule` is written in `text`.
-fn statement(text: &Text, rule: &Rule<'_>) -> Option<String> {
-    let index = usize::try_from(rule.line.checked_sub(text.first_line)?).ok()?;
-    let line = text.text.split(|byte| *byte == b'\n').nth(index)?;
+/// How `rule` is written in `text`, which begins with this line.
+fn statement(text: &[u8], first_line: u32, rule: &Rule<'_>) -> Option<String> {
+    let index = usize::try_from(rule.line.checked_sub(first_line)?).ok()?;
+    let line = text.split(|byte| *byte == b'\n').nth(index)?;
     let line = line.split(|byte| *byte == b'#').next()?;
     let alone = Rule { line: 1, ..*rule };
     let mut statements = line.split(|byte| *byte == b';');
@@ -256,7 +256,7 @@ mod tests {
             Ok(Item::Rule(rule)) => Some(rule),
             _ => None,
         });
-        let written: Vec<_> = rules.map(|rule| statement(text, &rule).expect("written")).collect();
+        let written: Vec<_> = rules.map(|rule| statement(text, 1, &rule).expect("written")).collect();
         assert_eq!(written, ["connect *:80 preset=azure", "accept off"]);
     }
 }
