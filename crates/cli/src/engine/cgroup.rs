@@ -5,11 +5,13 @@ pub(crate) mod child;
 mod description;
 pub(crate) mod entry;
 pub(crate) mod existing;
+mod limits;
 mod lock;
 mod obstacle;
 pub(crate) mod pins;
 
 pub(crate) use description::{Description, out_of_reach};
+pub(crate) use limits::Limits;
 pub(crate) use lock::Interrupts;
 pub(crate) use obstacle::Obstacle;
 
@@ -23,7 +25,6 @@ use keepalive_linux::bpf::wish::WISH_SIZE;
 use keepalive_linux::bpf::{clamp, record};
 use keepalive_policy::{Settings, SocketOption};
 use rustix::fd::{AsRawFd as _, OwnedFd};
-use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io;
 use std::path::Path;
 
@@ -60,7 +61,7 @@ impl Programs {
     /// # Errors
     /// What is in the way.
     pub(crate) fn load(policy: &Policy, cgroup: &Path, is_watched: bool, old: Shared) -> Result<Self, Obstacle> {
-        raise_memory_limit();
+        let _limits = Limits::raise();
         let parts = policy.parts();
         let sources = parts.each_ref().map(Part::source);
         let compiled = established::Policy::new(&sources);
@@ -155,15 +156,6 @@ fn by_comparison() -> OwnValues {
     OwnValues::Differ {
         untouched: times.map(|option| fresh.of(option).unwrap_or(0)),
     }
-}
-
-/// Before Linux 5.11 maps and programs count as locked memory.
-fn raise_memory_limit() {
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    let _ = setrlimit(Resource::Memlock, unlimited);
 }
 
 impl Policy {

@@ -93,7 +93,7 @@ fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
     let mut read = Vec::new();
     for _ in 0..ATTEMPTS {
         let all = entries().map_err(|error| Obstacle::from(error).error("see the policies in the BPF file system"))?;
-        read = objects(tree, status, &all);
+        read = objects(tree, status, &all)?;
         if all.iter().all(Entry::is_current) {
             break;
         }
@@ -107,17 +107,18 @@ fn is_shown_by(objects: &[Object], status: &Status) -> bool {
 }
 
 /// What there is of the cgroups that were named, or of all.
-fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Vec<Object> {
+fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Result<Vec<Object>, Error> {
     if status.cgroups.is_empty() {
-        return all.iter().map(|entry| Object::new(entry, all)).collect();
+        return Ok(all.iter().map(|entry| Object::new(entry, all)).collect());
     }
     let targets = status.cgroups.iter().map(|cgroup| target(tree, cgroup));
-    targets
-        .map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
+    let objects = targets.map(|target| {
+        target.map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
             Some(entry) => Object::new(entry, all),
             None => Object::none(&target.name),
         })
-        .collect()
+    });
+    objects.collect()
 }
 
 impl Object {

@@ -1,5 +1,6 @@
 //! What is in the way of the cgroup engine.
 
+use super::limits::may_lack_locked_memory;
 use crate::error::{Error, FAILED, describe};
 use crate::output::harmless;
 use keepalive_linux::bpf::call::{Attached, Hook, Refusal, program_by_id, program_info, programs};
@@ -179,6 +180,10 @@ impl Obstacle {
             Self::Forbidden | Self::TooOld(_) if missing_capabilities().is_empty() && is_filtered() => {
                 "a seccomp filter is in force here, and may forbid bpf(2): containerd 1.6.9, Docker 23 and containers-common \
                  0.60 allow it with CAP_BPF"
+            }
+            Self::Forbidden if missing_capabilities().is_empty() && may_lack_locked_memory() => {
+                "before Linux 5.11 eBPF counts as locked memory, which is limited here (ulimit -l): raise the limit, or add \
+                 CAP_SYS_RESOURCE; else a container, a user namespace or the kernel's lockdown is in the way"
             }
             Self::Forbidden if missing_capabilities().is_empty() => {
                 "a container, a user namespace or the kernel's lockdown is in the way"
