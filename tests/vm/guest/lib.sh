@@ -75,6 +75,8 @@ has_feature() {
     task-in-bpf) has_symbol bpf_get_current_task_btf ;;
     # Iterators set options of sockets: Linux 5.15.
     setsockopt-in-iterators) has_symbol bpf_iter_tcp_get_func_proto ;;
+    # What every kernel has that the engine supports.
+    nothing-special) true ;;
     types) [ -r /sys/kernel/btf/vmlinux ] ;;
     *) features "$1" ;;
     esac
@@ -86,30 +88,50 @@ CGROUPS=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 # new_cgroup NAME: makes it. bin/in-cgroup runs a command in it.
 new_cgroup() { mkdir -p "$CGROUPS/$1"; }
 
-# open_ends NAME COMMAND...: starts a command with "ends ... stay" in it, in the background, and reads its first line into
-# $LINE. Then next_line reads the values again, and close_ends ends it. One at a time for a name.
-open_ends() {
-    local name=$1
+# hold PORT COMMAND...: starts a command whose connection to PORT stays until release; its pid is $HELD. The command gets
+# a standard input that does not end.
+hold() {
+    local port=$1
     shift
-    rm -f "/tmp/$name.in" "/tmp/$name.out"
-    mkfifo "/tmp/$name.in" "/tmp/$name.out"
     echo "\$ $* &"
-    "$@" <"/tmp/$name.in" >"/tmp/$name.out" 2>/dev/console &
-    ENDS=$!
-    exec 8>"/tmp/$name.in" 9<"/tmp/$name.out"
-    LINE='' 
-    read -r LINE <&9 || :
-    echo "    $LINE"
+    mkfifo "/tmp/hold.$port"
+    sh -c 'exec 3<>"$1" && shift && exec "$@" <&3 3<&-' sh "/tmp/hold.$port" "$@" &
+    HELD=$!
+    await peek "$port" || fail "$*: there is no connection to port $port"
 }
-next_line() {
-    LINE=''
-    echo >&8
-    read -r LINE <&9 || :
-    echo "    $LINE"
+
+# release: ends the command of the last hold.
+release() {
+    kill "$HELD"
+    wait "$HELD"
+    rm -f /tmp/hold.*
+} 2>/dev/null
+
+# holds NAME WANTED PORT: the connections to PORT have these values now, read from outside of the processes.
+holds() {
+    echo "\$ peek $3"
+    equal "$1" "$2" "$(peek "$3")"
 }
-close_ends() {
-    exec 8>&- 9<&-
-    wait "$ENDS"
+
+# enables NAME FEATURE VERSION ARGUMENT...: runs "keepalive cgroup enable ARGUMENT...". It may refuse, or warn that the policy is
+# not complete, only if the kernel lacks FEATURE, and then it must name VERSION. $ACTIVE: the policy is active; $COMPLETE:
+# and without a warning.
+enables() {
+    local name=$1 feature=$2 version=$3
+    shift 3
+    run keepalive cgroup enable "$@"
+    ACTIVE=no COMPLETE=no
+    [ "$STATUS" != 0 ] || ACTIVE=yes
+    if [ "$STATUS" = 0 ] && ! echo "$OUTPUT" | grep -q "Linux $version"; then
+        COMPLETE=yes
+        ok "$name"
+    elif has_feature "$feature"; then
+        fail "$name: exit status $STATUS, though the kernel has $feature: $(one_line "$OUTPUT")"
+    else
+        mentions "$name: says that this requires Linux $version" "Linux $version"
+        note "$name: not on this kernel: $(one_line "$OUTPUT")"
+        [ $ACTIVE = no ] || { run keepalive cgroup status; mentions "$name: so does status" "Linux $version"; }
+    fi
 }
 
 # Runs the check files that are named, each in this shell.

@@ -8,7 +8,7 @@
 //   before:OPTION=N     set on the client before connect(2)
 //   after:OPTION=N      set on the client after connect(2)
 //   accepted:OPTION=N   set on the accepted socket
-//   stay                print the values again for each line on standard input, until its end
+//   stay                stay until the end of standard input
 // Prints "client KEEPALIVE IDLE INTERVAL COUNT USER-TIMEOUT, server ...", both as getsockopt(2) returns them.
 #include "options.h"
 #include <arpa/inet.h>
@@ -86,14 +86,13 @@ int main(int argc, char **argv) {
         return fail("accept");
     set_all(client, argv + 1, "after:");
     set_all(server, argv + 1, "accepted:");
-    for (char line[80];;) {
-        printf("client ");
-        print_values(client);
-        printf(", server ");
-        print_values(server);
-        puts("");
-        fflush(stdout);
-        if (!stay || !fgets(line, sizeof line, stdin))
-            return 0;
-    }
+    printf("client ");
+    print_values(client);
+    printf(", server ");
+    print_values(server);
+    puts("");
+    fflush(stdout);
+    while (stay && getchar() != EOF)
+        ;
+    return 0;
 }
