@@ -190,25 +190,49 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Arc<Policy>, interrupts:
         "{name}: {} of {} open sockets changed{how}\n",
         done.changed, done.sockets
     ))?;
-    let (what, hint) = match done.out_of_reach {
-        None if done.hidden == 0 => return Ok(()),
-        None => (
+    let problems = problems(&done).into_iter().map(|(what, hint)| {
+        let error = Error::new(FAILED, format!("cannot {action}: {what}"));
+        error.hint(format!("{hint}; new connections are set all the same"))
+    });
+    Error::all(problems).map_or(Ok(()), Err)
+}
+
+/// What could not be done, and what helps.
+fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
+    let mut problems = Vec::new();
+    if let Some((count, error)) = &done.out_of_reach {
+        let what = if done.is_by_descriptor {
+            "processes"
+        } else {
+            "network namespaces"
+        };
+        problems.push((
+            format!("{count} {what} are out of reach: {}", describe(error)),
+            "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE",
+        ));
+    }
+    if done.unseen > 0 {
+        problems.push((
+            format!(
+                "{} sockets are not seen in their network namespaces, nor of which cgroup they are",
+                done.unseen
+            ),
+            "it takes CAP_SYS_ADMIN and CAP_NET_ADMIN there",
+        ));
+    }
+    if done.resisting > 0 {
+        problems.push((
+            format!("{} sockets have other values than were set", done.resisting),
+            "keepalive list shows them, and keepalive cgroup status other programs in the cgroup",
+        ));
+    }
+    if done.hidden > 0 && problems.is_empty() {
+        problems.push((
             format!("{} processes are not of this pid namespace", done.hidden),
-            "it takes the machine's own (hostPID: true in a pod); new connections are set all the same",
-        ),
-        Some((count, error)) => {
-            let what = if done.is_by_descriptor {
-                "processes"
-            } else {
-                "network namespaces"
-            };
-            (
-                format!("{count} {what} are out of reach: {}", describe(&error)),
-                "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE; new connections are set all the same",
-            )
-        }
-    };
-    Err(Error::new(FAILED, format!("cannot {action}: {what}")).hint(hint))
+            "it takes the machine's own (hostPID: true in a pod)",
+        ));
+    }
+    problems
 }
 
 impl Disable {
