@@ -23,9 +23,7 @@ pub enum Side {
 /// `EAGAIN` where there may be no more processes; any error where this process has more than one thread, of which the copy
 /// would have one and the locks of all.
 pub fn fork() -> io::Result<Side> {
-    if proc::threads(std::process::id())?.len() != 1 {
-        return Err(io::Error::other("this process has several threads"));
-    }
+    require_one_thread()?;
     // SAFETY: with one thread the copy is a whole process: no lock is held by a thread that it lacks (fork(2)).
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
@@ -34,6 +32,33 @@ pub fn fork() -> io::Result<Side> {
             .map(Side::Parent)
             .ok_or_else(|| io::Error::other("fork")),
     }
+}
+
+/// As [`fork`], into new namespaces (`CLONE_NEW*`, clone(2)).
+///
+/// # Errors
+/// As [`fork`]; `EPERM`, `ENOSPC`, `EINVAL` where there may be no such namespaces.
+pub fn clone_into(namespaces: i32) -> io::Result<Side> {
+    require_one_thread()?;
+    let flags = libc::c_long::from(namespaces | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM and a stack this is fork(2) with flags, in whatever order the architecture has the others,
+    // which are 0; with one thread the copy is a whole process.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Side::Child),
+        pid => i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .map(Side::Parent)
+            .ok_or_else(|| io::Error::other("clone")),
+    }
+}
+
+fn require_one_thread() -> io::Result<()> {
+    if proc::threads(std::process::id())?.len() != 1 {
+        return Err(io::Error::other("this process has several threads"));
+    }
+    Ok(())
 }
 
 /// Ends this process at once, without what the copied process would have done at its end (`_exit(2)`).

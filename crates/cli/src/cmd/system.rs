@@ -135,8 +135,14 @@ pub(crate) fn problems() -> Vec<(String, Option<String>)> {
 /// `call` has failed for `path`.
 fn failed(what: &str, path: &Path, call: &str, error: &io::Error) -> Error {
     let reason = describe(error);
-    let failed = Error::new(FAILED, format!("cannot {what} '{}': {call}: {reason}", path.display()));
+    let call = if call.is_empty() {
+        String::new()
+    } else {
+        format!("{call}: ")
+    };
+    let failed = Error::new(FAILED, format!("cannot {what} '{}': {call}{reason}", path.display()));
     match error.kind() {
+        io::ErrorKind::CrossesDevices => failed.hint("have the file itself there, or name the other mount with --root"),
         io::ErrorKind::PermissionDenied => failed.hint("only root can change the system: run it as root"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => failed.hint("make room there, and run it again"),
         io::ErrorKind::ResourceBusy => {
