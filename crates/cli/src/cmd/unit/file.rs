@@ -178,8 +178,13 @@ impl UnitFile {
 fn first(root: &Root, directories: &[PathBuf], names: &[String]) -> Result<Option<String>, Error> {
     for name in names {
         for directory in directories {
-            let Ok(directory) = root.directory(directory).map(Rc::<Directory>::new) else {
-                continue;
+            let directory = match root.directory(directory) {
+                Ok(directory) => Rc::<Directory>::new(directory),
+                Err(error) if is_absent(&error) || is_forbidden(&error) => continue,
+                Err(error) => {
+                    let action = format!("read '{}'", root.outside(directory).display());
+                    return Err(super::cannot(&action, &error));
+                }
             };
             let place = Place::new(directory, name);
             if is_masked(&place) {
@@ -209,7 +214,7 @@ fn is_masked(place: &Place) -> bool {
 fn text(root: &Root, place: &Place) -> Result<Option<String>, Error> {
     match root.read(&place.inside(), LARGEST) {
         Ok(content) => Ok(Some(String::from_utf8_lossy(&content).into_owned())),
-        Err(error) if is_absent(&error) || error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+        Err(error) if is_absent(&error) || is_forbidden(&error) => Ok(None),
         Err(error) => Err(unreadable(place, &error)),
     }
 }
@@ -217,6 +222,11 @@ fn text(root: &Root, place: &Place) -> Result<Option<String>, Error> {
 /// Whether there is no such file.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether the kernel forbids it to this user.
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_some()
 }
 
 /// The error for a file that systemd reads and that cannot be read.
