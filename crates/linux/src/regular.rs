@@ -215,10 +215,10 @@ mod tests {
         let (reader, mut writer) = io::pipe().unwrap();
         let path = format!("/dev/fd/{}", reader.as_raw_fd());
         let path = Path::new(&path);
-        std::io::Write::write_all(&mut writer, b"text").unwrap();
+        io::Write::write_all(&mut writer, b"text").unwrap();
         let wait = read_or_pipe(path, 9, Duration::from_millis(10)).map(|(content, _)| content);
         assert!(matches!(unfit(wait), Some(Unfit::Endless(_))));
-        std::io::Write::write_all(&mut writer, b"more").unwrap();
+        io::Write::write_all(&mut writer, b"more").unwrap();
         drop(writer);
         let wait = read_or_pipe(path, 9, Duration::from_secs(60)).unwrap();
         assert_eq!(wait, (b"more".to_vec(), true));

@@ -11,39 +11,48 @@ pub use place::{Attributes, Directory, NEW, Place};
 
 use crate::regular;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use walk::Walk;
+use walk::{Walk, mount_of};
 
 /// A root directory.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
+    is_ours: bool,
     /// Whose directories and links are followed beside root's, where not everybody's are.
     owner: Option<u32>,
 }
 
 impl Root {
-    /// Opens the root directory at `path`.
+    /// Opens the root directory at `path`. The path is followed once: what it leads to later does not count.
     ///
     /// # Errors
     /// There is no such directory, or it cannot be reached.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let path = path.canonicalize()?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |path: &Path| openat(CWD, path, flags, Mode::empty());
+        let identity = |directory: &OwnedFd| -> io::Result<_> {
+            let about = fstat(directory)?;
+            Ok((about.st_dev, about.st_ino, mount_of(directory)?))
+        };
+        let directory = open(path)?;
+        let is_ours = identity(&directory)? == identity(&open(Path::new("/"))?)?;
         Ok(Self {
-            directory: openat(CWD, &path, flags, Mode::empty())?,
-            path,
+            directory,
+            path: path.canonicalize()?,
+            is_ours,
             owner: None,
         })
     }
 
     /// The same, with nothing below it reached through a directory or link that a user has made other than this one and
     /// root: what such a user makes would otherwise decide where the caller writes.
+    #[must_use]
     pub fn made_by(self, user: u32) -> Self {
         Self {
             owner: Some(user),
@@ -53,7 +62,7 @@ impl Root {
 
     /// Returns whether this is our own root directory.
     pub fn is_ours(&self) -> bool {
-        self.path == Path::new("/")
+        self.is_ours
     }
 
     /// Returns where it is for us.
@@ -71,7 +80,7 @@ impl Root {
     /// # Errors
     /// A directory on the way is missing or cannot be searched; `ELOOP`; `EISDIR` for the root directory.
     pub fn find(&self, inside: &Path) -> io::Result<Place> {
-        let mut walk = Walk::new(self)?;
+        let mut walk = Walk::new(self);
         let name = walk.go(inside)?;
         match name.or_else(|| walk.up()) {
             Some(name) => Ok(Place::new(Rc::new(walk.directory()?), name)),
@@ -100,7 +109,7 @@ impl Root {
     /// # Errors
     /// `ENOTDIR`; as for [`Root::find`].
     pub fn directory(&self, inside: &Path) -> io::Result<Directory> {
-        let mut walk = Walk::new(self)?;
+        let mut walk = Walk::new(self);
         match walk.go(inside)? {
             None => walk.directory(),
             Some(name) => Err(walk.not_a_directory(&name)),
@@ -112,7 +121,7 @@ impl Root {
     /// # Errors
     /// As [`Root::directory`]; what `mkdirat(2)` returns.
     pub fn make_directory(&self, inside: &Path) -> io::Result<Directory> {
-        let mut walk = Walk::new(self)?;
+        let mut walk = Walk::new(self);
         walk.make(inside)?;
         walk.directory()
     }

@@ -14,7 +14,6 @@ use crate::output::{WIDTH, harmless, print, wrap};
 use crate::policy::Policy;
 use clap::{Args, Subcommand, ValueEnum};
 use file::{Manager, UnitFile};
-use keepalive_linux::rooted::Root;
 use keepalive_policy::Settings;
 use service::Service;
 use std::io::{self, Write as _};
@@ -110,11 +109,13 @@ started without it.";
 /// # Errors
 /// What cannot be used of the command line or a policy; what could not be done.
 pub(crate) fn run(unit: &Unit) -> Result<(), Error> {
-    match &unit.action {
+    let done = match &unit.action {
         Action::Enable(enable) => enable.run(),
         Action::Disable(disable) => disable.run(),
         Action::Status(status) => status.run(),
-    }
+    };
+    // Names in a tree may be anything.
+    done.map_err(Error::harmless)
 }
 
 impl Which {
@@ -135,9 +136,7 @@ impl Which {
             return Err(refused("not the name of a unit").hint("systemctl list-units --type service lists them"));
         }
         let manager = if self.user { Manager::User } else { Manager::System };
-        let path = self.root.as_deref().unwrap_or(Path::new("/"));
-        let root = Root::open(path)
-            .map_err(|error| cannot(&format!("use '{}' as a root directory", path.display()), &error))?;
+        let root = super::system::open_root(self.root.as_deref().unwrap_or(Path::new("/")))?;
         Service::new(name, manager, root)
     }
 }
@@ -277,5 +276,5 @@ fn cannot(action: &str, error: &io::Error) -> Error {
 
 /// A line on standard error.
 fn say(text: &str) {
-    let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+    let _ = io::stderr().write_all(wrap(&harmless(&format!("keepalive: {text}")), WIDTH, 2).as_bytes());
 }

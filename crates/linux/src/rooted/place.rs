@@ -19,6 +19,9 @@ use std::rc::Rc;
 /// What follows a file's name, and a random number that, where the file is written before it gets its name.
 pub const NEW: &str = ".keepalive-new";
 
+/// As many names of a directory as are read.
+const NAMES: usize = 65536;
+
 /// An open directory of a tree.
 #[derive(Debug)]
 pub struct Directory {
@@ -57,13 +60,19 @@ impl Directory {
         &self.outside
     }
 
-    /// Returns the names in it, sorted.
+    /// Returns the names in it, sorted, if there are at most 65536.
     ///
     /// # Errors
     /// What `openat(2)` and `getdents(2)` return.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::new(self.opened()?)? {
+            if names.len() == NAMES {
+                return Err(io::Error::new(
+                    io::ErrorKind::FileTooLarge,
+                    format!("it has more than {NAMES} names"),
+                ));
+            }
             let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
             if name != "." && name != ".." {
                 names.push(name);
@@ -153,6 +162,7 @@ impl Place {
     }
 
     /// The place in the same directory whose name has `suffix` more.
+    #[must_use]
     pub fn beside(&self, suffix: &str) -> Self {
         let mut name = self.name.clone();
         name.push(suffix);

@@ -30,12 +30,12 @@ struct Step {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(root: &'a Root) -> io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(root: &'a Root) -> Self {
+        Self {
             root,
             way: Vec::new(),
             links: 0,
-        })
+        }
     }
 
     /// Follows `path`. Returns the last name where that is no directory, or is missing.
@@ -173,7 +173,7 @@ pub(super) fn astray(path: &Path) -> io::Error {
 }
 
 /// The number of the mount (Linux 5.8), or of the file system.
-fn mount_of(directory: &OwnedFd) -> io::Result<u64> {
+pub(super) fn mount_of(directory: &OwnedFd) -> io::Result<u64> {
     match statx(directory, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID) {
         Ok(about) if about.stx_mask & StatxFlags::MNT_ID.bits() != 0 => Ok(about.stx_mnt_id),
         _ => Ok(fstat(directory)?.st_dev),

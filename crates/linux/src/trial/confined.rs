@@ -26,7 +26,7 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
     set_thread_res_uid,
 };
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -157,8 +157,8 @@ type Step<T> = Result<T, (u8, u8, Errno)>;
 impl Inside {
     fn new(trial: &Trial, root: &Root, needs: &[&OsStr], limit: Duration) -> io::Result<Self> {
         let text = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::other);
-        let arguments = std::iter::once(trial.program.as_os_str())
-            .chain(trial.arguments.iter().map(|argument| argument.as_os_str()));
+        let arguments =
+            std::iter::once(trial.program.as_os_str()).chain(trial.arguments.iter().map(OsString::as_os_str));
         let environment = trial.environment.iter().map(|(name, value)| {
             let mut entry = name.clone();
             entry.push("=");

@@ -9,7 +9,7 @@ use super::place::{BACKUP, FILE, OLD, file, is_there, leftovers, lock};
 use super::probe::{self, Probe, Unknown};
 use super::{Root, failed};
 use crate::error::{Error, FAILED};
-use crate::output::{WIDTH, print, wrap};
+use crate::output::{WIDTH, harmless_lines, print, wrap};
 use keepalive_linux::rooted::{Attributes, Place};
 use keepalive_linux::signal::block_interrupts;
 use std::ffi::OsStr;
@@ -35,7 +35,7 @@ pub(super) fn run(root: &Root, libraries: &[PathBuf], is_setuid: bool) -> Result
     match plan.carry_out(&mut change) {
         Ok(report) => {
             change.finish();
-            print(&report)
+            print(&harmless_lines(&report))
         }
         Err(error) => Err(match change.roll_back() {
             Ok(()) => error,

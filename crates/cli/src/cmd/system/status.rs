@@ -9,7 +9,7 @@ use super::line::{Entry, entries, entries_of_glibc};
 use super::place::{FILE, file, is_there, leftovers};
 use super::probe::{self, Unknown};
 use crate::error::{Error, FAILED};
-use crate::output::{WIDTH, harmless, print, wrap};
+use crate::output::{WIDTH, harmless, harmless_lines, print, wrap};
 use crate::sockets::json::line;
 use crate::table::{table, terminal_size};
 use keepalive_linux::elf;
@@ -27,7 +27,7 @@ pub(super) fn run(root: &Root, is_json: bool) -> Result<(), Error> {
     if is_json {
         print(&format!("{}\n", line(&report)))?;
     } else {
-        print(&report.text())?;
+        print(&harmless_lines(&report.text()))?;
     }
     let problems = report.problems.iter().map(|problem| {
         let error = Error::new(FAILED, problem.what.clone());

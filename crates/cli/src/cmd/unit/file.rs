@@ -10,6 +10,8 @@ use std::rc::Rc;
 
 /// The largest file that is read, bytes.
 pub(super) const LARGEST: u64 = 256 * 1024;
+/// As much as is read of a unit with all its drop-ins, bytes.
+const LARGEST_OF_ALL: usize = 4 << 20;
 
 /// Whose units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,7 @@ impl UnitFile {
             return Ok(None);
         };
         unit.add(&file);
+        let mut length = file.len();
         let mut drop_ins: Vec<Place> = Vec::new();
         for name in &names {
             for directory in &directories {
@@ -101,6 +104,11 @@ impl UnitFile {
             if !is_masked(&place)
                 && let Some(text) = text(root, &place)?
             {
+                length += text.len();
+                if length > LARGEST_OF_ALL {
+                    let what = format!("cannot read the drop-ins of '{name}': they have more than 4 MiB");
+                    return Err(Error::new(FAILED, what));
+                }
                 unit.add(&text);
             }
         }

@@ -185,6 +185,45 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
     }
 }
 
+/// The tree itself is exchanged for a link to the root directory of this machine.
+#[test]
+fn the_own_root_directory_by_another_name_is_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let tree = directory.path().join("tree");
+    symlink("/", &tree).expect("a link");
+    for words in [
+        &["unit", "enable", "--dry-run", "db"][..],
+        &["system", "enable"],
+        &["system", "disable"],
+    ] {
+        let mut command = Command::new(keepalive());
+        let output = output_within(LIMIT, command.args(words).arg("--root").arg(&tree));
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(
+            errors.contains("as a root directory: it is this system's own"),
+            "{errors}"
+        );
+    }
+}
+
+/// A terminal obeys escape sequences.
+#[test]
+fn names_and_values_in_the_tree_do_not_reach_the_terminal_as_they_are() {
+    let image = Image::dynamic("SystemCallFilter=\x1b[31m\nRootDirectory=/\x1b]0;x\x07");
+    let (stdout, stderr) = image.expect(&["enable", "db"], 0);
+    assert!(
+        !stdout.contains('\x1b') && !stderr.contains('\x1b'),
+        "{stdout:?}{stderr:?}"
+    );
+    fs::write(image.path(DROP_IN), "[Service]\nEnvironment=\x1b[31m\n").expect("a drop-in");
+    let (stdout, stderr) = image.expect(&["status", "db"], 0);
+    assert!(
+        !stdout.contains('\x1b') && !stderr.contains('\x1b'),
+        "{stdout:?}{stderr:?}"
+    );
+}
+
 #[test]
 fn a_masked_unit_is_refused_and_a_masked_drop_in_is_none() {
     let image = Image::dynamic("");
