@@ -35,7 +35,7 @@ STATIC = target/static/$(shell rustc -vV | sed -n 's/^host: //p')/release/keepal
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall docs package static image test demo bench lint fuzz ci clean
+.PHONY: build install uninstall docs package static image test test-reproducible demo bench lint advisories fuzz ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -93,6 +93,10 @@ test: build
 	-$(MAKE) --no-print-directory static
 	$(CARGO) test --workspace
 
+# Packages of one commit, made in two directories, have the same bytes.
+test-reproducible:
+	scripts/reproducible $(PACKAGES)
+
 demo: build
 	$(CARGO) build --release --package keepalive-cli --examples
 	scripts/demo
@@ -115,6 +119,11 @@ lint:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) test --quiet --package keepalive-cli --bin keepalive documentation
+
+# Known vulnerabilities of the crates in Cargo.lock. Fetches the advisory database of RustSec; ADVISORIES=--disable-fetch takes
+# the one that is in $$CARGO_HOME/advisory-dbs already.
+advisories:
+	$(CARGO) deny check $(ADVISORIES) advisories
 
 ci:
 	.ci/run
