@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod elf;
 pub mod exec;
 pub mod fork;
+pub mod lock;
 pub mod memory;
 pub mod names;
 pub mod netns;
