@@ -12,12 +12,12 @@ mod unfinished;
 use crate::engine::settle::settle_inherited;
 use crate::error::{Error, NOT_RUN, describe};
 use crate::sockets::{is_sandboxed, yama_scope};
-use keepalive_linux::fork::{Side, detach, exit_now, fork};
+use keepalive_linux::background::{detach, harden};
+use keepalive_linux::fork::{Side, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::proc;
 use keepalive_linux::program::Program;
 use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised, sock_filter};
-use keepalive_linux::signal::without_trace;
 use keepalive_policy::{Mode, Number, OPTIONS, Settings, SocketOption, Source};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
@@ -161,20 +161,24 @@ pub(crate) struct Plan<'a> {
     pub(crate) io_uring: IoUring,
 }
 
+impl Plan<'_> {
+    fn filter(&self) -> Vec<sock_filter> {
+        filter(self.sources, self.io_uring).program()
+    }
+}
+
 /// Puts this process under the supervisors at the other ends of these sockets.
 fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
     for supervisor in supervisors {
         send(supervisor, std::process::id().cast_signed());
         match receive(supervisor) {
             Some(0) => {}
+            Some(errno) if errno == Errno::BUSY.raw_os_error() => return Err(Obstacle::Foreign),
             Some(errno) => return Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno))),
             None => return Err(Obstacle::Lost),
         }
     }
-    let code = filter(plan.sources, plan.io_uring).program();
-    if !may_keep_privileges() && is_taken(&code) {
-        return Err(Obstacle::Foreign);
-    }
+    let code = plan.filter();
     let listener = install(&code, may_keep_privileges()).map_err(|error| {
         if Errno::from_io_error(&error) == Some(Errno::BUSY) {
             Obstacle::Foreign
@@ -196,24 +200,26 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
     Ok(())
 }
 
-/// Whether another listener is in the way. Tried in another process, since trying gives privileges up.
+/// Whether another listener is in the way. A supervisor tries it in a child of its own: trying gives privileges up, and the
+/// command must not have had a child. It is under the same filters as the command.
 fn is_taken(code: &[sock_filter]) -> bool {
-    const TAKEN: i32 = 1;
+    const TAKEN: u8 = 1;
     if !proc::status(std::process::id()).is_ok_and(|status| status.is_filtered) {
         return false;
     }
-    without_trace(|| match fork() {
+    match fork() {
         Ok(Side::Child) => {
             let result = install(code, false);
             let is_taken = result.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::BUSY));
-            exit_now(is_taken.into())
+            exit_now(if is_taken { TAKEN } else { 0 })
         }
         Ok(Side::Parent(child)) => {
             let status = waitpid(Some(child), WaitOptions::empty());
-            status.is_ok_and(|status| status.and_then(|(_, status)| status.exit_status()) == Some(TAKEN))
+            let status = status.ok().flatten().and_then(|(_, status)| status.exit_status());
+            status == Some(TAKEN.into())
         }
         Err(_) => false,
-    })
+    }
 }
 
 /// Where a supervisor stands.
@@ -243,15 +249,33 @@ fn has_capability(capability: CapabilitySet) -> bool {
 /// The highest priority of an ordinary process (setpriority(2)).
 const HIGHEST: i32 = -20;
 
+/// What a supervisor does with its capabilities. Without the first, which lets it look into any process, it may look into
+/// those that have no capability that it lacks (ptrace(2)): then it keeps all.
+fn needed_capabilities() -> CapabilitySet {
+    if has_capability(CapabilitySet::SYS_PTRACE) {
+        // The others are for a look at another network namespace (`netns::of_socket`, `netns::within`).
+        CapabilitySet::SYS_PTRACE | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN
+    } else {
+        CapabilitySet::all()
+    }
+}
+
 /// The other side of [`submit`]: the command, and its listener. This process is out of sight then. It ends where it may
 /// not look into the command, or the command has ended.
-fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside) -> (PidFd, Listener) {
+fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside, plan: &Plan<'_>) -> (PidFd, Listener) {
     let look = || {
         detach(keep)?;
+        // Until a call is received, a signal can end it, as if it had begun to wait: so it must not lie for long. Not
+        // everybody may do this.
+        let _ = setpriority_process(None, HIGHEST);
+        harden(needed_capabilities())?;
         let pid = receive(socket).ok_or(io::ErrorKind::UnexpectedEof)?;
         // Yama would write its refusal to the kernel's log.
         if is_restricted(place) {
             return Err(Errno::PERM.into());
+        }
+        if !may_keep_privileges() && is_taken(&plan.filter()) {
+            return Err(Errno::BUSY.into());
         }
         let command = PidFd::open(pid.cast_unsigned())?;
         match command.duplicate(socket.as_raw_fd()) {
@@ -269,9 +293,6 @@ fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside) -> (PidFd
     let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
         exit_now(1);
     };
-    // Until a call is received, a signal can end it, as if it had begun to wait: so it must not lie for long. Not everybody
-    // may do this.
-    let _ = setpriority_process(None, HIGHEST);
     let listener = Listener::from_fd(listener);
     listener.wake_here();
     send(socket, 0);

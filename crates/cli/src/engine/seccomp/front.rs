@@ -61,7 +61,7 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                         }
                         Ok(Side::Parent(_)) => {
                             let keep = [active.as_fd(), told.as_fd(), signals.as_fd(), parent.as_fd()];
-                            let (command, listener) = take_over(&active, &keep, Beside::Descendant);
+                            let (command, listener) = take_over(&active, &keep, Beside::Descendant, plan);
                             Guard::new(&listener, journal, plan.sources)
                                 .with_family(family, &command)
                                 .serve(parent)
@@ -71,7 +71,7 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                 }
                 (Ok(Side::Parent(serving)), _) => {
                     let keep = [standby.as_fd(), told.as_fd(), signals.as_fd()];
-                    let (command, listener) = take_over(&standby, &keep, Beside::Descendant);
+                    let (command, listener) = take_over(&standby, &keep, Beside::Descendant, plan);
                     Guard::new(&listener, journal, plan.sources)
                         .with_family(family, &command)
                         .stand_by(serving)
