@@ -22,7 +22,7 @@ use keepalive_policy::{Mode, Number, OPTIONS, Settings, SocketOption, Source};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{WaitOptions, setpriority_process, waitpid};
+use rustix::process::{WaitOptions, getppid, setpriority_process, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
 use std::io;
 
@@ -56,6 +56,7 @@ impl Obstacle {
                 "the supervisor may not look into the command: pidfd_getfd: {}",
                 describe(error)
             ),
+            Self::Refused(call, error) if is_limit(error) => format!("a limit is reached: {call}: {}", describe(error)),
             Self::Refused(call, error) => format!("the kernel or a sandbox refuses: {call}: {}", describe(error)),
             Self::Lost => String::from("the supervisor was ended while it started"),
         }
@@ -74,11 +75,25 @@ impl Obstacle {
             Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => {
                 "the seccomp engine needs Linux 5.19"
             }
+            Self::Refused(_, error) if Errno::from_io_error(error) == Some(Errno::MFILE) => {
+                "too many files are open here already: raise the limit (ulimit -n)"
+            }
+            Self::Refused("fork", error) if Errno::from_io_error(error) == Some(Errno::AGAIN) => {
+                "this user has too many processes already: raise the limit (ulimit -u, or pids.max of the cgroup)"
+            }
             Self::Refused(..) => "start keepalive outside the container or sandbox",
         };
         let command = program.command.display();
         Error::new(NOT_RUN, format!("cannot supervise '{command}': {}", self.reason())).hint(hint)
     }
+}
+
+/// Whether the user, and not a sandbox, is the reason: limits of descriptors and of processes.
+fn is_limit(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN)
+    )
 }
 
 /// Puts the command under a supervisor: this process, which is to become it, or where `may_front`, and this one may not be
@@ -89,6 +104,12 @@ impl Obstacle {
 pub(crate) fn supervise(plan: &Plan<'_>, may_front: bool) -> Result<(), Obstacle> {
     if is_supervised() {
         return Err(Obstacle::Nested);
+    }
+    // The first process of this pid namespace, which did not start this one, would have the supervisors as children: as
+    // where a program is executed in a container that runs.
+    let is_guest = getppid().is_none() && std::process::id() != 1;
+    if may_front && is_guest {
+        return front::launch(plan);
     }
     match in_place::launch(plan) {
         // A sandbox that forbids the call itself forbids it to everybody.
