@@ -6,14 +6,15 @@
 use super::{Obstacle, Programs, Shared};
 use crate::engine::settle::settle_inherited;
 use crate::policy::{Part, Policy};
+use keepalive_linux::background::{detach, harden};
 use keepalive_linux::bpf::call::{Hook, attach_to_cgroup};
 use keepalive_linux::cgroup::{self, Tree};
-use keepalive_linux::fork::{Side, detach, exit_now, fork};
+use keepalive_linux::fork::spawn_unwaitable;
 use keepalive_linux::lock::{try_exclusive, try_shared};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::io::{Errno, read};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitOptions, waitpid};
+use rustix::io::{Errno, read, write};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::thread::CapabilitySet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -119,27 +120,25 @@ fn attach(tree: &Tree, directory: &Path, cgroup: &OwnedFd, programs: &Programs) 
     Ok(())
 }
 
-/// Starts the process that removes the cgroup when it is empty. It begins to wait when what this gives is closed.
+/// Starts the process that removes the cgroup when it is empty. It begins to wait when what this gives is closed, and has
+/// closed everything else that the command inherits.
 fn keep_house(directory: &Path) -> io::Result<OwnedFd> {
-    let (news, begun) = pipe_with(PipeFlags::CLOEXEC)?;
-    match fork()? {
-        Side::Parent(pid) => {
-            // Its child is nobody's any more, so that the command has no child that it does not know.
-            while let Err(Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
-            Ok(begun)
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    spawn_unwaitable(move || {
+        // The cgroup's directory may be another user's.
+        let is_ready = detach(&[theirs.as_fd()]).and_then(|()| harden(CapabilitySet::DAC_OVERRIDE));
+        if is_ready.is_err() || write(&theirs, &[0]).is_err() {
+            return;
         }
-        Side::Child => {
-            drop(begun);
-            match fork() {
-                Ok(Side::Child) if detach(&[news.as_fd()]).is_ok() => {}
-                _ => exit_now(0),
-            }
-            while let Err(Errno::INTR) = read(&news, &mut [0_u8; 1]) {}
-            if cgroup::wait_until_empty(directory).is_ok() {
-                let _ = cgroup::remove(directory);
-            }
-            exit_now(0)
+        while let Err(Errno::INTR) = read(&theirs, &mut [0_u8; 1]) {}
+        drop(theirs);
+        if cgroup::wait_until_empty(directory).is_ok() {
+            let _ = cgroup::remove(directory);
         }
+    })?;
+    match read(&ours, &mut [0_u8; 1])? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(ours),
     }
 }
 
