@@ -59,11 +59,6 @@ pub(crate) fn open(destination: &[u8]) {
     LOG.destination.store(kind, Ordering::Release);
 }
 
-/// Writes nothing any more.
-pub(crate) fn silence() {
-    LOG.destination.store(SILENT, Ordering::Relaxed);
-}
-
 /// Says what the kernel now has on the socket `fd`, which was `done` ("created").
 #[inline(always)]
 pub(crate) fn socket(fd: c_int, done: &'static str) {

@@ -1,6 +1,7 @@
 //! System calls made directly: they neither touch `errno` nor are they cancellation points, and no other library's hook
 //! sees them. The numbers and constants are those of the kernel's headers (`include/uapi`).
 
+mod futex;
 mod memory;
 pub(crate) mod number;
 mod peer;
@@ -8,10 +9,9 @@ mod write;
 
 use crate::supervised;
 use core::ffi::{c_char, c_int, c_long};
+pub(crate) use futex::{is_readable, wait_100_us};
 pub(crate) use memory::{collect, copy, map, read_file};
-#[cfg(target_arch = "x86")]
-pub(crate) use peer::is_readable;
-pub(crate) use peer::{local_port, peer, read_address, try_read_address};
+pub(crate) use peer::{is_unspecified, local_port, peer, read_address, try_read_address, try_read_bytes};
 pub(crate) use write::{connect_to_syslog, identity, open_to_append, write_without_waiting};
 
 /// `sizeof(int)`, the length of every option that is set or read here.
@@ -37,12 +37,15 @@ pub(crate) const IPPROTO_MPTCP: c_int = 262;
 pub(crate) const SOL_SOCKET: c_int = 1;
 /// `SO_ERROR` of level `SOL_SOCKET`.
 pub(crate) const SO_ERROR: c_int = 4;
+const SO_TYPE: c_int = 3;
 const SO_ACCEPTCONN: c_int = 30;
 const SO_PROTOCOL: c_int = 38;
 const SO_DOMAIN: c_int = 39;
 const TCP_INFO: c_int = 11;
-/// `TCP_ESTABLISHED` of `tcpi_state` (`include/net/tcp_states.h`).
+/// States of `tcpi_state` (`include/net/tcp_states.h`).
 const TCP_ESTABLISHED: u8 = 1;
+const TCP_CLOSE: u8 = 7;
+const TCP_LISTEN: u8 = 10;
 
 /// Makes a system call.
 ///
@@ -197,21 +200,49 @@ pub(crate) fn is_set_user_id(path: *const c_char) -> bool {
     returned == 0 && status[7] & S_ISUID != 0
 }
 
-/// Whether `fd` is TCP or MPTCP over IPv4 or IPv6, as the kernel says. Protocol numbers mean something else in other
-/// domains (6 is XFRM in netlink).
+/// The domain of `fd`, `AF_INET` or `AF_INET6`, if it is TCP or MPTCP; `None` for anything else. Protocol numbers mean
+/// something else in other domains (6 is XFRM in netlink) and with other types (raw sockets for TCP segments).
+pub(crate) fn tcp_domain(fd: c_int) -> Option<c_int> {
+    if !has_protocol_of_tcp(fd) || option(fd, SOL_SOCKET, SO_TYPE) != Some(SOCK_STREAM.cast_unsigned()) {
+        return None;
+    }
+    option(fd, SOL_SOCKET, SO_DOMAIN)
+        .map(u32::cast_signed)
+        .filter(|domain| matches!(*domain, AF_INET | AF_INET6))
+}
+
+/// Whether `fd` is TCP or MPTCP over IPv4 or IPv6, as the kernel says.
 pub(crate) fn is_tcp(fd: c_int) -> bool {
+    tcp_domain(fd).is_some()
+}
+
+/// Whether `fd` has the protocol number of TCP or MPTCP: enough where it was TCP before.
+pub(crate) fn has_protocol_of_tcp(fd: c_int) -> bool {
     matches!(
-        option(fd, SOL_SOCKET, SO_DOMAIN).map(u32::cast_signed),
-        Some(AF_INET | AF_INET6)
-    ) && matches!(
         option(fd, SOL_SOCKET, SO_PROTOCOL).map(u32::cast_signed),
         Some(IPPROTO_TCP | IPPROTO_MPTCP)
     )
 }
 
-/// Whether `fd` is a TCP connection whose handshake is complete (`TCP_INFO`, whose first byte is the state).
+/// The state of the TCP connection `fd` (`TCP_INFO`, whose first byte it is).
+fn tcp_state(fd: c_int) -> Option<u8> {
+    option(fd, IPPROTO_TCP, TCP_INFO).map(|info| info.to_ne_bytes()[0])
+}
+
+/// Whether `fd` is a TCP connection whose handshake is complete.
 pub(crate) fn is_established(fd: c_int) -> bool {
-    option(fd, IPPROTO_TCP, TCP_INFO).is_some_and(|info| info.to_ne_bytes()[0] == TCP_ESTABLISHED)
+    tcp_state(fd) == Some(TCP_ESTABLISHED)
+}
+
+/// Whether the TCP socket `fd` may begin to connect: it neither listens nor is or becomes a connection. Also where the
+/// kernel does not tell (MPTCP before Linux 5.16).
+pub(crate) fn is_closed(fd: c_int) -> bool {
+    tcp_state(fd).is_none_or(|state| state == TCP_CLOSE)
+}
+
+/// Whether the TCP socket `fd` may listen: it does, or is no connection. Also where the kernel does not tell.
+pub(crate) fn may_listen(fd: c_int) -> bool {
+    tcp_state(fd).is_none_or(|state| matches!(state, TCP_CLOSE | TCP_LISTEN))
 }
 
 /// Whether `fd` listens.

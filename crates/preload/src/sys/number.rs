@@ -25,6 +25,12 @@ mod table {
     pub(crate) const GETSOCKNAME: c_long = 51;
     pub(crate) const GETPEERNAME: c_long = 52;
     pub(crate) const READ: c_long = 0;
+    pub(crate) const FUTEX: c_long = 202;
+    pub(crate) const LSEEK: c_long = 8;
+    pub(crate) const SENDTO: c_long = 44;
+    pub(crate) const PWRITEV2: c_long = 328;
+    pub(crate) const FSTATFS: c_long = 138;
+    pub(crate) const IOCTL: c_long = 16;
     pub(crate) const FSTAT: c_long = 5;
 }
 
@@ -53,6 +59,12 @@ mod table {
     pub(crate) const GETSOCKNAME: c_long = 204;
     pub(crate) const GETPEERNAME: c_long = 205;
     pub(crate) const READ: c_long = 63;
+    pub(crate) const FUTEX: c_long = 98;
+    pub(crate) const LSEEK: c_long = 62;
+    pub(crate) const SENDTO: c_long = 206;
+    pub(crate) const PWRITEV2: c_long = 287;
+    pub(crate) const FSTATFS: c_long = 44;
+    pub(crate) const IOCTL: c_long = 29;
     pub(crate) const FSTAT: c_long = 80;
 }
 
@@ -85,6 +97,12 @@ mod table {
     pub(crate) const GETSOCKNAME: c_long = 367;
     pub(crate) const GETPEERNAME: c_long = 368;
     pub(crate) const READ: c_long = 3;
+    pub(crate) const FUTEX: c_long = 240;
+    pub(crate) const LSEEK: c_long = 19;
+    pub(crate) const SENDTO: c_long = 369;
+    pub(crate) const PWRITEV2: c_long = 379;
+    pub(crate) const FSTATFS: c_long = 100;
+    pub(crate) const IOCTL: c_long = 54;
     /// `fstat64`.
     pub(crate) const FSTAT: c_long = 197;
 }
