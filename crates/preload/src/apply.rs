@@ -15,7 +15,7 @@ pub(crate) fn at_start(policy: &Policy) {
         own::open();
     }
     for fd in 0..3 + policy::passed_descriptors() {
-        if sys::file_type(fd) != sys::S_IFSOCK || !sys::is_tcp(fd) {
+        if !sys::is_socket(fd) || !sys::is_tcp(fd) {
             continue;
         }
         learn_from_a_fresh_socket();

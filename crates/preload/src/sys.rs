@@ -12,7 +12,7 @@ use core::ffi::{c_char, c_int, c_long};
 pub(crate) use futex::{is_readable, wait_100_us};
 pub(crate) use memory::{collect, copy, map, read_file};
 pub(crate) use peer::{is_unspecified, local_port, peer, read_address, try_read_address, try_read_bytes};
-pub(crate) use write::{connect_to_syslog, identity, open_to_append, write_without_waiting};
+pub(crate) use write::{File, Way, connect_to_syslog, open_to_append, send, write, write_to_standard_error};
 
 /// `sizeof(int)`, the length of every option that is set or read here.
 const INT: u32 = size_of::<c_int>() as u32;
@@ -169,16 +169,25 @@ pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<u32> {
 }
 
 /// `S_IFSOCK` of [`file_type`] (inode(7)).
-pub(crate) const S_IFSOCK: u32 = 0o140_000;
+const S_IFSOCK: u32 = 0o140_000;
 const S_IFREG: u32 = 0o100_000;
+const S_IFMT: u32 = 0o170_000;
 
-/// The type of the file behind `fd` (inode(7)), 0 where it is closed. Asked with fstat(2), which no filter forbids: the
-/// loader needs it to load us, while the socket calls may be forbidden to a program that has no sockets, under pain of
-/// death.
-pub(crate) fn file_type(fd: c_int) -> u32 {
+/// Whether `fd` is a socket. Asked with lseek(2) and fstat(2), which no filter forbids: the C library needs them, while
+/// the socket calls may be forbidden to a program that has no sockets, under pain of death. lseek(2) comes first, since
+/// fstat(2) of a file waits for its server (FUSE, NFS).
+pub(crate) fn is_socket(fd: c_int) -> bool {
+    const SEEK_CUR: c_long = 1;
+    const ESPIPE: Errno = Errno(29);
+    // SAFETY: lseek(2) takes no pointer, and by 0 from where it is moves nothing.
+    let returned = unsafe { call(number::LSEEK, [fd as _, 0, SEEK_CUR, 0, 0, 0]) };
+    result(returned) == Err(ESPIPE) && file_type(fd) == S_IFSOCK
+}
+
+/// The type of the file behind `fd` (inode(7)), 0 where it is closed.
+fn file_type(fd: c_int) -> u32 {
     /// Where `st_mode` is in the kernel's `struct stat`, as an index of 32-bit words.
     const MODE: usize = if cfg!(target_arch = "x86_64") { 6 } else { 4 };
-    const S_IFMT: u32 = 0o170_000;
     // The largest `struct stat` has 144 bytes.
     let mut status = [0_u32; 48];
     // SAFETY: fstat(2) writes a `struct stat`, for which there is room.
@@ -206,9 +215,14 @@ pub(crate) fn tcp_domain(fd: c_int) -> Option<c_int> {
     if !has_protocol_of_tcp(fd) || option(fd, SOL_SOCKET, SO_TYPE) != Some(SOCK_STREAM.cast_unsigned()) {
         return None;
     }
-    option(fd, SOL_SOCKET, SO_DOMAIN)
+    domain(fd)
         .map(u32::cast_signed)
         .filter(|domain| matches!(*domain, AF_INET | AF_INET6))
+}
+
+/// The domain of the socket `fd`.
+fn domain(fd: c_int) -> Option<u32> {
+    option(fd, SOL_SOCKET, SO_DOMAIN)
 }
 
 /// Whether `fd` is TCP or MPTCP over IPv4 or IPv6, as the kernel says.
