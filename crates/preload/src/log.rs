@@ -1,6 +1,7 @@
 //! `KEEPALIVE_LOG`: a line for each socket and for each variable that was ignored. Off unless asked for. It must not
 //! block its host, raise a signal in it, keep a descriptor, or write into one that has become something else.
 
+use crate::state;
 use crate::sys::{self, Errno};
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
@@ -71,7 +72,9 @@ pub(crate) fn open(destination: &[u8]) {
 
 /// Whether a server may keep whoever opens the file or writes to it.
 fn is_remote(path: &[u8; PATH]) -> bool {
-    let Ok(fd) = sys::open_to_append(path) else { return false };
+    let Ok(fd) = sys::open_to_append(path) else {
+        return false;
+    };
     let is_remote = sys::File::of(fd).is_some_and(|file| file.is_remote(fd));
     sys::close(fd);
     is_remote
@@ -87,6 +90,9 @@ pub(crate) fn socket(fd: c_int, done: &'static str) {
 
 #[cold]
 fn write_socket(fd: c_int, done: &'static str) {
+    if state::is_confined() {
+        return;
+    }
     let mut line = Line::new();
     line.text(b"socket ")
         .number(fd.unsigned_abs())

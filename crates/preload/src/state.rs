@@ -154,6 +154,13 @@ pub(crate) fn before_filter() {
     }
 }
 
+/// Whether the program has installed a filter, or is about to. Asked again before each system call: a signal handler may
+/// have done it since the hook began.
+#[inline(always)]
+pub(crate) fn is_confined() -> bool {
+    STATE.phase.load(Ordering::Relaxed) >= FILTER
+}
+
 /// The kernel has refused the filter that [`before_filter`] announced.
 #[cold]
 pub(crate) fn filter_refused() {

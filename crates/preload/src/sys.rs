@@ -7,7 +7,7 @@ pub(crate) mod number;
 mod peer;
 mod write;
 
-use crate::supervised;
+use crate::{state, supervised};
 use core::ffi::{c_char, c_int, c_long};
 pub(crate) use futex::{is_readable, wait_100_us};
 pub(crate) use memory::{collect, copy, map, read_file};
@@ -20,6 +20,8 @@ const INT: u32 = size_of::<c_int>() as u32;
 /// An error number of the kernel, positive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Errno(pub(crate) c_int);
+
+const EPERM: Errno = Errno(1);
 
 /// `AF_INET`.
 pub(crate) const AF_INET: c_int = 2;
@@ -128,6 +130,9 @@ pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
 /// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two.
 #[inline(always)]
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Result<(), Errno> {
+    if state::is_confined() {
+        return Err(EPERM);
+    }
     let values = [value, 0];
     let length = if supervised::is_supervised() { 2 * INT } else { INT };
     // SAFETY: setsockopt(2) reads at most `length` bytes of `values`, which lives through the call.
@@ -149,6 +154,9 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Re
 
 /// Reads an option that is an `int`, none of which is negative here; `None` when the kernel refuses.
 pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<u32> {
+    if state::is_confined() {
+        return None;
+    }
     let mut value: u32 = 0;
     let mut length = INT;
     // SAFETY: getsockopt(2) writes at most `length` bytes at `value` and the length at `length`, both live and ours.

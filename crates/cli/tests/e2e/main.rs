@@ -7,6 +7,7 @@
 #[macro_use]
 mod support;
 
+mod arguments;
 mod attach;
 mod cancel;
 mod cgroup;

@@ -1,6 +1,7 @@
 //! Socket addresses: of a peer, of this end, and as a program gives them.
 
 use super::{AF_INET, AF_INET6, call, is_readable, number};
+use crate::state;
 use core::ffi::{c_int, c_long, c_void};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -91,6 +92,9 @@ pub(crate) unsafe fn is_unspecified(address: *const c_void, length: u32) -> bool
 }
 
 fn name(number: c_long, fd: c_int) -> Option<(IpAddr, u16)> {
+    if state::is_confined() {
+        return None;
+    }
     let mut address = Address([0; 28]);
     let mut length = size_of::<Address>() as u32;
     // SAFETY: getsockname(2) and getpeername(2) write at most `length` bytes, and the length.
