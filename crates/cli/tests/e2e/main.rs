@@ -18,6 +18,7 @@ mod compat;
 mod connect_patience;
 mod contexts;
 mod cross;
+mod descriptors;
 mod doctor;
 mod documentation;
 mod elf_facts;
