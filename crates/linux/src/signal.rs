@@ -112,6 +112,17 @@ impl SignalFd {
         Self::of(&interrupts())
     }
 
+    /// For `SIGCHLD`, which is blocked from now on.
+    ///
+    /// # Errors
+    /// As [`SignalFd::new`].
+    pub fn children() -> io::Result<Self> {
+        let set = child();
+        // SAFETY: sigprocmask(2) reads `set`, and is asked for no old mask.
+        unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        Self::of(&set)
+    }
+
     fn of(set: &libc::sigset_t) -> io::Result<Self> {
         // SAFETY: signalfd(2) reads `set`.
         let fd = unsafe { libc::signalfd(-1, set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
