@@ -19,4 +19,5 @@ pub mod seccomp;
 pub mod signal;
 pub mod sock_diag;
 pub mod sockopt;
+pub mod thread;
 pub mod trial;
