@@ -6,8 +6,8 @@ mod service;
 mod warnings;
 
 use crate::cli::PolicyFlags;
-use crate::engine::cgroup::out_of_reach;
 use crate::engine::cgroup::pins;
+use crate::engine::cgroup::{Interrupts, out_of_reach};
 use crate::engine::preload;
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, harmless, print, wrap};
@@ -208,8 +208,8 @@ impl Disable {
         service.reload();
         if engine == Some(Engine::Cgroup) {
             for (tree, target) in service.cgroups() {
-                let was_in_force = pins::disable(&tree, &target, None)
-                    .map_err(|error| cannot(&format!("disable the policy of {}", target.name.display()), &error))?;
+                let was_in_force = pins::disable(&tree, &target, None, Interrupts::DEFAULT)
+                    .map_err(|obstacle| obstacle.error(&format!("disable the policy of {}", target.name.display())))?;
                 if was_in_force {
                     say(&format!(
                         "the policy of {} has ended: new connections do not get it",

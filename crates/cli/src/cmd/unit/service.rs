@@ -3,7 +3,8 @@
 use super::drop_in::{self, FILE};
 use super::file::{LARGEST, Manager, UnitFile, is_absent, unreadable};
 use super::{Engine, say};
-use crate::engine::cgroup::pins::{self, Target};
+use crate::engine::cgroup::entry;
+use crate::engine::cgroup::pins::Target;
 use crate::error::{Error, FAILED};
 use keepalive_linux::cgroup::{self, Tree};
 use keepalive_linux::program::{self, Program};
@@ -217,10 +218,10 @@ impl Service {
 
     /// What is wrong where the cgroup of the service that runs has no policy.
     pub(super) fn without_policy(&self) -> Option<String> {
-        let entries = pins::entries().ok()?;
+        let entries = entry::entries().ok()?;
         let in_force = |target: &Target| {
             let mut entries = entries.iter();
-            entries.any(|entry| entry.is_of(target) && entry.state == pins::State::InForce)
+            entries.any(|entry| entry.is_of(target) && entry.state == entry::State::InForce)
         };
         let without: Vec<_> = self
             .cgroups()
