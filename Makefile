@@ -126,10 +126,10 @@ lint:
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) test --quiet --package keepalive-cli --bin keepalive documentation
 
-# Known vulnerabilities of the crates in Cargo.lock. Fetches the advisory database of RustSec; ADVISORIES=--disable-fetch takes
-# the one that is in $$CARGO_HOME/advisory-dbs already.
+# Known vulnerabilities of the crates in Cargo.lock. Fetches the advisory database of RustSec; ADVISORIES=--offline takes the one
+# that is in $$CARGO_HOME/advisory-dbs already.
 advisories:
-	$(CARGO) deny check $(ADVISORIES) advisories
+	$(CARGO) deny $(ADVISORIES) check advisories
 
 ci:
 	.ci/run
