@@ -14,6 +14,7 @@ pub mod netns;
 pub mod pidfd;
 pub mod proc;
 pub mod program;
+pub mod regular;
 pub mod rooted;
 pub mod seccomp;
 pub mod signal;
