@@ -1,6 +1,7 @@
 //! Process file descriptors (`pidfd_open(2)`, `pidfd_getfd(2)`): what was looked at stays the same process, even when its
 //! number is given to another.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -37,7 +38,7 @@ impl PidFd {
     /// `ESRCH` when it is gone, `EBADF` when it has no such descriptor, `EPERM` without ptrace access to it, `ENOSYS` on
     /// older kernels.
     pub fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
-        // A program may give any number; rustix asserts in debug builds that it is none of a few negative ones.
+        // A program may give any number; rustix asserts in debug builds that it is not negative.
         if fd < 0 {
             return Err(Errno::BADF.into());
         }
@@ -46,6 +47,14 @@ impl PidFd {
 }
 
 impl PidFd {
+    /// Whether the process, or the thread, has ended.
+    pub fn has_ended(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::new(self, PollFlags::IN)];
+        // Where poll(2) fails it is not known to have ended.
+        poll(&mut fds, Some(&now)).is_ok() && fds.iter().any(|fd| !fd.revents().is_empty())
+    }
+
     /// Sends it the signal of this number.
     ///
     /// # Errors
