@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod elf;
 pub mod exec;
 pub mod fork;
+mod layout;
 pub mod lock;
 pub mod memory;
 pub mod names;
