@@ -193,7 +193,7 @@ mod tests {
             (Path::new("/dev/zero"), FileType::CharacterDevice),
         ] {
             assert_eq!(unfit(read(path, 9)), Some(Unfit::Type(kind)), "{}", path.display());
-            let wait = read_or_pipe(path, 9, Duration::from_secs(60)).map(|(content, _)| content);
+            let wait = read_or_pipe(path, 9, Duration::from_mins(1)).map(|(content, _)| content);
             assert_eq!(unfit(wait), Some(Unfit::Type(kind)), "{}", path.display());
         }
     }
@@ -230,7 +230,7 @@ mod tests {
         assert!(matches!(unfit(wait), Some(Unfit::Endless(_))));
         io::Write::write_all(&mut writer, b"more").unwrap();
         drop(writer);
-        let wait = read_or_pipe(path, 9, Duration::from_secs(60)).unwrap();
+        let wait = read_or_pipe(path, 9, Duration::from_mins(1)).unwrap();
         assert_eq!(wait, (b"more".to_vec(), true));
     }
 }
