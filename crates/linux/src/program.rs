@@ -2,6 +2,8 @@
 //! follows them.
 
 use crate::elf::{self, Elf};
+use rustix::fs::FileType;
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -38,6 +40,18 @@ pub enum NotStartable {
     NotFound(PathBuf),
     /// There is one, but it may not be executed.
     NotExecutable(PathBuf),
+    /// The name leads nowhere for another reason, such as a circle of links.
+    Unreachable(PathBuf, Errno),
+}
+
+impl NotStartable {
+    fn new(path: PathBuf, errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT => Self::NotFound(path),
+            Errno::ACCESS => Self::NotExecutable(path),
+            errno => Self::Unreachable(path, errno),
+        }
+    }
 }
 
 /// Why the loader ignores LD_PRELOAD paths for a program (secure-execution mode, ld.so(8)).
@@ -54,43 +68,54 @@ pub enum Privilege {
 /// As many interpreters as execve(2) follows.
 const SCRIPTS: usize = 5;
 
-/// Finds the file that `command` names, in the directories of `search` (the value of PATH) when it contains no slash.
+/// Finds the file that `command` names, in the directories of `search` (the value of PATH) when it contains no slash. What
+/// is passed over there, and which error counts in the end, is as execvp(3) has it.
 ///
 /// # Errors
 /// [`NotStartable`].
 pub fn find(command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
+    let failed = |errno| NotStartable::new(PathBuf::from(command), errno);
+    if command.is_empty() {
+        return Err(failed(Errno::NOENT));
+    }
+    if command.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(command);
+        return check(&path).map(|()| path).map_err(failed);
+    }
     let mut forbidden = None;
-    let candidates: Vec<PathBuf> = if command.as_bytes().contains(&b'/') {
-        vec![PathBuf::from(command)]
-    } else {
-        std::env::split_paths(search)
-            .map(|directory| {
-                if directory.as_os_str().is_empty() {
-                    PathBuf::from(".")
-                } else {
-                    directory
-                }
-                .join(command)
-            })
-            .collect()
-    };
-    for candidate in candidates {
-        match is_executable(&candidate) {
-            Some(true) => return Ok(candidate),
-            Some(false) => forbidden = forbidden.or(Some(candidate)),
-            None => {}
+    let mut last = Errno::NOENT;
+    for directory in std::env::split_paths(search) {
+        let directory = if directory.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            directory
+        };
+        let candidate = directory.join(command);
+        match check(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::ACCESS) => forbidden = forbidden.or(Some(candidate)),
+            Err(errno @ (Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::NODEV | Errno::TIMEDOUT)) => last = errno,
+            Err(errno) => return Err(NotStartable::new(candidate, errno)),
         }
     }
-    Err(forbidden.map_or_else(
-        || NotStartable::NotFound(PathBuf::from(command)),
-        NotStartable::NotExecutable,
-    ))
+    let Some(candidate) = forbidden else {
+        return Err(failed(last));
+    };
+    // It may as well be a directory of PATH that is not open to this user.
+    Err(if candidate.exists() {
+        NotStartable::NotExecutable(candidate)
+    } else {
+        NotStartable::Unreachable(candidate, Errno::ACCESS)
+    })
 }
 
-/// Whether the file may be executed by this process; `None` when there is none.
-fn is_executable(path: &Path) -> Option<bool> {
-    let metadata = path.metadata().ok()?;
-    Some(metadata.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+/// Whether execve(2) would start this file, as far as that can be seen beforehand.
+fn check(path: &Path) -> rustix::io::Result<()> {
+    let status = rustix::fs::stat(path)?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+        return Err(Errno::ACCESS);
+    }
+    rustix::fs::access(path, rustix::fs::Access::EXEC_OK)
 }
 
 /// Follows `command`, a file, through its scripts.

@@ -160,6 +160,10 @@ pub(super) fn not_startable(reason: NotStartable) -> Error {
             NOT_EXECUTABLE,
             format!("cannot run '{}': it is not executable", path.display()),
         ),
+        NotStartable::Unreachable(path, errno) => Error::new(
+            NOT_EXECUTABLE,
+            format!("cannot run '{}': {}", path.display(), describe(&errno.into())),
+        ),
     }
 }
 
@@ -171,6 +175,10 @@ fn not_executed(program: &Program, error: &io::Error) -> Error {
     };
     Error::new(
         status,
-        format!("cannot run '{}': execve: {error}", program.command.display()),
+        format!(
+            "cannot run '{}': execve: {}",
+            program.command.display(),
+            describe(error)
+        ),
     )
 }

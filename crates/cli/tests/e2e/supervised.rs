@@ -19,6 +19,7 @@ mod auto;
 mod front;
 mod job_control;
 mod modes;
+mod place;
 mod reach;
 mod state;
 mod survival;

@@ -83,7 +83,7 @@ fn the_command_is_reached_and_ends_as_it_would() {
             .status();
         assert_eq!(status.expect("it starts").signal(), Some(signal));
     }
-    let (_, message, status) = outcome(place.seccomp().arg("no-such-program"));
+    let (_, message, status) = outcome(place.seccomp().env("PATH", "/usr/bin:/bin").arg("no-such-program"));
     assert_eq!(status, Some(127), "{message}");
 }
 
