@@ -115,6 +115,20 @@ impl SignalFd {
         Self::of(&interrupts())
     }
 
+    /// For `SIGCHLD`, which is blocked from now on.
+    ///
+    /// # Errors
+    /// As [`SignalFd::new`].
+    pub fn children() -> io::Result<Self> {
+        // SAFETY: a `sigset_t` is an array of numbers.
+        let mut set = unsafe { std::mem::zeroed() };
+        // SAFETY: sigaddset(3) writes to `set` alone.
+        unsafe { libc::sigaddset(&raw mut set, libc::SIGCHLD) };
+        // SAFETY: sigprocmask(2) reads `set`, and is asked for no old mask.
+        unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        Self::of(&set)
+    }
+
     fn of(set: &libc::sigset_t) -> io::Result<Self> {
         // SAFETY: signalfd(2) reads `set`.
         let fd = unsafe { libc::signalfd(-1, set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };

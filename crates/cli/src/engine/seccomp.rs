@@ -6,8 +6,13 @@
 mod front;
 mod guard;
 mod in_place;
+mod journal;
+mod memory;
+mod progress;
 mod supervisor;
+mod threads;
 mod unfinished;
+mod watch;
 
 use crate::engine::settle::settle_inherited;
 use crate::error::{Error, NOT_RUN, describe};
@@ -375,7 +380,7 @@ fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
         let is_said = settings.number(option).is_some() || settings.written(option) == Number::Auto;
         match settings.mode.unwrap_or_default() {
             _ if !own.contains(&option) => SetOption::Pass,
-            Mode::Enforce if !has_rules && is_said => SetOption::Swallow,
+            Mode::Enforce if !has_rules && is_said => SetOption::Ask,
             Mode::Enforce if !has_rules => SetOption::Pass,
             _ if all().any(|settings| settings.mode.is_some_and(|mode| mode != Mode::Fill)) => SetOption::Ask,
             // That it was switched off cannot be seen afterwards.

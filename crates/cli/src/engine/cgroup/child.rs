@@ -8,9 +8,9 @@ use crate::engine::settle::settle_inherited;
 use crate::policy::{Part, Policy};
 use keepalive_linux::background::{detach, harden};
 use keepalive_linux::bpf::call::{Hook, attach_to_cgroup};
-use keepalive_linux::bpf::file_system::{share, try_lock};
 use keepalive_linux::cgroup::{self, Tree};
 use keepalive_linux::fork::spawn_unwaitable;
+use keepalive_linux::lock::{try_exclusive, try_shared};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -18,6 +18,8 @@ use rustix::thread::CapabilitySet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The names of these cgroups begin so; the number of the process follows.
 const NAME: &str = "keepalive-";
@@ -48,6 +50,19 @@ pub(crate) fn join(policy: &Policy, program: &[u8]) -> Result<(), Failure> {
     let parts = policy.parts();
     settle_inherited(&parts.each_ref().map(Part::source), program);
     Ok(())
+}
+
+/// Keeps others from sweeping. Every user may hold the lock of a cgroup's directory for as long as it likes: then no other
+/// command sweeps either, and this one does without the lock.
+fn share(parent: &Path) -> io::Result<Option<OwnedFd>> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..50 {
+        if let Some(lock) = try_shared(parent)? {
+            return Ok(Some(lock));
+        }
+        sleep(PAUSE);
+    }
+    Ok(None)
 }
 
 fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<(), Failure> {
@@ -129,7 +144,9 @@ fn keep_house(directory: &Path) -> io::Result<OwnedFd> {
 
 /// Removes what other commands have left, where nobody could. One that is in use cannot be removed.
 fn sweep(parent: &Path) {
-    let Some(_alone) = try_lock(parent) else { return };
+    let Ok(Some(_alone)) = try_exclusive(parent) else {
+        return;
+    };
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix(NAME));

@@ -3,7 +3,8 @@
 //! stands in for the command: it hands on the signals that it gets, stops when the command stops, and ends as the command
 //! ends.
 
-use super::guard::{Family, Guard, Journal};
+use super::guard::{Family, Guard};
+use super::journal::Journal;
 use super::{Beside, Obstacle, Plan, receive, refused, send, socket_pair, submit, take_over};
 use keepalive_linux::fork::{Side, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;

@@ -1,6 +1,7 @@
 //! The command keeps the process id of this one; its supervisor is beside it.
 
-use super::guard::{Guard, Journal};
+use super::guard::Guard;
+use super::journal::Journal;
 use super::{Beside, Obstacle, Plan, refused, socket_pair, submit, take_over};
 use keepalive_linux::fork::spawn_unwaitable;
 use rustix::fd::AsFd as _;
