@@ -37,7 +37,7 @@ fn check_threads() -> io::Result<()> {
     }
 }
 
-fn side(pid: i64) -> io::Result<Side> {
+fn side(pid: libc::c_long) -> io::Result<Side> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Side::Child),
@@ -90,7 +90,7 @@ fn spawn_silent_child(work: impl FnOnce()) -> io::Result<()> {
     // no lock is held by another. What the C library does at a fork is left out: it still takes the copy's one thread for
     // the caller's, by its number, which it uses in the new process to signal this thread, in raise(3) of musl.
     let pid = unsafe { libc::syscall(libc::SYS_clone, none, none, none, none, none) };
-    if side(pid.into())? == Side::Child {
+    if side(pid)? == Side::Child {
         work();
         exit_now(0);
     }

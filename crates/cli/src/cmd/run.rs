@@ -14,6 +14,7 @@ use keepalive_linux::exec::{exec, raise_descriptor_limit};
 use keepalive_linux::program::{self, NotStartable, Program};
 use keepalive_linux::seccomp::IoUring;
 use keepalive_policy::{Keepalive, Settings};
+use rustix::thread::no_new_privs;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -38,6 +39,8 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
         tell(&choice, &policy);
     }
     let is_off = policy.settings.keepalive == Some(Keepalive::Off) && !is_strict;
+    // Somebody else may have taken them already.
+    let takes_privileges = !seccomp::may_keep_privileges() && !no_new_privs().unwrap_or(false);
     let is_supervised = match &choice.engines {
         Engines::Preload(library) => {
             preload::prepare(&mut environment, library, &policy);
@@ -59,7 +62,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
             false
         }
     };
-    preload::note_supervisor(&mut environment, is_supervised);
+    preload::note_supervisor(&mut environment, is_supervised, takes_privileges);
 
     let error = exec(&program.command, &run.command, &environment);
     Err(not_executed(&program, &error))
@@ -90,7 +93,7 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
     };
     match seccomp::supervise(&plan, !run.in_place) {
         Ok(()) => {
-            if !seccomp::may_keep_privileges() && (run.verbose || choice.is_preloadable) {
+            if !seccomp::may_keep_privileges() && run.verbose {
                 say(
                     "set-user-ID programs that it starts, such as sudo, run without their privilege \
                      (no_new_privs); --engine preload leaves it to them",

@@ -20,6 +20,7 @@ mod front;
 mod job_control;
 mod modes;
 mod place;
+mod privilege;
 mod reach;
 mod state;
 mod survival;

@@ -9,6 +9,7 @@ use keepalive_linux::cgroup::Tree;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fs;
+use std::io::Write as _;
 use std::process::{Command, id};
 
 /// Starts three children and waits until there is none any more, as the first process of a container or a manager of jobs does.
@@ -347,7 +348,7 @@ fn no_signal_but_kill_ends_a_supervisor() {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
     command
-        .args(["sh", "-c", "read x; \"$0\" tcp connect show"])
+        .args(["sh", "-c", "read x; \"$0\" tcp connect show; read x; :"])
         .arg(sockets());
     let (mut program, mut output) = start(&mut command);
     let (standby, serving) = eventually("two supervisors", LIMIT, || keepalive.supervisors());
@@ -360,8 +361,11 @@ fn no_signal_but_kill_ends_a_supervisor() {
         let status = Command::new("kill").args(["-s", "RTMIN+4", &number]).status();
         assert!(status.expect("kill starts").success());
     }
-    drop(program.child.stdin.take());
+    let mut input = program.child.stdin.take().expect("a pipe");
+    input.write_all(b"\n").expect("the command reads");
     assert_eq!(line_of(&mut output), "connect: 0\n");
     assert_eq!(line_of(&mut output), format!("tcp: {TREATED}\n"));
-    assert_eq!(program.wait_for_end().code(), Some(0));
+    assert_eq!(keepalive.supervisors(), Some((standby, serving)), "they are the same");
+    drop(input);
+    program.wait_for_end();
 }
