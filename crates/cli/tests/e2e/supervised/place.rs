@@ -312,7 +312,7 @@ fn supervisors_have_no_more_privileges_than_they_use() {
             );
         }
         assert_eq!(line("NoNewPrivs:"), "1");
-        assert!(text.ends_with("/"), "the directory of the command is in use: {text}");
+        assert!(text.ends_with('/'), "the directory of the command is in use: {text}");
     }
 }
 
