@@ -38,7 +38,7 @@ impl PidFd {
     /// `ESRCH` when it is gone, `EBADF` when it has no such descriptor, `EPERM` without ptrace access to it, `ENOSYS` on
     /// older kernels.
     pub fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
-        // A number of the target's choice: rustix takes none below zero.
+        // A program may give any number; rustix asserts in debug builds that it is not negative.
         if fd < 0 {
             return Err(Errno::BADF.into());
         }
