@@ -57,10 +57,9 @@ fn passing_copy(fd: c_int, address: *const c_void, length: u32, room: &mut Room)
 }
 
 /// The address, where the kernel takes this one on this socket and would take the copy for the same. All else goes to the
-/// kernel as it is, by way of the supervisor: other families, lengths and memory, and sockets that are not TCP, on which
-/// the library has set nothing.
+/// kernel as it is, by way of the supervisor: other families, lengths, memory and protocols.
 fn acceptable(fd: c_int, address: *const c_void, length: u32) -> Option<[u8; 28]> {
     // Without a policy nothing has been set.
     let _work = state::work()?;
-    sys::try_read_bytes(sys::tcp_domain(fd)?, address, length)
+    sys::try_read_bytes(sys::domain_of_plain_addresses(fd)?, address, length)
 }

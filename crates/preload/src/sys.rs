@@ -223,6 +223,10 @@ pub(crate) fn tcp_domain(fd: c_int) -> Option<c_int> {
     if !has_protocol_of_tcp(fd) || option(fd, SOL_SOCKET, SO_TYPE) != Some(SOCK_STREAM.cast_unsigned()) {
         return None;
     }
+    internet_domain(fd)
+}
+
+fn internet_domain(fd: c_int) -> Option<c_int> {
     domain(fd)
         .map(u32::cast_signed)
         .filter(|domain| matches!(*domain, AF_INET | AF_INET6))
@@ -238,12 +242,21 @@ pub(crate) fn is_tcp(fd: c_int) -> bool {
     tcp_domain(fd).is_some()
 }
 
+/// The domain of `fd`, where connect(2) looks at the first 16 (`AF_INET`) or 28 bytes (`AF_INET6`) of an address: every
+/// protocol over IPv4, and TCP, MPTCP and UDP over IPv6 (L2TP has a longer address there).
+pub(crate) fn domain_of_plain_addresses(fd: c_int) -> Option<c_int> {
+    const IPPROTO_UDP: c_int = 17;
+    internet_domain(fd)
+        .filter(|domain| *domain == AF_INET || has_protocol(fd, &[IPPROTO_TCP, IPPROTO_UDP, IPPROTO_MPTCP]))
+}
+
 /// Whether `fd` has the protocol number of TCP or MPTCP: enough where it was TCP before.
 pub(crate) fn has_protocol_of_tcp(fd: c_int) -> bool {
-    matches!(
-        option(fd, SOL_SOCKET, SO_PROTOCOL).map(u32::cast_signed),
-        Some(IPPROTO_TCP | IPPROTO_MPTCP)
-    )
+    has_protocol(fd, &[IPPROTO_TCP, IPPROTO_MPTCP])
+}
+
+fn has_protocol(fd: c_int, protocols: &[c_int]) -> bool {
+    option(fd, SOL_SOCKET, SO_PROTOCOL).is_some_and(|protocol| protocols.contains(&protocol.cast_signed()))
 }
 
 /// The state of the TCP connection `fd` (`TCP_INFO`, whose first byte it is).

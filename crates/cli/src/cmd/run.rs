@@ -37,6 +37,9 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     if run.verbose {
         tell(&choice, &policy);
     }
+    if matches!(choice.engines, Engines::Preload(_) | Engines::Both(_)) {
+        policy.require_file("the library in COMMAND", NOT_RUN)?;
+    }
     let is_off = policy.settings.keepalive == Some(Keepalive::Off) && !is_strict;
     let is_supervised = match &choice.engines {
         Engines::Preload(library) => {

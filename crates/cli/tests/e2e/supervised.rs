@@ -17,6 +17,8 @@ macro_rules! root {
 
 mod auto;
 mod front;
+mod hung;
+mod identity;
 mod job_control;
 mod modes;
 mod reach;
