@@ -221,7 +221,7 @@ impl Line {
 
     fn write(&mut self) {
         self.text(b"\n");
-        let first = if LOG.is_cut.load(Ordering::Relaxed) { 0 } else { 1 };
+        let first = usize::from(!LOG.is_cut.load(Ordering::Relaxed));
         let Some(line) = self.bytes.get(first..self.length) else {
             return;
         };
