@@ -2,7 +2,7 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, fstatfs, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, fstatfs, makedev, openat};
 use rustix::io::Errno;
 use std::fmt;
 use std::fs::File;
@@ -117,7 +117,7 @@ pub fn read_whole(source: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// As [`read`], and reads a pipe without a name too, as a shell passes it for `<(COMMAND)`: until its writers have closed
+/// As [`read`], takes `/dev/null` for an empty file, and reads a pipe without a name too, as a shell passes it for `<(COMMAND)`: until its writers have closed
 /// it, for at most `patience`. Returns whether it was one.
 ///
 /// # Errors
@@ -126,6 +126,10 @@ pub fn read_or_pipe(path: &Path, limit: u64, patience: Duration) -> io::Result<(
     /// The file system of pipes that have no name (`linux/magic.h`).
     const PIPEFS_MAGIC: u64 = 0x5049_5045;
     let seen = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let about = fstat(&seen)?;
+    if FileType::from_raw_mode(about.st_mode) == FileType::CharacterDevice && about.st_rdev == makedev(1, 3) {
+        return Ok((Vec::new(), false));
+    }
     let is_pipe = file_type(&seen)? == FileType::Fifo
         && fstatfs(&seen).is_ok_and(|system| u64::try_from(system.f_type) == Ok(PIPEFS_MAGIC));
     if !is_pipe {
@@ -208,6 +212,12 @@ mod tests {
         assert_eq!(unfit(read(file.path(), 4)), Some(Unfit::Larger(4)));
         file.as_file().set_len(1 << 40).unwrap();
         assert_eq!(unfit(read(file.path(), 4096)), Some(Unfit::Larger(4096)));
+    }
+
+    #[test]
+    fn the_null_device_is_an_empty_file() {
+        let read = read_or_pipe(Path::new("/dev/null"), 9, Duration::ZERO);
+        assert_eq!(read.unwrap(), (Vec::new(), false));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod confined;
 mod filter;
+mod privileges;
 
 pub use confined::Failure;
 
