@@ -2,24 +2,38 @@
 //! configuration file.
 
 use crate::cli::PolicyFlags;
-use crate::error::Error;
+use crate::error::{Error, describe};
 use crate::mistake::mistakes;
+use keepalive_linux::regular::{self, Unfit};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The name of the texts of the command line.
+pub(crate) const RULE: &str = "--rule";
 
 /// The file that counts unless another is named.
 const CONFIG: &str = "/etc/keepalive.conf";
 
+/// The largest rules file, bytes: the library reads no more.
+pub(crate) const LARGEST: u64 = 256 * 1024;
+
+/// How long a pipe that stands for a rules file is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A text of rules, and where it comes from.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "what the text is made of")]
 pub(crate) struct Text {
     /// `--rule`, `KEEPALIVE_RULES` or the path of a file.
     pub(crate) name: String,
     pub(crate) text: Vec<u8>,
+    /// The number of its first line: the texts of several `--rule` are numbered as the lines of one file.
+    pub(crate) first_line: u32,
 }
 
 /// The policy as it is written down.
@@ -37,6 +51,8 @@ pub(crate) struct Policy {
     pub(crate) config: Option<Text>,
     /// Its path, where it was named.
     pub(crate) config_path: Option<PathBuf>,
+    /// It was a pipe, which nobody can read again.
+    pub(crate) is_config_pipe: bool,
 }
 
 /// A source of the policy with its rules, each with the name of the text that it stands in.
@@ -66,22 +82,18 @@ impl Policy {
             .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
             .collect();
         let variables = read_variables(&entries, status)?;
-        let mut rules: Vec<Text> = flags
-            .rules
-            .iter()
-            .map(|rule| text("--rule", rule.clone().into_vec()))
-            .collect();
+        let mut rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
         rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules.to_vec())));
 
         let named = flags
             .config
             .clone()
             .or_else(|| variables.config.map(|path| PathBuf::from(OsStr::from_bytes(path))));
-        let config = read_config(named.as_deref(), status)?;
+        let (config, is_config_pipe) = read_config(named.as_deref(), status)?;
         let refused: Vec<String> = rules
             .iter()
             .chain(&config)
-            .filter_map(|text| mistakes(&text.name, &text.text))
+            .filter_map(|text| mistakes(&text.name, text.first_line, &text.text))
             .collect();
         if !refused.is_empty() {
             return Err(Error::placed(status, refused.join("\n")));
@@ -103,7 +115,26 @@ impl Policy {
             rules,
             config,
             config_path,
+            is_config_pipe,
         })
+    }
+
+    /// Returns why the path of the configuration file cannot be given to a process that reads it later, if that is so.
+    ///
+    /// # Errors
+    /// It is a pipe, with this exit status.
+    pub(crate) fn require_file(&self, reader: &str, status: u8) -> Result<(), Error> {
+        match &self.config_path {
+            Some(path) if self.is_config_pipe => Err(Error::new(
+                status,
+                format!(
+                    "cannot use '{}': it is a pipe, and {reader} would read it again",
+                    path.display()
+                ),
+            )
+            .hint("write the rules to a file, or give each with --rule")),
+            _ => Ok(()),
+        }
     }
 
     /// Its sources in the order of precedence: command line and environment, file.
@@ -134,7 +165,8 @@ impl<'a> Part<'a> {
                     self.has_default = true;
                 }
                 Item::Rule(rule) => {
-                    self.rules.push(rule);
+                    let line = rule.line.saturating_add(text.first_line - 1);
+                    self.rules.push(Rule { line, ..rule });
                     self.names.push(&text.name);
                 }
             }
@@ -153,7 +185,23 @@ fn text(name: &str, text: Vec<u8>) -> Text {
     Text {
         name: name.to_owned(),
         text,
+        first_line: 1,
     }
+}
+
+/// The texts of `--rule`, so that `--rule:2` is the second one.
+fn number_lines<'a>(rules: impl Iterator<Item = &'a [u8]>) -> Vec<Text> {
+    let mut next_line = 1_u32;
+    let numbered = rules.map(|rule| {
+        let first_line = next_line;
+        let lines = rule.split(|byte| *byte == b'\n').count();
+        next_line = next_line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+        Text {
+            first_line,
+            ..text(RULE, rule.to_vec())
+        }
+    });
+    numbered.collect()
 }
 
 fn read_variables(entries: &[Vec<u8>], status: u8) -> Result<Environment<'_>, Error> {
@@ -196,12 +244,30 @@ fn say_one_by_one(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
     said
 }
 
-/// The text of the file that was named, or of the usual one where none was and there is one.
-fn read_config(named: Option<&Path>, status: u8) -> Result<Option<Text>, Error> {
+/// The text of the file that was named, or of the usual one where none was and there is one; and whether it was a pipe.
+fn read_config(named: Option<&Path>, status: u8) -> Result<(Option<Text>, bool), Error> {
     let path = named.unwrap_or(Path::new(CONFIG));
-    match std::fs::read(path) {
-        Ok(content) => Ok(Some(text(&path.display().to_string(), content))),
-        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::new(status, format!("cannot read '{}': {error}", path.display()))),
+    match read_rules(path) {
+        Ok((content, is_pipe)) => Ok((Some(text(&path.display().to_string(), content)), is_pipe)),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok((None, false)),
+        Err(error) => Err(unreadable(status, &path.display().to_string(), &error)),
+    }
+}
+
+/// Reads a rules file, or a pipe without a name that stands for one. Returns whether it was a pipe.
+///
+/// # Errors
+/// [`Unfit`]; what reading returns.
+pub(crate) fn read_rules(path: &Path) -> io::Result<(Vec<u8>, bool)> {
+    regular::read_or_pipe(path, LARGEST, PATIENCE)
+}
+
+/// The error for a rules file that could not be read.
+pub(crate) fn unreadable(status: u8, name: &str, error: &io::Error) -> Error {
+    let message = Error::new(status, format!("cannot read '{name}': {}", describe(error)));
+    match Unfit::of(error) {
+        Some(Unfit::Endless(_)) => message.hint("rules are used when the pipe has been closed by all who write to it"),
+        Some(_) => message.hint("a rules file is a regular file of at most 256 KiB"),
+        None => message,
     }
 }

@@ -1,17 +1,21 @@
 //! Safe wrappers over the kernel interfaces that keepalive uses. Beside `crates/preload` the only place where
 //! `unsafe` may stand; nothing here decides policy or prints.
 
+pub mod background;
 pub mod bpf;
 pub mod cgroup;
 pub mod elf;
 pub mod exec;
 pub mod fork;
+mod layout;
+pub mod lock;
 pub mod memory;
 pub mod names;
 pub mod netns;
 pub mod pidfd;
 pub mod proc;
 pub mod program;
+pub mod regular;
 pub mod rooted;
 pub mod seccomp;
 pub mod signal;

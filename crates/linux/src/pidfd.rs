@@ -38,8 +38,8 @@ impl PidFd {
     /// `ESRCH` when it is gone, `EBADF` when it has no such descriptor, `EPERM` without ptrace access to it, `ENOSYS` on
     /// older kernels.
     pub fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
+        // A program may give any number; rustix asserts in debug builds that it is not negative.
         if fd < 0 {
-            // No descriptor has such a number, and rustix takes none.
             return Err(Errno::BADF.into());
         }
         Ok(pidfd_getfd(&self.0, fd, PidfdGetfdFlags::empty())?)

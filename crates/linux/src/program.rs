@@ -2,6 +2,8 @@
 //! follows them.
 
 use crate::elf::{self, Elf};
+use crate::regular;
+use crate::rooted::Root;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -59,6 +61,49 @@ const SCRIPTS: usize = 5;
 /// # Errors
 /// [`NotStartable`].
 pub fn find(command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
+    find_in(Files::Ours, command, search)
+}
+
+/// As [`find`], in another system, as which paths are meant and returned.
+///
+/// # Errors
+/// [`NotStartable`].
+pub fn find_below(root: &Root, command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
+    find_in(Files::Below(root), command, search)
+}
+
+/// Whose files they are.
+#[derive(Clone, Copy)]
+enum Files<'a> {
+    Ours,
+    Below(&'a Root),
+}
+
+impl Files<'_> {
+    fn open(self, path: &Path) -> io::Result<File> {
+        match self {
+            Self::Ours => regular::open(path),
+            Self::Below(root) => root.open_file(path),
+        }
+    }
+
+    /// Whether the file may be executed, by this process or by anybody; `None` when there is none.
+    fn is_executable(self, path: &Path) -> Option<bool> {
+        match self {
+            Self::Ours => {
+                let metadata = path.metadata().ok()?;
+                Some(metadata.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+            }
+            Self::Below(root) => {
+                let about = root.find(path).ok()?.about().ok()??;
+                let is_file = about.st_mode & libc::S_IFMT == libc::S_IFREG;
+                Some(is_file && about.st_mode & 0o111 != 0)
+            }
+        }
+    }
+}
+
+fn find_in(files: Files<'_>, command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
     let mut forbidden = None;
     let candidates: Vec<PathBuf> = if command.as_bytes().contains(&b'/') {
         vec![PathBuf::from(command)]
@@ -75,7 +120,7 @@ pub fn find(command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
             .collect()
     };
     for candidate in candidates {
-        match is_executable(&candidate) {
+        match files.is_executable(&candidate) {
             Some(true) => return Ok(candidate),
             Some(false) => forbidden = forbidden.or(Some(candidate)),
             None => {}
@@ -87,24 +132,30 @@ pub fn find(command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
     ))
 }
 
-/// Whether the file may be executed by this process; `None` when there is none.
-fn is_executable(path: &Path) -> Option<bool> {
-    let metadata = path.metadata().ok()?;
-    Some(metadata.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
-}
-
 /// Follows `command`, a file, through its scripts.
 ///
 /// # Errors
 /// [`NotStartable`] when an interpreter cannot be started.
 pub fn inspect(command: &Path, search: &OsStr) -> Result<Program, NotStartable> {
+    inspect_in(Files::Ours, command, search)
+}
+
+/// As [`inspect`], in another system, as which paths are meant and returned.
+///
+/// # Errors
+/// [`NotStartable`] when an interpreter cannot be started.
+pub fn inspect_below(root: &Root, command: &Path, search: &OsStr) -> Result<Program, NotStartable> {
+    inspect_in(Files::Below(root), command, search)
+}
+
+fn inspect_in(files: Files<'_>, command: &Path, search: &OsStr) -> Result<Program, NotStartable> {
     let mut path = command.to_path_buf();
     for _ in 0..SCRIPTS {
-        let format = match elf::read(&path) {
+        let format = match files.open(&path).and_then(elf::read_file) {
             Ok(Some(elf)) => Format::Elf(elf),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Format::Unreadable,
             Err(_) => Format::Other,
-            Ok(None) => match interpreter(&path, search)? {
+            Ok(None) => match interpreter(files, &path, search)? {
                 Some(interpreter) => {
                     path = interpreter;
                     continue;
@@ -127,9 +178,9 @@ pub fn inspect(command: &Path, search: &OsStr) -> Result<Program, NotStartable> 
 
 /// The interpreter of the script at `path`: what its first line names, seen through `env`; the shell for a text without
 /// such a line, as execvp(3) has it.
-fn interpreter(path: &Path, search: &OsStr) -> Result<Option<PathBuf>, NotStartable> {
+fn interpreter(files: Files<'_>, path: &Path, search: &OsStr) -> Result<Option<PathBuf>, NotStartable> {
     let mut head = [0; 256];
-    let Ok(length) = File::open(path).and_then(|mut file| file.read(&mut head)) else {
+    let Ok(length) = files.open(path).and_then(|mut file| file.read(&mut head)) else {
         return Ok(None);
     };
     let head = &head[..length];
@@ -142,11 +193,11 @@ fn interpreter(path: &Path, search: &OsStr) -> Result<Option<PathBuf>, NotStarta
         .filter(|word| !word.is_empty())
         .map(OsStr::from_bytes);
     let Some(named) = words.next() else { return Ok(None) };
-    let named = find(named, OsStr::new(""))?;
+    let named = find_in(files, named, OsStr::new(""))?;
     if named.file_name() == Some(OsStr::new("env")) {
         let command = words.find(|word| !word.as_bytes().starts_with(b"-") && !word.as_bytes().contains(&b'='));
         if let Some(command) = command {
-            return find(command, search).map(Some);
+            return find_in(files, command, search).map(Some);
         }
     }
     Ok(Some(named))

@@ -4,8 +4,9 @@ mod status;
 mod watch;
 
 use crate::cli::PolicyFlags;
+use crate::engine::cgroup::entry::{Entry, entries};
 use crate::engine::cgroup::pins::{self, Target};
-use crate::engine::cgroup::{Obstacle, existing, out_of_reach};
+use crate::engine::cgroup::{Interrupts, Limits, Obstacle, existing, out_of_reach};
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, harmless, print, wrap};
 use crate::policy::Policy;
@@ -14,7 +15,8 @@ use keepalive_linux::cgroup::Tree;
 use keepalive_policy::Settings;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// Set keepalive for everything in a cgroup, in the kernel
 ///
@@ -100,6 +102,7 @@ something is in the way of one.";
 /// # Errors
 /// What cannot be used of the command line or a policy; what could not be done.
 pub(crate) fn run(cgroup: &Cgroup) -> Result<(), Error> {
+    let _limits = Limits::raise();
     match &cgroup.action {
         Action::Enable(enable) if enable.watch => watch::run(enable),
         Action::Enable(enable) => enable.once(),
@@ -109,9 +112,9 @@ pub(crate) fn run(cgroup: &Cgroup) -> Result<(), Error> {
 }
 
 impl Enable {
-    fn policy(&self) -> Result<Policy, Error> {
+    fn policy(&self) -> Result<Arc<Policy>, Error> {
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-        Policy::read(&self.policy, &environment, Settings::EVERYWHERE, REFUSED)
+        Policy::read(&self.policy, &environment, Settings::EVERYWHERE, REFUSED).map(Arc::new)
     }
 
     fn once(&self) -> Result<(), Error> {
@@ -124,18 +127,25 @@ impl Enable {
             .collect::<Result<_, _>>()?;
         warn_of_what_is_out_of_reach(&policy);
         let failed = directories.iter().filter_map(|directory| {
-            self.enable(&tree, directory, &policy)
-                .and_then(|_| self.set_existing(&tree, directory, &policy))
+            self.enable(&tree, directory, &policy, Interrupts::DEFAULT)
+                .and_then(|_| self.set_existing(&tree, directory, &policy, Interrupts::DEFAULT))
                 .err()
         });
         Error::all(failed).map_or(Ok(()), Err)
     }
 
     /// Gives the number of the program that is in force now.
-    fn enable(&self, tree: &Tree, directory: &Path, policy: &Policy) -> Result<u32, Error> {
+    fn enable(
+        &self,
+        tree: &Tree,
+        directory: &Path,
+        policy: &Arc<Policy>,
+        interrupts: Interrupts<'_>,
+    ) -> Result<u32, Error> {
         let name = shown(tree.name(directory));
         let action = format!("enable a policy for {name}");
-        let done = pins::enable(tree, directory, policy, self.watch).map_err(|obstacle| obstacle.error(&action))?;
+        let done = pins::enable(tree, directory, policy, self.watch, interrupts)
+            .map_err(|obstacle| obstacle.error(&action))?;
         if done.has_mounted {
             say("a BPF file system was mounted on /sys/fs/bpf");
         }
@@ -145,22 +155,32 @@ impl Enable {
     }
 
     /// Sets the connections that are open already, where that is asked for.
-    fn set_existing(&self, tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Error> {
+    fn set_existing(
+        &self,
+        tree: &Tree,
+        directory: &Path,
+        policy: &Arc<Policy>,
+        interrupts: Interrupts<'_>,
+    ) -> Result<(), Error> {
         if self.existing {
-            set_existing(tree, directory, policy)
+            set_existing(tree, directory, policy, interrupts)
         } else {
             Ok(())
         }
     }
 }
 
-fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Error> {
+fn set_existing(tree: &Tree, directory: &Path, policy: &Arc<Policy>, interrupts: Interrupts<'_>) -> Result<(), Error> {
     let target = Target::new(tree, directory);
     let name = shown(&target.name);
-    let entries = pins::entries().unwrap_or_default();
+    let action = format!("set all open sockets of {name}");
+    let entries = entries().unwrap_or_default();
     let entry = entries.iter().find(|entry| entry.is_of(&target));
-    let wishes = entry.and_then(pins::Entry::wishes);
-    let done = existing::set(directory, policy, wishes.as_ref());
+    let wishes = entry.and_then(Entry::wishes);
+    let (directory, policy) = (directory.to_owned(), Arc::clone(policy));
+    let done = interrupts
+        .run(move || existing::set(&directory, &policy, wishes.as_ref()))
+        .map_err(|obstacle| obstacle.error(&action))?;
     let how = if done.is_by_descriptor {
         ", through the processes' descriptors"
     } else {
@@ -170,41 +190,67 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Er
         "{name}: {} of {} open sockets changed{how}\n",
         done.changed, done.sockets
     ))?;
-    let (what, hint) = match done.out_of_reach {
-        None if done.hidden == 0 => return Ok(()),
-        None => (
+    let problems = problems(&done).into_iter().map(|(what, hint)| {
+        let error = Error::new(FAILED, format!("cannot {action}: {what}"));
+        error.hint(format!("{hint}; new connections are set all the same"))
+    });
+    Error::all(problems).map_or(Ok(()), Err)
+}
+
+/// What could not be done, and what helps.
+fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
+    let mut problems = Vec::new();
+    if let Some((count, error)) = &done.out_of_reach {
+        let what = if done.is_by_descriptor {
+            "processes"
+        } else {
+            "network namespaces"
+        };
+        problems.push((
+            format!("{count} {what} are out of reach: {}", describe(error)),
+            "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE",
+        ));
+    }
+    if done.unseen > 0 {
+        problems.push((
+            format!(
+                "{} sockets are not seen in their network namespaces, nor of which cgroup they are",
+                done.unseen
+            ),
+            "it takes CAP_SYS_ADMIN and CAP_NET_ADMIN there",
+        ));
+    }
+    if done.resisting > 0 {
+        problems.push((
+            format!("{} sockets have other values than were set", done.resisting),
+            "keepalive list shows them, and keepalive cgroup status other programs in the cgroup",
+        ));
+    }
+    if done.hidden > 0 && problems.is_empty() {
+        problems.push((
             format!("{} processes are not of this pid namespace", done.hidden),
-            "it takes the machine's own (hostPID: true in a pod); new connections are set all the same",
-        ),
-        Some((count, error)) => {
-            let what = if done.is_by_descriptor {
-                "processes"
-            } else {
-                "network namespaces"
-            };
-            (
-                format!("{count} {what} are out of reach: {}", describe(&error)),
-                "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE; new connections are set all the same",
-            )
-        }
-    };
-    let action = format!("set all open sockets of {name}");
-    Err(Error::new(FAILED, format!("cannot {action}: {what}")).hint(hint))
+            "it takes the machine's own (hostPID: true in a pod)",
+        ));
+    }
+    problems
 }
 
 impl Disable {
     fn run(&self) -> Result<(), Error> {
         let tree = tree("disable a policy")?;
         let failed = self.cgroups.iter().filter_map(|cgroup| {
-            let target = target(&tree, cgroup);
+            let target = match target(&tree, cgroup) {
+                Ok(target) => target,
+                Err(error) => return Some(error),
+            };
             let name = shown(&target.name);
-            match pins::disable(&tree, &target, None) {
+            match pins::disable(&tree, &target, None, Interrupts::DEFAULT) {
                 Ok(true) => print(&format!("{name}: disabled\n")).err(),
                 Ok(false) => {
                     say(&format!("{name} has no policy"));
                     None
                 }
-                Err(error) => Some(Obstacle::from(error).error(&format!("disable the policy of {name}"))),
+                Err(obstacle) => Some(obstacle.error(&format!("disable the policy of {name}"))),
             }
         });
         let failed: Vec<_> = failed.collect();
@@ -242,6 +288,7 @@ const UNITS: [&str; 7] = [".service", ".slice", ".scope", ".socket", ".mount", "
 
 /// The directory of the cgroup that is meant.
 fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
+    refuse_parent(cgroup)?;
     let directory = tree.directory(Path::new(cgroup));
     if directory.is_dir() {
         return Ok(directory);
@@ -265,16 +312,33 @@ fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
     }
 }
 
+/// `..` is refused: what it would mean is not what the file system says of it.
+fn refuse_parent(cgroup: &OsStr) -> Result<(), Error> {
+    let mut parts = Path::new(cgroup).components();
+    if parts.all(|part| part != Component::ParentDir) {
+        return Ok(());
+    }
+    let error = Error::new(
+        REFUSED,
+        format!("the path of a cgroup has no '..': '{}'", shown(cgroup)),
+    );
+    Err(error.hint("a path in /proc/PID/cgroup that begins with /.. is of a cgroup that is not seen from here"))
+}
+
 /// The cgroup that is meant, whether it is there or not.
-fn target(tree: &Tree, cgroup: &OsStr) -> Target {
+///
+/// # Errors
+/// The path has `..` in it.
+fn target(tree: &Tree, cgroup: &OsStr) -> Result<Target, Error> {
+    refuse_parent(cgroup)?;
     let directory = find(tree, cgroup).unwrap_or_else(|_| {
         // A unit's that has ended: what is kept of it tells.
-        let entries = pins::entries().unwrap_or_default();
-        let mut names = entries.iter().map(pins::Entry::name);
+        let entries = entries().unwrap_or_default();
+        let mut names = entries.iter().map(Entry::name);
         let kept = names.find(|name| is_unit(cgroup) && Path::new(name).file_name() == Some(cgroup));
         tree.directory(Path::new(kept.as_deref().map_or(cgroup, OsStr::new)))
     });
-    Target::new(tree, &directory)
+    Ok(Target::new(tree, &directory))
 }
 
 fn is_unit(cgroup: &OsStr) -> bool {

@@ -10,7 +10,7 @@ use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
 use crate::mistake;
 use crate::output::{WIDTH, wrap};
 use crate::policy::{Part, Policy};
-use keepalive_linux::exec::exec;
+use keepalive_linux::exec::{exec, raise_descriptor_limit};
 use keepalive_linux::program::{self, NotStartable, Program};
 use keepalive_linux::seccomp::IoUring;
 use keepalive_policy::{Keepalive, Settings};
@@ -26,6 +26,7 @@ use std::os::unix::ffi::OsStrExt as _;
 /// # Errors
 /// Whatever kept the command from being started, with the exit status 125, 126 or 127.
 pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
+    raise_descriptor_limit();
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let policy = Policy::read(&run.policy, &environment, Settings::EVERYWHERE, NOT_RUN)?;
 
@@ -35,6 +36,9 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let choice = choose(run.engine, &program, is_strict)?;
     if run.verbose {
         tell(&choice, &policy);
+    }
+    if matches!(choice.engines, Engines::Preload(_) | Engines::Both(_)) {
+        policy.require_file("the library in COMMAND", NOT_RUN)?;
     }
     let is_off = policy.settings.keepalive == Some(Keepalive::Off) && !is_strict;
     let is_supervised = match &choice.engines {

@@ -12,6 +12,7 @@ macro_rules! system {
 
 mod damaged;
 mod distributions;
+mod foreign;
 mod killed;
 mod kinds;
 mod lines;

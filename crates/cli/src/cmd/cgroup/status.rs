@@ -1,11 +1,11 @@
 //! `keepalive cgroup status`: what is in force.
 
 use super::{Status, target};
-use crate::engine::cgroup::pins::{Entry, State, entries};
+use crate::engine::cgroup::entry::{Entry, State, entries};
 use crate::engine::cgroup::{Obstacle, Programs};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
-use keepalive_linux::cgroup::{self, Tree};
+use keepalive_linux::cgroup::Tree;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ struct Report {
 #[derive(Serialize)]
 struct Object {
     cgroup: String,
-    /// `in-force`, `dangling`, `unfinished` or `none`.
+    /// `in-force`, `dangling`, `unfinished`, `changing` or `none`.
     state: &'static str,
     default: Option<String>,
     default_connections: Option<u64>,
@@ -33,6 +33,8 @@ struct Object {
     clamps: bool,
     /// Whether the kernel's own fields tell what a program has set itself; else its sysctls do.
     reads_fields: Option<bool>,
+    /// Why they do not.
+    compared_because: Option<String>,
     /// Cgroups below that have a policy of their own, which counts there in the place of this one.
     shadowed: Vec<String>,
     /// Programs of others that run before, and after this one, whose word is the last.
@@ -54,14 +56,16 @@ struct CountedRule {
 /// Something is wrong with it.
 pub(super) fn run(status: &Status) -> Result<(), Error> {
     let tree = Tree::find().map_err(Obstacle::NoTree);
-    let obstacle = match &tree {
-        Err(obstacle) => Some(obstacle.reason()),
-        Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
-    };
-    let all = entries().map_err(|error| Obstacle::from(error).error("see the policies in the BPF file system"))?;
     let objects = match &tree {
         Err(_) => Vec::new(),
-        Ok(tree) => objects(tree, status, &all),
+        Ok(tree) => read(tree, status)?,
+    };
+    let obstacle = match &tree {
+        Err(obstacle) => Some(obstacle.reason()),
+        // A policy that is in force shows that the engine works; a trial would take most of this command's time, which a
+        // readiness probe has to spare.
+        Ok(_) if is_shown_by(&objects, status) => None,
+        Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
     };
     let problems: Vec<String> = objects.iter().flat_map(Object::problems).collect();
     let report = Report {
@@ -85,18 +89,38 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
     Error::all(errors).map_or(Ok(()), Err)
 }
 
+/// What there is, of one moment: what other programs run beside those of a policy is asked after the policy was read.
+fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
+    const ATTEMPTS: usize = 20;
+    let mut read = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let all = entries().map_err(|error| Obstacle::from(error).error("see the policies in the BPF file system"))?;
+        read = objects(tree, status, &all)?;
+        if all.iter().all(Entry::is_current) {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+/// Whether all the cgroups that were named have a policy in force.
+fn is_shown_by(objects: &[Object], status: &Status) -> bool {
+    !status.cgroups.is_empty() && objects.iter().all(|object| object.state == "in-force")
+}
+
 /// What there is of the cgroups that were named, or of all.
-fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Vec<Object> {
+fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Result<Vec<Object>, Error> {
     if status.cgroups.is_empty() {
-        return all.iter().map(|entry| Object::new(tree, entry, all)).collect();
+        return Ok(all.iter().map(|entry| Object::new(entry, all)).collect());
     }
     let targets = status.cgroups.iter().map(|cgroup| target(tree, cgroup));
-    targets
-        .map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
-            Some(entry) => Object::new(tree, entry, all),
+    let objects = targets.map(|target| {
+        target.map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
+            Some(entry) => Object::new(entry, all),
             None => Object::none(&target.name),
         })
-        .collect()
+    });
+    objects.collect()
 }
 
 impl Object {
@@ -110,22 +134,21 @@ impl Object {
             refused: None,
             clamps: false,
             reads_fields: None,
+            compared_because: None,
             shadowed: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
         }
     }
 
-    fn new(tree: &Tree, entry: &Entry, all: &[Entry]) -> Self {
+    fn new(entry: &Entry, all: &[Entry]) -> Self {
         let name = entry.name();
-        let directory = tree.directory(Path::new(&name));
         let mut object = Self {
             state: match entry.state {
                 State::InForce => "in-force",
-                // Its command was killed after it had ended the effect.
-                State::Dangling if entry.number() == cgroup::id(&directory).ok() => "unfinished",
                 State::Dangling => "dangling",
                 State::Unfinished => "unfinished",
+                State::Changing => "changing",
             },
             ..Self::none(Path::new(&name))
         };
@@ -135,6 +158,7 @@ impl Object {
             object.default_connections = Some(policy.default);
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
+            object.compared_because.clone_from(&description.compared_because);
             object.clamps = description.is_lasting && entry.state == State::InForce;
             let rules = description.rules.iter().zip(&policy.rules);
             object.rules = rules
@@ -153,8 +177,11 @@ impl Object {
                 .map(Entry::name);
             let nearer = nearer.filter(|other| *other != name && Path::new(other).starts_with(&name));
             object.shadowed = nearer.collect();
-            let ours: HashSet<u32> = all.iter().filter_map(|entry| entry.program).collect();
-            for (id, name, is_after) in entry.others(&directory) {
+            let ours: HashSet<u32> = all.iter().filter_map(Entry::program).collect();
+            let others = entry
+                .cgroup()
+                .map_or_else(Vec::new, |directory| entry.others(directory));
+            for (id, name, is_after) in others {
                 if !ours.contains(&id) {
                     if is_after {
                         &mut object.after
@@ -178,6 +205,10 @@ impl Object {
                 "{name} is gone, and its policy has no effect; a unit that starts again has a new cgroup\n\
                  hint: keepalive cgroup enable or disable {name}"
             )),
+            "changing" => problems.push(format!(
+                "{name}: another command is putting a policy in force, or ending it\n\
+                 hint: look again; if this stays so, keepalive cgroup disable {name} tells which process it is"
+            )),
             "unfinished" => problems.push(format!(
                 "{name}: a command was killed half way; nothing is in force\n\
                  hint: keepalive cgroup enable or disable {name}"
@@ -187,7 +218,7 @@ impl Object {
         if let Some(refused @ 1..) = self.refused {
             problems.push(format!(
                 "{name}: the kernel has refused {refused} options\n\
-                 hint: keepalive takes Linux 5.9, the modes cap and floor and user-timeout=auto take 6.1"
+                 hint: eBPF programs set them since Linux 5.9; keepalive list shows what the sockets have"
             ));
         }
         problems
@@ -234,12 +265,10 @@ impl Object {
             text.push_str("  setsockopt(2) is changed as the mode says\n");
         }
         if self.reads_fields == Some(false) {
-            text.push_str(&wrap(
-                "  what differs from the sysctls counts as set by the program: the kernel's own fields are not to be read \
-                 (CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)",
-                WIDTH,
-                2,
-            ));
+            let why = self.compared_because.as_deref();
+            let why = why.unwrap_or("the kernel's own fields are not to be read (CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)");
+            let line = format!("  what differs from the sysctls counts as set by the program: {why}");
+            text.push_str(&wrap(&harmless(&line), WIDTH, 2));
         }
         if !self.shadowed.is_empty() {
             let line = format!("  in {} a policy counts that is nearer", self.shadowed.join(", "));

@@ -1,7 +1,7 @@
 //! Two processes that keep each other company: one serves, the other takes over when it is killed or stopped. Without
 //! anybody to serve them, the calls of all processes under the filter would fail.
 
-use super::front::SIGNALS;
+use super::front::{NOBODY_LEFT, SIGNALS};
 use super::journal::Journal;
 use super::memory::Memory;
 use super::send;
@@ -176,6 +176,13 @@ impl<'a> Guard<'a> {
         while let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {}
     }
 
+    /// Whether the last process under the filter has ended.
+    fn is_over(&self) -> bool {
+        let mut fds = [PollFd::new(self.listener, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&at_once)).is_ok_and(|_| fds[0].revents().contains(PollFlags::HUP))
+    }
+
     /// Tells how the command ended, if it is a child of this process and has ended.
     fn tell_end(&self, options: WaitIdOptions) {
         let Some((family, command)) = self.command else { return };
@@ -184,7 +191,7 @@ impl<'a> Guard<'a> {
                 (Some(status), _) => status,
                 (None, signal) => SIGNALS + signal.unwrap_or(0),
             };
-            send(family.told, status);
+            send(family.told, status + if self.is_over() { NOBODY_LEFT } else { 0 });
         }
     }
 
