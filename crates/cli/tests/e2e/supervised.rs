@@ -15,11 +15,13 @@ macro_rules! root {
     };
 }
 
+mod answers;
 mod auto;
 mod front;
 mod hung;
 mod identity;
 mod job_control;
+mod limits;
 mod modes;
 mod place;
 mod privilege;
