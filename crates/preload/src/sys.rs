@@ -217,6 +217,10 @@ pub(crate) fn is_set_user_id(path: *const c_char) -> bool {
     returned == 0 && status[7] & S_ISUID != 0
 }
 
+mod privilege;
+
+pub(crate) use privilege::{is_first_to_speak, is_privileged};
+
 /// The domain of `fd`, `AF_INET` or `AF_INET6`, if it is TCP or MPTCP; `None` for anything else. Protocol numbers mean
 /// something else in other domains (6 is XFRM in netlink) and with other types (raw sockets for TCP segments).
 pub(crate) fn tcp_domain(fd: c_int) -> Option<c_int> {
