@@ -231,7 +231,7 @@ impl<'a> Guard<'a> {
             // One of its threads that hangs may keep it from ending for ever: it is enough that its first one has.
             let has_hung = self.journal.has_hung();
             let pid = serving.as_raw_nonzero().get().cast_unsigned();
-            if has_hung && matches!(proc::thread_state(pid, pid), None | Some('Z' | 'X')) {
+            if has_hung && matches!(proc::thread_state(pid, pid), Some('Z' | 'X')) {
                 return false;
             }
             if let Some(signals) = &signals {

@@ -29,8 +29,9 @@ fn a_low_limit_of_descriptors_loses_no_connection() {
             let output = output_within(LIMIT, &mut command);
             assert!(output.status.success(), "{limit} {output:?}");
             let lines = text(&output.stdout);
-            let treated = format!("tcp: {TREATED}");
-            let set = lines.lines().filter(|line| **line == treated).count();
+            // A user timeout may have come already.
+            let treated = format!("tcp: {}", TREATED.trim_end_matches('0'));
+            let set = lines.lines().filter(|line| line.starts_with(&treated)).count();
             assert_eq!(set, 400, "{limit} {options:?}");
         }
     }
