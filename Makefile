@@ -1,4 +1,4 @@
-# build · install · docs · package · image · test · demo · bench · lint · fuzz · ci
+# build · install · docs · package · image · test · test-vm · demo · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -106,6 +106,12 @@ test-suites: build
 # Packages of one commit, made in two directories, have the same bytes.
 test-reproducible:
 	scripts/reproducible $(PACKAGES)
+
+# The same on other kernels and systems, in virtual machines: every kernel, every machine. Needs root. tests/vm/README.md
+# has the times.
+test-vm:
+	tests/vm/run-kernels
+	tests/vm/run-systems
 
 demo: build
 	$(CARGO) build --release --package keepalive-cli --examples

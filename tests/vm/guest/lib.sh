@@ -8,7 +8,7 @@ PATH=/check/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C
 RESULTS=${RESULTS:-/dev/ttyS1}
 # One command may take this long, in seconds.
-LIMIT=${LIMIT:-60}
+LIMIT=${LIMIT:-120}
 OK_COUNT=0 FAIL_COUNT=0
 
 report() { echo "$*" >>"$RESULTS"; echo "## $*"; }

@@ -16,9 +16,9 @@ equal 'a service of the boot' 'client 1 65 15 5 0, server 1 65 15 5 0' "$(peek 7
 hold 22 ssh -n localhost sleep 60
 equal 'both ends of ssh' 'client 1 65 15 5 0, server 1 65 15 5 0' "$(peek 22 | sed 's/\(, server [0-9 ]*\)\1$/\1/')"
 release
-LIMIT=90
+LIMIT=150
 await peek 7301 || fail 'cron has started no program'
-LIMIT=60
+LIMIT=120
 equal 'a program of cron' 'client 1 65 15 5 0' "$(peek 7301 | sed 's/, .*//')"
 outputs 'no unit has failed' '' systemctl --failed --no-legend --plain
 rm -f /etc/cron.d/client
