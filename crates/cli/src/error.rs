@@ -1,5 +1,6 @@
 //! Errors as users see them: `keepalive: cannot …: reason`, then a hint that helps.
 
+use crate::output::harmless_lines;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -77,6 +78,15 @@ impl Error {
         match &self.hint {
             Some(hint) => format!("{}\nhint: {hint}", self.message),
             None => self.message.clone(),
+        }
+    }
+
+    /// The same with what a terminal would obey made visible, in texts that come from a file or a tree.
+    pub(crate) fn harmless(self) -> Self {
+        Self {
+            message: harmless_lines(&self.message),
+            hint: self.hint.as_deref().map(harmless_lines),
+            ..self
         }
     }
 

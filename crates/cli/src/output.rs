@@ -67,6 +67,12 @@ pub(crate) fn wrap(line: &str, width: usize, indent: usize) -> String {
     text
 }
 
+/// The same for each line of a text.
+pub(crate) fn harmless_lines(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(harmless).collect();
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{harmless, wrap};

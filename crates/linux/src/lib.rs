@@ -1,6 +1,7 @@
 //! Safe wrappers over the kernel interfaces that keepalive uses. Beside `crates/preload` the only place where
 //! `unsafe` may stand; nothing here decides policy or prints.
 
+pub mod background;
 pub mod bpf;
 pub mod cgroup;
 pub mod elf;
@@ -14,9 +15,11 @@ pub mod netns;
 pub mod pidfd;
 pub mod proc;
 pub mod program;
+pub mod regular;
 pub mod rooted;
 pub mod seccomp;
 pub mod signal;
 pub mod sock_diag;
 pub mod sockopt;
+pub mod thread;
 pub mod trial;

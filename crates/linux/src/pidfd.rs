@@ -1,7 +1,9 @@
 //! Process file descriptors (`pidfd_open(2)`, `pidfd_getfd(2)`): what was looked at stays the same process, even when its
 //! number is given to another.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -36,11 +38,23 @@ impl PidFd {
     /// `ESRCH` when it is gone, `EBADF` when it has no such descriptor, `EPERM` without ptrace access to it, `ENOSYS` on
     /// older kernels.
     pub fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
+        // A program may give any number; rustix asserts in debug builds that it is not negative.
+        if fd < 0 {
+            return Err(Errno::BADF.into());
+        }
         Ok(pidfd_getfd(&self.0, fd, PidfdGetfdFlags::empty())?)
     }
 }
 
 impl PidFd {
+    /// Whether the process, or the thread, has ended.
+    pub fn has_ended(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::new(self, PollFlags::IN)];
+        // Where poll(2) fails it is not known to have ended.
+        poll(&mut fds, Some(&now)).is_ok() && fds.iter().any(|fd| !fd.revents().is_empty())
+    }
+
     /// Sends it the signal of this number.
     ///
     /// # Errors
@@ -65,5 +79,5 @@ impl AsFd for PidFd {
 
 fn raw(pid: u32) -> io::Result<Pid> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.ok_or_else(|| rustix::io::Errno::SRCH.into())
+    pid.ok_or_else(|| Errno::SRCH.into())
 }

@@ -1,8 +1,8 @@
 //! The supervisor of `keepalive run`, which stops the calls that open connections until it has given their sockets their
 //! settings. Where this library has done so already, its calls tell the supervisor's filter to let them pass.
 
-use crate::{state, sys};
-use core::ffi::c_void;
+use crate::{libc, log, state, sys};
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 static IS_SUPERVISED: AtomicBool = AtomicBool::new(false);
@@ -11,11 +11,20 @@ static IS_SUPERVISED: AtomicBool = AtomicBool::new(false);
 /// takes any length from that of the address up to 128 (`net/socket.c`, `move_addr_to_kernel`).
 const PASSING_LENGTH: usize = 110;
 
-/// `sizeof(struct sockaddr_in6)`, the longest address that the kernel takes here.
-const ADDRESS: usize = 28;
-
 /// What the entry of the environment looks like.
 pub(crate) const VARIABLE: &[u8] = b"KEEPALIVE_SUPERVISED=1";
+
+/// What follows it where the supervisor has taken the privilege of set-user-ID programs (`PR_SET_NO_NEW_PRIVS`).
+const TAKES_PRIVILEGES: &[u8] = b",no_new_privs";
+
+/// Says once for all programs under the supervisor that one runs without the privilege that its file would give it. That the
+/// loader has taken this library into it shows that it has none. `entry` is what follows [`VARIABLE`].
+#[cold]
+pub(crate) fn report_lost_privilege(entry: &[u8]) {
+    if entry.starts_with(TAKES_PRIVILEGES) && libc::would_be_privileged() && sys::is_first_to_speak() {
+        log::lost_privilege(libc::program());
+    }
+}
 
 /// There is a supervisor.
 #[cold]
@@ -40,25 +49,29 @@ impl Room {
 
 /// The address and the length to call connect(2) with: those of the program, or under a supervisor a copy that passes.
 #[inline(always)]
-pub(crate) fn passing(address: *const c_void, length: u32, room: &mut Room) -> (*const c_void, u32) {
+pub(crate) fn passing(fd: c_int, address: *const c_void, length: u32, room: &mut Room) -> (*const c_void, u32) {
     if is_supervised() {
-        passing_copy(address, length, room)
+        passing_copy(fd, address, length, room)
     } else {
         (address, length)
     }
 }
 
 #[cold]
-fn passing_copy(address: *const c_void, length: u32, room: &mut Room) -> (*const c_void, u32) {
-    // Without a policy nothing has been set. What the kernel cannot read it shall refuse itself.
-    if state::policy().is_none() || sys::try_read_address(address, length).is_none() {
-        return (address, length);
+fn passing_copy(fd: c_int, address: *const c_void, length: u32, room: &mut Room) -> (*const c_void, u32) {
+    match acceptable(fd, address, length) {
+        Some(bytes) => {
+            room.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+            (room.0.as_ptr().cast(), PASSING_LENGTH as u32)
+        }
+        None => (address, length),
     }
-    for (index, to) in room.0.iter_mut().take((length as usize).min(ADDRESS)).enumerate() {
-        // SAFETY: the byte is within the caller's `length` and the part that was read just now.
-        let from = unsafe { address.cast::<u8>().add(index) };
-        // SAFETY: as above.
-        *to = unsafe { *from };
-    }
-    (room.0.as_ptr().cast(), PASSING_LENGTH as u32)
+}
+
+/// The address, where the kernel takes this one on this socket and would take the copy for the same. All else goes to the
+/// kernel as it is, by way of the supervisor: other families, lengths, memory and protocols.
+fn acceptable(fd: c_int, address: *const c_void, length: u32) -> Option<[u8; 28]> {
+    // Without a policy nothing has been set.
+    let _work = state::work()?;
+    sys::try_read_bytes(sys::domain_of_plain_addresses(fd)?, address, length)
 }

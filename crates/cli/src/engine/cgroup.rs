@@ -150,5 +150,6 @@ impl Policy {
         rules: Vec::new(),
         config: None,
         config_path: None,
+        is_config_pipe: false,
     };
 }

@@ -7,6 +7,7 @@
 #[macro_use]
 mod support;
 
+mod arguments;
 mod attach;
 mod cancel;
 mod cgroup;
@@ -17,6 +18,8 @@ mod compat;
 mod connect_patience;
 mod contexts;
 mod cross;
+mod descriptors;
+mod differential;
 mod doctor;
 mod documentation;
 mod elf_facts;

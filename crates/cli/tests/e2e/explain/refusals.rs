@@ -148,6 +148,6 @@ fn mistakes_in_rules_and_files_are_shown_where_they_are() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         text(&output.stderr),
-        "keepalive: cannot read 'nonesuch': No such file or directory (os error 2)\n"
+        "keepalive: cannot read 'nonesuch': No such file or directory\n"
     );
 }

@@ -1,13 +1,14 @@
 //! What the filter answers, by an interpreter of its own: the machine of classic BPF as far as seccomp(2) lets it be used.
 
-use super::{ARCHITECTURES, Filter, IoUring, Numbers, PASSING_LENGTH, PASSING_OPTION_LENGTH, SetOption};
+use super::{
+    ARCHITECTURES, Filter, IoUring, Numbers, PASSING_LENGTH, PASSING_OPTION_LENGTH, PASSING_OPTION_MARK, SetOption,
+};
 use keepalive_policy::OPTIONS;
 use keepalive_policy::SocketOption::{Count, DeferAccept, Idle, Interval, Keepalive, UserTimeout};
 use libc::sock_filter;
 
 const ALLOW: u32 = 0x7fff_0000;
 const NOTIFY: u32 = 0x7fc0_0000;
-const SUCCEED: u32 = 0x0005_0000;
 const NO_SUCH_CALL: u32 = 0x0005_0026;
 const FASTOPEN: u64 = 0x2000_0000;
 
@@ -73,7 +74,7 @@ fn filter(action: SetOption, io_uring: IoUring) -> Filter {
 }
 
 fn all_filters() -> impl Iterator<Item = Filter> {
-    let actions = [SetOption::Pass, SetOption::Ask, SetOption::Swallow];
+    let actions = [SetOption::Pass, SetOption::Ask];
     actions
         .into_iter()
         .flat_map(|action| [IoUring::Allow, IoUring::Deny].map(|io_uring| filter(action, io_uring)))
@@ -167,12 +168,8 @@ fn set(filter: &Filter, numbers: &Numbers, level: u64, name: u64, length: u64) -
 }
 
 #[test]
-fn setting_an_option_passes_waits_or_does_nothing() {
-    let actions = [
-        (SetOption::Pass, ALLOW),
-        (SetOption::Ask, NOTIFY),
-        (SetOption::Swallow, SUCCEED),
-    ];
+fn setting_an_option_passes_or_waits() {
+    let actions = [(SetOption::Pass, ALLOW), (SetOption::Ask, NOTIFY)];
     for (action, expected) in actions {
         for option in OPTIONS {
             // One option alone, so that no other's branch answers for it.
@@ -183,7 +180,7 @@ fn setting_an_option_passes_waits_or_does_nothing() {
             let level = u64::from(row.level.cast_unsigned());
             let name = u64::from(row.optname.cast_unsigned());
             for numbers in &ARCHITECTURES {
-                for length in [0, 1, 4, 7, 9, 16, UPPER + 4] {
+                for length in [0, 1, 4, 7, 8, 9, 16, UPPER + 4] {
                     assert_eq!(
                         set(&filter, numbers, level, name, length),
                         expected,
@@ -197,8 +194,14 @@ fn setting_an_option_passes_waits_or_does_nothing() {
                     );
                 }
                 // The library's own.
-                let own = u64::from(PASSING_OPTION_LENGTH);
-                assert_eq!(set(&filter, numbers, level, name, own), ALLOW, "{option:?}");
+                let own = |length, mark| {
+                    let arguments = [3, level, name, 1, length, mark];
+                    answer(&filter, numbers.arch, numbers.setsockopt, arguments)
+                };
+                let (length, mark) = (u64::from(PASSING_OPTION_LENGTH), u64::from(PASSING_OPTION_MARK));
+                assert_eq!(own(length, mark), ALLOW, "{option:?}");
+                assert_eq!(own(4, mark), expected, "{option:?}");
+                assert_eq!(own(length, mark + 1), expected, "{option:?}");
                 // Another level, another option.
                 let other = if level == 1 { 6 } else { 1 };
                 assert_eq!(set(&filter, numbers, other, name, 4), ALLOW, "{option:?}");
@@ -218,10 +221,10 @@ fn each_option_has_an_action_of_its_own() {
     let mut filter = Filter::default();
     let rows = [
         (Keepalive, 1, 9, SetOption::Ask, NOTIFY),
-        (Idle, 6, 4, SetOption::Swallow, SUCCEED),
+        (Idle, 6, 4, SetOption::Pass, ALLOW),
         (Interval, 6, 5, SetOption::Ask, NOTIFY),
         (Count, 6, 6, SetOption::Pass, ALLOW),
-        (UserTimeout, 6, 18, SetOption::Swallow, SUCCEED),
+        (UserTimeout, 6, 18, SetOption::Ask, NOTIFY),
         (DeferAccept, 6, 9, SetOption::Pass, ALLOW),
     ];
     for (option, _, _, action, _) in rows {
@@ -313,9 +316,8 @@ fn programs_of_an_unknown_architecture_are_left_alone() {
 #[test]
 fn the_program_is_short_and_the_kernel_would_take_it() {
     let mixed = Filter {
-        set_option: OPTIONS.map(|option| match option as usize % 3 {
+        set_option: OPTIONS.map(|option| match option as usize % 2 {
             0 => SetOption::Ask,
-            1 => SetOption::Swallow,
             _ => SetOption::Pass,
         }),
         io_uring: IoUring::Deny,
