@@ -4,6 +4,8 @@
 use crate::elf::{self, Elf};
 use crate::regular;
 use crate::rooted::Root;
+use rustix::fs::FileType;
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -40,6 +42,18 @@ pub enum NotStartable {
     NotFound(PathBuf),
     /// There is one, but it may not be executed.
     NotExecutable(PathBuf),
+    /// The name leads nowhere for another reason, such as a circle of links.
+    Unreachable(PathBuf, Errno),
+}
+
+impl NotStartable {
+    fn new(path: PathBuf, errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT => Self::NotFound(path),
+            Errno::ACCESS => Self::NotExecutable(path),
+            errno => Self::Unreachable(path, errno),
+        }
+    }
 }
 
 /// Why the loader ignores LD_PRELOAD paths for a program (secure-execution mode, ld.so(8)).
@@ -56,7 +70,8 @@ pub enum Privilege {
 /// As many interpreters as execve(2) follows.
 const SCRIPTS: usize = 5;
 
-/// Finds the file that `command` names, in the directories of `search` (the value of PATH) when it contains no slash.
+/// Finds the file that `command` names, in the directories of `search` (the value of PATH) when it contains no slash. What
+/// is passed over there, and which error counts in the end, is as execvp(3) has it.
 ///
 /// # Errors
 /// [`NotStartable`].
@@ -87,49 +102,65 @@ impl Files<'_> {
         }
     }
 
-    /// Whether the file may be executed, by this process or by anybody; `None` when there is none.
-    fn is_executable(self, path: &Path) -> Option<bool> {
+    /// The mode of the file, whatever it is.
+    fn mode(self, path: &Path) -> Result<u32, Errno> {
         match self {
-            Self::Ours => {
-                let metadata = path.metadata().ok()?;
-                Some(metadata.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
-            }
+            Self::Ours => Ok(rustix::fs::stat(path)?.st_mode),
             Self::Below(root) => {
-                let about = root.find(path).ok()?.about().ok()??;
-                let is_file = about.st_mode & libc::S_IFMT == libc::S_IFREG;
-                Some(is_file && about.st_mode & 0o111 != 0)
+                let about = root.find(path).and_then(|place| place.about());
+                let about = about.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+                Ok(about.ok_or(Errno::NOENT)?.st_mode)
             }
+        }
+    }
+
+    /// Whether execve(2) would start this file, for this process or for anybody, as far as that can be seen beforehand.
+    fn check(self, path: &Path) -> Result<(), Errno> {
+        let mode = self.mode(path)?;
+        if FileType::from_raw_mode(mode) != FileType::RegularFile {
+            return Err(Errno::ACCESS);
+        }
+        match self {
+            Self::Ours => rustix::fs::access(path, rustix::fs::Access::EXEC_OK),
+            Self::Below(_) if mode & 0o111 != 0 => Ok(()),
+            Self::Below(_) => Err(Errno::ACCESS),
         }
     }
 }
 
 fn find_in(files: Files<'_>, command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
+    let failed = |errno| NotStartable::new(PathBuf::from(command), errno);
+    if command.is_empty() {
+        return Err(failed(Errno::NOENT));
+    }
+    if command.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(command);
+        return files.check(&path).map(|()| path).map_err(failed);
+    }
     let mut forbidden = None;
-    let candidates: Vec<PathBuf> = if command.as_bytes().contains(&b'/') {
-        vec![PathBuf::from(command)]
-    } else {
-        std::env::split_paths(search)
-            .map(|directory| {
-                if directory.as_os_str().is_empty() {
-                    PathBuf::from(".")
-                } else {
-                    directory
-                }
-                .join(command)
-            })
-            .collect()
-    };
-    for candidate in candidates {
-        match files.is_executable(&candidate) {
-            Some(true) => return Ok(candidate),
-            Some(false) => forbidden = forbidden.or(Some(candidate)),
-            None => {}
+    let mut last = Errno::NOENT;
+    for directory in std::env::split_paths(search) {
+        let directory = if directory.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            directory
+        };
+        let candidate = directory.join(command);
+        match files.check(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::ACCESS) => forbidden = forbidden.or(Some(candidate)),
+            Err(errno @ (Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::NODEV | Errno::TIMEDOUT)) => last = errno,
+            Err(errno) => return Err(NotStartable::new(candidate, errno)),
         }
     }
-    Err(forbidden.map_or_else(
-        || NotStartable::NotFound(PathBuf::from(command)),
-        NotStartable::NotExecutable,
-    ))
+    let Some(candidate) = forbidden else {
+        return Err(failed(last));
+    };
+    // It may as well be a directory of PATH that is not open to this user.
+    Err(match files.mode(&candidate) {
+        Ok(_) => NotStartable::NotExecutable(candidate),
+        Err(_) => NotStartable::Unreachable(candidate, Errno::ACCESS),
+    })
 }
 
 /// Follows `command`, a file, through its scripts.

@@ -3,6 +3,7 @@
 
 mod confined;
 mod filter;
+mod privileges;
 
 pub use confined::Failure;
 
@@ -160,7 +161,7 @@ mod tests {
     #[test]
     fn it_gives_what_was_printed_and_how_it_ended() {
         let ended = shell("echo $A$HOME; echo no >&2; exit 3")
-            .run(Duration::from_secs(60))
+            .run(Duration::from_mins(1))
             .unwrap()
             .unwrap();
         assert_eq!(ended.status.code(), Some(3));
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn output_without_end_is_neither_kept_nor_waited_for() {
         let script = "head -c 1000000 /dev/zero";
-        let ended = shell(script).run(Duration::from_secs(60)).unwrap().unwrap();
+        let ended = shell(script).run(Duration::from_mins(1)).unwrap().unwrap();
         assert_eq!(ended.output.len(), KEPT);
         assert_eq!(shell("exec yes").run(Duration::from_millis(50)).unwrap(), None);
     }
@@ -187,7 +188,7 @@ mod tests {
         let mut trial = shell("");
         trial.program = PathBuf::from("/nowhere/at/all");
         assert_eq!(
-            trial.run(Duration::from_secs(60)).unwrap_err().kind(),
+            trial.run(Duration::from_mins(1)).unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
     }

@@ -176,12 +176,17 @@ pub(crate) fn read() -> Option<Policy> {
     if environment.is_off() {
         return None;
     }
-    if !secure && variables(b"K").any(|entry| entry.starts_with(supervised::VARIABLE)) {
+    let supervisor = variables(b"K").find_map(|entry| entry.strip_prefix(supervised::VARIABLE));
+    let supervisor = supervisor.filter(|_| !secure);
+    if supervisor.is_some() {
         supervised::note();
     }
     if let Some(destination) = environment.log {
         log::open(destination);
         read_variables(secure, |invalid| log::ignored_variable(&invalid));
+    }
+    if let Some(entry) = supervisor {
+        supervised::report_lost_privilege(entry);
     }
     let program = libc::program();
     let mut from_environment = match environment.rules {

@@ -127,14 +127,22 @@ pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
     }
 }
 
-/// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two.
+/// The sixth argument of a setsockopt(2) that a supervisor's filter lets pass; the kernel takes five
+/// (`PASSING_OPTION_MARK` in `crates/linux/src/seccomp/filter.rs`).
+const PASSING_OPTION_MARK: c_long = 0x6b65_6570;
+
+/// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two, and the mark.
 #[inline(always)]
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Result<(), Errno> {
     if state::is_confined() {
         return Err(EPERM);
     }
     let values = [value, 0];
-    let length = if supervised::is_supervised() { 2 * INT } else { INT };
+    let (length, mark) = if supervised::is_supervised() {
+        (2 * INT, PASSING_OPTION_MARK)
+    } else {
+        (INT, 0)
+    };
     // SAFETY: setsockopt(2) reads at most `length` bytes of `values`, which lives through the call.
     let returned = unsafe {
         call(
@@ -145,7 +153,7 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Re
                 name as _,
                 &raw const values as c_long,
                 length as _,
-                0,
+                mark,
             ],
         )
     };
@@ -216,6 +224,10 @@ pub(crate) fn is_set_user_id(path: *const c_char) -> bool {
     let returned = unsafe { call(number::STATX, arguments) };
     returned == 0 && status[7] & S_ISUID != 0
 }
+
+mod privilege;
+
+pub(crate) use privilege::{is_first_to_speak, is_privileged};
 
 /// The domain of `fd`, `AF_INET` or `AF_INET6`, if it is TCP or MPTCP; `None` for anything else. Protocol numbers mean
 /// something else in other domains (6 is XFRM in netlink) and with other types (raw sockets for TCP segments).

@@ -234,12 +234,20 @@ pub(crate) fn hand_over(environment: &mut Vec<(OsString, OsString)>, policy: &Po
     }
 }
 
-/// Tells the library in `environment` whether there is a supervisor beside it.
-pub(crate) fn note_supervisor(environment: &mut Vec<(OsString, OsString)>, is_supervised: bool) {
+/// Tells the library in `environment` whether there is a supervisor beside it, and whether set-user-ID programs have lost
+/// their privilege to that one, or to one around it.
+pub(crate) fn note_supervisor(
+    environment: &mut Vec<(OsString, OsString)>,
+    is_supervised: bool,
+    takes_privileges: bool,
+) {
     const NAME: &str = "KEEPALIVE_SUPERVISED";
+    const TAKES_PRIVILEGES: &str = "1,no_new_privs";
+    let takes_privileges = takes_privileges || value(environment, NAME).is_some_and(|value| value == TAKES_PRIVILEGES);
     environment.retain(|(name, _)| name != OsStr::new(NAME));
     if is_supervised {
-        set(environment, NAME, OsString::from("1"));
+        let value = if takes_privileges { TAKES_PRIVILEGES } else { "1" };
+        set(environment, NAME, OsString::from(value));
     }
 }
 

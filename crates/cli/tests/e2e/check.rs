@@ -288,6 +288,8 @@ fn a_pipe_without_a_name_stands_for_a_file() {
             2,
             "it is a pipe, and the service would read it again",
         ),
+        ("run --config /dev/null true".to_owned(), 0, ""),
+        ("check /dev/null".to_owned(), 0, "it says nothing"),
         (
             "check <(exec sleep 60 2>&-); status=$?; kill $!; exit $status".to_owned(),
             2,

@@ -13,6 +13,7 @@ macro_rules! system {
 mod damaged;
 mod distributions;
 mod foreign;
+mod foreign_files;
 mod killed;
 mod kinds;
 mod lines;

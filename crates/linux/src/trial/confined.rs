@@ -6,26 +6,21 @@
 //! set-user-ID programs and what is mounted in it. Root becomes a user that nobody is; everybody else stays who they are, in a
 //! user namespace. What it inherits are three pipes.
 
+use super::privileges::{become_user, close_above, die_with_parent, drop_bounding_set, enter, leave_keyring};
 use super::{Ended, Trial, filter, read_all};
 use crate::fork::{Side, clone_into, exit_now};
 use crate::rooted::Root;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, Stat, StatVfsMountFlags, fstat, openat, stat, statvfs};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount_bind, mount_change, mount_remount, unmount,
-};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid, WaitOptions, chdir, getegid, geteuid, kill_process,
-    pivot_root, set_dumpable_behavior, set_parent_process_death_signal, setrlimit, setsid, waitpid,
+    DumpableBehavior, Resource, Rlimit, Signal, WaitOptions, chdir, getegid, geteuid, kill_process,
+    set_dumpable_behavior, set_parent_process_death_signal, setrlimit, setsid, waitpid,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
-    set_thread_res_uid,
-};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::io;
@@ -82,6 +77,23 @@ const KEYRING: u8 = 7;
 const FILTER: u8 = 8;
 const PROCESS: u8 = 9;
 
+/// Lets children wait to be waited for, also where the caller's parent had it otherwise, so that their numbers stay theirs.
+struct DefaultChildren(libc::sighandler_t);
+
+impl DefaultChildren {
+    fn new() -> Self {
+        // SAFETY: SIG_DFL runs no code (signal(2)).
+        Self(unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) })
+    }
+}
+
+impl Drop for DefaultChildren {
+    fn drop(&mut self) {
+        // SAFETY: this is what signal(2) returned: what was there.
+        unsafe { libc::signal(libc::SIGCHLD, self.0) };
+    }
+}
+
 /// Runs it; `None` where it had to be killed at the deadline.
 ///
 /// # Errors
@@ -101,6 +113,7 @@ pub(super) fn run(trial: &Trial, root: &Root, needs: &[&OsStr], limit: Duration)
     if !inside.is_root {
         namespaces |= libc::CLONE_NEWUSER;
     }
+    let _default = DefaultChildren::new();
     let first = match clone_into(namespaces) {
         Ok(Side::Parent(pid)) => pid,
         Ok(Side::Child) => inside.become_first([&input.0, &output.1, &errors.1, &report.1]),
@@ -328,12 +341,12 @@ fn at<T>(step: u8, result: Result<T, Errno>) -> Step<T> {
     result.map_err(|error| (NOT_CONFINED, step, error))
 }
 
-fn errno(error: &io::Error) -> Errno {
+pub(super) fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// Where the report goes, for this process alone: the program does not have it.
-const REPORT: i32 = 3;
+pub(super) const REPORT: i32 = 3;
 
 /// A session without a terminal, no descriptors but these, signals as they are by default.
 fn detach([input, output, errors, report]: [&OwnedFd; 4]) -> Result<(), Errno> {
@@ -362,79 +375,6 @@ fn detach([input, output, errors, report]: [&OwnedFd; 4]) -> Result<(), Errno> {
     // SAFETY: sigprocmask(2) reads the set, and is asked for no old one.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
     Ok(())
-}
-
-/// Closes all descriptors above this one.
-fn close_above(last: i32) -> Result<(), Errno> {
-    let first = last + 1;
-    // SAFETY: close_range(2) takes numbers; what else has these descriptors is not used in this process any more.
-    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } == 0 {
-        return Ok(());
-    }
-    // Linux before 5.9.
-    let names = fs::read_dir("/proc/self/fd").map_err(|error| errno(&error))?;
-    let numbers: Vec<i32> = names
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|number| *number >= first)
-        .collect();
-    for number in numbers {
-        // SAFETY: as above.
-        unsafe { libc::close(number) };
-    }
-    Ok(())
-}
-
-/// Makes the directory where this process is the root directory, and leaves the old one.
-fn enter() -> Result<(), Errno> {
-    pivot_root(".", ".")?;
-    unmount(".", UnmountFlags::DETACH)?;
-    chdir("/")
-}
-
-fn drop_bounding_set() -> Result<(), Errno> {
-    for capability in 0..64 {
-        // SAFETY: prctl(2) takes numbers here.
-        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
-            let error = errno(&io::Error::last_os_error());
-            // There are no more.
-            return if error == Errno::INVAL { Ok(()) } else { Err(error) };
-        }
-    }
-    Ok(())
-}
-
-fn become_user(user: u32) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
-    set_thread_res_gid(gid, gid, gid)?;
-    set_thread_res_uid(uid, uid, uid)
-}
-
-/// The signal is forgotten when a process becomes another user (prctl(2)).
-fn die_with_parent() -> Result<(), Errno> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The parent may have ended before that, and with it the only reader.
-    // SAFETY: the descriptor stays open until this process ends.
-    let report = unsafe { BorrowedFd::borrow_raw(REPORT) };
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(&mut [PollFd::new(&report, PollFlags::empty())], Some(&now))? {
-        0 => Ok(()),
-        _ => Err(Errno::PIPE),
-    }
-}
-
-/// The caller's keyrings stay with the caller (session-keyring(7)).
-fn leave_keyring() -> Result<(), Errno> {
-    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
-    let no_name: *const libc::c_char = ptr::null();
-    // SAFETY: keyctl(2) takes a null pointer for a new keyring without a name.
-    let joined = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, no_name) };
-    match io::Error::last_os_error() {
-        _ if joined >= 0 => Ok(()),
-        // A kernel without keyrings.
-        error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
-        error => Err(errno(&error)),
-    }
 }
 
 /// Waits for the program, and for whatever is left to this process; returns the program's wait status.
