@@ -18,3 +18,4 @@ pub mod signal;
 pub mod sock_diag;
 pub mod sockopt;
 pub mod trial;
+pub mod worker;

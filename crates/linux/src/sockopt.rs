@@ -6,6 +6,7 @@ use crate::sock_diag::State;
 use keepalive_policy::SocketOption;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, getpeername, getsockname, ipproto, sockopt};
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 /// The protocol of a socket on which keepalive can be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP (RFC 9293).
     Tcp,
@@ -35,7 +36,7 @@ pub struct TcpSocket {
 }
 
 /// The options that decide when a connection is probed and given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// `SO_KEEPALIVE`.
     pub keepalive: bool,

@@ -1,12 +1,29 @@
 //! Programs with a file system that stops answering (`targets/hung_fuse.c`).
 
-use super::process::{Running, eventually};
+use super::observe::family;
+use super::process::Running;
 use super::puppet::Puppet;
 use super::target::{Libc, compile};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+
+/// Skips a test where no file system can hang.
+macro_rules! hung {
+    () => {{
+        root!();
+        python!();
+        if let Some(why) = $crate::support::hung::HungFuse::missing() {
+            skip!("{why}");
+        }
+        $crate::support::hung::HungFuse::new()
+    }};
+}
+
+/// How long commands may take that meet such a file system: it stays so for longer.
+pub const TIME: Duration = Duration::from_secs(60);
 
 /// A directory on which such a file system is mounted, in the mount namespace of the programs that run under
 /// [`HungFuse::wrapper`] alone. The file system answers until [`Puppet::hang`].
@@ -52,6 +69,16 @@ impl HungFuse {
         let puppet = Puppet::under(&words);
         fs::remove_file(source).expect("it is there");
         puppet
+    }
+}
+
+impl HungFuse {
+    /// As [`Puppet::hang`], for a program that was started under the wrapper.
+    #[track_caller]
+    pub fn hang(&self, running: &Running) {
+        let server = family(running.pid())[1];
+        let server = Pid::from_raw(server.cast_signed()).expect("a number of a process");
+        kill_process(server, Signal::USR1).expect("it is ours");
     }
 }
 
