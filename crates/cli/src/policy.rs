@@ -2,8 +2,9 @@
 //! configuration file.
 
 use crate::cli::PolicyFlags;
-use crate::error::Error;
+use crate::error::{Error, describe};
 use crate::mistake::mistakes;
+use crate::output::{WIDTH, harmless, wrap, write_stderr};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
 use std::ffi::{OsStr, OsString};
@@ -37,6 +38,8 @@ pub(crate) struct Policy {
     pub(crate) config: Option<Text>,
     /// Its path, where it was named.
     pub(crate) config_path: Option<PathBuf>,
+    /// The variables that are ignored since they may be meant for another product, a sentence each.
+    pub(crate) notes: Vec<String>,
 }
 
 /// A source of the policy with its rules, each with the name of the text that it stands in.
@@ -65,7 +68,8 @@ impl Policy {
             .iter()
             .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
             .collect();
-        let variables = read_variables(&entries, status)?;
+        let mut notes = Vec::new();
+        let variables = read_variables(&entries, status, &mut notes)?;
         let mut rules: Vec<Text> = flags
             .rules
             .iter()
@@ -103,7 +107,15 @@ impl Policy {
             rules,
             config,
             config_path,
+            notes,
         })
+    }
+
+    /// Reports the variables that are ignored on standard error.
+    pub(crate) fn report_notes(&self) {
+        for note in &self.notes {
+            write_stderr(&wrap(&format!("keepalive: note: {note}"), WIDTH, 2));
+        }
     }
 
     /// Its sources in the order of precedence: command line and environment, file.
@@ -156,15 +168,27 @@ fn text(name: &str, text: Vec<u8>) -> Text {
     }
 }
 
-fn read_variables(entries: &[Vec<u8>], status: u8) -> Result<Environment<'_>, Error> {
+/// Reads the variables. What is wrong with one that other products use too goes to `notes`: it is ignored.
+///
+/// # Errors
+/// Any other variable that cannot be used.
+fn read_variables<'a>(entries: &'a [Vec<u8>], status: u8, notes: &mut Vec<String>) -> Result<Environment<'a>, Error> {
     let mut read = Environment::default();
     for entry in entries {
-        read.read(entry, false).map_err(|variable| {
-            let name = OsStr::from_bytes(variable.name).display();
-            let value = OsStr::from_bytes(variable.value).display();
-            Error::new(status, format!("{name}={value}: {}", variable.reason))
-                .hint(format!("expected {}", variable.expected))
-        })?;
+        let Err(variable) = read.read(entry, false) else {
+            continue;
+        };
+        let name = OsStr::from_bytes(variable.name).display();
+        let value = OsStr::from_bytes(variable.value).display();
+        let problem = format!("{name}={value}: {}", variable.reason);
+        if variable.is_shared() {
+            let expected = variable.expected;
+            notes.push(harmless(&format!(
+                "{problem}: ignored, since other products use {name} too (expected {expected})"
+            )));
+        } else {
+            return Err(Error::new(status, problem).hint(format!("expected {}", variable.expected)));
+        }
     }
     if let Some(log) = read
         .log
@@ -202,6 +226,9 @@ fn read_config(named: Option<&Path>, status: u8) -> Result<Option<Text>, Error> 
     match std::fs::read(path) {
         Ok(content) => Ok(Some(text(&path.display().to_string(), content))),
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::new(status, format!("cannot read '{}': {error}", path.display()))),
+        Err(error) => Err(Error::new(
+            status,
+            format!("cannot read '{}': {}", path.display(), describe(&error)),
+        )),
     }
 }

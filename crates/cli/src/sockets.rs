@@ -157,7 +157,9 @@ impl Kernel {
 
     /// The TCP sockets among those that a process holds, as far as the kernel's table alone shows them.
     pub(crate) fn seen(&self, held: &[(Holder, u64)]) -> Vec<Socket> {
-        let seen = held.iter().filter_map(|(holder, inode)| Some((self.row(*inode)?, *holder)));
+        let seen = held
+            .iter()
+            .filter_map(|(holder, inode)| Some((self.row(*inode)?, *holder)));
         seen.map(|((row, namespace), holder)| Socket {
             namespace: Some(*namespace),
             ..Socket::seen(row, Some(holder))

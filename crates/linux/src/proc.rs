@@ -371,7 +371,10 @@ mod tests {
     #[test]
     fn the_environment_is_that_of_the_start() {
         let environment = environment(std::process::id()).expect("it is ours");
-        assert!(environment.iter().any(|entry| entry.starts_with(b"PATH=")), "{environment:?}");
+        assert!(
+            environment.iter().any(|entry| entry.starts_with(b"PATH=")),
+            "{environment:?}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod report;
 use crate::cli::PolicyFlags;
 use crate::engine::attach::{apply, is_unfinished, plan};
 use crate::error::{Error, FAILED, REFUSED, describe};
-use crate::output::{WIDTH, print, wrap};
+use crate::output::{WIDTH, print, wrap, write_stderr};
 use crate::policy::{Part, Policy};
 use crate::sockets::json::{array, line};
 use crate::sockets::{Crew, Holder, Kernel, Obstacle, Process, Selection, Send, no_process};
@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
 
@@ -91,6 +90,7 @@ const ABSENCE: Duration = Duration::from_secs(10);
 pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let policy = Policy::read(&attach.policy, &environment, Settings::EVERYWHERE, REFUSED)?;
+    policy.report_notes();
     let parts = policy.parts();
     let (selection, missing) = match &attach.program {
         Some(name) => (Selection::Program(name.clone()), Vec::new()),
@@ -222,7 +222,11 @@ impl Work<'_> {
             }
             Found::Report(report, is_unfinished) => {
                 let inode = report.socket().inode;
-                let is_new = if is_unfinished { told.insert(inode) } else { done.insert(inode) };
+                let is_new = if is_unfinished {
+                    told.insert(inode)
+                } else {
+                    done.insert(inode)
+                };
                 if is_new || report.is_changed() {
                     round.reports.push(*report);
                 }
@@ -235,7 +239,10 @@ impl Work<'_> {
         let asked = self.selection.ask(&mut crew, &mut answer, &mut take);
         self.crew = crew;
         let asked = asked.map_err(|error| {
-            Error::new(FAILED, format!("cannot look into processes: fork: {}", describe(&error)))
+            Error::new(
+                FAILED,
+                format!("cannot look into processes: fork: {}", describe(&error)),
+            )
         })?;
         round.processes = asked.processes;
         let unanswered: Vec<u32> = asked.unanswered.iter().map(|process| process.pid).collect();
@@ -257,13 +264,7 @@ impl Work<'_> {
     }
 
     /// Sets the policy on these sockets of `process`, in a worker.
-    fn reach(
-        &self,
-        kernel: &mut Kernel,
-        process: &Process,
-        held: &[(Holder, u64)],
-        send: &mut Send<'_, Found>,
-    ) {
+    fn reach(&self, kernel: &mut Kernel, process: &Process, held: &[(Holder, u64)], send: &mut Send<'_, Found>) {
         let (sockets, obstacle) = kernel.sockets(process, held);
         if let Some(obstacle) = obstacle {
             send(Found::Obstacle(obstacle));
@@ -358,7 +359,8 @@ impl Round {
     /// Says how far it came.
     fn tell(&self, attach: &Attach) {
         let mut text = self.blindness.clone().unwrap_or_default();
-        if self.reached > 0 {
+        // An error stands alone.
+        if self.reached > 0 && !(self.reports.is_empty() && !self.obstacles.is_empty()) {
             text += &summary(&self.reports, self.reached, attach.dry_run);
         }
         if self.beyond > 0 {
@@ -368,7 +370,7 @@ impl Round {
                 text.push_str(&wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6));
             }
         }
-        let _ = io::stderr().write_all(text.as_bytes());
+        write_stderr(&text);
     }
 
     fn result(&self) -> Result<(), Error> {

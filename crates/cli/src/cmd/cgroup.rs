@@ -7,13 +7,12 @@ use crate::cli::PolicyFlags;
 use crate::engine::cgroup::pins::{self, Target};
 use crate::engine::cgroup::{Obstacle, existing, out_of_reach};
 use crate::error::{Error, FAILED, REFUSED, describe};
-use crate::output::{WIDTH, harmless, print, wrap};
+use crate::output::{WIDTH, harmless, print, wrap, write_stderr};
 use crate::policy::Policy;
 use clap::{Args, Subcommand};
 use keepalive_linux::cgroup::Tree;
 use keepalive_policy::Settings;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Set keepalive for everything in a cgroup, in the kernel
@@ -116,6 +115,7 @@ impl Enable {
 
     fn once(&self) -> Result<(), Error> {
         let policy = self.policy()?;
+        policy.report_notes();
         let tree = tree("enable a policy")?;
         let directories: Vec<PathBuf> = self
             .cgroups
@@ -230,7 +230,7 @@ fn shown(name: impl AsRef<OsStr>) -> String {
 
 /// A line on standard error.
 fn say(text: &str) {
-    let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+    write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }
 
 fn tree(action: &str) -> Result<Tree, Error> {

@@ -1,14 +1,14 @@
 //! `keepalive check`: whether a file of rules can be used, before anything does.
 
-use crate::error::{Error, REFUSED};
+use crate::error::{Error, REFUSED, describe};
 use crate::mistake;
-use crate::output::print;
+use crate::output::{print, write_stderr};
 use crate::timeline::Times;
 use clap::Args;
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Direction, Network, Number, Rule, Settings, SocketOption};
 use std::fmt::Write as _;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -40,8 +40,7 @@ pub(crate) fn run(check: &Check) -> Result<(), Error> {
     if let Some(mistakes) = mistake::mistakes(&name, &text) {
         return Err(Error::placed(REFUSED, mistakes));
     }
-    // Standard error may be closed.
-    let _ = io::stderr().write_all(notes(&name, &text).as_bytes());
+    write_stderr(&notes(&name, &text));
     print(&format!("{name}: {}\n", summary(mistake::count(&text))))
 }
 
@@ -55,7 +54,10 @@ fn read(file: &Path) -> Result<(String, Vec<u8>), Error> {
     };
     match read {
         Ok(text) => Ok((name, text)),
-        Err(error) => Err(Error::new(REFUSED, format!("cannot read '{name}': {error}"))),
+        Err(error) => Err(Error::new(
+            REFUSED,
+            format!("cannot read '{name}': {}", describe(&error)),
+        )),
     }
 }
 

@@ -56,7 +56,10 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
     if let Some(pid) = doctor.pid {
         let process = Process::find(pid).map_err(|obstacle| obstacle.error("examine", pid))?;
         process::examine(&mut findings, &process).map_err(|error| {
-            Error::new(FAILED, format!("cannot examine process {pid}: fork: {}", describe(&error)))
+            Error::new(
+                FAILED,
+                format!("cannot examine process {pid}: fork: {}", describe(&error)),
+            )
         })?;
     } else if !doctor.command.is_empty() {
         let program = find(&doctor.command).map_err(|reason| not_startable(reason).with_status(FAILED))?;

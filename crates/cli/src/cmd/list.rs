@@ -1,7 +1,7 @@
 //! `keepalive list`: the TCP sockets of running processes, and what the kernel really has set on them.
 
 use crate::error::{Error, FAILED, describe};
-use crate::output::{self, WIDTH, harmless, print, wrap};
+use crate::output::{self, WIDTH, harmless, harmless_text, print, wrap, write_stderr};
 use crate::sockets::json::{self, Entry, array};
 use crate::sockets::{Clock, Crew, Holder, Kernel, Obstacle, Process, Selection, Send, Socket, no_process, unanswered};
 use crate::table::{table, terminal_size};
@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -103,7 +102,10 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
         }
         return result;
     }
-    print(&seen.show(list.json))?;
+    // An error stands alone; a program that reads JSON gets its array.
+    if list.json || !seen.sockets.is_empty() || seen.obstacles.is_empty() {
+        print(&seen.show(list.json))?;
+    }
     seen.tell();
     seen.result()
 }
@@ -113,8 +115,8 @@ fn watch(list: &List, selection: &Selection, crews: &mut Crews, mut seen: Seen) 
     while seen.processes > 0 || matches!(selection, Selection::All) {
         let text = match terminal_size() {
             _ if list.json => seen.line(),
-            Some((_, height)) => screen(&seen.show(false), height),
-            None => format!("{}\n", seen.show(false)),
+            Some((_, height)) => screen(&harmless_text(&seen.show(false)), height),
+            None => format!("{}\n", harmless_text(&seen.show(false))),
         };
         if !output::is_read(&text)? {
             break;
@@ -237,7 +239,12 @@ impl Found {
 
 impl Seen {
     fn look(list: &List, selection: &Selection, crews: &mut Crews) -> Result<Self, Error> {
-        let failed = |error| Error::new(FAILED, format!("cannot look into processes: fork: {}", describe(&error)));
+        let failed = |error| {
+            Error::new(
+                FAILED,
+                format!("cannot look into processes: fork: {}", describe(&error)),
+            )
+        };
         let mut kernel = Kernel::look();
         let mut seen = Self::default();
         let mut answer = |process: &Process, send: &mut Send<'_, Found>| {
@@ -319,20 +326,16 @@ impl Seen {
     /// Says what is not known, and what more rights would add.
     fn tell(&self) {
         if !self.unanswered.is_empty() {
-            let _ = io::stderr().write_all(unanswered(&self.unanswered).as_bytes());
+            write_stderr(&unanswered(&self.unanswered));
         }
         if let Some(blindness) = &self.blindness {
-            let _ = io::stderr().write_all(blindness.as_bytes());
+            write_stderr(blindness);
         }
         let count = self.sockets.iter().filter(|socket| socket.options.is_none()).count();
         if let Some(obstacle) = self.inexact.as_ref().filter(|_| count > 0) {
             let sockets = if count == 1 { "socket is" } else { "sockets are" };
             let text = format!("keepalive: {count} {sockets} shown without what only a holder's rights tell ('?')");
-            let _ = write!(
-                io::stderr(),
-                "{text}\n{}",
-                wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6)
-            );
+            write_stderr(&(text + "\n" + &wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6)));
         }
     }
 

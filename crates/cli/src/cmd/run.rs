@@ -8,7 +8,7 @@ use crate::engine::choice::{Choice, Engines, choose};
 use crate::engine::{preload, seccomp};
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
 use crate::mistake;
-use crate::output::{WIDTH, wrap};
+use crate::output::{WIDTH, wrap, write_stderr};
 use crate::policy::{Part, Policy};
 use keepalive_linux::exec::exec;
 use keepalive_linux::program::{self, NotStartable, Program};
@@ -18,7 +18,6 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// Runs the command; returns only when it could not be started.
@@ -35,6 +34,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let choice = choose(run.engine, &program, is_strict)?;
     if run.verbose {
         tell(&choice, &policy);
+        policy.report_notes();
     }
     let is_off = policy.settings.keepalive == Some(Keepalive::Off) && !is_strict;
     let is_supervised = match &choice.engines {
@@ -79,7 +79,7 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
         IoUringChoice::Deny => IoUring::Deny,
     };
     let say = |text: &str| {
-        let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+        write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
     };
     let parts = policy.parts();
     let plan = seccomp::Plan {
@@ -147,7 +147,7 @@ fn tell(choice: &Choice, policy: &Policy) {
         );
     }
     let (engines, why) = (choice.engines.name(), &choice.why);
-    let _ = write!(io::stderr(), "keepalive: engine {engines}: {why}\nkeepalive: {what}\n");
+    write_stderr(&format!("keepalive: engine {engines}: {why}\nkeepalive: {what}\n"));
 }
 
 pub(super) fn not_startable(reason: NotStartable) -> Error {
@@ -170,6 +170,10 @@ fn not_executed(program: &Program, error: &io::Error) -> Error {
     };
     Error::new(
         status,
-        format!("cannot run '{}': execve: {error}", program.command.display()),
+        format!(
+            "cannot run '{}': execve: {}",
+            program.command.display(),
+            describe(error)
+        ),
     )
 }

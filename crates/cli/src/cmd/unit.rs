@@ -9,7 +9,7 @@ use crate::engine::cgroup::out_of_reach;
 use crate::engine::cgroup::pins::{self, Target};
 use crate::engine::preload;
 use crate::error::{Error, FAILED, REFUSED, describe};
-use crate::output::{WIDTH, harmless, print, wrap};
+use crate::output::{WIDTH, harmless_text, print, wrap, write_stderr};
 use crate::policy::Policy;
 use clap::{Args, Subcommand, ValueEnum};
 use file::{Manager, UnitFile, below};
@@ -254,7 +254,7 @@ impl Status {
         };
         let mut shown = format!("{}: {}\n", service.name, service.drop_in.display());
         for line in text.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
-            shown.push_str(&wrap(&format!("  {}", harmless(line)), WIDTH, 4));
+            shown.push_str(&wrap(&format!("  {}", harmless_text(line)), WIDTH, 4));
         }
         let problem = match engine {
             Engine::Preload => service.without_library(&text),
@@ -392,5 +392,5 @@ fn cannot(action: &str, error: &io::Error) -> Error {
 
 /// A line on standard error.
 fn say(text: &str) {
-    let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+    write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }

@@ -2,8 +2,8 @@
 
 mod wire;
 
-use crate::sockets::{Namespace, Socket};
 use crate::error::describe;
+use crate::sockets::{Namespace, Socket};
 use crate::untouched::Untouched;
 use keepalive_linux::sock_diag::{State, TimerKind};
 use keepalive_linux::sockopt::{self, Protocol};

@@ -172,5 +172,6 @@ impl Policy {
         rules: Vec::new(),
         config: None,
         config_path: None,
+        notes: Vec::new(),
     };
 }

@@ -68,7 +68,9 @@ impl Obstacle {
     pub(crate) fn unanswered() -> Self {
         Self {
             reason: String::from("it does not answer"),
-            hint: String::from("what it holds waits for something, such as a file server that hangs, or memory that is locked"),
+            hint: String::from(
+                "what it holds waits for something, such as a file server that hangs, or memory that is locked",
+            ),
             is_gone: false,
         }
     }

@@ -161,10 +161,7 @@ fn a_dash_is_standard_input() {
 #[test]
 fn a_file_that_cannot_be_read_is_an_error() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    for (file, reason) in [
-        ("nonesuch", "No such file or directory (os error 2)"),
-        (".", "Is a directory (os error 21)"),
-    ] {
+    for (file, reason) in [("nonesuch", "No such file or directory"), (".", "Is a directory")] {
         let output = check_in(directory.path(), file);
         assert_eq!(
             (output.status.code(), text(&output.stdout), text(&output.stderr)),

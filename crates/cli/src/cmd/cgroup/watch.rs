@@ -4,13 +4,13 @@
 use super::{Enable, find, shown, tree, warn_of_what_is_out_of_reach};
 use crate::engine::cgroup::pins::{self, Entry, State, Target};
 use crate::error::{Error, FAILED, describe};
+use crate::output::write_stderr;
 use crate::policy::Policy;
 use keepalive_linux::cgroup::{self, Tree};
 use keepalive_linux::signal::{SignalFd, block_interrupts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use std::ffi::OsStr;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Between two looks.
@@ -30,6 +30,7 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
         )
     })?;
     let policy = enable.policy()?;
+    policy.report_notes();
     let tree = tree("enable a policy")?;
     warn_of_what_is_out_of_reach(&policy);
     let mut watch = Watch {
@@ -269,5 +270,5 @@ fn written(policy: &Policy) -> Vec<u8> {
 
 /// A line of the log, however long.
 fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "keepalive: {text}");
+    write_stderr(&format!("keepalive: {text}\n"));
 }

@@ -4,7 +4,7 @@ use super::finding::Findings;
 use crate::cli::PolicyFlags;
 use crate::engine::cgroup::{Obstacle, Programs};
 use crate::engine::{preload, seccomp};
-use crate::error::REFUSED;
+use crate::error::{REFUSED, describe};
 use crate::policy::Policy;
 use crate::sockets::yama_scope;
 use crate::sysctl::Sysctls;
@@ -98,7 +98,11 @@ fn engines(findings: &mut Findings) {
     let own = std::process::id();
     match PidFd::open(own).and_then(|own| own.duplicate(0)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound && error.raw_os_error() != Some(EBADF) => {
-            findings.note("engine attach", format!("pidfd_getfd: {error}"), "it takes Linux 5.6");
+            findings.note(
+                "engine attach",
+                format!("pidfd_getfd: {}", describe(&error)),
+                "it takes Linux 5.6",
+            );
         }
         _ => match yama_scope() {
             None | Some(0) => findings.fine("engine attach", "reaches your processes, root's all"),
@@ -161,10 +165,15 @@ pub(super) fn preloads(findings: &mut Findings, value: &str) {
 fn policy(findings: &mut Findings) {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     match Policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED) {
-        Ok(policy) => match &policy.config {
-            Some(file) => findings.fine("policy", format!("{} has no mistakes", file.name)),
-            None => findings.fine("policy", "there is no /etc/keepalive.conf"),
-        },
+        Ok(policy) => {
+            for note in &policy.notes {
+                findings.note("variable", note, "");
+            }
+            match &policy.config {
+                Some(file) => findings.fine("policy", format!("{} has no mistakes", file.name)),
+                None => findings.fine("policy", "there is no /etc/keepalive.conf"),
+            }
+        }
         Err(error) => findings.wrong(
             "policy",
             error.message(),

@@ -3,6 +3,7 @@
 use super::finding::{Finding, Findings, Level};
 use super::{machine, program};
 use crate::engine::cgroup::pins::{self, Target};
+use crate::error::describe;
 use crate::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
 use crate::sysctl::Sysctls;
 use keepalive_linux::cgroup::Tree;
@@ -81,9 +82,7 @@ fn library(findings: &mut Findings, process: &Process) {
         None => findings.fine("library", "is not in the process"),
     }
     let environment = proc::environment(pid).unwrap_or_default();
-    let preload = environment
-        .iter()
-        .find_map(|entry| entry.strip_prefix(b"LD_PRELOAD="));
+    let preload = environment.iter().find_map(|entry| entry.strip_prefix(b"LD_PRELOAD="));
     if let Some(preload) = preload {
         let preload = String::from_utf8_lossy(preload);
         machine::preloads(findings, &preload);
@@ -162,7 +161,10 @@ fn namespaces(findings: &mut Findings, process: &Process) {
         Ok(sysctls) => machine::sysctls(findings, sysctls, "the network namespace of the process"),
         Err(error) => findings.note(
             "network",
-            format!("the process is in another network namespace, which cannot be looked into: {error}"),
+            format!(
+                "the process is in another network namespace, which cannot be looked into: {}",
+                describe(&error)
+            ),
             "run keepalive by root",
         ),
     }

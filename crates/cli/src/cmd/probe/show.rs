@@ -4,6 +4,7 @@ use super::conclusion::{Conclusion, is_usable, settings};
 use super::roughly;
 use super::search::Outcome;
 use crate::output::{WIDTH, wrap};
+use crate::sockets::json::pretty;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -61,10 +62,7 @@ pub(super) fn json(conclusion: &Conclusion, target: &str, address: SocketAddr, i
         irregular: conclusion.irregular,
         interrupted,
     };
-    // Nothing here can be refused: there are no maps, and no numbers that are none.
-    let mut text = serde_json::to_string_pretty(&object).unwrap_or_default();
-    text.push('\n');
-    text
+    pretty(&object)
 }
 
 /// Who ended the connection, as far as can be known from here.

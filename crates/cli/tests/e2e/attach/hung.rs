@@ -39,7 +39,9 @@ threading.Thread(target=libc.send, args=[client.fileno(), page, 4096, 0], daemon
     assert_eq!(output.status.code(), Some(1));
     let errors = text(&output.stderr);
     assert!(
-        errors.contains(&format!("keepalive: cannot attach to process {pid}: it does not answer\nhint: ")),
+        errors.contains(&format!(
+            "keepalive: cannot attach to process {pid}: it does not answer\nhint: "
+        )),
         "{errors}"
     );
     assert_eq!(other.has("client"), TREATED);

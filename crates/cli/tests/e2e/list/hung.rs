@@ -34,10 +34,18 @@ fn a_name_in_memory_that_cannot_be_read_is_not_read() {
     program.does("map_hung_over_name()");
     program.hang();
     let entry = program.entry("client");
-    assert_has(&entry, &json!({"keepalive": true, "idle_s": 61, "program": executable()}));
+    assert_has(
+        &entry,
+        &json!({"keepalive": true, "idle_s": 61, "program": executable()}),
+    );
     for name in ["no-such-program", &executable()] {
         let output = output_within(TIME, list(&["--json", "--program"]).arg(name));
-        assert_eq!(output.status.success(), name == executable(), "{}", text(&output.stderr));
+        assert_eq!(
+            output.status.success(),
+            name == executable(),
+            "{}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -57,10 +65,16 @@ fn a_descriptor_whose_file_system_hangs_delays_no_other_process() {
     let installed = Installed::new();
     let other_pid = other.pid().to_string();
     let mut command = wrapped(&TRACER, installed.keepalive());
-    let output = output_within(TIME, command.args(["list", "--json", &pid, &other_pid]).current_dir("/"));
+    let output = output_within(
+        TIME,
+        command.args(["list", "--json", &pid, &other_pid]).current_dir("/"),
+    );
     assert_eq!(output.status.code(), Some(1));
     let errors = text(&output.stderr);
-    assert!(errors.contains(&format!("cannot see process {pid}: it does not answer")), "{errors}");
+    assert!(
+        errors.contains(&format!("cannot see process {pid}: it does not answer")),
+        "{errors}"
+    );
     assert_eq!(parsed(&text(&output.stdout)).len(), 3, "{errors}");
 }
 
@@ -89,7 +103,10 @@ fn of_a_process_that_hangs_in_execve_its_sockets_are_shown_as_of_unknown_holders
     let expected = json!({"pid": null, "state": "listen", "keepalive": null, "idle_s": null});
     assert_has(of_child.next().expect("it is in the kernel's table"), &expected);
     let errors = text(&output.stderr);
-    assert!(errors.contains(" not answer") && errors.contains(&child.to_string()), "{errors}");
+    assert!(
+        errors.contains(" not answer") && errors.contains(&child.to_string()),
+        "{errors}"
+    );
     let output = output_within(TIME, &mut list(&[&child.to_string()]));
     let error = format!("keepalive: cannot see process {child}: it does not answer\n");
     assert!(text(&output.stderr).contains(&error), "{output:?}");
@@ -113,7 +130,10 @@ fn a_watch_goes_on_and_leaves_one_worker_behind_at_most() {
     let mut lines = BufReader::new(watch.child.stdout.take().expect("a pipe")).lines();
     for _ in 0..6 {
         let line = lines.next().expect("another line").expect("text");
-        let of_other = parsed(&line).iter().filter(|entry| entry["pid"].to_string() == numbers[1]).count();
+        let of_other = parsed(&line)
+            .iter()
+            .filter(|entry| entry["pid"].to_string() == numbers[1])
+            .count();
         assert_eq!(of_other, 3, "{line}");
     }
     let pid = watch.pid();
@@ -142,7 +162,18 @@ fn an_executable_whose_file_system_hangs_delays_neither_list_nor_doctor() {
     let output = output_within(TIME, doctor.args(["doctor", "--pid", &pid, "--json"]));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let findings = report["findings"].as_array().expect("a list");
-    let finding = |subject: &str| findings.iter().find(|finding| finding["subject"] == subject).expect("it is there");
-    assert!(finding("program")["text"].as_str().expect("text").starts_with("is not known:"), "{report}");
+    let finding = |subject: &str| {
+        findings
+            .iter()
+            .find(|finding| finding["subject"] == subject)
+            .expect("it is there")
+    };
+    assert!(
+        finding("program")["text"]
+            .as_str()
+            .expect("text")
+            .starts_with("is not known:"),
+        "{report}"
+    );
     assert_eq!(finding("connections")["text"], "none to other machines");
 }

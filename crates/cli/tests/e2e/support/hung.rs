@@ -57,7 +57,9 @@ impl HungFuse {
     /// executed. The command finds the file in `HUNG_FILE`, and the server's pid in `HUNG_SERVER`.
     pub fn wrapper(&self, source: &Path) -> Vec<String> {
         let paths = [&self.program, self.directory.path(), source];
-        paths.map(|path| path.to_str().expect("a path of ours").to_owned()).to_vec()
+        paths
+            .map(|path| path.to_str().expect("a path of ours").to_owned())
+            .to_vec()
     }
 
     /// A Python program that runs with the file system, whose file has zeroes for `source`.
