@@ -25,12 +25,18 @@ export KEEPALIVE_LIBDIR = $(LIBDIR)
 
 # What make package makes.
 PACKAGES ?= deb rpm tar
-# The container image: its name, and where it and all that it takes are made.
+# The container image's name.
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE ?= localhost/keepalive:$(VERSION)
-IMAGE_DIR = target/image
+# The architecture of packages, static command and image, by Rust's name; aarch64-unknown-linux-gnu is cross compiled.
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+TARGET ?= $(HOST)
+export TARGET
 # The command that needs no other file, which scripts/static builds.
-STATIC = target/static/$(shell rustc -vV | sed -n 's/^host: //p')/release/keepalive
+STATIC = target/static/$(TARGET)/release/keepalive
+# Where the image is built, that of another architecture in a directory of its own; and the name that images give it.
+IMAGE_DIR = target/image$(if $(filter-out $(HOST),$(TARGET)),/$(TARGET))
+IMAGE_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(firstword $(subst -, ,$(TARGET)))))
 # What an image or a package is made of has this time, so that the same commit gives the same file.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
@@ -66,7 +72,7 @@ uninstall:
 # Leaves target/package/keepalive_VERSION_ARCH.deb, keepalive-VERSION-1.ARCH.rpm, keepalive-VERSION-ARCH-linux.tar.gz and
 # SHA256SUMS; PACKAGES=deb makes just that. Needs no root; dpkg-deb and rpmbuild.
 package: export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
-package: build
+package: $(if $(filter $(HOST),$(TARGET)),build)
 	scripts/package $(PACKAGES)
 
 # Writes the manual pages and completions that are made of the command, which CI finds stale otherwise.
@@ -77,13 +83,13 @@ docs:
 static:
 	scripts/static
 
-# Leaves target/image/keepalive.tar, which docker load, podman load, skopeo copy and ctr image import take. Needs
-# buildah.
+# Leaves target/image/keepalive.tar, which docker load, podman load, skopeo copy and ctr image import take; for another
+# architecture target/image/TARGET/keepalive.tar. Requires buildah.
 image: static
 	install -D -m 755 $(STATIC) $(IMAGE_DIR)/context/keepalive
 	install -m 644 LICENSE-APACHE LICENSE-MIT $(IMAGE_DIR)/context
 	rm -rf $(IMAGE_DIR)/storage $(IMAGE_DIR)/run $(IMAGE_DIR)/keepalive.tar
-	$(BUILDAH) build --quiet --isolation chroot --timestamp $(SOURCE_DATE_EPOCH) --build-arg VERSION=$(VERSION) \
+	$(BUILDAH) build --quiet --isolation chroot --platform linux/$(IMAGE_ARCH) --timestamp $(SOURCE_DATE_EPOCH) --build-arg VERSION=$(VERSION) \
 		--tag $(IMAGE) --file packaging/kubernetes/Containerfile $(IMAGE_DIR)/context
 	$(BUILDAH) push --quiet $(IMAGE) docker-archive:$(IMAGE_DIR)/keepalive.tar
 

@@ -4,14 +4,15 @@ use crate::output::{WIDTH, harmless_text, wrap};
 use keepalive_policy::parse::{Error, Item, parse};
 use std::fmt::Write as _;
 
-/// All mistakes in `text`, which is called `name` where it comes from, one after the other; `None` when there are none.
-pub(crate) fn mistakes(name: &str, text: &[u8]) -> Option<String> {
+/// All mistakes in `text`, which is called `name` where it comes from and begins there with this line, one after the other;
+/// `None` when there are none.
+pub(crate) fn mistakes(name: &str, first_line: u32, text: &[u8]) -> Option<String> {
     let mut shown = String::new();
     for error in parse(text).filter_map(Result::err) {
         if !shown.is_empty() {
             shown.push('\n');
         }
-        show(&mut shown, name, text, &error);
+        show(&mut shown, name, first_line, text, &error);
     }
     (!shown.is_empty()).then_some(shown)
 }
@@ -23,7 +24,7 @@ pub(crate) fn count(text: &[u8]) -> (usize, usize) {
     (rules, items.len() - rules)
 }
 
-fn show(shown: &mut String, name: &str, text: &[u8], error: &Error) {
+fn show(shown: &mut String, name: &str, first_line: u32, text: &[u8], error: &Error) {
     let line = text
         .split(|byte| *byte == b'\n')
         .nth(error.line as usize - 1)
@@ -31,7 +32,7 @@ fn show(shown: &mut String, name: &str, text: &[u8], error: &Error) {
     let before = String::from_utf8_lossy(line.get(..error.start).unwrap_or_default()).into_owned();
     let wrong = String::from_utf8_lossy(line.get(error.start..error.end).unwrap_or_default()).into_owned();
     let column = before.chars().count() + 1;
-    let number = error.line.to_string();
+    let number = error.line.saturating_add(first_line - 1).to_string();
     let margin = " ".repeat(number.len());
     // Tabs before the place stay tabs, so that the caret stands below it whatever their width.
     let indent: String = before
@@ -57,7 +58,7 @@ mod tests {
     fn a_mistake_is_shown_where_it_is() {
         let text = "# ü\n\tconnect 10.0.0.1/8 idle=1 # ü\naccept :x off\n";
         assert_eq!(
-            mistakes("file", text.as_bytes()).unwrap(),
+            mistakes("file", 1, text.as_bytes()).unwrap(),
             "file:2:10: the address has bits behind its prefix length\n \
              2 | \tconnect 10.0.0.1/8 idle=1 # ü\n   \
              | \t        ^^^^^^^^^^\n\
@@ -67,6 +68,6 @@ mod tests {
              |        ^^\n\
              hint: write 443 or 8000-8999, from 0 to 65535, the lower first"
         );
-        assert_eq!(mistakes("file", b"default idle=1"), None);
+        assert_eq!(mistakes("file", 1, b"default idle=1"), None);
     }
 }

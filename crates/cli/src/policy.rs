@@ -9,18 +9,24 @@ use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// The name of the texts of the command line.
+pub(crate) const RULE: &str = "--rule";
 
 /// The file that counts unless another is named.
 const CONFIG: &str = "/etc/keepalive.conf";
 
 /// A text of rules, and where it comes from.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "what the text is made of")]
 pub(crate) struct Text {
     /// `--rule`, `KEEPALIVE_RULES` or the path of a file.
     pub(crate) name: String,
     pub(crate) text: Vec<u8>,
+    /// The number of its first line: the texts of several `--rule` are numbered as the lines of one file.
+    pub(crate) first_line: u32,
 }
 
 /// The policy as it is written down.
@@ -70,11 +76,7 @@ impl Policy {
             .collect();
         let mut notes = Vec::new();
         let variables = read_variables(&entries, status, &mut notes)?;
-        let mut rules: Vec<Text> = flags
-            .rules
-            .iter()
-            .map(|rule| text("--rule", rule.clone().into_vec()))
-            .collect();
+        let mut rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
         rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules.to_vec())));
 
         let named = flags
@@ -85,7 +87,7 @@ impl Policy {
         let refused: Vec<String> = rules
             .iter()
             .chain(&config)
-            .filter_map(|text| mistakes(&text.name, &text.text))
+            .filter_map(|text| mistakes(&text.name, text.first_line, &text.text))
             .collect();
         if !refused.is_empty() {
             return Err(Error::placed(status, refused.join("\n")));
@@ -146,7 +148,8 @@ impl<'a> Part<'a> {
                     self.has_default = true;
                 }
                 Item::Rule(rule) => {
-                    self.rules.push(rule);
+                    let line = rule.line.saturating_add(text.first_line - 1);
+                    self.rules.push(Rule { line, ..rule });
                     self.names.push(&text.name);
                 }
             }
@@ -165,7 +168,23 @@ fn text(name: &str, text: Vec<u8>) -> Text {
     Text {
         name: name.to_owned(),
         text,
+        first_line: 1,
     }
+}
+
+/// The texts of `--rule`, so that `--rule:2` is the second one.
+fn number_lines<'a>(rules: impl Iterator<Item = &'a [u8]>) -> Vec<Text> {
+    let mut next_line = 1_u32;
+    let numbered = rules.map(|rule| {
+        let first_line = next_line;
+        let lines = rule.split(|byte| *byte == b'\n').count();
+        next_line = next_line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+        Text {
+            first_line,
+            ..text(RULE, rule.to_vec())
+        }
+    });
+    numbered.collect()
 }
 
 /// Reads the variables. What is wrong with one that other products use too goes to `notes`: it is ignored.

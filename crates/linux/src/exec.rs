@@ -3,12 +3,15 @@
 //! Rust's runtime changes what a process inherits, before `main`: it ignores SIGPIPE and opens `/dev/null` on closed
 //! standard descriptors. A constructor that runs earlier notes what was there, and [`exec`] restores it.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+static DESCRIPTORS: OnceLock<Rlimit> = OnceLock::new();
 static SIGPIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 static WAS_CLOSED: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 
@@ -28,6 +31,18 @@ extern "C" fn note_inheritance() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static NOTE_INHERITANCE: extern "C" fn() = note_inheritance;
+
+/// Lets this process open more descriptors than the program that it becomes may: as many as its hard limit allows. [`exec`]
+/// restores the limit.
+pub fn raise_descriptor_limit() {
+    let inherited = *DESCRIPTORS.get_or_init(|| getrlimit(Resource::Nofile));
+    let raised = Rlimit {
+        current: inherited.maximum,
+        ..inherited
+    };
+    // Where that is refused the inherited limit has to do.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
 
 /// Replaces this process by the program at `path` with the given arguments (the first is its name) and environment. As
 /// execvp(3) has it, a file that the kernel does not know is given to the shell. Returns only when that fails.
@@ -83,6 +98,10 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 fn restore_inheritance() {
     // A reference, so that the linker takes the constructor's object file out of this library.
     std::hint::black_box(&NOTE_INHERITANCE);
+    if let Some(inherited) = DESCRIPTORS.get() {
+        // A soft limit can always be lowered.
+        let _ = setrlimit(Resource::Nofile, *inherited);
+    }
     if !SIGPIPE_WAS_IGNORED.load(Ordering::Relaxed) {
         // SAFETY: signal(2) with SIG_DFL installs no code.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

@@ -1,10 +1,11 @@
 //! Processes of our own beside the one that becomes the command.
 
 use crate::proc;
-use rustix::fd::{AsRawFd as _, BorrowedFd};
-use rustix::fs::{Mode, OFlags, open};
-use rustix::process::{Pid, chdir, setsid};
-use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use crate::signal::{IgnoredChildren, is_child_pending};
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, read, write};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions, child_subreaper, getpid, set_child_subreaper, waitpid};
 use std::io;
 use std::sync::atomic::AtomicU64;
 
@@ -23,16 +24,27 @@ pub enum Side {
 /// `EAGAIN` where there may be no more processes; any error where this process has more than one thread, of which the copy
 /// would have one and the locks of all.
 pub fn fork() -> io::Result<Side> {
-    if proc::threads(std::process::id())?.len() != 1 {
-        return Err(io::Error::other("this process has several threads"));
-    }
+    check_threads()?;
     // SAFETY: with one thread the copy is a whole process: no lock is held by a thread that it lacks (fork(2)).
-    match unsafe { libc::fork() } {
+    side(unsafe { libc::fork() }.into())
+}
+
+fn check_threads() -> io::Result<()> {
+    if proc::threads(std::process::id())?.len() == 1 {
+        Ok(())
+    } else {
+        Err(io::Error::other("this process has several threads"))
+    }
+}
+
+fn side(pid: i64) -> io::Result<Side> {
+    match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Side::Child),
-        pid => Pid::from_raw(pid)
-            .map(Side::Parent)
-            .ok_or_else(|| io::Error::other("fork")),
+        pid => {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            pid.map(Side::Parent).ok_or_else(|| io::Error::other("fork"))
+        }
     }
 }
 
@@ -42,54 +54,95 @@ pub fn exit_now(status: u8) -> ! {
     unsafe { libc::_exit(status.into()) }
 }
 
-/// Takes this process out of sight: a session of its own, no signal ends it but SIGKILL, no file is kept open or directory
-/// in use but `keep`.
+/// Runs `work` in a new process that neither this process nor the program that it becomes can wait for: wait(2) does not
+/// return it, no `SIGCHLD` arrives, and `RUSAGE_CHILDREN` does not include it. The new process ends when `work` returns.
+///
+/// Usually the new process is an orphan, and the child of init or of the next subreaper (`PR_SET_CHILD_SUBREAPER`). It is
+/// a child of this process without a signal at its end (`clone(2)`, `__WCLONE` in wait(2)) where orphans would come back to
+/// this process because it is init, and where this process has children already, whose end must not be missed.
 ///
 /// # Errors
-/// Whatever keeps one of these from being done; the process is not fit to go on then.
-pub fn detach(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
-    setsid()?;
-    chdir("/")?;
-    for signal in 1..32 {
-        let is_default = [
-            libc::SIGKILL,
-            libc::SIGSTOP,
-            // Faults of our own.
-            libc::SIGSEGV,
-            libc::SIGBUS,
-            libc::SIGILL,
-            libc::SIGFPE,
-            libc::SIGABRT,
-            // Ignored, it would make the kernel forget how children end.
-            libc::SIGCHLD,
-        ];
-        if !is_default.contains(&signal) {
-            // SAFETY: SIG_IGN runs no code (signal(2)).
-            unsafe { libc::signal(signal, libc::SIG_IGN) };
-        }
+/// As [`fork`], `EMFILE`, and `EAGAIN` where a second new process is not possible.
+pub fn spawn_unwaitable(work: impl FnOnce()) -> io::Result<()> {
+    let is_init = std::process::id() == 1;
+    // To ignore SIGCHLD discards a pending one.
+    if is_init || has_children() || is_child_pending() {
+        spawn_silent_child(work)
+    } else {
+        spawn_orphan(work)
     }
-    let null = open("/dev/null", OFlags::RDWR, Mode::empty())?;
-    dup2_stdin(&null)?;
-    dup2_stdout(&null)?;
-    dup2_stderr(&null)?;
-    drop(null);
-    close_all_but(keep);
+}
+
+fn has_children() -> bool {
+    // SAFETY: an all-zero `siginfo_t` is a valid one, to be overwritten.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: waitid(2) writes to `info` alone, and with WNOWAIT changes nothing.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) };
+    result == 0
+}
+
+fn spawn_silent_child(work: impl FnOnce()) -> io::Result<()> {
+    check_threads()?;
+    // No flags and no signal. libc::fork cannot leave the signal out.
+    let none: libc::c_ulong = 0;
+    // SAFETY: without flags clone(2) is fork(2): memory is copied, and the copy goes on with the same stack. With one thread
+    // no lock is held by another. What the C library does at a fork is left out: it still takes the copy's one thread for
+    // the caller's, by its number, which it uses in the new process to signal this thread, in raise(3) of musl.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, none, none, none, none, none) };
+    if side(pid.into())? == Side::Child {
+        work();
+        exit_now(0);
+    }
     Ok(())
 }
 
-fn close_all_but(keep: &[BorrowedFd<'_>]) {
-    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
-    keep.sort_unstable();
-    let mut first = 3;
-    for last in keep.into_iter().chain([u32::MAX]) {
-        if first < last {
-            let end = if last == u32::MAX { last } else { last - 1 };
-            // SAFETY: close_range(2) takes numbers. What else in this process has these descriptors is not used any more:
-            // it goes on with `keep` alone, and ends without running destructors.
-            unsafe { libc::syscall(libc::SYS_close_range, first, end, 0) };
-        }
-        first = last.saturating_add(1);
+fn spawn_orphan(work: impl FnOnce()) -> io::Result<()> {
+    let (failure, to_failure) = pipe_with(PipeFlags::CLOEXEC)?;
+    // Else the orphan would come back to this process.
+    let was_subreaper = child_subreaper()?.is_some();
+    if was_subreaper {
+        set_child_subreaper(None)?;
     }
+    // The kernel then takes leave of the process between, and adds nothing to the times of this one's children (wait(2)).
+    let ignored = IgnoredChildren::new();
+    let between = fork();
+    if let Ok(Side::Child) = between {
+        drop(failure);
+        be_between(work, to_failure, &ignored);
+    }
+    drop(to_failure);
+    if let Ok(Side::Parent(between)) = between {
+        // It fails with ECHILD when that process has ended.
+        while let Ok(_) | Err(Errno::INTR) = waitpid(Some(between), WaitOptions::empty()) {}
+    }
+    ignored.restore();
+    if was_subreaper {
+        set_child_subreaper(Some(getpid()))?;
+    }
+    between?;
+    let mut errno = [0; 4];
+    match read(&failure, &mut errno) {
+        Ok(4) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno))),
+        _ => Ok(()),
+    }
+}
+
+/// The process between this one and the orphan: its end makes the other one an orphan.
+fn be_between(work: impl FnOnce(), to_failure: OwnedFd, ignored: &IgnoredChildren) -> ! {
+    match fork() {
+        Ok(Side::Child) => {
+            drop(to_failure);
+            ignored.restore();
+            work();
+        }
+        Ok(Side::Parent(_)) => {}
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
+            let _ = write(&to_failure, &errno.to_ne_bytes());
+        }
+    }
+    exit_now(0)
 }
 
 /// Numbers that a process and its copies share.

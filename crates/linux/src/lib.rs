@@ -1,11 +1,13 @@
 //! Safe wrappers over the kernel interfaces that keepalive uses. Beside `crates/preload` the only place where
 //! `unsafe` may stand; nothing here decides policy or prints.
 
+pub mod background;
 pub mod bpf;
 pub mod cgroup;
 pub mod elf;
 pub mod exec;
 pub mod fork;
+pub mod lock;
 pub mod memory;
 pub mod names;
 pub mod netns;
@@ -17,5 +19,6 @@ pub mod seccomp;
 pub mod signal;
 pub mod sock_diag;
 pub mod sockopt;
+pub mod thread;
 pub mod trial;
 pub mod worker;

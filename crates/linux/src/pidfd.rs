@@ -1,6 +1,7 @@
 //! Process file descriptors (`pidfd_open(2)`, `pidfd_getfd(2)`): what was looked at stays the same process, even when its
 //! number is given to another.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io;
@@ -41,6 +42,14 @@ impl PidFd {
 }
 
 impl PidFd {
+    /// Whether the process, or the thread, has ended.
+    pub fn has_ended(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::new(self, PollFlags::IN)];
+        // Where poll(2) fails it is not known to have ended.
+        poll(&mut fds, Some(&now)).is_ok() && fds.iter().any(|fd| !fd.revents().is_empty())
+    }
+
     /// Sends it the signal of this number.
     ///
     /// # Errors

@@ -78,6 +78,14 @@ fn parse_status(text: &[u8]) -> Status {
     status
 }
 
+/// The state of a thread, as the letter of `proc_pid_stat(5)`: `R` running or able to, `Z` ended; `None` when it is gone.
+pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
+    let stat = fs::read(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    // The name, in parentheses, may have any bytes.
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(end + 2).map(|letter| char::from(*letter))
+}
+
 /// The last part of the path by which a process was started, a script's own where the kernel has followed a `#!` line:
 /// the name that rules for programs mean. `None` without ptrace access to it.
 pub fn program(pid: u32) -> Option<OsString> {

@@ -60,29 +60,32 @@ fn set_mask(set: &libc::sigset_t) -> Mask {
     Mask(old)
 }
 
-/// Does `work` with a child of its own, whose end leaves no signal behind: where `SIGCHLD` is blocked, it would wait for
-/// whoever this process becomes.
-pub fn without_trace<T>(work: impl FnOnce() -> T) -> T {
-    let was_pending = is_child_pending();
-    let result = work();
-    if !was_pending && is_child_pending() {
-        let set = child();
-        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: sigtimedwait(2) reads `set` and `at_once`, and is asked for no information.
-        unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once) };
+/// As long as SIGCHLD is ignored the kernel takes leave of children itself, and adds nothing to the times of this process's
+/// children (`wait(2)`, `getrusage(2)`).
+pub(crate) struct IgnoredChildren(libc::sigaction);
+
+impl IgnoredChildren {
+    /// Ignores SIGCHLD. A pending one is discarded.
+    pub(crate) fn new() -> Self {
+        // SAFETY: an all-zero `struct sigaction` is a valid one.
+        let mut ignore: libc::sigaction = unsafe { std::mem::zeroed() };
+        ignore.sa_sigaction = libc::SIG_IGN;
+        // SAFETY: as above; it is overwritten.
+        let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: sigaction(2) reads `ignore`, which runs no code, and writes `before`.
+        unsafe { libc::sigaction(libc::SIGCHLD, &raw const ignore, &raw mut before) };
+        Self(before)
     }
-    result
+
+    /// Makes the action what it was before.
+    pub(crate) fn restore(&self) {
+        // SAFETY: sigaction(2) reads an action that this process had before.
+        unsafe { libc::sigaction(libc::SIGCHLD, &raw const self.0, std::ptr::null_mut()) };
+    }
 }
 
-fn child() -> libc::sigset_t {
-    // SAFETY: as in `interrupts`.
-    let mut set = unsafe { std::mem::zeroed() };
-    // SAFETY: sigaddset(3) writes to `set` alone.
-    unsafe { libc::sigaddset(&raw mut set, libc::SIGCHLD) };
-    set
-}
-
-fn is_child_pending() -> bool {
+/// Whether SIGCHLD waits to be unblocked.
+pub(crate) fn is_child_pending() -> bool {
     // SAFETY: as in `interrupts`.
     let mut set = unsafe { std::mem::zeroed() };
     // SAFETY: sigpending(2) writes to `set` alone.
@@ -110,6 +113,20 @@ impl SignalFd {
     /// As [`SignalFd::new`].
     pub fn interrupts() -> io::Result<Self> {
         Self::of(&interrupts())
+    }
+
+    /// For `SIGCHLD`, which is blocked from now on.
+    ///
+    /// # Errors
+    /// As [`SignalFd::new`].
+    pub fn children() -> io::Result<Self> {
+        // SAFETY: a `sigset_t` is an array of numbers.
+        let mut set = unsafe { std::mem::zeroed() };
+        // SAFETY: sigaddset(3) writes to `set` alone.
+        unsafe { libc::sigaddset(&raw mut set, libc::SIGCHLD) };
+        // SAFETY: sigprocmask(2) reads `set`, and is asked for no old mask.
+        unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        Self::of(&set)
     }
 
     fn of(set: &libc::sigset_t) -> io::Result<Self> {

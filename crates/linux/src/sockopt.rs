@@ -5,7 +5,7 @@ use crate::pidfd::PidFd;
 use crate::sock_diag::State;
 use keepalive_policy::SocketOption;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::net::{AddressFamily, getpeername, getsockname, ipproto, sockopt};
+use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, ipproto, sockopt};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::mem::size_of;
@@ -68,24 +68,55 @@ pub fn read(socket: impl AsFd) -> io::Result<Option<TcpSocket>> {
     }))
 }
 
-/// The protocol of `socket`; `None` when it is not TCP or MPTCP over IPv4 or IPv6. Its options alone would not tell:
-/// others accept `SO_KEEPALIVE` silently.
+/// What a descriptor is, as far as keepalive is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A TCP or MPTCP socket.
+    Tcp {
+        /// Its protocol.
+        protocol: Protocol,
+        /// Its domain: `AF_INET6` rather than `AF_INET`.
+        is_ipv6: bool,
+    },
+    /// Another socket.
+    OtherSocket,
+    /// No socket, or a descriptor that only names one (`O_PATH`).
+    NoSocket,
+}
+
+/// The kind of `descriptor`. Its options alone would not tell: others accept `SO_KEEPALIVE` silently, and the protocol of
+/// a raw socket can be that of TCP.
 ///
 /// # Errors
-/// Whatever `getsockopt(2)` gives, except `ENOTSOCK` and `EBADF` (of `O_PATH`), which are `None` too.
-pub fn protocol(socket: impl AsFd) -> io::Result<Option<Protocol>> {
-    let socket = socket.as_fd();
-    let domain = match sockopt::socket_domain(socket) {
-        Err(rustix::io::Errno::NOTSOCK | rustix::io::Errno::BADF) => return Ok(None),
-        other => other?,
+/// Whatever `getsockopt(2)` gives, except `ENOTSOCK` and `EBADF` (of `O_PATH`).
+pub fn kind(descriptor: impl AsFd) -> io::Result<Kind> {
+    let socket = descriptor.as_fd();
+    let is_ipv6 = match sockopt::socket_domain(socket) {
+        Err(rustix::io::Errno::NOTSOCK | rustix::io::Errno::BADF) => return Ok(Kind::NoSocket),
+        Ok(AddressFamily::INET) => false,
+        Ok(AddressFamily::INET6) => true,
+        Ok(_) => return Ok(Kind::OtherSocket),
+        Err(error) => return Err(error.into()),
     };
-    if domain != AddressFamily::INET && domain != AddressFamily::INET6 {
-        return Ok(None);
+    let protocol = match sockopt::socket_protocol(socket)? {
+        Some(ipproto::TCP) => Protocol::Tcp,
+        Some(ipproto::MPTCP) => Protocol::Mptcp,
+        _ => return Ok(Kind::OtherSocket),
+    };
+    if sockopt::socket_type(socket)? != SocketType::STREAM {
+        return Ok(Kind::OtherSocket);
     }
-    Ok(match sockopt::socket_protocol(socket)? {
-        Some(ipproto::TCP) => Some(Protocol::Tcp),
-        Some(ipproto::MPTCP) => Some(Protocol::Mptcp),
-        _ => None,
+    Ok(Kind::Tcp { protocol, is_ipv6 })
+}
+
+/// The protocol of `socket`; `None` when it is not TCP or MPTCP over IPv4 or IPv6.
+///
+/// # Errors
+/// As [`kind`].
+pub fn protocol(socket: impl AsFd) -> io::Result<Option<Protocol>> {
+    Ok(match kind(socket)? {
+        Kind::Tcp { protocol, .. } => Some(protocol),
+        Kind::OtherSocket | Kind::NoSocket => None,
     })
 }
 

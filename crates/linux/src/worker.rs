@@ -2,7 +2,8 @@
 //! file server that hangs for example, and such a wait can be uninterruptible. A thread in it would keep the whole command
 //! from ending; a child does not.
 
-use crate::fork::{Side, detach, exit_now, fork};
+use crate::background::detach;
+use crate::fork::{Side, exit_now, fork};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;

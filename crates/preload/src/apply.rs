@@ -1,9 +1,13 @@
 //! Giving sockets their settings. Every failure is ignored: the program goes on as it would without us.
 
-use crate::policy::{CREATED, EARLY, Policy, connection};
+mod listener;
+
+use crate::defaults::{self, Defaults};
+use crate::policy::{CREATED, Policy, connection};
 use crate::{log, own, policy, state, sys};
-use core::ffi::c_int;
+use core::ffi::{c_int, c_void};
 use keepalive_policy::{Event, LIVE_ORDER, Mode, Moment, Settings, SocketOption};
+pub(crate) use listener::{Undo, before_listen, not_listening};
 
 /// The sockets that a process has when it starts: inetd's descriptors 0 to 2, and those of a service manager.
 pub(crate) fn at_start(policy: &Policy) {
@@ -11,16 +15,35 @@ pub(crate) fn at_start(policy: &Policy) {
         own::open();
     }
     for fd in 0..3 + policy::passed_descriptors() {
-        if sys::file_type(fd) == sys::S_IFSOCK && adopt(policy, fd) && policy.is_watching && sys::is_established(fd) {
+        if !sys::is_socket(fd) || !sys::is_tcp(fd) {
+            continue;
+        }
+        learn_from_a_fresh_socket();
+        if adopt(policy, fd) && policy.is_watching && sys::is_established(fd) {
             own::accepted(fd);
             settle(policy, fd, Moment::Accept);
         }
     }
 }
 
+/// At the start, before the program runs, a descriptor of ours disturbs nobody; later there is none.
+#[cold]
+fn learn_from_a_fresh_socket() {
+    if !defaults::are_known()
+        && let Ok(fd) = sys::socket(sys::AF_INET, sys::SOCK_STREAM | sys::SOCK_CLOEXEC, 0)
+    {
+        defaults::learn(fd);
+        sys::close(fd);
+    }
+}
+
 /// A TCP socket that the program made just now.
 #[inline(always)]
 pub(crate) fn created(policy: &Policy, fd: c_int) {
+    if policy.is_watching || !defaults::are_known() {
+        let defaults = defaults::learn(fd);
+        own::keep_defaults(fd, defaults);
+    }
     for assignment in policy.fresh() {
         let _ = sys::set_option(fd, assignment.level, assignment.name, assignment.value);
     }
@@ -38,19 +61,22 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
         return false;
     }
     let settings = policy.created;
-    let mut untouched = Untouched::default();
+    let mut before = Defaults::NONE;
     for option in LIVE_ORDER {
         let Some(current) = get(fd, option) else { continue };
         let ours = settings.number(option);
-        let is_own = is_own(fd, option, current, ours, &mut untouched);
+        let is_own = is_own(fd, option, current, ours);
         if is_own {
             own::mark(fd, option);
+        } else if ours != Some(current) {
+            before = before.with(option, current);
         }
         // Where there are rules, somebody else's value is judged when the peer is known.
         if let Some(ours) = ours.filter(|_| !is_own || !policy.has_rules) {
             set_if_other(fd, option, current, target(&settings, option, ours, current, is_own));
         }
     }
+    own::keep_defaults(fd, before.or(own::defaults(fd)));
     if get(fd, SocketOption::UserTimeout)
         .is_some_and(|current| current != 0 && user_timeout(fd, &settings) != Some(current))
     {
@@ -87,7 +113,7 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
     // What another decision has set on this socket, for another peer, is to be taken back.
     let is_same = !own::is_settled(fd) && settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
     let inherits_user_timeout = policy.has_user_timeout && event.moment == Moment::Accept;
-    if (is_same && !inherits_user_timeout) || !(own::is_tcp(fd) || sys::is_tcp(fd)) {
+    if (is_same && !inherits_user_timeout) || !is_tcp(fd) {
         return;
     }
     if !is_same {
@@ -105,7 +131,6 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
 /// Changes what `settings` say from what was set `before`.
 fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
     let is_settled = own::is_settled(fd);
-    let mut untouched = Untouched::default();
     for option in LIVE_ORDER {
         let (ours, earlier) = (settings.number(option), before.number(option));
         // Where the decision is the same, only the program's own values are left to be judged by the mode.
@@ -113,12 +138,16 @@ fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
             continue;
         }
         let Some(current) = get(fd, option) else { continue };
-        let is_own = is_own(fd, option, current, earlier, &mut untouched);
+        let is_own = is_own(fd, option, current, earlier);
         let target = match ours {
             Some(ours) => target(settings, option, ours, current, is_own),
             None if is_own => current,
             // What was set before the peer was known is taken back.
-            None => untouched.get(option).unwrap_or(current),
+            None => defaults::value(fd, option).unwrap_or(if is_settled || earlier == Some(current) {
+                0
+            } else {
+                current
+            }),
         };
         set_if_other(fd, option, current, target);
     }
@@ -126,11 +155,75 @@ fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
 
 /// Whether the `current` number of an option is somebody else's, who has set it on this socket (or on the one that it is a
 /// duplicate of): neither what we set `earlier` nor what the kernel gives.
-fn is_own(fd: c_int, option: SocketOption, current: u32, earlier: Option<u32>, untouched: &mut Untouched) -> bool {
+fn is_own(fd: c_int, option: SocketOption, current: u32, earlier: Option<u32>) -> bool {
     own::is_marked(fd, option) == Some(true)
         || (!own::is_settled(fd)
             && earlier != Some(current)
-            && untouched.get(option).is_some_and(|default| default != current))
+            && defaults::is_default(fd, option, current) == Some(false))
+}
+
+/// Whether the socket `fd` is TCP. One that was TCP when its number was last seen may have been replaced (dup2(2),
+/// recvmsg(2)).
+fn is_tcp(fd: c_int) -> bool {
+    (own::is_tcp(fd) && sys::has_protocol_of_tcp(fd)) || sys::is_tcp(fd)
+}
+
+/// The program's connect(2) to this address has succeeded: there is a connection, or with `AF_UNSPEC` none any more.
+///
+/// # Safety
+/// `address` must point to `length` bytes.
+#[cold]
+pub(crate) unsafe fn connected(policy: &Policy, fd: c_int, address: *const c_void, length: u32) {
+    own::connected(fd);
+    if !is_tcp(fd) {
+        return;
+    }
+    // A call that waited for a connection which was under way already has not looked at its address.
+    if let Some((peer, port)) = sys::peer(fd) {
+        settle_for(policy, fd, &connection(Moment::Connect, peer, port));
+    // SAFETY: the caller's promise.
+    } else if unsafe { sys::is_unspecified(address, length) } {
+        disconnected(policy, fd);
+    // With TCP_FASTOPEN_CONNECT the connection begins with the first byte.
+    // SAFETY: the caller's promise.
+    } else if let Some((peer, port)) = unsafe { sys::read_address(address, length) } {
+        settle_for(policy, fd, &connection(Moment::Connect, peer, port));
+    }
+}
+
+/// The program's connect(2) goes on although the call has ended: to this address, unless an earlier call has begun it.
+///
+/// # Safety
+/// `address` must point to `length` bytes.
+#[cold]
+pub(crate) unsafe fn connecting(policy: &Policy, fd: c_int, address: *const c_void, length: u32) {
+    if !own::connecting(fd)
+        // SAFETY: the caller's promise.
+        && let Some((peer, port)) = unsafe { sys::read_address(address, length) }
+    {
+        settle_for(policy, fd, &connection(Moment::Connect, peer, port));
+    }
+}
+
+/// The program's connect(2) has failed, and nothing goes on.
+pub(crate) fn not_connected(fd: c_int) {
+    own::connected(fd);
+}
+
+/// The program has ended the connection of `fd` with `AF_UNSPEC` and may connect again: the socket gets back what new
+/// sockets have.
+#[cold]
+fn disconnected(policy: &Policy, fd: c_int) {
+    if own::is_settled(fd) {
+        settle_options(fd, &policy.created, &policy.created);
+        own::settled(fd, false);
+    }
+    if policy.has_user_timeout
+        && own::is_marked(fd, SocketOption::UserTimeout) == Some(false)
+        && let Some(current) = get(fd, SocketOption::UserTimeout)
+    {
+        set_if_other(fd, SocketOption::UserTimeout, current, 0);
+    }
 }
 
 /// The user timeout of a connection, once it is complete: before, it would limit the connecting too. Does nothing while
@@ -152,42 +245,6 @@ fn limit_established(policy: &Policy, fd: c_int) {
     {
         log::socket(fd, "connected");
     }
-}
-
-/// What a socket that is about to listen gets beside the rest: what acts on the handshakes, and what the connections that
-/// it accepts inherit. Gives whether a user timeout was set.
-#[inline(always)]
-pub(crate) fn before_listen(policy: &Policy, fd: c_int) -> bool {
-    (policy.has_user_timeout || policy.has_early_options) && prepare_listener(policy, fd)
-}
-
-#[cold]
-fn prepare_listener(policy: &Policy, fd: c_int) -> bool {
-    if !sys::is_tcp(fd) {
-        return false;
-    }
-    let before = policy.created;
-    let settings = policy.decide(&Event {
-        moment: Moment::Listen,
-        port: sys::local_port(fd),
-        ..CREATED
-    });
-    let mut untouched = Untouched::default();
-    for option in EARLY {
-        if let (Some(ours), Some(current)) = (settings.number(option), get(fd, option)) {
-            let is_own = is_own(fd, option, current, before.number(option), &mut untouched);
-            set_if_other(fd, option, current, target(&settings, option, ours, current, is_own));
-        }
-    }
-    let limited = limit_unacknowledged(fd, &settings);
-    log::socket(fd, "listens");
-    limited
-}
-
-/// Takes the user timeout back: the socket does not listen after all, and may connect.
-#[cold]
-pub(crate) fn not_listening(fd: c_int) {
-    set(fd, SocketOption::UserTimeout, 0);
 }
 
 /// The program has set an option itself: notes it, and where the policy's mode says so, corrects it.
@@ -237,13 +294,18 @@ fn limit_unacknowledged(fd: c_int, settings: &Settings) -> bool {
     let Some(current) = get(fd, SocketOption::UserTimeout) else {
         return false;
     };
+    let target = user_timeout_to_set(fd, settings, current);
+    set_if_other(fd, SocketOption::UserTimeout, current, target)
+}
+
+/// The user timeout that `fd`, which has `current`, gets by `settings` and their mode.
+fn user_timeout_to_set(fd: c_int, settings: &Settings, current: u32) -> u32 {
     let is_own = own::is_marked(fd, SocketOption::UserTimeout).unwrap_or(current != 0);
-    let target = match user_timeout(fd, settings) {
+    match user_timeout(fd, settings) {
         Some(ours) => target(settings, SocketOption::UserTimeout, ours, current, is_own),
         None if is_own => current,
         None => 0,
-    };
-    set_if_other(fd, SocketOption::UserTimeout, current, target)
+    }
 }
 
 /// The user timeout that `settings` say for a connection with the times of `fd`.
@@ -284,39 +346,4 @@ fn get(fd: c_int, option: SocketOption) -> Option<u32> {
 fn set(fd: c_int, option: SocketOption, value: u32) -> bool {
     let row = option.row();
     sys::set_option(fd, row.level, row.optname, value).is_ok()
-}
-
-/// A socket on which nobody has set anything: it tells the sysctls of this network namespace. Made when it is first asked.
-#[derive(Default)]
-struct Untouched {
-    is_made: bool,
-    socket: Option<c_int>,
-}
-
-impl Untouched {
-    /// The value of `option` there. Without a free descriptor, what the kernel is built with (`include/net/tcp.h`). `None`
-    /// for those that belong to a connection's route.
-    fn get(&mut self, option: SocketOption) -> Option<u32> {
-        let built_in = match option {
-            SocketOption::Keepalive | SocketOption::UserTimeout | SocketOption::DeferAccept => return Some(0),
-            SocketOption::MaxSegment | SocketOption::WindowClamp => return None,
-            SocketOption::Idle => 7200,
-            SocketOption::Interval => 75,
-            SocketOption::Count => 9,
-            SocketOption::SynCount => 6,
-        };
-        if !self.is_made {
-            self.is_made = true;
-            self.socket = sys::socket(sys::AF_INET, sys::SOCK_STREAM | sys::SOCK_CLOEXEC, 0).ok();
-        }
-        Some(self.socket.and_then(|fd| get(fd, option)).unwrap_or(built_in))
-    }
-}
-
-impl Drop for Untouched {
-    fn drop(&mut self) {
-        if let Some(fd) = self.socket {
-            sys::close(fd);
-        }
-    }
 }

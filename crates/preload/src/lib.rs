@@ -18,6 +18,7 @@
 compile_error!("old programs align the stack to 4 bytes, and SSE wants 16: build for i586-unknown-linux-gnu");
 
 mod apply;
+mod defaults;
 mod hooks;
 mod libc;
 mod log;

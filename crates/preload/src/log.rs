@@ -1,10 +1,11 @@
 //! `KEEPALIVE_LOG`: a line for each socket and for each variable that was ignored. Off unless asked for. It must not
 //! block its host, raise a signal in it, keep a descriptor, or write into one that has become something else.
 
+use crate::state;
 use crate::sys::{self, Errno};
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use keepalive_policy::environment::InvalidVariable;
 use keepalive_policy::{OPTIONS, Unit, parse};
 
@@ -20,6 +21,10 @@ struct Log {
     destination: AtomicU8,
     /// The identity of standard error at the start: device and inode.
     stderr: [AtomicU64; 2],
+    /// How to write to it.
+    way: AtomicU8,
+    /// Whether the last line was cut: there was room for a part of it.
+    is_cut: AtomicBool,
     path: UnsafeCell<[u8; PATH]>,
 }
 
@@ -30,6 +35,8 @@ unsafe impl Sync for Log {}
 static LOG: Log = Log {
     destination: AtomicU8::new(SILENT),
     stderr: [const { AtomicU64::new(0) }; 2],
+    way: AtomicU8::new(0),
+    is_cut: AtomicBool::new(false),
     path: UnsafeCell::new([0; PATH]),
 };
 
@@ -39,12 +46,13 @@ pub(crate) fn open(destination: &[u8]) {
     let kind = match destination {
         b"stderr" => {
             // A descriptor that carries the program's own conversation (inetd) is not for us.
-            let Some(identity) = sys::identity(2).filter(|_| !sys::is_tcp(2)) else {
+            let Some((file, way)) = sys::File::of(2).and_then(|file| Some((file.identity, file.way(2)?))) else {
                 return;
             };
-            for (slot, part) in LOG.stderr.iter().zip(identity) {
+            for (slot, part) in LOG.stderr.iter().zip(file) {
                 slot.store(part, Ordering::Relaxed);
             }
+            LOG.way.store(way as u8, Ordering::Relaxed);
             STDERR
         }
         b"syslog" => SYSLOG,
@@ -52,6 +60,9 @@ pub(crate) fn open(destination: &[u8]) {
             // SAFETY: this runs once, before FILE is stored.
             let path = unsafe { &mut *LOG.path.get() };
             path.iter_mut().zip(destination).for_each(|(to, from)| *to = *from);
+            if is_remote(path) {
+                return;
+            }
             FILE
         }
         _ => return,
@@ -59,9 +70,14 @@ pub(crate) fn open(destination: &[u8]) {
     LOG.destination.store(kind, Ordering::Release);
 }
 
-/// Writes nothing any more.
-pub(crate) fn silence() {
-    LOG.destination.store(SILENT, Ordering::Relaxed);
+/// Whether a server may keep whoever opens the file or writes to it.
+fn is_remote(path: &[u8; PATH]) -> bool {
+    let Ok(fd) = sys::open_to_append(path) else {
+        return false;
+    };
+    let is_remote = sys::File::of(fd).is_some_and(|file| file.is_remote(fd));
+    sys::close(fd);
+    is_remote
 }
 
 /// Says what the kernel now has on the socket `fd`, which was `done` ("created").
@@ -74,6 +90,9 @@ pub(crate) fn socket(fd: c_int, done: &'static str) {
 
 #[cold]
 fn write_socket(fd: c_int, done: &'static str) {
+    if state::is_confined() {
+        return;
+    }
     let mut line = Line::new();
     line.text(b"socket ")
         .number(fd.unsigned_abs())
@@ -134,6 +153,7 @@ pub(crate) fn ignored_file(path: &[u8]) {
     }
 }
 
+/// A line, after a newline that ends one which was cut.
 struct Line {
     bytes: [u8; 256],
     length: usize,
@@ -143,8 +163,8 @@ impl Line {
     /// A line that begins as syslog wants it: priority (daemon, info), name, process.
     fn new() -> Self {
         let mut line = Self {
-            bytes: [0; 256],
-            length: 0,
+            bytes: [b'\n'; 256],
+            length: 1,
         };
         if LOG.destination.load(Ordering::Relaxed) == SYSLOG {
             line.text(b"<30>");
@@ -183,30 +203,34 @@ impl Line {
 
     fn write(&mut self) {
         self.text(b"\n");
-        let Some(line) = self.bytes.get(..self.length) else {
+        let first = if LOG.is_cut.load(Ordering::Relaxed) { 0 } else { 1 };
+        let Some(line) = self.bytes.get(first..self.length) else {
             return;
         };
-        match LOG.destination.load(Ordering::Acquire) {
+        let written = match LOG.destination.load(Ordering::Acquire) {
             STDERR => {
                 let identity = LOG.stderr.each_ref().map(|part| part.load(Ordering::Relaxed));
-                if sys::identity(2) == Some(identity) {
-                    sys::write_without_waiting(2, line);
-                }
+                sys::Way::from_number(LOG.way.load(Ordering::Relaxed))
+                    .map_or(0, |way| sys::write_to_standard_error(identity, way, line))
             }
-            SYSLOG => send(sys::connect_to_syslog(), line),
+            SYSLOG => through(sys::connect_to_syslog(), line, sys::send),
             FILE => {
                 // SAFETY: FILE was seen, so that nobody writes to the path any more.
                 let path = unsafe { &*LOG.path.get() };
-                send(sys::open_to_append(path), line);
+                through(sys::open_to_append(path), line, sys::write)
             }
-            _ => {}
+            _ => 0,
+        };
+        if written != 0 {
+            LOG.is_cut.store(written < line.len(), Ordering::Relaxed);
         }
     }
 }
 
-fn send(opened: Result<c_int, Errno>, line: &[u8]) {
-    if let Ok(fd) = opened {
-        sys::write_without_waiting(fd, line);
-        sys::close(fd);
-    }
+/// Writes `line` by way of a descriptor of ours. Gives how many bytes were written.
+fn through(opened: Result<c_int, Errno>, line: &[u8], write: fn(c_int, &[u8]) -> usize) -> usize {
+    let Ok(fd) = opened else { return 0 };
+    let written = write(fd, line);
+    sys::close(fd);
+    written
 }

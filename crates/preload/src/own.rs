@@ -1,9 +1,10 @@
-//! What a program has set itself on which of its sockets. Kept only where it matters (`Policy::is_watching`), in memory
-//! that is mapped then.
+//! What a program has set itself on which of its sockets, and what they had before us. Kept only where it matters
+//! (`Policy::is_watching`), in memory that is mapped then.
 
+use crate::defaults::Defaults;
 use crate::sys;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 use keepalive_policy::SocketOption;
 
 /// Descriptors from this number on are not kept; their values are judged by what they are.
@@ -16,24 +17,44 @@ const SETTLED: u16 = 1 << 14;
 /// The bit that says that the socket is known to be TCP.
 const TCP: u16 = 1 << 13;
 
+/// The bit that says that a connect(2) of the socket has begun, and has not been seen to end.
+const CONNECTING: u16 = 1 << 12;
+
 static MARKS: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
+static DEFAULTS: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Maps the memory. Without it every socket is judged by its values.
 pub(crate) fn open() {
     if let Some(memory) = sys::map(KEPT * size_of::<AtomicU16>()) {
         MARKS.store(memory.cast(), Ordering::Release);
     }
+    if let Some(memory) = sys::map(KEPT * size_of::<AtomicU64>()) {
+        DEFAULTS.store(memory.cast(), Ordering::Release);
+    }
 }
 
-fn marks(fd: c_int) -> Option<&'static AtomicU16> {
-    let start = MARKS.load(Ordering::Acquire);
+/// What is kept at `start` for the number `fd`.
+///
+/// # Safety
+/// `start` must be null or point to `KEPT` of them, for good.
+unsafe fn kept<T>(start: *const T, fd: c_int) -> Option<&'static T> {
     let index = usize::try_from(fd)
         .ok()
         .filter(|index| *index < KEPT && !start.is_null())?;
+    // SAFETY: the index is below `KEPT`.
+    let kept = unsafe { start.add(index) };
+    // SAFETY: as above; the caller's promise.
+    Some(unsafe { &*kept })
+}
+
+fn marks(fd: c_int) -> Option<&'static AtomicU16> {
     // SAFETY: `open` mapped `KEPT` of them, all zero, for good.
-    let mark = unsafe { start.add(index) };
-    // SAFETY: as above.
-    Some(unsafe { &*mark })
+    unsafe { kept(MARKS.load(Ordering::Acquire), fd) }
+}
+
+fn kept_defaults(fd: c_int) -> Option<&'static AtomicU64> {
+    // SAFETY: `open` mapped `KEPT` of them, all zero, for good.
+    unsafe { kept(DEFAULTS.load(Ordering::Acquire), fd) }
 }
 
 /// Forgets what was known of the number `fd`: it is another socket now.
@@ -41,6 +62,21 @@ pub(crate) fn forget(fd: c_int) {
     if let Some(marks) = marks(fd) {
         marks.store(0, Ordering::Relaxed);
     }
+    if let Some(defaults) = kept_defaults(fd) {
+        defaults.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Keeps what the socket `fd` had before us.
+pub(crate) fn keep_defaults(fd: c_int, defaults: Defaults) {
+    if let Some(kept) = kept_defaults(fd) {
+        kept.store(defaults.0, Ordering::Relaxed);
+    }
+}
+
+/// What the socket `fd` had before us, as far as it was kept.
+pub(crate) fn defaults(fd: c_int) -> Defaults {
+    kept_defaults(fd).map_or(Defaults::NONE, |kept| Defaults(kept.load(Ordering::Relaxed)))
 }
 
 /// Notes that the socket `fd` is TCP.
@@ -57,8 +93,9 @@ pub(crate) fn is_tcp(fd: c_int) -> bool {
 pub(crate) fn inherit(fd: c_int, listener: c_int) {
     if let Some(marks_of_new) = marks(fd) {
         let inherited = marks(listener).map_or(0, |marks| marks.load(Ordering::Relaxed));
-        marks_of_new.store((inherited & !SETTLED) | ACCEPTED, Ordering::Relaxed);
+        marks_of_new.store((inherited & !(SETTLED | CONNECTING)) | ACCEPTED, Ordering::Relaxed);
     }
+    keep_defaults(fd, defaults(listener));
 }
 
 /// Notes that the socket `fd` was accepted, by whoever started this process.
@@ -83,6 +120,18 @@ pub(crate) fn settled(fd: c_int, is_settled: bool) {
 /// Whether a decision for its peer has been carried out on `fd`.
 pub(crate) fn is_settled(fd: c_int) -> bool {
     has(fd, SETTLED) == Some(true)
+}
+
+/// Notes that a connect(2) of `fd` has begun; gives whether that was known.
+pub(crate) fn connecting(fd: c_int) -> bool {
+    marks(fd).is_some_and(|marks| marks.fetch_or(CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
+}
+
+/// Notes that no connect(2) of `fd` is under way.
+pub(crate) fn connected(fd: c_int) {
+    if let Some(marks) = marks(fd) {
+        marks.fetch_and(!CONNECTING, Ordering::Relaxed);
+    }
 }
 
 /// Notes that somebody else than we has set `option` on `fd`.

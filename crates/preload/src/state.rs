@@ -1,23 +1,28 @@
 //! What this library remembers in a process: the policy, read once, and which sockets were made through us.
 
 use crate::policy::Policy;
-use crate::{apply, log, next, policy};
+use crate::{apply, next, policy, sys};
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
+use core::hint::spin_loop;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use core::ops::Deref;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Nothing has been read yet.
-const NEW: u8 = 0;
+const NEW: u32 = 0;
 /// Some thread is reading.
-const STARTING: u8 = 1;
+const STARTING: u32 = 1;
 /// The policy may be used.
-const ACTIVE: u8 = 2;
+const ACTIVE: u32 = 2;
 /// Nothing is to be done, for good.
-const INERT: u8 = 3;
+const INERT: u32 = 3;
+/// Added to the phase for each seccomp filter that the program has installed or is installing. The library makes no
+/// system call then: the value is none of the four above.
+const FILTER: u32 = 4;
 
 struct State {
-    phase: AtomicU8,
+    phase: AtomicU32,
     policy: UnsafeCell<MaybeUninit<Policy>>,
 }
 
@@ -26,15 +31,52 @@ struct State {
 unsafe impl Sync for State {}
 
 static STATE: State = State {
-    phase: AtomicU8::new(NEW),
+    phase: AtomicU32::new(NEW),
     policy: UnsafeCell::new(MaybeUninit::uninit()),
 };
+
+/// How many hooks are making system calls of ours now, in all threads.
+static AT_WORK: AtomicU32 = AtomicU32::new(0);
+
+/// Counts a hook as at work as long as it lives. Not to be held during a call of the program, which may wait for ever.
+struct AtWork;
+
+impl AtWork {
+    #[inline(always)]
+    fn begin() -> Self {
+        AT_WORK.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for AtWork {
+    #[inline(always)]
+    fn drop(&mut self) {
+        AT_WORK.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// The policy, and the right to make system calls as long as it lives. Not to be held during a call of the program.
+pub(crate) struct Work {
+    policy: &'static Policy,
+    _at_work: AtWork,
+}
+
+impl Deref for Work {
+    type Target = Policy;
+
+    #[inline(always)]
+    fn deref(&self) -> &Policy {
+        self.policy
+    }
+}
 
 /// Finds the next definitions and reads the policy, once. Our constructor calls this, or, when another library's
 /// constructor comes first, the first hook that is called. A call that comes while another one is at work returns at
 /// once: nobody waits here, and what it was to treat stays as the program made it.
 #[cold]
 pub(crate) fn start() {
+    let _at_work = AtWork::begin();
     if STATE
         .phase
         .compare_exchange(NEW, STARTING, Ordering::Relaxed, Ordering::Relaxed)
@@ -44,16 +86,18 @@ pub(crate) fn start() {
     }
     next::find();
     let Some(policy) = policy::read() else {
-        STATE.phase.store(INERT, Ordering::Relaxed);
+        STATE.phase.fetch_add(INERT - STARTING, Ordering::Relaxed);
         return;
     };
     // SAFETY: only the thread that won the exchange above comes here, and nobody reads before ACTIVE.
-    let policy = unsafe { &mut *STATE.policy.get() }.write(policy);
-    STATE.phase.store(ACTIVE, Ordering::Release);
-    apply::at_start(policy);
+    unsafe { &mut *STATE.policy.get() }.write(policy);
+    STATE.phase.fetch_add(ACTIVE - STARTING, Ordering::Release);
+    if let Some(work) = work() {
+        apply::at_start(&work);
+    }
 }
 
-/// The policy, or `None` where nothing is to be done.
+/// The policy, or `None` where nothing is to be done. Whoever makes a system call asks [`work`].
 #[inline(always)]
 pub(crate) fn policy() -> Option<&'static Policy> {
     match STATE.phase.load(Ordering::Acquire) {
@@ -61,6 +105,18 @@ pub(crate) fn policy() -> Option<&'static Policy> {
         NEW => policy_late(),
         _ => None,
     }
+}
+
+/// The policy, for a hook that makes system calls; `None` where nothing is to be done.
+#[inline(always)]
+pub(crate) fn work() -> Option<Work> {
+    let policy = policy()?;
+    let at_work = AtWork::begin();
+    // Either this sees the filter that a thread is about to install, or that thread sees this hook at work.
+    (STATE.phase.load(Ordering::SeqCst) == ACTIVE).then_some(Work {
+        policy,
+        _at_work: at_work,
+    })
 }
 
 #[inline(always)]
@@ -78,11 +134,37 @@ fn policy_late() -> Option<&'static Policy> {
     (STATE.phase.load(Ordering::Acquire) == ACTIVE).then(active_policy)
 }
 
-/// Does nothing any more, in this process and what it forks: from here on a system call may be its last.
-pub(crate) fn retire() {
-    if STATE.phase.swap(INERT, Ordering::Relaxed) == ACTIVE {
-        log::silence();
+/// The program is about to install a seccomp filter, which may kill it at a system call that it does not make itself. No
+/// hook begins to make one from here on, in this process and what it forks; those that are at work are waited for, at most
+/// a tenth of a second. (One may never end: a signal handler of this thread interrupted it, or another thread was in it
+/// when this process was forked.)
+#[cold]
+pub(crate) fn before_filter() {
+    const SPINS: u32 = 200;
+    const SLEEPS: u32 = 1000;
+    // A start that is yet to come would not come any more.
+    let _ = policy();
+    STATE.phase.fetch_add(FILTER, Ordering::SeqCst);
+    for turn in 0..SPINS + SLEEPS {
+        match AT_WORK.load(Ordering::SeqCst) {
+            0 => return,
+            _ if turn < SPINS => spin_loop(),
+            count => sys::wait_100_us(&AT_WORK, count),
+        }
     }
+}
+
+/// Whether the program has installed a filter, or is about to. Asked again before each system call: a signal handler may
+/// have done it since the hook began.
+#[inline(always)]
+pub(crate) fn is_confined() -> bool {
+    STATE.phase.load(Ordering::Relaxed) >= FILTER
+}
+
+/// The kernel has refused the filter that [`before_filter`] announced.
+#[cold]
+pub(crate) fn filter_refused() {
+    STATE.phase.fetch_sub(FILTER, Ordering::Release);
 }
 
 /// Descriptors below this number are remembered, one bit each. Above it a socket counts as seen: it is far more likely

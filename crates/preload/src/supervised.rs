@@ -2,7 +2,7 @@
 //! settings. Where this library has done so already, its calls tell the supervisor's filter to let them pass.
 
 use crate::{state, sys};
-use core::ffi::c_void;
+use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 static IS_SUPERVISED: AtomicBool = AtomicBool::new(false);
@@ -10,9 +10,6 @@ static IS_SUPERVISED: AtomicBool = AtomicBool::new(false);
 /// `sizeof(struct sockaddr_un)`: the filter lets connect(2) pass with this length, since local sockets have it. The kernel
 /// takes any length from that of the address up to 128 (`net/socket.c`, `move_addr_to_kernel`).
 const PASSING_LENGTH: usize = 110;
-
-/// `sizeof(struct sockaddr_in6)`, the longest address that the kernel takes here.
-const ADDRESS: usize = 28;
 
 /// What the entry of the environment looks like.
 pub(crate) const VARIABLE: &[u8] = b"KEEPALIVE_SUPERVISED=1";
@@ -40,25 +37,30 @@ impl Room {
 
 /// The address and the length to call connect(2) with: those of the program, or under a supervisor a copy that passes.
 #[inline(always)]
-pub(crate) fn passing(address: *const c_void, length: u32, room: &mut Room) -> (*const c_void, u32) {
+pub(crate) fn passing(fd: c_int, address: *const c_void, length: u32, room: &mut Room) -> (*const c_void, u32) {
     if is_supervised() {
-        passing_copy(address, length, room)
+        passing_copy(fd, address, length, room)
     } else {
         (address, length)
     }
 }
 
 #[cold]
-fn passing_copy(address: *const c_void, length: u32, room: &mut Room) -> (*const c_void, u32) {
-    // Without a policy nothing has been set. What the kernel cannot read it shall refuse itself.
-    if state::policy().is_none() || sys::try_read_address(address, length).is_none() {
-        return (address, length);
+fn passing_copy(fd: c_int, address: *const c_void, length: u32, room: &mut Room) -> (*const c_void, u32) {
+    match acceptable(fd, address, length) {
+        Some(bytes) => {
+            room.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+            (room.0.as_ptr().cast(), PASSING_LENGTH as u32)
+        }
+        None => (address, length),
     }
-    for (index, to) in room.0.iter_mut().take((length as usize).min(ADDRESS)).enumerate() {
-        // SAFETY: the byte is within the caller's `length` and the part that was read just now.
-        let from = unsafe { address.cast::<u8>().add(index) };
-        // SAFETY: as above.
-        *to = unsafe { *from };
-    }
-    (room.0.as_ptr().cast(), PASSING_LENGTH as u32)
+}
+
+/// The address, where the kernel takes this one on this socket and would take the copy for the same. All else goes to the
+/// kernel as it is, by way of the supervisor: other families, lengths and memory, and sockets that are not TCP, on which
+/// the library has set nothing.
+fn acceptable(fd: c_int, address: *const c_void, length: u32) -> Option<[u8; 28]> {
+    // Without a policy nothing has been set.
+    let _work = state::work()?;
+    sys::try_read_bytes(sys::tcp_domain(fd)?, address, length)
 }

@@ -1,18 +1,18 @@
 //! System calls made directly: they neither touch `errno` nor are they cancellation points, and no other library's hook
 //! sees them. The numbers and constants are those of the kernel's headers (`include/uapi`).
 
+mod futex;
 mod memory;
 pub(crate) mod number;
 mod peer;
 mod write;
 
-use crate::supervised;
+use crate::{state, supervised};
 use core::ffi::{c_char, c_int, c_long};
+pub(crate) use futex::{is_readable, wait_100_us};
 pub(crate) use memory::{collect, copy, map, read_file};
-#[cfg(target_arch = "x86")]
-pub(crate) use peer::is_readable;
-pub(crate) use peer::{local_port, peer, read_address, try_read_address};
-pub(crate) use write::{connect_to_syslog, identity, open_to_append, write_without_waiting};
+pub(crate) use peer::{is_unspecified, local_port, peer, read_address, try_read_address, try_read_bytes};
+pub(crate) use write::{File, Way, connect_to_syslog, open_to_append, send, write, write_to_standard_error};
 
 /// `sizeof(int)`, the length of every option that is set or read here.
 const INT: u32 = size_of::<c_int>() as u32;
@@ -20,6 +20,8 @@ const INT: u32 = size_of::<c_int>() as u32;
 /// An error number of the kernel, positive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Errno(pub(crate) c_int);
+
+const EPERM: Errno = Errno(1);
 
 /// `AF_INET`.
 pub(crate) const AF_INET: c_int = 2;
@@ -37,12 +39,15 @@ pub(crate) const IPPROTO_MPTCP: c_int = 262;
 pub(crate) const SOL_SOCKET: c_int = 1;
 /// `SO_ERROR` of level `SOL_SOCKET`.
 pub(crate) const SO_ERROR: c_int = 4;
+const SO_TYPE: c_int = 3;
 const SO_ACCEPTCONN: c_int = 30;
 const SO_PROTOCOL: c_int = 38;
 const SO_DOMAIN: c_int = 39;
 const TCP_INFO: c_int = 11;
-/// `TCP_ESTABLISHED` of `tcpi_state` (`include/net/tcp_states.h`).
+/// States of `tcpi_state` (`include/net/tcp_states.h`).
 const TCP_ESTABLISHED: u8 = 1;
+const TCP_CLOSE: u8 = 7;
+const TCP_LISTEN: u8 = 10;
 
 /// Makes a system call.
 ///
@@ -125,6 +130,9 @@ pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
 /// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two.
 #[inline(always)]
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Result<(), Errno> {
+    if state::is_confined() {
+        return Err(EPERM);
+    }
     let values = [value, 0];
     let length = if supervised::is_supervised() { 2 * INT } else { INT };
     // SAFETY: setsockopt(2) reads at most `length` bytes of `values`, which lives through the call.
@@ -146,6 +154,9 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Re
 
 /// Reads an option that is an `int`, none of which is negative here; `None` when the kernel refuses.
 pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<u32> {
+    if state::is_confined() {
+        return None;
+    }
     let mut value: u32 = 0;
     let mut length = INT;
     // SAFETY: getsockopt(2) writes at most `length` bytes at `value` and the length at `length`, both live and ours.
@@ -166,16 +177,25 @@ pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<u32> {
 }
 
 /// `S_IFSOCK` of [`file_type`] (inode(7)).
-pub(crate) const S_IFSOCK: u32 = 0o140_000;
+const S_IFSOCK: u32 = 0o140_000;
 const S_IFREG: u32 = 0o100_000;
+const S_IFMT: u32 = 0o170_000;
 
-/// The type of the file behind `fd` (inode(7)), 0 where it is closed. Asked with fstat(2), which no filter forbids: the
-/// loader needs it to load us, while the socket calls may be forbidden to a program that has no sockets, under pain of
-/// death.
-pub(crate) fn file_type(fd: c_int) -> u32 {
+/// Whether `fd` is a socket. Asked with lseek(2) and fstat(2), which no filter forbids: the C library needs them, while
+/// the socket calls may be forbidden to a program that has no sockets, under pain of death. lseek(2) comes first, since
+/// fstat(2) of a file waits for its server (FUSE, NFS).
+pub(crate) fn is_socket(fd: c_int) -> bool {
+    const SEEK_CUR: c_long = 1;
+    const ESPIPE: Errno = Errno(29);
+    // SAFETY: lseek(2) takes no pointer, and by 0 from where it is moves nothing.
+    let returned = unsafe { call(number::LSEEK, [fd as _, 0, SEEK_CUR, 0, 0, 0]) };
+    result(returned) == Err(ESPIPE) && file_type(fd) == S_IFSOCK
+}
+
+/// The type of the file behind `fd` (inode(7)), 0 where it is closed.
+fn file_type(fd: c_int) -> u32 {
     /// Where `st_mode` is in the kernel's `struct stat`, as an index of 32-bit words.
     const MODE: usize = if cfg!(target_arch = "x86_64") { 6 } else { 4 };
-    const S_IFMT: u32 = 0o170_000;
     // The largest `struct stat` has 144 bytes.
     let mut status = [0_u32; 48];
     // SAFETY: fstat(2) writes a `struct stat`, for which there is room.
@@ -197,21 +217,54 @@ pub(crate) fn is_set_user_id(path: *const c_char) -> bool {
     returned == 0 && status[7] & S_ISUID != 0
 }
 
-/// Whether `fd` is TCP or MPTCP over IPv4 or IPv6, as the kernel says. Protocol numbers mean something else in other
-/// domains (6 is XFRM in netlink).
+/// The domain of `fd`, `AF_INET` or `AF_INET6`, if it is TCP or MPTCP; `None` for anything else. Protocol numbers mean
+/// something else in other domains (6 is XFRM in netlink) and with other types (raw sockets for TCP segments).
+pub(crate) fn tcp_domain(fd: c_int) -> Option<c_int> {
+    if !has_protocol_of_tcp(fd) || option(fd, SOL_SOCKET, SO_TYPE) != Some(SOCK_STREAM.cast_unsigned()) {
+        return None;
+    }
+    domain(fd)
+        .map(u32::cast_signed)
+        .filter(|domain| matches!(*domain, AF_INET | AF_INET6))
+}
+
+/// The domain of the socket `fd`.
+fn domain(fd: c_int) -> Option<u32> {
+    option(fd, SOL_SOCKET, SO_DOMAIN)
+}
+
+/// Whether `fd` is TCP or MPTCP over IPv4 or IPv6, as the kernel says.
 pub(crate) fn is_tcp(fd: c_int) -> bool {
+    tcp_domain(fd).is_some()
+}
+
+/// Whether `fd` has the protocol number of TCP or MPTCP: enough where it was TCP before.
+pub(crate) fn has_protocol_of_tcp(fd: c_int) -> bool {
     matches!(
-        option(fd, SOL_SOCKET, SO_DOMAIN).map(u32::cast_signed),
-        Some(AF_INET | AF_INET6)
-    ) && matches!(
         option(fd, SOL_SOCKET, SO_PROTOCOL).map(u32::cast_signed),
         Some(IPPROTO_TCP | IPPROTO_MPTCP)
     )
 }
 
-/// Whether `fd` is a TCP connection whose handshake is complete (`TCP_INFO`, whose first byte is the state).
+/// The state of the TCP connection `fd` (`TCP_INFO`, whose first byte it is).
+fn tcp_state(fd: c_int) -> Option<u8> {
+    option(fd, IPPROTO_TCP, TCP_INFO).map(|info| info.to_ne_bytes()[0])
+}
+
+/// Whether `fd` is a TCP connection whose handshake is complete.
 pub(crate) fn is_established(fd: c_int) -> bool {
-    option(fd, IPPROTO_TCP, TCP_INFO).is_some_and(|info| info.to_ne_bytes()[0] == TCP_ESTABLISHED)
+    tcp_state(fd) == Some(TCP_ESTABLISHED)
+}
+
+/// Whether the TCP socket `fd` may begin to connect: it neither listens nor is or becomes a connection. Also where the
+/// kernel does not tell (MPTCP before Linux 5.16).
+pub(crate) fn is_closed(fd: c_int) -> bool {
+    tcp_state(fd).is_none_or(|state| state == TCP_CLOSE)
+}
+
+/// Whether the TCP socket `fd` may listen: it does, or is no connection. Also where the kernel does not tell.
+pub(crate) fn may_listen(fd: c_int) -> bool {
+    tcp_state(fd).is_none_or(|state| matches!(state, TCP_CLOSE | TCP_LISTEN))
 }
 
 /// Whether `fd` listens.

@@ -4,8 +4,9 @@ mod status;
 mod watch;
 
 use crate::cli::PolicyFlags;
+use crate::engine::cgroup::entry::{Entry, entries};
 use crate::engine::cgroup::pins::{self, Target};
-use crate::engine::cgroup::{Obstacle, existing, out_of_reach};
+use crate::engine::cgroup::{Interrupts, Obstacle, existing, out_of_reach};
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, harmless, print, wrap, write_stderr};
 use crate::policy::Policy;
@@ -14,6 +15,7 @@ use keepalive_linux::cgroup::Tree;
 use keepalive_policy::Settings;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Set keepalive for everything in a cgroup, in the kernel
 ///
@@ -108,9 +110,9 @@ pub(crate) fn run(cgroup: &Cgroup) -> Result<(), Error> {
 }
 
 impl Enable {
-    fn policy(&self) -> Result<Policy, Error> {
+    fn policy(&self) -> Result<Arc<Policy>, Error> {
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-        Policy::read(&self.policy, &environment, Settings::EVERYWHERE, REFUSED)
+        Policy::read(&self.policy, &environment, Settings::EVERYWHERE, REFUSED).map(Arc::new)
     }
 
     fn once(&self) -> Result<(), Error> {
@@ -124,18 +126,25 @@ impl Enable {
             .collect::<Result<_, _>>()?;
         warn_of_what_is_out_of_reach(&policy);
         let failed = directories.iter().filter_map(|directory| {
-            self.enable(&tree, directory, &policy)
-                .and_then(|_| self.set_existing(&tree, directory, &policy))
+            self.enable(&tree, directory, &policy, Interrupts::DEFAULT)
+                .and_then(|_| self.set_existing(&tree, directory, &policy, Interrupts::DEFAULT))
                 .err()
         });
         Error::all(failed).map_or(Ok(()), Err)
     }
 
     /// Gives the number of the program that is in force now.
-    fn enable(&self, tree: &Tree, directory: &Path, policy: &Policy) -> Result<u32, Error> {
+    fn enable(
+        &self,
+        tree: &Tree,
+        directory: &Path,
+        policy: &Arc<Policy>,
+        interrupts: Interrupts<'_>,
+    ) -> Result<u32, Error> {
         let name = shown(tree.name(directory));
         let action = format!("enable a policy for {name}");
-        let done = pins::enable(tree, directory, policy, self.watch).map_err(|obstacle| obstacle.error(&action))?;
+        let done = pins::enable(tree, directory, policy, self.watch, interrupts)
+            .map_err(|obstacle| obstacle.error(&action))?;
         if done.has_mounted {
             say("a BPF file system was mounted on /sys/fs/bpf");
         }
@@ -145,22 +154,32 @@ impl Enable {
     }
 
     /// Sets the connections that are open already, where that is asked for.
-    fn set_existing(&self, tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Error> {
+    fn set_existing(
+        &self,
+        tree: &Tree,
+        directory: &Path,
+        policy: &Arc<Policy>,
+        interrupts: Interrupts<'_>,
+    ) -> Result<(), Error> {
         if self.existing {
-            set_existing(tree, directory, policy)
+            set_existing(tree, directory, policy, interrupts)
         } else {
             Ok(())
         }
     }
 }
 
-fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Error> {
+fn set_existing(tree: &Tree, directory: &Path, policy: &Arc<Policy>, interrupts: Interrupts<'_>) -> Result<(), Error> {
     let target = Target::new(tree, directory);
     let name = shown(&target.name);
-    let entries = pins::entries().unwrap_or_default();
+    let action = format!("set all open sockets of {name}");
+    let entries = entries().unwrap_or_default();
     let entry = entries.iter().find(|entry| entry.is_of(&target));
-    let wishes = entry.and_then(pins::Entry::wishes);
-    let done = existing::set(directory, policy, wishes.as_ref());
+    let wishes = entry.and_then(Entry::wishes);
+    let (directory, policy) = (directory.to_owned(), Arc::clone(policy));
+    let done = interrupts
+        .run(move || existing::set(&directory, &policy, wishes.as_ref()))
+        .map_err(|obstacle| obstacle.error(&action))?;
     let how = if done.is_by_descriptor {
         ", through the processes' descriptors"
     } else {
@@ -188,7 +207,6 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Policy) -> Result<(), Er
             )
         }
     };
-    let action = format!("set all open sockets of {name}");
     Err(Error::new(FAILED, format!("cannot {action}: {what}")).hint(hint))
 }
 
@@ -198,13 +216,13 @@ impl Disable {
         let failed = self.cgroups.iter().filter_map(|cgroup| {
             let target = target(&tree, cgroup);
             let name = shown(&target.name);
-            match pins::disable(&tree, &target, None) {
+            match pins::disable(&tree, &target, None, Interrupts::DEFAULT) {
                 Ok(true) => print(&format!("{name}: disabled\n")).err(),
                 Ok(false) => {
                     say(&format!("{name} has no policy"));
                     None
                 }
-                Err(error) => Some(Obstacle::from(error).error(&format!("disable the policy of {name}"))),
+                Err(obstacle) => Some(obstacle.error(&format!("disable the policy of {name}"))),
             }
         });
         let failed: Vec<_> = failed.collect();
@@ -269,8 +287,8 @@ fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
 fn target(tree: &Tree, cgroup: &OsStr) -> Target {
     let directory = find(tree, cgroup).unwrap_or_else(|_| {
         // A unit's that has ended: what is kept of it tells.
-        let entries = pins::entries().unwrap_or_default();
-        let mut names = entries.iter().map(pins::Entry::name);
+        let entries = entries().unwrap_or_default();
+        let mut names = entries.iter().map(Entry::name);
         let kept = names.find(|name| is_unit(cgroup) && Path::new(name).file_name() == Some(cgroup));
         tree.directory(Path::new(kept.as_deref().map_or(cgroup, OsStr::new)))
     });

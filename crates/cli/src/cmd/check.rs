@@ -37,7 +37,7 @@ const LARGEST: usize = 256 * 1024;
 /// All its mistakes, or why it could not be read.
 pub(crate) fn run(check: &Check) -> Result<(), Error> {
     let (name, text) = read(&check.file)?;
-    if let Some(mistakes) = mistake::mistakes(&name, &text) {
+    if let Some(mistakes) = mistake::mistakes(&name, 1, &text) {
         return Err(Error::placed(REFUSED, mistakes));
     }
     write_stderr(&notes(&name, &text));

@@ -10,7 +10,7 @@ use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
 use crate::mistake;
 use crate::output::{WIDTH, wrap, write_stderr};
 use crate::policy::{Part, Policy};
-use keepalive_linux::exec::exec;
+use keepalive_linux::exec::{exec, raise_descriptor_limit};
 use keepalive_linux::program::{self, NotStartable, Program};
 use keepalive_linux::seccomp::IoUring;
 use keepalive_policy::{Keepalive, Settings};
@@ -25,6 +25,7 @@ use std::os::unix::ffi::OsStrExt as _;
 /// # Errors
 /// Whatever kept the command from being started, with the exit status 125, 126 or 127.
 pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
+    raise_descriptor_limit();
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let policy = Policy::read(&run.policy, &environment, Settings::EVERYWHERE, NOT_RUN)?;
 

@@ -132,6 +132,11 @@ pub(crate) fn problems() -> Vec<(String, Option<String>)> {
     Root::open(Path::new("/")).map_or_else(|_| Vec::new(), |root| status::problems(&root))
 }
 
+/// Whether every program of this machine loads the library.
+pub(crate) fn is_enabled() -> bool {
+    Root::open(Path::new("/")).is_ok_and(|root| status::is_enabled(&root))
+}
+
 /// `call` has failed for `path`.
 fn failed(what: &str, path: &Path, call: &str, error: &io::Error) -> Error {
     let reason = describe(error);

@@ -5,8 +5,9 @@ mod file;
 mod warnings;
 
 use crate::cli::PolicyFlags;
-use crate::engine::cgroup::out_of_reach;
+use crate::engine::cgroup::entry;
 use crate::engine::cgroup::pins::{self, Target};
+use crate::engine::cgroup::{Interrupts, out_of_reach};
 use crate::engine::preload;
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, harmless_text, print, wrap, write_stderr};
@@ -225,8 +226,8 @@ impl Disable {
         print(&format!("{}: disabled\n", service.name))?;
         service.reload();
         for (tree, target) in service.cgroups() {
-            pins::disable(&tree, &target, None)
-                .map_err(|error| cannot(&format!("disable the policy of {}", target.name.display()), &error))?;
+            pins::disable(&tree, &target, None, Interrupts::DEFAULT)
+                .map_err(|obstacle| obstacle.error(&format!("disable the policy of {}", target.name.display())))?;
         }
         say(&format!(
             "the library leaves when the service starts again: {}",
@@ -340,10 +341,10 @@ impl Service {
 
     /// What is wrong where the cgroup of the service that runs has no policy.
     fn without_policy(&self) -> Option<String> {
-        let entries = pins::entries().ok()?;
+        let entries = entry::entries().ok()?;
         let in_force = |target: &Target| {
             let mut entries = entries.iter();
-            entries.any(|entry| entry.is_of(target) && entry.state == pins::State::InForce)
+            entries.any(|entry| entry.is_of(target) && entry.state == entry::State::InForce)
         };
         let without: Vec<_> = self
             .cgroups()

@@ -3,11 +3,14 @@
 
 pub(crate) mod child;
 mod description;
+pub(crate) mod entry;
 pub(crate) mod existing;
+mod lock;
 mod obstacle;
 pub(crate) mod pins;
 
 pub(crate) use description::{Description, out_of_reach};
+pub(crate) use lock::Interrupts;
 pub(crate) use obstacle::Obstacle;
 
 use crate::policy::{Part, Policy};

@@ -6,23 +6,28 @@
 mod front;
 mod guard;
 mod in_place;
+mod journal;
+mod memory;
+mod progress;
 mod supervisor;
+mod threads;
 mod unfinished;
+mod watch;
 
 use crate::engine::settle::settle_inherited;
 use crate::error::{Error, NOT_RUN, describe};
 use crate::sockets::{is_sandboxed, yama_scope};
-use keepalive_linux::fork::{Side, detach, exit_now, fork};
+use keepalive_linux::background::{detach, harden};
+use keepalive_linux::fork::{Side, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::proc;
 use keepalive_linux::program::Program;
 use keepalive_linux::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised, sock_filter};
-use keepalive_linux::signal::without_trace;
 use keepalive_policy::{Mode, Number, OPTIONS, Settings, SocketOption, Source};
 use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{WaitOptions, setpriority_process, waitpid};
+use rustix::process::{WaitOptions, getppid, setpriority_process, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
 use std::io;
 
@@ -56,6 +61,7 @@ impl Obstacle {
                 "the supervisor may not look into the command: pidfd_getfd: {}",
                 describe(error)
             ),
+            Self::Refused(call, error) if is_limit(error) => format!("a limit is reached: {call}: {}", describe(error)),
             Self::Refused(call, error) => format!("the kernel or a sandbox refuses: {call}: {}", describe(error)),
             Self::Lost => String::from("the supervisor was ended while it started"),
         }
@@ -74,11 +80,25 @@ impl Obstacle {
             Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => {
                 "the seccomp engine needs Linux 5.19"
             }
+            Self::Refused(_, error) if Errno::from_io_error(error) == Some(Errno::MFILE) => {
+                "too many files are open here already: raise the limit (ulimit -n)"
+            }
+            Self::Refused("fork", error) if Errno::from_io_error(error) == Some(Errno::AGAIN) => {
+                "this user has too many processes already: raise the limit (ulimit -u, or pids.max of the cgroup)"
+            }
             Self::Refused(..) => "start keepalive outside the container or sandbox",
         };
         let command = program.command.display();
         Error::new(NOT_RUN, format!("cannot supervise '{command}': {}", self.reason())).hint(hint)
     }
+}
+
+/// Whether the user, and not a sandbox, is the reason: limits of descriptors and of processes.
+fn is_limit(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN)
+    )
 }
 
 /// Puts the command under a supervisor: this process, which is to become it, or where `may_front`, and this one may not be
@@ -89,6 +109,12 @@ impl Obstacle {
 pub(crate) fn supervise(plan: &Plan<'_>, may_front: bool) -> Result<(), Obstacle> {
     if is_supervised() {
         return Err(Obstacle::Nested);
+    }
+    // The first process of this pid namespace, which did not start this one, would have the supervisors as children: as
+    // where a program is executed in a container that runs.
+    let is_guest = getppid().is_none() && std::process::id() != 1;
+    if may_front && is_guest {
+        return front::launch(plan);
     }
     match in_place::launch(plan) {
         // A sandbox that forbids the call itself forbids it to everybody.
@@ -161,20 +187,24 @@ pub(crate) struct Plan<'a> {
     pub(crate) io_uring: IoUring,
 }
 
+impl Plan<'_> {
+    fn filter(&self) -> Vec<sock_filter> {
+        filter(self.sources, self.io_uring).program()
+    }
+}
+
 /// Puts this process under the supervisors at the other ends of these sockets.
 fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
     for supervisor in supervisors {
         send(supervisor, std::process::id().cast_signed());
         match receive(supervisor) {
             Some(0) => {}
+            Some(errno) if errno == Errno::BUSY.raw_os_error() => return Err(Obstacle::Foreign),
             Some(errno) => return Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno))),
             None => return Err(Obstacle::Lost),
         }
     }
-    let code = filter(plan.sources, plan.io_uring).program();
-    if !may_keep_privileges() && is_taken(&code) {
-        return Err(Obstacle::Foreign);
-    }
+    let code = plan.filter();
     let listener = install(&code, may_keep_privileges()).map_err(|error| {
         if Errno::from_io_error(&error) == Some(Errno::BUSY) {
             Obstacle::Foreign
@@ -196,24 +226,26 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
     Ok(())
 }
 
-/// Whether another listener is in the way. Tried in another process, since trying gives privileges up.
+/// Whether another listener is in the way. A supervisor tries it in a child of its own: trying gives privileges up, and the
+/// command must not have had a child. It is under the same filters as the command.
 fn is_taken(code: &[sock_filter]) -> bool {
-    const TAKEN: i32 = 1;
+    const TAKEN: u8 = 1;
     if !proc::status(std::process::id()).is_ok_and(|status| status.is_filtered) {
         return false;
     }
-    without_trace(|| match fork() {
+    match fork() {
         Ok(Side::Child) => {
             let result = install(code, false);
             let is_taken = result.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::BUSY));
-            exit_now(is_taken.into())
+            exit_now(if is_taken { TAKEN } else { 0 })
         }
         Ok(Side::Parent(child)) => {
             let status = waitpid(Some(child), WaitOptions::empty());
-            status.is_ok_and(|status| status.and_then(|(_, status)| status.exit_status()) == Some(TAKEN))
+            let status = status.ok().flatten().and_then(|(_, status)| status.exit_status());
+            status == Some(TAKEN.into())
         }
         Err(_) => false,
-    })
+    }
 }
 
 /// Where a supervisor stands.
@@ -243,15 +275,33 @@ fn has_capability(capability: CapabilitySet) -> bool {
 /// The highest priority of an ordinary process (setpriority(2)).
 const HIGHEST: i32 = -20;
 
+/// What a supervisor does with its capabilities. Without the first, which lets it look into any process, it may look into
+/// those that have no capability that it lacks (ptrace(2)): then it keeps all.
+fn needed_capabilities() -> CapabilitySet {
+    if has_capability(CapabilitySet::SYS_PTRACE) {
+        // The others are for a look at another network namespace (`netns::of_socket`, `netns::within`).
+        CapabilitySet::SYS_PTRACE | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN
+    } else {
+        CapabilitySet::all()
+    }
+}
+
 /// The other side of [`submit`]: the command, and its listener. This process is out of sight then. It ends where it may
 /// not look into the command, or the command has ended.
-fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside) -> (PidFd, Listener) {
+fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside, plan: &Plan<'_>) -> (PidFd, Listener) {
     let look = || {
         detach(keep)?;
+        // Until a call is received, a signal can end it, as if it had begun to wait: so it must not lie for long. Not
+        // everybody may do this.
+        let _ = setpriority_process(None, HIGHEST);
+        harden(needed_capabilities())?;
         let pid = receive(socket).ok_or(io::ErrorKind::UnexpectedEof)?;
         // Yama would write its refusal to the kernel's log.
         if is_restricted(place) {
             return Err(Errno::PERM.into());
+        }
+        if !may_keep_privileges() && is_taken(&plan.filter()) {
+            return Err(Errno::BUSY.into());
         }
         let command = PidFd::open(pid.cast_unsigned())?;
         match command.duplicate(socket.as_raw_fd()) {
@@ -269,9 +319,6 @@ fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside) -> (PidFd
     let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
         exit_now(1);
     };
-    // Until a call is received, a signal can end it, as if it had begun to wait: so it must not lie for long. Not everybody
-    // may do this.
-    let _ = setpriority_process(None, HIGHEST);
     let listener = Listener::from_fd(listener);
     listener.wake_here();
     send(socket, 0);
@@ -333,7 +380,7 @@ fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
         let is_said = settings.number(option).is_some() || settings.written(option) == Number::Auto;
         match settings.mode.unwrap_or_default() {
             _ if !own.contains(&option) => SetOption::Pass,
-            Mode::Enforce if !has_rules && is_said => SetOption::Swallow,
+            Mode::Enforce if !has_rules && is_said => SetOption::Ask,
             Mode::Enforce if !has_rules => SetOption::Pass,
             _ if all().any(|settings| settings.mode.is_some_and(|mode| mode != Mode::Fill)) => SetOption::Ask,
             // That it was switched off cannot be seen afterwards.

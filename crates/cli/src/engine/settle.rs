@@ -4,61 +4,121 @@ use crate::untouched::Untouched;
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::sockopt::{self, cookie, get, set};
 use keepalive_linux::{netns, proc};
-use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Moment, Settings, SocketOption, Source, decide, judge};
+use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Moment, OPTIONS, Settings, SocketOption, Source, decide, judge};
 use rustix::fd::OwnedFd;
 use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Sets options on sockets, and knows what they have where nobody has set any.
-pub(crate) struct Settler {
+pub(crate) struct Settler<'a> {
     /// Of the network namespaces that were met, this process's own first.
     untouched: Vec<Untouched>,
-    /// The sockets, by cookie, on which the program has switched keepalive off itself: they look untouched.
-    switched_off: HashSet<u64>,
+    switched_off: &'a SwitchedOff,
 }
+
+/// Namespaces beyond these are forgotten again: a program can make any number of them.
+const MOST_NAMESPACES: usize = 64;
+
+/// The sockets, by cookie, on which the program has switched keepalive off itself: they look untouched.
+#[derive(Default)]
+pub(crate) struct SwitchedOff(Mutex<HashSet<u64>>);
 
 /// More than this are forgotten: a program that switches keepalive off on so many sockets keeps few of them.
 const MOST_SWITCHED_OFF: usize = 4096;
 
-impl Settler {
-    pub(crate) fn new() -> Self {
-        Self {
-            untouched: vec![Untouched::read()],
-            switched_off: HashSet::new(),
-        }
-    }
-
+impl SwitchedOff {
     /// Notes that the program has switched keepalive on or off itself.
-    pub(crate) fn note_switch(&mut self, cookie: u64, is_on: bool) {
+    pub(crate) fn note(&self, cookie: u64, is_on: bool) {
+        let mut sockets = self.sockets();
         if is_on {
-            self.switched_off.remove(&cookie);
+            sockets.remove(&cookie);
             return;
         }
-        if self.switched_off.len() >= MOST_SWITCHED_OFF {
-            self.switched_off.clear();
+        if sockets.len() >= MOST_SWITCHED_OFF {
+            sockets.clear();
         }
-        self.switched_off.insert(cookie);
+        sockets.insert(cookie);
+    }
+
+    fn contains(&self, socket: &OwnedFd) -> bool {
+        let is_empty = self.sockets().is_empty();
+        !is_empty && cookie(socket).is_ok_and(|cookie| self.sockets().contains(&cookie))
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was changed on a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// The numbers before, in the order of [`OPTIONS`].
+    before: [Option<u32>; OPTIONS.len()],
+    /// Whether the program's own numbers are among them, or options that make sense on a listener only.
+    must_be_undone: bool,
+}
+
+impl Changes {
+    /// Whether a socket that does not listen in the end must have back what it had. Keepalive that the program had left unset
+    /// may stay: a connection would get it too.
+    pub(crate) fn must_be_undone(&self) -> bool {
+        self.must_be_undone
+    }
+}
+
+impl<'a> Settler<'a> {
+    pub(crate) fn new(switched_off: &'a SwitchedOff) -> Self {
+        Self {
+            untouched: vec![Untouched::read()],
+            switched_off,
+        }
     }
 
     /// Sets what `settings` say, but for the user timeout, which would limit connecting.
-    pub(crate) fn settle(&mut self, socket: &OwnedFd, settings: &Settings) {
+    pub(crate) fn settle(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
+        let mut changes = Changes::default();
         if settings.keepalive != Some(Keepalive::Off) {
-            self.set_all(socket, settings, LIVE_ORDER);
+            self.set_all(socket, settings, LIVE_ORDER, &mut changes);
         }
+        changes
     }
 
     /// The same for a socket that is about to listen, whose connections inherit it all.
-    pub(crate) fn settle_listener(&mut self, socket: &OwnedFd, settings: &Settings) {
-        self.settle(socket, settings);
-        self.set_all(socket, settings, [SocketOption::DeferAccept]);
-        self.limit_unacknowledged(socket, settings);
+    pub(crate) fn settle_listener(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
+        let mut changes = self.settle(socket, settings);
+        let own = [SocketOption::DeferAccept, SocketOption::UserTimeout];
+        self.set_all(socket, settings, own, &mut changes);
+        changes
     }
 
     /// Sets the user timeout that `settings` say for a connection with the times of `socket`.
     pub(crate) fn limit_unacknowledged(&mut self, socket: &OwnedFd, settings: &Settings) {
-        self.set_all(socket, settings, [SocketOption::UserTimeout]);
+        self.set_all(socket, settings, [SocketOption::UserTimeout], &mut Changes::default());
     }
 
-    fn set_all<const N: usize>(&mut self, socket: &OwnedFd, settings: &Settings, options: [SocketOption; N]) {
+    /// Gives `socket` back what it had before `changes`.
+    pub(crate) fn restore(&mut self, socket: &OwnedFd, changes: &Changes) {
+        for option in OPTIONS {
+            let Some(before) = changes.before[option as usize] else {
+                continue;
+            };
+            // The kernel reports the segment size of an unset option; 0 unsets it (`net/ipv4/tcp.c`, TCP_MAXSEG).
+            let is_unset = option == SocketOption::MaxSegment && {
+                let namespace = self.namespace(socket);
+                self.untouched(namespace, option, before) == Some(before)
+            };
+            let _ = set(socket, option, if is_unset { 0 } else { before });
+        }
+    }
+
+    fn set_all<const N: usize>(
+        &mut self,
+        socket: &OwnedFd,
+        settings: &Settings,
+        options: [SocketOption; N],
+        changes: &mut Changes,
+    ) {
         let mode = settings.mode.unwrap_or_default();
         let mut namespace = None;
         for option in options {
@@ -69,21 +129,20 @@ impl Settler {
             if ours == current {
                 continue;
             }
-            let target = if option == SocketOption::Keepalive && self.is_switched_off(socket) {
-                mode.settle(option, ours, current)
+            let (target, is_own) = if option == SocketOption::Keepalive && self.switched_off.contains(socket) {
+                (mode.settle(option, ours, current), true)
             } else {
                 let namespace = *namespace.get_or_insert_with(|| self.namespace(socket));
-                judge(mode, option, ours, current, self.untouched(namespace, option, current))
+                let untouched = self.untouched(namespace, option, current);
+                let target = judge(mode, option, ours, current, untouched);
+                (target, untouched.is_some_and(|untouched| untouched != current))
             };
-            if target != current {
-                // What the kernel refuses stays as it was.
-                let _ = set(socket, option, target);
+            // What the kernel refuses stays as it was.
+            if target != current && set(socket, option, target).is_ok() {
+                changes.before[option as usize] = Some(current);
+                changes.must_be_undone |= is_own || !LIVE_ORDER.contains(&option);
             }
         }
-    }
-
-    fn is_switched_off(&self, socket: &OwnedFd) -> bool {
-        !self.switched_off.is_empty() && cookie(socket).is_ok_and(|cookie| self.switched_off.contains(&cookie))
     }
 
     /// The index of the namespace of `socket` among those that were met.
@@ -94,6 +153,9 @@ impl Settler {
             let inside = netns::of_socket(socket).and_then(|namespace| netns::within(&namespace, Untouched::read));
             let mut untouched = inside.unwrap_or(Untouched::BUILT_IN);
             untouched.namespace = namespace;
+            if self.untouched.len() >= MOST_NAMESPACES {
+                self.untouched.truncate(1);
+            }
             self.untouched.push(untouched);
             self.untouched.len() - 1
         })
@@ -130,12 +192,13 @@ pub(crate) fn settle_inherited(sources: &[Source<'_>], program: &[u8]) {
     let (Ok(handle), Ok(sockets)) = (PidFd::open(own), proc::sockets(own, own)) else {
         return;
     };
+    let switched_off = SwitchedOff::default();
     let mut settler = None;
     for socket in sockets.into_iter().filter_map(|(fd, _)| handle.duplicate(fd).ok()) {
         let Ok(Some(tcp)) = sockopt::read(&socket) else {
             continue;
         };
-        let settler = settler.get_or_insert_with(Settler::new);
+        let settler = settler.get_or_insert_with(|| Settler::new(&switched_off));
         let event = |moment| Event {
             moment,
             peer: tcp.peer.map(|peer| peer.ip()),

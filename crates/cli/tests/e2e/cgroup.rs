@@ -9,6 +9,7 @@ mod families;
 mod foreign;
 mod help;
 mod lifetime;
+mod lock;
 mod machine;
 mod mistakes;
 mod named;

@@ -317,6 +317,29 @@ fn presets_rules_and_variables_are_sources_too() {
 }
 
 #[test]
+fn several_rules_of_the_command_line_are_numbered() {
+    let rules = [
+        "program a idle=5",
+        "program b idle=6\nprogram c idle=7",
+        "program d idle=8",
+        "default count=3",
+    ];
+    let flags: Vec<&str> = rules.iter().flat_map(|rule| ["--rule", rule]).collect();
+    for (program, idle, line) in [("a", 5, 1), ("b", 6, 2), ("c", 7, 3), ("d", 8, 4)] {
+        let object = object(&[&flags[..], &["--program", program]].concat());
+        assert_setting(&object, "idle_s", idle, &format!("--rule:{line}"));
+        let rule = &object["rule"];
+        assert_eq!(rule["text"], format!("program {program} idle={idle}"), "{object}");
+        assert_eq!(
+            (&rule["source"], &rule["line"]),
+            (&"--rule".into(), &line.into()),
+            "{object}"
+        );
+    }
+    assert_setting(&object(&flags), "count", 3, "--rule:5");
+}
+
+#[test]
 fn without_a_policy_it_is_what_run_uses() {
     if has_policy() {
         skip!("there is an /etc/keepalive.conf");

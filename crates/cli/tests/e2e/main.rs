@@ -7,6 +7,7 @@
 #[macro_use]
 mod support;
 
+mod arguments;
 mod attach;
 mod cancel;
 mod cgroup;
@@ -17,6 +18,7 @@ mod compat;
 mod connect_patience;
 mod contexts;
 mod cross;
+mod descriptors;
 mod doctor;
 mod documentation;
 mod elf_facts;
@@ -31,6 +33,7 @@ mod log;
 mod messages;
 mod modes;
 mod nat;
+mod neighbours;
 mod packages;
 mod presets;
 mod probe;

@@ -1,7 +1,9 @@
 //! Programs that confine themselves: a system call of ours that their filter does not foresee would be their death. A real
 //! one is in `programs/sandbox.rs`.
 
+use crate::support::process::output_within;
 use crate::support::target::{Libc, TREATED, bare, compile, output, with_library};
+use std::time::Duration;
 
 /// What `targets/confined.c` prints, with a policy under which the library would do all that it ever does.
 fn confined(libc: Libc, how: &str) -> String {
@@ -57,4 +59,43 @@ fn a_program_that_was_forbidden_sockets_starts() {
     let program = compile(Libc::Host, "confined.c", &[]);
     assert_eq!(output(bare(&program).arg("exec")), "alive\n");
     assert_eq!(output(with_library(&program).arg("exec")), "alive\n");
+}
+
+/// What `targets/in_flight.c` prints and how it ends, as often as it takes: bare it always lives.
+fn in_flight(how: &str, runs: u32) {
+    let program = compile(Libc::Host, "in_flight.c", &["-pthread"]);
+    for run in 0..runs {
+        let mut command = with_library(&program);
+        command.env("KEEPALIVE_USER_TIMEOUT", "auto").env(
+            "KEEPALIVE_RULES",
+            "connect *:1-65535 idle=9s syn-count=3; accept *:1-65535 count=7",
+        );
+        let output = output_within(Duration::from_secs(60), command.arg(how));
+        assert!(output.status.success(), "{how}, run {run}: {output:?}");
+        assert_eq!(output.stdout, b"alive\n", "{how}, run {run}");
+    }
+}
+
+/// A filter for all threads comes while they are in the middle of calls of the library's: those are over before it holds.
+#[test]
+fn calls_in_flight_are_over_before_a_filter_holds() {
+    in_flight("seccomp", 300);
+}
+
+#[test]
+fn calls_in_flight_are_over_before_a_thread_has_its_filter() {
+    in_flight("prctl", 100);
+}
+
+/// The child would wait in vain for the calls that its parent's threads were in when it was forked.
+#[test]
+fn a_child_forked_during_calls_in_flight_has_its_filter_too() {
+    in_flight("fork", 100);
+}
+
+/// The call that the handler has interrupted cannot end before the handler does: it is waited for a tenth of a second at
+/// most, and makes no system call any more when it goes on.
+#[test]
+fn a_call_that_a_filter_interrupts_makes_no_system_call_any_more() {
+    in_flight("signal", 100);
 }

@@ -20,6 +20,7 @@ mod front;
 mod job_control;
 mod modes;
 mod reach;
+mod state;
 mod survival;
 
 use crate::support::process::{Running, install, output_within, within};
@@ -30,6 +31,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::env;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Output, Stdio};
@@ -128,7 +130,11 @@ impl Keepalive {
     fn processes(&self) -> Vec<Process> {
         let path = self.path();
         let all = proc::processes().expect("/proc");
-        let own = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == path);
+        // An ordinary user may not read the supervisors' /proc/PID/exe.
+        let own = |pid: &u32| {
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            arguments.split(|byte| *byte == 0).next() == Some(path.as_os_str().as_bytes())
+        };
         all.into_iter().filter(own).filter_map(Process::read).collect()
     }
 

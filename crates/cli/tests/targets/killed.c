@@ -1,8 +1,9 @@
-// Runs a command and kills it just before one of its system calls.
-// usage: killed every|lasting NUMBER COMMAND [ARGUMENT...]
+// Runs a command and kills it, sends it a signal or holds it just before one of its system calls.
+// usage: killed kill|hold|SIGNAL every|lasting|NAME NUMBER COMMAND [ARGUMENT...]
 //
 // NUMBER counts from 1: all system calls but read(2), which leaves nothing behind, or only those that may last longer
-// than the process. It prints which one was next and ends with 0; a command that ends before that has its own status.
+// than the process, or those of this name in the lists below. It prints which one was next. After "kill" it ends with 0;
+// a command that is held goes on when standard input is closed; a command that ends of itself has its own status.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/ptrace.h>
@@ -33,8 +34,9 @@ static const struct name {
 #endif
 };
 
-// The same of bpf(2), by its first argument: what only asks is left out, and so is what makes a descriptor.
+// The same of bpf(2), by its first argument, and the call that takes longest.
 static const struct name lasting_bpf[] = {
+    {5, "BPF_PROG_LOAD"},
     {2, "BPF_MAP_UPDATE_ELEM"}, {6, "BPF_OBJ_PIN"},     {8, "BPF_PROG_ATTACH"},
     {28, "BPF_LINK_CREATE"},    {29, "BPF_LINK_UPDATE"}, {34, "BPF_LINK_DETACH"},
 };
@@ -74,16 +76,17 @@ static int is_at_call(pid_t pid, struct ptrace_syscall_info *info) {
 }
 
 int main(int count, char **words) {
-    if (count < 4)
+    if (count < 5)
         return 125;
-    int every = strcmp(words[1], "every") == 0;
-    long wanted = atol(words[2]), calls = 0;
+    const char *action = words[1], *which = words[2];
+    int every = strcmp(which, "every") == 0, is_any = strcmp(which, "lasting") == 0;
+    long wanted = atol(words[3]), calls = 0;
     pid_t child = fork();
     if (child == 0) {
         if (trace(PTRACE_TRACEME, 0, 0, NULL) != 0)
             fail("ptrace");
         raise(SIGSTOP);
-        execvp(words[3], words + 3);
+        execvp(words[4], words + 4);
         fail("exec");
     }
     int status;
@@ -112,14 +115,29 @@ int main(int count, char **words) {
         if (is_at_call(pid, &info)) {
             long number = (long)info.entry.nr;
             const char *name = name_of(number, (long)info.entry.args[0]);
-            calls += every ? number != SYS_read : name != NULL;
-            if (calls == wanted) {
-                // The call is not begun any more.
-                kill(child, SIGKILL);
-                while (waitpid(child, &status, __WALL) != child || !WIFSIGNALED(status))
-                    ;
-                printf("killed before %s (%ld)\n", name == NULL ? "another" : name, number);
-                return 0;
+            int is_counted = every ? number != SYS_read : name != NULL && (is_any || strcmp(name, which) == 0);
+            calls += is_counted;
+            if (is_counted && calls == wanted) {
+                if (name == NULL)
+                    name = "another";
+                if (strcmp(action, "kill") == 0) {
+                    // The call is not begun any more.
+                    kill(child, SIGKILL);
+                    while (waitpid(child, &status, __WALL) != child || !WIFSIGNALED(status))
+                        ;
+                    printf("killed before %s (%ld)\n", name, number);
+                    return 0;
+                }
+                if (strcmp(action, "hold") == 0) {
+                    printf("held before %s: %d\n", name, child);
+                    fflush(stdout);
+                    while (getchar() != EOF)
+                        ;
+                } else {
+                    kill(child, atoi(action));
+                    printf("signal before %s (%ld)\n", name, number);
+                    fflush(stdout);
+                }
             }
         }
         resume(pid, 0);

@@ -432,6 +432,8 @@ pub fn program_info(program: impl AsFd) -> io::Result<ProgramInfo> {
 /// What the kernel tells of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapInfo {
+    /// Its number.
+    pub id: u32,
     /// Its name.
     pub name: String,
     /// The bytes of a key.
@@ -460,6 +462,7 @@ pub fn map_info(map: impl AsFd) -> io::Result<MapInfo> {
     let mut raw = RawMapInfo::default();
     info(map.as_fd(), &mut raw)?;
     Ok(MapInfo {
+        id: raw.id,
         name: text(&raw.name),
         key_size: raw.key_size,
         value_size: raw.value_size,

@@ -20,6 +20,8 @@ pub enum Call {
     Listen {
         /// The socket.
         fd: i32,
+        /// How many connections may wait to be accepted.
+        backlog: i32,
     },
     /// `setsockopt(2)`.
     SetOption {
@@ -31,27 +33,41 @@ pub enum Call {
         name: i32,
         /// Where the new value stands.
         value: u64,
-        /// How many bytes it has.
-        length: u32,
+        /// How many bytes it has. The kernel fails with `EINVAL` for a negative number.
+        length: i32,
     },
 }
 
 /// A socket address in a program's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Address {
-    pointer: u64,
-    length: u32,
+pub enum Address {
+    /// An argument of the call.
+    Plain {
+        /// Where it stands.
+        pointer: u64,
+        /// How many bytes it has.
+        length: i32,
+    },
+    /// In a message header.
+    Message {
+        /// Where the header, a `struct msghdr`, stands.
+        header: u64,
+        /// Whether the program has 32-bit pointers.
+        is_narrow: bool,
+    },
 }
 
 impl Call {
     /// The socket.
     pub fn fd(&self) -> i32 {
         match self {
-            Self::Connect { fd, .. } | Self::Listen { fd } | Self::SetOption { fd, .. } => *fd,
+            Self::Connect { fd, .. } | Self::Listen { fd, .. } | Self::SetOption { fd, .. } => *fd,
         }
     }
 
-    /// The call of `notification`; `None` for one that means nothing here.
+    /// The call of `notification`; `None` for one that means nothing here. Arguments that stand in memory are read by the
+    /// number of the thread, which must be confirmed before they are used
+    /// ([`Listener::is_waiting`](super::Listener::is_waiting)).
     ///
     /// # Errors
     /// As [`memory::read`], of arguments that stand in memory.
@@ -63,41 +79,45 @@ impl Call {
                 let Some(kind) = Kind::of_socketcall(number) else {
                     return Ok(None);
                 };
+                // The kernel reads no more words than the call has: what follows need not be memory.
                 let mut words = [0; 24];
-                memory::read(tid, pointer, &mut words)?;
+                memory::read(tid, pointer, &mut words[..4 * arguments(kind)])?;
                 let mut arguments = [0; 6];
                 for (argument, word) in arguments.iter_mut().zip(words.as_chunks().0) {
                     *argument = u32::from_ne_bytes(*word).into();
                 }
-                Self::of(kind, arguments, tid, true)
+                Ok(Self::of(kind, arguments, true))
             }
-            Some(kind) => Self::of(kind, notification.arguments, tid, is_narrow(notification.arch)),
+            Some(kind) => Ok(Self::of(kind, notification.arguments, is_narrow(notification.arch))),
             None => Ok(None),
         }
     }
 
-    fn of(kind: Kind, arguments: [u64; 6], tid: u32, is_narrow: bool) -> io::Result<Option<Self>> {
+    fn of(kind: Kind, arguments: [u64; 6], is_narrow: bool) -> Option<Self> {
         let [first, second, third, fourth, fifth, sixth] = arguments;
-        let fd = low(first).cast_signed();
-        Ok(Some(match kind {
+        let fd = low(first);
+        Some(match kind {
             Kind::Connect => Self::Connect {
                 fd,
-                address: Address {
+                address: Address::Plain {
                     pointer: second,
                     length: low(third),
                 },
             },
-            Kind::Listen => Self::Listen { fd },
+            Kind::Listen => Self::Listen {
+                fd,
+                backlog: low(second),
+            },
             Kind::SetOption => Self::SetOption {
                 fd,
-                level: low(second).cast_signed(),
-                name: low(third).cast_signed(),
+                level: low(second),
+                name: low(third),
                 value: fourth,
                 length: low(fifth),
             },
             Kind::SendTo => Self::Connect {
                 fd,
-                address: Address {
+                address: Address::Plain {
                     pointer: fifth,
                     length: low(sixth),
                 },
@@ -105,45 +125,72 @@ impl Call {
             // Of several messages the first opens the connection, and it begins with its `struct msghdr`.
             Kind::SendMsg | Kind::SendMmsg => Self::Connect {
                 fd,
-                address: Address::of_message(tid, second, is_narrow)?,
+                address: Address::Message {
+                    header: second,
+                    is_narrow,
+                },
             },
-            Kind::Socketcall => return Ok(None),
-        }))
+            Kind::Socketcall => return None,
+        })
     }
 }
 
-impl Address {
-    /// `msg_name` and `msg_namelen` (`recvmsg(2)`).
-    fn of_message(tid: u32, message: u64, is_narrow: bool) -> io::Result<Self> {
-        let mut bytes = [0; 12];
-        memory::read(tid, message, &mut bytes)?;
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-        Ok(if is_narrow {
-            Self {
-                pointer: u32::from_ne_bytes([a, b, c, d]).into(),
-                length: u32::from_ne_bytes([e, f, g, h]),
-            }
-        } else {
-            Self {
-                pointer: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-                length: u32::from_ne_bytes([i, j, k, l]),
-            }
-        })
+/// How many arguments a call has (`nargs` in `net/socket.c`).
+fn arguments(kind: Kind) -> usize {
+    match kind {
+        Kind::Listen | Kind::Socketcall => 2,
+        Kind::Connect | Kind::SendMsg => 3,
+        Kind::SendMmsg => 4,
+        Kind::SetOption => 5,
+        Kind::SendTo => 6,
     }
+}
 
-    /// The address, if it is one of IPv4 or IPv6.
+/// `sizeof(struct sockaddr_storage)`: the kernel takes no longer address.
+const LONGEST: i32 = 128;
+/// What the kernel takes at least: `sizeof(struct sockaddr_in)`, and `SIN6_LEN_RFC2133` of `struct sockaddr_in6`.
+const SHORTEST: i32 = 16;
+const SHORTEST_IPV6: i32 = 24;
+
+impl Address {
+    /// Reads the address of a peer, as connect(2) on a TCP socket of this family takes it; `None` for another, with which the
+    /// kernel ends the connection (`AF_UNSPEC`) or fails. As the kernel does, it reads the whole length.
     ///
     /// # Errors
     /// As [`memory::read`].
-    pub fn read(self, tid: u32) -> io::Result<Option<SocketAddr>> {
-        let mut bytes = [0; 28];
-        let length = usize::try_from(self.length).unwrap_or(usize::MAX).min(bytes.len());
-        if length < 16 {
-            return Ok(None);
-        }
-        memory::read(tid, self.pointer, &mut bytes[..length])?;
-        Ok(parse(&bytes[..length]))
+    pub fn read(self, tid: u32, is_ipv6: bool) -> io::Result<Option<SocketAddr>> {
+        let (pointer, length) = match self {
+            Self::Plain { pointer, length } => (pointer, length),
+            Self::Message { header, is_narrow } => message_name(tid, header, is_narrow)?,
+        };
+        let shortest = if is_ipv6 { SHORTEST_IPV6 } else { SHORTEST };
+        let mut bytes = [0; LONGEST as usize];
+        let bytes = match usize::try_from(length) {
+            Ok(size) if (shortest..=LONGEST).contains(&length) => &mut bytes[..size],
+            _ => return Ok(None),
+        };
+        memory::read(tid, pointer, bytes)?;
+        Ok(parse(bytes).filter(|address| address.is_ipv6() == is_ipv6))
     }
+}
+
+/// `msg_name` and `msg_namelen` (`recvmsg(2)`). The kernel shortens a name that is too long (`net/socket.c`).
+fn message_name(tid: u32, header: u64, is_narrow: bool) -> io::Result<(u64, i32)> {
+    let mut bytes = [0; 12];
+    let bytes = if is_narrow { &mut bytes[..8] } else { &mut bytes[..] };
+    memory::read(tid, header, bytes)?;
+    let (pointer, length) = match *bytes {
+        [a, b, c, d, e, f, g, h] => (
+            u32::from_ne_bytes([a, b, c, d]).into(),
+            i32::from_ne_bytes([e, f, g, h]),
+        ),
+        [a, b, c, d, e, f, g, h, i, j, k, l] => (
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            i32::from_ne_bytes([i, j, k, l]),
+        ),
+        _ => (0, 0),
+    };
+    Ok((pointer, length.min(LONGEST)))
 }
 
 /// `struct sockaddr_in` and `struct sockaddr_in6` (ip(7), ipv6(7)).
@@ -159,9 +206,9 @@ fn parse(bytes: &[u8]) -> Option<SocketAddr> {
 }
 
 /// The kernel takes an `int` from the lower half of an argument.
-fn low(argument: u64) -> u32 {
+fn low(argument: u64) -> i32 {
     let [a, b, c, d, ..] = argument.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
+    i32::from_le_bytes([a, b, c, d])
 }
 
 /// Whether programs of this architecture have 32-bit pointers (`__AUDIT_ARCH_64BIT`).

@@ -12,8 +12,6 @@ pub enum SetOption {
     Pass,
     /// It waits for the supervisor.
     Ask,
-    /// It returns 0 and does nothing.
-    Swallow,
 }
 
 /// What becomes of io_uring, whose calls no filter sees.
@@ -220,10 +218,7 @@ impl Filter {
                 code.load(argument(2));
                 for option in OPTIONS.iter().filter(|option| caught(option)) {
                     code.unless_equal(option.row().optname.cast_unsigned(), |code| {
-                        code.answer(match self.action(*option) {
-                            SetOption::Swallow => ERRNO,
-                            SetOption::Ask | SetOption::Pass => NOTIFY,
-                        });
+                        code.answer(NOTIFY);
                     });
                 }
                 code.answer(ALLOW);

@@ -128,6 +128,15 @@ impl Listener {
         })
     }
 
+    /// Whether the thread of the call `id` still waits for an answer (`SECCOMP_IOCTL_NOTIF_ID_VALID`). While it waits, no other
+    /// thread can have its number: what was opened or read by that number before this returned true belongs to the caller
+    /// (`seccomp_unotify(2)`).
+    pub fn is_waiting(&self, id: u64) -> bool {
+        // SAFETY: the kernel reads one number, which lives through the call.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
+        result == 0
+    }
+
     /// Answers the call `id`, which need not have been received by this process.
     ///
     /// # Errors

@@ -35,11 +35,15 @@ pub(super) fn on_accept(fd: c_int, listener: c_int) {
     if policy.is_watching {
         own::inherit(fd, listener);
     }
-    if is_foreign {
-        apply::adopt(policy, fd);
-    }
     state::remember(fd);
-    if policy.is_watching_accept {
-        apply::settle(policy, fd, Moment::Accept);
+    if (is_foreign || policy.is_watching_accept)
+        && let Some(work) = state::work()
+    {
+        if is_foreign {
+            apply::adopt(&work, fd);
+        }
+        if work.is_watching_accept {
+            apply::settle(&work, fd, Moment::Accept);
+        }
     }
 }

@@ -11,7 +11,7 @@ use keepalive_policy::Moment;
 unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> c_int {
     before_connect(fd, address, length);
     let mut room = supervised::Room::new();
-    let (given, given_length) = supervised::passing(address, length, &mut room);
+    let (given, given_length) = supervised::passing(fd, address, length, &mut room);
     // SAFETY: the caller's promise; or a copy of what it promises, in room that lives through the call.
     let returned = unsafe { next::connect(fd, given, given_length) };
     // SAFETY: the arguments are those of the call that returned this.
@@ -23,12 +23,19 @@ unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> 
 /// may be anything yet.
 pub(super) fn before_connect(fd: c_int, address: *const c_void, length: u32) {
     let Some(policy) = state::policy() else { return };
-    apply::adopt_if_foreign(policy, fd);
-    if policy.has_early_options
-        && policy.has_rules
-        && let Some((peer, port)) = sys::try_read_address(address, length)
+    let has_rules_for_handshakes = policy.has_early_options && policy.has_rules;
+    if state::is_remembered(fd) && !has_rules_for_handshakes {
+        return;
+    }
+    let Some(work) = state::work() else { return };
+    apply::adopt_if_foreign(&work, fd);
+    // A socket that listens or is connected gets no settings for a peer that it will not have.
+    if has_rules_for_handshakes
+        && let Some(domain) = sys::tcp_domain(fd)
+        && sys::is_closed(fd)
+        && let Some((peer, port)) = sys::try_read_address(domain, address, length)
     {
-        apply::settle_for(policy, fd, &connection(Moment::Connect, peer, port));
+        apply::settle_for(&work, fd, &connection(Moment::Connect, peer, port));
     }
 }
 
@@ -39,18 +46,46 @@ pub(super) fn before_connect(fd: c_int, address: *const c_void, length: u32) {
 /// The arguments must be those of a call of connect(2), and `returned` what it gave.
 pub(super) unsafe fn after_connect(fd: c_int, address: *const c_void, length: u32, returned: c_long) {
     let Some(policy) = state::policy() else { return };
-    if policy.is_watching && (returned == 0 || is_under_way()) {
-        // SAFETY: the kernel has read the address, so that it is there.
-        if let Some((peer, port)) = unsafe { sys::read_address(address, length) } {
-            apply::settle_for(policy, fd, &connection(Moment::Connect, peer, port));
+    if !policy.is_watching && !policy.has_user_timeout {
+        return;
+    }
+    let Some(work) = state::work() else { return };
+    if work.is_watching {
+        match outcome(returned) {
+            // SAFETY: the kernel has taken the address.
+            Outcome::Done => unsafe { apply::connected(&work, fd, address, length) },
+            // SAFETY: the kernel has taken the address.
+            Outcome::UnderWay => unsafe { apply::connecting(&work, fd, address, length) },
+            Outcome::Failed => apply::not_connected(fd),
+            Outcome::Unchanged => {}
         }
     }
-    apply::established(policy, fd);
+    apply::established(&work, fd);
 }
 
-/// Whether connect(2), which has failed, goes on all the same.
-fn is_under_way() -> bool {
+/// What a call of connect(2) did.
+enum Outcome {
+    /// It succeeded.
+    Done,
+    /// It failed, and the connection goes on being made.
+    UnderWay,
+    /// It failed, and so did the connection.
+    Failed,
+    /// It failed, and nothing else happened.
+    Unchanged,
+}
+
+/// What a call of connect(2) did that `returned` this, and set errno.
+fn outcome(returned: c_long) -> Outcome {
     const EINTR: c_int = 4;
+    const EALREADY: c_int = 114;
     const EINPROGRESS: c_int = 115;
-    matches!(libc::errno(), EINTR | EINPROGRESS)
+    if returned == 0 {
+        return Outcome::Done;
+    }
+    match libc::errno() {
+        EINTR | EINPROGRESS => Outcome::UnderWay,
+        EALREADY => Outcome::Unchanged,
+        _ => Outcome::Failed,
+    }
 }

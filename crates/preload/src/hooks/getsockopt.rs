@@ -18,8 +18,9 @@ unsafe extern "C" fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mu
 pub(super) fn on_getsockopt(fd: c_int, level: c_int, name: c_int) {
     if level == SOL_SOCKET
         && name == SO_ERROR
-        && let Some(policy) = state::policy()
+        && state::policy().is_some_and(|policy| policy.has_user_timeout)
+        && let Some(work) = state::work()
     {
-        apply::established(policy, fd);
+        apply::established(&work, fd);
     }
 }

@@ -8,16 +8,20 @@ use core::ffi::{c_int, c_long};
 /// As prctl(2) asks. It is variadic; the C libraries read its arguments as five words too.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn prctl(operation: c_int, b: c_long, c: c_long, d: c_long, e: c_long) -> c_int {
+    let installs = installs_filter(operation);
+    if installs {
+        state::before_filter();
+    }
     // SAFETY: the caller's promise.
     let returned = unsafe { next::prctl(operation, b, c, d, e) };
-    on_prctl(operation as _, returned as _);
+    if installs && returned != 0 {
+        state::filter_refused();
+    }
     returned
 }
 
-/// After a successful `PR_SET_SECCOMP`.
-pub(super) fn on_prctl(operation: c_long, returned: c_long) {
-    const PR_SET_SECCOMP: c_long = 22;
-    if operation == PR_SET_SECCOMP && returned == 0 {
-        state::retire();
-    }
+/// Whether prctl(2) of this `operation` installs a filter, where it succeeds.
+pub(super) fn installs_filter(operation: c_int) -> bool {
+    const PR_SET_SECCOMP: c_int = 22;
+    operation == PR_SET_SECCOMP
 }

@@ -21,19 +21,20 @@ unsafe extern "C" fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *co
 pub(super) fn before_setsockopt(fd: c_int, level: c_int, name: c_int) {
     if !state::is_remembered(fd)
         && SocketOption::from_number(level, name).is_some()
-        && let Some(policy) = state::policy()
+        && let Some(work) = state::work()
         && sys::peer(fd).is_none()
     {
-        apply::adopt_if_foreign(policy, fd);
+        apply::adopt_if_foreign(&work, fd);
     }
 }
 
 /// After a successful call, where it matters what the program sets.
 pub(super) fn on_setsockopt(fd: c_int, level: c_int, name: c_int, returned: c_long) {
     if returned == 0
-        && let Some(policy) = state::policy()
-        && policy.is_watching
+        && state::policy().is_some_and(|policy| policy.is_watching)
+        && SocketOption::from_number(level, name).is_some()
+        && let Some(work) = state::work()
     {
-        apply::corrected(policy, fd, level, name);
+        apply::corrected(&work, fd, level, name);
     }
 }

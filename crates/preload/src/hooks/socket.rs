@@ -23,8 +23,11 @@ pub(super) fn on_socket(fd: c_int, domain: c_int, kind: c_int, protocol: c_int) 
     if policy.is_watching {
         own::forget(fd);
     }
-    if asks_for_tcp(domain, kind, protocol) && (next::socket_is_libcs() || sys::is_tcp(fd)) {
-        apply::created(policy, fd);
+    if asks_for_tcp(domain, kind, protocol)
+        && let Some(work) = state::work()
+        && (next::socket_is_libcs() || sys::is_tcp(fd))
+    {
+        apply::created(&work, fd);
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn meaning(call: c_long, array: *const c_long) -> Option<(c_long, [c_
         15 => number::GETSOCKOPT,
         _ => return None,
     };
-    state::policy()?;
+    let _work = state::work()?;
     // Listen takes two words, the others at least three.
     let [first, second] = words_at(array)?;
     let third = if n == number::LISTEN {
@@ -36,5 +36,5 @@ fn words_at(array: *const c_long) -> Option<[c_long; 2]> {
     let array = array.cast::<[c_long; 2]>();
     // SAFETY: the kernel has just read these eight bytes. The program that changes its memory map in another thread
     // meanwhile passes an array that is no more.
-    sys::is_readable(array.cast()).then(|| unsafe { array.read_unaligned() })
+    sys::is_readable(array.cast(), 8).then(|| unsafe { array.read_unaligned() })
 }

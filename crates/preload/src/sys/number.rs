@@ -17,7 +17,6 @@ mod table {
     pub(crate) const WRITE: c_long = 1;
     pub(crate) const OPENAT: c_long = 257;
     pub(crate) const GETPID: c_long = 39;
-    pub(crate) const PPOLL: c_long = 271;
     pub(crate) const STATX: c_long = 332;
     pub(crate) const RT_SIGPROCMASK: c_long = 14;
     pub(crate) const RT_SIGTIMEDWAIT: c_long = 128;
@@ -25,6 +24,12 @@ mod table {
     pub(crate) const GETSOCKNAME: c_long = 51;
     pub(crate) const GETPEERNAME: c_long = 52;
     pub(crate) const READ: c_long = 0;
+    pub(crate) const FCNTL: c_long = 72;
+    pub(crate) const FUTEX: c_long = 202;
+    pub(crate) const LSEEK: c_long = 8;
+    pub(crate) const SENDTO: c_long = 44;
+    pub(crate) const PWRITEV2: c_long = 328;
+    pub(crate) const IOCTL: c_long = 16;
     pub(crate) const FSTAT: c_long = 5;
 }
 
@@ -45,7 +50,6 @@ mod table {
     pub(crate) const WRITE: c_long = 64;
     pub(crate) const OPENAT: c_long = 56;
     pub(crate) const GETPID: c_long = 172;
-    pub(crate) const PPOLL: c_long = 73;
     pub(crate) const STATX: c_long = 291;
     pub(crate) const RT_SIGPROCMASK: c_long = 135;
     pub(crate) const RT_SIGTIMEDWAIT: c_long = 137;
@@ -53,6 +57,12 @@ mod table {
     pub(crate) const GETSOCKNAME: c_long = 204;
     pub(crate) const GETPEERNAME: c_long = 205;
     pub(crate) const READ: c_long = 63;
+    pub(crate) const FCNTL: c_long = 25;
+    pub(crate) const FUTEX: c_long = 98;
+    pub(crate) const LSEEK: c_long = 62;
+    pub(crate) const SENDTO: c_long = 206;
+    pub(crate) const PWRITEV2: c_long = 287;
+    pub(crate) const IOCTL: c_long = 29;
     pub(crate) const FSTAT: c_long = 80;
 }
 
@@ -74,7 +84,6 @@ mod table {
     pub(crate) const WRITE: c_long = 4;
     pub(crate) const OPENAT: c_long = 295;
     pub(crate) const GETPID: c_long = 20;
-    pub(crate) const PPOLL: c_long = 309;
     pub(crate) const STATX: c_long = 383;
     pub(crate) const RT_SIGPROCMASK: c_long = 175;
     pub(crate) const RT_SIGTIMEDWAIT: c_long = 177;
@@ -85,6 +94,12 @@ mod table {
     pub(crate) const GETSOCKNAME: c_long = 367;
     pub(crate) const GETPEERNAME: c_long = 368;
     pub(crate) const READ: c_long = 3;
+    pub(crate) const FCNTL: c_long = 55;
+    pub(crate) const FUTEX: c_long = 240;
+    pub(crate) const LSEEK: c_long = 19;
+    pub(crate) const SENDTO: c_long = 369;
+    pub(crate) const PWRITEV2: c_long = 379;
+    pub(crate) const IOCTL: c_long = 54;
     /// `fstat64`.
     pub(crate) const FSTAT: c_long = 197;
 }

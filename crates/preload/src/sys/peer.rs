@@ -1,6 +1,7 @@
 //! Socket addresses: of a peer, of this end, and as a program gives them.
 
-use super::{AF_INET, AF_INET6, Errno, call, number, result};
+use super::{AF_INET, AF_INET6, call, is_readable, number};
+use crate::state;
 use core::ffi::{c_int, c_long, c_void};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,43 +12,89 @@ struct Address([u8; 28]);
 impl Address {
     /// The address and the port in it; IPv4-mapped IPv6 addresses stay as they are.
     fn read(&self) -> Option<(IpAddr, u16)> {
-        let [f0, f1, p0, p1, a0, a1, a2, a3, v6 @ ..] = &self.0;
+        let [_, _, p0, p1, a0, a1, a2, a3, v6 @ ..] = &self.0;
         let port = u16::from_be_bytes([*p0, *p1]);
-        match c_int::from(u16::from_ne_bytes([*f0, *f1])) {
+        match self.family() {
             AF_INET => Some((IpAddr::V4(Ipv4Addr::new(*a0, *a1, *a2, *a3)), port)),
             AF_INET6 => Some((IpAddr::V6(Ipv6Addr::from(*v6.first_chunk::<16>()?)), port)),
             _ => None,
         }
     }
+
+    fn family(&self) -> c_int {
+        let [f0, f1, ..] = self.0;
+        c_int::from(u16::from_ne_bytes([f0, f1]))
+    }
+
+    /// The first bytes of the address that a program has given.
+    ///
+    /// # Safety
+    /// `address` must point to `length` bytes.
+    unsafe fn copy(address: *const c_void, length: u32) -> Self {
+        let mut copy = Self([0; 28]);
+        for (index, to) in copy.0.iter_mut().take(length as usize).enumerate() {
+            // SAFETY: the byte is within the caller's `length`.
+            let from = unsafe { address.cast::<u8>().add(index) };
+            // SAFETY: as above.
+            *to = unsafe { *from };
+        }
+        copy
+    }
 }
 
-/// The address that a program has given to connect(2).
+/// The address that a program has given to connect(2), which took it.
 ///
 /// # Safety
 /// `address` must point to `length` bytes.
 pub(crate) unsafe fn read_address(address: *const c_void, length: u32) -> Option<(IpAddr, u16)> {
-    let mut copy = Address([0; 28]);
-    for (index, to) in copy.0.iter_mut().take(length as usize).enumerate() {
-        // SAFETY: the byte is within the caller's `length`.
-        let from = unsafe { address.cast::<u8>().add(index) };
-        // SAFETY: as above.
-        *to = unsafe { *from };
-    }
+    // SAFETY: the caller's promise.
+    let copy = unsafe { Address::copy(address, length) };
     (length >= 16).then(|| copy.read())?
 }
 
-/// As [`read_address`], before the kernel has read it: `None` where it could not.
-pub(crate) fn try_read_address(address: *const c_void, length: u32) -> Option<(IpAddr, u16)> {
-    let is_there = |offset: usize| is_readable(address.cast::<u8>().wrapping_add(offset).cast());
-    let last = (length.min(28) as usize).checked_sub(8)?;
-    if !is_there(0) || !is_there(last) {
+/// The address that a program is about to give to connect(2) on a TCP socket of `domain`: `None` where the kernel would
+/// refuse it for its family, its length or its memory, or where it is for another purpose (`AF_UNSPEC`).
+pub(crate) fn try_read_address(domain: c_int, address: *const c_void, length: u32) -> Option<(IpAddr, u16)> {
+    try_copy(domain, address, length)?.read()
+}
+
+/// As [`try_read_address`], the bytes of the whole structure, 28 at most. What the kernel takes without `sin6_scope_id`,
+/// 24 to 27 bytes, counts as refused: with that field, which is not there, it would be another address.
+pub(crate) fn try_read_bytes(domain: c_int, address: *const c_void, length: u32) -> Option<[u8; 28]> {
+    if domain == AF_INET6 && length < 28 {
         return None;
     }
-    // SAFETY: the kernel can read its beginning and its end, which lie within two pages at most.
-    unsafe { read_address(address, length) }
+    Some(try_copy(domain, address, length)?.0)
+}
+
+fn try_copy(domain: c_int, address: *const c_void, length: u32) -> Option<Address> {
+    /// `sizeof(struct sockaddr_storage)`: the kernel refuses more (`net/socket.c`, `move_addr_to_kernel`).
+    const LONGEST: u32 = 128;
+    // `sizeof(struct sockaddr_in)`, and `SIN6_LEN_RFC2133` (`net/ipv4/tcp_ipv4.c`, `net/ipv6/tcp_ipv6.c`).
+    let (shortest, size) = if domain == AF_INET { (16, 16) } else { (24, 28) };
+    if !(shortest..=LONGEST).contains(&length) || !is_readable(address, length as usize) {
+        return None;
+    }
+    // SAFETY: the kernel can read all of it. The program that changes its memory map in another thread meanwhile passes an
+    // address that is no more.
+    let copy = unsafe { Address::copy(address, length.min(size)) };
+    (copy.family() == domain).then_some(copy)
+}
+
+/// Whether the address that connect(2) took is one of no family: it ends the connection.
+///
+/// # Safety
+/// `address` must point to `length` bytes.
+pub(crate) unsafe fn is_unspecified(address: *const c_void, length: u32) -> bool {
+    const AF_UNSPEC: c_int = 0;
+    // SAFETY: the caller's promise.
+    length >= 2 && unsafe { Address::copy(address, 2) }.family() == AF_UNSPEC
 }
 
 fn name(number: c_long, fd: c_int) -> Option<(IpAddr, u16)> {
+    if state::is_confined() {
+        return None;
+    }
     let mut address = Address([0; 28]);
     let mut length = size_of::<Address>() as u32;
     // SAFETY: getsockname(2) and getpeername(2) write at most `length` bytes, and the length.
@@ -68,13 +115,4 @@ pub(crate) fn peer(fd: c_int) -> Option<(IpAddr, u16)> {
 /// The local port of `fd`.
 pub(crate) fn local_port(fd: c_int) -> Option<u16> {
     name(number::GETSOCKNAME, fd).map(|(_, port)| port)
-}
-
-/// Whether the kernel can read eight bytes at `address`. Nothing happens where it cannot: rt_sigprocmask(2) reads the
-/// set of signals before it looks at the operation, and there is no operation −1 (`kernel/signal.c`).
-pub(crate) fn is_readable(address: *const u64) -> bool {
-    const EINVAL: Errno = Errno(22);
-    // SAFETY: rt_sigprocmask(2) refuses, and writes nothing.
-    let returned = unsafe { call(number::RT_SIGPROCMASK, [-1, address as c_long, 0, 8, 0, 0]) };
-    result(returned) == Err(EINVAL)
 }

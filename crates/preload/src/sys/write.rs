@@ -1,39 +1,136 @@
 //! Writing where others write too: without waiting, without a signal, into nothing that has become something else.
+//!
+//! poll(2) promises that a write of some length does not wait, not of how much, and another writer may come between. So
+//! each kind of file is written to in the way in which the kernel itself does not wait. O_NONBLOCK on a descriptor of the
+//! program would change it for everybody who shares it.
 
 use super::{Errno, SOCK_CLOEXEC, call, close, number, result, socket};
-use core::ffi::{c_int, c_long};
+use core::ffi::{CStr, c_int, c_long};
 
-/// The device and the inode behind `fd` (statx(2), Linux 4.11), or `None` where it is closed or they cannot be told.
-pub(crate) fn identity(fd: c_int) -> Option<[u64; 2]> {
-    const AT_EMPTY_PATH: c_long = 0x1000;
-    const STATX_INO: c_long = 0x100;
-    // `struct statx` has 256 bytes: the inode is at 32, the device's numbers are at 136 and 140.
-    let mut status = [0_u64; 32];
-    let arguments = [
-        c_long::from(fd),
-        c"".as_ptr() as c_long,
-        AT_EMPTY_PATH,
-        STATX_INO,
-        &raw mut status as c_long,
-        0,
-    ];
-    // SAFETY: statx(2) reads a string and writes a `struct statx`, both live.
-    let returned = unsafe { call(number::STATX, arguments) };
-    (returned == 0).then_some([status[4], status[17]])
+const AT_FDCWD: c_long = -100;
+const O_WRONLY: c_long = 0o1;
+const O_CREAT: c_long = 0o100;
+const O_NOCTTY: c_long = 0o400;
+const O_APPEND: c_long = 0o2000;
+const O_NONBLOCK: c_long = 0o4000;
+const O_CLOEXEC: c_long = 0o2_000_000;
+const MSG_DONTWAIT: c_long = 0x40;
+const MSG_NOSIGNAL: c_long = 0x4000;
+
+/// How to write to a file without waiting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Way {
+    /// A local socket: send(2) with `MSG_DONTWAIT`.
+    Send,
+    /// A pipe: pwritev2(2) with `RWF_NOWAIT` (Linux 6.4); a FIFO, and a pipe of an older kernel: as a terminal.
+    Pipe,
+    /// A terminal: through a descriptor of our own with `O_NONBLOCK`, for an instant.
+    Terminal,
+    /// A regular file of a local file system, which has no other way and waits for its disk at most.
+    File,
+    /// A device that is no terminal (/dev/null): pwritev2(2), or not at all.
+    Device,
+}
+
+impl Way {
+    /// The way that was stored as `number`.
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        [Self::Send, Self::Pipe, Self::Terminal, Self::File, Self::Device]
+            .into_iter()
+            .find(|way| *way as u8 == number)
+    }
+}
+
+/// What is behind a descriptor.
+pub(crate) struct File {
+    /// The device and the inode.
+    pub(crate) identity: [u64; 2],
+    kind: u32,
+    is_local: bool,
+}
+
+impl File {
+    /// What is behind `fd` (statx(2), Linux 4.11), or `None` where it is closed or cannot be told. Asks no file server.
+    pub(crate) fn of(fd: c_int) -> Option<Self> {
+        const AT_EMPTY_PATH: c_long = 0x1000;
+        const AT_STATX_DONT_SYNC: c_long = 0x4000;
+        const STATX_TYPE_AND_INO: c_long = 0x101;
+        const STATX_ATTR_IMMUTABLE: u64 = 0x10;
+        // `struct statx` has 256 bytes: the mode, 16 bits, is at 28, the inode at 32, the mask of the attributes that the
+        // file system has at 56, and the device's numbers at 136 and 140.
+        let mut status = [0_u64; 32];
+        let arguments = [
+            c_long::from(fd),
+            c"".as_ptr() as c_long,
+            AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+            STATX_TYPE_AND_INO,
+            &raw mut status as c_long,
+            0,
+        ];
+        // SAFETY: statx(2) reads a string and writes a `struct statx`, both live.
+        let returned = unsafe { call(number::STATX, arguments) };
+        let [_, _, _, mode, inode, _, _, attributes, ..] = status;
+        let device = status[17];
+        // Low half: the major number, 0 where there is no device.
+        let has_device = device as u32 != 0;
+        (returned == 0).then_some(Self {
+            identity: [inode, device],
+            kind: (mode >> 32) as u32 & super::S_IFMT,
+            is_local: has_device || attributes & STATX_ATTR_IMMUTABLE != 0,
+        })
+    }
+
+    /// How to write to `fd`, behind which this is; `None` where every way might wait, or spoil what belongs to others.
+    pub(crate) fn way(&self, fd: c_int) -> Option<Way> {
+        const S_IFIFO: u32 = 0o010_000;
+        const S_IFCHR: u32 = 0o020_000;
+        const AF_UNIX: u32 = 1;
+        match self.kind {
+            super::S_IFSOCK => (super::domain(fd) == Some(AF_UNIX)).then_some(Way::Send),
+            S_IFIFO => Some(Way::Pipe),
+            S_IFCHR if is_terminal(fd) => Some(Way::Terminal),
+            S_IFCHR => Some(Way::Device),
+            super::S_IFREG => (self.is_local || is_in_memory(fd)).then_some(Way::File),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a regular file that a server may keep for as long as it likes (FUSE, NFS).
+    pub(crate) fn is_remote(&self, fd: c_int) -> bool {
+        self.kind == super::S_IFREG && self.way(fd).is_none()
+    }
+}
+
+fn is_terminal(fd: c_int) -> bool {
+    const TCGETS: c_long = 0x5401;
+    // `struct termios` of the kernel has 36 bytes on the architectures here.
+    let mut settings = [0_u32; 16];
+    // SAFETY: ioctl(2) with TCGETS writes a `struct termios`, for which there is room.
+    let returned = unsafe { call(number::IOCTL, [fd as _, TCGETS, &raw mut settings as c_long, 0, 0, 0]) };
+    returned == 0
+}
+
+/// Whether `fd` is a file of tmpfs, which has no device, and before Linux 6.0 no attributes.
+fn is_in_memory(fd: c_int) -> bool {
+    const F_GET_SEALS: c_long = 1034;
+    // SAFETY: fcntl(2) with F_GET_SEALS takes no pointer; files of other kinds refuse it.
+    let returned = unsafe { call(number::FCNTL, [fd as _, F_GET_SEALS, 0, 0, 0, 0]) };
+    returned >= 0
 }
 
 /// Opens the file at `path` (which ends with a NUL) to append to it; a FIFO without a reader is refused, not waited for.
 pub(crate) fn open_to_append(path: &[u8; 256]) -> Result<c_int, Errno> {
-    const AT_FDCWD: c_long = -100;
-    const O_WRONLY: c_long = 0o1;
-    const O_CREAT: c_long = 0o100;
-    const O_NOCTTY: c_long = 0o400;
-    const O_APPEND: c_long = 0o2000;
-    const O_NONBLOCK: c_long = 0o4000;
-    const O_CLOEXEC: c_long = 0o2_000_000;
-    let flags = O_WRONLY | O_CREAT | O_NOCTTY | O_APPEND | O_NONBLOCK | O_CLOEXEC;
-    // SAFETY: openat(2) reads the string, which is live.
-    let returned = unsafe { call(number::OPENAT, [AT_FDCWD, path.as_ptr() as c_long, flags, 0o600, 0, 0]) };
+    // SAFETY: the path ends with a NUL.
+    unsafe { open(path.as_ptr(), O_CREAT) }
+}
+
+/// # Safety
+/// `path` must be a string that ends with a NUL.
+unsafe fn open(path: *const u8, more: c_long) -> Result<c_int, Errno> {
+    let flags = O_WRONLY | O_NOCTTY | O_APPEND | O_NONBLOCK | O_CLOEXEC | more;
+    // SAFETY: openat(2) reads the string.
+    let returned = unsafe { call(number::OPENAT, [AT_FDCWD, path as c_long, flags, 0o600, 0, 0]) };
     result(returned).map(|fd| fd as c_int)
 }
 
@@ -63,10 +160,76 @@ pub(crate) fn connect_to_syslog() -> Result<c_int, Errno> {
     }
 }
 
-/// Writes `line` to `fd` if that takes it at once. Neither waits nor lets a signal of its own reach the program: SIGPIPE,
-/// SIGXFSZ (over the limit of a file's size), SIGTTOU (in the background of a terminal that stops writers).
-pub(crate) fn write_without_waiting(fd: c_int, line: &[u8]) {
-    const POLLOUT: u16 = 4;
+/// Writes `line` to standard error, which must be the file of this `identity`, in this way. Gives how many bytes were
+/// written.
+pub(crate) fn write_to_standard_error(identity: [u64; 2], way: Way, line: &[u8]) -> usize {
+    const EOPNOTSUPP: Errno = Errno(95);
+    const ENOSYS: Errno = Errno(38);
+    let is_same = |fd| File::of(fd).is_some_and(|file| file.identity == identity);
+    if !is_same(2) {
+        return 0;
+    }
+    let written = match way {
+        Way::Send => return send(2, line),
+        Way::File => return write(2, line),
+        Way::Pipe | Way::Device => without_signals(|| write_now(2, line)),
+        Way::Terminal => Err(EOPNOTSUPP),
+    };
+    match written {
+        Ok(written) => written as usize,
+        Err(EOPNOTSUPP | ENOSYS) if way != Way::Device => {
+            const PATH: &CStr = c"/proc/thread-self/fd/2";
+            // SAFETY: a constant.
+            let opened = unsafe { open(PATH.as_ptr().cast(), 0) };
+            let Ok(fd) = opened else { return 0 };
+            let written = if is_same(fd) { write(fd, line) } else { 0 };
+            close(fd);
+            written
+        }
+        Err(_) => 0,
+    }
+}
+
+/// Sends `line` to the socket `fd`, if it takes it at once. Gives how many bytes it took.
+pub(crate) fn send(fd: c_int, line: &[u8]) -> usize {
+    let (start, length) = (line.as_ptr() as c_long, line.len() as c_long);
+    let flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    // SAFETY: sendto(2) reads the line; there is no address.
+    let returned = unsafe { call(number::SENDTO, [fd as _, start, length, flags, 0, 0]) };
+    result(returned).map_or(0, |sent| sent as usize)
+}
+
+/// Writes `line` to `fd`, which does not wait. Gives how many bytes it took.
+pub(crate) fn write(fd: c_int, line: &[u8]) -> usize {
+    let written = without_signals(|| {
+        let (start, length) = (line.as_ptr() as c_long, line.len() as c_long);
+        // SAFETY: write(2) reads the line.
+        result(unsafe { call(number::WRITE, [fd as _, start, length, 0, 0, 0]) })
+    });
+    written.map_or(0, |written| written as usize)
+}
+
+/// Writes `line` to `fd`, or fails with `EAGAIN` where that would wait, with `EOPNOTSUPP` where it cannot do without.
+fn write_now(fd: c_int, line: &[u8]) -> Result<c_long, Errno> {
+    const RWF_NOWAIT: c_long = 8;
+    #[repr(C)]
+    struct Vector {
+        start: *const u8,
+        length: usize,
+    }
+    let vector = Vector {
+        start: line.as_ptr(),
+        length: line.len(),
+    };
+    // Offset −1, in two halves, is that of the file.
+    let arguments = [fd as _, &raw const vector as c_long, 1, -1, -1, RWF_NOWAIT];
+    // SAFETY: pwritev2(2) reads one `struct iovec` and the line.
+    result(unsafe { call(number::PWRITEV2, arguments) })
+}
+
+/// Lets no signal of what `write` writes reach the program: SIGPIPE, SIGXFSZ (over the limit of a file's size), SIGTTOU
+/// (in the background of a terminal that stops writers).
+fn without_signals(write: impl FnOnce() -> Result<c_long, Errno>) -> Result<c_long, Errno> {
     const SIG_BLOCK: c_long = 0;
     const SIG_SETMASK: c_long = 2;
     /// A signal's bit in the kernel's signal set, which has 8 bytes.
@@ -79,47 +242,13 @@ pub(crate) fn write_without_waiting(fd: c_int, line: &[u8]) {
     const SET: c_long = 8;
     const EPIPE: Errno = Errno(32);
     const EFBIG: Errno = Errno(27);
-    #[repr(C)]
-    struct Poll {
-        fd: c_int,
-        events: u16,
-        found: u16,
-    }
-    let mut poll = Poll {
-        fd,
-        events: POLLOUT,
-        found: 0,
-    };
-    let no_time = [0 as c_long; 2];
-    // SAFETY: ppoll(2) takes one `struct pollfd`, a `struct timespec` and no signal set.
-    unsafe {
-        call(
-            number::PPOLL,
-            [&raw mut poll as c_long, 1, &raw const no_time as c_long, 0, 0, 0],
-        )
-    };
-    // A pipe without a reader shows POLLERR beside it.
-    if poll.found != POLLOUT {
-        return;
-    }
     let blocked = SIGPIPE | SIGTTOU | SIGXFSZ;
     let mut before: u64 = 0;
-    let (new, old) = (&raw const blocked, &raw mut before);
+    let (new, old) = (&raw const blocked as c_long, &raw mut before as c_long);
     // SAFETY: rt_sigprocmask(2) reads one set and writes the other.
-    unsafe {
-        call(
-            number::RT_SIGPROCMASK,
-            [SIG_BLOCK, new as c_long, old as c_long, SET, 0, 0],
-        )
-    };
-    // SAFETY: write(2) reads the line.
-    let returned = unsafe {
-        call(
-            number::WRITE,
-            [fd as _, line.as_ptr() as c_long, line.len() as c_long, 0, 0, 0],
-        )
-    };
-    let raised = match result(returned) {
+    unsafe { call(number::RT_SIGPROCMASK, [SIG_BLOCK, new, old, SET, 0, 0]) };
+    let written = write();
+    let raised = match written {
         Err(EPIPE) => SIGPIPE,
         Err(EFBIG) => SIGXFSZ,
         _ => 0,
@@ -127,15 +256,12 @@ pub(crate) fn write_without_waiting(fd: c_int, line: &[u8]) {
     // Where the program blocks it itself, one that is pending may be the program's.
     let ours = raised & !before;
     if ours != 0 {
-        let set = &raw const ours;
+        let no_time = [0 as c_long; 2];
+        let (set, time) = (&raw const ours as c_long, &raw const no_time as c_long);
         // SAFETY: rt_sigtimedwait(2) reads a set and a time, and wants nothing written.
-        unsafe {
-            call(
-                number::RT_SIGTIMEDWAIT,
-                [set as c_long, 0, &raw const no_time as c_long, SET, 0, 0],
-            )
-        };
+        unsafe { call(number::RT_SIGTIMEDWAIT, [set, 0, time, SET, 0, 0]) };
     }
     // SAFETY: rt_sigprocmask(2) reads the set that it wrote above.
-    unsafe { call(number::RT_SIGPROCMASK, [SIG_SETMASK, old as c_long, 0, SET, 0, 0]) };
+    unsafe { call(number::RT_SIGPROCMASK, [SIG_SETMASK, old, 0, SET, 0, 0]) };
+    written
 }

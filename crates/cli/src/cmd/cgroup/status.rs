@@ -1,12 +1,12 @@
 //! `keepalive cgroup status`: what is in force.
 
 use super::{Status, target};
-use crate::engine::cgroup::pins::{Entry, State, entries};
+use crate::engine::cgroup::entry::{Entry, State, entries};
 use crate::engine::cgroup::{Obstacle, Programs};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
 use crate::sockets::json::pretty;
-use keepalive_linux::cgroup::{self, Tree};
+use keepalive_linux::cgroup::Tree;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -23,7 +23,7 @@ struct Report {
 #[derive(Serialize)]
 struct Object {
     cgroup: String,
-    /// `in-force`, `dangling`, `unfinished` or `none`.
+    /// `in-force`, `dangling`, `unfinished`, `changing` or `none`.
     state: &'static str,
     default: Option<String>,
     default_connections: Option<u64>,
@@ -55,14 +55,16 @@ struct CountedRule {
 /// Something is wrong with it.
 pub(super) fn run(status: &Status) -> Result<(), Error> {
     let tree = Tree::find().map_err(Obstacle::NoTree);
-    let obstacle = match &tree {
-        Err(obstacle) => Some(obstacle.reason()),
-        Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
-    };
-    let all = entries().map_err(|error| Obstacle::from(error).error("see the policies in the BPF file system"))?;
     let objects = match &tree {
         Err(_) => Vec::new(),
-        Ok(tree) => objects(tree, status, &all),
+        Ok(tree) => read(tree, status)?,
+    };
+    let obstacle = match &tree {
+        Err(obstacle) => Some(obstacle.reason()),
+        // A policy that is in force shows that the engine works; a trial would take most of this command's time, which a
+        // readiness probe has to spare.
+        Ok(_) if is_shown_by(&objects, status) => None,
+        Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
     };
     let problems: Vec<String> = objects.iter().flat_map(Object::problems).collect();
     let report = Report {
@@ -82,15 +84,34 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
     Error::all(errors).map_or(Ok(()), Err)
 }
 
+/// What there is, of one moment: what other programs run beside those of a policy is asked after the policy was read.
+fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
+    const ATTEMPTS: usize = 20;
+    let mut read = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let all = entries().map_err(|error| Obstacle::from(error).error("see the policies in the BPF file system"))?;
+        read = objects(tree, status, &all);
+        if all.iter().all(Entry::is_current) {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+/// Whether all the cgroups that were named have a policy in force.
+fn is_shown_by(objects: &[Object], status: &Status) -> bool {
+    !status.cgroups.is_empty() && objects.iter().all(|object| object.state == "in-force")
+}
+
 /// What there is of the cgroups that were named, or of all.
 fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Vec<Object> {
     if status.cgroups.is_empty() {
-        return all.iter().map(|entry| Object::new(tree, entry, all)).collect();
+        return all.iter().map(|entry| Object::new(entry, all)).collect();
     }
     let targets = status.cgroups.iter().map(|cgroup| target(tree, cgroup));
     targets
         .map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
-            Some(entry) => Object::new(tree, entry, all),
+            Some(entry) => Object::new(entry, all),
             None => Object::none(&target.name),
         })
         .collect()
@@ -113,16 +134,14 @@ impl Object {
         }
     }
 
-    fn new(tree: &Tree, entry: &Entry, all: &[Entry]) -> Self {
+    fn new(entry: &Entry, all: &[Entry]) -> Self {
         let name = entry.name();
-        let directory = tree.directory(Path::new(&name));
         let mut object = Self {
             state: match entry.state {
                 State::InForce => "in-force",
-                // Its command was killed after it had ended the effect.
-                State::Dangling if entry.number() == cgroup::id(&directory).ok() => "unfinished",
                 State::Dangling => "dangling",
                 State::Unfinished => "unfinished",
+                State::Changing => "changing",
             },
             ..Self::none(Path::new(&name))
         };
@@ -150,8 +169,11 @@ impl Object {
                 .map(Entry::name);
             let nearer = nearer.filter(|other| *other != name && Path::new(other).starts_with(&name));
             object.shadowed = nearer.collect();
-            let ours: HashSet<u32> = all.iter().filter_map(|entry| entry.program).collect();
-            for (id, name, is_after) in entry.others(&directory) {
+            let ours: HashSet<u32> = all.iter().filter_map(Entry::program).collect();
+            let others = entry
+                .cgroup()
+                .map_or_else(Vec::new, |directory| entry.others(directory));
+            for (id, name, is_after) in others {
                 if !ours.contains(&id) {
                     if is_after {
                         &mut object.after
@@ -174,6 +196,10 @@ impl Object {
             "dangling" => problems.push(format!(
                 "{name} is gone, and its policy has no effect; a unit that starts again has a new cgroup\n\
                  hint: keepalive cgroup enable or disable {name}"
+            )),
+            "changing" => problems.push(format!(
+                "{name}: another command is putting a policy in force, or ending it\n\
+                 hint: look again; if this stays so, keepalive cgroup disable {name} tells which process it is"
             )),
             "unfinished" => problems.push(format!(
                 "{name}: a command was killed half way; nothing is in force\n\

@@ -2,7 +2,9 @@
 //! command runs. What it says goes to a log: a line for each event.
 
 use super::{Enable, find, shown, tree, warn_of_what_is_out_of_reach};
-use crate::engine::cgroup::pins::{self, Entry, State, Target};
+use crate::engine::cgroup::entry::{Counted, Entry, State, entries};
+use crate::engine::cgroup::pins::{self, Target};
+use crate::engine::cgroup::{Interrupts, Obstacle};
 use crate::error::{Error, FAILED, describe};
 use crate::output::write_stderr;
 use crate::policy::Policy;
@@ -12,9 +14,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Between two looks.
 const PERIOD: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Puts the policy in force until a signal ends this command.
 ///
@@ -35,22 +39,27 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     warn_of_what_is_out_of_reach(&policy);
     let mut watch = Watch {
         enable,
+        signals: &signals,
         tree,
         text: written(&policy),
         text_before: written(&policy),
         policy,
+        version: 0,
         mistake: None,
         cgroups: enable.cgroups.iter().map(|cgroup| Watched::new(cgroup)).collect(),
     };
-    let watched = watch.until(&signals);
-    watch.end();
-    watched
+    let watched = watch.until_signalled();
+    let ended = watch.end();
+    watched.and(ended)
 }
 
 struct Watch<'a> {
     enable: &'a Enable,
+    signals: &'a SignalFd,
     tree: Tree,
-    policy: Policy,
+    policy: Arc<Policy>,
+    /// How often the policy has changed.
+    version: u64,
     /// What the policy is made of, to see whether it has changed.
     text: Vec<u8>,
     /// The same when it was looked at last.
@@ -63,6 +72,8 @@ struct Watch<'a> {
 struct Watched<'a> {
     cgroup: &'a OsStr,
     place: Place,
+    /// The version of the policy that was put in force last.
+    version: u64,
     /// What was in the way the last time, if anything.
     obstacle: Option<String>,
     /// That this command looks after the policy.
@@ -87,29 +98,36 @@ impl<'a> Watched<'a> {
         Self {
             cgroup,
             place: Place::New,
+            version: 0,
             obstacle: None,
             lock: None,
         }
     }
 }
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
     /// Looks again and again, until a signal arrives.
-    fn until(&mut self, signals: &SignalFd) -> Result<(), Error> {
+    fn until_signalled(&mut self) -> Result<(), Error> {
         loop {
-            let is_changed = self.read_again();
+            self.read_again();
             for index in 0..self.cgroups.len() {
-                self.look(index, is_changed)?;
+                self.look(index)?;
+                if is_signalled(self.signals, &NO_TIME) {
+                    break;
+                }
             }
-            let mut arrived = [PollFd::new(signals, PollFlags::IN)];
-            if poll(&mut arrived, Some(&PERIOD)) == Ok(1) && signals.next().is_some() {
+            if is_signalled(self.signals, &PERIOD) && self.signals.next().is_some() {
                 return Ok(());
             }
         }
     }
 
-    /// Reads the policy again; gives whether it is another one. A wrong one does not count.
-    fn read_again(&mut self) -> bool {
+    fn interrupts(&self) -> Interrupts<'a> {
+        Interrupts(Some(self.signals))
+    }
+
+    /// Reads the policy again. A wrong one does not count.
+    fn read_again(&mut self) {
         match self.enable.policy() {
             Ok(policy) => {
                 self.mistake = None;
@@ -118,12 +136,12 @@ impl Watch<'_> {
                 let is_settled = text == self.text_before;
                 self.text_before.clone_from(&text);
                 if text == self.text || !is_settled {
-                    return false;
+                    return;
                 }
                 warn_of_what_is_out_of_reach(&policy);
                 self.text = text;
                 self.policy = policy;
-                true
+                self.version += 1;
             }
             Err(error) => {
                 let mistake = error.to_string();
@@ -132,13 +150,13 @@ impl Watch<'_> {
                     say("the policy from before stays in force");
                     self.mistake = Some(mistake);
                 }
-                false
             }
         }
     }
 
     /// Looks at one cgroup, and puts the policy in force where it is not.
-    fn look(&mut self, index: usize, is_changed: bool) -> Result<(), Error> {
+    fn look(&mut self, index: usize) -> Result<(), Error> {
+        let is_changed = self.cgroups[index].version != self.version;
         let cgroup = self.cgroups[index].cgroup;
         let before = self.cgroups[index].place.clone();
         let Ok(directory) = find(&self.tree, cgroup) else {
@@ -151,18 +169,23 @@ impl Watch<'_> {
             }
             // What is kept of one that has gone has no effect.
             if let Place::Ours { directory, program, .. } = &before {
-                let _ = pins::disable(&self.tree, &Target::new(&self.tree, directory), Some(*program));
+                let _ = pins::disable(
+                    &self.tree,
+                    &Target::new(&self.tree, directory),
+                    Some(*program),
+                    self.interrupts(),
+                );
             }
             self.cgroups[index].place = Place::Missing;
             self.cgroups[index].lock = None;
             return Ok(());
         };
         let target = Target::new(&self.tree, &directory);
-        let entries = pins::entries().unwrap_or_default();
+        let entries = entries().unwrap_or_default();
         let entry = entries
             .iter()
             .find(|entry| entry.is_of(&target) && entry.state == State::InForce);
-        let now = entry.and_then(|entry| entry.program);
+        let now = entry.and_then(Entry::program);
         let is_same = |id: u64| cgroup::id(&directory).is_ok_and(|now| now == id);
         match before {
             Place::Ours { id, program, .. } if is_same(id) && now == Some(program) && !is_changed => {
@@ -192,11 +215,12 @@ impl Watch<'_> {
 
     /// Puts the policy in force for one cgroup.
     fn put_in_force(&mut self, index: usize, directory: &Path, is_first: bool) -> Result<(), Error> {
+        let interrupts = self.interrupts();
         let watched = &mut self.cgroups[index];
-        let obstacle = match self.enable.enable(&self.tree, directory, &self.policy) {
+        let obstacle = match self.enable.enable(&self.tree, directory, &self.policy, interrupts) {
             Ok(program) => {
                 let target = Target::new(&self.tree, directory);
-                let entries = pins::entries().unwrap_or_default();
+                let entries = entries().unwrap_or_default();
                 watched.lock = entries
                     .iter()
                     .find(|entry| entry.is_of(&target))
@@ -206,9 +230,13 @@ impl Watch<'_> {
                     id: cgroup::id(directory).unwrap_or(0),
                     program,
                 };
+                watched.version = self.version;
                 // New connections have it all the same.
-                self.enable.set_existing(&self.tree, directory, &self.policy).err()
+                self.enable
+                    .set_existing(&self.tree, directory, &self.policy, interrupts)
+                    .err()
             }
+            Err(_) if is_signalled(self.signals, &NO_TIME) => return Ok(()),
             // At the beginning somebody is there to be told.
             Err(error) if is_first => return Err(error),
             // It may have gone meanwhile.
@@ -239,24 +267,42 @@ impl Watch<'_> {
     }
 
     /// Ends what is still this command's.
-    fn end(&self) {
+    ///
+    /// # Errors
+    /// What keeps a policy in force.
+    fn end(&self) -> Result<(), Error> {
+        let mut failed = Vec::new();
         for watched in &self.cgroups {
-            if let Place::Ours { directory, program, .. } = &watched.place {
-                let target = Target::new(&self.tree, directory);
-                let name = shown(&target.name);
-                match pins::disable(&self.tree, &target, Some(*program)) {
-                    Ok(true) => say(&format!("{name}: disabled")),
-                    Ok(false) => {}
-                    Err(error) => say(&format!("{name}: cannot be disabled: {error}")),
+            let Place::Ours { directory, program, .. } = &watched.place else {
+                continue;
+            };
+            let target = Target::new(&self.tree, directory);
+            let name = shown(&target.name);
+            match pins::disable(&self.tree, &target, Some(*program), self.interrupts()) {
+                Ok(true) => say(&format!("{name}: disabled")),
+                Ok(false) => {}
+                Err(obstacle) => {
+                    failed.push(obstacle.error(&format!("disable the policy of {name}")));
+                    // There is one lock for all of them.
+                    if matches!(obstacle, Obstacle::Locked(_) | Obstacle::Interrupted) {
+                        break;
+                    }
                 }
             }
         }
+        Error::all(failed.into_iter()).map_or(Ok(()), Err)
     }
+}
+
+/// Whether a signal arrives within this time.
+fn is_signalled(signals: &SignalFd, limit: &Timespec) -> bool {
+    let mut arrived = [PollFd::new(signals, PollFlags::IN)];
+    poll(&mut arrived, Some(limit)) == Ok(1)
 }
 
 /// Whether a command has put the policy in force to look after it, and is no more.
 fn is_orphan(entry: &Entry) -> bool {
-    let is_watched = |policy: &pins::Counted| policy.description.is_watched;
+    let is_watched = |policy: &Counted| policy.description.is_watched;
     entry.policy.as_ref().is_some_and(is_watched) && entry.look_after().is_some()
 }
 

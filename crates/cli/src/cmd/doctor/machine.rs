@@ -26,6 +26,13 @@ pub(super) fn examine(findings: &mut Findings) {
     for (text, hint) in crate::cmd::system::problems() {
         findings.add(super::finding::Level::Wrong, "ld.so.preload", text, hint);
     }
+    if crate::cmd::system::is_enabled() && preload::has_asan_programs() {
+        findings.note(
+            "ld.so.preload",
+            "programs that load AddressSanitizer's runtime (-fsanitize=address) do not start with the library in every program",
+            super::program::ADDRESS_SANITIZER,
+        );
+    }
     policy(findings);
     confinement(findings);
     sysctls(findings, Sysctls::read(), "this network namespace");

@@ -2,7 +2,8 @@
 
 use super::finding::{Finding, Findings, Level};
 use super::{machine, program};
-use crate::engine::cgroup::pins::{self, Target};
+use crate::engine::cgroup::entry;
+use crate::engine::cgroup::pins::Target;
 use crate::error::describe;
 use crate::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
 use crate::sysctl::Sysctls;
@@ -180,7 +181,7 @@ fn policies(findings: &mut Findings, process: &Process) {
     let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::")) else {
         return;
     };
-    let Ok(entries) = pins::entries() else { return };
+    let Ok(entries) = entry::entries() else { return };
     let directory = tree.directory(Path::new(path));
     let nearest = directory
         .ancestors()
@@ -189,7 +190,7 @@ fn policies(findings: &mut Findings, process: &Process) {
             let target = Target::new(&tree, ancestor);
             entries
                 .iter()
-                .find(|entry| entry.state == pins::State::InForce && entry.is_of(&target))
+                .find(|entry| entry.state == entry::State::InForce && entry.is_of(&target))
         });
     match nearest {
         Some(entry) => findings.fine(

@@ -1,7 +1,7 @@
 //! The settings of one connection, each with its origin.
 
 use crate::output::harmless;
-use crate::policy::{Part, Policy, Text};
+use crate::policy::{Part, Policy, RULE, Text};
 use crate::sysctl::Sysctls;
 use crate::timeline::Times;
 use keepalive_policy::parse::{Item, parse};
@@ -27,6 +27,8 @@ pub(super) enum Origin {
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) number: u32,
+    /// Whether it is the only `--rule`, which needs no number.
+    pub(super) is_only_rule: bool,
 }
 
 /// The rule that matches.
@@ -161,7 +163,7 @@ impl View<'_> {
             .filter_map(|(part, texts)| {
                 let (line, rule) = self.rule(part)?;
                 let mut named = texts.iter().filter(|text| text.name == line.name);
-                let text = named.find_map(|text| statement(&text.text, rule));
+                let text = named.find_map(|text| statement(&text.text, text.first_line, rule));
                 Some(Matched {
                     text: text.unwrap_or_else(|| rule.to_string()),
                     line,
@@ -174,11 +176,17 @@ impl View<'_> {
     fn rule<'a>(&self, part: &'a Part<'_>) -> Option<(Line, &'a Rule<'a>)> {
         let mut named = part.rules.iter().zip(&part.names);
         let (rule, name) = named.find(|(rule, _)| rule.matches(self.event))?;
-        let line = Line {
-            name: (*name).to_owned(),
-            number: rule.line,
-        };
-        Some((line, rule))
+        Some((self.line(name, rule.line), rule))
+    }
+
+    /// The place of a line.
+    fn line(&self, name: &str, number: u32) -> Line {
+        let mut others = self.policy.rules.iter().filter(|text| text.name == RULE).skip(1);
+        Line {
+            name: name.to_owned(),
+            number,
+            is_only_rule: name == RULE && number == 1 && others.next().is_none(),
+        }
     }
 
     /// The number that is set, if one is.
@@ -209,8 +217,8 @@ impl View<'_> {
                     return Origin::Fallback;
                 }
             }
-            if let Some(line) = texts.into_iter().find_map(default_line) {
-                return Origin::Line(line);
+            if let Some((name, number)) = texts.into_iter().find_map(default_line) {
+                return Origin::Line(self.line(name, number));
             }
         }
         Origin::BuiltIn
@@ -218,18 +226,16 @@ impl View<'_> {
 }
 
 /// Where the default of a text stands.
-fn default_line(text: &Text) -> Option<Line> {
+fn default_line(text: &Text) -> Option<(&str, u32)> {
     let mut lines = text.text.split(|byte| *byte == b'\n');
     let index = lines.position(|line| parse(line).any(|item| matches!(item, Ok(Item::Default(_)))))?;
-    Some(Line {
-        name: text.name.clone(),
-        number: u32::try_from(index + 1).unwrap_or(u32::MAX),
-    })
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    Some((&text.name, text.first_line.saturating_add(index)))
 }
 
-/// How `rule` is written in `text`.
-fn statement(text: &[u8], rule: &Rule<'_>) -> Option<String> {
-    let index = usize::try_from(rule.line).ok()?.checked_sub(1)?;
+/// How `rule` is written in `text`, which begins with this line.
+fn statement(text: &[u8], first_line: u32, rule: &Rule<'_>) -> Option<String> {
+    let index = usize::try_from(rule.line.checked_sub(first_line)?).ok()?;
     let line = text.split(|byte| *byte == b'\n').nth(index)?;
     let line = line.split(|byte| *byte == b'#').next()?;
     let alone = Rule { line: 1, ..*rule };
@@ -250,7 +256,7 @@ mod tests {
             Ok(Item::Rule(rule)) => Some(rule),
             _ => None,
         });
-        let written: Vec<_> = rules.map(|rule| statement(text, &rule).expect("written")).collect();
+        let written: Vec<_> = rules.map(|rule| statement(text, 1, &rule).expect("written")).collect();
         assert_eq!(written, ["connect *:80 preset=azure", "accept off"]);
     }
 }

@@ -174,12 +174,13 @@ impl Origin {
     }
 }
 
-/// `file:line`; a rule of the command line has no lines worth telling.
+/// `file:line`, or `--rule` where there is only one.
 impl std::fmt::Display for Line {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.number {
-            1 if self.name == "--rule" => formatter.write_str(&self.name),
-            number => write!(formatter, "{}:{number}", self.name),
+        if self.is_only_rule {
+            formatter.write_str(&self.name)
+        } else {
+            write!(formatter, "{}:{}", self.name, self.number)
         }
     }
 }

@@ -6,17 +6,20 @@
 use super::{Obstacle, Programs, Shared};
 use crate::engine::settle::settle_inherited;
 use crate::policy::{Part, Policy};
+use keepalive_linux::background::{detach, harden};
 use keepalive_linux::bpf::call::{Hook, attach_to_cgroup};
-use keepalive_linux::bpf::file_system::{share, try_lock};
 use keepalive_linux::cgroup::{self, Tree};
-use keepalive_linux::fork::{Side, detach, exit_now, fork};
+use keepalive_linux::fork::spawn_unwaitable;
+use keepalive_linux::lock::{try_exclusive, try_shared};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::io::{Errno, read};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitOptions, waitpid};
+use rustix::io::{Errno, read, write};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::thread::CapabilitySet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The names of these cgroups begin so; the number of the process follows.
 const NAME: &str = "keepalive-";
@@ -47,6 +50,19 @@ pub(crate) fn join(policy: &Policy, program: &[u8]) -> Result<(), Failure> {
     let parts = policy.parts();
     settle_inherited(&parts.each_ref().map(Part::source), program);
     Ok(())
+}
+
+/// Keeps others from sweeping. Every user may hold the lock of a cgroup's directory for as long as it likes: then no other
+/// command sweeps either, and this one does without the lock.
+fn share(parent: &Path) -> io::Result<Option<OwnedFd>> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..50 {
+        if let Some(lock) = try_shared(parent)? {
+            return Ok(Some(lock));
+        }
+        sleep(PAUSE);
+    }
+    Ok(None)
 }
 
 fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<(), Failure> {
@@ -104,33 +120,33 @@ fn attach(tree: &Tree, directory: &Path, cgroup: &OwnedFd, programs: &Programs) 
     Ok(())
 }
 
-/// Starts the process that removes the cgroup when it is empty. It begins to wait when what this gives is closed.
+/// Starts the process that removes the cgroup when it is empty. It begins to wait when what this gives is closed, and has
+/// closed everything else that the command inherits.
 fn keep_house(directory: &Path) -> io::Result<OwnedFd> {
-    let (news, begun) = pipe_with(PipeFlags::CLOEXEC)?;
-    match fork()? {
-        Side::Parent(pid) => {
-            // Its child is nobody's any more, so that the command has no child that it does not know.
-            while let Err(Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
-            Ok(begun)
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    spawn_unwaitable(move || {
+        // The cgroup's directory may be another user's.
+        let is_ready = detach(&[theirs.as_fd()]).and_then(|()| harden(CapabilitySet::DAC_OVERRIDE));
+        if is_ready.is_err() || write(&theirs, &[0]).is_err() {
+            return;
         }
-        Side::Child => {
-            drop(begun);
-            match fork() {
-                Ok(Side::Child) if detach(&[news.as_fd()]).is_ok() => {}
-                _ => exit_now(0),
-            }
-            while let Err(Errno::INTR) = read(&news, &mut [0_u8; 1]) {}
-            if cgroup::wait_until_empty(directory).is_ok() {
-                let _ = cgroup::remove(directory);
-            }
-            exit_now(0)
+        while let Err(Errno::INTR) = read(&theirs, &mut [0_u8; 1]) {}
+        drop(theirs);
+        if cgroup::wait_until_empty(directory).is_ok() {
+            let _ = cgroup::remove(directory);
         }
+    })?;
+    match read(&ours, &mut [0_u8; 1])? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(ours),
     }
 }
 
 /// Removes what other commands have left, where nobody could. One that is in use cannot be removed.
 fn sweep(parent: &Path) {
-    let Some(_alone) = try_lock(parent) else { return };
+    let Ok(Some(_alone)) = try_exclusive(parent) else {
+        return;
+    };
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let number = name.to_str().and_then(|name| name.strip_prefix(NAME));

@@ -29,6 +29,10 @@ pub(crate) enum Obstacle {
     NoFileSystem(io::Error),
     /// A program in or above the cgroup excludes others.
     Excluded(String),
+    /// Another process holds the lock for too long: which, in a clause.
+    Locked(String),
+    /// A signal has arrived that is to end this command.
+    Interrupted,
     /// Something else failed.
     Other(io::Error),
 }
@@ -160,6 +164,8 @@ impl Obstacle {
                 )
             }
             Self::Excluded(by) => format!("{by} excludes other programs (it was attached without BPF_F_ALLOW_MULTI)"),
+            Self::Locked(by) => by.clone(),
+            Self::Interrupted => String::from("a signal has arrived"),
             Self::Other(error) => describe(error),
         }
     }
@@ -187,7 +193,10 @@ impl Obstacle {
             Self::TooLarge => "about 1,000 rules fit; networks and ranges of ports take the place of many",
             Self::NoFileSystem(_) => "on the machine itself, as root: mount -t bpf bpf /sys/fs/bpf",
             Self::Excluded(_) => "end it, or attach it so that others may be beside it",
-            Self::Other(_) => return None,
+            Self::Locked(_) => {
+                "a command of keepalive holds it for milliseconds: wait for that process, or end it, and try again"
+            }
+            Self::Interrupted | Self::Other(_) => return None,
         })
     }
 

@@ -3,43 +3,34 @@
 //!
 //! `established` is the link that counts: with it the policy is in force, without it everything else has no effect. It is
 //! made last and removed first, and replaced at once, so that a command that is killed leaves the policy on or off.
+//!
+//! Programs are compiled and verified before the lock is taken, which may take seconds.
 
-use super::obstacle::name;
-use super::{Description, Obstacle, Programs, Shared};
+use super::entry::{Entry, State, files, pinned_if_there, read_entries};
+use super::lock::{Interrupts, lock};
+use super::{Obstacle, Programs, Shared};
 use crate::policy::Policy;
 use keepalive_linux::bpf::call::{
-    Attached, Hook, LinkInfo, detach_link, link_info, link_to_cgroup, map_info, pin, pinned, program_info, programs,
-    replace_program, value,
+    Hook, detach_link, link_info, link_to_cgroup, map_info, pin, pinned, program_info, replace_program,
 };
-use keepalive_linux::bpf::file_system::{self, lock, open_directory, share, try_lock};
-use keepalive_linux::bpf::record;
+use keepalive_linux::bpf::file_system;
 use keepalive_linux::cgroup::{self, Tree};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::fstat;
+use rustix::process::geteuid;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Our directory in the BPF file system.
 const OURS: &str = "keepalive";
-const ESTABLISHED: &str = "established";
+pub(super) const ESTABLISHED: &str = "established";
 const CLAMP: &str = "clamp";
 const NAMES: &str = "names";
-const WISHES: &str = "wishes";
+pub(super) const WISHES: &str = "wishes";
 /// Behind it stands the number of the program that the policy belongs to.
-const POLICY: &str = "policy-";
-
-/// What we keep in the kernel for one cgroup.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    directory: PathBuf,
-    pub(crate) state: State,
-    /// Absent where the policy cannot be read.
-    pub(crate) policy: Option<Counted>,
-    /// The number of the program.
-    pub(crate) program: Option<u32>,
-}
+pub(super) const POLICY: &str = "policy-";
 
 /// A cgroup that is meant.
 #[derive(Debug)]
@@ -47,7 +38,7 @@ pub(crate) struct Target {
     /// Its path in the tree.
     pub(crate) name: PathBuf,
     /// Its number, while it is there.
-    id: Option<u64>,
+    pub(super) id: Option<u64>,
 }
 
 impl Target {
@@ -57,29 +48,6 @@ impl Target {
             id: cgroup::id(directory).ok(),
         }
     }
-}
-
-/// How an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// The policy is in force.
-    InForce,
-    /// The cgroup is gone, and with it the effect.
-    Dangling,
-    /// A command was killed before the policy was in force, or after it was not any more.
-    Unfinished,
-}
-
-/// A policy, and how often it was used.
-#[derive(Clone, Debug)]
-pub(crate) struct Counted {
-    pub(crate) description: Description,
-    /// For each rule.
-    pub(crate) rules: Vec<u64>,
-    /// Connections that no rule was for.
-    pub(crate) default: u64,
-    /// Options that the kernel refused.
-    pub(crate) refused: u64,
 }
 
 /// What [`enable`] did beside what it was asked for.
@@ -97,72 +65,151 @@ pub(crate) struct Done {
 ///
 /// # Errors
 /// What is in the way; then nothing is changed.
-pub(crate) fn enable(tree: &Tree, directory: &Path, policy: &Policy, is_watched: bool) -> Result<Done, Obstacle> {
-    let cgroup = cgroup::open_directory(directory)?;
-    let id = cgroup::id(directory)?;
-    let (mount, has_mounted) = if let Some(mounted) = file_system::find() {
-        (mounted, false)
-    } else {
-        // Before anything is mounted, whether it is of any use.
-        Programs::trial()?;
-        file_system::find_or_mount().map_err(Obstacle::NoFileSystem)?
-    };
-    let all = mount.join(OURS);
-    let _lock = make_and_lock(&all)?;
-    remove_dangling(&all, tree, &tree.name(directory))?;
-    let place = all.join(id.to_string());
-    let attached = attach(tree, directory, &cgroup, &place, policy, is_watched);
-    let tidied = tidy(&place);
-    if attached.is_err() {
-        let _ = fs::remove_dir(&all);
-    }
-    let (has_replaced, program) = attached?;
-    tidied?;
-    Ok(Done {
-        has_mounted,
-        has_replaced,
-        program,
-    })
-}
-
-/// Gives whether a policy was there already, and the number of the new one's program.
-fn attach(
+pub(crate) fn enable(
     tree: &Tree,
     directory: &Path,
-    cgroup: &OwnedFd,
-    place: &Path,
-    policy: &Policy,
+    policy: &Arc<Policy>,
     is_watched: bool,
-) -> Result<(bool, u32), Obstacle> {
-    let old = Shared {
-        names: pinned(&place.join(NAMES)).ok(),
-        wishes: pinned(&place.join(WISHES)).ok(),
-    };
-    let programs = Programs::load(policy, &tree.name(directory), is_watched, old)?;
-    make_directory(place)?;
-    let number = program_info(&programs.established)?.id;
-    pin(&programs.record, &place.join(format!("{POLICY}{number}")))?;
-    for (name, map) in [(NAMES, &programs.shared.names), (WISHES, &programs.shared.wishes)] {
-        if let Some(map) = map {
-            pin_anew(map, &place.join(name))?;
+    interrupts: Interrupts<'_>,
+) -> Result<Done, Obstacle> {
+    /// After so many, this command loads its programs while others wait.
+    const ATTEMPTS: usize = 5;
+    let cgroup = cgroup::open_directory(directory)?;
+    let id = cgroup::id(directory)?.to_string();
+    let mut mount = file_system::find();
+    let mut has_mounted = false;
+    for attempt in 0.. {
+        let mut held = match &mount {
+            Some(mount) if attempt >= ATTEMPTS => Some(make_and_lock(&mount.join(OURS), interrupts)?),
+            _ => None,
+        };
+        let place = mount.as_ref().map(|mount| mount.join(OURS).join(&id));
+        let prepared = {
+            let (policy, name) = (Arc::clone(policy), tree.name(directory));
+            interrupts.run(move || Prepared::new(&policy, &name, is_watched, place.as_deref()))??
+        };
+        let (mounted, is_new) = match mount.take() {
+            Some(mounted) => (mounted, false),
+            // Only now, since the engine may be of no use here.
+            None => find_or_mount(interrupts)?,
+        };
+        has_mounted |= is_new;
+        let all = mounted.join(OURS);
+        mount = Some(mounted);
+        let _lock = match held.take() {
+            Some(lock) => lock,
+            None => make_and_lock(&all, interrupts)?,
+        };
+        let place = all.join(&id);
+        if !prepared.is_current(&place)? {
+            continue;
+        }
+        remove_dangling(&all, tree, &tree.name(directory))?;
+        let attached = prepared.attach(tree, directory, &cgroup, &place);
+        let tidied = tidy(&place);
+        if attached.is_err() {
+            let _ = fs::remove_dir(&all);
+        }
+        let has_replaced = attached?;
+        tidied?;
+        return Ok(Done {
+            has_mounted,
+            has_replaced,
+            program: prepared.number,
+        });
+    }
+    Err(io::Error::other("other commands change the policy all the time").into())
+}
+
+/// The BPF file system, and whether this process has mounted it.
+fn find_or_mount(interrupts: Interrupts<'_>) -> Result<(PathBuf, bool), Obstacle> {
+    let usual = Path::new(file_system::MOUNT);
+    loop {
+        // Of several processes at once, one mounts it.
+        let lock = lock(usual, interrupts)?;
+        if let Some(mounted) = file_system::find() {
+            return Ok((mounted, false));
+        }
+        if lock.is_some() || !usual.exists() {
+            return match file_system::mount_usual() {
+                Ok(mounted) => Ok((mounted, true)),
+                Err(error) => Err(Obstacle::NoFileSystem(error)),
+            };
         }
     }
-    // It has no effect before the other program says what is to count.
-    if let Some(clamp) = &programs.clamp {
-        attach_program(tree, directory, cgroup, clamp, Hook::SetSockOpt, &place.join(CLAMP))?;
+}
+
+/// The programs of a policy, loaded, with the maps that were pinned when they were.
+struct Prepared {
+    programs: Programs,
+    /// The number of the program that decides.
+    number: u32,
+    /// The numbers of the maps that were pinned before.
+    names: Option<u32>,
+    wishes: Option<u32>,
+}
+
+impl Prepared {
+    fn new(policy: &Policy, name: &Path, is_watched: bool, place: Option<&Path>) -> Result<Self, Obstacle> {
+        let find = |name: &str| place.map_or(Ok(None), |place| pinned_if_there(&place.join(name)));
+        let old = Shared {
+            names: find(NAMES)?,
+            wishes: find(WISHES)?,
+        };
+        let [names, wishes] = [number(old.names.as_ref())?, number(old.wishes.as_ref())?];
+        let programs = Programs::load(policy, name, is_watched, old)?;
+        Ok(Self {
+            number: program_info(&programs.established)?.id,
+            programs,
+            names,
+            wishes,
+        })
     }
-    let path = place.join(ESTABLISHED);
-    let has_replaced = attach_program(tree, directory, cgroup, &programs.established, Hook::SockOps, &path)?;
-    Ok((has_replaced, number))
+
+    /// Whether the maps that the programs need are still those that are pinned: another command may have replaced them.
+    fn is_current(&self, place: &Path) -> io::Result<bool> {
+        let shared = &self.programs.shared;
+        for (name, map, before) in [
+            (NAMES, &shared.names, self.names),
+            (WISHES, &shared.wishes, self.wishes),
+        ] {
+            if map.is_some() && number(pinned_if_there(&place.join(name))?.as_ref())? != before {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Pins and attaches all of it; gives whether a policy was there already.
+    fn attach(&self, tree: &Tree, directory: &Path, cgroup: &OwnedFd, place: &Path) -> Result<bool, Obstacle> {
+        let programs = &self.programs;
+        make_directory(place)?;
+        pin(&programs.record, &place.join(format!("{POLICY}{}", self.number)))?;
+        for (name, map) in [(NAMES, &programs.shared.names), (WISHES, &programs.shared.wishes)] {
+            if let Some(map) = map {
+                pin_anew(map, &place.join(name))?;
+            }
+        }
+        // It has no effect before the other program says what is to count.
+        if let Some(clamp) = &programs.clamp {
+            attach_program(tree, directory, cgroup, clamp, Hook::SetSockOpt, &place.join(CLAMP))?;
+        }
+        let path = place.join(ESTABLISHED);
+        attach_program(tree, directory, cgroup, &programs.established, Hook::SockOps, &path)
+    }
+}
+
+/// The number of a map.
+fn number(map: Option<&OwnedFd>) -> io::Result<Option<u32>> {
+    map.map(|map| map_info(map).map(|info| info.id)).transpose()
 }
 
 /// Removes what does not belong to the policy that is in force; everything where none is.
 fn tidy(place: &Path) -> io::Result<()> {
-    if !place.exists() {
+    let Some(entry) = Entry::read(place.to_owned())? else {
         return Ok(());
-    }
-    let entry = Entry::read(place.to_owned())?;
-    let Some(program) = entry.program else {
+    };
+    let Some(program) = entry.program() else {
         return remove(place);
     };
     // What cannot be read is another version's, perhaps.
@@ -194,7 +241,7 @@ fn attach_program(
     hook: Hook,
     path: &Path,
 ) -> Result<bool, Obstacle> {
-    if let Ok(link) = pinned(path) {
+    if let Some(link) = pinned_if_there(path)? {
         if link_info(&link)?.cgroup != 0 {
             replace_program(&link, program)?;
             return Ok(true);
@@ -211,16 +258,21 @@ fn attach_program(
 ///
 /// # Errors
 /// What keeps it from being removed.
-pub(crate) fn disable(tree: &Tree, target: &Target, program: Option<u32>) -> io::Result<bool> {
-    let Some(all) = directory() else {
+pub(crate) fn disable(
+    tree: &Tree,
+    target: &Target,
+    program: Option<u32>,
+    interrupts: Interrupts<'_>,
+) -> Result<bool, Obstacle> {
+    let Some(all) = directory()? else {
         return Ok(false);
     };
-    let Some(_lock) = lock_if_there(&all)? else {
+    let Some(_lock) = lock(&all, interrupts)? else {
         return Ok(false);
     };
     let mut was_there = false;
     for entry in read_entries(&all)? {
-        if entry.is_of(target) && (program.is_none() || program == entry.program) {
+        if entry.is_of(target) && (program.is_none() || program == entry.program()) {
             remove(&entry.directory)?;
             was_there = true;
         }
@@ -258,163 +310,36 @@ fn remove_nameless(all: &Path, tree: &Tree) -> io::Result<()> {
 }
 
 /// Our directory in the BPF file system, if there is one.
-fn directory() -> Option<PathBuf> {
-    Some(file_system::find()?.join(OURS))
-}
-
-/// Everything that we keep in the kernel.
 ///
 /// # Errors
-/// `EACCES` where this user may not look; without a BPF file system there is nothing.
-pub(crate) fn entries() -> io::Result<Vec<Entry>> {
-    let Some(all) = directory() else {
-        return Ok(Vec::new());
+/// Others than root and this user can change what is in it.
+pub(super) fn directory() -> io::Result<Option<PathBuf>> {
+    let Some(mount) = file_system::find() else {
+        return Ok(None);
     };
-    // Not in the middle of a change.
-    let _shared = match share(&all) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        lock => lock?,
-    };
-    read_entries(&all)
-}
-
-fn read_entries(all: &Path) -> io::Result<Vec<Entry>> {
-    let directories = match fs::read_dir(all) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        directories => directories?,
-    };
-    let read = directories.flatten().map(|entry| Entry::read(entry.path()));
-    let mut entries: Vec<_> = read.collect::<io::Result<_>>()?;
-    if let Ok(tree) = Tree::find() {
-        for entry in &mut entries {
-            entry.find(&tree);
-        }
-    }
-    entries.sort_by_key(Entry::name);
-    Ok(entries)
-}
-
-impl Entry {
-    /// # Errors
-    /// `EPERM` or `EACCES` where this process may not look.
-    fn read(directory: PathBuf) -> io::Result<Self> {
-        let established = match pinned(&directory.join(ESTABLISHED)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            link => Some(link_info(link?)?),
-        };
-        let state = match established {
-            None => State::Unfinished,
-            Some(LinkInfo { cgroup: 0, .. }) => State::Dangling,
-            Some(_) => State::InForce,
-        };
-        let program = established.map(|link| link.program);
-        // Without the link, any that is left tells of what cgroup it was.
-        let policy = match program {
-            Some(program) => read_policy(&directory, program),
-            None => files(&directory).ok().and_then(|files| {
-                let mut numbers = files
-                    .iter()
-                    .filter_map(|(name, _)| name.strip_prefix(POLICY)?.parse().ok());
-                numbers.find_map(|number| read_policy(&directory, number))
-            }),
-        };
-        Ok(Self {
-            directory,
-            state,
-            policy,
-            program,
-        })
-    }
-
-    /// The path of the cgroup in the tree, or what there is in its place.
-    pub(crate) fn name(&self) -> String {
-        match &self.policy {
-            Some(policy) => policy.description.cgroup.clone(),
-            None => format!("cgroup {}", self.directory.file_name().unwrap_or_default().display()),
-        }
-    }
-
-    /// Notes the path that its cgroup has here: the command that has put it in force may have seen another tree, of a
-    /// cgroup namespace or above it.
-    fn find(&mut self, tree: &Tree) {
-        let number = self.number();
-        let (State::InForce, Some(policy)) = (self.state, &mut self.policy) else {
-            return;
-        };
-        let name = &mut policy.description.cgroup;
-        let is_it = |directory: &PathBuf| cgroup::id(directory).ok() == number;
-        if is_it(&tree.directory(Path::new(name))) {
-            return;
-        }
-        let all = cgroup::with_all_below(tree.mount());
-        *name = match (all.into_iter().find(is_it), number) {
-            (Some(directory), _) => tree.name(&directory).display().to_string(),
-            (None, Some(number)) => format!("cgroup {number}, which is not seen from here"),
-            (None, None) => return,
-        };
-    }
-
-    /// Whether it is for this cgroup.
-    pub(crate) fn is_of(&self, target: &Target) -> bool {
-        match (&self.policy, self.state) {
-            (Some(policy), State::Dangling | State::Unfinished) => Path::new(&policy.description.cgroup) == target.name,
-            _ => target.id.is_some() && self.number() == target.id,
-        }
-    }
-
-    /// The number of the cgroup.
-    pub(crate) fn number(&self) -> Option<u64> {
-        self.directory.file_name()?.to_str()?.parse().ok()
-    }
-
-    /// The map of what goes on to count for sockets, where the policy has one.
-    pub(crate) fn wishes(&self) -> Option<OwnedFd> {
-        self.is_lasting().then(|| pinned(&self.directory.join(WISHES)).ok())?
-    }
-
-    fn is_lasting(&self) -> bool {
-        self.policy.as_ref().is_some_and(|policy| policy.description.is_lasting)
-    }
-
-    /// Says that this process looks after the policy, as long as what this gives is there; `None` where another does.
-    pub(crate) fn look_after(&self) -> Option<OwnedFd> {
-        try_lock(&self.directory)
-    }
-
-    /// The programs that run for the processes of `directory` beside this one, in their order: number and name, and whether
-    /// they run after it, so that their word is the last.
-    pub(crate) fn others(&self, directory: &Path) -> Vec<(u32, String, bool)> {
-        let effective =
-            cgroup::open_directory(directory).and_then(|cgroup| programs(&cgroup, Hook::SockOps, Attached::Effective));
-        let Ok(effective) = effective else {
-            return Vec::new();
-        };
-        let mut is_after = false;
-        let mut others = Vec::new();
-        for id in effective.ids {
-            if Some(id) == self.program {
-                is_after = true;
-            } else {
-                others.push((id, name(id), is_after));
-            }
-        }
-        others
+    let all = mount.join(OURS);
+    match fs::symlink_metadata(&all) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        about => trust(&all, &about?).map(|()| Some(all)),
     }
 }
 
-/// The policy of the program of this number.
-fn read_policy(place: &Path, program: u32) -> Option<Counted> {
-    let map = pinned(&place.join(format!("{POLICY}{program}"))).ok()?;
-    let value = value(&map, map_info(&map).ok()?.value_size).ok()?;
-    let (mut counters, text) = record::read(&value)?;
-    let refused = counters.pop()?;
-    let default = counters.pop()?;
-    Some(Counted {
-        description: serde_json::from_str(&text).ok()?,
-        rules: counters,
-        default,
-        refused,
-    })
+/// A BPF file system that was mounted without a mode lets every user make directories.
+fn trust(all: &Path, about: &fs::Metadata) -> io::Result<()> {
+    let path = all.display();
+    let wrong = if !about.is_dir() {
+        format!("{path} is not a directory")
+    } else if about.uid() != 0 && about.uid() != geteuid().as_raw() {
+        format!("{path} belongs to user {}", about.uid())
+    } else if about.mode() & 0o022 != 0 {
+        format!(
+            "{path} may be changed by other users: its mode is {:o}",
+            about.mode() & 0o7777
+        )
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::other(wrong + "; remove it first"))
 }
 
 /// Removes the entry in `place`: first what makes it count, last what says for which cgroup it is.
@@ -435,13 +360,6 @@ fn remove_pin(name: &str, path: &Path) -> io::Result<()> {
         let _ = detach_link(link);
     }
     fs::remove_file(path)
-}
-
-fn files(place: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let entries = fs::read_dir(place)?.flatten();
-    Ok(entries
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
-        .collect())
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -466,22 +384,16 @@ fn pin_anew(map: impl AsFd, path: &Path) -> io::Result<()> {
 }
 
 /// Makes the directory, unless it is there, and keeps other commands of ours from changing anything in it.
-fn make_and_lock(directory: &Path) -> io::Result<OwnedFd> {
+fn make_and_lock(directory: &Path, interrupts: Interrupts<'_>) -> Result<OwnedFd, Obstacle> {
     loop {
         make_directory(directory)?;
-        if let Some(lock) = lock_if_there(directory)? {
+        match fs::symlink_metadata(directory) {
+            // Another command has removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            about => trust(directory, &about?)?,
+        }
+        if let Some(lock) = lock(directory, interrupts)? {
             return Ok(lock);
         }
     }
-}
-
-/// The lock of the directory, until it is dropped; `None` where there is none, or another command has removed it meanwhile.
-fn lock_if_there(directory: &Path) -> io::Result<Option<OwnedFd>> {
-    let lock = match open_directory(directory).and_then(lock) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        lock => lock?,
-    };
-    let is_same = |about: fs::Metadata| fstat(&lock).is_ok_and(|locked| locked.st_ino == about.ino());
-    let is_there = fs::metadata(directory).is_ok_and(is_same);
-    Ok(is_there.then_some(lock))
 }

@@ -1,8 +1,10 @@
-//! The command as a descendant of its supervisors, where a process may look into its descendants alone (Yama,
-//! `kernel.yama.ptrace_scope` 1). This process stands in for the command: it hands on the signals that it gets, stops when
-//! the command stops, and ends as the command ends.
+//! The command as a descendant of its supervisors: where a process may look into its descendants alone (Yama,
+//! `kernel.yama.ptrace_scope` 1), and where supervisors beside the command would be children of a stranger. This process
+//! stands in for the command: it hands on the signals that it gets, stops when the command stops, and ends as the command
+//! ends.
 
-use super::guard::{Family, Guard, Journal};
+use super::guard::{Family, Guard};
+use super::journal::Journal;
 use super::{Beside, Obstacle, Plan, receive, refused, send, socket_pair, submit, take_over};
 use keepalive_linux::fork::{Side, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
@@ -11,7 +13,7 @@ use keepalive_linux::signal::{Arrived, Mask, SignalFd, block_all, end_by, restor
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitOptions, set_child_subreaper, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, set_child_subreaper, waitpid};
 use std::io;
 use std::thread::sleep;
 use std::time::Duration;
@@ -37,11 +39,14 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
         Ok(Side::Parent(child)) => {
             drop((told, standby, to_standby, active, to_active));
             match receive(&news) {
-                Some(pid @ 1..) => stand_in(pid.cast_unsigned(), &news, &signals),
+                Some(pid @ 1..) => stand_in(pid.cast_unsigned(), &news, &signals, child),
                 refusal => {
                     let _ = waitpid(Some(child), WaitOptions::empty());
                     restore(&mask);
                     let errno = refusal.map_or(Errno::IO.raw_os_error(), i32::wrapping_neg);
+                    if errno == Errno::BUSY.raw_os_error() {
+                        return Err(Obstacle::Foreign);
+                    }
                     Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno)))
                 }
             }
@@ -61,7 +66,7 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                         }
                         Ok(Side::Parent(_)) => {
                             let keep = [active.as_fd(), told.as_fd(), signals.as_fd(), parent.as_fd()];
-                            let (command, listener) = take_over(&active, &keep, Beside::Descendant);
+                            let (command, listener) = take_over(&active, &keep, Beside::Descendant, plan);
                             Guard::new(&listener, journal, plan.sources)
                                 .with_family(family, &command)
                                 .serve(parent)
@@ -71,7 +76,7 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                 }
                 (Ok(Side::Parent(serving)), _) => {
                     let keep = [standby.as_fd(), told.as_fd(), signals.as_fd()];
-                    let (command, listener) = take_over(&standby, &keep, Beside::Descendant);
+                    let (command, listener) = take_over(&standby, &keep, Beside::Descendant, plan);
                     Guard::new(&listener, journal, plan.sources)
                         .with_family(family, &command)
                         .stand_by(serving)
@@ -87,7 +92,8 @@ fn become_command(plan: &Plan<'_>, mask: &Mask, told: &OwnedFd, supervisors: &[O
     if let Err(obstacle) = submit(plan, supervisors) {
         let errno = match obstacle {
             Obstacle::Restricted(error) | Obstacle::Refused(_, error) => error.raw_os_error(),
-            Obstacle::Nested | Obstacle::Foreign | Obstacle::Lost => None,
+            Obstacle::Foreign => Some(Errno::BUSY.raw_os_error()),
+            Obstacle::Nested | Obstacle::Lost => None,
         };
         send(told, -errno.unwrap_or(Errno::IO.raw_os_error()));
         exit_now(1);
@@ -99,8 +105,11 @@ fn become_command(plan: &Plan<'_>, mask: &Mask, told: &OwnedFd, supervisors: &[O
 /// What the command's end was, as a supervisor tells it: its status, or a signal's number from here on.
 pub(super) const SIGNALS: i32 = 256;
 
-/// Is the command, as far as others see.
-fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd) -> ! {
+/// Added to that where no process is left under the filter, so that the supervisors end.
+pub(super) const NOBODY_LEFT: i32 = 1 << 16;
+
+/// Is the command, as far as others see. The child `supervisor` is the one that stands by.
+fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! {
     // A command that has ended already needs no signals; how it ended is told all the same.
     let command = PidFd::open(pid).ok();
     loop {
@@ -108,14 +117,28 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd) -> ! {
         let _ = poll(&mut fds, None);
         let [news_come, signals_come] = fds.map(|fd| !fd.revents().is_empty());
         if signals_come {
-            while let (Some(signal), Some(command)) = (signals.next(), &command) {
-                hand_on(signal, pid, command);
+            while let Some(signal) = signals.next() {
+                if signal.number == Signal::CHILD.as_raw() {
+                    // As the first process of a container it is the parent of all orphans.
+                    while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+                } else if let Some(command) = &command {
+                    hand_on(signal, pid, command);
+                }
             }
         }
         if news_come {
             match receive(news) {
-                Some(status @ 0..SIGNALS) => exit_now(u8::try_from(status).unwrap_or(u8::MAX)),
-                Some(signal) => end_by(signal - SIGNALS),
+                Some(told) => {
+                    let is_over = told >= NOBODY_LEFT;
+                    if is_over {
+                        // Else they would be children of a stranger for a moment.
+                        while let Err(Errno::INTR) = waitpid(Some(supervisor), WaitOptions::empty()) {}
+                    }
+                    match told % NOBODY_LEFT {
+                        status @ 0..SIGNALS => exit_now(u8::try_from(status).unwrap_or(u8::MAX)),
+                        signal => end_by(signal - SIGNALS),
+                    }
+                }
                 // Both supervisors were killed: nobody knows how the command will end.
                 None => {
                     if let Some(command) = &command {
@@ -132,9 +155,6 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd) -> ! {
 fn hand_on(signal: Arrived, pid: u32, command: &PidFd) {
     /// The command stops sooner, or has a handler that may let it stop later.
     const PATIENCE: u32 = 50;
-    if signal.number == Signal::CHILD.as_raw() {
-        return;
-    }
     if !signal.is_from_kernel {
         let _ = command.signal(signal.number);
     }

@@ -1,91 +1,32 @@
 //! Two processes that keep each other company: one serves, the other takes over when it is killed or stopped. Without
 //! anybody to serve them, the calls of all processes under the filter would fail.
 
-use super::front::SIGNALS;
+use super::front::{NOBODY_LEFT, SIGNALS};
+use super::journal::Journal;
+use super::memory::Memory;
 use super::send;
-use super::supervisor::{End, Supervisor};
-use keepalive_linux::fork::{Shared, Side, exit_now, fork};
+use super::supervisor::End;
+use super::watch::Watch;
+use keepalive_linux::fork::{Side, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
-use keepalive_linux::seccomp::{Answer, Listener, Notification};
+use keepalive_linux::proc;
+use keepalive_linux::seccomp::{Answer, Listener};
 use keepalive_linux::signal::SignalFd;
 use keepalive_policy::Source;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use std::io;
 use std::sync::atomic::Ordering;
-
-/// The call that was received last, the number of the one that was answered last, and of the one that was served twice, in
-/// memory that both processes see.
-#[derive(Clone, Copy)]
-pub(super) struct Journal(Shared<12>);
-
-impl Journal {
-    /// # Errors
-    /// `ENOMEM`.
-    pub(super) fn new() -> io::Result<Self> {
-        Shared::new().map(Self)
-    }
-
-    pub(super) fn received(self, call: &Notification) {
-        let [a, b, c, d, e, f] = call.arguments;
-        let words = [
-            call.id,
-            call.tid.into(),
-            call.arch.into(),
-            call.number.into(),
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-        ];
-        let [id, rest @ ..] = words;
-        let [received, slots @ .., _, _] = self.0.numbers();
-        for (slot, word) in slots.iter().zip(rest) {
-            slot.store(word, Ordering::Relaxed);
-        }
-        // Last: who sees the number sees the rest.
-        received.store(id, Ordering::Release);
-    }
-
-    pub(super) fn answered(self, id: u64) {
-        let [.., answered, _] = self.0.numbers();
-        answered.store(id, Ordering::Release);
-    }
-
-    /// Notes that the call `id` is about to be served once more; gives whether it was so before.
-    fn is_repeated(self, id: u64) -> bool {
-        let [.., repeated] = self.0.numbers();
-        repeated.swap(id, Ordering::AcqRel) == id
-    }
-
-    /// The call that was received and not answered, if there is one; else the number of the last.
-    pub(super) fn unanswered(self) -> Result<Notification, u64> {
-        let [received, .., answered, _] = self.0.numbers().each_ref().map(|word| word.load(Ordering::Acquire));
-        if received == answered {
-            return Err(answered);
-        }
-        let [id, tid, arch, number, a, b, c, d, e, f, ..] =
-            self.0.numbers().each_ref().map(|word| word.load(Ordering::Acquire));
-        // They were 32 bits wide.
-        let narrow = |word: u64| u32::try_from(word).unwrap_or(0);
-        Ok(Notification {
-            id,
-            tid: narrow(tid),
-            arch: narrow(arch),
-            number: narrow(number),
-            arguments: [a, b, c, d, e, f],
-        })
-    }
-}
+use std::thread::{self, Scope, sleep};
+use std::time::Duration;
 
 /// The processes that serve a listener, one at a time.
 pub(super) struct Guard<'a> {
-    listener: &'a Listener,
-    journal: Journal,
-    sources: &'a [Source<'a>],
+    pub(super) listener: &'a Listener,
+    pub(super) journal: Journal,
+    pub(super) sources: &'a [Source<'a>],
+    pub(super) memory: Memory,
     /// The command, where it is a descendant of theirs.
     command: Option<(Family<'a>, &'a PidFd)>,
 }
@@ -113,6 +54,7 @@ impl<'a> Guard<'a> {
             listener,
             journal,
             sources,
+            memory: Memory::default(),
             command: None,
         }
     }
@@ -140,22 +82,30 @@ impl<'a> Guard<'a> {
         self.go_on(Role::StandingBy { serving })
     }
 
-    fn go_on(&self, mut role: Role) -> ! {
+    fn go_on(&self, role: Role) -> ! {
+        thread::scope(|scope| self.go_on_in(scope, role));
+        exit_now(1)
+    }
+
+    /// Does not return.
+    fn go_on_in<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>, mut role: Role) {
+        // Another process may have what this one lacks.
+        let mut watch = Watch::new(scope, self).unwrap_or_else(|_| exit_now(1));
         loop {
             match role {
                 Role::Serving { standby } => {
+                    self.journal.set_hung(self.memory.hung.load(Ordering::Relaxed));
+                    let first = self.journal.unanswered().ok();
                     let children = self.command.map(|(family, _)| family.signals);
-                    let mut supervisor = Supervisor::new(self.sources, self.listener, self.journal);
-                    if let Ok(call) = self.journal.unanswered() {
-                        supervisor.serve(&call);
-                    }
-                    if supervisor.serve_all(&standby, children, || self.reap()) == End::NobodyLeft {
+                    let end = watch.serve(&standby, children, first, || self.reap());
+                    if end == End::NobodyLeft {
                         self.tell_end(WaitIdOptions::EXITED);
                         exit_now(0);
                     }
                 }
                 Role::StandingBy { serving } => {
-                    if has_finished(serving) {
+                    self.memory.clear();
+                    if self.has_finished(serving) {
                         exit_now(0);
                     }
                     self.rescue();
@@ -170,12 +120,27 @@ impl<'a> Guard<'a> {
         let own = PidFd::open(std::process::id());
         // A new process would not be above the command, and could not look into it. Alone rather than not at all: this
         // process stands by for itself, as it were.
-        let side = if self.command.is_some() { None } else { fork().ok() };
+        let side = if self.command.is_some() { None } else { self.fork() };
         match (side, own) {
             (Some(Side::Parent(serving)), _) => Role::StandingBy { serving },
             (Some(Side::Child) | None, Ok(standby)) => Role::Serving { standby },
             (_, Err(_)) => exit_now(1),
         }
+    }
+
+    /// A copy of this process, where it has one thread.
+    fn fork(&self) -> Option<Side> {
+        /// A thread that was waited for is still counted, for a moment.
+        const ATTEMPTS: u32 = 100;
+        for _ in 0..ATTEMPTS {
+            match fork() {
+                Ok(side) => return Some(side),
+                // It may be one that hangs.
+                Err(_) if self.memory.hung.load(Ordering::Relaxed) > 0 => return None,
+                Err(_) => sleep(Duration::from_millis(1)),
+            }
+        }
+        None
     }
 
     /// Takes care of the call that a process had received when it was killed.
@@ -211,6 +176,13 @@ impl<'a> Guard<'a> {
         while let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {}
     }
 
+    /// Whether the last process under the filter has ended.
+    fn is_over(&self) -> bool {
+        let mut fds = [PollFd::new(self.listener, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&at_once)).is_ok_and(|_| fds[0].revents().contains(PollFlags::HUP))
+    }
+
     /// Tells how the command ended, if it is a child of this process and has ended.
     fn tell_end(&self, options: WaitIdOptions) {
         let Some((family, command)) = self.command else { return };
@@ -219,23 +191,40 @@ impl<'a> Guard<'a> {
                 (Some(status), _) => status,
                 (None, signal) => SIGNALS + signal.unwrap_or(0),
             };
-            send(family.told, status);
+            send(family.told, status + if self.is_over() { NOBODY_LEFT } else { 0 });
         }
     }
-}
 
-/// Waits until the process that serves has ended, and ends it where it was stopped. Gives whether it had nobody left to
-/// serve.
-fn has_finished(serving: Pid) -> bool {
-    loop {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::STOPPED;
-        match waitid(WaitId::Pid(serving), options) {
-            Ok(Some(status)) if status.stopped() => {
-                let _ = kill_process(serving, Signal::KILL);
+    /// Waits until the process that serves has ended, and ends it where it was stopped. Gives whether it had nobody left to
+    /// serve.
+    fn has_finished(&self, serving: Pid) -> bool {
+        let signals = SignalFd::children().ok();
+        loop {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::STOPPED;
+            let options = match &signals {
+                Some(_) => options | WaitIdOptions::NOHANG,
+                None => options,
+            };
+            match waitid(WaitId::Pid(serving), options) {
+                Ok(Some(status)) if status.stopped() => {
+                    let _ = kill_process(serving, Signal::KILL);
+                    continue;
+                }
+                Ok(Some(status)) => return status.exit_status() == Some(0),
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(_) => return false,
             }
-            Ok(Some(status)) => return status.exit_status() == Some(0),
-            Ok(None) | Err(Errno::INTR) => {}
-            Err(_) => return false,
+            // One of its threads that hangs may keep it from ending for ever: it is enough that its first one has.
+            let has_hung = self.journal.has_hung();
+            let pid = serving.as_raw_nonzero().get().cast_unsigned();
+            if has_hung && matches!(proc::thread_state(pid, pid), None | Some('Z' | 'X')) {
+                return false;
+            }
+            if let Some(signals) = &signals {
+                let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+                let _ = poll(&mut [PollFd::new(signals, PollFlags::IN)], has_hung.then_some(&second));
+                while signals.next().is_some() {}
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ mod refused;
 use super::{POLICY, pair_with};
 use crate::support::arena::Arena;
 use crate::support::keepalive;
-use crate::support::process::{LIMIT, Running, eventually, output_within, text};
+use crate::support::process::{LIMIT, Running, eventually, output_within, text, within};
 use crate::support::puppet::Puppet;
 use crate::support::target::TREATED;
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 /// The cgroups directly below `directory`.
 fn below(directory: &Path) -> Vec<PathBuf> {
@@ -176,7 +177,10 @@ fn the_number_of_a_process_may_be_taken() {
 fn wait_until_tidy_of_commands(arena: &Arena) {
     eventually("nothing is left", LIMIT, || {
         assert!(shell(arena, "").status.success());
-        (below(arena.directory()).is_empty() && processes(arena.directory()).is_empty()).then_some(())
+        // That command has a helper of its own, which takes a while.
+        within(Duration::from_secs(2), || {
+            (below(arena.directory()).is_empty() && processes(arena.directory()).is_empty()).then_some(())
+        })
     });
 }
 

@@ -35,7 +35,7 @@ fn status_counts_the_connections_of_each_rule() {
             "default_connections": 8,
             "rules": [
                 {"rule": "connect 10.0.0.0/8:5432 idle=30s", "from": "--rule", "line": 1, "connections": 0},
-                {"rule": "connect 127.0.0.1 idle=31s", "from": "--rule", "line": 1, "connections": 3},
+                {"rule": "connect 127.0.0.1 idle=31s", "from": "--rule", "line": 2, "connections": 3},
                 {"rule": "accept [::1] idle=120s", "from": path, "line": 2, "connections": 5},
             ],
             "refused": 0,
@@ -51,7 +51,7 @@ fn status_counts_the_connections_of_each_rule() {
         format!(
             "{name}: in force
   0  connect 10.0.0.0/8:5432 idle=30s  (--rule:1)
-  3  connect 127.0.0.1 idle=31s  (--rule:1)
+  3  connect 127.0.0.1 idle=31s  (--rule:2)
   5  accept [::1] idle=120s  ({path}:2)
   8  default idle=61s interval=3s
 "

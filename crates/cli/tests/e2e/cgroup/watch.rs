@@ -14,14 +14,14 @@ use std::fs;
 use std::path::Path;
 
 /// A command that watches, with all that it says.
-struct Watch(Dialogue);
+pub(super) struct Watch(Dialogue);
 
 impl Watch {
-    fn start(arena: &Arena, words: &[&str]) -> Self {
+    pub(super) fn start(arena: &Arena, words: &[&str]) -> Self {
         Self::under(arena, &[], words)
     }
 
-    fn under(arena: &Arena, wrapper: &[&str], words: &[&str]) -> Self {
+    pub(super) fn under(arena: &Arena, wrapper: &[&str], words: &[&str]) -> Self {
         let mut command = arena.inside("sh");
         command.args(["-c", "exec \"$@\" 2>&1", "sh"]).args(wrapper);
         command
@@ -33,8 +33,23 @@ impl Watch {
 
     /// The next line that it prints is this one.
     #[track_caller]
-    fn says(&mut self, expected: &str) {
+    pub(super) fn says(&mut self, expected: &str) {
         assert_eq!(self.0.answer(), expected);
+    }
+
+    /// The number of the process that was started, which may be a wrapper.
+    pub(super) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// The next line that it prints; empty at the end.
+    pub(super) fn answer(&mut self) -> String {
+        self.0.answer()
+    }
+
+    /// Its exit status.
+    pub(super) fn wait_for_end(&mut self) -> Option<i32> {
+        self.0.wait_for_end().code()
     }
 
     #[track_caller]
@@ -46,7 +61,7 @@ impl Watch {
 
     /// Ends it by a signal; it says this, and nothing more.
     #[track_caller]
-    fn ends(&mut self, signal: Signal, expected: &[String]) {
+    pub(super) fn ends(&mut self, signal: Signal, expected: &[String]) {
         send(self.0.pid(), signal);
         for line in expected {
             self.says(line);
@@ -56,7 +71,7 @@ impl Watch {
     }
 }
 
-fn send(pid: u32, signal: Signal) {
+pub(super) fn send(pid: u32, signal: Signal) {
     let pid = Pid::from_raw(pid.cast_signed()).expect("a process");
     kill_process(pid, signal).expect("it runs");
 }

@@ -132,6 +132,15 @@ fn mistakes_in_rules_and_files_are_shown_where_they_are() {
         stderr.contains("KEEPALIVE_RULES:2:9: nothing is set\n 2 | program b\n"),
         "{stderr}"
     );
+    let rules = ["connect * idle=1", "", "connect * now", "program a off\nprogram b"];
+    let flags: Vec<&str> = rules.iter().flat_map(|rule| ["--rule", rule]).collect();
+    let stderr = text(&explain_with(&[], &flags).stderr);
+    for expected in [
+        "--rule:3:11: not a setting\n 3 | connect * now\n",
+        "--rule:5:9: nothing is set\n 5 | program b\n",
+    ] {
+        assert!(stderr.contains(expected), "{stderr}");
+    }
     let output = explain_with(&[], &["--config", "nonesuch"]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(

@@ -5,6 +5,7 @@ use crate::support::PYTHON;
 use crate::support::find_program;
 use crate::support::process::{eventually, install, output_within};
 use crate::support::target::{Libc, TREATED, compile};
+use keepalive_linux::proc;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -283,9 +284,14 @@ fn io_uring_cannot_be_denied_by_the_library() {
     );
 }
 
-/// How often a process has gone to sleep by itself.
+/// How often the thread that serves has gone to sleep by itself. The first thread of the process watches it, and wakes now
+/// and then.
 fn rests(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process of ours");
+    let threads = proc::threads(pid).expect("a process of ours");
+    let [serving] = threads.into_iter().filter(|tid| *tid != pid).collect::<Vec<_>>()[..] else {
+        panic!("one thread serves");
+    };
+    let status = fs::read_to_string(format!("/proc/{pid}/task/{serving}/status")).expect("a thread of ours");
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
@@ -304,6 +310,9 @@ fn with_both_engines_the_librarys_own_calls_wake_no_supervisor() {
     let (mut program, mut output) = start(&mut command);
     assert_eq!(line_of(&mut output), "ready\n");
     let (_, serving) = eventually("two supervisors", LIMIT, || keepalive.supervisors());
+    eventually("a thread that serves", LIMIT, || {
+        proc::threads(serving.pid).ok().filter(|threads| threads.len() == 2)
+    });
     let before = rests(serving.pid);
     sleep(Duration::from_millis(500));
     let after = rests(serving.pid);

@@ -237,12 +237,7 @@ fn sockets_that_are_not_tcp_are_left_alone() {
     for mode in Mode::ALL {
         let lines = keepalive.words(&["--mode", mode.name()], words);
         let untouched = "0 -1 -1 -1 -1";
-        // Where the policy enforces the switch, the program's own call does nothing, whatever it is called for.
-        let own = if mode == Mode::Enforce {
-            untouched
-        } else {
-            "1 -1 -1 -1 -1"
-        };
+        let own = "1 -1 -1 -1 -1";
         assert_eq!(
             lines,
             format!(

@@ -1,0 +1,115 @@
+//! The kernel, and nobody before it, judges the arguments of a call: what it refuses bare it refuses under every policy and
+//! engine, and a call that fails changes nothing.
+
+use crate::support::process::output_within;
+use crate::support::target::{Libc, POLICY, bare, compile, no_config, with_library};
+use crate::support::{keepalive, library};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// What `command` prints, with its standard error; it must succeed.
+fn printed(command: &mut Command) -> String {
+    let output = output_within(Duration::from_secs(120), command);
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[track_caller]
+fn expect_same(expected: &str, what: &str, command: &mut Command) {
+    let seen = printed(command);
+    let different: Vec<_> = expected.lines().zip(seen.lines()).filter(|(a, b)| a != b).collect();
+    assert!(seen == expected, "{what}: {} lines: {different:#?}", different.len());
+}
+
+const EARLY: &str = "connect *:1-65535 syn-count=2 max-segment=600 idle=9s user-timeout=9s; accept *:1-65535 count=7";
+
+/// Environments under which the library takes different ways through connect(2).
+const POLICIES: [(&str, &str); 7] = [
+    ("KEEPALIVE", "on"),
+    ("KEEPALIVE_USER_TIMEOUT", "2s"),
+    ("KEEPALIVE_MODE", "cap"),
+    ("KEEPALIVE_MODE", "floor"),
+    ("KEEPALIVE_MODE", "enforce"),
+    ("KEEPALIVE_RULES", EARLY),
+    ("KEEPALIVE_RULES", "connect *:1-65535 off"),
+];
+
+/// `program`, started by a script's interpreter's choice of engines: the library and the supervisor.
+fn with_both_engines(program: &Path) -> Command {
+    let mut command = bare(&keepalive());
+    // `env` may start any program.
+    command.args(["run", "--", "/usr/bin/env"]).arg(program);
+    command
+        .env("KEEPALIVE_LIBRARY", library())
+        .env("KEEPALIVE_CONFIG", no_config())
+        .envs(POLICY);
+    command
+}
+
+/// Every family, length and kind of memory on every kind of socket, thousands of calls. 110 is the length that passes a
+/// supervisor's filter: the library may give it only where the kernel would have taken the program's own.
+#[test]
+fn connect_refuses_what_the_kernel_refuses() {
+    for libc in [Libc::Host, Libc::Musl] {
+        if let Some(why) = libc.missing() {
+            skip!("{why}");
+        }
+        let program = compile(libc, "arguments.c", &[]);
+        let expected = printed(&mut bare(&program));
+        assert!(expected.lines().count() > 5000, "{}", expected.lines().count());
+        for (name, value) in POLICIES {
+            let mut command = with_library(&program);
+            command.env(name, value);
+            expect_same(&expected, &format!("{name}={value}"), &mut command);
+            // The library believes in a supervisor.
+            command.env("KEEPALIVE_SUPERVISED", "1");
+            expect_same(&expected, &format!("supervised, {name}={value}"), &mut command);
+        }
+    }
+}
+
+#[test]
+fn connect_refuses_what_the_kernel_refuses_with_both_engines() {
+    let program = compile(Libc::Host, "arguments.c", &[]);
+    let expected = printed(&mut bare(&program));
+    for (name, value) in POLICIES {
+        let mut command = with_both_engines(&program);
+        expect_same(&expected, &format!("{name}={value}"), command.env(name, value));
+    }
+}
+
+/// listen(2) of a port that is taken, or of a connection, connect(2) of a listener, or of a connection to elsewhere: the
+/// program's options are what they were, those that it has set and those that it has not.
+#[test]
+fn a_call_that_fails_leaves_every_option_as_it_was() {
+    let program = compile(Libc::Host, "own_options.c", &[]);
+    let expected = printed(&mut bare(&program));
+    assert!(
+        expected.contains("after listen that failed, 01: user timeout 7000 "),
+        "{expected}"
+    );
+    // Not in every mode: floor and enforce correct the program's own at once.
+    let mut policies = vec![
+        "default defer-accept=5s".to_owned(),
+        "default defer-accept=5s mode=cap".to_owned(),
+    ];
+    for mode in ["fill", "cap", "floor", "enforce"] {
+        policies.extend([
+            format!("default user-timeout=9s mode={mode}"),
+            format!("connect *:1-65535 syn-count=2 max-segment=600 window-clamp=20000 mode={mode}"),
+            format!(
+                "accept *:1-65535 user-timeout=9s syn-count=2 defer-accept=5s max-segment=600 window-clamp=20000 mode={mode}"
+            ),
+        ]);
+    }
+    for rules in policies {
+        let mut command = bare(&program);
+        command
+            .env("LD_PRELOAD", library())
+            .env("KEEPALIVE_CONFIG", no_config())
+            .env("KEEPALIVE", "skip")
+            .env("KEEPALIVE_RULES", &rules);
+        expect_same(&expected, &rules, &mut command);
+    }
+}

@@ -1,0 +1,74 @@
+//! Sockets that are about to listen: what acts on the handshakes, and what the connections that they accept inherit.
+
+use super::{get, is_own, set, set_if_other, target, user_timeout_to_set};
+use crate::policy::{CREATED, EARLY, Policy};
+use crate::{log, own, sys};
+use core::ffi::c_int;
+use keepalive_policy::{Event, Moment, SocketOption};
+
+/// The options that are set for listening, in this order.
+const OPTIONS: [SocketOption; EARLY.len() + 1] = [EARLY[0], EARLY[1], EARLY[2], EARLY[3], SocketOption::UserTimeout];
+
+/// The values that a socket had before it was to listen, in the order of [`OPTIONS`].
+#[derive(Default)]
+pub(crate) struct Undo([Option<u32>; OPTIONS.len()]);
+
+impl Undo {
+    /// Whether nothing was changed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+}
+
+/// Gives the socket `fd` the settings that must be there before it listens. Gives what was there.
+#[cold]
+pub(crate) fn before_listen(policy: &Policy, fd: c_int) -> Undo {
+    let mut undo = Undo::default();
+    // A connection cannot listen, and keeps what it has.
+    if !sys::is_tcp(fd) || !sys::may_listen(fd) {
+        return undo;
+    }
+    let before = policy.created;
+    let settings = policy.decide(&Event {
+        moment: Moment::Listen,
+        port: sys::local_port(fd),
+        ..CREATED
+    });
+    for (option, slot) in OPTIONS.into_iter().zip(&mut undo.0) {
+        let Some(current) = get(fd, option) else { continue };
+        let wanted = if option == SocketOption::UserTimeout {
+            user_timeout_to_set(fd, &settings, current)
+        } else if let Some(ours) = settings.number(option) {
+            let is_own = is_own(fd, option, current, before.number(option));
+            target(&settings, option, ours, current, is_own)
+        } else {
+            current
+        };
+        if set_if_other(fd, option, current, wanted) {
+            *slot = Some(written(policy, fd, option, current));
+        }
+    }
+    log::socket(fd, "listens");
+    undo
+}
+
+/// What setsockopt(2) takes for what getsockopt(2) gives as `current`: the largest segment that the kernel would use, where
+/// nobody has set one.
+fn written(policy: &Policy, fd: c_int, option: SocketOption, current: u32) -> u32 {
+    let is_set = own::is_marked(fd, option) != Some(false) || policy.created.number(option).is_some();
+    if option == SocketOption::MaxSegment && !is_set {
+        0
+    } else {
+        current
+    }
+}
+
+/// Sets back what was set for a socket that does not listen after all, and may connect.
+#[cold]
+pub(crate) fn not_listening(fd: c_int, undo: &Undo) {
+    for (option, before) in OPTIONS.into_iter().zip(undo.0) {
+        if let Some(before) = before {
+            set(fd, option, before);
+        }
+    }
+}
