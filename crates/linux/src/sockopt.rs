@@ -199,6 +199,8 @@ pub struct Activity {
     pub since_packet: Duration,
     /// Segments sent and received, also those that meant nothing: repeated parts of the handshake, say. They wrap around.
     pub segments: u32,
+    /// Whether the peer has sent data.
+    pub has_data: bool,
 }
 
 /// The activity of `socket`, which is TCP (`struct tcp_info` in `include/uapi/linux/tcp.h`).
@@ -216,6 +218,7 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
     let (since_data, since_ack) = (milliseconds(52), milliseconds(56));
     Ok(Activity {
         state: State::from_number(state),
+        has_data: number(128) != 0 || number(132) != 0,
         segments: number(136).wrapping_add(number(140)),
         since_ack,
         since_packet: since_data.min(since_ack),

@@ -101,6 +101,9 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
         }
     }
     let mut conclusion = Conclusion::new(&search, max);
+    if let Some(age) = path.reset_after() {
+        conclusion.refute(age.as_secs_f64());
+    }
     if ended.is_none()
         && !probe.no_verify
         && let Some(timings) = conclusion.to_verify()
@@ -137,6 +140,11 @@ impl Ended {
                 format!("'{target}' lets no connection be idle: it sends something itself"),
             )
             .hint("the server, or a proxy before it, keeps its connections alive already"),
+            Self::Unanswered => Error::new(
+                FAILED,
+                format!("'{target}' does not answer a new connection, though it answers on another"),
+            )
+            .hint("packets get lost, or it takes no more connections: try again, with a smaller --parallel"),
             Self::Refused => Error::new(FAILED, format!("'{target}' takes no more connections"))
                 .hint("try --parallel with a smaller number"),
         }
