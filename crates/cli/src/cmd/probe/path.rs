@@ -56,8 +56,11 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How often opening a connection is tried that is not answered.
 const ATTEMPTS: u32 = 3;
 /// So many probes of the control connection are answered while none of another connection is: then nobody will answer there.
-/// Where every fourth packet gets lost, both ways, that happens to three connections in a thousand by chance.
-const ANSWERS: u32 = 5;
+/// Where every fourth packet gets lost, both ways, that happens to one connection in a thousand by chance.
+const ANSWERS: u32 = 6;
+/// So many are enough where the control connection loses none, a second or so apart, and after so long: five probes.
+const ANSWERS_WITHOUT_LOSS: u32 = 4;
+const WITHOUT_LOSS: Duration = Duration::from_millis(4500);
 /// Probes, a second apart, of a connection that is asked: more than it takes for as many answers to the control connection.
 const PROBES: u32 = 60;
 /// Unanswered probes that end the control connection.
@@ -93,6 +96,17 @@ struct Asked {
     idle: Duration,
     /// How many probes of the control connection had been answered.
     answers: u32,
+}
+
+impl Asked {
+    /// Whether nobody will answer any more; so many probes of the control connection have been answered so far.
+    fn is_overdue(&self, answers: u32) -> bool {
+        let answers = answers.wrapping_sub(self.answers);
+        let elapsed = self.at.elapsed();
+        // The kernel's second is a little longer.
+        let without_loss = Duration::from_millis(1050) * (answers + 1);
+        answers >= ANSWERS || answers >= ANSWERS_WITHOUT_LOSS && (WITHOUT_LOSS..without_loss).contains(&elapsed)
+    }
 }
 
 impl Path {
@@ -281,6 +295,10 @@ impl Path {
         // That it stands proves nothing: the last question must have been answered.
         let mut connection = Idle::new(stream, Duration::ZERO);
         connection.ask(self.answers.0);
+        if let Some(asked) = &mut connection.asked {
+            // It was not idle: any answer from now on counts.
+            asked.idle = Duration::MAX;
+        }
         loop {
             if let Some(trial) = connection.look(self.answers.0) {
                 return Ok(trial.outcome);
@@ -448,10 +466,8 @@ impl Idle {
                 let is_answered = activity.since_ack <= asked.at.elapsed() + TICK && activity.since_ack < idle;
                 if is_answered {
                     trial(Outcome::Lived)
-                } else if answers.wrapping_sub(asked.answers) >= ANSWERS {
-                    trial(Outcome::Silence)
                 } else {
-                    None
+                    asked.is_overdue(answers).then(|| trial(Outcome::Silence)).flatten()
                 }
             }
             (Some(State::Established), None) => {
