@@ -5,18 +5,26 @@ use crate::cli::PolicyFlags;
 use crate::error::{Error, describe};
 use crate::mistake::mistakes;
 use crate::output::{WIDTH, harmless, wrap, write_stderr};
+use keepalive_linux::regular::{self, Unfit};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The name of the texts of the command line.
 pub(crate) const RULE: &str = "--rule";
 
 /// The file that counts unless another is named.
 const CONFIG: &str = "/etc/keepalive.conf";
+
+/// The largest rules file, bytes: the library reads no more.
+pub(crate) const LARGEST: u64 = 256 * 1024;
+
+/// How long a pipe that stands for a rules file is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A text of rules, and where it comes from.
 #[derive(Debug)]
@@ -46,6 +54,8 @@ pub(crate) struct Policy {
     pub(crate) config_path: Option<PathBuf>,
     /// The variables that are ignored since they may be meant for another product, a sentence each.
     pub(crate) notes: Vec<String>,
+    /// It was a pipe, which nobody can read again.
+    pub(crate) is_config_pipe: bool,
 }
 
 /// A source of the policy with its rules, each with the name of the text that it stands in.
@@ -83,7 +93,7 @@ impl Policy {
             .config
             .clone()
             .or_else(|| variables.config.map(|path| PathBuf::from(OsStr::from_bytes(path))));
-        let config = read_config(named.as_deref(), status)?;
+        let (config, is_config_pipe) = read_config(named.as_deref(), status)?;
         let refused: Vec<String> = rules
             .iter()
             .chain(&config)
@@ -110,6 +120,7 @@ impl Policy {
             config,
             config_path,
             notes,
+            is_config_pipe,
         })
     }
 
@@ -117,6 +128,24 @@ impl Policy {
     pub(crate) fn report_notes(&self) {
         for note in &self.notes {
             write_stderr(&wrap(&format!("keepalive: note: {note}"), WIDTH, 2));
+        }
+    }
+
+    /// Returns why the path of the configuration file cannot be given to a process that reads it later, if that is so.
+    ///
+    /// # Errors
+    /// It is a pipe, with this exit status.
+    pub(crate) fn require_file(&self, reader: &str, status: u8) -> Result<(), Error> {
+        match &self.config_path {
+            Some(path) if self.is_config_pipe => Err(Error::new(
+                status,
+                format!(
+                    "cannot use '{}': it is a pipe, and {reader} would read it again",
+                    path.display()
+                ),
+            )
+            .hint("write the rules to a file, or give each with --rule")),
+            _ => Ok(()),
         }
     }
 
@@ -239,15 +268,30 @@ fn say_one_by_one(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
     said
 }
 
-/// The text of the file that was named, or of the usual one where none was and there is one.
-fn read_config(named: Option<&Path>, status: u8) -> Result<Option<Text>, Error> {
+/// The text of the file that was named, or of the usual one where none was and there is one; and whether it was a pipe.
+fn read_config(named: Option<&Path>, status: u8) -> Result<(Option<Text>, bool), Error> {
     let path = named.unwrap_or(Path::new(CONFIG));
-    match std::fs::read(path) {
-        Ok(content) => Ok(Some(text(&path.display().to_string(), content))),
-        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::new(
-            status,
-            format!("cannot read '{}': {}", path.display(), describe(&error)),
-        )),
+    match read_rules(path) {
+        Ok((content, is_pipe)) => Ok((Some(text(&path.display().to_string(), content)), is_pipe)),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok((None, false)),
+        Err(error) => Err(unreadable(status, &path.display().to_string(), &error)),
+    }
+}
+
+/// Reads a rules file, or a pipe without a name that stands for one. Returns whether it was a pipe.
+///
+/// # Errors
+/// [`Unfit`]; what reading returns.
+pub(crate) fn read_rules(path: &Path) -> io::Result<(Vec<u8>, bool)> {
+    regular::read_or_pipe(path, LARGEST, PATIENCE)
+}
+
+/// The error for a rules file that could not be read.
+pub(crate) fn unreadable(status: u8, name: &str, error: &io::Error) -> Error {
+    let message = Error::new(status, format!("cannot read '{name}': {}", describe(error)));
+    match Unfit::of(error) {
+        Some(Unfit::Endless(_)) => message.hint("rules are used when the pipe has been closed by all who write to it"),
+        Some(_) => message.hint("a rules file is a regular file of at most 256 KiB"),
+        None => message,
     }
 }

@@ -3,6 +3,7 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -37,6 +38,10 @@ impl PidFd {
     /// `ESRCH` when it is gone, `EBADF` when it has no such descriptor, `EPERM` without ptrace access to it, `ENOSYS` on
     /// older kernels.
     pub fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
+        // A program may give any number; rustix asserts in debug builds that it is not negative.
+        if fd < 0 {
+            return Err(Errno::BADF.into());
+        }
         Ok(pidfd_getfd(&self.0, fd, PidfdGetfdFlags::empty())?)
     }
 }
@@ -74,5 +79,5 @@ impl AsFd for PidFd {
 
 fn raw(pid: u32) -> io::Result<Pid> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.ok_or_else(|| rustix::io::Errno::SRCH.into())
+    pid.ok_or_else(|| Errno::SRCH.into())
 }

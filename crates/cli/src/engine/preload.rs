@@ -151,6 +151,11 @@ pub(crate) fn obstacle(program: &Program, library: &Library) -> Option<Obstacle>
     if let Some(privilege) = privilege(&program.path) {
         return Some(Obstacle::Privileged(privilege));
     }
+    obstacle_without_privilege(program, library)
+}
+
+/// The same as far as what is known of the program tells it, for one of another system, whose path is not ours.
+pub(crate) fn obstacle_without_privilege(program: &Program, library: &Library) -> Option<Obstacle> {
     if let Some(obstacle) = obstacle_of_file(program) {
         return Some(obstacle);
     }
@@ -296,17 +301,25 @@ pub(crate) fn hand_over(environment: &mut Vec<(OsString, OsString)>, policy: &Po
         let rules: Vec<&[u8]> = policy.rules.iter().map(|text| text.text.as_slice()).collect();
         set(environment, "KEEPALIVE_RULES", OsString::from_vec(rules.join(&b'\n')));
     }
-    if let Some(path) = &policy.config_path {
+    if let Some(path) = policy.config_path.as_ref().filter(|_| !policy.is_config_pipe) {
         set(environment, "KEEPALIVE_CONFIG", path.clone().into_os_string());
     }
 }
 
-/// Tells the library in `environment` whether there is a supervisor beside it.
-pub(crate) fn note_supervisor(environment: &mut Vec<(OsString, OsString)>, is_supervised: bool) {
+/// Tells the library in `environment` whether there is a supervisor beside it, and whether set-user-ID programs have lost
+/// their privilege to that one, or to one around it.
+pub(crate) fn note_supervisor(
+    environment: &mut Vec<(OsString, OsString)>,
+    is_supervised: bool,
+    takes_privileges: bool,
+) {
     const NAME: &str = "KEEPALIVE_SUPERVISED";
+    const TAKES_PRIVILEGES: &str = "1,no_new_privs";
+    let takes_privileges = takes_privileges || value(environment, NAME).is_some_and(|value| value == TAKES_PRIVILEGES);
     environment.retain(|(name, _)| name != OsStr::new(NAME));
     if is_supervised {
-        set(environment, NAME, OsString::from("1"));
+        let value = if takes_privileges { TAKES_PRIVILEGES } else { "1" };
+        set(environment, NAME, OsString::from(value));
     }
 }
 

@@ -196,6 +196,44 @@ fn valgrind_finds_nothing_wrong() {
     );
 }
 
+/// It sees the system calls of the library, too: under a supervisor, and under rules that must know an address before the
+/// kernel has read it, the library asks for memory that may not be there.
+#[test]
+fn valgrind_prints_nothing_that_it_does_not_print_without_the_library() {
+    let Some(valgrind) = find_program("valgrind") else {
+        skip!("valgrind is not installed");
+    };
+    let program = compile(Libc::Host, "sockets.c", &[]);
+    let words =
+        "tcp connect so_error tcp6 connect so_error udp connect unix listen client accept tcp listen client accept";
+    let printed = |command: &mut Command| {
+        let path = command.get_program().to_owned();
+        let mut valgrind = bare(&valgrind);
+        for (name, value) in command.get_envs() {
+            valgrind.env(name, value.expect("only set, not removed"));
+        }
+        let output = output_within(LIMIT, valgrind.arg(path).args(words.split(' ')));
+        assert!(output.status.success(), "{output:?}");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        // ==PID== or --PID--
+        let lines = errors
+            .lines()
+            .map(|line| line.split_once(' ').map_or("", |(_, text)| text));
+        (output.stdout, lines.map(str::to_owned).collect::<Vec<_>>())
+    };
+    let expected = printed(&mut bare(&program));
+    assert!(expected.1.len() > 5, "{expected:?}");
+    let mut command = with_library(&program);
+    assert_eq!(printed(&mut command), expected);
+    command.env("KEEPALIVE_SUPERVISED", "1");
+    assert_eq!(printed(&mut command), expected);
+    command.env(
+        "KEEPALIVE_RULES",
+        "connect *:1-65535 syn-count=3; accept *:1-65535 idle=9s",
+    );
+    assert_eq!(printed(&mut command), expected);
+}
+
 #[test]
 fn the_loader_may_bind_early_watch_or_be_called_itself() {
     let calls = calls();

@@ -1,7 +1,7 @@
 //! What the environment asks for reaches every kind of socket: made, connected, accepted, inherited; and it is read once.
 //! Which texts are values is in `compat.rs`.
 
-use crate::support::target::{Libc, UNTOUCHED, compile, output, with_library};
+use crate::support::target::{Libc, TREATED, UNTOUCHED, compile, output, with_library};
 use std::process::Command;
 
 fn sockets() -> Command {
@@ -76,6 +76,38 @@ fn a_value_that_is_none_is_ignored_and_the_others_kept() {
             expected,
             "{variable}={value}"
         );
+    }
+}
+
+/// Other products have variables of these names, with values that mean nothing here: a note in the log is all that becomes of
+/// them. One that is no number brings no other defaults with it either.
+#[test]
+fn a_value_of_another_products_variable_is_a_note_in_the_log_only() {
+    for (variable, value) in [
+        ("KEEPALIVE", "65"),
+        ("KEEPALIVE", "true"),
+        ("KEEPALIVE", ""),
+        ("KEEPALIVE_MODE", "always"),
+        ("TCP_KEEPIDLE", "60s"),
+        ("TCP_KEEPINTVL", "none"),
+        ("TCP_KEEPCNT", "1000"),
+        ("TCP_USER_TIMEOUT", "1m"),
+        ("TCP_MAXSEG", "auto"),
+        ("DD_TCP_KEEPALIVE_TIME", "PT60S"),
+    ] {
+        let mut command = sockets();
+        command.env(variable, value).args(["tcp", "show"]);
+        let quiet = command.output().expect("it starts");
+        assert_eq!(
+            (&*quiet.stdout, &*quiet.stderr),
+            (format!("tcp: {TREATED}\n").as_bytes(), &b""[..]),
+            "{variable}={value}"
+        );
+        let logged = command.env("KEEPALIVE_LOG", "stderr").output().expect("it starts");
+        let text = String::from_utf8_lossy(&logged.stderr);
+        assert_eq!(logged.stdout, quiet.stdout, "{variable}={value}");
+        let note = format!("]: ignored {variable}={value}: ");
+        assert_eq!(text.lines().filter(|line| line.contains(&note)).count(), 1, "{text}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! `KEEPALIVE_LOG`: off unless asked for; it says what was set and what was ignored. It never waits, raises a signal, keeps
 //! a descriptor or writes into what has become something else.
 
+mod unread;
+
 use crate::support::find_program;
 use crate::support::target::{Libc, bare, compile, output, with_library};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_setfl, mknodat};

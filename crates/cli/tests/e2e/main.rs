@@ -19,6 +19,7 @@ mod connect_patience;
 mod contexts;
 mod cross;
 mod descriptors;
+mod differential;
 mod doctor;
 mod documentation;
 mod elf_facts;

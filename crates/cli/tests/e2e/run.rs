@@ -1,5 +1,7 @@
 //! `keepalive run`: what it starts, what it leaves as it is, and what it refuses.
 
+mod search;
+
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, install};
 use crate::support::{PYTHON, find_program, keepalive, library};

@@ -1,0 +1,75 @@
+//! The policies under which programs are compared, and what they may change: the options that the program has set.
+
+use keepalive_policy::{Mode, SocketOption};
+
+/// A mode, with or without rules and a user timeout.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy {
+    pub(super) mode: Mode,
+    /// Rules for every address, with another idle time than the default's, and a user timeout.
+    pub(super) has_rules: bool,
+}
+
+const IDLE: u32 = 61;
+const RULE_IDLE: u32 = 33;
+const INTERVAL: u32 = 13;
+const COUNT: u32 = 4;
+const USER_TIMEOUT: u32 = 30_000;
+
+impl Policy {
+    /// Every mode, each way.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let both = |mode| [false, true].map(|has_rules| Self { mode, has_rules });
+        Mode::ALL.into_iter().flat_map(both)
+    }
+
+    /// The environment that says it.
+    pub(super) fn environment(self) -> Vec<(&'static str, String)> {
+        let mut variables = vec![
+            ("KEEPIDLE", IDLE.to_string()),
+            ("KEEPINTVL", INTERVAL.to_string()),
+            ("KEEPCNT", COUNT.to_string()),
+            ("KEEPALIVE_MODE", self.mode.name().to_owned()),
+        ];
+        if self.has_rules {
+            let settings = format!(
+                "keepalive=on idle={RULE_IDLE} interval={INTERVAL} count={COUNT} user-timeout={USER_TIMEOUT}ms mode={}",
+                self.mode.name()
+            );
+            let rules = format!("connect 192.0.2.0/24 off; connect *:1-65535 {settings}; accept *:1-65535 {settings}");
+            variables.push(("KEEPALIVE_RULES", rules));
+            variables.push(("KEEPALIVE_USER_TIMEOUT", format!("{USER_TIMEOUT}ms")));
+        }
+        variables
+    }
+
+    /// What a connection has on which the program sets nothing: keepalive, idle, interval and count.
+    pub(super) fn untouched(self) -> [u32; 4] {
+        let idle = if self.has_rules { RULE_IDLE } else { IDLE };
+        [1, idle, INTERVAL, COUNT]
+    }
+
+    /// The values that `option` may have where the program has set `theirs`. Those of connections and listeners are
+    /// settled: one value is right. Before, the policy may still have to come; and the user timeout comes when the engine
+    /// sees that a connection is complete.
+    pub(super) fn allows(self, option: SocketOption, theirs: u32, is_settled: bool) -> Vec<u32> {
+        let [keepalive, idle, interval, count] = self.untouched();
+        let ours = match option {
+            SocketOption::Keepalive => keepalive,
+            SocketOption::Idle => idle,
+            SocketOption::Interval => interval,
+            SocketOption::Count => count,
+            SocketOption::UserTimeout if self.has_rules => USER_TIMEOUT,
+            _ => return vec![theirs],
+        };
+        let settled = self.mode.settle(option, ours, theirs);
+        if is_settled && option != SocketOption::UserTimeout {
+            return vec![settled];
+        }
+        let mut allowed = vec![theirs, settled];
+        if option == SocketOption::Idle {
+            allowed.push(self.mode.settle(option, IDLE, theirs));
+        }
+        allowed
+    }
+}

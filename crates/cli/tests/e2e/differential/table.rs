@@ -1,0 +1,205 @@
+//! Each call that an engine hooks or catches, with every bad descriptor, address, length, pointer, option and value, on
+//! sockets of every kind and state (`targets/call_table.c`), against what the same calls give without keepalive.
+
+use super::policy::Policy;
+use super::setting::{Engine, alone};
+use crate::support::target::{Libc, compile, static_target};
+use keepalive_policy::{Mode, SocketOption};
+use std::path::Path;
+
+const PARTS: [&str; 6] = ["fds", "addresses", "memory", "states", "options", "queries"];
+
+/// What the target prints without keepalive: the same each time.
+fn expected(program: &Path, way: &str) -> String {
+    let words: Vec<&str> = [way].into_iter().chain(PARTS).collect();
+    let [first, second] = [(), ()].map(|()| alone(program, &words));
+    assert!(first.lines().count() > 60_000, "{} lines", first.lines().count());
+    let differences: Vec<_> = first.lines().zip(second.lines()).filter(|(a, b)| a != b).collect();
+    assert!(first == second, "two runs without keepalive: {differences:#?}");
+    first
+}
+
+/// Under each policy the target prints what it prints alone, but for what the policy's mode makes of its options.
+fn compare(engine: Engine, program: &Path, ways: &[&str]) {
+    let expected: Vec<String> = ways.iter().map(|way| expected(program, way)).collect();
+    let mut wrong = Vec::new();
+    for (number, policy) in Policy::all().enumerate() {
+        let way = number % ways.len();
+        let words: Vec<&str> = [ways[way]].into_iter().chain(PARTS).collect();
+        let printed = engine.run(policy, program, &words);
+        let differences = Comparison { engine, policy }.differences(&printed, &expected[way]);
+        wrong.extend(
+            differences
+                .into_iter()
+                .map(|line| format!("{policy:?} {}: {line}", ways[way])),
+        );
+    }
+    let all = wrong.len();
+    wrong.truncate(200000);
+    assert!(
+        all == 0,
+        "{engine:?}: {all} lines differ, among them\n{}",
+        wrong.join("\n")
+    );
+}
+
+struct Comparison {
+    engine: Engine,
+    policy: Policy,
+}
+
+impl Comparison {
+    fn differences(&self, printed: &str, expected: &str) -> Vec<String> {
+        let (mut printed, mut expected) = (printed.lines(), expected.lines());
+        let [on, idle, interval, count] = self.policy.untouched();
+        let witness = printed.next().unwrap_or_default();
+        assert!(
+            witness.starts_with(&format!("witness: {on} {idle} {interval} {count} ")),
+            "{:?} {:?}: {witness}",
+            self.engine,
+            self.policy
+        );
+        expected.next();
+        let mut wrong = Vec::new();
+        loop {
+            match (printed.next(), expected.next()) {
+                (None, None) => return wrong,
+                (Some(printed), Some(expected)) if self.is_right(printed, expected) => {}
+                (printed, expected) => wrong.push(format!(
+                    "{}, not {}",
+                    printed.unwrap_or("nothing"),
+                    expected.unwrap_or("nothing")
+                )),
+            }
+        }
+    }
+
+    fn is_right(&self, printed: &str, expected: &str) -> bool {
+        if printed == expected {
+            return true;
+        }
+        let ((result, has), (expected_result, expected_has)) = (split(printed), split(expected));
+        (result == expected_result || self.is_early_fault(result, expected_result))
+            && self.is_settled(has, expected_has)
+    }
+
+    /// Before programs in the kernel that look at a setsockopt(2), the kernel itself reads the value. One that it cannot read is then the first
+    /// mistake of several.
+    fn is_early_fault(&self, result: &str, expected: &str) -> bool {
+        self.engine == Engine::Cgroup
+            && self.policy.mode != Mode::Fill
+            && (result.contains(" set from ")
+                || result.contains(" bytes readable: ")
+                || result.contains(" bad bytes: "))
+            && result.contains(": -1 errno 14")
+            && expected.contains(": -1 errno ")
+    }
+
+    /// Whether the options that the program has set are as the mode has them.
+    fn is_settled(&self, has: &str, expected: &str) -> bool {
+        let is_settled = has.starts_with("holds");
+        has.split(' ').count() == expected.split(' ').count()
+            && has
+                .split(' ')
+                .zip(expected.split(' '))
+                .all(|(has, expected)| has == expected || self.is_allowed(has, expected, is_settled))
+    }
+
+    fn is_allowed(&self, has: &str, expected: &str, is_settled: bool) -> bool {
+        let (Some((name, has)), Some((expected_name, theirs))) = (has.split_once('='), expected.split_once('=')) else {
+            return false;
+        };
+        let option = match name {
+            "keepalive" => SocketOption::Keepalive,
+            "idle" => SocketOption::Idle,
+            "interval" => SocketOption::Interval,
+            "count" => SocketOption::Count,
+            "user-timeout" => SocketOption::UserTimeout,
+            _ => return false,
+        };
+        let (Ok(has), Ok(theirs)) = (has.parse(), theirs.parse()) else {
+            return false;
+        };
+        name == expected_name && self.policy.allows(option, theirs, is_settled).contains(&has)
+    }
+}
+
+/// What the call gave, and what the socket then has of the program's options.
+fn split(line: &str) -> (&str, &str) {
+    line.split_once(" | ").unwrap_or((line, ""))
+}
+
+/// Skips a test that cannot have a network of its own.
+macro_rules! needs {
+    ($($libc:expr)?) => {
+        root!();
+        $(if let Some(why) = $libc.missing() {
+            skip!("{why}");
+        })?
+    };
+}
+
+#[test]
+fn calls_are_the_same_with_the_library() {
+    needs!();
+    compare(
+        Engine::Preload,
+        &compile(Libc::Host, "call_table.c", &[]),
+        &["function", "syscall"],
+    );
+}
+
+#[test]
+fn calls_are_the_same_under_a_supervisor() {
+    needs!();
+    compare(
+        Engine::Seccomp,
+        &static_target(Libc::Host, "call_table.c"),
+        &["function", "instruction"],
+    );
+}
+
+#[test]
+fn calls_are_the_same_with_library_and_supervisor() {
+    needs!();
+    let program = compile(Libc::Host, "call_table.c", &[]);
+    compare(Engine::Both, &program, &["function", "syscall", "instruction"]);
+}
+
+#[test]
+fn calls_are_the_same_with_programs_in_the_kernel() {
+    needs!();
+    if let Some(why) = crate::support::engine::Engine::Kernel.missing() {
+        skip!("{why}");
+    }
+    compare(Engine::Cgroup, &compile(Libc::Host, "call_table.c", &[]), &["function"]);
+}
+
+const I386: Libc = Libc::Cross("i686-linux-gnu-gcc");
+
+/// glibc for i386 makes these calls by socketcall(2), whose arguments stand in memory.
+#[test]
+fn calls_of_an_i386_program_are_the_same_under_a_supervisor() {
+    needs!(I386);
+    let program = static_target(I386, "call_table.c");
+    compare(Engine::Seccomp, &program, &["function", "syscall", "socketcall"]);
+}
+
+#[test]
+fn calls_of_an_i386_program_are_the_same_with_library_and_supervisor() {
+    needs!(I386);
+    compare(
+        Engine::Both,
+        &static_target(I386, "call_table.c"),
+        &["socketcall", "syscall"],
+    );
+}
+
+#[test]
+fn calls_of_an_i386_program_are_the_same_with_programs_in_the_kernel() {
+    needs!(I386);
+    if let Some(why) = crate::support::engine::Engine::Kernel.missing() {
+        skip!("{why}");
+    }
+    compare(Engine::Cgroup, &static_target(I386, "call_table.c"), &["function"]);
+}
