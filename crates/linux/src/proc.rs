@@ -120,9 +120,9 @@ pub fn environment(pid: u32) -> Option<Vec<Vec<u8>>> {
     // Fields are counted from behind the name, which may contain anything; env_start is the 50th (proc_pid_stat(5)).
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(50 - 3);
     let mut number = || fields.next()?.parse::<u64>().ok();
-    let (start, end) = (number()?, number()?);
-    let size = usize::try_from(end.checked_sub(start)?).ok()?;
-    if size == 0 || anonymous_bytes(pid, start)? < size {
+    let (first, last) = (number()?, number()?);
+    let size = usize::try_from(last.checked_sub(first)?).ok()?;
+    if size == 0 || anonymous_bytes(pid, first)? < size {
         return None;
     }
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;

@@ -71,6 +71,9 @@ makes it is the program's, or an earlier attach's, and stays unless --mode says
 otherwise. A connection counts as accepted where somebody listens on its local
 address and port, else as opened from here.
 
+A process that waits for something, such as a file server that hangs, delays no
+other: after about a second it is named, and --watch tries it again.
+
 Exit status: 0; 1 when something that was asked for could not be done; 2 when
 the command line or the policy cannot be used.";
 

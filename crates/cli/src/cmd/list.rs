@@ -67,6 +67,9 @@ peer, state, keepalive, idle_s, interval_s, count, user_timeout_ms (0 is none),
 timer (kind: keepalive, retransmit, zero-window; expires_ms), unanswered_probes,
 dead_after_s. Null is: not known, or does not apply.
 
+A process that waits for something, such as a file server that hangs, delays no
+other: after about a second what it did not show is '?', and it is named.
+
 Exit status: 0; 1 when a process that was named cannot be seen.";
 
 /// How often `--watch` looks.

@@ -54,8 +54,9 @@ const NOTES: &str = "\
 With the defaults it takes 20 minutes where nothing is forgotten, and some 12 to
 find a timeout of 350 s, then 7 to check the cure. Ctrl-C ends it with what is
 known so far. The kernel chooses source address and ports; beside
-the idle connections one is kept alive by a probe each second, which tells a
-path that forgets from one that is down.
+the idle connections one is kept alive by a probe each second. A connection
+counts as lost when five or six probes of that one are answered and none of its
+own; where that one is reset too, it is no path that forgets.
 
 The JSON object has: target, address, lived_s and died_s (the longest idle time
 that was survived and the shortest that was not; null: none), how (silence,
