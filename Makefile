@@ -1,4 +1,4 @@
-# build · install · docs · package · image · test · demo · bench · lint · fuzz · ci
+# build · install · docs · package · image · test · test-vm · demo · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -41,7 +41,7 @@ IMAGE_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(firstword $(subs
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall docs package static image test demo bench lint fuzz ci clean
+.PHONY: build install uninstall docs package static image test test-reproducible test-suites demo bench lint advisories fuzz ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -99,6 +99,20 @@ test: build
 	-$(MAKE) --no-print-directory static
 	$(CARGO) test --workspace
 
+# Test suites of other projects, bare and under each engine; as root, about half an hour. SUITES=--quick is what CI runs.
+test-suites: build
+	scripts/test-suites $(SUITES)
+
+# Packages of one commit, made in two directories, have the same bytes.
+test-reproducible:
+	scripts/reproducible $(PACKAGES)
+
+# The same on other kernels and systems, in virtual machines: every kernel, every machine. Needs root. tests/vm/README.md
+# has the times.
+test-vm:
+	tests/vm/run-kernels
+	tests/vm/run-systems
+
 demo: build
 	$(CARGO) build --release --package keepalive-cli --examples
 	scripts/demo
@@ -121,6 +135,11 @@ lint:
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) test --quiet --package keepalive-cli --bin keepalive documentation
+
+# Known vulnerabilities of the crates in Cargo.lock. Fetches the advisory database of RustSec; ADVISORIES=--offline takes the one
+# that is in $$CARGO_HOME/advisory-dbs already.
+advisories:
+	$(CARGO) deny $(ADVISORIES) check advisories
 
 ci:
 	.ci/run

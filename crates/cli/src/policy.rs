@@ -2,20 +2,29 @@
 //! configuration file.
 
 use crate::cli::PolicyFlags;
-use crate::error::Error;
+use crate::error::{Error, describe};
 use crate::mistake::mistakes;
+use crate::output::{WIDTH, harmless, wrap, write_stderr};
+use keepalive_linux::regular::{self, Unfit};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The name of the texts of the command line.
 pub(crate) const RULE: &str = "--rule";
 
 /// The file that counts unless another is named.
 const CONFIG: &str = "/etc/keepalive.conf";
+
+/// The largest rules file, bytes: the library reads no more.
+pub(crate) const LARGEST: u64 = 256 * 1024;
+
+/// How long a pipe that stands for a rules file is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A text of rules, and where it comes from.
 #[derive(Debug)]
@@ -43,6 +52,10 @@ pub(crate) struct Policy {
     pub(crate) config: Option<Text>,
     /// Its path, where it was named.
     pub(crate) config_path: Option<PathBuf>,
+    /// The variables that are ignored since they may be meant for another product, a sentence each.
+    pub(crate) notes: Vec<String>,
+    /// It was a pipe, which nobody can read again.
+    pub(crate) is_config_pipe: bool,
 }
 
 /// A source of the policy with its rules, each with the name of the text that it stands in.
@@ -71,7 +84,8 @@ impl Policy {
             .iter()
             .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
             .collect();
-        let variables = read_variables(&entries, status)?;
+        let mut notes = Vec::new();
+        let variables = read_variables(&entries, status, &mut notes)?;
         let mut rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
         rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules.to_vec())));
 
@@ -79,7 +93,7 @@ impl Policy {
             .config
             .clone()
             .or_else(|| variables.config.map(|path| PathBuf::from(OsStr::from_bytes(path))));
-        let config = read_config(named.as_deref(), status)?;
+        let (config, is_config_pipe) = read_config(named.as_deref(), status)?;
         let refused: Vec<String> = rules
             .iter()
             .chain(&config)
@@ -105,7 +119,34 @@ impl Policy {
             rules,
             config,
             config_path,
+            notes,
+            is_config_pipe,
         })
+    }
+
+    /// Reports the variables that are ignored on standard error.
+    pub(crate) fn report_notes(&self) {
+        for note in &self.notes {
+            write_stderr(&wrap(&format!("keepalive: note: {note}"), WIDTH, 2));
+        }
+    }
+
+    /// Returns why the path of the configuration file cannot be given to a process that reads it later, if that is so.
+    ///
+    /// # Errors
+    /// It is a pipe, with this exit status.
+    pub(crate) fn require_file(&self, reader: &str, status: u8) -> Result<(), Error> {
+        match &self.config_path {
+            Some(path) if self.is_config_pipe => Err(Error::new(
+                status,
+                format!(
+                    "cannot use '{}': it is a pipe, and {reader} would read it again",
+                    path.display()
+                ),
+            )
+            .hint("write the rules to a file, or give each with --rule")),
+            _ => Ok(()),
+        }
     }
 
     /// Its sources in the order of precedence: command line and environment, file.
@@ -175,15 +216,27 @@ fn number_lines<'a>(rules: impl Iterator<Item = &'a [u8]>) -> Vec<Text> {
     numbered.collect()
 }
 
-fn read_variables(entries: &[Vec<u8>], status: u8) -> Result<Environment<'_>, Error> {
+/// Reads the variables. What is wrong with one that other products use too goes to `notes`: it is ignored.
+///
+/// # Errors
+/// Any other variable that cannot be used.
+fn read_variables<'a>(entries: &'a [Vec<u8>], status: u8, notes: &mut Vec<String>) -> Result<Environment<'a>, Error> {
     let mut read = Environment::default();
     for entry in entries {
-        read.read(entry, false).map_err(|variable| {
-            let name = OsStr::from_bytes(variable.name).display();
-            let value = OsStr::from_bytes(variable.value).display();
-            Error::new(status, format!("{name}={value}: {}", variable.reason))
-                .hint(format!("expected {}", variable.expected))
-        })?;
+        let Err(variable) = read.read(entry, false) else {
+            continue;
+        };
+        let name = OsStr::from_bytes(variable.name).display();
+        let value = OsStr::from_bytes(variable.value).display();
+        let problem = format!("{name}={value}: {}", variable.reason);
+        if variable.is_shared() {
+            let expected = variable.expected;
+            notes.push(harmless(&format!(
+                "{problem}: ignored, since other products use {name} too (expected {expected})"
+            )));
+        } else {
+            return Err(Error::new(status, problem).hint(format!("expected {}", variable.expected)));
+        }
     }
     if let Some(log) = read
         .log
@@ -215,12 +268,30 @@ fn say_one_by_one(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
     said
 }
 
-/// The text of the file that was named, or of the usual one where none was and there is one.
-fn read_config(named: Option<&Path>, status: u8) -> Result<Option<Text>, Error> {
+/// The text of the file that was named, or of the usual one where none was and there is one; and whether it was a pipe.
+fn read_config(named: Option<&Path>, status: u8) -> Result<(Option<Text>, bool), Error> {
     let path = named.unwrap_or(Path::new(CONFIG));
-    match std::fs::read(path) {
-        Ok(content) => Ok(Some(text(&path.display().to_string(), content))),
-        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::new(status, format!("cannot read '{}': {error}", path.display()))),
+    match read_rules(path) {
+        Ok((content, is_pipe)) => Ok((Some(text(&path.display().to_string(), content)), is_pipe)),
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok((None, false)),
+        Err(error) => Err(unreadable(status, &path.display().to_string(), &error)),
+    }
+}
+
+/// Reads a rules file, or a pipe without a name that stands for one. Returns whether it was a pipe.
+///
+/// # Errors
+/// [`Unfit`]; what reading returns.
+pub(crate) fn read_rules(path: &Path) -> io::Result<(Vec<u8>, bool)> {
+    regular::read_or_pipe(path, LARGEST, PATIENCE)
+}
+
+/// The error for a rules file that could not be read.
+pub(crate) fn unreadable(status: u8, name: &str, error: &io::Error) -> Error {
+    let message = Error::new(status, format!("cannot read '{name}': {}", describe(error)));
+    match Unfit::of(error) {
+        Some(Unfit::Endless(_)) => message.hint("rules are used when the pipe has been closed by all who write to it"),
+        Some(_) => message.hint("a rules file is a regular file of at most 256 KiB"),
+        None => message,
     }
 }

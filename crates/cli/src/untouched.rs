@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 /// What sockets of a network namespace have where nobody has set anything: for the times its sysctls.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Untouched {
-    /// The cookie of the namespace; absent before Linux 5.14.
+    /// What tells the namespace from others; absent before Linux 5.14 without the right to ask.
     pub(crate) namespace: Option<u64>,
     /// In the order of [`OPTIONS`].
     numbers: [Option<u32>; OPTIONS.len()],

@@ -1,7 +1,7 @@
 //! Cgroups (`cgroups(7)`, version 2): finding them, what is in them, making and leaving them.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, open, statfs};
+use rustix::fs::{Mode, OFlags, fstatfs, open, statfs};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -158,10 +158,16 @@ pub fn ids_with_all_below(directory: &Path) -> HashSet<u64> {
 /// A descriptor of a cgroup.
 ///
 /// # Errors
-/// As `open(2)`.
+/// As `open(2)`; `InvalidInput` for a directory of another file system, which may be mounted there.
 pub fn open_directory(directory: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    Ok(open(directory, flags, Mode::empty())?)
+    let directory = open(directory, flags, Mode::empty())?;
+    if u32::try_from(fstatfs(&directory)?.f_type) == Ok(MAGIC) {
+        Ok(directory)
+    } else {
+        let error = "the directory is not one of cgroup v2: another file system is mounted there";
+        Err(io::Error::new(io::ErrorKind::InvalidInput, error))
+    }
 }
 
 /// The processes of a cgroup and of all below it, and how many more there are which this pid namespace does not show.

@@ -1,15 +1,17 @@
 //! What an ELF file says about the program in it (elf(5)).
 
+use crate::regular;
 use elf::ElfStream;
-use elf::abi::{EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, PT_INTERP, PT_NOTE};
+use elf::abi::{DT_NEEDED, DT_STRTAB, EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, PT_INTERP, PT_LOAD, PT_NOTE};
 use elf::endian::AnyEndian;
 use elf::file::Class;
 use elf::segment::ProgramHeader;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// The kind of machine code in a file: processor and word size. A process can load libraries of its own kind only.
@@ -17,6 +19,18 @@ use std::path::{Path, PathBuf};
 pub struct Machine {
     bits: u8,
     number: u16,
+}
+
+impl Machine {
+    /// Returns whether this is the machine code of this processor, also that of its 32-bit mode where programs of 64 bits may
+    /// start such programs. Whether the kernel runs it is another question.
+    pub fn is_native(self) -> bool {
+        match self.number {
+            EM_X86_64 | EM_386 => cfg!(any(target_arch = "x86_64", target_arch = "x86")),
+            EM_AARCH64 => cfg!(target_arch = "aarch64"),
+            _ => false,
+        }
+    }
 }
 
 /// A program or library.
@@ -28,14 +42,25 @@ pub struct Elf {
     pub interpreter: Option<PathBuf>,
     /// Whether the Go toolchain made it: such a program makes its system calls itself, even when it is dynamic.
     pub is_go: bool,
+    /// Whether it loads AddressSanitizer's runtime as a library, which ends the program unless it is the first one
+    /// (`AsanCheckDynamicRTPrereqs` in LLVM's compiler-rt/lib/asan/asan_linux.cpp). Linked statically, the runtime does not
+    /// mind; nor do the other sanitizers.
+    pub needs_asan: bool,
 }
 
 /// Reads the file at `path`; `None` when it is not ELF.
 ///
 /// # Errors
-/// What opening and reading give, and `InvalidData` for a file that begins like ELF and is not.
+/// As [`read_file`]; [`crate::regular::Unfit::Type`].
 pub fn read(path: &Path) -> io::Result<Option<Elf>> {
-    let mut file = File::open(path)?;
+    read_file(regular::open(path)?)
+}
+
+/// Reads this file; `None` when it is not ELF.
+///
+/// # Errors
+/// What reading gives, and `InvalidData` for a file that begins like ELF and is not.
+pub fn read_file(mut file: File) -> io::Result<Option<Elf>> {
     let mut magic = [0; 4];
     match file.read_exact(&mut magic) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
@@ -54,9 +79,17 @@ pub fn read(path: &Path) -> io::Result<Option<Elf>> {
 /// such note.
 ///
 /// # Errors
-/// What opening and reading give, and `InvalidData` for a file that is not ELF.
+/// As [`note_of_file`]; [`crate::regular::Unfit::Type`].
 pub fn note(path: &Path, owner: &str) -> io::Result<Option<Vec<u8>>> {
-    let find = |file| -> Result<Option<Vec<u8>>, elf::ParseError> {
+    note_of_file(regular::open(path)?, owner)
+}
+
+/// As [`note`], of this file.
+///
+/// # Errors
+/// What reading gives, and `InvalidData` for a file that is not ELF.
+pub fn note_of_file(file: File, owner: &str) -> io::Result<Option<Vec<u8>>> {
+    let find = |file: Bounded| -> Result<Option<Vec<u8>>, elf::ParseError> {
         let mut stream = ElfStream::<AnyEndian, _>::open_stream(file)?;
         for segment in notes(&stream) {
             let found = stream.segment_data_as_notes(&segment)?.find_map(|note| match note {
@@ -72,11 +105,48 @@ pub fn note(path: &Path, owner: &str) -> io::Result<Option<Vec<u8>>> {
         }
         Ok(None)
     };
-    find(File::open(path)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    find(Bounded::new(file)).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+}
+
+/// A file of which no more is read than a header can need, whatever sizes the file itself states.
+#[derive(Debug)]
+struct Bounded {
+    file: File,
+    left: usize,
+}
+
+impl Bounded {
+    /// The string tables and notes of real programs are far smaller.
+    const MOST: usize = 16 << 20;
+    /// The parser allocates what a header states, if the file is that long: a sparse file may be.
+    const LONGEST: u64 = 1 << 30;
+
+    fn new(file: File) -> Self {
+        Self { file, left: Self::MOST }
+    }
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 && !buffer.is_empty() {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+        let length = buffer.len().min(self.left);
+        let read = self.file.read(&mut buffer[..length])?;
+        self.left -= read;
+        Ok(read)
+    }
+}
+
+impl Seek for Bounded {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        Ok(self.file.seek(position)?.min(Self::LONGEST))
+    }
 }
 
 fn parse(file: File) -> Result<Elf, elf::ParseError> {
-    let mut stream = ElfStream::<AnyEndian, _>::open_stream(file)?;
+    let names = file.try_clone()?;
+    let mut stream = ElfStream::<AnyEndian, _>::open_stream(Bounded::new(file))?;
     let machine = Machine {
         bits: if stream.ehdr.class == Class::ELF32 { 32 } else { 64 },
         number: stream.ehdr.e_machine,
@@ -96,15 +166,61 @@ fn parse(file: File) -> Result<Elf, elf::ParseError> {
         }
     };
     let is_go = stream.section_header_by_name(".go.buildinfo")?.is_some() || has_go_note(&mut stream)?;
+    let needs_asan = needed(&mut stream, &names)?.iter().any(|name| is_asan(name));
     Ok(Elf {
         machine,
         interpreter,
         is_go,
+        needs_asan,
+    })
+}
+
+/// Whether a library of this name is AddressSanitizer's runtime: GCC's, or Clang's with `-shared-libasan`.
+pub fn is_asan(name: &[u8]) -> bool {
+    let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    name.starts_with(b"libasan.so") || name.starts_with(b"libclang_rt.asan")
+}
+
+/// The libraries that a file names as needed (`DT_NEEDED`). `file` is the one that `stream` reads.
+fn needed(stream: &mut ElfStream<AnyEndian, Bounded>, file: &File) -> Result<Vec<Vec<u8>>, elf::ParseError> {
+    /// A file that names more is damaged.
+    const MOST: usize = 1024;
+    /// Longer than any name of a library.
+    const LONGEST: usize = 256;
+    let entries: Vec<(i64, u64)> = match stream.dynamic()? {
+        Some(table) => table
+            .iter()
+            .take(MOST)
+            .map(|entry| (entry.d_tag, entry.d_val()))
+            .collect(),
+        None => return Ok(Vec::new()),
+    };
+    let strings = entries.iter().find(|(tag, _)| *tag == DT_STRTAB);
+    let Some(strings) = strings.and_then(|(_, address)| offset_of(stream, *address)) else {
+        return Ok(Vec::new());
+    };
+    let offsets = entries.iter().filter(|(tag, _)| *tag == DT_NEEDED);
+    let names = offsets.filter_map(|(_, offset)| {
+        let mut name = vec![0; LONGEST];
+        let length = file.read_at(&mut name, strings.checked_add(*offset)?).ok()?;
+        name.truncate(length);
+        name.truncate(name.iter().position(|byte| *byte == 0)?);
+        Some(name)
+    });
+    Ok(names.collect())
+}
+
+/// Where in the file the byte is that is loaded at `address`.
+fn offset_of(stream: &ElfStream<AnyEndian, Bounded>, address: u64) -> Option<u64> {
+    let mut loaded = stream.segments().iter().filter(|segment| segment.p_type == PT_LOAD);
+    loaded.find_map(|segment| {
+        let inside = address.checked_sub(segment.p_vaddr)?;
+        (inside < segment.p_filesz).then_some(segment.p_offset.checked_add(inside)?)
     })
 }
 
 /// The build id of Go is a note of its own, which stays when the section headers are stripped.
-fn has_go_note(stream: &mut ElfStream<AnyEndian, File>) -> Result<bool, elf::ParseError> {
+fn has_go_note(stream: &mut ElfStream<AnyEndian, Bounded>) -> Result<bool, elf::ParseError> {
     for segment in notes(stream) {
         let found = stream.segment_data_as_notes(&segment)?.any(
             |note| matches!(note, elf::note::Note::Unknown(note) if note.name_str().is_ok_and(|name| name == "Go")),
@@ -116,7 +232,7 @@ fn has_go_note(stream: &mut ElfStream<AnyEndian, File>) -> Result<bool, elf::Par
     Ok(false)
 }
 
-fn notes(stream: &ElfStream<AnyEndian, File>) -> Vec<ProgramHeader> {
+fn notes(stream: &ElfStream<AnyEndian, Bounded>) -> Vec<ProgramHeader> {
     let segments = stream.segments().iter();
     segments.filter(|segment| segment.p_type == PT_NOTE).copied().collect()
 }
@@ -143,8 +259,38 @@ mod tests {
     fn this_test_is_a_dynamic_program() {
         let this = read(Path::new("/proc/self/exe")).unwrap().unwrap();
         assert!(this.interpreter.is_some());
-        assert!(!this.is_go);
+        assert!(!this.is_go && !this.needs_asan);
         assert_eq!(this.machine.bits, u8::try_from(usize::BITS).unwrap());
+    }
+
+    /// A header of a sparse file of 1 TiB that places a note of 512 GiB in it.
+    #[test]
+    fn sizes_that_a_file_states_are_not_believed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = vec![0; 64 + 56];
+        bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        bytes[16..20].copy_from_slice(&[3, 0, 62, 0]);
+        bytes[20] = 1;
+        bytes[32] = 64;
+        bytes[52..58].copy_from_slice(&[64, 0, 56, 0, 1, 0]);
+        bytes[64] = 4;
+        for (length, large) in [(1_u64 << 40, 1_u64 << 39), (1 << 40, 1 << 29)] {
+            bytes[64 + 32..64 + 40].copy_from_slice(&large.to_le_bytes());
+            std::fs::write(file.path(), &bytes).unwrap();
+            file.as_file().set_len(length).unwrap();
+            assert!(note(file.path(), "keepalive").is_err(), "{large}");
+            assert!(read(file.path()).is_err(), "{large}");
+        }
+    }
+
+    #[test]
+    fn the_libraries_that_a_program_needs_are_read() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let mut stream = ElfStream::open_stream(Bounded::new(file.try_clone().unwrap())).unwrap();
+        let needed = needed(&mut stream, &file).unwrap();
+        assert!(needed.iter().any(|name| name.starts_with(b"libc.")), "{needed:?}");
+        assert!(is_asan(b"libasan.so.8") && is_asan(b"/usr/lib/libclang_rt.asan-x86_64.so"));
+        assert!(!is_asan(b"libc.so.6") && !is_asan(b"libtsan.so.2") && !is_asan(b"/libasan.so/libc.so.6"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum Side {
 pub fn fork() -> io::Result<Side> {
     check_threads()?;
     // SAFETY: with one thread the copy is a whole process: no lock is held by a thread that it lacks (fork(2)).
-    side(unsafe { libc::fork() }.into())
+    side(unsafe { libc::fork() })
 }
 
 fn check_threads() -> io::Result<()> {
@@ -37,8 +37,9 @@ fn check_threads() -> io::Result<()> {
     }
 }
 
-fn side(pid: i64) -> io::Result<Side> {
-    match pid {
+/// The number has 32 bits as fork(2) returns it, and as a system call does on some architectures.
+fn side(pid: impl Into<i64>) -> io::Result<Side> {
+    match pid.into() {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Side::Child),
         pid => {
@@ -46,6 +47,18 @@ fn side(pid: i64) -> io::Result<Side> {
             pid.map(Side::Parent).ok_or_else(|| io::Error::other("fork"))
         }
     }
+}
+
+/// As [`fork`], into new namespaces (`CLONE_NEW*`, clone(2)).
+///
+/// # Errors
+/// As [`fork`]; `EPERM`, `ENOSPC`, `EINVAL` where there may be no such namespaces.
+pub fn clone_into(namespaces: i32) -> io::Result<Side> {
+    check_threads()?;
+    let flags = libc::c_long::from(namespaces | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM and a stack this is fork(2) with flags, in whatever order the architecture has the others,
+    // which are 0; with one thread the copy is a whole process.
+    side(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })
 }
 
 /// Ends this process at once, without what the copied process would have done at its end (`_exit(2)`).
@@ -90,7 +103,7 @@ fn spawn_silent_child(work: impl FnOnce()) -> io::Result<()> {
     // no lock is held by another. What the C library does at a fork is left out: it still takes the copy's one thread for
     // the caller's, by its number, which it uses in the new process to signal this thread, in raise(3) of musl.
     let pid = unsafe { libc::syscall(libc::SYS_clone, none, none, none, none, none) };
-    if side(pid.into())? == Side::Child {
+    if side(pid)? == Side::Child {
         work();
         exit_now(0);
     }

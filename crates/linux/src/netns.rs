@@ -2,6 +2,7 @@
 
 use crate::sockopt;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::fstat;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
@@ -12,12 +13,20 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// `SIOCGSKNS` (Linux 4.9, `include/uapi/linux/sockios.h`).
 const SIOCGSKNS: libc::c_ulong = 0x894c;
 
-/// A number that tells the network namespace of `socket` from all others since the machine was started.
+/// A number that tells the network namespace of `socket` from all others that there are.
 ///
 /// # Errors
-/// `ENOPROTOOPT` before Linux 5.14.
+/// `EPERM` before Linux 5.14 without `CAP_NET_ADMIN` in that namespace.
 pub fn cookie(socket: impl AsFd) -> io::Result<u64> {
-    sockopt::get_long(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE)
+    match sockopt::get_long(&socket, libc::SOL_SOCKET, SO_NETNS_COOKIE) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => inode(socket),
+        cookie => cookie,
+    }
+}
+
+/// The inode of the namespace of `socket`.
+fn inode(socket: impl AsFd) -> io::Result<u64> {
+    Ok(fstat(of_socket(socket)?)?.st_ino)
 }
 
 /// The network namespace of `socket`, to be entered.
@@ -49,4 +58,22 @@ pub fn within<T: Send>(namespace: &OwnedFd, look: impl FnOnce() -> T + Send) -> 
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn before_linux_5_14_the_inode_tells_a_namespace() {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
+        match inode(&socket) {
+            Ok(inode) => {
+                let own = std::fs::read_link("/proc/thread-self/ns/net").expect("a link");
+                assert_eq!(own.to_str(), Some(format!("net:[{inode}]").as_str()));
+            }
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM)),
+        }
+    }
 }

@@ -2,6 +2,10 @@
 //! follows them.
 
 use crate::elf::{self, Elf};
+use crate::regular;
+use crate::rooted::Root;
+use rustix::fs::FileType;
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -38,6 +42,18 @@ pub enum NotStartable {
     NotFound(PathBuf),
     /// There is one, but it may not be executed.
     NotExecutable(PathBuf),
+    /// The name leads nowhere for another reason, such as a circle of links.
+    Unreachable(PathBuf, Errno),
+}
+
+impl NotStartable {
+    fn new(path: PathBuf, errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT => Self::NotFound(path),
+            Errno::ACCESS => Self::NotExecutable(path),
+            errno => Self::Unreachable(path, errno),
+        }
+    }
 }
 
 /// Why the loader ignores LD_PRELOAD paths for a program (secure-execution mode, ld.so(8)).
@@ -54,43 +70,97 @@ pub enum Privilege {
 /// As many interpreters as execve(2) follows.
 const SCRIPTS: usize = 5;
 
-/// Finds the file that `command` names, in the directories of `search` (the value of PATH) when it contains no slash.
+/// Finds the file that `command` names, in the directories of `search` (the value of PATH) when it contains no slash. What
+/// is passed over there, and which error counts in the end, is as execvp(3) has it.
 ///
 /// # Errors
 /// [`NotStartable`].
 pub fn find(command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
-    let mut forbidden = None;
-    let candidates: Vec<PathBuf> = if command.as_bytes().contains(&b'/') {
-        vec![PathBuf::from(command)]
-    } else {
-        std::env::split_paths(search)
-            .map(|directory| {
-                if directory.as_os_str().is_empty() {
-                    PathBuf::from(".")
-                } else {
-                    directory
-                }
-                .join(command)
-            })
-            .collect()
-    };
-    for candidate in candidates {
-        match is_executable(&candidate) {
-            Some(true) => return Ok(candidate),
-            Some(false) => forbidden = forbidden.or(Some(candidate)),
-            None => {}
-        }
-    }
-    Err(forbidden.map_or_else(
-        || NotStartable::NotFound(PathBuf::from(command)),
-        NotStartable::NotExecutable,
-    ))
+    find_in(Files::Ours, command, search)
 }
 
-/// Whether the file may be executed by this process; `None` when there is none.
-fn is_executable(path: &Path) -> Option<bool> {
-    let metadata = path.metadata().ok()?;
-    Some(metadata.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+/// As [`find`], in another system, as which paths are meant and returned.
+///
+/// # Errors
+/// [`NotStartable`].
+pub fn find_below(root: &Root, command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
+    find_in(Files::Below(root), command, search)
+}
+
+/// Whose files they are.
+#[derive(Clone, Copy)]
+enum Files<'a> {
+    Ours,
+    Below(&'a Root),
+}
+
+impl Files<'_> {
+    fn open(self, path: &Path) -> io::Result<File> {
+        match self {
+            Self::Ours => regular::open(path),
+            Self::Below(root) => root.open_file(path),
+        }
+    }
+
+    /// The mode of the file, whatever it is.
+    fn mode(self, path: &Path) -> Result<u32, Errno> {
+        match self {
+            Self::Ours => Ok(rustix::fs::stat(path)?.st_mode),
+            Self::Below(root) => {
+                let about = root.find(path).and_then(|place| place.about());
+                let about = about.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+                Ok(about.ok_or(Errno::NOENT)?.st_mode)
+            }
+        }
+    }
+
+    /// Whether execve(2) would start this file, for this process or for anybody, as far as that can be seen beforehand.
+    fn check(self, path: &Path) -> Result<(), Errno> {
+        let mode = self.mode(path)?;
+        if FileType::from_raw_mode(mode) != FileType::RegularFile {
+            return Err(Errno::ACCESS);
+        }
+        match self {
+            Self::Ours => rustix::fs::access(path, rustix::fs::Access::EXEC_OK),
+            Self::Below(_) if mode & 0o111 != 0 => Ok(()),
+            Self::Below(_) => Err(Errno::ACCESS),
+        }
+    }
+}
+
+fn find_in(files: Files<'_>, command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
+    let failed = |errno| NotStartable::new(PathBuf::from(command), errno);
+    if command.is_empty() {
+        return Err(failed(Errno::NOENT));
+    }
+    if command.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(command);
+        return files.check(&path).map(|()| path).map_err(failed);
+    }
+    let mut forbidden = None;
+    let mut last = Errno::NOENT;
+    for directory in std::env::split_paths(search) {
+        let directory = if directory.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            directory
+        };
+        let candidate = directory.join(command);
+        match files.check(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::ACCESS) => forbidden = forbidden.or(Some(candidate)),
+            Err(errno @ (Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::NODEV | Errno::TIMEDOUT)) => last = errno,
+            Err(errno) => return Err(NotStartable::new(candidate, errno)),
+        }
+    }
+    let Some(candidate) = forbidden else {
+        return Err(failed(last));
+    };
+    // It may as well be a directory of PATH that is not open to this user.
+    Err(match files.mode(&candidate) {
+        Ok(_) => NotStartable::NotExecutable(candidate),
+        Err(_) => NotStartable::Unreachable(candidate, Errno::ACCESS),
+    })
 }
 
 /// Follows `command`, a file, through its scripts.
@@ -98,13 +168,25 @@ fn is_executable(path: &Path) -> Option<bool> {
 /// # Errors
 /// [`NotStartable`] when an interpreter cannot be started.
 pub fn inspect(command: &Path, search: &OsStr) -> Result<Program, NotStartable> {
+    inspect_in(Files::Ours, command, search)
+}
+
+/// As [`inspect`], in another system, as which paths are meant and returned.
+///
+/// # Errors
+/// [`NotStartable`] when an interpreter cannot be started.
+pub fn inspect_below(root: &Root, command: &Path, search: &OsStr) -> Result<Program, NotStartable> {
+    inspect_in(Files::Below(root), command, search)
+}
+
+fn inspect_in(files: Files<'_>, command: &Path, search: &OsStr) -> Result<Program, NotStartable> {
     let mut path = command.to_path_buf();
     for _ in 0..SCRIPTS {
-        let format = match elf::read(&path) {
+        let format = match files.open(&path).and_then(elf::read_file) {
             Ok(Some(elf)) => Format::Elf(elf),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Format::Unreadable,
             Err(_) => Format::Other,
-            Ok(None) => match interpreter(&path, search)? {
+            Ok(None) => match interpreter(files, &path, search)? {
                 Some(interpreter) => {
                     path = interpreter;
                     continue;
@@ -127,9 +209,9 @@ pub fn inspect(command: &Path, search: &OsStr) -> Result<Program, NotStartable> 
 
 /// The interpreter of the script at `path`: what its first line names, seen through `env`; the shell for a text without
 /// such a line, as execvp(3) has it.
-fn interpreter(path: &Path, search: &OsStr) -> Result<Option<PathBuf>, NotStartable> {
+fn interpreter(files: Files<'_>, path: &Path, search: &OsStr) -> Result<Option<PathBuf>, NotStartable> {
     let mut head = [0; 256];
-    let Ok(length) = File::open(path).and_then(|mut file| file.read(&mut head)) else {
+    let Ok(length) = files.open(path).and_then(|mut file| file.read(&mut head)) else {
         return Ok(None);
     };
     let head = &head[..length];
@@ -142,11 +224,11 @@ fn interpreter(path: &Path, search: &OsStr) -> Result<Option<PathBuf>, NotStarta
         .filter(|word| !word.is_empty())
         .map(OsStr::from_bytes);
     let Some(named) = words.next() else { return Ok(None) };
-    let named = find(named, OsStr::new(""))?;
+    let named = find_in(files, named, OsStr::new(""))?;
     if named.file_name() == Some(OsStr::new("env")) {
         let command = words.find(|word| !word.as_bytes().starts_with(b"-") && !word.as_bytes().contains(&b'='));
         if let Some(command) = command {
-            return find(command, search).map(Some);
+            return find_in(files, command, search).map(Some);
         }
     }
     Ok(Some(named))

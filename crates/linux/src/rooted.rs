@@ -1,133 +1,137 @@
 //! Files below a directory that is, or will be, the root directory of a system: an image, a chroot, or `/` itself.
 //!
 //! Links are followed as that system follows them (path_resolution(7)): an absolute one begins at its root, and `..` does
-//! not leave it. Nothing here defends against somebody who changes the tree at the same time.
+//! not leave it. Each name is looked up in a directory that is open already, and no link is ever followed by the kernel. So
+//! a tree that is changed at the same time leads nowhere else either, and this works on kernels without openat2(2).
 
-use std::ffi::OsString;
+mod place;
+mod walk;
+
+pub use place::{Attributes, Directory, NEW, Place};
+
+use crate::regular;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use std::fs::File;
 use std::io;
-use std::path::{Component, Path, PathBuf};
-
-/// As many links as the kernel follows.
-const LINKS: usize = 40;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use walk::{Walk, mount_of};
 
 /// A root directory.
-#[derive(Clone, Debug)]
-pub struct Root(PathBuf);
+#[derive(Debug)]
+pub struct Root {
+    directory: OwnedFd,
+    path: PathBuf,
+    is_ours: bool,
+    /// Whose directories and links are followed beside root's, where not everybody's are.
+    owner: Option<u32>,
+}
 
 impl Root {
-    /// The root directory at `path`.
+    /// Opens the root directory at `path`. The path is followed once: what it leads to later does not count.
     ///
     /// # Errors
     /// There is no such directory, or it cannot be reached.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let path = path.canonicalize()?;
-        if !path.is_dir() {
-            return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |path: &Path| openat(CWD, path, flags, Mode::empty());
+        let identity = |directory: &OwnedFd| -> io::Result<_> {
+            let about = fstat(directory)?;
+            Ok((about.st_dev, about.st_ino, mount_of(directory)?))
+        };
+        let directory = open(path)?;
+        let is_ours = identity(&directory)? == identity(&open(Path::new("/"))?)?;
+        Ok(Self {
+            directory,
+            path: path.canonicalize()?,
+            is_ours,
+            owner: None,
+        })
+    }
+
+    /// The same, with nothing below it reached through a directory or link that a user has made other than this one and
+    /// root: what such a user makes would otherwise decide where the caller writes.
+    #[must_use]
+    pub fn made_by(self, user: u32) -> Self {
+        Self {
+            owner: Some(user),
+            ..self
         }
-        Ok(Self(path))
     }
 
-    /// Whether this is our own root directory.
+    /// Returns whether this is our own root directory.
     pub fn is_ours(&self) -> bool {
-        self.0 == Path::new("/")
+        self.is_ours
     }
 
-    /// Where it is for us.
+    /// Returns where it is for us.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
-    /// `outside`, a path of ours below it, as the system there names it.
-    pub fn inside(&self, outside: &Path) -> PathBuf {
-        Path::new("/").join(outside.strip_prefix(&self.0).unwrap_or(outside))
+    /// Returns where `inside`, a path of that system, is for us if no link is on the way. For messages only.
+    pub fn outside(&self, inside: &Path) -> PathBuf {
+        self.path.join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
-    /// Where the file that the system there calls `inside` is for us, all links followed. The file itself need not exist.
+    /// Finds the file that the system there calls `inside`, all links followed. The file itself need not exist.
     ///
     /// # Errors
-    /// A directory on the way is missing or cannot be searched; `ELOOP`.
-    pub fn resolve(&self, inside: &Path) -> io::Result<PathBuf> {
-        let mut place = self.0.clone();
-        let mut rest: Vec<OsString> = Vec::new();
-        push(&mut rest, inside);
-        let mut links = 0;
-        while let Some(name) = rest.pop() {
-            if name == ".." {
-                if place != self.0 {
-                    place.pop();
-                }
-                continue;
-            }
-            let next = place.join(&name);
-            match next.symlink_metadata() {
-                Ok(found) if found.is_symlink() => {
-                    links += 1;
-                    if links > LINKS {
-                        return Err(io::Error::from_raw_os_error(libc::ELOOP));
-                    }
-                    let target = next.read_link()?;
-                    if target.is_absolute() {
-                        place.clone_from(&self.0);
-                    }
-                    push(&mut rest, &target);
-                }
-                Ok(_) => place = next,
-                Err(error) if error.kind() == io::ErrorKind::NotFound && rest.is_empty() => place = next,
-                Err(error) => return Err(error),
-            }
+    /// A directory on the way is missing or cannot be searched; `ELOOP`; `EISDIR` for the root directory.
+    pub fn find(&self, inside: &Path) -> io::Result<Place> {
+        let mut walk = Walk::new(self);
+        let name = walk.go(inside)?;
+        match name.or_else(|| walk.up()) {
+            Some(name) => Ok(Place::new(Rc::new(walk.directory()?), name)),
+            None => Err(io::Error::from_raw_os_error(libc::EISDIR)),
         }
-        Ok(place)
+    }
+
+    /// Opens the regular file that the system there calls `inside` for reading.
+    ///
+    /// # Errors
+    /// [`crate::regular::Unfit`]; as for [`Root::find`]; what `openat(2)` returns.
+    pub fn open_file(&self, inside: &Path) -> io::Result<File> {
+        self.find(inside)?.open()
+    }
+
+    /// Reads that file, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Root::open_file`]; what `read(2)` returns.
+    pub fn read(&self, inside: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        regular::read_whole(self.open_file(inside)?, limit)
+    }
+
+    /// Opens the directory that the system there calls `inside`.
+    ///
+    /// # Errors
+    /// `ENOTDIR`; as for [`Root::find`].
+    pub fn directory(&self, inside: &Path) -> io::Result<Directory> {
+        let mut walk = Walk::new(self);
+        match walk.go(inside)? {
+            None => walk.directory(),
+            Some(name) => Err(walk.not_a_directory(&name)),
+        }
+    }
+
+    /// Opens that directory, and makes it and those above it where they are missing, with mode 0755.
+    ///
+    /// # Errors
+    /// As [`Root::directory`]; what `mkdirat(2)` returns.
+    pub fn make_directory(&self, inside: &Path) -> io::Result<Directory> {
+        let mut walk = Walk::new(self);
+        walk.make(inside)?;
+        walk.directory()
     }
 }
 
-/// Puts the names of `path` before what is left to do, of which the last comes first.
-fn push(rest: &mut Vec<OsString>, path: &Path) {
-    let names = path.components().rev().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some(OsString::from("..")),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    });
-    rest.extend(names);
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn links_are_followed_as_the_system_there_follows_them() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Root::open(directory.path()).unwrap();
-        fs::create_dir_all(root.path().join("usr/lib/deep")).unwrap();
-        fs::write(root.path().join("usr/lib/file"), "").unwrap();
-        for (link, target) in [
-            ("lib", "usr/lib"),
-            ("lib64", "/usr/lib"),
-            ("usr/lib/deep/up", "../../../../../usr"),
-            ("usr/lib/link", "/lib64/file"),
-            ("dangling", "/lib/none"),
-            ("circle", "circle"),
-        ] {
-            symlink(target, root.path().join(link)).unwrap();
-        }
-        let file = root.path().join("usr/lib/file");
-        for path in [
-            "/lib/file",
-            "/lib64/file",
-            "/lib/link",
-            "/lib/deep/up/lib/file",
-            "lib/../../lib64/./link",
-        ] {
-            assert_eq!(root.resolve(Path::new(path)).unwrap(), file, "{path}");
-        }
-        assert_eq!(root.inside(&file), Path::new("/usr/lib/file"));
-        let missing = root.path().join("usr/lib/none");
-        assert_eq!(root.resolve(Path::new("/dangling")).unwrap(), missing);
-        assert_eq!(root.resolve(Path::new("/../..")).unwrap(), root.path());
-        for path in ["/none/file", "/circle"] {
-            assert!(root.resolve(Path::new(path)).is_err(), "{path}");
-        }
-    }
-}
+mod tests;

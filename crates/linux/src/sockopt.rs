@@ -6,6 +6,7 @@ use crate::sock_diag::State;
 use keepalive_policy::SocketOption;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, ipproto, sockopt};
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 /// The protocol of a socket on which keepalive can be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP (RFC 9293).
     Tcp,
@@ -35,7 +36,7 @@ pub struct TcpSocket {
 }
 
 /// The options that decide when a connection is probed and given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// `SO_KEEPALIVE`.
     pub keepalive: bool,
@@ -238,6 +239,8 @@ pub struct Activity {
     pub since_packet: Duration,
     /// Segments sent and received, also those that meant nothing: repeated parts of the handshake, say. They wrap around.
     pub segments: u32,
+    /// Whether the peer has sent data.
+    pub has_data: bool,
 }
 
 /// The activity of `socket`, which is TCP (`struct tcp_info` in `include/uapi/linux/tcp.h`).
@@ -255,6 +258,7 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
     let (since_data, since_ack) = (milliseconds(52), milliseconds(56));
     Ok(Activity {
         state: State::from_number(state),
+        has_data: number(128) != 0 || number(132) != 0,
         segments: number(136).wrapping_add(number(140)),
         since_ack,
         since_packet: since_data.min(since_ack),

@@ -1,13 +1,18 @@
-//! Running a program to see how it ends: in a root directory, with nothing in its environment but what it is given, for a
-//! limited time. Nothing is opened for it, so that no device need be there.
+//! Running a program to see how it ends: with nothing in its environment but what it is given, for a limited time; of
+//! another system confined, so that it can do no harm. Nothing is opened for it, so that no device need be there.
 
+mod confined;
+mod filter;
+mod privileges;
+
+pub use confined::Failure;
+
+use crate::rooted::Root;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -15,9 +20,7 @@ use std::time::{Duration, Instant};
 /// What is run.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// The root directory that it gets, where that is not ours.
-    pub root: Option<PathBuf>,
-    /// The program, as that system names it.
+    /// The program, as its system names it.
     pub program: PathBuf,
     /// What follows its name.
     pub arguments: Vec<OsString>,
@@ -30,9 +33,9 @@ pub struct Trial {
 pub struct Ended {
     /// Its exit status, or the signal that ended it.
     pub status: ExitStatus,
-    /// What it printed.
+    /// What it printed, up to 64 KiB.
     pub output: Vec<u8>,
-    /// What it, or its loader, complained of.
+    /// What it, or its loader, complained of, up to 64 KiB.
     pub errors: Vec<u8>,
 }
 
@@ -40,7 +43,7 @@ impl Trial {
     /// Runs it, for `limit` at most; `None` when it had to be killed.
     ///
     /// # Errors
-    /// It could not be started: what chroot(2) and execve(2) give.
+    /// It could not be started: what execve(2) gives.
     pub fn run(&self, limit: Duration) -> io::Result<Option<Ended>> {
         let deadline = Instant::now() + limit;
         let mut command = Command::new(&self.program);
@@ -52,43 +55,46 @@ impl Trial {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if let Some(root) = &self.root {
-            let root = c_string(root.as_os_str())?;
-            let enter = move || {
-                rustix::process::chroot(root.as_c_str())?;
-                rustix::process::chdir(c"/")?;
-                Ok(())
-            };
-            // SAFETY: between fork and exec the closure makes two system calls, and allocates nothing (signal-safety(7)).
-            unsafe { command.pre_exec(enter) };
-        }
         let mut child = command.spawn()?;
         drop(child.stdin.take());
-        let output = child.stdout.take().map(OwnedFd::from);
-        let errors = child.stderr.take().map(OwnedFd::from);
-        let read = read_both(output, errors, deadline);
+        let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(io::Error::other("no pipes"));
+        };
+        let read = read_all([output.into(), errors.into()], deadline);
         let status = wait(&mut child, deadline);
         Ok(match (read?, status?) {
             (Some([output, errors]), Some(status)) => Some(Ended { status, output, errors }),
             _ => None,
         })
     }
+
+    /// Runs it in the system below `root`, for `limit` at most, confined; `None` when it had to be killed. `needs` are files
+    /// that it must be able to read.
+    ///
+    /// # Errors
+    /// [`Failure`]; whatever keeps it from being confined keeps it from being run.
+    pub fn run_confined(&self, root: &Root, needs: &[&OsStr], limit: Duration) -> Result<Option<Ended>, Failure> {
+        confined::run(self, root, needs, limit)
+    }
 }
 
-fn c_string(text: &OsStr) -> io::Result<CString> {
-    CString::new(text.as_bytes()).map_err(io::Error::other)
-}
+/// As much as is kept of what comes through a pipe; the rest is read and dropped.
+const KEPT: usize = 64 * 1024;
 
-/// All that comes through both; `None` where the end does not come in time.
-fn read_both(output: Option<OwnedFd>, errors: Option<OwnedFd>, deadline: Instant) -> io::Result<Option<[Vec<u8>; 2]>> {
-    let mut texts = [Vec::new(), Vec::new()];
-    let mut pipes = [output, errors].map(|pipe| pipe.map(File::from));
+/// All that comes through these; `None` where the end does not come in time.
+fn read_all<const N: usize>(pipes: [OwnedFd; N], deadline: Instant) -> io::Result<Option<[Vec<u8>; N]>> {
+    let mut texts = [const { Vec::new() }; N];
+    let mut pipes = pipes.map(|pipe| Some(File::from(pipe)));
     loop {
-        let open: Vec<usize> = (0..2).filter(|index| pipes[*index].is_some()).collect();
+        let open: Vec<usize> = (0..N).filter(|index| pipes[*index].is_some()).collect();
         if open.is_empty() {
             return Ok(Some(texts));
         }
         let left = deadline.saturating_duration_since(Instant::now());
+        // Whatever is always ready would keep poll(2) from coming to the end.
+        if left.is_zero() {
+            return Ok(None);
+        }
         let left = Timespec::try_from(left).map_err(io::Error::other)?;
         let ready: Vec<bool> = {
             let mut fds: Vec<PollFd<'_>> = open
@@ -109,7 +115,8 @@ fn read_both(output: Option<OwnedFd>, errors: Option<OwnedFd>, deadline: Instant
                 Some(pipe) => pipe.read(&mut bytes)?,
                 None => 0,
             };
-            texts[index].extend_from_slice(&bytes[..read]);
+            let room = KEPT - texts[index].len();
+            texts[index].extend_from_slice(&bytes[..read.min(room)]);
             if read == 0 {
                 pipes[index] = None;
             }
@@ -145,7 +152,6 @@ mod tests {
 
     fn shell(script: &str) -> Trial {
         Trial {
-            root: None,
             program: PathBuf::from("/bin/sh"),
             arguments: ["-c", script].map(OsString::from).to_vec(),
             environment: vec![("A".into(), "1".into())],
@@ -155,7 +161,7 @@ mod tests {
     #[test]
     fn it_gives_what_was_printed_and_how_it_ended() {
         let ended = shell("echo $A$HOME; echo no >&2; exit 3")
-            .run(Duration::from_secs(60))
+            .run(Duration::from_mins(1))
             .unwrap()
             .unwrap();
         assert_eq!(ended.status.code(), Some(3));
@@ -170,11 +176,19 @@ mod tests {
     }
 
     #[test]
+    fn output_without_end_is_neither_kept_nor_waited_for() {
+        let script = "head -c 1000000 /dev/zero";
+        let ended = shell(script).run(Duration::from_mins(1)).unwrap().unwrap();
+        assert_eq!(ended.output.len(), KEPT);
+        assert_eq!(shell("exec yes").run(Duration::from_millis(50)).unwrap(), None);
+    }
+
+    #[test]
     fn what_is_not_there_cannot_be_started() {
         let mut trial = shell("");
         trial.program = PathBuf::from("/nowhere/at/all");
         assert_eq!(
-            trial.run(Duration::from_secs(60)).unwrap_err().kind(),
+            trial.run(Duration::from_mins(1)).unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
     }

@@ -2,13 +2,15 @@
 
 use keepalive_linux::bpf::assembler::{Instruction, Map};
 use keepalive_linux::bpf::call::{Hook, MapKind, create_map, load_program};
-use keepalive_linux::bpf::established::{Fields, Maps, OwnValues, Policy, TaskFields};
+use keepalive_linux::bpf::established::{Maps, OwnValues, Policy};
+use keepalive_linux::bpf::fields::{Defaults, Fields, ReadTask, TaskFields};
 use keepalive_linux::bpf::kernel_types::KernelTypes;
 use keepalive_linux::bpf::listing::listing;
 use keepalive_linux::bpf::wish::WISH_SIZE;
 use keepalive_linux::bpf::{clamp, existing};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Rule, Settings, Source};
+use std::collections::HashSet;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
@@ -52,14 +54,85 @@ fn verify_policy(first: &str, second: &str, types: &KernelTypes) {
         names: needs.names.then_some(map(&names)),
         wishes: needs.wishes.then_some(map(&wishes)),
     };
-    let fields = OwnValues::Fields(Fields::find(types).expect("the kernel's fields"));
+    let fields = OwnValues::Fields(Fields::find(types, needs.automatic).expect("the kernel's fields"));
     let differ = OwnValues::Differ {
         untouched: [7200, 75, 9],
     };
-    for own in [fields, differ] {
-        let program = policy.program(&maps, own, TaskFields::find(types)).expect("a program");
+    for (own, read) in [
+        (fields, ReadTask::Typed),
+        (fields, ReadTask::Copied),
+        (differ, ReadTask::Typed),
+    ] {
+        let task = TaskFields::find(types, read);
+        let program = policy.program(&maps, own, task).expect("a program");
         verify(Hook::SockOps, &program);
+        assert_old_verifiers_accept(&program);
     }
+}
+
+/// Of each instruction: its class, the size that it reads or writes, its destination, its source, its offset.
+fn parts(instruction: Instruction) -> (u8, usize, u8, u8, i16) {
+    let size = [4, 2, 1, 8][usize::from(instruction.code >> 3 & 3)];
+    let registers = instruction.registers;
+    (
+        instruction.code & 7,
+        size,
+        registers & 15,
+        registers >> 4,
+        instruction.offset,
+    )
+}
+
+/// Whether the old verifiers would take it, as far as that is seen in the instructions:
+/// - before Linux 6.4 no number is stored in the context (`BPF_ST`): so that it is stored on the stack alone;
+/// - without CAP_PERFMON, before Linux 6.8, of eight bytes of which the verifier knows the number no part is overwritten: so
+///   that what is written in whole is nowhere written in part, and the lower address, which it would note, never alone.
+#[track_caller]
+fn assert_old_verifiers_accept(program: &[Instruction]) {
+    const STORE_NUMBER: u8 = 2;
+    const STORE: u8 = 3;
+    const STACK: u8 = 10;
+    let functions = functions(program);
+    let mut wide = HashSet::new();
+    let mut narrow = HashSet::new();
+    let mut number = 0;
+    while let Some(instruction) = program.get(number) {
+        // Each has a stack of its own.
+        let function = functions.iter().filter(|begin| **begin <= number).count();
+        // The second half of a long number is no instruction.
+        number += if instruction.code == 0x18 { 2 } else { 1 };
+        let (class, size, to, _, offset) = parts(*instruction);
+        if class == STORE_NUMBER {
+            assert_eq!(to, STACK, "{number}\n{}", listing(program));
+        }
+        let is_stack = to == STACK || to == 7 && is_wish(program, number);
+        if matches!(class, STORE_NUMBER | STORE) && is_stack {
+            assert_eq!(offset.rem_euclid(i16::try_from(size).unwrap()), 0, "{number}");
+            if size == 8 {
+                wide.insert((function, to, offset));
+            } else {
+                assert_eq!(offset.rem_euclid(8), 4, "{number}\n{}", listing(program));
+                narrow.insert((function, to, offset - 4));
+            }
+        }
+    }
+    let both: Vec<_> = wide.intersection(&narrow).collect();
+    assert!(both.is_empty(), "{both:?}\n{}", listing(program));
+}
+
+/// Where the program's own functions begin.
+fn functions(program: &[Instruction]) -> HashSet<usize> {
+    let calls = program.iter().enumerate();
+    let calls = calls.filter(|(_, instruction)| instruction.code == 0x85 && instruction.registers == 0x10);
+    let begins = calls.map(|(number, call)| i32::try_from(number).unwrap() + 1 + call.immediate);
+    begins.map(|begin| usize::try_from(begin).unwrap()).collect()
+}
+
+/// In the function that sets a wish, R7 points to it on the stack of the function that has called. That is the last
+/// function, and copies R2 there at its begin.
+fn is_wish(program: &[Instruction], number: usize) -> bool {
+    let copy = |instruction: &Instruction| instruction.code == 0xbf && instruction.registers == 0x27;
+    program[..number].iter().any(copy)
 }
 
 #[test]
@@ -111,7 +184,9 @@ fn the_verifier_accepts_every_shape() {
         );
     }
     let wishes = create_map(MapKind::Socket { is_inherited: false }, "wishes", WISH_SIZE, 1).expect("a map");
-    verify(Hook::SetSockOpt, &clamp::program(map(&wishes)).expect("a program"));
+    let program = clamp::program(map(&wishes)).expect("a program");
+    verify(Hook::SetSockOpt, &program);
+    assert_old_verifiers_accept(&program);
     let orders = create_map(MapKind::Hash, "orders", existing::ORDER_SIZE, 16).expect("a map");
     let hook = Hook::Iterator(types.function(existing::FUNCTION).expect("the kernel's function"));
     verify(hook, &existing::look().expect("a program"));
@@ -126,10 +201,19 @@ const FIELDS: Fields = Fields {
     interval: 2224,
     count: 1917,
     user_timeout: 1168,
+    hz: 250,
+    defaults: Some(Defaults {
+        namespace: 48,
+        idle: 1100,
+        interval: 1104,
+        count: 1108,
+        is_count_a_byte: true,
+    }),
 };
 const TASK: TaskFields = TaskFields {
     leader: 1544,
     name: 3024,
+    read: ReadTask::Typed,
 };
 
 /// Compares with the file of this name; `UPDATE_LISTINGS=1` writes it, to be read in the change.
@@ -144,6 +228,10 @@ fn expect_listing(name: &str, program: &[Instruction]) {
 }
 
 fn compile(text: &str, own: OwnValues) -> Vec<Instruction> {
+    compile_with(text, own, TASK)
+}
+
+fn compile_with(text: &str, own: OwnValues, task: TaskFields) -> Vec<Instruction> {
     let (default, rules) = read(text);
     let policy = Policy::new(&[Source { default, rules: &rules }]);
     let needs = policy.needs();
@@ -152,7 +240,7 @@ fn compile(text: &str, own: OwnValues) -> Vec<Instruction> {
         names: needs.names.then_some(Map(11)),
         wishes: needs.wishes.then_some(Map(12)),
     };
-    policy.program(&maps, own, Some(TASK)).expect("a program")
+    policy.program(&maps, own, Some(task)).expect("a program")
 }
 
 #[test]
@@ -171,6 +259,11 @@ fn the_programs_are_those_that_were_read() {
     let rules = "connect 10.0.0.0/8:5432 idle=30s user-timeout=auto; connect [2001:db8::/32]:443 off; \
                  accept :8000-8999 idle=2m mode=enforce; program sshd off; connect [::/0] count=3";
     expect_listing("rules.txt", &compile(rules, fields));
+    let copied = TaskFields {
+        read: ReadTask::Copied,
+        ..TASK
+    };
+    expect_listing("copied-name.txt", &compile_with("program sshd off", fields, copied));
     expect_listing("clamp.txt", &clamp::program(Map(12)).expect("a program"));
     expect_listing("look.txt", &existing::look().expect("a program"));
     expect_listing("set.txt", &existing::set(Map(13), Some(Map(12))).expect("a program"));

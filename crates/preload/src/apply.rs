@@ -32,7 +32,7 @@ fn learn_from_a_fresh_socket() {
     if !defaults::are_known()
         && let Ok(fd) = sys::socket(sys::AF_INET, sys::SOCK_STREAM | sys::SOCK_CLOEXEC, 0)
     {
-        defaults::learn(fd);
+        defaults::learn(fd, 0);
         sys::close(fd);
     }
 }
@@ -40,9 +40,8 @@ fn learn_from_a_fresh_socket() {
 /// A TCP socket that the program made just now.
 #[inline(always)]
 pub(crate) fn created(policy: &Policy, fd: c_int) {
-    if policy.is_watching || !defaults::are_known() {
-        let defaults = defaults::learn(fd);
-        own::keep_defaults(fd, defaults);
+    if policy.takes_back != 0 || !defaults::are_known() {
+        own::keep_defaults(fd, defaults::learn(fd, policy.takes_back));
     }
     for assignment in policy.fresh() {
         let _ = sys::set_option(fd, assignment.level, assignment.name, assignment.value);
@@ -174,19 +173,18 @@ fn is_tcp(fd: c_int) -> bool {
 /// `address` must point to `length` bytes.
 #[cold]
 pub(crate) unsafe fn connected(policy: &Policy, fd: c_int, address: *const c_void, length: u32) {
-    own::connected(fd);
-    if !is_tcp(fd) {
-        return;
-    }
     // A call that waited for a connection which was under way already has not looked at its address.
-    if let Some((peer, port)) = sys::peer(fd) {
-        settle_for(policy, fd, &connection(Moment::Connect, peer, port));
+    let peer = if own::connected(fd) {
+        sys::peer(fd)
     // SAFETY: the caller's promise.
     } else if unsafe { sys::is_unspecified(address, length) } {
         disconnected(policy, fd);
-    // With TCP_FASTOPEN_CONNECT the connection begins with the first byte.
-    // SAFETY: the caller's promise.
-    } else if let Some((peer, port)) = unsafe { sys::read_address(address, length) } {
+        None
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { sys::read_address(address, length) }
+    };
+    if let Some((peer, port)) = peer {
         settle_for(policy, fd, &connection(Moment::Connect, peer, port));
     }
 }

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use keepalive_policy::SocketOption;
 
 /// The options that have a value for each network namespace, in the order in which [`Defaults`] has them.
-const OPTIONS: [SocketOption; 4] = [
+pub(crate) const OPTIONS: [SocketOption; 4] = [
     SocketOption::Idle,
     SocketOption::Interval,
     SocketOption::Count,
@@ -28,7 +28,7 @@ const BUILT_IN: Defaults = Defaults::NONE
     .with_field(2, 9)
     .with_field(3, 6);
 
-/// The values of the socket that was read last.
+/// The values of the sockets that were read last.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 impl Defaults {
@@ -74,13 +74,23 @@ fn settable(option: SocketOption, value: u32) -> u32 {
     value.max(least).min(most)
 }
 
-/// Reads them from the socket `fd`, on which nobody has set anything yet, and keeps them for the sockets of which nothing
-/// else is known.
-pub(crate) fn learn(fd: c_int) -> Defaults {
-    let read = OPTIONS.into_iter().fold(Defaults::NONE, |all, option| {
+/// Reads them from the socket `fd`, on which nobody has set anything yet: those of the `wanted` bits in the order of
+/// [`OPTIONS`], and all of them where no socket was read before. Gives what is known of the socket now.
+pub(crate) fn learn(fd: c_int, wanted: u8) -> Defaults {
+    let last = Defaults(LAST.load(Ordering::Relaxed));
+    let wanted = if last == Defaults::NONE { !0 } else { wanted };
+    let mut bits = wanted;
+    let mut read = Defaults::NONE;
+    for option in OPTIONS {
         let row = option.row();
-        sys::option(fd, row.level, row.optname).map_or(all, |value| all.with(option, value))
-    });
+        if bits & 1 != 0
+            && let Some(value) = sys::option(fd, row.level, row.optname)
+        {
+            read = read.with(option, value);
+        }
+        bits >>= 1;
+    }
+    let read = read.or(last);
     LAST.store(read.0, Ordering::Relaxed);
     read
 }

@@ -66,12 +66,25 @@ pub(crate) fn is_secure() -> bool {
         .is_none_or(|getauxval| unsafe { getauxval(AT_SECURE) } != 0)
 }
 
+/// A value that the kernel has given this program (getauxval(3)); 0 where there is none.
+fn auxiliary(kind: c_ulong) -> c_ulong {
+    // SAFETY: getauxval(3) may be called at any time.
+    lent().getauxval.map_or(0, |getauxval| unsafe { getauxval(kind) })
+}
+
+/// Whether the file of this program would give it the privilege of another user or group, or capabilities, if the kernel had
+/// not been told to give none (`PR_SET_NO_NEW_PRIVS`).
+pub(crate) fn would_be_privileged() -> bool {
+    const AT_EUID: c_ulong = 12;
+    const AT_EGID: c_ulong = 14;
+    crate::sys::is_privileged(auxiliary(AT_EUID) as u32, auxiliary(AT_EGID) as u32)
+}
+
 /// The name of this program: the last part of the path that it was executed by; empty where that cannot be told.
 pub(crate) fn program() -> &'static [u8] {
-    /// The address of that path (getauxval(3)).
+    /// The address of that path.
     const AT_EXECFN: c_ulong = 31;
-    // SAFETY: getauxval(3) may be called at any time.
-    let address = lent().getauxval.map_or(0, |getauxval| unsafe { getauxval(AT_EXECFN) });
+    let address = auxiliary(AT_EXECFN);
     if address == 0 {
         return b"";
     }

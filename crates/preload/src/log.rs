@@ -153,6 +153,24 @@ pub(crate) fn ignored_file(path: &[u8]) {
     }
 }
 
+/// Says that `program` runs without the privilege that its file would give it: to the log, or without one to standard error.
+#[cold]
+pub(crate) fn lost_privilege(program: &[u8]) {
+    let mut line = Line::new();
+    line.foreign(program).text(
+        b" runs without its privilege: keepalive run, as an ordinary user, takes it (no_new_privs); --engine preload leaves it",
+    );
+    if LOG.destination.load(Ordering::Relaxed) != SILENT {
+        line.write();
+    } else if let Some(file) = sys::File::of(2)
+        && let Some(way) = file.way(2)
+    {
+        line.text(b"\n");
+        let bytes = line.bytes.get(1..line.length).unwrap_or_default();
+        sys::write_to_standard_error(file.identity, way, bytes);
+    }
+}
+
 /// A line, after a newline that ends one which was cut.
 struct Line {
     bytes: [u8; 256],
@@ -203,7 +221,7 @@ impl Line {
 
     fn write(&mut self) {
         self.text(b"\n");
-        let first = if LOG.is_cut.load(Ordering::Relaxed) { 0 } else { 1 };
+        let first = usize::from(!LOG.is_cut.load(Ordering::Relaxed));
         let Some(line) = self.bytes.get(first..self.length) else {
             return;
         };

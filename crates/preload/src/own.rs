@@ -127,11 +127,10 @@ pub(crate) fn connecting(fd: c_int) -> bool {
     marks(fd).is_some_and(|marks| marks.fetch_or(CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
 }
 
-/// Notes that no connect(2) of `fd` is under way.
-pub(crate) fn connected(fd: c_int) {
-    if let Some(marks) = marks(fd) {
-        marks.fetch_and(!CONNECTING, Ordering::Relaxed);
-    }
+/// Notes that no connect(2) of `fd` is under way; gives whether one was.
+pub(crate) fn connected(fd: c_int) -> bool {
+    has(fd, CONNECTING) == Some(true)
+        && marks(fd).is_some_and(|marks| marks.fetch_and(!CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
 }
 
 /// Notes that somebody else than we has set `option` on `fd`.

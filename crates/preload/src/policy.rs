@@ -1,12 +1,13 @@
 //! The policy of this process: from the environment and the configuration file, read once, when the library is loaded.
 
-use crate::{libc, log, next, supervised, sys};
+use crate::{defaults, libc, log, next, supervised, sys};
+use core::iter;
 use core::net::IpAddr;
 use keepalive_policy::environment::{INITIALS, InvalidVariable};
 use keepalive_policy::parse::{self, Item};
 use keepalive_policy::{
-    Direction, Environment, Event, LIVE_ORDER, Mode, Moment, Network, Number, Ports, Rule, Settings, SocketOption,
-    Source, decide, duration,
+    Direction, Environment, Event, Keepalive, LIVE_ORDER, Mode, Moment, Network, Number, Ports, Rule, Settings,
+    SocketOption, Source, decide, duration,
 };
 
 /// The file that counts unless `KEEPALIVE_CONFIG` names another.
@@ -50,6 +51,9 @@ pub(crate) struct Policy {
     pub(crate) has_early_options: bool,
     /// Whether a rule asks for a direction, an address or a port.
     pub(crate) has_rules: bool,
+    /// The options that new sockets get and some connection may lose again, which then gets what the kernel gives: a bit
+    /// each, in the order of [`defaults::OPTIONS`].
+    pub(crate) takes_back: u8,
 }
 
 impl Policy {
@@ -79,6 +83,7 @@ impl Policy {
             has_user_timeout: false,
             has_early_options: false,
             has_rules: false,
+            takes_back: 0,
         };
         let settings = policy.decide(&CREATED);
         policy.created = settings;
@@ -102,10 +107,33 @@ impl Policy {
                 policy.is_watching_accept |= asks && rule.direction != Some(Direction::Connect);
             }
         }
+        if policy.has_rules {
+            policy.takes_back = (0..)
+                .zip(defaults::OPTIONS)
+                .filter(|(_, option)| settings.number(*option).is_some() && policy.may_omit(*option))
+                .fold(0, |bits, (bit, _)| bits | 1_u8.wrapping_shl(bit));
+        }
         policy.is_watching_accept |= policy.is_watching;
         // A user timeout of 0 that the program sets cannot be told from none by its value.
         policy.is_watching |= policy.has_rules || policy.has_user_timeout;
         policy
+    }
+
+    /// Whether the decision for some connection may leave `option` alone.
+    fn may_omit(&self, option: SocketOption) -> bool {
+        let mut all_omit = true;
+        for source in &self.sources {
+            let mut omits = false;
+            for settings in iter::once(&source.default).chain(source.rules.iter().map(|rule| &rule.settings)) {
+                // This holds whatever another source has.
+                if settings.keepalive == Some(Keepalive::Off) {
+                    return true;
+                }
+                omits |= settings.number(option).is_none();
+            }
+            all_omit &= omits;
+        }
+        all_omit
     }
 
     fn look_at(&mut self, settings: &Settings) {
@@ -148,12 +176,17 @@ pub(crate) fn read() -> Option<Policy> {
     if environment.is_off() {
         return None;
     }
-    if !secure && variables(b"K").any(|entry| entry.starts_with(supervised::VARIABLE)) {
+    let supervisor = variables(b"K").find_map(|entry| entry.strip_prefix(supervised::VARIABLE));
+    let supervisor = supervisor.filter(|_| !secure);
+    if supervisor.is_some() {
         supervised::note();
     }
     if let Some(destination) = environment.log {
         log::open(destination);
         read_variables(secure, |invalid| log::ignored_variable(&invalid));
+    }
+    if let Some(entry) = supervisor {
+        supervised::report_lost_privilege(entry);
     }
     let program = libc::program();
     let mut from_environment = match environment.rules {

@@ -1,7 +1,7 @@
 //! The supervisor of `keepalive run`, which stops the calls that open connections until it has given their sockets their
 //! settings. Where this library has done so already, its calls tell the supervisor's filter to let them pass.
 
-use crate::{state, sys};
+use crate::{libc, log, state, sys};
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +13,18 @@ const PASSING_LENGTH: usize = 110;
 
 /// What the entry of the environment looks like.
 pub(crate) const VARIABLE: &[u8] = b"KEEPALIVE_SUPERVISED=1";
+
+/// What follows it where the supervisor has taken the privilege of set-user-ID programs (`PR_SET_NO_NEW_PRIVS`).
+const TAKES_PRIVILEGES: &[u8] = b",no_new_privs";
+
+/// Says once for all programs under the supervisor that one runs without the privilege that its file would give it. That the
+/// loader has taken this library into it shows that it has none. `entry` is what follows [`VARIABLE`].
+#[cold]
+pub(crate) fn report_lost_privilege(entry: &[u8]) {
+    if entry.starts_with(TAKES_PRIVILEGES) && libc::would_be_privileged() && sys::is_first_to_speak() {
+        log::lost_privilege(libc::program());
+    }
+}
 
 /// There is a supervisor.
 #[cold]
@@ -57,10 +69,9 @@ fn passing_copy(fd: c_int, address: *const c_void, length: u32, room: &mut Room)
 }
 
 /// The address, where the kernel takes this one on this socket and would take the copy for the same. All else goes to the
-/// kernel as it is, by way of the supervisor: other families, lengths and memory, and sockets that are not TCP, on which
-/// the library has set nothing.
+/// kernel as it is, by way of the supervisor: other families, lengths, memory and protocols.
 fn acceptable(fd: c_int, address: *const c_void, length: u32) -> Option<[u8; 28]> {
     // Without a policy nothing has been set.
     let _work = state::work()?;
-    sys::try_read_bytes(sys::tcp_domain(fd)?, address, length)
+    sys::try_read_bytes(sys::domain_of_plain_addresses(fd)?, address, length)
 }

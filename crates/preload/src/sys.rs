@@ -127,14 +127,22 @@ pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
     }
 }
 
-/// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two.
+/// The sixth argument of a setsockopt(2) that a supervisor's filter lets pass; the kernel takes five
+/// (`PASSING_OPTION_MARK` in `crates/linux/src/seccomp/filter.rs`).
+const PASSING_OPTION_MARK: c_long = 0x6b65_6570;
+
+/// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two, and the mark.
 #[inline(always)]
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Result<(), Errno> {
     if state::is_confined() {
         return Err(EPERM);
     }
     let values = [value, 0];
-    let length = if supervised::is_supervised() { 2 * INT } else { INT };
+    let (length, mark) = if supervised::is_supervised() {
+        (2 * INT, PASSING_OPTION_MARK)
+    } else {
+        (INT, 0)
+    };
     // SAFETY: setsockopt(2) reads at most `length` bytes of `values`, which lives through the call.
     let returned = unsafe {
         call(
@@ -145,7 +153,7 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Re
                 name as _,
                 &raw const values as c_long,
                 length as _,
-                0,
+                mark,
             ],
         )
     };
@@ -217,12 +225,20 @@ pub(crate) fn is_set_user_id(path: *const c_char) -> bool {
     returned == 0 && status[7] & S_ISUID != 0
 }
 
+mod privilege;
+
+pub(crate) use privilege::{is_first_to_speak, is_privileged};
+
 /// The domain of `fd`, `AF_INET` or `AF_INET6`, if it is TCP or MPTCP; `None` for anything else. Protocol numbers mean
 /// something else in other domains (6 is XFRM in netlink) and with other types (raw sockets for TCP segments).
 pub(crate) fn tcp_domain(fd: c_int) -> Option<c_int> {
     if !has_protocol_of_tcp(fd) || option(fd, SOL_SOCKET, SO_TYPE) != Some(SOCK_STREAM.cast_unsigned()) {
         return None;
     }
+    internet_domain(fd)
+}
+
+fn internet_domain(fd: c_int) -> Option<c_int> {
     domain(fd)
         .map(u32::cast_signed)
         .filter(|domain| matches!(*domain, AF_INET | AF_INET6))
@@ -238,12 +254,21 @@ pub(crate) fn is_tcp(fd: c_int) -> bool {
     tcp_domain(fd).is_some()
 }
 
+/// The domain of `fd`, where connect(2) looks at the first 16 (`AF_INET`) or 28 bytes (`AF_INET6`) of an address: every
+/// protocol over IPv4, and TCP, MPTCP and UDP over IPv6 (L2TP has a longer address there).
+pub(crate) fn domain_of_plain_addresses(fd: c_int) -> Option<c_int> {
+    const IPPROTO_UDP: c_int = 17;
+    internet_domain(fd)
+        .filter(|domain| *domain == AF_INET || has_protocol(fd, &[IPPROTO_TCP, IPPROTO_UDP, IPPROTO_MPTCP]))
+}
+
 /// Whether `fd` has the protocol number of TCP or MPTCP: enough where it was TCP before.
 pub(crate) fn has_protocol_of_tcp(fd: c_int) -> bool {
-    matches!(
-        option(fd, SOL_SOCKET, SO_PROTOCOL).map(u32::cast_signed),
-        Some(IPPROTO_TCP | IPPROTO_MPTCP)
-    )
+    has_protocol(fd, &[IPPROTO_TCP, IPPROTO_MPTCP])
+}
+
+fn has_protocol(fd: c_int, protocols: &[c_int]) -> bool {
+    option(fd, SOL_SOCKET, SO_PROTOCOL).is_some_and(|protocol| protocols.contains(&protocol.cast_signed()))
 }
 
 /// The state of the TCP connection `fd` (`TCP_INFO`, whose first byte it is).

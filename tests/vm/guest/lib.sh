@@ -8,7 +8,7 @@ PATH=/check/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C
 RESULTS=${RESULTS:-/dev/ttyS1}
 # One command may take this long, in seconds.
-LIMIT=${LIMIT:-60}
+LIMIT=${LIMIT:-120}
 OK_COUNT=0 FAIL_COUNT=0
 
 report() { echo "$*" >>"$RESULTS"; echo "## $*"; }
@@ -40,12 +40,16 @@ succeeds() {
     if [ "$STATUS" = 0 ]; then ok "$name"; else fail "$name: exit status $STATUS: $(one_line "$OUTPUT")"; fi
 }
 
-# outputs NAME WANTED COMMAND...: succeeds and prints exactly that.
+# outputs NAME WANTED COMMAND...: succeeds, and its last line is that.
 outputs() {
     local name=$1 wanted=$2
     shift 2
     run "$@"
-    equal "$name" "$wanted [0]" "$OUTPUT [$STATUS]"
+    if [ "$STATUS" = 0 ] && [ "$(echo "$OUTPUT" | tail -n 1)" = "$wanted" ]; then
+        ok "$name"
+    else
+        fail "$name: expected '$wanted', found exit status $STATUS, '$(one_line "$OUTPUT")'"
+    fi
 }
 
 # mentions NAME PATTERN: the last output contains the pattern (grep -E).
@@ -88,7 +92,7 @@ CGROUPS=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 # new_cgroup NAME: makes it. bin/in-cgroup runs a command in it.
 new_cgroup() { mkdir -p "$CGROUPS/$1"; }
 
-# hold PORT COMMAND...: starts a command whose connection to PORT stays until release; its pid is $HELD. The command gets
+# hold PORT COMMAND...: starts a command whose connection to PORT stays until release; its pid is $HELD. It gets
 # a standard input that does not end.
 hold() {
     local port=$1
@@ -96,13 +100,13 @@ hold() {
     echo "\$ $* &"
     mkfifo "/tmp/hold.$port"
     sh -c 'exec 3<>"$1" && shift && exec "$@" <&3 3<&-' sh "/tmp/hold.$port" "$@" &
-    HELD=$!
+    HELD=$! HELD_PORT=$port
     await peek "$port" || fail "$*: there is no connection to port $port"
 }
 
-# release: ends the command of the last hold.
+# release: ends the command of the last hold, and what it has started.
 release() {
-    kill "$HELD"
+    for pid in "$HELD" $(peek -p "$HELD_PORT"); do kill "$pid"; done
     wait "$HELD"
     rm -f /tmp/hold.*
 } 2>/dev/null
@@ -111,6 +115,35 @@ release() {
 holds() {
     echo "\$ peek $3"
     equal "$1" "$2" "$(peek "$3")"
+}
+
+# The far end of programs that connect: at this port, as a service where there is systemd, so that no policy but that of the
+# root cgroup is for it.
+SERVED=7300
+serve_connections() {
+    [ -z "$(pidof serve)" ] || return 0
+    systemd-run --quiet --unit=serve --slice=serve.slice /check/bin/serve $SERVED
+    await nc -z 127.0.0.1 $SERVED || fail 'serve does not listen'
+}
+
+# connects NAME WANTED COMMAND...: the command connects to $SERVED, and its socket has these values, read from outside.
+connects() {
+    local name=$1 wanted=$2
+    shift 2
+    hold $SERVED "$@"
+    equal "$name" "client $wanted" "$(client_values)"
+    release
+    await_closed
+}
+# What the client of the connection to $SERVED has.
+client_values() { peek $SERVED | sed 's/, server .*//'; }
+# Waits until nothing is connected to $SERVED any more.
+await_closed() {
+    local tries=50
+    while peek $SERVED >/dev/null && [ $tries -gt 0 ]; do
+        tries=$((tries - 1))
+        sleep 0.2
+    done
 }
 
 # enables NAME FEATURE VERSION ARGUMENT...: runs "keepalive cgroup enable ARGUMENT...". It may refuse, or warn that the policy is

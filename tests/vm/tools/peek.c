@@ -1,8 +1,9 @@
 // peek: prints what the kernel has on the TCP connections of other processes, read through pidfd_getfd(2) (Linux 5.6).
 //
-// usage: peek PORT [PID]
+// usage: peek [-p] PORT
 // Prints "client KEEPALIVE IDLE INTERVAL COUNT USER-TIMEOUT" for each connection to PORT and "server ..." for each that was
-// accepted at PORT, with ", " between them, clients first; those of PID, or of all processes. Exit status: 1 if there is none.
+// accepted at PORT, with ", " between them, clients first; -p prints the pids of the clients instead. Exit status: 1 if there
+// is none.
 #define _GNU_SOURCE
 #include "options.h"
 #include <dirent.h>
@@ -16,7 +17,7 @@
 #define SYS_pidfd_getfd 438
 #endif
 
-static int found;
+static int found, prints_pids;
 
 static int port_of(int socket, int (*which)(int, struct sockaddr *, socklen_t *)) {
     struct sockaddr_storage address;
@@ -51,8 +52,12 @@ static void look_at(int pid, int port, int is_client) {
         if (socket < 0)
             continue;
         if (is_established(socket) && port_of(socket, is_client ? peer : own) == port) {
-            printf("%s%s ", found++ ? ", " : "", is_client ? "client" : "server");
-            print_values(socket);
+            if (prints_pids) {
+                printf("%s%d", found++ ? " " : "", pid);
+            } else {
+                printf("%s%s ", found++ ? ", " : "", is_client ? "client" : "server");
+                print_values(socket);
+            }
         }
         close(socket);
     }
@@ -72,13 +77,13 @@ static void look_at_all(int port, int is_client) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 2)
+    prints_pids = argc == 3 && !strcmp(argv[1], "-p");
+    if (argc != 2 + prints_pids)
         return 2;
-    for (int is_client = 1; is_client >= 0; is_client--)
-        if (argc > 2)
-            look_at(atoi(argv[2]), atoi(argv[1]), is_client);
-        else
-            look_at_all(atoi(argv[1]), is_client);
+    int port = atoi(argv[argc - 1]);
+    look_at_all(port, 1);
+    if (!prints_pids)
+        look_at_all(port, 0);
     if (found)
         puts("");
     return !found;

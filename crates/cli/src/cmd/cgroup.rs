@@ -6,16 +6,15 @@ mod watch;
 use crate::cli::PolicyFlags;
 use crate::engine::cgroup::entry::{Entry, entries};
 use crate::engine::cgroup::pins::{self, Target};
-use crate::engine::cgroup::{Interrupts, Obstacle, existing, out_of_reach};
+use crate::engine::cgroup::{Interrupts, Limits, Obstacle, existing, out_of_reach};
 use crate::error::{Error, FAILED, REFUSED, describe};
-use crate::output::{WIDTH, harmless, print, wrap};
+use crate::output::{WIDTH, harmless, print, wrap, write_stderr};
 use crate::policy::Policy;
 use clap::{Args, Subcommand};
 use keepalive_linux::cgroup::Tree;
 use keepalive_policy::Settings;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Set keepalive for everything in a cgroup, in the kernel
@@ -102,6 +101,7 @@ something is in the way of one.";
 /// # Errors
 /// What cannot be used of the command line or a policy; what could not be done.
 pub(crate) fn run(cgroup: &Cgroup) -> Result<(), Error> {
+    let _limits = Limits::raise();
     match &cgroup.action {
         Action::Enable(enable) if enable.watch => watch::run(enable),
         Action::Enable(enable) => enable.once(),
@@ -118,6 +118,7 @@ impl Enable {
 
     fn once(&self) -> Result<(), Error> {
         let policy = self.policy()?;
+        policy.report_notes();
         let tree = tree("enable a policy")?;
         let directories: Vec<PathBuf> = self
             .cgroups
@@ -189,32 +190,59 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Arc<Policy>, interrupts:
         "{name}: {} of {} open sockets changed{how}\n",
         done.changed, done.sockets
     ))?;
-    let (what, hint) = match done.out_of_reach {
-        None if done.hidden == 0 => return Ok(()),
-        None => (
+    let problems = problems(&done).into_iter().map(|(what, hint)| {
+        let error = Error::new(FAILED, format!("cannot {action}: {what}"));
+        error.hint(format!("{hint}; new connections are set all the same"))
+    });
+    Error::all(problems).map_or(Ok(()), Err)
+}
+
+/// What could not be done, and what helps.
+fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
+    let mut problems = Vec::new();
+    if let Some((count, error)) = &done.out_of_reach {
+        let what = if done.is_by_descriptor {
+            "processes"
+        } else {
+            "network namespaces"
+        };
+        problems.push((
+            format!("{count} {what} are out of reach: {}", describe(error)),
+            "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE",
+        ));
+    }
+    if done.unseen > 0 {
+        problems.push((
+            format!(
+                "{} sockets are not seen in their network namespaces, nor of which cgroup they are",
+                done.unseen
+            ),
+            "it takes CAP_SYS_ADMIN and CAP_NET_ADMIN there",
+        ));
+    }
+    if done.resisting > 0 {
+        problems.push((
+            format!("{} sockets have other values than were set", done.resisting),
+            "keepalive list shows them, and keepalive cgroup status other programs in the cgroup",
+        ));
+    }
+    if done.hidden > 0 && problems.is_empty() {
+        problems.push((
             format!("{} processes are not of this pid namespace", done.hidden),
-            "it takes the machine's own (hostPID: true in a pod); new connections are set all the same",
-        ),
-        Some((count, error)) => {
-            let what = if done.is_by_descriptor {
-                "processes"
-            } else {
-                "network namespaces"
-            };
-            (
-                format!("{count} {what} are out of reach: {}", describe(&error)),
-                "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE; new connections are set all the same",
-            )
-        }
-    };
-    Err(Error::new(FAILED, format!("cannot {action}: {what}")).hint(hint))
+            "it takes the machine's own (hostPID: true in a pod)",
+        ));
+    }
+    problems
 }
 
 impl Disable {
     fn run(&self) -> Result<(), Error> {
         let tree = tree("disable a policy")?;
         let failed = self.cgroups.iter().filter_map(|cgroup| {
-            let target = target(&tree, cgroup);
+            let target = match target(&tree, cgroup) {
+                Ok(target) => target,
+                Err(error) => return Some(error),
+            };
             let name = shown(&target.name);
             match pins::disable(&tree, &target, None, Interrupts::DEFAULT) {
                 Ok(true) => print(&format!("{name}: disabled\n")).err(),
@@ -248,7 +276,7 @@ fn shown(name: impl AsRef<OsStr>) -> String {
 
 /// A line on standard error.
 fn say(text: &str) {
-    let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+    write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }
 
 fn tree(action: &str) -> Result<Tree, Error> {
@@ -260,6 +288,7 @@ const UNITS: [&str; 7] = [".service", ".slice", ".scope", ".socket", ".mount", "
 
 /// The directory of the cgroup that is meant.
 fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
+    refuse_parent(cgroup)?;
     let directory = tree.directory(Path::new(cgroup));
     if directory.is_dir() {
         return Ok(directory);
@@ -283,8 +312,22 @@ fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
     }
 }
 
+/// `..` is refused: what it would mean is not what the file system says of it.
+fn refuse_parent(cgroup: &OsStr) -> Result<(), Error> {
+    let mut parts = Path::new(cgroup).components();
+    if parts.all(|part| part != Component::ParentDir) {
+        return Ok(());
+    }
+    let error = Error::new(FAILED, format!("there is no cgroup '{}'", shown(cgroup)));
+    Err(error.hint("write the path without '..'; one in /proc/PID/cgroup that begins with /.. is not seen from here"))
+}
+
 /// The cgroup that is meant, whether it is there or not.
-fn target(tree: &Tree, cgroup: &OsStr) -> Target {
+///
+/// # Errors
+/// The path has `..` in it.
+fn target(tree: &Tree, cgroup: &OsStr) -> Result<Target, Error> {
+    refuse_parent(cgroup)?;
     let directory = find(tree, cgroup).unwrap_or_else(|_| {
         // A unit's that has ended: what is kept of it tells.
         let entries = entries().unwrap_or_default();
@@ -292,7 +335,7 @@ fn target(tree: &Tree, cgroup: &OsStr) -> Target {
         let kept = names.find(|name| is_unit(cgroup) && Path::new(name).file_name() == Some(cgroup));
         tree.directory(Path::new(kept.as_deref().map_or(cgroup, OsStr::new)))
     });
-    Target::new(tree, &directory)
+    Ok(Target::new(tree, &directory))
 }
 
 fn is_unit(cgroup: &OsStr) -> bool {

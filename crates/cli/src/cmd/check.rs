@@ -2,13 +2,15 @@
 
 use crate::error::{Error, REFUSED};
 use crate::mistake;
-use crate::output::print;
+use crate::output::{print, write_stderr};
+use crate::policy::{LARGEST, read_rules, unreadable};
 use crate::timeline::Times;
 use clap::Args;
+use keepalive_linux::regular;
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Direction, Network, Number, Rule, Settings, SocketOption};
 use std::fmt::Write as _;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = NOTES)]
 pub(crate) struct Check {
-    /// The file, as for --config; - is standard input
+    /// The file, as for --config, of at most 256 KiB; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -27,9 +29,6 @@ const NOTES: &str = "\
 The grammar is in keepalive.conf(5).
 
 Exit status: 0 when the file can be used, 2 when it cannot be used.";
-
-/// What the library reads of a file, bytes.
-const LARGEST: usize = 256 * 1024;
 
 /// Checks the file.
 ///
@@ -40,22 +39,22 @@ pub(crate) fn run(check: &Check) -> Result<(), Error> {
     if let Some(mistakes) = mistake::mistakes(&name, 1, &text) {
         return Err(Error::placed(REFUSED, mistakes));
     }
-    // Standard error may be closed.
-    let _ = io::stderr().write_all(notes(&name, &text).as_bytes());
+    write_stderr(&notes(&name, &text));
     print(&format!("{name}: {}\n", summary(mistake::count(&text))))
 }
 
 fn read(file: &Path) -> Result<(String, Vec<u8>), Error> {
-    let mut text = Vec::new();
     let (name, read) = if file == Path::new("-") {
-        let read = io::stdin().lock().read_to_end(&mut text);
-        (String::from("<stdin>"), read.map(|_| text))
+        (
+            String::from("<stdin>"),
+            regular::read_whole(io::stdin().lock(), LARGEST),
+        )
     } else {
-        (file.display().to_string(), std::fs::read(file))
+        (file.display().to_string(), read_rules(file).map(|(text, _)| text))
     };
     match read {
         Ok(text) => Ok((name, text)),
-        Err(error) => Err(Error::new(REFUSED, format!("cannot read '{name}': {error}"))),
+        Err(error) => Err(unreadable(REFUSED, &name, &error)),
     }
 }
 
@@ -72,13 +71,6 @@ pub(super) fn summary((rules, defaults): (usize, usize)) -> String {
 /// What can be used but is surely not meant.
 fn notes(name: &str, text: &[u8]) -> String {
     let mut notes = String::new();
-    if text.len() > LARGEST {
-        let _ = writeln!(
-            notes,
-            "note: {name}: it has {} bytes, and the library reads the first {LARGEST}",
-            text.len()
-        );
-    }
     let items: Vec<Item<'_>> = parse(text).flatten().collect();
     if items.is_empty() {
         let _ = writeln!(notes, "note: {name}: it says nothing");

@@ -3,22 +3,22 @@
 use super::cgroup::warn_of_what_is_out_of_reach;
 use super::check::summary;
 use crate::cli::{IoUringChoice, Run};
-use crate::engine::cgroup::child::{self, Failure};
+use crate::engine::cgroup::child::{self, Failure, HiddenLimit};
 use crate::engine::choice::{Choice, Engines, choose};
 use crate::engine::{preload, seccomp};
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
 use crate::mistake;
-use crate::output::{WIDTH, wrap};
+use crate::output::{WIDTH, wrap, write_stderr};
 use crate::policy::{Part, Policy};
 use keepalive_linux::exec::{exec, raise_descriptor_limit};
 use keepalive_linux::program::{self, NotStartable, Program};
 use keepalive_linux::seccomp::IoUring;
 use keepalive_policy::{Keepalive, Settings};
+use rustix::thread::no_new_privs;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// Runs the command; returns only when it could not be started.
@@ -36,8 +36,14 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let choice = choose(run.engine, &program, is_strict)?;
     if run.verbose {
         tell(&choice, &policy);
+        policy.report_notes();
+    }
+    if matches!(choice.engines, Engines::Preload(_) | Engines::Both(_)) {
+        policy.require_file("the library in COMMAND", NOT_RUN)?;
     }
     let is_off = policy.settings.keepalive == Some(Keepalive::Off) && !is_strict;
+    // Somebody else may have taken them already.
+    let takes_privileges = !seccomp::may_keep_privileges() && !no_new_privs().unwrap_or(false);
     let is_supervised = match &choice.engines {
         Engines::Preload(library) => {
             preload::prepare(&mut environment, library, &policy);
@@ -59,7 +65,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
             false
         }
     };
-    preload::note_supervisor(&mut environment, is_supervised);
+    preload::note_supervisor(&mut environment, is_supervised, takes_privileges);
 
     let error = exec(&program.command, &run.command, &environment);
     Err(not_executed(&program, &error))
@@ -79,9 +85,6 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
         IoUringChoice::Allow => IoUring::Allow,
         IoUringChoice::Deny => IoUring::Deny,
     };
-    let say = |text: &str| {
-        let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
-    };
     let parts = policy.parts();
     let plan = seccomp::Plan {
         sources: &parts.each_ref().map(Part::source),
@@ -90,8 +93,8 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
     };
     match seccomp::supervise(&plan, !run.in_place) {
         Ok(()) => {
-            if !seccomp::may_keep_privileges() && (run.verbose || choice.is_preloadable) {
-                say(
+            if !seccomp::may_keep_privileges() && run.verbose {
+                warn(
                     "set-user-ID programs that it starts, such as sudo, run without their privilege \
                      (no_new_privs); --engine preload leaves it to them",
                 );
@@ -100,12 +103,12 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
         }
         Err(seccomp::Obstacle::Nested) => {
             if run.verbose {
-                say("a keepalive around this one supervises it already, by its own policy");
+                warn("a keepalive around this one supervises it already, by its own policy");
             }
             Ok(true)
         }
         Err(obstacle) if obstacle.is_harmless() && choice.is_preloadable && run.io_uring == IoUringChoice::Allow => {
-            say(&format!(
+            warn(&format!(
                 "engine preload alone, without effect on static programs: {}",
                 obstacle.reason()
             ));
@@ -119,7 +122,7 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
 fn join_cgroup(program: &Program, policy: &Policy) -> Result<(), Error> {
     warn_of_what_is_out_of_reach(policy);
     let name = program.command.file_name().unwrap_or_default().as_bytes();
-    child::join(policy, name).map_err(|failure| {
+    let hidden = child::join(policy, name).map_err(|failure| {
         let action = format!("run '{}' with engine cgroup", program.command.display());
         match failure {
             Failure::Programs(obstacle) => obstacle.error(&action).with_status(NOT_RUN),
@@ -129,7 +132,18 @@ fn join_cgroup(program: &Program, policy: &Policy) -> Result<(), Error> {
             )
             .hint("it takes a cgroup in which this user may make others: root's, or a delegated one"),
         }
-    })
+    })?;
+    for HiddenLimit { file, limit } in hidden {
+        warn(&format!(
+            "programs that read the limits of their own cgroup alone do not see {} ({limit}), which holds all the same",
+            file.display()
+        ));
+    }
+    Ok(())
+}
+
+fn warn(text: &str) {
+    write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }
 
 /// Says which engines are used, why, and what is set.
@@ -148,7 +162,7 @@ fn tell(choice: &Choice, policy: &Policy) {
         );
     }
     let (engines, why) = (choice.engines.name(), &choice.why);
-    let _ = write!(io::stderr(), "keepalive: engine {engines}: {why}\nkeepalive: {what}\n");
+    write_stderr(&format!("keepalive: engine {engines}: {why}\nkeepalive: {what}\n"));
 }
 
 pub(super) fn not_startable(reason: NotStartable) -> Error {
@@ -159,6 +173,10 @@ pub(super) fn not_startable(reason: NotStartable) -> Error {
         NotStartable::NotExecutable(path) => Error::new(
             NOT_EXECUTABLE,
             format!("cannot run '{}': it is not executable", path.display()),
+        ),
+        NotStartable::Unreachable(path, errno) => Error::new(
+            NOT_EXECUTABLE,
+            format!("cannot run '{}': {}", path.display(), describe(&errno.into())),
         ),
     }
 }
@@ -171,6 +189,10 @@ fn not_executed(program: &Program, error: &io::Error) -> Error {
     };
     Error::new(
         status,
-        format!("cannot run '{}': execve: {error}", program.command.display()),
+        format!(
+            "cannot run '{}': execve: {}",
+            program.command.display(),
+            describe(error)
+        ),
     )
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, FAILED, describe};
 use clap::{Args, Subcommand};
 use keepalive_linux::rooted::Root;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Give keepalive to every program on the system, by /etc/ld.so.preload
 #[derive(Debug, Args)]
@@ -91,8 +91,8 @@ struct Status {
 
 const STATUS_NOTES: &str = "\
 The JSON object has: file, target (what that is a link to), enabled, setuid,
-programs (machine, libc, loader, library, version, up_to_date, served, state),
-entries (line, name, ours), problems (what, hint). Null is: none, or not known.
+tried (whether programs were started: not with --root), programs (machine, libc,
+loader, library, version, up_to_date, served, state), entries (line, name, ours), problems (what, hint). Null is: none, or not known.
 
 Exit status: 0, enabled or not; 1 when there is a problem; 2 usage.";
 
@@ -105,14 +105,27 @@ struct Place {
 
 impl Place {
     fn open(&self) -> Result<Root, Error> {
-        Root::open(&self.root).map_err(|error| {
-            let root = self.root.display();
-            Error::new(
-                FAILED,
-                format!("cannot use '{root}' as a root directory: {}", describe(&error)),
-            )
-        })
+        open_root(&self.root)
     }
+}
+
+/// Opens the root directory that `--root` names.
+///
+/// # Errors
+/// It cannot be opened; or it is the root directory of this system by another name, which a link can make of it.
+pub(super) fn open_root(path: &Path) -> Result<Root, Error> {
+    let refused = |reason: &str| {
+        let path = path.display();
+        Error::new(FAILED, format!("cannot use '{path}' as a root directory: {reason}"))
+    };
+    let root = Root::open(path).map_err(|error| refused(&describe(&error)))?;
+    let is_named_so = path
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::CurDir));
+    if root.is_ours() && !is_named_so {
+        return Err(refused("it is this system's own").hint("leave out --root if that is meant"));
+    }
+    Ok(root)
 }
 
 /// Does what is asked for.
@@ -132,11 +145,22 @@ pub(crate) fn problems() -> Vec<(String, Option<String>)> {
     Root::open(Path::new("/")).map_or_else(|_| Vec::new(), |root| status::problems(&root))
 }
 
+/// Whether every program of this machine loads the library.
+pub(crate) fn is_enabled() -> bool {
+    Root::open(Path::new("/")).is_ok_and(|root| status::is_enabled(&root))
+}
+
 /// `call` has failed for `path`.
 fn failed(what: &str, path: &Path, call: &str, error: &io::Error) -> Error {
     let reason = describe(error);
-    let failed = Error::new(FAILED, format!("cannot {what} '{}': {call}: {reason}", path.display()));
+    let call = if call.is_empty() {
+        String::new()
+    } else {
+        format!("{call}: ")
+    };
+    let failed = Error::new(FAILED, format!("cannot {what} '{}': {call}{reason}", path.display()));
     match error.kind() {
+        io::ErrorKind::CrossesDevices => failed.hint("have the file itself there, or name the other mount with --root"),
         io::ErrorKind::PermissionDenied => failed.hint("only root can change the system: run it as root"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => failed.hint("make room there, and run it again"),
         io::ErrorKind::ResourceBusy => {

@@ -2,26 +2,22 @@
 
 mod drop_in;
 mod file;
+mod service;
 mod warnings;
 
 use crate::cli::PolicyFlags;
-use crate::engine::cgroup::entry;
-use crate::engine::cgroup::pins::{self, Target};
+use crate::engine::cgroup::pins;
 use crate::engine::cgroup::{Interrupts, out_of_reach};
 use crate::engine::preload;
 use crate::error::{Error, FAILED, REFUSED, describe};
-use crate::output::{WIDTH, harmless, print, wrap};
+use crate::output::{WIDTH, harmless_text, print, wrap, write_stderr};
 use crate::policy::Policy;
 use clap::{Args, Subcommand, ValueEnum};
-use file::{Manager, UnitFile, below};
-use keepalive_linux::cgroup::{self, Tree};
-use keepalive_linux::program::{self, Program};
+use file::{Manager, UnitFile};
 use keepalive_policy::Settings;
-use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, Write as _};
+use service::Service;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Set keepalive for a service of systemd, by a drop-in
 ///
@@ -120,14 +116,6 @@ pub(crate) fn run(unit: &Unit) -> Result<(), Error> {
     }
 }
 
-/// A service, and where things of it are.
-struct Service {
-    name: String,
-    manager: Manager,
-    root: PathBuf,
-    drop_in: PathBuf,
-}
-
 impl Which {
     fn service(&self) -> Result<Service, Error> {
         let refused = |what: &str| Error::new(REFUSED, format!("cannot use '{}': {what}", self.unit));
@@ -146,16 +134,8 @@ impl Which {
             return Err(refused("not the name of a unit").hint("systemctl list-units --type service lists them"));
         }
         let manager = if self.user { Manager::User } else { Manager::System };
-        let root = self.root.clone().unwrap_or_else(|| PathBuf::from("/"));
-        let directory = manager
-            .drop_in_directory(&root)
-            .map_err(|why| Error::new(FAILED, format!("cannot find the directory of this user's units: {why}")))?;
-        Ok(Service {
-            drop_in: directory.join(format!("{name}.d")).join(drop_in::FILE),
-            name,
-            manager,
-            root,
-        })
+        let root = super::system::open_root(self.root.as_deref().unwrap_or(Path::new("/")))?;
+        Service::new(name, manager, root)
     }
 }
 
@@ -163,7 +143,8 @@ impl Enable {
     fn run(&self) -> Result<(), Error> {
         let service = self.which.service()?;
         let policy = Policy::read(&self.policy, &[], Settings::EVERYWHERE, REFUSED)?;
-        let unit = UnitFile::read(service.manager, &service.root, &service.name, &service.drop_in);
+        policy.require_file("the service", REFUSED)?;
+        let unit = UnitFile::read(service.manager, &service.root, &service.name, &service.drop_in)?;
         let unit = unit.ok_or_else(|| {
             Error::new(FAILED, format!("there is no unit '{}'", service.name))
                 .hint("systemctl list-unit-files --type service lists them; --user is for your own")
@@ -173,7 +154,7 @@ impl Enable {
             Engine::Preload => {
                 let library =
                     preload::library(programs.first().unwrap_or(&super::doctor::own_program()?)).map_err(failed)?;
-                for warning in warnings::of_library(&unit, &library, &programs) {
+                for warning in warnings::of_library(&unit, &library, &programs, service.root.is_ours()) {
                     say(&warning);
                 }
                 drop_in::with_library(&library, &policy, unit.variable("LD_PRELOAD"))
@@ -192,12 +173,14 @@ impl Enable {
                 drop_in::with_cgroup(&own_path()?, &policy)
             }
         };
+        let path = service.root.outside(&service.drop_in);
         if self.dry_run {
-            return print(&format!("# {}\n{text}", service.drop_in.display()));
+            return print(&format!("# {}\n{text}", path.display()));
         }
-        write(&service.drop_in, &text)
-            .map_err(|error| cannot(&format!("write '{}'", service.drop_in.display()), &error))?;
-        print(&format!("{}: {}\n", service.name, service.drop_in.display()))?;
+        service
+            .write(&text)
+            .map_err(|error| cannot(&format!("write '{}'", path.display()), &error))?;
+        print(&format!("{}: {}\n", service.name, path.display()))?;
         service.reload();
         say(&format!(
             "it counts when the service starts again: {}",
@@ -210,29 +193,34 @@ impl Enable {
 impl Disable {
     fn run(&self) -> Result<(), Error> {
         let service = self.which.service()?;
-        let was_there = match fs::remove_file(&service.drop_in) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(cannot(&format!("remove '{}'", service.drop_in.display()), &error)),
-        };
-        if let Some(directory) = service.drop_in.parent() {
-            // It stays while others are in it.
-            let _ = fs::remove_dir(directory);
-        }
+        let path = service.root.outside(&service.drop_in);
+        let engine = service.engine();
+        let was_there = service
+            .remove()
+            .map_err(|error| cannot(&format!("remove '{}'", path.display()), &error))?;
         if !was_there {
             say(&format!("{} has no drop-in of keepalive", service.name));
             return Ok(());
         }
         print(&format!("{}: disabled\n", service.name))?;
         service.reload();
-        for (tree, target) in service.cgroups() {
-            pins::disable(&tree, &target, None, Interrupts::DEFAULT)
-                .map_err(|obstacle| obstacle.error(&format!("disable the policy of {}", target.name.display())))?;
+        if engine == Some(Engine::Cgroup) {
+            for (tree, target) in service.cgroups() {
+                let was_in_force = pins::disable(&tree, &target, None, Interrupts::DEFAULT)
+                    .map_err(|obstacle| obstacle.error(&format!("disable the policy of {}", target.name.display())))?;
+                if was_in_force {
+                    say(&format!(
+                        "the policy of {} has ended: new connections do not get it",
+                        target.name.display()
+                    ));
+                }
+            }
+        } else {
+            say(&format!(
+                "the library leaves when the service starts again: {}",
+                service.restart()
+            ));
         }
-        say(&format!(
-            "the library leaves when the service starts again: {}",
-            service.restart()
-        ));
         Ok(())
     }
 }
@@ -240,24 +228,16 @@ impl Disable {
 impl Status {
     fn run(&self) -> Result<(), Error> {
         let service = self.which.service()?;
-        let text = match fs::read_to_string(&service.drop_in) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let what = format!("{} has no drop-in of keepalive", service.name);
-                return Err(Error::new(FAILED, what).hint(format!("keepalive unit enable {}", self.which.unit)));
-            }
-            Err(error) => return Err(cannot(&format!("read '{}'", service.drop_in.display()), &error)),
+        let path = service.root.outside(&service.drop_in);
+        let Some(text) = service.text()? else {
+            let what = format!("{} has no drop-in of keepalive", service.name);
+            return Err(Error::new(FAILED, what).hint(format!("keepalive unit enable {}", self.which.unit)));
         };
-        let engine = if text.contains("ExecStartPre=") {
-            Engine::Cgroup
-        } else {
-            Engine::Preload
-        };
-        let mut shown = format!("{}: {}\n", service.name, service.drop_in.display());
+        let mut shown = format!("{}: {}\n", service.name, path.display());
         for line in text.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
-            shown.push_str(&wrap(&format!("  {}", harmless(line)), WIDTH, 4));
+            shown.push_str(&wrap(&format!("  {}", harmless_text(line)), WIDTH, 4));
         }
-        let problem = match engine {
+        let problem = match drop_in::engine(&text) {
             Engine::Preload => service.without_library(&text),
             Engine::Cgroup => service.without_policy(),
         };
@@ -267,112 +247,6 @@ impl Status {
             Some(problem) => Err(Error::new(FAILED, problem).hint(service.restart())),
         }
     }
-}
-
-impl Service {
-    /// The programs that it starts, as far as they are there.
-    fn programs(&self, unit: &UnitFile) -> Vec<Program> {
-        let paths = unit.programs();
-        let search = OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        let found = paths.into_iter().map(|path| {
-            let command = if path.contains('/') {
-                below(&self.root, path)
-            } else {
-                program::find(OsStr::new(path), search).ok()?
-            };
-            program::inspect(&command, search).ok()
-        });
-        found.flatten().collect()
-    }
-
-    /// Tells systemd to read its files again, where it runs.
-    fn reload(&self) {
-        if self.root != Path::new("/") || !Path::new("/run/systemd/system").is_dir() {
-            return;
-        }
-        let mut command = Command::new("systemctl");
-        if self.manager == Manager::User {
-            command.arg("--user");
-        }
-        match command.arg("daemon-reload").status() {
-            Ok(status) if status.success() => {}
-            _ => say("systemd was not told: run systemctl daemon-reload"),
-        }
-    }
-
-    fn restart(&self) -> String {
-        let user = if self.manager == Manager::User { "--user " } else { "" };
-        format!("systemctl {user}restart {}", self.name)
-    }
-
-    /// The cgroups of the service that runs.
-    fn cgroups(&self) -> Vec<(Tree, Target)> {
-        if self.root != Path::new("/") {
-            return Vec::new();
-        }
-        let Ok(tree) = Tree::find() else { return Vec::new() };
-        let found = tree.named(OsStr::new(&self.name));
-        found
-            .iter()
-            .map(|directory| (tree.clone(), Target::new(&tree, directory)))
-            .collect()
-    }
-
-    /// What is wrong where a process of the service runs without the library.
-    fn without_library(&self, drop_in: &str) -> Option<String> {
-        let library = drop_in
-            .split(['"', ':', '='])
-            .find(|part| part.ends_with("/libkeepalive.so"))?;
-        let pids = self
-            .cgroups()
-            .into_iter()
-            .flat_map(|(tree, target)| cgroup::processes(&tree.directory(&target.name)).0);
-        let lacks =
-            |pid: &u32| fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| !maps.contains(library));
-        let without: Vec<String> = pids.filter(lacks).map(|pid| pid.to_string()).collect();
-        (!without.is_empty()).then(|| {
-            format!(
-                "{}: without the library run {}: static, or started before the drop-in",
-                self.name,
-                without.join(", ")
-            )
-        })
-    }
-
-    /// What is wrong where the cgroup of the service that runs has no policy.
-    fn without_policy(&self) -> Option<String> {
-        let entries = entry::entries().ok()?;
-        let in_force = |target: &Target| {
-            let mut entries = entries.iter();
-            entries.any(|entry| entry.is_of(target) && entry.state == entry::State::InForce)
-        };
-        let without: Vec<_> = self
-            .cgroups()
-            .into_iter()
-            .filter(|(tree, target)| {
-                !cgroup::processes(&tree.directory(&target.name)).0.is_empty() && !in_force(target)
-            })
-            .map(|(_, target)| target.name.display().to_string())
-            .collect();
-        (!without.is_empty()).then(|| format!("{}: no policy is in force for {}", self.name, without.join(", ")))
-    }
-}
-
-/// Writes the file under another name first, so that it is there whole or not at all.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let new = path.with_extension("conf.new");
-    let written = fs::File::create(&new).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
 }
 
 fn own_path() -> Result<PathBuf, Error> {
@@ -386,12 +260,19 @@ fn failed(error: Error) -> Error {
 fn cannot(action: &str, error: &io::Error) -> Error {
     let message = Error::new(FAILED, format!("cannot {action}: {}", describe(error)));
     match error.kind() {
-        io::ErrorKind::PermissionDenied => message.hint("system units are root's; --user is for your own"),
+        // Of another user's directories this very function has said more than the kernel does.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
+            message.hint("system units are root's; --user is for your own")
+        }
+        io::ErrorKind::PermissionDenied => message.hint("run it as that user, without sudo"),
+        io::ErrorKind::CrossesDevices => {
+            message.hint("have the directory itself there, or name the other mount with --root")
+        }
         _ => message,
     }
 }
 
 /// A line on standard error.
 fn say(text: &str) {
-    let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+    write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }

@@ -1,29 +1,31 @@
 //! The cgroup engine: eBPF programs of the kernel give every new connection in a cgroup its settings. There is no process
 //! of ours, and nothing in the processes of others.
 
+mod attempt;
 pub(crate) mod child;
 mod description;
 pub(crate) mod entry;
 pub(crate) mod existing;
+mod limits;
 mod lock;
 mod obstacle;
 pub(crate) mod pins;
+mod reading;
 
 pub(crate) use description::{Description, out_of_reach};
+pub(crate) use limits::Limits;
 pub(crate) use lock::Interrupts;
 pub(crate) use obstacle::Obstacle;
 
 use crate::policy::{Part, Policy};
-use crate::untouched::Untouched;
+use attempt::Attempt;
 use keepalive_linux::bpf::assembler::Map;
 use keepalive_linux::bpf::call::{Hook, MapKind, create_map, load_program, map_info, set_value};
-use keepalive_linux::bpf::established::{self, Fields, Maps, Needs, OwnValues, TaskFields};
-use keepalive_linux::bpf::kernel_types::KernelTypes;
+use keepalive_linux::bpf::established::{self, Maps, Needs, OwnValues};
 use keepalive_linux::bpf::wish::WISH_SIZE;
 use keepalive_linux::bpf::{clamp, record};
-use keepalive_policy::{Settings, SocketOption};
+use keepalive_policy::Settings;
 use rustix::fd::{AsRawFd as _, OwnedFd};
-use rustix::process::{Resource, Rlimit, setrlimit};
 use std::io;
 use std::path::Path;
 
@@ -60,51 +62,42 @@ impl Programs {
     /// # Errors
     /// What is in the way.
     pub(crate) fn load(policy: &Policy, cgroup: &Path, is_watched: bool, old: Shared) -> Result<Self, Obstacle> {
-        raise_memory_limit();
+        let _limits = Limits::raise();
         let parts = policy.parts();
         let sources = parts.each_ref().map(Part::source);
         let compiled = established::Policy::new(&sources);
         let needs = compiled.needs();
         let shared = old.fit(needs)?;
-        let types = KernelTypes::read().ok();
-        let task = types.as_ref().and_then(TaskFields::find);
-        if needs.names && task.is_none() {
-            return Err(Obstacle::NoNames);
-        }
-        let load = |own: OwnValues| {
+        let load = |attempt: &Attempt, compared_because: Option<String>| {
             let description = Description {
-                reads_fields: matches!(own, OwnValues::Fields(_)),
+                reads_fields: matches!(attempt.own, OwnValues::Fields(_)),
+                compared_because,
                 is_watched,
                 ..Description::new(cgroup, &parts, needs)
             };
             let text = serde_json::to_string(&description).map_err(io::Error::other)?;
             let value = record::new(compiled.counters(), &text);
             let size = value.len().try_into().map_err(io::Error::other)?;
-            let record = create_map(MapKind::Single, "ka_policy", size, 1).map_err(Obstacle::of_loading)?;
+            let record = create_map(MapKind::Single, "ka_policy", size, 1)?;
             set_value(&record, 0, &value)?;
             let maps = Maps {
                 counters: map(&record),
                 names: shared.names.as_ref().map(map),
                 wishes: shared.wishes.as_ref().map(map),
             };
-            let program = compiled.program(&maps, own, task)?;
+            let program = compiled.program(&maps, attempt.own, attempt.task)?;
             let established = load_program(Hook::SockOps, NAME, &program)?;
             Ok::<_, Obstacle>((established, record))
         };
-        let fields = types.as_ref().and_then(Fields::find).map(OwnValues::Fields);
-        let (established, record) = match fields.map(load) {
-            Some(Ok(loaded)) => loaded,
-            Some(Err(Obstacle::TooLarge)) => return Err(Obstacle::TooLarge),
-            // Reading the kernel's fields takes a capability of its own, CAP_PERFMON; so does reading names.
-            _ => load(by_comparison()).map_err(|obstacle| match obstacle {
-                Obstacle::Refused(_) if needs.names => Obstacle::NoNames,
-                other => other,
-            })?,
-        };
+        let (established, record) = attempt::first(needs, load)?;
         let clamp = match &shared.wishes {
             Some(wishes) => {
                 let program = clamp::program(map(wishes))?;
-                Some(load_program(Hook::SetSockOpt, "ka_clamp", &program)?)
+                let loaded = load_program(Hook::SetSockOpt, "ka_clamp", &program);
+                Some(loaded.map_err(|refusal| match refusal.into() {
+                    Obstacle::Refused(refusal) => Obstacle::NoClamp(refusal),
+                    other => other,
+                })?)
             }
             None => None,
         };
@@ -132,9 +125,9 @@ impl Shared {
         let take = |is_needed: bool, old: Option<OwnedFd>, kind, name, size| {
             let old = old.filter(|map| map_info(map).is_ok_and(|info| info.value_size == size));
             match (is_needed, old) {
-                (false, _) => Ok(None),
+                (false, _) => Ok::<_, Obstacle>(None),
                 (true, Some(old)) => Ok(Some(old)),
-                (true, None) => create_map(kind, name, size, 1).map(Some).map_err(Obstacle::of_loading),
+                (true, None) => Ok(Some(create_map(kind, name, size, 1)?)),
             }
         };
         Ok(Self {
@@ -148,24 +141,6 @@ fn map(map: &OwnedFd) -> Map {
     Map(map.as_raw_fd())
 }
 
-/// By what a fresh socket has, here and now.
-fn by_comparison() -> OwnValues {
-    let fresh = Untouched::read();
-    let times = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count];
-    OwnValues::Differ {
-        untouched: times.map(|option| fresh.of(option).unwrap_or(0)),
-    }
-}
-
-/// Before Linux 5.11 maps and programs count as locked memory.
-fn raise_memory_limit() {
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    let _ = setrlimit(Resource::Memlock, unlimited);
-}
-
 impl Policy {
     /// What is set where nobody says anything.
     const EVERYWHERE: Self = Self {
@@ -175,5 +150,7 @@ impl Policy {
         rules: Vec::new(),
         config: None,
         config_path: None,
+        notes: Vec::new(),
+        is_config_pipe: false,
     };
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 /// A network namespace as it was when it was looked at.
 pub(crate) struct Namespace {
-    /// Tells it from others; absent before Linux 5.14.
+    /// Tells it from others; absent before Linux 5.14 without the right to ask.
     pub(super) cookie: Option<u64>,
     /// The addresses that somebody listens on.
     listeners: Vec<SocketAddr>,

@@ -55,8 +55,13 @@ const AARCH64: Architecture = Architecture {
 };
 
 impl Architecture {
-    /// The library, and a target compiled with `flags`; or why there is none.
+    /// The library, and `calls.c` compiled with `flags`; or why there is none.
     fn build(&self, flags: &[&str]) -> Result<(PathBuf, PathBuf), String> {
+        self.build_target("calls.c", flags)
+    }
+
+    /// The library, and the target `source` compiled with `flags`; or why there is none.
+    fn build_target(&self, source: &'static str, flags: &[&str]) -> Result<(PathBuf, PathBuf), String> {
         for needed in [self.compiler, self.runner] {
             if find_program(needed).is_none() {
                 return Err(format!("{needed} is not installed"));
@@ -64,7 +69,7 @@ impl Architecture {
         }
         Ok((
             library_for(self.target)?,
-            compile(Libc::Cross(self.compiler), "calls.c", flags),
+            compile(Libc::Cross(self.compiler), source, flags),
         ))
     }
 
@@ -188,6 +193,29 @@ fn on_i386_a_socketcall_is_treated_as_the_call_that_it_makes() {
                 .collect()
         };
         assert_eq!(by("socketcall "), by("syscall "));
+    }
+}
+
+/// socketcall(2) has its arguments in memory, too.
+#[test]
+fn on_i386_connect_refuses_what_the_kernel_refuses() {
+    let (library, target) = match I386.build_target("arguments.c", &[]) {
+        Ok(built) => built,
+        Err(why) => skip!("{why}"),
+    };
+    let mut loader = bare(Path::new(I386.runner));
+    let expected = quiet_output(loader.args(["--library-path", "/usr/i686-linux-gnu/lib"]).arg(&target));
+    for policy in POLICIES {
+        for supervised in ["0", "1"] {
+            let mut command = (I386.run)(&library, &target);
+            command
+                .envs(policy.iter().copied())
+                .env("KEEPALIVE_CONFIG", no_config())
+                .env("KEEPALIVE_SUPERVISED", supervised);
+            let seen = quiet_output(&mut command);
+            let different = expected.lines().zip(seen.lines()).find(|(a, b)| a != b);
+            assert!(seen == expected, "{policy:?}, {supervised}: {different:?}");
+        }
     }
 }
 

@@ -15,12 +15,16 @@ macro_rules! root {
     };
 }
 
+mod answers;
 mod auto;
 mod front;
 mod hung;
 mod identity;
 mod job_control;
+mod limits;
 mod modes;
+mod place;
+mod privilege;
 mod reach;
 mod state;
 mod survival;

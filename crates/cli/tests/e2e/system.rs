@@ -12,6 +12,8 @@ macro_rules! system {
 
 mod damaged;
 mod distributions;
+mod foreign;
+mod foreign_files;
 mod killed;
 mod kinds;
 mod lines;

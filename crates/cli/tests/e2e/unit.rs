@@ -1,5 +1,8 @@
 //! `keepalive unit`: drop-ins for services, in the tree of an image, judged by systemd itself.
 
+mod foreign;
+mod running;
+
 use crate::support::target::{Libc, compile};
 use crate::support::{find_program, keepalive, library};
 use std::fs;

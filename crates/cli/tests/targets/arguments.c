@@ -129,6 +129,18 @@ int main(void) {
                     attempt(kind, nowhere[i].name, "not there", (void *)nowhere[i].address, lengths[l]);
             attempt(kind, "nowhere", "not there", edge, 16);
         }
+#ifdef SYS_socketcall
+        // The array of the arguments itself.
+        for (long call = 0; call <= 21 && way == &by_socketcall; call++) {
+            long bad[] = {0, 8, -4096, -1, (long)edge, (long)edge - 4, (long)edge - 8, (long)edge - 9};
+            memset(edge - 12, 0xff, 12);
+            for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+                errno = 4242;
+                long returned = syscall(SYS_socketcall, call, bad[i]);
+                PRINT("socketcall %ld, bad array %d: %ld errno %d\n", call, (int)i, returned, errno);
+            }
+        }
+#endif
         // Descriptors that are no sockets, or none at all.
         static const int fds[] = {-1, 1000, 0x7fffffff, (int)0x80000000};
         for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)

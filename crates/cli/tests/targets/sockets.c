@@ -15,6 +15,7 @@
 //   peer                   prints how many bytes wait at the other end of the connection to the own listener
 //   dup=N close=N          dup2(2), close(2)
 //   fds signals            prints the open descriptors; how many signals are blocked or pending
+//   wide-idle=N            sets idle, with room for two numbers
 //   clearenv limit=N       clearenv(3); no file may grow beyond N bytes, nor descriptors' numbers (files=N)
 //   hold                   prints "holding" and waits for the end of standard input
 #define _GNU_SOURCE
@@ -182,6 +183,12 @@ static void do_word(const char *word, const char **name) {
                 fail(word);
             return;
         }
+    if (is(word, "wide-idle", &value)) {
+        int wide[2] = {value, 0};
+        if (setsockopt(current, IPPROTO_TCP, TCP_KEEPIDLE, wide, sizeof wide) < 0)
+            fail(word);
+        return;
+    }
     if (strcmp(word, "cloexec") == 0) {
         flags |= SOCK_CLOEXEC;
     } else if (strcmp(word, "nonblock") == 0) {

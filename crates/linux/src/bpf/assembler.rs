@@ -53,7 +53,10 @@ pub enum Operation {
     Add = 0x00,
     Subtract = 0x10,
     Multiply = 0x20,
+    Divide = 0x30,
+    Or = 0x40,
     And = 0x50,
+    ShiftLeft = 0x60,
     ExclusiveOr = 0xa0,
 }
 
@@ -76,6 +79,8 @@ pub enum Condition {
 #[expect(missing_docs, reason = "the kernel's names")]
 pub enum Helper {
     MapLookupElem = 1,
+    GetCurrentTask = 35,
+    ProbeReadKernel = 113,
     GetCurrentTaskBtf = 158,
     GetSocketCookie = 46,
     SetSockOpt = 49,
@@ -152,6 +157,14 @@ impl Assembler {
         self.emit(ALU | MOVE | WITH_REGISTER, to, from, 0, 0);
     }
 
+    /// `to` = this number of 64 bits, by the shorter instruction where it can be.
+    pub(super) fn set_any(&mut self, to: Register, number: u64) {
+        match i32::try_from(number.cast_signed()) {
+            Ok(number) => self.set(to, number),
+            Err(_) => self.set_long(to, number),
+        }
+    }
+
     /// `to` = this number of 64 bits.
     pub(super) fn set_long(&mut self, to: Register, number: u64) {
         self.long(to, Register::R0, number);
@@ -199,9 +212,17 @@ impl Assembler {
         self.emit(STORE | size as u8, base, from, offset, 0);
     }
 
-    /// `number` goes to memory, with its sign where that has more bits.
-    pub(super) fn store_number(&mut self, size: Size, base: Register, offset: i16, number: i32) {
-        self.emit(STORE_NUMBER | size as u8, base, Register::R0, offset, number);
+    /// `number` goes to the stack, with its sign where that has more bits. Before Linux 6.4 the verifier refuses this
+    /// instruction for the context, so that there is none for other memory.
+    pub(super) fn store_number(&mut self, size: Size, offset: i16, number: i32) {
+        self.emit(STORE_NUMBER | size as u8, Register::R10, Register::R0, offset, number);
+    }
+
+    /// `first` = the eight bytes that these two numbers of four bytes are in memory, one after the other; `second` is lost.
+    pub(super) fn join_words(&mut self, first: Register, second: Register) {
+        let upper = if cfg!(target_endian = "little") { second } else { first };
+        self.compute(Operation::ShiftLeft, upper, 32);
+        self.compute_register(Operation::Or, first, second);
     }
 
     /// `from` is added to the eight bytes in memory, whoever else does so.

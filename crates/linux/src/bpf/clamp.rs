@@ -59,7 +59,7 @@ pub fn program(wishes: Map) -> io::Result<Vec<Instruction>> {
     let short = code.label();
     code.load(Word, R1, R6, LENGTH);
     code.jump_if(R1, AtMost, PAGE, short);
-    code.store_number(Word, R6, LENGTH, 0);
+    set_length(&mut code, 0);
     code.place(short);
     code.exit_with(1);
 
@@ -138,6 +138,11 @@ fn clamp_switch(code: &mut Assembler, pass: Label) {
 /// Gives the kernel this number in place of the program's, and ends.
 fn write(code: &mut Assembler, number: Register) {
     code.store(Word, R8, 0, number);
-    code.store_number(Word, R6, LENGTH, 4);
+    set_length(code, 4);
     code.exit_with(1);
+}
+
+fn set_length(code: &mut Assembler, length: i32) {
+    code.set(R1, length);
+    code.store(Word, R6, LENGTH, R1);
 }

@@ -3,24 +3,30 @@
 //! The rules are compiled into it, in their order, as one function for each direction: the first that matches writes what
 //! it says on the stack and calls the one function that sets it. There is no loop, and no jump further than to the next rule.
 
+use super::apply::Apply;
 use super::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
 use super::branches::{Branch, branches};
-use super::kernel_types::KernelTypes;
+use super::fields::{Fields, ReadTask, TaskFields};
 use super::record;
-use super::wish::{AUTO, CAP, CREATE, ENFORCE, FILL, UNSET, Wish, note_wish, place};
-use Condition::{Above, Below, Different, Equal};
-use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
-use Size::{Byte, Long, Word};
-use keepalive_policy::{Direction, Network, Ports, SocketOption, Source};
+use super::wish::{CREATE, Wish};
+use Condition::{Above, Different, Equal};
+use Register::{R0, R1, R2, R3, R4, R6, R7, R10};
+use Size::{Long, Word};
+use keepalive_policy::{Direction, Network, Ports, Source};
 use std::io;
 
 /// What of a policy decides which maps its program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Needs {
     /// Some rule asks for the program's name, which is noted when a socket connects or listens.
     pub names: bool,
     /// Some mode goes on to count after the connection is established.
     pub wishes: bool,
+    /// Some setting depends on what the program has set before.
+    pub reads: bool,
+    /// Some user timeout is made of the connection's times.
+    pub automatic: bool,
 }
 
 /// The maps of the program.
@@ -40,56 +46,12 @@ pub struct Maps {
 pub enum OwnValues {
     /// The kernel's own fields tell: they are 0 where nobody has set anything.
     Fields(Fields),
-    /// What is neither this nor what the kernel is built with has been set.
+    /// What is neither this nor what the kernel is built with has been set. The values are read by `bpf_getsockopt()`, which
+    /// knows these options since Linux 6.1.
     Differ {
         /// What a fresh socket has: idle time, interval, count.
         untouched: [u32; 3],
     },
-}
-
-/// Where the fields stand in `struct tcp_sock`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fields {
-    /// `keepalive_time`.
-    pub idle: i16,
-    /// `keepalive_intvl`.
-    pub interval: i16,
-    /// `keepalive_probes`, a byte.
-    pub count: i16,
-    /// `icsk_user_timeout`.
-    pub user_timeout: i16,
-}
-
-/// Where the name of a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TaskFields {
-    /// `group_leader` in `struct task_struct`.
-    pub leader: i16,
-    /// `comm` in it.
-    pub name: i16,
-}
-
-impl Fields {
-    /// In the running kernel.
-    pub fn find(types: &KernelTypes) -> Option<Self> {
-        Some(Self {
-            idle: types.offset("tcp_sock", "keepalive_time")?,
-            interval: types.offset("tcp_sock", "keepalive_intvl")?,
-            count: types.offset("tcp_sock", "keepalive_probes")?,
-            // `inet_conn` is the first field of `struct tcp_sock`.
-            user_timeout: types.offset("inet_connection_sock", "icsk_user_timeout")?,
-        })
-    }
-}
-
-impl TaskFields {
-    /// In the running kernel.
-    pub fn find(types: &KernelTypes) -> Option<Self> {
-        Some(Self {
-            leader: types.offset("task_struct", "group_leader")?,
-            name: types.offset("task_struct", "comm")?,
-        })
-    }
 }
 
 /// A policy that a program can be made of.
@@ -101,19 +63,19 @@ pub struct Policy<'a> {
 }
 
 // `struct bpf_sock_ops` (`include/uapi/linux/bpf.h`).
-const OPERATION: i16 = 0;
+pub(super) const OPERATION: i16 = 0;
 const REPLY: i16 = 4;
 const FAMILY: i16 = 20;
 const REMOTE_IP4: i16 = 24;
 const REMOTE_IP6: i16 = 32;
 const REMOTE_PORT: i16 = 64;
 const LOCAL_PORT: i16 = 68;
-const SOCKET: i16 = 184;
+pub(super) const SOCKET: i16 = 184;
 // `BPF_SOCK_OPS_*_CB`.
 const CONNECT: i32 = 3;
 const ACTIVE_ESTABLISHED: i32 = 4;
 const PASSIVE_ESTABLISHED: i32 = 5;
-const LISTEN: i32 = 11;
+pub(super) const LISTEN: i32 = 11;
 const AF_INET: i32 = 2;
 
 // The stack: the peer's address, the program's name, the wish.
@@ -134,10 +96,13 @@ impl<'a> Policy<'a> {
 
     /// What its program needs.
     pub fn needs(&self) -> Needs {
-        let mut wishes = self.branches.iter().filter_map(|branch| Wish::of(&branch.settings));
+        let wishes = self.branches.iter().filter_map(|branch| Wish::of(&branch.settings));
+        let wishes: Vec<_> = wishes.collect();
         Needs {
             names: self.branches.iter().any(|branch| branch.program.is_some()),
-            wishes: wishes.any(|wish| wish.is_lasting()),
+            wishes: wishes.iter().any(Wish::is_lasting),
+            reads: wishes.iter().any(Wish::reads),
+            automatic: wishes.iter().any(Wish::is_automatic),
         }
     }
 
@@ -146,7 +111,7 @@ impl<'a> Policy<'a> {
         self.rules + 2
     }
 
-    /// The program. `task` is needed where [`Needs::names`] is.
+    /// The program. `task` is needed where [`Needs::names`] is, [`Fields::defaults`] where [`Needs::automatic`] is.
     ///
     /// # Errors
     /// None that the tests would not show. Whether the program is too long, the kernel says when it is loaded.
@@ -166,6 +131,7 @@ impl<'a> Policy<'a> {
                 maps,
                 own,
                 refusals,
+                has_automatic: self.needs().automatic,
             }
             .emit();
         }
@@ -202,10 +168,8 @@ impl<'a> Policy<'a> {
             for counter in counters {
                 count(code, maps.counters, *counter);
             }
-            if let Some(Wish(numbers)) = wish(branch, maps) {
-                for (offset, number) in (WISH..).step_by(4).zip(numbers) {
-                    code.store_number(Word, R10, offset, number.cast_signed());
-                }
+            if let Some(wish) = wish(branch, maps) {
+                store_wish(code, wish);
                 code.copy(R1, R6);
                 code.copy(R2, R10);
                 code.compute(Operation::Add, R2, WISH.into());
@@ -266,6 +230,19 @@ fn wish(branch: &Branch<'_>, maps: &Maps) -> Option<Wish> {
     Wish::of(&branch.settings).or_else(|| maps.wishes.map(|_| Wish::NOTHING))
 }
 
+/// Writes a wish on the stack. Without CAP_PERFMON the verifier lets a program write to a part of eight bytes only where it has
+/// not noted what the whole is, which is so for numbers too: so all eight are written at once, here and elsewhere.
+fn store_wish(code: &mut Assembler, Wish(numbers): Wish) {
+    for (offset, pair) in (WISH..).step_by(8).zip(numbers.as_chunks::<2>().0) {
+        let [first, second] = pair.map(u32::to_ne_bytes);
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&first);
+        bytes[4..].copy_from_slice(&second);
+        code.set_any(R1, u64::from_ne_bytes(bytes));
+        code.store(Long, R10, offset, R1);
+    }
+}
+
 /// The first eight of the sixteen bytes of an IPv4-mapped address are zero, then come these four (RFC 4291 §2.5.5.2).
 const MAPPED: [u8; 4] = [0, 0, 0xff, 0xff];
 
@@ -274,15 +251,18 @@ fn load_peer(code: &mut Assembler) {
     let [is_v6, done] = [(); 2].map(|()| code.label());
     code.load(Word, R1, R6, FAMILY);
     code.jump_if(R1, Different, AF_INET, is_v6);
-    code.store_number(Long, R10, PEER, 0);
-    code.store_number(Word, R10, PEER + 8, i32::from_ne_bytes(MAPPED));
-    code.load(Word, R1, R6, REMOTE_IP4);
-    code.store(Word, R10, PEER + 12, R1);
+    code.store_number(Long, PEER, 0);
+    code.set_any(R1, u32::from_ne_bytes(MAPPED).into());
+    code.load(Word, R2, R6, REMOTE_IP4);
+    code.join_words(R1, R2);
+    code.store(Long, R10, PEER + 8, R1);
     code.jump(done);
     code.place(is_v6);
-    for word in [0, 4, 8, 12] {
-        code.load(Word, R1, R6, REMOTE_IP6 + word);
-        code.store(Word, R10, PEER + word, R1);
+    for half in [0, 8] {
+        code.load(Word, R1, R6, REMOTE_IP6 + half);
+        code.load(Word, R2, R6, REMOTE_IP6 + half + 4);
+        code.join_words(R1, R2);
+        code.store(Long, R10, PEER + half, R1);
     }
     code.place(done);
 }
@@ -304,7 +284,7 @@ fn load_name(code: &mut Assembler, names: Map) {
     code.jump(known);
     code.place(unknown);
     for half in [0, 8] {
-        code.store_number(Long, R10, NAME + half, 0);
+        code.store_number(Long, NAME + half, 0);
     }
     code.place(known);
 }
@@ -312,11 +292,21 @@ fn load_name(code: &mut Assembler, names: Map) {
 /// Notes the name of the program that connects or listens: that of the first thread, since others may have names of
 /// their own.
 fn note_name(code: &mut Assembler, names: Map, task: TaskFields, ends: Label) {
-    code.call(Helper::GetCurrentTaskBtf);
-    code.load(Long, R7, R0, task.leader);
-    for half in [0, 8] {
-        code.load(Long, R1, R7, task.name + half);
-        code.store(Long, R10, NAME + half, R1);
+    match task.read {
+        ReadTask::Typed => {
+            code.call(Helper::GetCurrentTaskBtf);
+            code.load(Long, R7, R0, task.leader);
+            for half in [0, 8] {
+                code.load(Long, R1, R7, task.name + half);
+                code.store(Long, R10, NAME + half, R1);
+            }
+        }
+        ReadTask::Copied => {
+            code.call(Helper::GetCurrentTask);
+            copy_from_kernel(code, 8, R0, task.leader, ends);
+            code.load(Long, R1, R10, NAME);
+            copy_from_kernel(code, 16, R1, task.name, ends);
+        }
     }
     code.load(Long, R2, R6, SOCKET);
     code.jump_if(R2, Equal, 0, ends);
@@ -333,6 +323,17 @@ fn note_name(code: &mut Assembler, names: Map, task: TaskFields, ends: Label) {
     }
 }
 
+/// Copies so many bytes of the kernel's memory, `offset` bytes behind `from`, to the stack; goes to `ends` where it cannot.
+fn copy_from_kernel(code: &mut Assembler, length: i32, from: Register, offset: i16, ends: Label) {
+    code.copy(R3, from);
+    code.compute(Operation::Add, R3, offset.into());
+    code.copy(R1, R10);
+    code.compute(Operation::Add, R1, NAME.into());
+    code.set(R2, length);
+    code.call(Helper::ProbeReadKernel);
+    code.jump_if(R0, Different, 0, ends);
+}
+
 /// Goes to `next` unless the connection, which has this direction, is one of this branch.
 fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: Label) {
     if branch.ports != Ports::ANY {
@@ -340,10 +341,13 @@ fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: 
     }
     if let Some(program) = branch.program {
         let mut name = [0; NAME_LENGTH];
+        let mut length = 0;
         for (to, from) in name.iter_mut().take(NAME_LENGTH - 1).zip(program) {
             *to = *from;
+            length += 8;
         }
-        check_bytes(code, NAME, name, 128, next);
+        // With the zero byte; before Linux 5.17 the rest of an earlier name may stand behind it.
+        check_bytes(code, NAME, name, length + 8, next);
     }
     let (address, length) = branch.network.prefix();
     check_bytes(code, PEER, address, length, next);
@@ -403,181 +407,10 @@ fn check_bytes(code: &mut Assembler, place: i16, expected: [u8; 16], length: u8,
     }
 }
 
-fn count(code: &mut Assembler, counters: Map, counter: usize) {
+pub(super) fn count(code: &mut Assembler, counters: Map, counter: usize) {
     code.map_value(R1, counters, record::place(counter));
     code.set(R2, 1);
     code.add_atomically(R1, R2);
-}
-
-/// The function that sets what R2 points to on the socket of the context in R1. As `keepalive_policy::judge`: what nobody
-/// has set gets ours, and what the program has set is settled as the mode says.
-struct Apply<'a> {
-    code: &'a mut Assembler,
-    maps: &'a Maps,
-    own: OwnValues,
-    refusals: usize,
-}
-
-/// On a new connection whose keepalive is off nothing arms the timer but the switch itself, once, with the times that are there.
-/// Where it is on already, the idle time re-arms it.
-const ORDER: [SocketOption; 5] = [
-    SocketOption::Count,
-    SocketOption::Interval,
-    SocketOption::Idle,
-    SocketOption::Keepalive,
-    SocketOption::UserTimeout,
-];
-
-// Its stack: the number to set, the number that is set.
-const NUMBER: i16 = -4;
-const CURRENT: i16 = -8;
-
-impl Apply<'_> {
-    /// R6 = the context, R7 = the wish, R8 = the socket's own structure, R9 = the number of the option.
-    fn emit(mut self) {
-        let end = self.code.label();
-        let code = &mut *self.code;
-        code.copy(R6, R1);
-        code.copy(R7, R2);
-        if let OwnValues::Fields(_) = self.own {
-            code.load(Long, R1, R6, SOCKET);
-            code.jump_if(R1, Equal, 0, end);
-            code.call(Helper::SkcToTcpSock);
-            code.jump_if(R0, Equal, 0, end);
-            code.copy(R8, R0);
-        }
-        for option in ORDER {
-            self.option(option);
-        }
-        if let Some(wishes) = self.maps.wishes {
-            let code = &mut *self.code;
-            code.load(Long, R2, R6, SOCKET);
-            code.jump_if(R2, Equal, 0, end);
-            note_wish(code, wishes, R7, 0, end);
-        }
-        self.code.place(end);
-        self.code.exit_with(0);
-    }
-
-    fn option(&mut self, option: SocketOption) {
-        let [set, skip] = [(); 2].map(|()| self.code.label());
-        self.code.load(Word, R9, R7, place(option));
-        self.code.jump_if_word(R9, Equal, UNSET, skip);
-        if option == SocketOption::UserTimeout {
-            self.make_automatic(skip);
-        }
-        // Whether keepalive was left off or switched off cannot be told, and what is on may be set again.
-        if option != SocketOption::Keepalive {
-            self.code.load(Word, R1, R7, 0);
-            self.code.jump_if(R1, Equal, ENFORCE.cast_signed(), set);
-            self.unless_own(option, set);
-            self.code.load(Word, R1, R7, 0);
-            self.code.jump_if(R1, Equal, FILL.cast_signed(), skip);
-            self.settle(option, set, skip);
-        }
-        self.code.place(set);
-        self.code.store(Word, R10, NUMBER, R9);
-        self.ask(Helper::SetSockOpt, option, NUMBER);
-        self.code.jump_if(R0, Equal, 0, skip);
-        count(self.code, self.maps.counters, self.refusals);
-        self.code.place(skip);
-    }
-
-    /// The user timeout of the connection's own times, in milliseconds, up to the kernel's limit. Without those times
-    /// (before Linux 6.1) the option is left alone.
-    fn make_automatic(&mut self, skip: Label) {
-        let [done, unknown, is_known] = [(); 3].map(|()| self.code.label());
-        let limit = SocketOption::UserTimeout.row().range.1;
-        self.code.jump_if_word(R9, Different, AUTO, done);
-        for (option, operation) in [
-            (SocketOption::Interval, None),
-            (SocketOption::Count, Some(Operation::Multiply)),
-            (SocketOption::Idle, Some(Operation::Add)),
-        ] {
-            self.ask(Helper::GetSockOpt, option, CURRENT);
-            self.code.jump_if(R0, Different, 0, unknown);
-            self.code.load(Word, R1, R10, CURRENT);
-            match operation {
-                None => self.code.copy(R9, R1),
-                Some(operation) => self.code.compute_register(operation, R9, R1),
-            }
-        }
-        self.code.compute(Operation::Multiply, R9, 1000);
-        self.code.set_long(R1, limit.into());
-        self.code.jump_if_registers(R9, Condition::AtMost, R1, is_known);
-        self.code.copy(R9, R1);
-        self.code.jump(is_known);
-        self.code.place(unknown);
-        count(self.code, self.maps.counters, self.refusals);
-        self.code
-            .store_number(Word, R7, place(SocketOption::UserTimeout), UNSET.cast_signed());
-        self.code.jump(skip);
-        self.code.place(is_known);
-        self.code.store(Word, R7, place(SocketOption::UserTimeout), R9);
-        self.code.place(done);
-    }
-
-    /// Goes to `untouched` where nobody has set the option.
-    fn unless_own(&mut self, option: SocketOption, untouched: Label) {
-        let fresh = match self.own {
-            OwnValues::Fields(fields) => {
-                let (size, field) = match option {
-                    SocketOption::Idle => (Word, fields.idle),
-                    SocketOption::Interval => (Word, fields.interval),
-                    SocketOption::Count => (Byte, fields.count),
-                    _ => (Word, fields.user_timeout),
-                };
-                self.code.load(size, R1, R8, field);
-                self.code.jump_if(R1, Equal, 0, untouched);
-                return;
-            }
-            OwnValues::Differ {
-                untouched: [idle, interval, count],
-            } => match option {
-                SocketOption::Idle => [idle, 7200],
-                SocketOption::Interval => [interval, 75],
-                SocketOption::Count => [count, 9],
-                _ => [0, 0],
-            },
-        };
-        let own = self.code.label();
-        self.ask(Helper::GetSockOpt, option, CURRENT);
-        self.code.jump_if(R0, Different, 0, own);
-        self.code.load(Word, R1, R10, CURRENT);
-        for number in fresh {
-            self.code.jump_if(R1, Equal, number.cast_signed(), untouched);
-        }
-        self.code.place(own);
-    }
-
-    /// Goes to `set` where ours wins over the program's, in the modes cap and floor, else to `skip`.
-    fn settle(&mut self, option: SocketOption, set: Label, skip: Label) {
-        let floor = self.code.label();
-        self.ask(Helper::GetSockOpt, option, CURRENT);
-        self.code.jump_if(R0, Different, 0, skip);
-        self.code.load(Word, R1, R10, CURRENT);
-        self.code.copy(R2, R9);
-        if option == SocketOption::UserTimeout {
-            make_zero_the_longest(self.code);
-        }
-        self.code.load(Word, R3, R7, 0);
-        self.code.jump_if(R3, Different, CAP.cast_signed(), floor);
-        self.code.jump_if_registers(R2, Below, R1, set);
-        self.code.jump(skip);
-        self.code.place(floor);
-        self.code.jump_if_registers(R2, Condition::AtMost, R1, skip);
-    }
-
-    /// R0 = what getsockopt(2) or setsockopt(2) gives for `option`, with four bytes of the stack.
-    fn ask(&mut self, helper: Helper, option: SocketOption, place: i16) {
-        self.code.copy(R1, R6);
-        self.code.set(R2, option.row().level);
-        self.code.set(R3, option.row().optname);
-        self.code.copy(R4, R10);
-        self.code.compute(Operation::Add, R4, place.into());
-        self.code.set(R5, 4);
-        self.code.call(helper);
-    }
 }
 
 /// A user timeout of 0 is none: R1 and R2 less one, as numbers of 32 bits, are in the order of their lengths.

@@ -43,10 +43,10 @@ pub fn look() -> io::Result<Vec<Instruction>> {
         let is_known = code.label();
         ask(&mut code, Helper::GetSockOpt, option, offset);
         code.jump_if(R0, Equal, 0, is_known);
-        code.store_number(Word, R10, offset, UNSET.cast_signed());
+        code.store_number(Word, offset, UNSET.cast_signed());
         code.place(is_known);
     }
-    code.store_number(Word, R10, -4, 0);
+    code.store_number(Word, -4, 0);
     code.load(Long, R1, R6, META);
     code.load(Long, R1, R1, 0);
     code.copy(R2, R10);

@@ -28,6 +28,26 @@ impl KernelTypes {
 
     /// How many bytes before a field stand in a structure.
     pub fn offset(&self, structure: &str, field: &str) -> Option<i16> {
+        Some(self.field(structure, field)?.0)
+    }
+
+    /// How many bytes before a field stand in a structure, and how many it has itself; 0 for what is no number.
+    pub fn number(&self, structure: &str, field: &str) -> Option<(i16, u32)> {
+        let (offset, mut number) = self.field(structure, field)?;
+        // A name or a qualifier for a type, which may be one itself.
+        for _ in 0..8 {
+            let (info, size) = self.0.nth(number)?;
+            match info >> 24 & 31 {
+                INTEGER => return Some((offset, size)),
+                TYPEDEF | VOLATILE | CONST => number = size,
+                _ => break,
+            }
+        }
+        Some((offset, 0))
+    }
+
+    /// Where a field stands, and the number of its type.
+    fn field(&self, structure: &str, field: &str) -> Option<(i16, u32)> {
         let found = self.0.find(STRUCTURE, structure)?;
         let members = self.0.types().get(found.trailer..)?.as_chunks::<12>().0;
         let member = members
@@ -35,12 +55,17 @@ impl KernelTypes {
             .iter()
             .find(|member| self.0.is_named(word(*member, 0), field))?;
         let bits = word(member, 8) & 0x00ff_ffff;
-        bits.is_multiple_of(8).then(|| (bits / 8).try_into().ok())?
+        let offset = bits.is_multiple_of(8).then(|| (bits / 8).try_into().ok())??;
+        Some((offset, word(member, 4)))
     }
 }
 
 /// The kinds that are looked for (`include/uapi/linux/btf.h`).
+const INTEGER: u32 = 1;
 const STRUCTURE: u32 = 4;
+const TYPEDEF: u32 = 8;
+const VOLATILE: u32 = 9;
+const CONST: u32 = 10;
 const FUNCTION: u32 = 12;
 
 #[derive(Debug)]
@@ -94,20 +119,31 @@ impl Btf {
     }
 
     fn find(&self, wanted: u32, name: &str) -> Option<Found> {
-        let mut rest = self.types();
+        self.all().find_map(|(number, head, trailer)| {
+            let info = word(head, 4);
+            (info >> 24 & 31 == wanted && self.is_named(word(head, 0), name)).then(|| Found {
+                number,
+                members: usize::try_from(info & 0xffff).unwrap_or(0),
+                trailer,
+            })
+        })
+    }
+
+    /// The type of this number: its `info`, and its size or the number of another type.
+    fn nth(&self, wanted: u32) -> Option<(u32, u32)> {
+        let (_, head, _) = self.all().find(|(number, ..)| *number == wanted)?;
+        Some((word(head, 4), word(head, 8)))
+    }
+
+    /// Each type with its number, its first words, and where what follows them begins.
+    fn all(&self) -> impl Iterator<Item = (u32, &[u8; 12], usize)> {
+        let types = self.types();
+        let mut begin = 0;
         // 0 is void.
-        for number in 1.. {
-            let head = rest.first_chunk::<12>()?;
+        (1..).map_while(move |number| {
+            let head = types.get(begin..)?.first_chunk::<12>()?;
             let (info, kind) = (word(head, 4), word(head, 4) >> 24 & 31);
             let members = usize::try_from(info & 0xffff).ok()?;
-            let trailer = self.types().len() - rest.len() + 12;
-            if kind == wanted && self.is_named(word(head, 0), name) {
-                return Some(Found {
-                    number,
-                    members,
-                    trailer,
-                });
-            }
             let length = match kind {
                 // Integers, variables, tags of declarations.
                 1 | 14 | 17 => 4,
@@ -119,9 +155,10 @@ impl Btf {
                 6 | 13 => 8 * members,
                 _ => 0,
             };
-            rest = rest.get(12 + length..)?;
-        }
-        None
+            let trailer = begin + 12;
+            begin = trailer + length;
+            Some((number, head, trailer))
+        })
     }
 }
 
@@ -163,6 +200,7 @@ mod tests {
         let types = KernelTypes(Btf::parse(sample()).unwrap());
         assert_eq!(types.offset("s", "a"), Some(0));
         assert_eq!(types.offset("s", "b"), Some(4));
+        assert_eq!(types.number("s", "b"), Some((4, 4)));
         assert_eq!(types.function("f"), Some(4));
         assert_eq!(types.offset("s", "c"), None);
         assert_eq!(types.offset("u32", "a"), None);

@@ -62,7 +62,10 @@ impl fmt::Display for Line<'_> {
                     0 => "+=",
                     1 => "-=",
                     2 => "*=",
+                    3 => "/=",
+                    4 => "|=",
                     5 => "&=",
+                    6 => "<<=",
                     10 => "^=",
                     _ => "?",
                 };
@@ -98,10 +101,12 @@ impl fmt::Display for Line<'_> {
 fn helper(number: i32) -> String {
     match number {
         1 => "map_lookup_elem",
+        35 => "get_current_task",
         46 => "get_socket_cookie",
         49 => "setsockopt",
         57 => "getsockopt",
         107 => "sk_storage_get",
+        113 => "probe_read_kernel",
         127 => "seq_write",
         137 => "skc_to_tcp_sock",
         158 => "get_current_task_btf",

@@ -81,6 +81,19 @@ impl Wish {
     pub(super) fn is_lasting(&self) -> bool {
         self.0[0] != FILL
     }
+
+    /// Whether its user timeout is made of the connection's times.
+    pub(super) fn is_automatic(&self) -> bool {
+        let [.., user_timeout] = self.0;
+        user_timeout == AUTO
+    }
+
+    /// Whether what is to be set depends on what the program has set before.
+    pub(super) fn reads(&self) -> bool {
+        let [mode, count, interval, _, idle, user_timeout] = self.0;
+        let is_set = |number: u32| number != UNSET;
+        self.is_automatic() || mode != ENFORCE && [count, interval, idle, user_timeout].into_iter().any(is_set)
+    }
 }
 
 /// Where the number of `option` stands in a wish.

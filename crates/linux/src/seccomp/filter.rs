@@ -160,8 +160,10 @@ const SHORTEST_ADDRESS: u32 = 16;
 /// The length of `struct sockaddr_un`. Local sockets pass without a question, and so does the preload library, which gives
 /// this length where it has set the socket already.
 pub(super) const PASSING_LENGTH: u32 = 110;
-/// The library's own setsockopt(2) passes too: it gives room for a longer number than programs do.
+/// The library's own setsockopt(2) passes too: it gives room for a longer number than programs do, and this mark as the sixth
+/// argument, of which the kernel takes five.
 pub(super) const PASSING_OPTION_LENGTH: u32 = 8;
+pub(super) const PASSING_OPTION_MARK: u32 = 0x6b65_6570;
 
 impl Filter {
     /// The program for the kernel.
@@ -214,7 +216,10 @@ impl Filter {
             code.load(argument(1));
             code.unless_equal(level.cast_unsigned(), |code| {
                 code.load(argument(4));
-                code.unless_equal(PASSING_OPTION_LENGTH, |code| code.answer(ALLOW));
+                code.unless_equal(PASSING_OPTION_LENGTH, |code| {
+                    code.load(argument(5));
+                    code.unless_equal(PASSING_OPTION_MARK, |code| code.answer(ALLOW));
+                });
                 code.load(argument(2));
                 for option in OPTIONS.iter().filter(|option| caught(option)) {
                     code.unless_equal(option.row().optname.cast_unsigned(), |code| {
@@ -279,7 +284,8 @@ impl Assembler {
         self.push(libc::BPF_RET | libc::BPF_K, value);
     }
 
-    /// The block runs where the loaded word is `value`. It must not fall through, since it may load another.
+    /// The block runs where the loaded word is `value`. It must not fall through, since it may load another; or another is
+    /// loaded behind it.
     fn unless_equal(&mut self, value: u32, block: impl FnOnce(&mut Self)) {
         self.branch(libc::BPF_JEQ, value, true, block);
     }

@@ -3,6 +3,7 @@
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A system call that waits for an answer.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,11 @@ pub enum Answer {
 
 /// Where the calls of all processes under a filter arrive.
 #[derive(Debug)]
-pub struct Listener(OwnedFd);
+pub struct Listener {
+    fd: OwnedFd,
+    /// Whether a program has been told that it may speak of lost privileges.
+    has_spoken: AtomicBool,
+}
 
 /// Puts this process, which must have one thread, and all that it will start under `program`, and gives the listener.
 /// Unless it `keeps_privileges`, which takes `CAP_SYS_ADMIN`, set-user-ID programs run without their privilege from now on
@@ -79,7 +84,7 @@ pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Res
     }
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel has made this descriptor for us just now, and nobody else knows it.
-    Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd) }))
+    Ok(Listener::from_fd(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// `SECCOMP_USER_NOTIF_FLAG_CONTINUE` (`linux/seccomp.h`), whose field has 32 bits.
@@ -88,7 +93,10 @@ const CONTINUE: u32 = 1;
 impl Listener {
     /// The listener behind a descriptor that was passed here.
     pub fn from_fd(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self {
+            fd,
+            has_spoken: AtomicBool::new(false),
+        }
     }
 
     /// Lets a call wake the supervisor on its own processor (Linux 6.6), which saves a switch between two. Without it
@@ -97,7 +105,7 @@ impl Listener {
         /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (`linux/seccomp.h`).
         const SYNC_WAKE_UP: libc::c_ulong = 1;
         // SAFETY: this ioctl(2) takes its flags as a number.
-        unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
+        unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
     }
 
     /// The next call. Waits for one; ask poll(2) first where that must not be.
@@ -111,7 +119,7 @@ impl Listener {
         // only a new kind of notification would change (`SECCOMP_GET_NOTIF_SIZES`, seccomp(2)).
         let result = unsafe {
             libc::ioctl(
-                self.0.as_raw_fd(),
+                self.fd.as_raw_fd(),
                 libc::SECCOMP_IOCTL_NOTIF_RECV,
                 &raw mut notification,
             )
@@ -133,7 +141,7 @@ impl Listener {
     /// (`seccomp_unotify(2)`).
     pub fn is_waiting(&self, id: u64) -> bool {
         // SAFETY: the kernel reads one number, which lives through the call.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
+        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) };
         result == 0
     }
 
@@ -155,7 +163,7 @@ impl Listener {
             },
         };
         // SAFETY: the kernel reads one `struct seccomp_notif_resp`, which lives through the call.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
+        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
         if result == 0 {
             Ok(())
         } else {
@@ -166,7 +174,7 @@ impl Listener {
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -182,11 +190,21 @@ pub fn is_supervised() -> bool {
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(YES)
 }
 
-impl Notification {
-    /// The answer to the question of [`is_supervised`], if this is it.
-    pub fn is_question(&self) -> Option<Answer> {
-        let [fd, pointer, ..] = self.arguments;
+/// The call by which the preload library asks whether it is the first to say that a program runs without its privilege.
+const FIRST_QUESTION: u64 = 0x6b65_0002;
+
+impl Listener {
+    /// The answer to `call` if it is a question to the supervisor itself: that of [`is_supervised`], or whether nobody has
+    /// said yet that a program runs without its privilege, which is true once.
+    pub fn answer_to_question(&self, call: &Notification) -> Option<Answer> {
+        let [fd, pointer, ..] = call.arguments;
         let is_closed = fd & u64::from(u32::MAX) == u64::from(u32::MAX);
-        (is_closed && pointer == QUESTION).then_some(Answer::Fail(YES))
+        let is_yes = match pointer {
+            _ if !is_closed => false,
+            QUESTION => true,
+            FIRST_QUESTION => !self.has_spoken.swap(true, Ordering::Relaxed),
+            _ => false,
+        };
+        is_yes.then_some(Answer::Fail(YES))
     }
 }

@@ -31,6 +31,8 @@ mod table {
     pub(crate) const PWRITEV2: c_long = 328;
     pub(crate) const IOCTL: c_long = 16;
     pub(crate) const FSTAT: c_long = 5;
+    pub(crate) const GETXATTR: c_long = 191;
+    pub(crate) const STATFS: c_long = 137;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -64,6 +66,8 @@ mod table {
     pub(crate) const PWRITEV2: c_long = 287;
     pub(crate) const IOCTL: c_long = 29;
     pub(crate) const FSTAT: c_long = 80;
+    pub(crate) const GETXATTR: c_long = 8;
+    pub(crate) const STATFS: c_long = 43;
 }
 
 #[cfg(target_arch = "x86")]
@@ -102,6 +106,8 @@ mod table {
     pub(crate) const IOCTL: c_long = 54;
     /// `fstat64`.
     pub(crate) const FSTAT: c_long = 197;
+    pub(crate) const GETXATTR: c_long = 229;
+    pub(crate) const STATFS: c_long = 99;
 }
 
 pub(crate) use table::*;

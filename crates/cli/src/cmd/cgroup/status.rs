@@ -5,6 +5,7 @@ use crate::engine::cgroup::entry::{Entry, State, entries};
 use crate::engine::cgroup::{Obstacle, Programs};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
+use crate::sockets::json::pretty;
 use keepalive_linux::cgroup::Tree;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -33,6 +34,8 @@ struct Object {
     clamps: bool,
     /// Whether the kernel's own fields tell what a program has set itself; else its sysctls do.
     reads_fields: Option<bool>,
+    /// Why they do not.
+    compared_because: Option<String>,
     /// Cgroups below that have a policy of their own, which counts there in the place of this one.
     shadowed: Vec<String>,
     /// Programs of others that run before, and after this one, whose word is the last.
@@ -70,11 +73,7 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
         obstacle,
         cgroups: objects,
     };
-    print(&if status.json {
-        serde_json::to_string_pretty(&report).map_err(|error| Error::new(FAILED, error.to_string()))? + "\n"
-    } else {
-        report.text()
-    })?;
+    print(&if status.json { pretty(&report) } else { report.text() })?;
     let is_asked_in_vain = report.cgroups.is_empty() && !status.cgroups.is_empty();
     let problem = match report.obstacle {
         Some(obstacle) if is_asked_in_vain => Some(obstacle),
@@ -93,7 +92,7 @@ fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
     let mut read = Vec::new();
     for _ in 0..ATTEMPTS {
         let all = entries().map_err(|error| Obstacle::from(error).error("see the policies in the BPF file system"))?;
-        read = objects(tree, status, &all);
+        read = objects(tree, status, &all)?;
         if all.iter().all(Entry::is_current) {
             break;
         }
@@ -107,17 +106,18 @@ fn is_shown_by(objects: &[Object], status: &Status) -> bool {
 }
 
 /// What there is of the cgroups that were named, or of all.
-fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Vec<Object> {
+fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Result<Vec<Object>, Error> {
     if status.cgroups.is_empty() {
-        return all.iter().map(|entry| Object::new(entry, all)).collect();
+        return Ok(all.iter().map(|entry| Object::new(entry, all)).collect());
     }
     let targets = status.cgroups.iter().map(|cgroup| target(tree, cgroup));
-    targets
-        .map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
+    let objects = targets.map(|target| {
+        target.map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
             Some(entry) => Object::new(entry, all),
             None => Object::none(&target.name),
         })
-        .collect()
+    });
+    objects.collect()
 }
 
 impl Object {
@@ -131,6 +131,7 @@ impl Object {
             refused: None,
             clamps: false,
             reads_fields: None,
+            compared_because: None,
             shadowed: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
@@ -154,6 +155,7 @@ impl Object {
             object.default_connections = Some(policy.default);
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
+            object.compared_because.clone_from(&description.compared_because);
             object.clamps = description.is_lasting && entry.state == State::InForce;
             let rules = description.rules.iter().zip(&policy.rules);
             object.rules = rules
@@ -213,7 +215,7 @@ impl Object {
         if let Some(refused @ 1..) = self.refused {
             problems.push(format!(
                 "{name}: the kernel has refused {refused} options\n\
-                 hint: keepalive takes Linux 5.9, the modes cap and floor and user-timeout=auto take 6.1"
+                 hint: eBPF programs set them since Linux 5.9; keepalive list shows what the sockets have"
             ));
         }
         problems
@@ -260,12 +262,10 @@ impl Object {
             text.push_str("  setsockopt(2) is changed as the mode says\n");
         }
         if self.reads_fields == Some(false) {
-            text.push_str(&wrap(
-                "  what differs from the sysctls counts as set by the program: the kernel's own fields are not to be read \
-                 (CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)",
-                WIDTH,
-                2,
-            ));
+            let why = self.compared_because.as_deref();
+            let why = why.unwrap_or("the kernel's own fields are not to be read (CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)");
+            let line = format!("  what differs from the sysctls counts as set by the program: {why}");
+            text.push_str(&wrap(&harmless(&line), WIDTH, 2));
         }
         if !self.shadowed.is_empty() {
             let line = format!("  in {} a policy counts that is nearer", self.shadowed.join(", "));

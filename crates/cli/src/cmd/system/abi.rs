@@ -2,8 +2,9 @@
 
 use super::place::{LIBRARY, library_directories};
 use keepalive_linux::elf::{self, Machine};
-use keepalive_linux::rooted::Root;
+use keepalive_linux::rooted::{Directory, Place, Root};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Where glibc's loader is, by architecture (glibc, sysdeps/unix/sysv/linux, shlib-versions). It stands in every program.
 const LOADERS: [&str; 11] = [
@@ -28,18 +29,18 @@ pub(super) struct Abi {
     /// The C library, which is a program too: run by its loader, it prints its version.
     pub(super) libc: PathBuf,
     /// The directory of the C library, whose files every program may load, also where AppArmor confines it.
-    pub(super) directory: PathBuf,
+    pub(super) directory: Rc<Directory>,
 }
 
 impl Abi {
-    /// The path of the library's copy.
-    pub(super) fn copy(&self) -> PathBuf {
-        self.directory.join(LIBRARY)
+    /// The place of the library's copy.
+    pub(super) fn copy(&self) -> Place {
+        Place::new(self.directory.clone(), LIBRARY)
     }
 
     /// What `$LIB` is for its loader (ld.so(8)), and what comes before it: `/usr/` and `lib/x86_64-linux-gnu`.
     pub(super) fn lib(&self) -> Option<(&'static str, &str)> {
-        let directory = self.directory.to_str()?;
+        let directory = self.directory.inside().to_str()?;
         ["/usr/", "/"]
             .into_iter()
             .find_map(|prefix| Some((prefix, directory.strip_prefix(prefix)?)))
@@ -62,43 +63,41 @@ pub(super) fn present(root: &Root) -> Abis {
         .filter_map(|loader| abi(root, Path::new(loader)))
         .collect();
     let names = root
-        .resolve(Path::new("/lib"))
-        .and_then(|directory| directory.read_dir());
-    let mut musl: Vec<PathBuf> = names
+        .directory(Path::new("/lib"))
+        .and_then(|directory| directory.names());
+    let musl: Vec<PathBuf> = names
+        .unwrap_or_default()
         .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("ld-musl-"))
+        .filter(|name| name.to_string_lossy().starts_with("ld-musl-"))
         .map(|name| Path::new("/lib").join(name))
         .collect();
-    musl.sort();
     Abis { glibc, musl }
 }
 
 /// The one with this loader. A loader without a C library runs nothing, and one of musl may stand in for glibc's.
 fn abi(root: &Root, loader: &Path) -> Option<Abi> {
-    let real = root.resolve(loader).ok()?;
-    let machine = elf::read(&real).ok()??.machine;
-    if real.file_name()?.to_string_lossy().starts_with("ld-musl-") {
+    let real = root.find(loader).ok()?;
+    let machine = elf::read_file(real.open().ok()?).ok()??.machine;
+    if real.name().to_string_lossy().starts_with("ld-musl-") {
         return None;
     }
-    let has_libc = |directory: &PathBuf| {
-        let libc = root.resolve(&root.inside(&directory.join("libc.so.6"))).ok()?;
-        (elf::read(&libc).ok()??.machine == machine).then_some(())
+    let libc_of = |directory: &Directory| directory.inside().join("libc.so.6");
+    let has_libc = |directory: &Rc<Directory>| {
+        let libc = root.open_file(&libc_of(directory)).and_then(elf::read_file);
+        libc.ok().flatten().is_some_and(|libc| libc.machine == machine)
     };
     // Distributions have them side by side; who makes a small root directory by hand may not.
-    let beside = real.parent().map(Path::to_owned);
-    let directory = beside
-        .into_iter()
-        .chain(library_directories(root))
-        .find(|directory| has_libc(directory).is_some())?;
-    let directory = root.inside(&directory);
+    let beside = real.directory();
+    let all = library_directories(root);
+    let same = all.iter().find(|directory| directory.inside() == beside.inside());
+    let directory = std::iter::once(same.unwrap_or(beside))
+        .chain(&all)
+        .find(|directory| has_libc(directory))?;
     Some(Abi {
         machine,
         loader: loader.to_owned(),
-        libc: directory.join("libc.so.6"),
-        directory,
+        libc: libc_of(directory),
+        directory: directory.clone(),
     })
 }
 
@@ -107,7 +106,7 @@ fn abi(root: &Root, loader: &Path) -> Option<Abi> {
 pub(super) fn spelling(abis: &[Abi]) -> Option<String> {
     match abis {
         [] => None,
-        [abi] => abi.copy().to_str().map(str::to_owned),
+        [abi] => abi.copy().inside().to_str().map(str::to_owned),
         [first, others @ ..] => {
             let (prefix, _) = first.lib()?;
             let is_shared = others

@@ -1,32 +1,28 @@
 //! Changing files so that each is, at any moment and after any crash, either as it was or as it will be; and undoing it.
 
 use super::failed;
-use super::place::{NEW, beside};
+use super::place::is_there;
 use crate::error::Error;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, fchown};
-use std::path::{Path, PathBuf};
+use keepalive_linux::regular;
+use keepalive_linux::rooted::{Attributes, Place};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
-/// Who may do what with a new file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Attributes {
-    pub(super) mode: u32,
-    /// User and group; as files are made here where there are none.
-    pub(super) owner: Option<(u32, u32)>,
-}
+/// The largest file that is read whole, bytes: far larger than a library of ours, and than any /etc/ld.so.preload.
+pub(super) const LARGEST: u64 = 16 << 20;
 
 /// A file with a new content, complete and on the disk, but not in its place yet.
 #[derive(Debug)]
 pub(super) struct Staged {
-    new: PathBuf,
-    path: PathBuf,
+    new: Place,
+    place: Place,
 }
 
 impl Staged {
-    /// Where it is for now.
-    pub(super) fn temporary(&self) -> &Path {
-        &self.new
+    /// Where it is for now, as that system names it.
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.new.inside()
     }
 }
 
@@ -35,27 +31,24 @@ impl Staged {
 pub(super) struct Change {
     undo: Vec<Undo>,
     /// Files as they were, of no use when all is well.
-    asides: Vec<PathBuf>,
+    asides: Vec<Place>,
 }
 
 #[derive(Debug)]
 enum Undo {
-    Remove(PathBuf),
-    Restore { aside: PathBuf, path: PathBuf },
+    Remove(Place),
+    Restore { aside: Place, place: Place },
 }
 
 impl Change {
-    /// Writes the new content of `path` beside it.
+    /// Writes the new content of `place` beside it.
     ///
     /// # Errors
     /// It could not be written.
-    pub(super) fn stage(&mut self, path: &Path, content: &[u8], attributes: Attributes) -> Result<Staged, Error> {
-        let new = beside(path, NEW);
-        self.undo.push(Undo::Remove(new.clone()));
-        write(&new, content, attributes)?;
+    pub(super) fn stage(&mut self, place: &Place, content: &[u8], attributes: Attributes) -> Result<Staged, Error> {
         Ok(Staged {
-            new,
-            path: path.to_owned(),
+            new: self.write_beside(place, content, attributes)?,
+            place: place.clone(),
         })
     }
 
@@ -64,46 +57,56 @@ impl Change {
     /// # Errors
     /// It could not be put there, and what was there is there.
     pub(super) fn put(&mut self, staged: &Staged, aside: &Aside<'_>) -> Result<(), Error> {
-        let Staged { new, path } = staged;
-        let undo = self.set_aside(path, aside)?;
-        fs::rename(new, path).map_err(|error| failed("replace", path, "rename", &error))?;
-        self.undo.push(undo.unwrap_or_else(|| Undo::Remove(path.clone())));
-        sync_directory(path)
+        let Staged { new, place } = staged;
+        let undo = self.set_aside(place, aside)?;
+        new.rename(place)
+            .map_err(|error| failed("replace", &place.outside(), "rename", &error))?;
+        self.undo.push(undo.unwrap_or_else(|| Undo::Remove(place.clone())));
+        sync_directory(place)
     }
 
-    /// Removes `path`, which is kept as `aside`.
+    /// Removes what is at `place`, which is kept as `aside`.
     ///
     /// # Errors
     /// It could not be removed.
-    pub(super) fn remove(&mut self, path: &Path, aside: &Aside<'_>) -> Result<(), Error> {
-        let undo = self.set_aside(path, aside)?;
-        fs::remove_file(path).map_err(|error| failed("remove", path, "unlink", &error))?;
+    pub(super) fn remove(&mut self, place: &Place, aside: &Aside<'_>) -> Result<(), Error> {
+        let undo = self.set_aside(place, aside)?;
+        place
+            .remove()
+            .map_err(|error| failed("remove", &place.outside(), "unlink", &error))?;
         self.undo.extend(undo);
-        sync_directory(path)
+        sync_directory(place)
     }
 
-    /// Copies what is at `path`, if anything. A copy, and no second link: it may be compared, and changed, by hand.
-    fn set_aside(&mut self, path: &Path, aside: &Aside<'_>) -> Result<Option<Undo>, Error> {
-        let Some((content, attributes)) = read(path)? else {
+    /// Copies what is at `place`, if anything. A copy, and no second link: it may be compared, and changed, by hand.
+    fn set_aside(&mut self, place: &Place, aside: &Aside<'_>) -> Result<Option<Undo>, Error> {
+        let Some((content, attributes)) = read(place)? else {
             return Ok(None);
         };
         let Aside::At { copy, is_kept } = *aside else {
             return Ok(None);
         };
-        let new = beside(copy, NEW);
-        self.undo.push(Undo::Remove(new.clone()));
-        write(&new, &content, attributes)?;
-        if copy.symlink_metadata().is_err() {
-            self.undo.push(Undo::Remove(copy.to_owned()));
+        let new = self.write_beside(copy, &content, attributes)?;
+        if !is_there(copy) {
+            self.undo.push(Undo::Remove(copy.clone()));
         }
-        fs::rename(&new, copy).map_err(|error| failed("write", copy, "rename", &error))?;
+        new.rename(copy)
+            .map_err(|error| failed("write", &copy.outside(), "rename", &error))?;
         if !is_kept {
-            self.asides.push(copy.to_owned());
+            self.asides.push(copy.clone());
         }
         Ok(Some(Undo::Restore {
-            aside: copy.to_owned(),
-            path: path.to_owned(),
+            aside: copy.clone(),
+            place: place.clone(),
         }))
+    }
+
+    fn write_beside(&mut self, place: &Place, content: &[u8], attributes: Attributes) -> Result<Place, Error> {
+        let new = place
+            .write_beside(content, attributes)
+            .map_err(|error| failed("write", &place.outside(), "", &error))?;
+        self.undo.push(Undo::Remove(new.clone()));
+        Ok(new)
     }
 
     /// Undoes everything, the last step first.
@@ -113,22 +116,22 @@ impl Change {
     pub(super) fn roll_back(mut self) -> Result<(), Error> {
         let mut errors = Vec::new();
         while let Some(step) = self.undo.pop() {
-            let (path, done) = match step {
-                Undo::Restore { aside, path } => {
-                    let done = fs::rename(aside, &path);
-                    (path, done)
+            let (place, done) = match step {
+                Undo::Restore { aside, place } => {
+                    let done = aside.rename(&place);
+                    (place, done)
                 }
-                Undo::Remove(path) => {
-                    let done = fs::remove_file(&path);
-                    (path, done)
+                Undo::Remove(place) => {
+                    let done = place.remove();
+                    (place, done)
                 }
             };
             match done {
                 Ok(()) => {
-                    let _ = sync_directory(&path);
+                    let _ = sync_directory(&place);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => errors.push(failed("restore", &path, "rename", &error)),
+                Err(error) => errors.push(failed("restore", &place.outside(), "rename", &error)),
             }
         }
         self.finish();
@@ -138,7 +141,7 @@ impl Change {
     /// Drops what only undoing needs.
     pub(super) fn finish(self) {
         for aside in self.asides {
-            let _ = fs::remove_file(aside);
+            let _ = aside.remove();
         }
     }
 }
@@ -148,21 +151,22 @@ pub(super) enum Aside<'a> {
     /// It is gone.
     None,
     /// It is kept there, for good or until all is well.
-    At { copy: &'a Path, is_kept: bool },
+    At { copy: &'a Place, is_kept: bool },
 }
 
-/// The content of the file at `path`, and who may do what with it; `None` where there is none.
+/// The content of the file at `place`, and who may do what with it; `None` where there is none.
 ///
 /// # Errors
 /// It could not be read.
-pub(super) fn read(path: &Path) -> Result<Option<(Vec<u8>, Attributes)>, Error> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = match path.metadata() {
-        Ok(metadata) => metadata,
+pub(super) fn read(place: &Place) -> Result<Option<(Vec<u8>, Attributes)>, Error> {
+    let cannot = |call: &str, error: &io::Error| failed("read", &place.outside(), call, error);
+    let file = match place.open() {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", path, "stat", &error)),
+        Err(error) => return Err(cannot("open", &error)),
     };
-    let content = fs::read(path).map_err(|error| failed("read", path, "open", &error))?;
+    let metadata = file.metadata().map_err(|error| cannot("fstat", &error))?;
+    let content = regular::read_whole(file, LARGEST).map_err(|error| cannot("read", &error))?;
     let attributes = Attributes {
         mode: metadata.mode() & 0o7777,
         owner: Some((metadata.uid(), metadata.gid())),
@@ -170,35 +174,10 @@ pub(super) fn read(path: &Path) -> Result<Option<(Vec<u8>, Attributes)>, Error> 
     Ok(Some((content, attributes)))
 }
 
-/// Writes a new file, and waits until it is on the disk. What is there, a leftover, goes.
-fn write(path: &Path, content: &[u8], attributes: Attributes) -> Result<(), Error> {
-    let cannot = |call: &str, error: &io::Error| failed("write", path, call, error);
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot("unlink", &error)),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| cannot("open", &error))?;
-    file.write_all(content).map_err(|error| cannot("write", &error))?;
-    if let Some((user, group)) = attributes.owner {
-        fchown(&file, Some(user), Some(group)).map_err(|error| cannot("fchown", &error))?;
-    }
-    // After fchown, which takes set-user-ID away.
-    file.set_permissions(Permissions::from_mode(attributes.mode))
-        .map_err(|error| cannot("fchmod", &error))?;
-    file.sync_all().map_err(|error| cannot("fsync", &error))
-}
-
-/// Waits until the names in the directory of `path` are on the disk.
-fn sync_directory(path: &Path) -> Result<(), Error> {
-    let directory = path.parent().unwrap_or(path);
-    match File::open(directory).and_then(|directory| directory.sync_all()) {
-        // Some file systems have nothing to wait for (fsync(2)).
-        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(failed("write", directory, "fsync", &error)),
-        _ => Ok(()),
-    }
+/// Waits until the names in the directory of `place` are on the disk.
+fn sync_directory(place: &Place) -> Result<(), Error> {
+    let directory = place.directory();
+    directory
+        .sync()
+        .map_err(|error| failed("write", directory.outside(), "fsync", &error))
 }

@@ -2,13 +2,12 @@
 
 use super::change::{Aside, Change, read};
 use super::line::{entries, without};
-use super::place::{BACKUP, FILE, LIBRARY, beside, file, leftovers, library_directories, lock};
+use super::place::{BACKUP, FILE, LIBRARY, file, is_there, leftovers, library_directories, lock};
 use super::{Root, failed};
 use crate::error::Error;
 use crate::output::{WIDTH, print, wrap};
+use keepalive_linux::rooted::Place;
 use keepalive_linux::signal::block_interrupts;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 /// Takes the line out, then removes the copies.
 ///
@@ -21,12 +20,12 @@ pub(super) fn run(root: &Root) -> Result<(), Error> {
     let was_there = take_out(&file)?;
     let mut removed = Vec::new();
     // No new program needs them from here on.
-    for path in copies(root).into_iter().chain(leftovers(root, &file)) {
-        fs::remove_file(&path).map_err(|error| {
-            failed("remove", &path, "unlink", &error)
+    for place in copies(root).into_iter().chain(leftovers(root, &file)) {
+        place.remove().map_err(|error| {
+            failed("remove", &place.outside(), "unlink", &error)
                 .hint("it is not used any more: remove it by hand, or run it again")
         })?;
-        removed.push(path);
+        removed.push(place);
     }
     drop(lock);
     let mut text = String::new();
@@ -39,14 +38,14 @@ pub(super) fn run(root: &Root) -> Result<(), Error> {
         WIDTH,
         0,
     ));
-    for path in removed {
-        text.push_str(&wrap(&format!("removed  {}", root.inside(&path).display()), WIDTH, 2));
+    for place in removed {
+        text.push_str(&wrap(&format!("removed  {}", place.inside().display()), WIDTH, 2));
     }
     print(&text)
 }
 
 /// Takes our entries out of the file; gives whether there were any. A file that had nothing else goes.
-fn take_out(file: &Path) -> Result<bool, Error> {
+fn take_out(file: &Place) -> Result<bool, Error> {
     let Some((text, attributes)) = read(file)? else {
         return Ok(false);
     };
@@ -55,7 +54,7 @@ fn take_out(file: &Path) -> Result<bool, Error> {
     }
     let rest = without(&text);
     let mut change = Change::default();
-    let backup = beside(file, BACKUP);
+    let backup = file.beside(BACKUP);
     let done = if rest.is_empty() {
         change.remove(file, &Aside::None)
     } else {
@@ -78,11 +77,11 @@ fn take_out(file: &Path) -> Result<bool, Error> {
 }
 
 /// The copies of the library, wherever they are.
-fn copies(root: &Root) -> Vec<PathBuf> {
+fn copies(root: &Root) -> Vec<Place> {
     let copies = library_directories(root)
         .into_iter()
-        .map(|directory| directory.join(LIBRARY));
-    copies.filter(|path| path.symlink_metadata().is_ok()).collect()
+        .map(|directory| Place::new(directory, LIBRARY));
+    copies.filter(is_there).collect()
 }
 
 /// The line that helps when no program starts any more.

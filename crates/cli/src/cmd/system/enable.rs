@@ -1,19 +1,20 @@
 //! Putting the library in place, and then the line.
 
 use super::abi::{Abi, present, spelling};
-use super::change::{Aside, Attributes, Change, Staged, read};
+use super::change::{Aside, Change, Staged, read};
 use super::disable::rescue;
 use super::library::{Library, find, named, version};
 use super::line::{entries, with, without};
-use super::place::{BACKUP, FILE, OLD, beside, file, leftovers, lock};
+use super::place::{BACKUP, FILE, OLD, file, is_there, leftovers, lock};
 use super::probe::{self, Probe, Unknown};
 use super::{Root, failed};
+use crate::engine::preload::has_asan_programs;
 use crate::error::{Error, FAILED};
-use crate::output::{WIDTH, print, wrap};
+use crate::output::{WIDTH, print, wrap, write_stderr};
+use keepalive_linux::rooted::{Attributes, Place};
 use keepalive_linux::signal::block_interrupts;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Puts the copies in place, and then the line.
@@ -26,13 +27,18 @@ pub(super) fn run(root: &Root, libraries: &[PathBuf], is_setuid: bool) -> Result
     let file = file(root)?;
     let plan = Plan::new(root, file, libraries, is_setuid)?;
     let _lock = lock(root)?;
-    for path in leftovers(root, &plan.file) {
-        fs::remove_file(&path).map_err(|error| failed("remove", &path, "unlink", &error))?;
+    for place in leftovers(root, &plan.file) {
+        place
+            .remove()
+            .map_err(|error| failed("remove", &place.outside(), "unlink", &error))?;
     }
     let mut change = Change::default();
     match plan.carry_out(&mut change) {
         Ok(report) => {
             change.finish();
+            if root.is_ours() && has_asan_programs() {
+                write_stderr(ADDRESS_SANITIZER);
+            }
             print(&report)
         }
         Err(error) => Err(match change.roll_back() {
@@ -49,10 +55,17 @@ pub(super) fn run(root: &Root, libraries: &[PathBuf], is_setuid: bool) -> Result
     }
 }
 
+/// What does not work then.
+const ADDRESS_SANITIZER: &str = "\
+keepalive: note: programs that load AddressSanitizer's runtime
+  (-fsanitize=address) do not start with the library: set
+  ASAN_OPTIONS=verify_asan_link_order=0 where they are started
+";
+
 /// What is to be done, when all of it can be.
 struct Plan<'a> {
     root: &'a Root,
-    file: PathBuf,
+    file: Place,
     /// How programs see the file when all is done.
     line: String,
     parts: Vec<Part>,
@@ -67,7 +80,7 @@ struct Part {
 }
 
 impl<'a> Plan<'a> {
-    fn new(root: &'a Root, file: PathBuf, libraries: &[PathBuf], is_setuid: bool) -> Result<Self, Error> {
+    fn new(root: &'a Root, file: Place, libraries: &[PathBuf], is_setuid: bool) -> Result<Self, Error> {
         let mut named = named(libraries)?;
         let abis = present(root);
         if abis.glibc.is_empty() {
@@ -94,7 +107,10 @@ impl<'a> Plan<'a> {
         }
         let served: Vec<Abi> = parts.iter().map(|part| part.abi.clone()).collect();
         let line = spelling(&served).filter(|line| is_expressible(line)).ok_or_else(|| {
-            let directories: Vec<String> = served.iter().map(|abi| abi.directory.display().to_string()).collect();
+            let directories: Vec<String> = served
+                .iter()
+                .map(|abi| abi.directory.inside().display().to_string())
+                .collect();
             Error::new(
                 FAILED,
                 format!(
@@ -138,7 +154,7 @@ impl<'a> Plan<'a> {
         }
         for ((part, staged), probe) in self.parts.iter().zip(&staged).zip(&probes) {
             if let (Some(staged), Ok(probe)) = (staged, probe) {
-                let library = self.root.inside(staged.temporary());
+                let library = staged.temporary();
                 probe
                     .again(Some(library.as_os_str()))
                     .map_err(|complaint| refused(part, &complaint))?;
@@ -146,9 +162,8 @@ impl<'a> Plan<'a> {
         }
         for (part, staged) in self.parts.iter().zip(&staged) {
             if let Some(staged) = staged {
-                let copy = self.copy(part)?;
                 let aside = Aside::At {
-                    copy: &beside(&copy, OLD),
+                    copy: &part.abi.copy().beside(OLD),
                     is_kept: false,
                 };
                 change.put(staged, &aside)?;
@@ -159,12 +174,12 @@ impl<'a> Plan<'a> {
             self.look_again(&probes, Some(OsStr::new(&self.line)))?;
             // Of a file that has nothing else there is nothing to keep.
             let is_kept = text.is_some_and(|text| !without(&text).is_empty());
-            let copy = beside(&self.file, if is_kept { BACKUP } else { OLD });
+            let copy = self.file.beside(if is_kept { BACKUP } else { OLD });
             change.put(&staged_text, &Aside::At { copy: &copy, is_kept })?;
             backup = is_kept.then_some(copy);
         }
         let complaints = self.look_again(&probes, None)?;
-        Ok(self.report(&probes, &complaints, backup.as_deref()))
+        Ok(self.report(&probes, &complaints, backup.as_ref()))
     }
 
     /// Two libraries that do the same would be in each other's way.
@@ -185,7 +200,7 @@ impl<'a> Plan<'a> {
     }
 
     /// How programs behave as things are.
-    fn look(&self) -> Result<Vec<Result<Probe, Unknown>>, Error> {
+    fn look(&self) -> Result<Vec<Result<Probe<'a>, Unknown>>, Error> {
         let look = |part: &Part| {
             probe::take(self.root, &part.abi).map_err(|complaint| {
                 Error::new(
@@ -202,7 +217,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether programs still start silently; gives what they complain of as they did before.
-    fn look_again(&self, probes: &[Result<Probe, Unknown>], preload: Option<&OsStr>) -> Result<Vec<String>, Error> {
+    fn look_again(&self, probes: &[Result<Probe<'_>, Unknown>], preload: Option<&OsStr>) -> Result<Vec<String>, Error> {
         let mut complaints = Vec::new();
         for (part, probe) in self.parts.iter().zip(probes) {
             if let Ok(probe) = probe {
@@ -214,7 +229,7 @@ impl<'a> Plan<'a> {
 
     /// The copy for one kind of programs, where it is not there already.
     fn stage(&self, change: &mut Change, part: &Part) -> Result<Option<Staged>, Error> {
-        let copy = self.copy(part)?;
+        let copy = part.abi.copy();
         let attributes = Attributes {
             // Never executable: who executed a set-user-ID library would run it as root from its first byte.
             mode: if self.is_setuid { 0o4644 } else { 0o644 },
@@ -229,16 +244,8 @@ impl<'a> Plan<'a> {
         change.stage(&copy, &part.library.content, attributes).map(Some)
     }
 
-    /// Where it is for us.
-    fn copy(&self, part: &Part) -> Result<PathBuf, Error> {
-        let copy = part.abi.copy();
-        self.root
-            .resolve(&copy)
-            .map_err(|error| failed("find", &copy, "open", &error))
-    }
-
     /// What happens now.
-    fn report(&self, probes: &[Result<Probe, Unknown>], complaints: &[String], backup: Option<&Path>) -> String {
+    fn report(&self, probes: &[Result<Probe<'_>, Unknown>], complaints: &[String], backup: Option<&Place>) -> String {
         let mut text = String::new();
         let mut say = |line: &str, indent| text.push_str(&wrap(line, WIDTH, indent));
         let whose = if self.root.is_ours() {
@@ -257,23 +264,24 @@ impl<'a> Plan<'a> {
             };
             say(&format!("  {}: {tried}", part.abi.machine), 4);
             say(
-                &format!("    {}, version {}", part.abi.copy().display(), part.library.version),
+                &format!(
+                    "    {}, version {}",
+                    part.abi.copy().inside().display(),
+                    part.library.version
+                ),
                 4,
             );
         }
         say(&format!("  {FILE} names:"), 4);
         say(&format!("    {}", self.line), 4);
         if let Some(backup) = backup {
-            say(
-                &format!("  the file as it was: {}", self.root.inside(backup).display()),
-                4,
-            );
+            say(&format!("  the file as it was: {}", backup.inside().display()), 4);
         }
         for complaint in complaints {
             say(&format!("note: as before, {complaint}"), 2);
         }
-        let config = self.root.resolve(Path::new("/etc/keepalive.conf"));
-        if !config.is_ok_and(|path| path.exists()) {
+        let config = self.root.find(Path::new("/etc/keepalive.conf"));
+        if !config.is_ok_and(|place| is_there(&place)) {
             say(
                 "note: there is no /etc/keepalive.conf: the times are the kernel's (2 hours idle, unless a sysctl says \
                  otherwise)",
@@ -326,11 +334,11 @@ fn is_expressible(line: &str) -> bool {
 }
 
 /// What a library is that does the same as ours, by its file; `None` for all others.
-pub(super) fn competitor_at(path: &Path) -> Option<String> {
-    if let Some(version) = version(path) {
+pub(super) fn competitor_at(place: &Place) -> Option<String> {
+    if let Some(version) = place.open().ok().and_then(version) {
         return Some(format!("libkeepalive {version}, not put there by 'system enable'"));
     }
-    let name = path.file_name()?.to_string_lossy().into_owned();
+    let name = place.name().to_string_lossy().into_owned();
     if name.starts_with("libkeepalive.so") {
         return Some(String::from("libkeepalive 0.3, or a library of the same name"));
     }
@@ -340,7 +348,7 @@ pub(super) fn competitor_at(path: &Path) -> Option<String> {
 fn competitor(root: &Root, parts: &[Part], name: &str) -> Option<String> {
     parts
         .iter()
-        .find_map(|part| competitor_at(&root.resolve(&super::status::expanded(&part.abi, name)?).ok()?))
+        .find_map(|part| competitor_at(&root.find(&super::status::expanded(&part.abi, name)?).ok()?))
 }
 
 fn nothing_reads_it(root: &Root, has_musl: bool) -> Error {

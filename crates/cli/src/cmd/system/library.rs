@@ -1,11 +1,14 @@
 //! Which file becomes the copy for a kind of programs.
 
 use super::abi::Abi;
+use super::change::LARGEST;
 use crate::engine::preload;
 use crate::error::{Error, FAILED, describe};
 use keepalive_linux::elf::{self, Machine};
+use keepalive_linux::regular;
 use keepalive_linux::rooted::Root;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
 /// A libkeepalive.so of this project.
@@ -17,18 +20,21 @@ pub(super) struct Library {
     pub(super) content: Vec<u8>,
 }
 
-/// Reads the library at `path`.
+/// Reads the library in `file`, which is at `path`.
 ///
 /// # Errors
 /// It cannot be read, or is another one: libkeepalive 0.3 has the same name.
-pub(super) fn read(path: &Path) -> Result<Library, String> {
-    let machine = match elf::read(path) {
+fn read(path: &Path, file: io::Result<File>) -> Result<Library, String> {
+    let opened = file.map_err(|error| describe(&error))?;
+    let again = || opened.try_clone().map_err(|error| describe(&error));
+    let content = regular::read_whole(again()?, LARGEST).map_err(|error| describe(&error))?;
+    (&opened).rewind().map_err(|error| describe(&error))?;
+    let machine = match elf::read_file(again()?) {
         Ok(Some(elf)) => elf.machine,
         Ok(None) => return Err("it is no ELF library".to_owned()),
         Err(error) => return Err(describe(&error)),
     };
-    let version = version(path).ok_or("it is no libkeepalive.so of this project")?;
-    let content = fs::read(path).map_err(|error| describe(&error))?;
+    let version = version(opened).ok_or("it is no libkeepalive.so of this project")?;
     Ok(Library {
         path: path.to_owned(),
         machine,
@@ -37,9 +43,9 @@ pub(super) fn read(path: &Path) -> Result<Library, String> {
     })
 }
 
-/// The version of the library at `path`, if it is one of ours.
-pub(super) fn version(path: &Path) -> Option<String> {
-    let note = elf::note(path, "keepalive").ok()??;
+/// The version of the library in this file, if it is one of ours.
+pub(super) fn version(file: File) -> Option<String> {
+    let note = elf::note_of_file(file, "keepalive").ok()??;
     String::from_utf8(note).ok()
 }
 
@@ -49,7 +55,7 @@ pub(super) fn version(path: &Path) -> Option<String> {
 /// One of them cannot be used.
 pub(super) fn named(paths: &[PathBuf]) -> Result<Vec<Library>, Error> {
     let read = |path: &PathBuf| {
-        read(path).map_err(|reason| {
+        read(path, regular::open(path)).map_err(|reason| {
             Error::new(FAILED, format!("cannot use '{}': {reason}", path.display()))
                 .hint("--library names a libkeepalive.so that was built with this command")
         })
@@ -63,12 +69,16 @@ pub(super) fn find(root: &Root, abi: &Abi, named: &mut Vec<Library>) -> Option<L
     if let Some(index) = named.iter().position(|library| library.machine == abi.machine) {
         return Some(named.swap_remove(index));
     }
-    let packaged = root.resolve(&abi.directory.join(preload::FILE)).ok();
-    let copy = root.resolve(&abi.copy()).ok();
-    preload::candidates()
-        .into_iter()
-        .chain(packaged)
-        .chain(copy)
-        .filter_map(|path| read(&path).ok())
+    let ours = preload::candidates().into_iter().map(|path| {
+        let file = regular::open(&path);
+        (path, file)
+    });
+    let theirs = [abi.directory.inside().join(preload::FILE), abi.copy().inside()];
+    let theirs = theirs.into_iter().map(|path| {
+        let file = root.open_file(&path);
+        (root.outside(&path), file)
+    });
+    ours.chain(theirs)
+        .filter_map(|(path, file)| read(&path, file).ok())
         .find(|library| library.machine == abi.machine)
 }

@@ -2,11 +2,13 @@
 
 use super::failed;
 use crate::error::{Error, FAILED};
-use keepalive_linux::rooted::Root;
+use keepalive_linux::regular::Unfit;
+use keepalive_linux::rooted::{Directory, Place, Root};
 use rustix::fd::OwnedFd;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::fs::{FileType, FlockOperation, flock};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::rc::Rc;
 
 /// The file that glibc's loader reads.
 pub(super) const FILE: &str = "/etc/ld.so.preload";
@@ -14,71 +16,78 @@ pub(super) const FILE: &str = "/etc/ld.so.preload";
 /// the library under its own name, and can be upgraded or removed without a moment in which programs lack what the line
 /// names.
 pub(super) const LIBRARY: &str = "keepalive-system.so";
-/// What is written before it takes its place.
-pub(super) const NEW: &str = ".keepalive-new";
 /// What is replaced, until all is well.
 pub(super) const OLD: &str = ".keepalive-old";
 /// The file as it was before the last change, if it named anything else; it stays.
 pub(super) const BACKUP: &str = ".before-keepalive";
 
-/// `path` with `suffix` after its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Where the file is for us. Where it is a link, this is what it points to: that is what is replaced, so that the link of
-/// whoever manages /etc by links stays.
-pub(super) fn file(root: &Root) -> Result<PathBuf, Error> {
-    let path = root
-        .resolve(Path::new(FILE))
+/// Where the file is. Where it is a link, this is what it points to: that is what is replaced, so that the link of whoever
+/// manages /etc by links stays.
+pub(super) fn file(root: &Root) -> Result<Place, Error> {
+    let place = root
+        .find(Path::new(FILE))
         .map_err(|error| failed("find", Path::new(FILE), "open", &error))?;
-    match path.symlink_metadata() {
-        Ok(found) if !found.is_file() => Err(Error::new(
+    let about = place
+        .about()
+        .map_err(|error| failed("find", &place.outside(), "stat", &error))?;
+    match about.map(|about| FileType::from_raw_mode(about.st_mode)) {
+        None | Some(FileType::RegularFile) => Ok(place),
+        Some(other) => Err(Error::new(
             FAILED,
-            format!("cannot use '{}': it is no regular file", path.display()),
+            format!("cannot use '{}': {}", place.outside().display(), Unfit::Type(other)),
         )),
-        _ => Ok(path),
     }
 }
 
 /// All directories in which there may be a copy of the library: those of every distribution, whether or not programs need
 /// them any more. Each once.
-pub(super) fn library_directories(root: &Root) -> Vec<PathBuf> {
-    let mut directories = Vec::new();
+pub(super) fn library_directories(root: &Root) -> Vec<Rc<Directory>> {
+    let mut directories: Vec<Rc<Directory>> = Vec::new();
+    let mut add = |directory: Directory| {
+        let is_known = directories.iter().any(|known| known.inside() == directory.inside());
+        if directory.may_change() && !is_known {
+            directories.push(Rc::new(directory));
+        }
+    };
     for base in ["/usr", "/"] {
         for name in ["lib", "lib64", "lib32", "libx32"] {
-            let Ok(directory) = root.resolve(&Path::new(base).join(name)) else {
+            let Ok(directory) = root.directory(&Path::new(base).join(name)) else {
                 continue;
             };
             // Debian's multiarch: /usr/lib/x86_64-linux-gnu.
-            let entries = directory.read_dir().into_iter().flatten().flatten();
-            let deeper = entries.filter(|entry| entry.file_name().to_string_lossy().contains("-linux-gnu"));
-            let inside: Vec<PathBuf> = deeper.map(|entry| root.inside(&entry.path())).collect();
-            directories.push(directory);
-            directories.extend(inside.iter().filter_map(|path| root.resolve(path).ok()));
+            let names = directory.names().unwrap_or_default().into_iter();
+            let deeper = names.filter(|name| name.to_string_lossy().contains("-linux-gnu"));
+            let deeper: Vec<_> = deeper.map(|name| directory.inside().join(name)).collect();
+            add(directory);
+            deeper
+                .iter()
+                .filter_map(|path| root.directory(path).ok())
+                .for_each(&mut add);
         }
     }
-    directories.retain(|directory| directory.is_dir());
-    directories.sort();
-    directories.dedup();
+    directories.sort_by(|one, other| one.inside().cmp(other.inside()));
     directories
 }
 
-/// What interrupted runs may have left, where it is.
-pub(super) fn leftovers(root: &Root, file: &Path) -> Vec<PathBuf> {
+/// What interrupted runs may have left.
+pub(super) fn leftovers(root: &Root, file: &Place) -> Vec<Place> {
     let copies = library_directories(root)
         .into_iter()
-        .map(|directory| directory.join(LIBRARY));
+        .map(|directory| Place::new(directory, LIBRARY));
     copies
-        .chain([file.to_owned()])
-        .flat_map(|path| {
-            let (old, backup) = (beside(&path, OLD), beside(&path, BACKUP));
-            [beside(&path, NEW), beside(&old, NEW), beside(&backup, NEW), old]
+        .chain([file.clone()])
+        .flat_map(|place| {
+            let (old, backup) = (place.beside(OLD), place.beside(BACKUP));
+            let mut left = [place.unfinished(), old.unfinished(), backup.unfinished()].concat();
+            left.extend(Some(old).filter(is_there));
+            left
         })
-        .filter(|path| path.symlink_metadata().is_ok())
         .collect()
+}
+
+/// Whether there is anything, a link or not.
+pub(super) fn is_there(place: &Place) -> bool {
+    place.about().is_ok_and(|about| about.is_some())
 }
 
 /// Keeps others like this one from working on the same system, as long as it lives.
@@ -87,21 +96,21 @@ pub(super) fn leftovers(root: &Root, file: &Path) -> Vec<PathBuf> {
 /// One is at work; or there is no directory for the file.
 pub(super) fn lock(root: &Root) -> Result<OwnedFd, Error> {
     let directory = Path::new("/etc");
-    let path = root
-        .resolve(directory)
-        .map_err(|error| failed("open", directory, "open", &error))?;
-    let opened = open(
-        &path,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|error| failed("open", &path, "open", &error.into()))?;
+    let opened = root
+        .directory(directory)
+        .and_then(|directory| directory.opened())
+        .map_err(|error| failed("open", &root.outside(directory), "open", &error))?;
     match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(opened),
         Err(error) if error == rustix::io::Errno::WOULDBLOCK => Err(Error::new(
             FAILED,
             "cannot change /etc/ld.so.preload: another keepalive system is at work",
         )),
-        Err(error) => Err(failed("lock", &path, "flock", &io::Error::from(error))),
+        Err(error) => Err(failed(
+            "lock",
+            &root.outside(directory),
+            "flock",
+            &io::Error::from(error),
+        )),
     }
 }

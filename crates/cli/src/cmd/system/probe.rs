@@ -1,10 +1,13 @@
 //! Real programs of each kind, started to see that they say nothing about the library.
 
 use super::abi::Abi;
+use crate::error::describe;
+use crate::output::harmless;
 use keepalive_linux::elf;
 use keepalive_linux::rooted::Root;
-use keepalive_linux::trial::{Ended, Trial, is_foreign};
+use keepalive_linux::trial::{Ended, Failure, Trial, is_foreign};
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +17,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// The programs of one kind, and how they behave as things are.
 #[derive(Debug)]
-pub(super) struct Probe {
+pub(super) struct Probe<'a> {
+    root: &'a Root,
+    /// What they must be able to read, where they are confined.
+    needs: [PathBuf; 2],
     before: Vec<(Trial, Ended)>,
 }
 
@@ -23,44 +29,77 @@ pub(super) struct Probe {
 pub(super) enum Unknown {
     /// This machine cannot run them.
     Foreign,
-    /// This process may not enter that system.
-    NoRight,
+    /// Those of another system are not run without being confined, and that could not be.
+    NotConfined(String),
+    /// They are not for users without privileges.
+    Private(String),
 }
 
 impl Unknown {
-    pub(super) fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> String {
         match self {
-            Self::Foreign => "this machine does not run such programs",
-            Self::NoRight => "only root can run programs in another root directory",
+            Self::Foreign => String::from("this machine does not run such programs"),
+            Self::NotConfined(why) => format!("they could not be confined here: {why}"),
+            Self::Private(why) => format!("a user without privileges cannot run them there: {why}"),
         }
     }
 }
 
-/// Starts the programs of `abi` as things are.
+/// Why a program could not be started.
+enum NotRun {
+    Unknown(Unknown),
+    Wrong(io::Error),
+}
+
+/// Starts the programs of `abi` as things are: those of this system as they are, those of another confined.
 ///
 /// # Errors
 /// Programs do not start as it is, with or without our doing.
-pub(super) fn take(root: &Root, abi: &Abi) -> Result<Result<Probe, Unknown>, String> {
-    let mut before = Vec::new();
+pub(super) fn take<'a>(root: &'a Root, abi: &Abi) -> Result<Result<Probe<'a>, Unknown>, String> {
+    if !root.is_ours() && !abi.machine.is_native() {
+        return Ok(Err(Unknown::Foreign));
+    }
+    let mut probe = Probe {
+        root,
+        needs: [abi.loader.clone(), abi.libc.clone()],
+        before: Vec::new(),
+    };
     for (program, arguments) in programs(root, abi) {
-        let trial = trial(root, program, arguments);
-        let ended = match trial.run(LIMIT) {
-            Err(error) if is_foreign(&error) => return Ok(Err(Unknown::Foreign)),
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && !root.is_ours() => {
-                return Ok(Err(Unknown::NoRight));
-            }
-            Err(error) => return Err(format!("{}: {error}", shown(&trial))),
-            Ok(ended) => ended,
-        };
-        match ended {
-            Some(ended) if ended.status.success() => before.push((trial, ended)),
-            ended => return Err(complaint(&trial, ended.as_ref())),
+        let trial = trial(program, arguments);
+        match probe.run(&trial) {
+            Err(NotRun::Unknown(unknown)) => return Ok(Err(unknown)),
+            Err(NotRun::Wrong(error)) => return Err(format!("{}: {}", shown(&trial), describe(&error))),
+            Ok(Some(ended)) if ended.status.success() => probe.before.push((trial, ended)),
+            Ok(ended) => return Err(complaint(&trial, ended.as_ref())),
         }
     }
-    Ok(Ok(Probe { before }))
+    Ok(Ok(probe))
 }
 
-impl Probe {
+impl Probe<'_> {
+    fn run(&self, trial: &Trial) -> Result<Option<Ended>, NotRun> {
+        let of_starting = |error: io::Error| match error.kind() {
+            _ if is_foreign(&error) => NotRun::Unknown(Unknown::Foreign),
+            io::ErrorKind::PermissionDenied if !self.root.is_ours() => {
+                NotRun::Unknown(Unknown::Private(describe(&error)))
+            }
+            _ => NotRun::Wrong(error),
+        };
+        if self.root.is_ours() {
+            return trial.run(LIMIT).map_err(of_starting);
+        }
+        let needs = self.needs.each_ref().map(|path| path.as_os_str());
+        trial
+            .run_confined(self.root, &needs, LIMIT)
+            .map_err(|failure| match failure {
+                Failure::NotConfined(what, error) => {
+                    NotRun::Unknown(Unknown::NotConfined(format!("cannot {what}: {}", describe(&error))))
+                }
+                Failure::Unreadable(error) => NotRun::Unknown(Unknown::Private(describe(&error))),
+                Failure::NotStarted(error) => of_starting(error),
+            })
+    }
+
     /// Starts the same programs again, with these libraries in LD_PRELOAD; gives what they complain of as they did before.
     ///
     /// # Errors
@@ -72,9 +111,13 @@ impl Probe {
             if let Some(preload) = preload {
                 trial.environment.push(("LD_PRELOAD".into(), preload.to_owned()));
             }
-            let now = trial
-                .run(LIMIT)
-                .map_err(|error| format!("{}: {error}", shown(&trial)))?;
+            let now = self.run(&trial).map_err(|why| {
+                let why = match why {
+                    NotRun::Unknown(unknown) => unknown.reason(),
+                    NotRun::Wrong(error) => describe(&error),
+                };
+                format!("{}: {why}", shown(&trial))
+            })?;
             match now {
                 Some(now)
                     if now.status == before.status && now.output == before.output && says_no_more(&now, before) =>
@@ -108,7 +151,7 @@ fn programs(root: &Root, abi: &Abi) -> Vec<(PathBuf, Vec<OsString>)> {
     let mut programs = vec![(abi.loader.clone(), vec![abi.libc.clone().into_os_string()])];
     for (program, arguments) in [("/bin/true", &[][..]), ("/bin/sh", &["-c", ":"][..])] {
         let path = Path::new(program);
-        let elf = root.resolve(path).and_then(|path| elf::read(&path));
+        let elf = root.open_file(path).and_then(elf::read_file);
         let is_meant = |elf: &elf::Elf| elf.machine == abi.machine && elf.interpreter.as_deref() == Some(&*abi.loader);
         if elf.ok().flatten().as_ref().is_some_and(is_meant) {
             programs.push((path.to_owned(), arguments.iter().map(OsString::from).collect()));
@@ -117,9 +160,8 @@ fn programs(root: &Root, abi: &Abi) -> Vec<(PathBuf, Vec<OsString>)> {
     programs
 }
 
-fn trial(root: &Root, program: PathBuf, arguments: Vec<OsString>) -> Trial {
+fn trial(program: PathBuf, arguments: Vec<OsString>) -> Trial {
     Trial {
-        root: (!root.is_ours()).then(|| root.path().to_owned()),
         program,
         arguments,
         environment: vec![("PATH".into(), "/usr/bin:/bin".into()), ("LC_ALL".into(), "C".into())],
@@ -143,7 +185,7 @@ fn complaint(trial: &Trial, ended: Option<&Ended>) -> String {
     let said = errors
         .lines()
         .next()
-        .map_or_else(String::new, |line| format!(": {line}"));
+        .map_or_else(String::new, |line| format!(": {}", harmless(line)));
     match (ended.status.code(), ended.status.signal()) {
         (Some(0), _) => format!("'{program}' complains{said}"),
         (Some(code), _) => format!("'{program}' ends with status {code}{said}"),

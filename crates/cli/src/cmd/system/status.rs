@@ -2,19 +2,20 @@
 
 use super::Root;
 use super::abi::{Abi, present, spelling};
+use super::change::LARGEST;
 use super::enable::competitor_at;
 use super::library::{find, version};
 use super::line::{Entry, entries, entries_of_glibc};
-use super::place::{FILE, file, leftovers};
+use super::place::{FILE, file, is_there, leftovers};
 use super::probe::{self, Unknown};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
 use crate::sockets::json::line;
 use crate::table::{table, terminal_size};
 use keepalive_linux::elf;
+use keepalive_linux::rooted::Place;
 use rustix::process::geteuid;
 use serde::Serialize;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Prints it.
@@ -50,12 +51,20 @@ pub(super) fn problems(root: &Root) -> Vec<(String, Option<String>)> {
     }
 }
 
+/// Whether the file names the library.
+pub(super) fn is_enabled(root: &Root) -> bool {
+    let text = file(root).and_then(|path| super::change::read(&path));
+    text.is_ok_and(|text| text.is_some_and(|(text, _)| entries(&text).iter().any(Entry::is_ours)))
+}
+
 /// All that is known.
 #[derive(Serialize)]
 struct Report {
     file: &'static str,
     /// Where that is a link to.
     target: Option<PathBuf>,
+    /// Whether programs were started to see it; those of another system are not.
+    tried: bool,
     enabled: bool,
     /// Whether programs in secure-execution mode are served.
     setuid: bool,
@@ -100,10 +109,11 @@ impl Report {
         let (text, mode) = text.map_or((Vec::new(), 0o644), |(text, attributes)| (text, attributes.mode));
         let abis = present(root);
         let ours: Vec<Entry> = entries(&text).into_iter().filter(Entry::is_ours).collect();
-        let target = root.inside(&path);
+        let target = path.inside();
         let mut report = Self {
             file: FILE,
             target: (target != Path::new(FILE)).then_some(target),
+            tried: root.is_ours(),
             enabled: !ours.is_empty(),
             setuid: false,
             programs: Vec::new(),
@@ -152,7 +162,7 @@ impl Report {
             report.problem(
                 &format!(
                     "'{}' was left by a run that was interrupted",
-                    root.inside(&leftover).display()
+                    leftover.inside().display()
                 ),
                 Some("keepalive system enable finishes it, keepalive system disable takes it back"),
             );
@@ -180,18 +190,19 @@ impl Report {
     fn judge(&mut self, root: &Root, abi: &Abi, ours: &[Entry]) -> Programs {
         const AGAIN: &str = "keepalive system enable puts that right";
         let machine = abi.machine;
-        let copy = root.resolve(&abi.copy()).ok().filter(|path| path.exists());
-        let metadata = copy.as_ref().and_then(|path| path.metadata().ok());
-        let version = copy.as_deref().and_then(version);
-        let source = find(root, abi, &mut Vec::new()).filter(|source| Some(&source.path) != copy.as_ref());
+        let place = abi.copy();
+        let copy = Some(&place).filter(|place| is_there(place));
+        let about = place.about().ok().flatten();
+        let version = place.open().ok().and_then(version);
+        let source = find(root, abi, &mut Vec::new()).filter(|source| source.path != place.outside());
         let up_to_date = copy
-            .as_ref()
             .zip(source)
-            .map(|(copy, source)| std::fs::read(copy).is_ok_and(|content| content == source.content));
-        let probe = probe::take(root, abi);
+            .map(|(copy, source)| copy.read(LARGEST).is_ok_and(|content| content == source.content));
+        // Programs of another system are not run only to look at it.
+        let probe = root.is_ours().then(|| probe::take(root, abi)).transpose();
         let mut served = !ours.is_empty() && copy.is_some() && version.is_some();
-        let state = match (&probe, ours.is_empty(), &copy) {
-            (Ok(Err(Unknown::Foreign)), _, None) if root.is_ours() => String::from(NOT_RUN),
+        let state = match (&probe, ours.is_empty(), copy) {
+            (Ok(Some(Err(Unknown::Foreign))), _, None) => String::from(NOT_RUN),
             (Err(complaint), ..) => {
                 served = false;
                 self.problem(
@@ -210,41 +221,45 @@ impl Report {
             }
             (_, false, Some(_)) if version.is_none() => {
                 self.problem(
-                    &format!("'{}' is no libkeepalive.so of this project", abi.copy().display()),
+                    &format!("'{}' is no libkeepalive.so of this project", place.outside().display()),
                     Some(AGAIN),
                 );
                 String::from("another file")
             }
             (_, true, Some(_)) => {
                 self.problem(
-                    &format!("'{}' is there, but no line names it", abi.copy().display()),
+                    &format!("'{}' is there, but no line names it", place.outside().display()),
                     Some("keepalive system enable finishes that, keepalive system disable takes it back"),
                 );
                 String::from("not named")
             }
             (_, true, None) => String::from("not enabled"),
-            (Ok(Ok(_)), false, Some(_)) => String::from("served"),
-            (Ok(Err(unknown)), false, Some(_)) => format!("not tried: {}", unknown.reason()),
+            (Ok(None), false, Some(_)) => String::from("served, by its files"),
+            (Ok(Some(Ok(_))), false, Some(_)) => String::from("served"),
+            (Ok(Some(Err(unknown))), false, Some(_)) => format!("not tried: {}", unknown.reason()),
         };
-        if let Ok(Ok(probe)) = &probe
+        if let Ok(Some(Ok(probe))) = &probe
             && let Some(complaint) = probe.complaints()
             && copy.is_some()
         {
             self.problem(&format!("programs for {machine} complain: {complaint}"), None);
         }
-        if let Some(metadata) = &metadata {
-            self.setuid |= served && metadata.mode() & 0o4000 != 0;
-            let is_foreign = geteuid().is_root() && metadata.uid() != 0;
-            if is_foreign || metadata.mode() & 0o022 != 0 {
+        if let Some(about) = &about {
+            self.setuid |= served && about.st_mode & 0o4000 != 0;
+            let is_foreign = geteuid().is_root() && about.st_uid != 0;
+            if is_foreign || about.st_mode & 0o022 != 0 {
                 self.problem(
-                    &format!("'{}' can be changed by others than root", abi.copy().display()),
+                    &format!("'{}' can be changed by others than root", place.outside().display()),
                     Some("chown root and chmod 644, at once"),
                 );
             }
         }
         if served && up_to_date == Some(false) {
             self.problem(
-                &format!("'{}' is not the library that this command has", abi.copy().display()),
+                &format!(
+                    "'{}' is not the library that this command has",
+                    place.outside().display()
+                ),
                 Some("keepalive system enable brings it up to date"),
             );
         }
@@ -252,7 +267,7 @@ impl Report {
             machine: machine.to_string(),
             libc: "glibc",
             loader: abi.loader.clone(),
-            library: copy.map(|_| abi.copy()),
+            library: copy.map(Place::inside),
             version,
             up_to_date,
             served,
@@ -282,8 +297,9 @@ impl Report {
             .filter_map(|abi| Some((abi, expanded(abi, &entry.name)?)))
             .collect();
         for (abi, path) in &paths {
-            let resolved = root.resolve(path).ok().filter(|path| path.exists());
-            let wrong = match resolved.as_deref().map(elf::read) {
+            let found = root.find(path).ok().filter(is_there);
+            let read = found.as_ref().map(|place| place.open().and_then(elf::read_file));
+            let wrong = match read {
                 None => Some(String::from("it is missing")),
                 Some(Err(_) | Ok(None)) => Some(String::from("it is no library")),
                 Some(Ok(Some(elf))) if elf.machine != abi.machine => Some(format!(
@@ -297,7 +313,7 @@ impl Report {
                 self.problem(&format!("{place}: '{name}': {what}"), None);
                 break;
             }
-            if let Some(what) = resolved.as_deref().and_then(competitor_at) {
+            if let Some(what) = found.as_ref().and_then(competitor_at) {
                 self.problem(
                     &format!("{place}: '{name}': {what}"),
                     Some("one library for keepalive is enough: take that line out"),
@@ -351,6 +367,9 @@ impl Report {
         } else {
             "Static and Go programs are not reached.\n"
         });
+        if !self.tried {
+            text.push_str("By the files there: no program of that system was run.\n");
+        }
         if !self.entries.is_empty() {
             text.push('\n');
             let mut rows = vec![[">LINE", "NAMED IN THE FILE", ""].map(String::from)];

@@ -1,5 +1,6 @@
 //! The drop-in that gives a service the policy.
 
+use super::Engine;
 use crate::engine::preload::{self, Library};
 use crate::policy::Policy;
 use keepalive_policy::Settings;
@@ -45,6 +46,15 @@ pub(super) fn with_cgroup(command: &Path, policy: &Policy) -> String {
         let _ = write!(arguments, " --config {}", quote(&path.to_string_lossy(), true));
     }
     format!("{HEAD}ExecStartPre=-+{command} cgroup enable{arguments} %n\nExecStopPost=-+{command} cgroup disable %n\n")
+}
+
+/// Returns the engine of a drop-in with this text.
+pub(super) fn engine(text: &str) -> Engine {
+    if text.contains("ExecStartPre=") {
+        Engine::Cgroup
+    } else {
+        Engine::Preload
+    }
 }
 
 /// In rules a line ends with a semicolon too.

@@ -1,8 +1,17 @@
 //! What systemd reads of a unit: its file and the drop-ins (`systemd.unit(5)`).
 
+use crate::error::{Error, FAILED, describe};
+use keepalive_linux::regular::Unfit;
+use keepalive_linux::rooted::{Directory, Place, Root};
 use std::ffi::OsStr;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// The largest file that is read, bytes.
+pub(super) const LARGEST: u64 = 256 * 1024;
+/// As much as is read of a unit with all its drop-ins, bytes.
+const LARGEST_OF_ALL: usize = 4 << 20;
 
 /// Whose units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,28 +42,19 @@ impl Manager {
     ///
     /// # Errors
     /// The user has no home.
-    pub(super) fn drop_in_directory(self, root: &Path) -> Result<PathBuf, &'static str> {
+    pub(super) fn drop_in_directory(self) -> Result<PathBuf, &'static str> {
         match self {
-            Self::System => Ok(below(root, SYSTEM[0])),
+            Self::System => Ok(PathBuf::from(SYSTEM[0])),
             Self::User => Ok(user_directory().ok_or("neither XDG_CONFIG_HOME nor HOME is set")?),
         }
     }
 
-    fn directories(self, root: &Path) -> Vec<PathBuf> {
+    fn directories(self) -> Vec<PathBuf> {
         match self {
-            Self::System => SYSTEM.map(|path| below(root, path)).into(),
-            Self::User => user_directory()
-                .into_iter()
-                .chain(USER.map(|path| below(root, path)))
-                .collect(),
+            Self::System => SYSTEM.map(PathBuf::from).into(),
+            Self::User => user_directory().into_iter().chain(USER.map(PathBuf::from)).collect(),
         }
     }
-}
-
-/// `path`, as it is in the tree below `root`.
-pub(super) fn below(root: &Path, path: impl AsRef<Path>) -> PathBuf {
-    let path = path.as_ref();
-    root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 fn user_directory() -> Option<PathBuf> {
@@ -73,28 +73,46 @@ pub(super) struct UnitFile {
 
 impl UnitFile {
     /// Reads the unit and its drop-ins, but the one at `own`; `None` where there is no such unit.
-    pub(super) fn read(manager: Manager, root: &Path, name: &str, own: &Path) -> Option<Self> {
-        let directories = manager.directories(root);
+    ///
+    /// # Errors
+    /// The unit is masked, or one of these is no regular file, or too large: systemd would not read it either.
+    pub(super) fn read(manager: Manager, root: &Root, name: &str, own: &Path) -> Result<Option<Self>, Error> {
+        let directories = manager.directories();
         let names = names(name);
-        let file = names
-            .iter()
-            .flat_map(|name| directories.iter().map(move |directory| directory.join(name)))
-            .find_map(|path| fs::read_to_string(path).ok())?;
         let mut unit = Self::default();
+        let Some(file) = first(root, &directories, &names)? else {
+            return Ok(None);
+        };
         unit.add(&file);
-        let mut drop_ins: Vec<PathBuf> = Vec::new();
+        let mut length = file.len();
+        let mut drop_ins: Vec<Place> = Vec::new();
         for name in &names {
             for directory in &directories {
-                let entries = fs::read_dir(directory.join(format!("{name}.d"))).into_iter().flatten();
-                let paths = entries.flatten().map(|entry| entry.path());
-                drop_ins.extend(paths.filter(|path| path.extension() == Some(OsStr::new("conf")) && path != own));
+                let Ok(directory) = root.directory(&directory.join(format!("{name}.d"))) else {
+                    continue;
+                };
+                let names = directory.names().unwrap_or_default();
+                let directory = Rc::new(directory);
+                let places = names.into_iter().map(|name| Place::new(directory.clone(), name));
+                drop_ins.extend(places.filter(|place| {
+                    Path::new(place.name()).extension() == Some(OsStr::new("conf")) && place.inside() != own
+                }));
             }
         }
-        drop_ins.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
-        for path in drop_ins {
-            unit.add(&fs::read_to_string(path).unwrap_or_default());
+        drop_ins.sort_by(|one, other| one.name().cmp(other.name()));
+        for place in drop_ins {
+            if !is_masked(&place)
+                && let Some(text) = text(root, &place)?
+            {
+                length += text.len();
+                if length > LARGEST_OF_ALL {
+                    let what = format!("cannot read the drop-ins of '{name}': they have more than 4 MiB");
+                    return Err(Error::new(FAILED, what));
+                }
+                unit.add(&text);
+            }
         }
-        Some(unit)
+        Ok(Some(unit))
     }
 
     fn add(&mut self, text: &str) {
@@ -161,6 +179,71 @@ impl UnitFile {
         let words: Vec<String> = lines.iter().flat_map(|line| words(line)).collect();
         let value = |word: &String| Some(word.strip_prefix(name)?.strip_prefix('=')?.to_owned());
         words.iter().rev().find_map(value)
+    }
+}
+
+/// The unit's own file.
+fn first(root: &Root, directories: &[PathBuf], names: &[String]) -> Result<Option<String>, Error> {
+    for name in names {
+        for directory in directories {
+            let directory = match root.directory(directory) {
+                Ok(directory) => Rc::<Directory>::new(directory),
+                Err(error) if is_absent(&error) || is_forbidden(&error) => continue,
+                Err(error) => {
+                    let action = format!("read '{}'", root.outside(directory).display());
+                    return Err(super::cannot(&action, &error));
+                }
+            };
+            let place = Place::new(directory, name);
+            if is_masked(&place) {
+                let error = Error::new(
+                    FAILED,
+                    format!(
+                        "'{name}' is masked: {} is a link to /dev/null",
+                        place.outside().display()
+                    ),
+                );
+                return Err(error.hint(format!("systemctl unmask {name}")));
+            }
+            if let Some(text) = text(root, &place)? {
+                return Ok(Some(text));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether it is the link by which systemd does without a file (`systemd.unit(5)`).
+fn is_masked(place: &Place) -> bool {
+    place.link().as_deref() == Some(Path::new("/dev/null"))
+}
+
+/// The text of a file; `None` where there is none that may be read.
+fn text(root: &Root, place: &Place) -> Result<Option<String>, Error> {
+    match root.read(&place.inside(), LARGEST) {
+        Ok(content) => Ok(Some(String::from_utf8_lossy(&content).into_owned())),
+        Err(error) if is_absent(&error) || is_forbidden(&error) => Ok(None),
+        Err(error) => Err(unreadable(place, &error)),
+    }
+}
+
+/// Whether there is no such file.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether the kernel forbids it to this user.
+fn is_forbidden(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_some()
+}
+
+/// The error for a file that systemd reads and that cannot be read.
+pub(super) fn unreadable(place: &Place, error: &io::Error) -> Error {
+    let (path, reason) = (place.outside(), describe(error));
+    let message = Error::new(FAILED, format!("cannot read '{}': {reason}", path.display()));
+    match Unfit::of(error) {
+        Some(_) => message.hint("a unit or drop-in is a regular file of at most 256 KiB"),
+        None => message,
     }
 }
 

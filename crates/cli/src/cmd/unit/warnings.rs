@@ -9,10 +9,15 @@ const WHOLE: [&str; 1] = ["@system-service"];
 const PARTS: [&str; 4] = ["@network-io", "@basic-io", "@file-system", "@io-event"];
 
 /// A sentence for each.
-pub(super) fn of_library(unit: &UnitFile, library: &Library, programs: &[Program]) -> Vec<String> {
+pub(super) fn of_library(unit: &UnitFile, library: &Library, programs: &[Program], is_ours: bool) -> Vec<String> {
+    let obstacle = if is_ours {
+        preload::obstacle
+    } else {
+        preload::obstacle_without_privilege
+    };
     let mut warnings: Vec<String> = programs
         .iter()
-        .filter_map(|program| Some(preload::obstacle(program, library)?.describe(program)))
+        .filter_map(|program| Some(obstacle(program, library)?.describe(program)))
         .map(|what| format!("{what}; --engine cgroup reaches it"))
         .collect();
     if let Some(filter) = risky_filter(unit) {

@@ -35,9 +35,11 @@ pub(crate) enum Failure {
 
 /// Puts this process, and all that it will start, into a new cgroup with `policy`; `program` is the command's name.
 ///
+/// Returns the limits of the cgroup that it leaves which the new one does not show.
+///
 /// # Errors
 /// What is in the way; then it is where it was.
-pub(crate) fn join(policy: &Policy, program: &[u8]) -> Result<(), Failure> {
+pub(crate) fn join(policy: &Policy, program: &[u8]) -> Result<Vec<HiddenLimit>, Failure> {
     let programs_failed = |error: io::Error| Failure::Programs(error.into());
     let tree = Tree::find().map_err(|reason| Failure::Programs(Obstacle::NoTree(reason)))?;
     let parent = tree.own().map_err(programs_failed)?;
@@ -45,11 +47,34 @@ pub(crate) fn join(policy: &Policy, program: &[u8]) -> Result<(), Failure> {
     let programs = Programs::load(policy, &tree.name(&parent), false, Shared::default()).map_err(Failure::Programs)?;
     // Until there is a process in it, another command would take it for one that was left.
     let _shared = share(&parent).map_err(|error| Failure::Cgroup(parent.clone(), error))?;
-    join_new(&tree, &parent, &programs)?;
+    let directory = join_new(&tree, &parent, &programs)?;
     // These are of the cgroup in which they were made.
     let parts = policy.parts();
     settle_inherited(&parts.each_ref().map(Part::source), program);
-    Ok(())
+    Ok(hidden_limits(&parent, &directory))
+}
+
+/// A limit that holds for the command, and that its own cgroup does not show: programs which look there alone, as some
+/// runtimes do to size their heap and their threads, see none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HiddenLimit {
+    /// The file that shows it, of the cgroup in which the command would be without keepalive.
+    pub(crate) file: PathBuf,
+    /// What it says.
+    pub(crate) limit: String,
+}
+
+/// The limits of `parent` that `child` has no file for: a cgroup with processes cannot give its controllers to those below it
+/// (`cgroups(7)`, no internal processes), so that they cannot be repeated there.
+fn hidden_limits(parent: &Path, child: &Path) -> Vec<HiddenLimit> {
+    let files = ["cpu.max", "memory.high", "memory.max"].into_iter();
+    let hidden = files.filter(|name| !child.join(name).exists());
+    let limits = hidden.filter_map(|name| {
+        let file = parent.join(name);
+        let limit = fs::read_to_string(&file).ok()?.trim().to_owned();
+        (!limit.starts_with("max")).then_some(HiddenLimit { file, limit })
+    });
+    limits.collect()
 }
 
 /// Keeps others from sweeping. Every user may hold the lock of a cgroup's directory for as long as it likes: then no other
@@ -65,7 +90,7 @@ fn share(parent: &Path) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }
 
-fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<(), Failure> {
+fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<PathBuf, Failure> {
     let directory = create(parent)?;
     let failed = |error: io::Error| Failure::Cgroup(directory.clone(), error);
     let joined = cgroup::open_directory(&directory)
@@ -81,7 +106,7 @@ fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<(), Failu
     if joined.is_err() {
         let _ = fs::remove_dir(&directory);
     }
-    joined
+    joined.map(|()| directory)
 }
 
 /// Makes a new cgroup. The number of this process may be in use, by a command that has left processes, or in another pid
@@ -153,5 +178,34 @@ fn sweep(parent: &Path) {
         if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')) {
             let _ = fs::remove_dir(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_hidden_where_the_new_cgroup_has_no_file_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let child = directory.path().join("child");
+        fs::create_dir(&child).unwrap();
+        assert_eq!(hidden_limits(directory.path(), &child), []);
+        for (name, text) in [
+            ("cpu.max", "150000 100000\n"),
+            ("memory.high", "max\n"),
+            ("memory.max", "268435456\n"),
+        ] {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let limit = |name: &str, limit: &str| HiddenLimit {
+            file: directory.path().join(name),
+            limit: limit.to_owned(),
+        };
+        let (cpu, memory) = (limit("cpu.max", "150000 100000"), limit("memory.max", "268435456"));
+        assert_eq!(hidden_limits(directory.path(), &child), [cpu, memory.clone()]);
+        // What the new one has a file for it shows.
+        fs::write(child.join("cpu.max"), "max 100000\n").unwrap();
+        assert_eq!(hidden_limits(directory.path(), &child), [memory]);
     }
 }

@@ -18,6 +18,9 @@ pub(crate) struct Description {
     pub(crate) rules: Vec<RuleText>,
     /// Whether the kernel's own fields tell what a program has set itself.
     pub(crate) reads_fields: bool,
+    /// Why they do not.
+    #[serde(default)]
+    pub(crate) compared_because: Option<String>,
     /// Whether a command has put it in force that goes on to look after it (`--watch`).
     pub(crate) is_watched: bool,
     /// Whether rules ask for the names of programs.
@@ -50,6 +53,7 @@ impl Description {
             default: words(&default),
             rules: rules.collect(),
             reads_fields: false,
+            compared_because: None,
             is_watched: false,
             needs_names: needs.names,
             is_lasting: needs.wishes,

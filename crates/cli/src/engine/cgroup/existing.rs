@@ -29,8 +29,12 @@ use std::path::Path;
 pub(crate) struct Done {
     /// Sockets of the cgroup that were found.
     pub(crate) sockets: usize,
-    /// Those on which something was set.
+    /// Those on which something was set, and is there.
     pub(crate) changed: usize,
+    /// Those that have other values than were set: another program changes what is set, or the kernel refuses it.
+    pub(crate) resisting: usize,
+    /// Open sockets that are not seen in their network namespace, so that nobody knows of which cgroup they are.
+    pub(crate) unseen: usize,
     /// Network namespaces or processes that could not be looked into, with the first reason.
     pub(crate) out_of_reach: Option<(usize, io::Error)>,
     /// Processes that this pid namespace does not show.
@@ -123,9 +127,10 @@ impl Work<'_> {
             }
             let inside = netns::within(&namespace.into(), || self.in_namespace(iterators, &names));
             match inside.and_then(|result| result) {
-                Ok((sockets, changed)) => {
-                    done.sockets += sockets;
-                    done.changed += changed;
+                Ok(counts) => {
+                    done.sockets += counts.sockets;
+                    done.changed += counts.changed;
+                    done.resisting += counts.resisting;
                 }
                 Err(error) => done.miss(error),
             }
@@ -135,7 +140,7 @@ impl Work<'_> {
 
     /// Sets what there is in the namespace of the calling thread; gives how many sockets there were, and how many were
     /// changed.
-    fn in_namespace(&self, iterators: &Iterators, names: &HashMap<u64, OsString>) -> io::Result<(usize, usize)> {
+    fn in_namespace(&self, iterators: &Iterators, names: &HashMap<u64, OsString>) -> io::Result<Done> {
         let (namespace, rows) = Namespace::look();
         let rows: HashMap<u64, Row> = rows?
             .into_iter()
@@ -143,21 +148,24 @@ impl Work<'_> {
             .map(|row| (row.cookie, row))
             .collect();
         if rows.is_empty() {
-            return Ok((0, 0));
+            return Ok(Done::default());
         }
         let seen = iterators.look()?;
         let seen = seen.iter().filter_map(|seen| Some((seen, rows.get(&seen.cookie)?)));
         let count = u32::try_from(rows.len()).map_err(io::Error::other)?;
         let orders = create_map(MapKind::Hash, "ka_orders", ORDER_SIZE, count)?;
-        let (mut sockets, mut changed) = (0, 0);
+        let mut done = Done::default();
+        let mut set = HashMap::new();
         for (seen, row) in seen {
-            sockets += 1;
+            done.sockets += 1;
             let socket = Socket::seen(row, None);
             let program = names.get(&row.inode).map_or(&b""[..], |name| name.as_bytes());
             let current = |option| number(seen, option);
             let plan = plan(self.sources, &socket, &current, program, Some(&namespace));
-            changed += usize::from(!plan.steps.is_empty());
             let now = SET_BY_PROGRAMS.map(|option| step(&plan, option).unwrap_or(UNSET));
+            if now != [UNSET; SET_BY_PROGRAMS.len()] {
+                set.insert(seen.cookie, now);
+            }
             set_value(
                 &orders,
                 seen.cookie,
@@ -165,7 +173,18 @@ impl Work<'_> {
             )?;
         }
         iterators.set(&orders, self.wishes)?;
-        Ok((sockets, changed))
+        for seen in iterators.look()? {
+            let Some(numbers) = set.remove(&seen.cookie) else {
+                continue;
+            };
+            let mut pairs = numbers.iter().zip(&seen.numbers);
+            if pairs.all(|(set, now)| *set == UNSET || set == now) {
+                done.changed += 1;
+            } else {
+                done.resisting += 1;
+            }
+        }
+        Ok(done)
     }
 
     /// The names of the programs that hold sockets, by inode, where a rule asks for one.
@@ -181,6 +200,12 @@ impl Work<'_> {
             }
         }
         names
+    }
+
+    /// Notes what goes on to count for a socket, where the policy has something that does; gives whether that is done.
+    fn note(&self, socket: &OwnedFd, lasting: &[u8; WISH_SIZE as usize]) -> bool {
+        let key = u64::try_from(socket.as_raw_fd()).unwrap_or(u64::MAX);
+        self.wishes.is_none_or(|wishes| set_value(wishes, key, lasting).is_ok())
     }
 
     fn by_descriptor(&self) -> Done {
@@ -202,7 +227,12 @@ impl Work<'_> {
             if let Some(obstacle) = obstacle {
                 done.miss(io::Error::other(obstacle.reason));
             }
-            for socket in sockets.into_iter().filter(|socket| self.is_ours(socket.cgroup)) {
+            for socket in sockets {
+                if !self.is_ours(socket.cgroup) {
+                    let is_open = !matches!(socket.state, None | Some(State::Closed));
+                    done.unseen += usize::from(socket.cgroup.is_none() && is_open);
+                    continue;
+                }
                 let Some(duplicate) = socket
                     .holder
                     .and_then(|holder| process.duplicate(holder, socket.inode).ok())
@@ -212,16 +242,32 @@ impl Work<'_> {
                 let current = |option| sockopt::get(&duplicate, option).ok();
                 let program = process.name().as_bytes();
                 let plan = plan(self.sources, &socket, &current, program, kernel.namespace(&socket));
-                apply(&plan, &duplicate);
-                if let (Some(wishes), Ok(key)) = (self.wishes, u64::try_from(duplicate.as_raw_fd())) {
-                    let _ = set_value(wishes, key, &wish(&plan, &socket, &current));
-                }
+                let lasting = wish(&plan, &socket, &current);
+                // Else the program before setsockopt(2) would hold this process, too, to the policy from before.
+                self.note(&duplicate, &nothing());
+                let failed = apply(&plan, &duplicate);
+                let is_noted = self.note(&duplicate, &lasting);
                 done.sockets += 1;
-                done.changed += usize::from(!plan.steps.is_empty());
+                if !is_noted || !failed.is_empty() || !has_steps(&plan, &current) {
+                    done.resisting += 1;
+                } else if !plan.steps.is_empty() {
+                    done.changed += 1;
+                }
             }
         });
         done
     }
+}
+
+/// Nothing goes on to count.
+fn nothing() -> [u8; WISH_SIZE as usize] {
+    lasting(&Settings::NONE.with_keepalive(Keepalive::Off), 0, 0, 0)
+}
+
+/// Whether the socket has what was set, as far as this engine sets it.
+fn has_steps(plan: &Plan, current: &dyn Fn(SocketOption) -> Option<u32>) -> bool {
+    let mut steps = plan.steps.iter().filter(|step| SET_BY_PROGRAMS.contains(&step.option));
+    steps.all(|step| current(step.option) == Some(step.to))
 }
 
 /// What goes on to count on a connection, once `plan` is carried out; nothing on other sockets.

@@ -1,8 +1,9 @@
 //! What is in the way of the cgroup engine.
 
+use super::limits::may_lack_locked_memory;
 use crate::error::{Error, FAILED, describe};
 use crate::output::harmless;
-use keepalive_linux::bpf::call::{Attached, Hook, Refusal, program_by_id, program_info, programs};
+use keepalive_linux::bpf::call::{Attached, CallError, Hook, Refusal, program_by_id, program_info, programs};
 use keepalive_linux::bpf::file_system;
 use keepalive_linux::cgroup::{NoTree, Tree, open_directory};
 use keepalive_linux::proc;
@@ -17,12 +18,16 @@ pub(crate) enum Obstacle {
     NoTree(NoTree),
     /// The kernel lets this process load no program.
     Forbidden,
-    /// The kernel has no such thing.
-    TooOld(io::Error),
+    /// The kernel has no such thing as this command of bpf(2) asks for.
+    TooOld(&'static str, io::Error),
     /// The verifier does not accept a program.
     Refused(Refusal),
-    /// Rules ask for programs' names, which this kernel does not show.
-    NoNames,
+    /// Rules ask for programs' names, which cannot be read.
+    NoNames(Unread),
+    /// What is set depends on what the program has set before, which cannot be read.
+    NoReading(Unread),
+    /// The verifier does not accept the program that the modes other than fill take.
+    NoClamp(Refusal),
     /// The policy makes a program that is too long.
     TooLarge,
     /// There is no BPF file system, and none can be mounted.
@@ -35,6 +40,44 @@ pub(crate) enum Obstacle {
     Interrupted,
     /// Something else failed.
     Other(io::Error),
+}
+
+/// Why programs cannot read the kernel's own fields.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// The kernel does not tell where they are.
+    NoTypes,
+    /// It takes CAP_PERFMON.
+    NoCapability,
+    /// The verifier does not accept it.
+    Refused(Refusal),
+}
+
+impl Unread {
+    /// In a clause.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::NoTypes => String::from("this kernel does not tell its types (CONFIG_DEBUG_INFO_BTF)"),
+            Self::NoCapability => String::from("the kernel's own fields take CAP_PERFMON, which this process lacks"),
+            Self::Refused(refusal) => format!(
+                "the kernel's verifier does not let a program read its fields: {}",
+                last_word(&refusal.log)
+            ),
+        }
+    }
+}
+
+/// The verifier's last line that is no statistics.
+fn last_word(log: &str) -> &str {
+    let mut lines = log.trim_end().lines().rev();
+    let is_word = |line: &&str| !line.starts_with("processed ") && !line.trim().is_empty();
+    lines.find(is_word).map_or("it does not say why", str::trim)
+}
+
+impl From<CallError> for Obstacle {
+    fn from(CallError { call, error }: CallError) -> Self {
+        Self::of_loading(call, error)
+    }
 }
 
 impl From<io::Error> for Obstacle {
@@ -54,7 +97,7 @@ impl From<Refusal> for Obstacle {
             return Self::TooLarge;
         }
         if refusal.log.is_empty() {
-            return Self::of_loading(refusal.error);
+            return Self::of_loading("BPF_PROG_LOAD", refusal.error);
         }
         Self::Refused(refusal)
     }
@@ -66,10 +109,10 @@ const CAP_BPF: u32 = 39;
 /// It holds the next one, and CAP_BPF.
 const CAP_SYS_ADMIN: u32 = 21;
 
-const CAP_PERFMON: u32 = 38;
+pub(super) const CAP_PERFMON: u32 = 38;
 
 /// Whether this process has a capability.
-fn has(capability: u32) -> bool {
+pub(super) fn has(capability: u32) -> bool {
     let held = proc::status(std::process::id()).map_or(0, |status| status.capabilities);
     let has = |bit: u32| held >> bit & 1 == 1;
     has(capability) || matches!(capability, CAP_BPF | CAP_PERFMON) && has(CAP_SYS_ADMIN)
@@ -87,10 +130,10 @@ fn is_filtered() -> bool {
 }
 
 impl Obstacle {
-    pub(super) fn of_loading(error: io::Error) -> Self {
+    fn of_loading(call: &'static str, error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
             Some(Errno::PERM) => Self::Forbidden,
-            Some(Errno::NOSYS | Errno::INVAL) => Self::TooOld(error),
+            Some(Errno::NOSYS | Errno::INVAL) => Self::TooOld(call, error),
             _ => Self::Other(error),
         }
     }
@@ -144,18 +187,34 @@ impl Obstacle {
                 [] => String::from("bpf: Operation not permitted, though the capabilities are there"),
                 missing => format!("it takes root; this process lacks {}", missing.join(" and ")),
             },
-            Self::TooOld(error) => format!("this kernel cannot do it: bpf: {}", describe(error)),
+            Self::TooOld(call, error) => format!("this kernel cannot do it: bpf: {call}: {}", describe(error)),
             Self::Refused(refusal) => format!(
                 "the kernel's verifier refused a program: {}\n{}",
                 describe(&refusal.error),
                 end_of(&refusal.log)
             ),
-            Self::NoNames if !has(CAP_PERFMON) => {
+            Self::NoNames(Unread::NoCapability) => {
                 String::from("rules for programs take CAP_PERFMON, which this process lacks")
             }
-            Self::NoNames => {
+            Self::NoNames(Unread::NoTypes) => {
                 String::from("rules for programs need to know the kernel's types, and this kernel does not tell them")
             }
+            Self::NoNames(unread) => format!("rules for programs read the kernel's fields: {}", unread.reason()),
+            Self::NoReading(unread) => format!(
+                "the policy depends on what programs set before, which eBPF programs of this kernel cannot read: \
+                 bpf_getsockopt() reads these options since Linux 6.1; and {}",
+                unread.reason()
+            ),
+            Self::NoClamp(refusal) if !has(CAP_PERFMON) => format!(
+                "the modes cap, floor and enforce take CAP_PERFMON on this kernel, and this process lacks it: the verifier \
+                 says: {}",
+                last_word(&refusal.log)
+            ),
+            Self::NoClamp(refusal) => format!(
+                "the kernel's verifier refused the program for the modes cap, floor and enforce: {}\n{}",
+                describe(&refusal.error),
+                end_of(&refusal.log)
+            ),
             Self::TooLarge => String::from("the policy has too many rules for one program of the kernel"),
             Self::NoFileSystem(error) => {
                 format!(
@@ -176,9 +235,13 @@ impl Obstacle {
             Self::NoTree(_) => {
                 "boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY"
             }
-            Self::Forbidden | Self::TooOld(_) if missing_capabilities().is_empty() && is_filtered() => {
+            Self::Forbidden | Self::TooOld(..) if missing_capabilities().is_empty() && is_filtered() => {
                 "a seccomp filter is in force here, and may forbid bpf(2): containerd 1.6.9, Docker 23 and containers-common \
                  0.60 allow it with CAP_BPF"
+            }
+            Self::Forbidden if missing_capabilities().is_empty() && may_lack_locked_memory() => {
+                "before Linux 5.11 eBPF counts as locked memory, which is limited here (ulimit -l): raise the limit, or add \
+                 CAP_SYS_RESOURCE; else a container, a user namespace or the kernel's lockdown is in the way"
             }
             Self::Forbidden if missing_capabilities().is_empty() => {
                 "a container, a user namespace or the kernel's lockdown is in the way"
@@ -186,10 +249,18 @@ impl Obstacle {
             Self::Forbidden => {
                 "run it by root, or with these capabilities; without root: keepalive run, --engine seccomp"
             }
-            Self::TooOld(_) => "it takes Linux 5.9 with CONFIG_CGROUP_BPF",
-            Self::Refused(_) => "this is a mistake in keepalive: please report it, with these lines",
-            Self::NoNames if !has(CAP_PERFMON) => "leave them out, or run it by root, or with this capability",
-            Self::NoNames => "leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF",
+            Self::TooOld(..) => "it takes Linux 5.9 with CONFIG_CGROUP_BPF",
+            Self::NoClamp(_) if !has(CAP_PERFMON) => "run it by root, or with this capability, or in mode fill",
+            Self::Refused(_) | Self::NoClamp(_) => "this is a mistake in keepalive: please report it, with these lines",
+            Self::NoNames(Unread::NoCapability) => "leave them out, or run it by root, or with this capability",
+            Self::NoNames(Unread::NoTypes) => "leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF",
+            Self::NoNames(Unread::Refused(_)) => {
+                "leave them out; they take bpf_get_current_task_btf() or bpf_probe_read_kernel(), which a kernel that is locked down forbids"
+            }
+            Self::NoReading(Unread::NoCapability) => {
+                "run it by root, or with this capability; --mode enforce without user-timeout=auto reads nothing"
+            }
+            Self::NoReading(_) => "--mode enforce without user-timeout=auto reads nothing",
             Self::TooLarge => "about 1,000 rules fit; networks and ranges of ports take the place of many",
             Self::NoFileSystem(_) => "on the machine itself, as root: mount -t bpf bpf /sys/fs/bpf",
             Self::Excluded(_) => "end it, or attach it so that others may be beside it",

@@ -13,7 +13,9 @@ use keepalive_linux::signal::{Arrived, Mask, SignalFd, block_all, end_by, restor
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, set_child_subreaper, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, set_child_subreaper, set_parent_process_death_signal, waitpid,
+};
 use std::io;
 use std::thread::sleep;
 use std::time::Duration;
@@ -30,6 +32,7 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
     let family = Family {
         signals: &signals,
         told: &told,
+        front: Some(getpid()),
     };
     match fork() {
         Err(error) => {
@@ -52,11 +55,11 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
             }
         }
         Ok(Side::Child) => {
-            let _ = set_child_subreaper(Some(rustix::process::getpid()));
+            let _ = set_child_subreaper(Some(getpid()));
             let own = PidFd::open(std::process::id());
             match (fork(), own) {
                 (Ok(Side::Child), Ok(parent)) => {
-                    let _ = set_child_subreaper(Some(rustix::process::getpid()));
+                    let _ = set_child_subreaper(Some(getpid()));
                     match fork() {
                         Ok(Side::Child) => {
                             // Their other ends are the supervisors': when those end, it is to be noticed.
@@ -67,6 +70,7 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                         Ok(Side::Parent(_)) => {
                             let keep = [active.as_fd(), told.as_fd(), signals.as_fd(), parent.as_fd()];
                             let (command, listener) = take_over(&active, &keep, Beside::Descendant, plan);
+                            let family = Family { front: None, ..family };
                             Guard::new(&listener, journal, plan.sources)
                                 .with_family(family, &command)
                                 .serve(parent)
@@ -77,6 +81,8 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                 (Ok(Side::Parent(serving)), _) => {
                     let keep = [standby.as_fd(), told.as_fd(), signals.as_fd()];
                     let (command, listener) = take_over(&standby, &keep, Beside::Descendant, plan);
+                    // So that this one hears when the front is killed.
+                    let _ = set_parent_process_death_signal(Some(Signal::CHILD));
                     Guard::new(&listener, journal, plan.sources)
                         .with_family(family, &command)
                         .stand_by(serving)
@@ -127,25 +133,20 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! 
             }
         }
         if news_come {
-            match receive(news) {
-                Some(told) => {
-                    let is_over = told >= NOBODY_LEFT;
-                    if is_over {
-                        // Else they would be children of a stranger for a moment.
-                        while let Err(Errno::INTR) = waitpid(Some(supervisor), WaitOptions::empty()) {}
-                    }
-                    match told % NOBODY_LEFT {
-                        status @ 0..SIGNALS => exit_now(u8::try_from(status).unwrap_or(u8::MAX)),
-                        signal => end_by(signal - SIGNALS),
-                    }
-                }
+            let Some(told) = receive(news) else {
                 // Both supervisors were killed: nobody knows how the command will end.
-                None => {
-                    if let Some(command) = &command {
-                        let _ = poll(&mut [PollFd::new(command, PollFlags::IN)], None);
-                    }
-                    exit_now(125)
+                if let Some(command) = &command {
+                    let _ = poll(&mut [PollFd::new(command, PollFlags::IN)], None);
                 }
+                exit_now(125)
+            };
+            if told >= NOBODY_LEFT {
+                // Else the supervisors would be children of a stranger for a moment.
+                while let Err(Errno::INTR) = waitpid(Some(supervisor), WaitOptions::empty()) {}
+            }
+            match told % NOBODY_LEFT {
+                status @ 0..SIGNALS => exit_now(u8::try_from(status).unwrap_or(u8::MAX)),
+                signal => end_by(signal - SIGNALS),
             }
         }
     }

@@ -16,7 +16,7 @@ use keepalive_policy::Source;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getppid, kill_process, waitid};
 use std::sync::atomic::Ordering;
 use std::thread::{self, Scope, sleep};
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub(super) struct Family<'a> {
     pub(super) signals: &'a SignalFd,
     /// Where to tell how the command ended.
     pub(super) told: &'a OwnedFd,
+    /// The process that stands in for the command, for its child, which gets SIGCHLD when it ends.
+    pub(super) front: Option<Pid>,
 }
 
 /// What this process does.
@@ -172,6 +174,7 @@ impl<'a> Guard<'a> {
     fn reap(&self) {
         let Some((family, _)) = self.command else { return };
         while family.signals.next().is_some() {}
+        self.follow_front();
         self.tell_end(WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         while let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {}
     }
@@ -181,6 +184,16 @@ impl<'a> Guard<'a> {
         let mut fds = [PollFd::new(self.listener, PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&at_once)).is_ok_and(|_| fds[0].revents().contains(PollFlags::HUP))
+    }
+
+    /// Kills the command where the process that stands in for it was killed: that was meant for the command.
+    fn follow_front(&self) {
+        if let Some((family, command)) = self.command
+            && family.front.is_some_and(|front| getppid() != Some(front))
+        {
+            // It may have ended already, and the other one therefore.
+            let _ = command.signal(Signal::KILL.as_raw());
+        }
     }
 
     /// Tells how the command ended, if it is a child of this process and has ended.
@@ -214,10 +227,11 @@ impl<'a> Guard<'a> {
                 Ok(None) | Err(Errno::INTR) => {}
                 Err(_) => return false,
             }
+            self.follow_front();
             // One of its threads that hangs may keep it from ending for ever: it is enough that its first one has.
             let has_hung = self.journal.has_hung();
             let pid = serving.as_raw_nonzero().get().cast_unsigned();
-            if has_hung && matches!(proc::thread_state(pid, pid), None | Some('Z' | 'X')) {
+            if has_hung && matches!(proc::thread_state(pid, pid), Some('Z' | 'X')) {
                 return false;
             }
             if let Some(signals) = &signals {

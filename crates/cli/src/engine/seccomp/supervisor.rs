@@ -119,7 +119,7 @@ impl<'a> Supervisor<'a> {
     pub(super) fn serve(&mut self, call: &Notification) {
         let (id, tid) = (call.id, call.tid);
         self.progress.begin(Subject::Call { id, tid }, self.watcher);
-        let answer = call.is_question().unwrap_or_else(|| {
+        let answer = self.guard.listener.answer_to_question(call).unwrap_or_else(|| {
             let mut result = self.serve_call(call);
             if result.as_ref().is_err_and(is_full) {
                 self.threads.clear();

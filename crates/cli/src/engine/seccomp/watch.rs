@@ -267,7 +267,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
 
     /// Lets a call go on as it is.
     fn let_go_on(&self, call: &Notification) {
-        let answer = call.is_question().unwrap_or(Answer::Continue);
+        let answer = self.guard.listener.answer_to_question(call).unwrap_or(Answer::Continue);
         let _ = self.guard.listener.answer(call.id, answer);
         self.guard.journal.answered(call.id);
     }

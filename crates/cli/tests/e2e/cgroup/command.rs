@@ -5,10 +5,10 @@ mod refused;
 
 use super::{POLICY, pair_with};
 use crate::support::arena::Arena;
-use crate::support::keepalive;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text, within};
 use crate::support::puppet::Puppet;
 use crate::support::target::TREATED;
+use crate::support::{PYTHON, keepalive};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -88,6 +88,43 @@ fn the_command_keeps_the_process_number_and_has_no_child() {
     kill_process(pid, Signal::TERM).expect("it runs");
     assert_eq!(program.wait_for_end().signal(), Some(Signal::TERM.as_raw()));
     wait_until_tidy(arena.directory());
+}
+
+/// The process that removes the cgroup is no child of the first process of a container, or of a child subreaper
+/// (PR_SET_CHILD_SUBREAPER, 36), that it could wait for.
+#[test]
+fn a_command_can_wait_for_all_its_children() {
+    const SUBREAPER: &str =
+        "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])";
+    let arena = arena!();
+    python!();
+    let script = "
+import os
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+try:
+    os.wait()
+    print('another child')
+except ChildProcessError:
+    print('no child')
+";
+    let container = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    let subreaper = ["-c", SUBREAPER];
+    for (first, words) in [("unshare", &container[..]), (PYTHON, &subreaper)] {
+        let mut command = arena.enter(first);
+        command
+            .args(words)
+            .arg(keepalive())
+            .args(["run", "--engine", "cgroup", "--"]);
+        let output = output_within(LIMIT, command.args([PYTHON, "-c", script]));
+        assert_eq!(
+            [text(&output.stdout), text(&output.stderr)],
+            ["no child\n", ""],
+            "{first}"
+        );
+    }
+    wait_until_tidy_of_commands(&arena);
 }
 
 #[test]

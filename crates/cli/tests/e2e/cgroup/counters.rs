@@ -41,6 +41,7 @@ fn status_counts_the_connections_of_each_rule() {
             "refused": 0,
             "clamps": false,
             "reads_fields": true,
+            "compared_because": null,
             "shadowed": [],
             "before": [],
             "after": [],

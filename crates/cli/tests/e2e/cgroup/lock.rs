@@ -3,7 +3,7 @@
 
 use super::watch::{Watch, send};
 use super::{POLICY, both_ends};
-use crate::support::arena::Arena;
+use crate::support::arena::{Arena, NO_BPF_FILE_SYSTEM};
 use crate::support::dialogue::Dialogue;
 use crate::support::keepalive;
 use crate::support::observe::family;
@@ -140,7 +140,7 @@ fn who_holds_the_lock_for_long_is_named() {
 #[test]
 fn who_keeps_others_from_mounting_the_file_system_is_named() {
     root!();
-    let arena = match Arena::prepared("while umount /sys/fs/bpf 2>/dev/null; do :; done") {
+    let arena = match Arena::prepared(NO_BPF_FILE_SYSTEM) {
         Ok(arena) => arena,
         Err(why) => skip!("{why}"),
     };

@@ -1,12 +1,10 @@
 //! Machines that have not all that others have.
 
 use super::{POLICY, both_ends, pair_with};
-use crate::support::arena::{Arena, BPF_FILE_SYSTEM};
+use crate::support::arena::{Arena, BPF_FILE_SYSTEM, NO_BPF_FILE_SYSTEM};
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::TREATED;
 use keepalive_linux::cgroup::Tree;
-
-const NO_BPF_FILE_SYSTEM: &str = "while umount /sys/fs/bpf 2>/dev/null; do :; done";
 
 /// An arena in a namespace that is prepared so; skips the test where there is none.
 macro_rules! prepared {

@@ -1,9 +1,12 @@
 //! Policies that cannot be used, or not all of them.
 
 use super::{POLICY, both_ends};
-use crate::support::process::text;
+use crate::support::keepalive;
+use crate::support::process::{LIMIT, eventually, output_within, text};
 use crate::support::target::TREATED;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 
 #[test]
 fn mistakes_in_a_file_are_told_by_line_and_column_and_change_nothing() {
@@ -83,4 +86,109 @@ fn more_rules_than_a_program_holds_are_refused_with_a_hint() {
     );
     assert!(error.contains("\nhint: "), "{error}");
     assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+}
+
+/// The system would go up from where it leads, and `a/../b` could be another cgroup than `b`.
+#[test]
+fn a_path_with_two_dots_is_refused() {
+    let arena = arena!();
+    arena.child("a");
+    arena.child("b");
+    arena.enable(&POLICY);
+    for path in [
+        format!("{}/a/..", arena.name()),
+        format!("{}/a/../b", arena.name()),
+        "/..".to_owned(),
+    ] {
+        for verb in ["enable", "disable", "status"] {
+            let output = arena.output(&["cgroup", verb, &path]);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            let expected = format!("keepalive: there is no cgroup '{path}'\nhint: write the path without '..'; ");
+            assert!(text(&output.stderr).starts_with(&expected), "{output:?}");
+        }
+    }
+    assert_eq!(arena.status()["state"], "in-force");
+    assert_eq!(arena.report()["cgroups"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_directory_of_another_file_system_in_the_tree_is_no_cgroup() {
+    let arena = arena!();
+    let child = arena.child("child");
+    let path = child.to_str().expect("a path of ours");
+    let mount = output_within(LIMIT, arena.inside("mount").args(["-t", "tmpfs", "none", path]));
+    assert!(mount.status.success(), "{mount:?}");
+    let name = arena.name_of(&child);
+    let output = arena.output(&["cgroup", "enable", &name]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "keepalive: cannot enable a policy for {name}: the directory is not one of cgroup v2: another file system is \
+             mounted there\n"
+        )
+    );
+    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+}
+
+/// Any bytes but a line feed may be in it; a terminal must not obey them.
+#[test]
+fn a_cgroup_of_any_name_has_its_policy_and_loses_it() {
+    let arena = arena!();
+    python!();
+    for bytes in [
+        &b"a b$(x)'\"\\"[..],
+        b"\xff\xfe",
+        b"\x1b[31m",
+        "ü\t".as_bytes(),
+        b"--watch",
+        b"%n",
+    ] {
+        let directory = arena.directory().join(OsStr::from_bytes(bytes));
+        fs::create_dir(&directory).expect("a cgroup");
+        let run = |verb: &str| {
+            let mut command = arena.command(&["cgroup", verb]);
+            let output = output_within(
+                LIMIT,
+                command.args(POLICY.iter().filter(|_| verb == "enable")).arg(&directory),
+            );
+            assert!(output.status.success(), "{bytes:?}: {output:?}");
+            assert!(!output.stdout.contains(&0x1b), "{output:?}");
+            text(&output.stdout)
+        };
+        assert!(run("enable").ends_with(": in force\n"));
+        assert!(run("enable").ends_with(": replaced\n"));
+        assert!(run("status").contains(": in force\n"));
+        assert!(run("disable").ends_with(": disabled\n"));
+        // What is left of one that has gone is found by its name.
+        assert!(run("enable").ends_with(": in force\n"));
+        fs::remove_dir(&directory).expect("an empty cgroup");
+        // The kernel detaches in its own time.
+        let is_found = || run("disable").ends_with(": disabled\n").then_some(());
+        eventually(&format!("{bytes:?} is disabled"), LIMIT, is_found);
+        assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    }
+}
+
+#[test]
+fn few_descriptors_are_enough_and_a_command_inherits_its_limits() {
+    let arena = arena!();
+    let name = arena.name();
+    for soft in ["24", "8"] {
+        let wrapper = ["prlimit", &format!("--nofile={soft}:64")];
+        let rule = "--rule=program python3 idle=62 mode=enforce";
+        let output = output_within(
+            LIMIT,
+            &mut arena.command_under(&wrapper, &["cgroup", "enable", &name, rule]),
+        );
+        assert!(output.status.success(), "{soft}: {output:?}");
+        arena.disable();
+    }
+    let limits = ["--memlock=65536:131072", "--nofile=100:200"];
+    let script = "ulimit -Sl; ulimit -Hl; ulimit -Sn; ulimit -Hn";
+    let mut command = arena.enter("prlimit");
+    command.args(limits).arg(keepalive());
+    command.args(["run", "--engine", "cgroup", "sh", "-c", script]);
+    let output = output_within(LIMIT, &mut command);
+    assert_eq!(text(&output.stdout), "64\n128\n100\n200\n", "{output:?}");
 }

@@ -1,7 +1,7 @@
 //! A cgroup whose policies come and go, and how it is at a moment.
 
 use super::probe::{End, Probe};
-use crate::support::arena::Arena;
+use crate::support::arena::{Arena, NO_BPF_FILE_SYSTEM};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text, within};
 use serde_json::Value;
@@ -87,7 +87,7 @@ impl Place {
     /// # Errors
     /// Why there can be none.
     pub fn without_file_system() -> Result<Self, String> {
-        let arena = Arena::prepared("while umount /sys/fs/bpf 2>/dev/null; do :; done")?;
+        let arena = Arena::prepared(NO_BPF_FILE_SYSTEM)?;
         Ok(Self {
             unmounts: true,
             ..Self::new(arena)

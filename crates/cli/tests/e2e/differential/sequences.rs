@@ -65,7 +65,13 @@ impl Chunk {
         })?;
         let text = lines[at.saturating_sub(40)..(at + 3).min(lines.len())].iter();
         let text: Vec<String> = text
-            .map(|(expected, printed)| if expected == printed { format!("  {expected}") } else { format!("- {expected}\n+ {printed}") })
+            .map(|(expected, printed)| {
+                if expected == printed {
+                    format!("  {expected}")
+                } else {
+                    format!("- {expected}\n+ {printed}")
+                }
+            })
             .collect();
         Some(text.join("\n"))
     }
@@ -87,8 +93,13 @@ fn compare(engine: Engine, program: &Path) {
         };
         let differing = chunk.differing(program);
         if !differing.is_empty() {
-            let again = chunk.difference(program).unwrap_or_else(|| "not when made again".to_owned());
-            wrong.push(format!("{:?}, sequences {differing:?} of {} from {}:\n{again}", chunk.policy, chunk.count, chunk.first));
+            let again = chunk
+                .difference(program)
+                .unwrap_or_else(|| "not when made again".to_owned());
+            wrong.push(format!(
+                "{:?}, sequences {differing:?} of {} from {}:\n{again}",
+                chunk.policy, chunk.count, chunk.first
+            ));
         }
     }
     assert!(wrong.is_empty(), "{engine:?}\n{}", wrong.join("\n\n"));

@@ -76,8 +76,7 @@ impl Comparison {
 
     fn is_right(&self, printed: &str, expected: &str) -> bool {
         let ((result, has), (expected_result, expected_has)) = (split(printed), split(expected));
-        (result == expected_result || self.is_early_fault(result))
-            && self.is_settled(has, expected_has)
+        (result == expected_result || self.is_early_fault(result)) && self.is_settled(has, expected_has)
     }
 
     /// Before a program in the kernel looks at a setsockopt(2), the kernel reads all bytes of the value. One that it cannot

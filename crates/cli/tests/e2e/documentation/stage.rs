@@ -45,6 +45,10 @@ mount -t bpf none /sys/fs/bpf
 mount -t tmpfs none /run
 mkdir /run/upper /run/work
 mount -t overlay -o lowerdir=/usr,upperdir=/run/upper,workdir=/run/work none /usr
+# The documents are about a machine with programs of one kind, whatever else is installed here.
+for loader in /usr/lib*/ld-linux*; do
+    case $loader in *-"$(uname -m | tr _ -)"*) ;; *) rm -f "$loader" ;; esac
+done
 mount --bind "$1/usr/local" /usr/local
 mount --bind "$1/etc" /etc
 mount -t tmpfs none /tmp

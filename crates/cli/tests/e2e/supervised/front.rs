@@ -83,7 +83,7 @@ fn the_command_is_reached_and_ends_as_it_would() {
             .status();
         assert_eq!(status.expect("it starts").signal(), Some(signal));
     }
-    let (_, message, status) = outcome(place.seccomp().arg("no-such-program"));
+    let (_, message, status) = outcome(place.seccomp().env("PATH", "/usr/bin:/bin").arg("no-such-program"));
     assert_eq!(status, Some(127), "{message}");
 }
 
@@ -126,6 +126,29 @@ fn signals_are_handed_on() {
         output.read_to_string(&mut rest).expect("text");
         assert_eq!(rest, "caught\n", "{name}");
         assert_eq!(program.child.wait().expect("a child").code(), Some(3), "{name}");
+    }
+}
+
+/// Nobody can hand on SIGKILL, which was meant for the command.
+#[test]
+fn the_command_is_killed_with_the_front() {
+    root!();
+    for serves_alone in [false, true] {
+        let place = Place::new();
+        let (mut program, mut output) = start(place.seccomp().args(["sh", "-c", "echo $$; exec sleep 1000"]));
+        let command: u32 = line_of(&mut output).trim().parse().expect("its number");
+        let command = Process::read(command).expect("it runs");
+        let all = eventually("front and supervisors", LIMIT, || place.all(program.pid()));
+        if serves_alone {
+            all[2].send(Signal::KILL);
+            eventually("the victim's end", LIMIT, || all[2].is_dead().then_some(()));
+        }
+        send(program.pid(), Signal::KILL);
+        assert_eq!(program.wait_for_end().signal(), Some(Signal::KILL.as_raw()));
+        eventually("the command's end", LIMIT, || {
+            Process::read(command.pid).is_none().then_some(())
+        });
+        eventually("the end of all", LIMIT, || place.keepalive.is_over().then_some(()));
     }
 }
 

@@ -73,6 +73,15 @@ fn a_client_may_set_its_options_before_and_after_it_connects() {
     expect_in_every_build(&["tcp connect OWN idle=61 idle=30 show"], &[], twice);
 }
 
+/// As the library does, whose own calls pass.
+#[test]
+fn an_option_with_room_for_two_numbers_is_judged() {
+    builds!();
+    let expected = ["1 600 13 4 0", "1 61 13 4 0", "1 600 13 4 0", "1 61 13 4 0"];
+    let phrases = ["tcp wide-idle=600 connect show", "tcp connect wide-idle=600 show"];
+    expect_in_every_build(&phrases, &[], expected);
+}
+
 #[test]
 fn a_server_may_set_its_options_on_the_listener_or_on_what_it_accepts() {
     builds!();

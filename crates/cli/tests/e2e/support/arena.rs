@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// For [`Arena::prepared`]: no BPF file system is mounted anywhere, as on no machine that systemd has started.
+pub const NO_BPF_FILE_SYSTEM: &str = "umount --all --types bpf";
+
 /// What every arena has unless its test says otherwise.
 pub const BPF_FILE_SYSTEM: &str = "mount -t bpf bpf /sys/fs/bpf";
 

@@ -29,6 +29,8 @@ fn calls(stage: &super::stage::Stage, words: &[&str]) -> Vec<String> {
     done.map(|line| {
         let (call, rest) = line.split_once('(').expect("a call");
         let rest = rest.rsplit_once(')').expect("its end").0;
+        // unlinkat(2) ends with its flags.
+        let rest = rest.strip_suffix(", 0").unwrap_or(rest);
         // The file that is synced, removed, or replaced: the last one.
         let file = rest
             .trim_end_matches(['>', '"'])
@@ -36,6 +38,11 @@ fn calls(stage: &super::stage::Stage, words: &[&str]) -> Vec<String> {
             .next()
             .expect("a path");
         let name = file.rsplit('/').next().expect("a name");
+        // What a new file is called ends with a random number.
+        let name = match name.rsplit_once('-') {
+            Some((name, _)) if name.ends_with(".keepalive-new") => name,
+            _ => name,
+        };
         format!("{} {name}", call.trim_end_matches("at2").trim_end_matches("at"))
     })
     .collect()

@@ -1,6 +1,8 @@
 //! What the filter answers, by an interpreter of its own: the machine of classic BPF as far as seccomp(2) lets it be used.
 
-use super::{ARCHITECTURES, Filter, IoUring, Numbers, PASSING_LENGTH, PASSING_OPTION_LENGTH, SetOption};
+use super::{
+    ARCHITECTURES, Filter, IoUring, Numbers, PASSING_LENGTH, PASSING_OPTION_LENGTH, PASSING_OPTION_MARK, SetOption,
+};
 use keepalive_policy::OPTIONS;
 use keepalive_policy::SocketOption::{Count, DeferAccept, Idle, Interval, Keepalive, UserTimeout};
 use libc::sock_filter;
@@ -178,7 +180,7 @@ fn setting_an_option_passes_or_waits() {
             let level = u64::from(row.level.cast_unsigned());
             let name = u64::from(row.optname.cast_unsigned());
             for numbers in &ARCHITECTURES {
-                for length in [0, 1, 4, 7, 9, 16, UPPER + 4] {
+                for length in [0, 1, 4, 7, 8, 9, 16, UPPER + 4] {
                     assert_eq!(
                         set(&filter, numbers, level, name, length),
                         expected,
@@ -192,8 +194,14 @@ fn setting_an_option_passes_or_waits() {
                     );
                 }
                 // The library's own.
-                let own = u64::from(PASSING_OPTION_LENGTH);
-                assert_eq!(set(&filter, numbers, level, name, own), ALLOW, "{option:?}");
+                let own = |length, mark| {
+                    let arguments = [3, level, name, 1, length, mark];
+                    answer(&filter, numbers.arch, numbers.setsockopt, arguments)
+                };
+                let (length, mark) = (u64::from(PASSING_OPTION_LENGTH), u64::from(PASSING_OPTION_MARK));
+                assert_eq!(own(length, mark), ALLOW, "{option:?}");
+                assert_eq!(own(4, mark), expected, "{option:?}");
+                assert_eq!(own(length, mark + 1), expected, "{option:?}");
                 // Another level, another option.
                 let other = if level == 1 { 6 } else { 1 };
                 assert_eq!(set(&filter, numbers, other, name, 4), ALLOW, "{option:?}");

@@ -1,0 +1,236 @@
+//! A service: its drop-in, its programs, and its cgroups while it runs.
+
+use super::drop_in::{self, FILE};
+use super::file::{LARGEST, Manager, UnitFile, is_absent, unreadable};
+use super::{Engine, say};
+use crate::engine::cgroup::entry;
+use crate::engine::cgroup::pins::Target;
+use crate::error::{Error, FAILED};
+use keepalive_linux::cgroup::{self, Tree};
+use keepalive_linux::program::{self, Program};
+use keepalive_linux::rooted::{Attributes, Directory, Place, Root};
+use rustix::process::geteuid;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+/// A service, and where things of it are.
+pub(super) struct Service {
+    pub(super) name: String,
+    pub(super) manager: Manager,
+    pub(super) root: Root,
+    /// The drop-in, as the system below `root` names it.
+    pub(super) drop_in: PathBuf,
+}
+
+impl Service {
+    /// Of a user's units only what root has made is followed when root acts: `--user` under sudo(8) keeps the user's
+    /// home, whose links would decide where root writes.
+    pub(super) fn new(name: String, manager: Manager, root: Root) -> Result<Self, Error> {
+        let directory = manager
+            .drop_in_directory()
+            .map_err(|why| Error::new(FAILED, format!("cannot find the directory of this user's units: {why}")))?;
+        let root = if manager == Manager::User && geteuid().is_root() {
+            root.made_by(0)
+        } else {
+            root
+        };
+        Ok(Self {
+            drop_in: directory.join(format!("{name}.d")).join(FILE),
+            name,
+            manager,
+            root,
+        })
+    }
+
+    /// The directory of the drop-in, `UNIT.d`.
+    fn directory(&self) -> &Path {
+        self.drop_in.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Where the drop-in is; `None` where its directory is missing.
+    fn place(&self) -> io::Result<Option<Place>> {
+        match self.root.directory(self.directory()) {
+            Ok(directory) => Ok(Some(Place::new(Rc::new(directory), FILE))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The text of the drop-in; `None` where there is none.
+    pub(super) fn text(&self) -> Result<Option<String>, Error> {
+        let path = self.root.outside(&self.drop_in);
+        let place = self
+            .place()
+            .map_err(|error| super::cannot(&format!("read '{}'", path.display()), &error))?;
+        let Some(place) = place else { return Ok(None) };
+        match self.root.read(&self.drop_in, LARGEST) {
+            Ok(content) => Ok(Some(String::from_utf8_lossy(&content).into_owned())),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(unreadable(&place, &error)),
+        }
+    }
+
+    /// The engine of the drop-in, where that can be read.
+    pub(super) fn engine(&self) -> Option<Engine> {
+        self.text().ok().flatten().as_deref().map(drop_in::engine)
+    }
+
+    /// Writes the drop-in under another name first, so that it is there whole or not at all.
+    pub(super) fn write(&self, text: &str) -> io::Result<()> {
+        const PUBLIC: Attributes = Attributes {
+            mode: 0o644,
+            owner: None,
+        };
+        let directory = Rc::<Directory>::new(self.root.make_directory(self.directory())?);
+        let place = Place::new(directory, FILE);
+        let new = place.write_beside(text.as_bytes(), PUBLIC)?;
+        let renamed = new.rename(&place);
+        if renamed.is_err() {
+            let _ = new.remove();
+        }
+        renamed.and_then(|()| place.directory().sync())
+    }
+
+    /// Removes the drop-in, and its directory if nothing else is in it. Returns whether there was one.
+    pub(super) fn remove(&self) -> io::Result<bool> {
+        let Some(place) = self.place()? else {
+            return Ok(false);
+        };
+        let was_there = match place.remove() {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        for left in place.unfinished() {
+            let _ = left.remove();
+        }
+        if let (Some(above), Some(name)) = (self.directory().parent(), self.directory().file_name())
+            && let Ok(above) = self.root.directory(above)
+        {
+            // It stays while others are in it.
+            let _ = above.remove_directory(name);
+        }
+        Ok(was_there)
+    }
+
+    /// The programs that it starts, as far as they are there.
+    pub(super) fn programs(&self, unit: &UnitFile) -> Vec<Program> {
+        let search = OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        let is_ours = self.root.is_ours();
+        let found = unit.programs().into_iter().map(|path| {
+            let path = OsStr::new(path);
+            if is_ours {
+                program::inspect(&program::find(path, search).ok()?, search).ok()
+            } else {
+                program::inspect_below(&self.root, &program::find_below(&self.root, path, search).ok()?, search).ok()
+            }
+        });
+        found.flatten().collect()
+    }
+
+    /// Tells systemd to read its files again, where it runs.
+    pub(super) fn reload(&self) {
+        if !self.root.is_ours() || !Path::new("/run/systemd/system").is_dir() {
+            return;
+        }
+        let mut command = Command::new("systemctl");
+        if self.manager == Manager::User {
+            command.arg("--user");
+        }
+        match command.arg("daemon-reload").status() {
+            Ok(status) if status.success() => {}
+            _ => say(&format!(
+                "systemd was not told: run systemctl {}daemon-reload",
+                self.user()
+            )),
+        }
+    }
+
+    fn user(&self) -> &'static str {
+        if self.manager == Manager::User { "--user " } else { "" }
+    }
+
+    pub(super) fn restart(&self) -> String {
+        format!("systemctl {}restart {}", self.user(), self.name)
+    }
+
+    /// The cgroups of the service that runs: of the system's manager, or of this user's, who may have a unit of the same
+    /// name.
+    pub(super) fn cgroups(&self) -> Vec<(Tree, Target)> {
+        if !self.root.is_ours() {
+            return Vec::new();
+        }
+        let Ok(tree) = Tree::find() else { return Vec::new() };
+        let found = tree.named(OsStr::new(&self.name));
+        let own = format!("user@{}.service", geteuid().as_raw());
+        let is_meant = |target: &Target| {
+            let mut parts = target.name.iter().map(OsStr::to_string_lossy);
+            match self.manager {
+                Manager::User => parts.any(|part| part == own),
+                Manager::System => !parts.any(|part| part.starts_with("user@") && part != self.name),
+            }
+        };
+        found
+            .iter()
+            .map(|directory| (tree.clone(), Target::new(&tree, directory)))
+            .filter(|(_, target)| is_meant(target))
+            .collect()
+    }
+
+    /// What is wrong where a process of the service runs without the library.
+    pub(super) fn without_library(&self, drop_in: &str) -> Option<String> {
+        let library = drop_in
+            .split(['"', ':', '='])
+            .find(|part| part.ends_with("/libkeepalive.so"))?;
+        let pids = self
+            .cgroups()
+            .into_iter()
+            .flat_map(|(tree, target)| cgroup::processes(&tree.directory(&target.name)).0);
+        let mut without: Vec<String> = Vec::new();
+        let mut hidden: Vec<String> = Vec::new();
+        for pid in pids {
+            match fs::read_to_string(format!("/proc/{pid}/maps")) {
+                Ok(maps) if maps.contains(library) => {}
+                Ok(_) => without.push(pid.to_string()),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden.push(pid.to_string()),
+                // It has ended.
+                Err(_) => {}
+            }
+        }
+        if !hidden.is_empty() {
+            say(&format!(
+                "it is not known whether these have the library, as only root and their user can see: {}",
+                hidden.join(", ")
+            ));
+        }
+        (!without.is_empty()).then(|| {
+            format!(
+                "{}: without the library run {}: static, or started before the drop-in",
+                self.name,
+                without.join(", ")
+            )
+        })
+    }
+
+    /// What is wrong where the cgroup of the service that runs has no policy.
+    pub(super) fn without_policy(&self) -> Option<String> {
+        let entries = entry::entries().ok()?;
+        let in_force = |target: &Target| {
+            let mut entries = entries.iter();
+            entries.any(|entry| entry.is_of(target) && entry.state == entry::State::InForce)
+        };
+        let without: Vec<_> = self
+            .cgroups()
+            .into_iter()
+            .filter(|(tree, target)| {
+                !cgroup::processes(&tree.directory(&target.name)).0.is_empty() && !in_force(target)
+            })
+            .map(|(_, target)| target.name.display().to_string())
+            .collect();
+        (!without.is_empty()).then(|| format!("{}: no policy is in force for {}", self.name, without.join(", ")))
+    }
+}

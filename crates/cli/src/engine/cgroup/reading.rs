@@ -1,0 +1,40 @@
+//! Whether programs of the running kernel can read what a socket has.
+
+use keepalive_linux::bpf::assembler::Map;
+use keepalive_linux::bpf::call::{Hook, MapKind, create_map, link_to_cgroup, load_program, value};
+use keepalive_linux::bpf::probe::{NOT_READ, READ, program};
+use keepalive_linux::cgroup::{Tree, open_directory};
+use rustix::fd::AsRawFd as _;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+
+/// Whether `bpf_getsockopt()` knows the keepalive options, as it does since Linux 6.1.
+pub(super) fn can_read_options() -> bool {
+    by_listening().or_else(by_symbol).unwrap_or(false)
+}
+
+/// By trying it on a listener of this process; `None` where no program runs for that.
+fn by_listening() -> Option<bool> {
+    let result = create_map(MapKind::Single, "ka_probe", 8, 1).ok()?;
+    let program = program(Map(result.as_raw_fd())).ok()?;
+    let program = load_program(Hook::SockOps, "ka_probe", &program).ok()?;
+    let tree = Tree::find().ok()?;
+    let own = tree.own().unwrap_or_else(|_| tree.mount().to_owned());
+    let cgroup = open_directory(&own).ok()?;
+    let _link = link_to_cgroup(program, cgroup, Hook::SockOps).ok()?;
+    let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+    let value = value(&result, 8).ok()?;
+    match u64::from_ne_bytes(value.try_into().ok()?) {
+        READ => Some(true),
+        NOT_READ => Some(false),
+        _ => None,
+    }
+}
+
+/// By the kernel's function, which others could call from then on.
+fn by_symbol() -> Option<bool> {
+    let symbols = fs::read_to_string("/proc/kallsyms")
+        .ok()
+        .filter(|symbols| !symbols.is_empty())?;
+    Some(symbols.lines().any(|line| line.ends_with(" T do_tcp_getsockopt")))
+}

@@ -1,0 +1,38 @@
+//! The supervisor lives under the limits of the command.
+
+use super::{Keepalive, LIMIT, sockets, text};
+use crate::support::process::output_within;
+use crate::support::target::TREATED;
+use std::net::TcpListener;
+use std::thread::spawn;
+
+/// Each process costs the supervisor a descriptor while it is remembered.
+#[test]
+fn a_low_limit_of_descriptors_loses_no_connection() {
+    let keepalive = Keepalive::new();
+    // The programs have no more descriptors either.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let connect = format!("connect={}", listener.local_addr().expect("it is bound").port());
+    spawn(move || listener.incoming().for_each(drop));
+    let script = r#"ulimit -n "$1"; shift; exec "$@""#;
+    let many = r#"i=0; while [ $i -lt 400 ]; do "$1" tcp "$2" show || exit 1; i=$((i + 1)); done"#;
+    for limit in ["64", "32", "20"] {
+        for options in [
+            &[][..],
+            &["--user-timeout", "30s"],
+            &["--rule", "connect 192.0.2.0/24 off"],
+        ] {
+            let mut command = keepalive.environment("sh".as_ref());
+            command.args(["-c", script, "sh", limit]).arg(keepalive.path());
+            command.args(["run", "--engine", "seccomp"]).args(options);
+            command.args(["sh", "-c", many, "sh"]).arg(sockets()).arg(&connect);
+            let output = output_within(LIMIT, &mut command);
+            assert!(output.status.success(), "{limit} {output:?}");
+            let lines = text(&output.stdout);
+            // A user timeout may have come already.
+            let treated = format!("tcp: {}", TREATED.trim_end_matches('0'));
+            let set = lines.lines().filter(|line| line.starts_with(&treated)).count();
+            assert_eq!(set, 400, "{limit} {options:?}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Set-user-ID programs that run without their privilege under a supervisor: it is said once, when one is executed, and at no
+//! other time.
+
+use super::{Keepalive, outcome};
+use crate::support::find_program;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::PathBuf;
+
+/// A command line as an ordinary user.
+const USER: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+
+/// What is said of a program of this name, without its process number.
+fn lost(name: &str) -> String {
+    format!(
+        "keepalive[]: {name} runs without its privilege: keepalive run, as an ordinary user, takes it (no_new_privs); \
+         --engine preload leaves it\n"
+    )
+}
+
+/// A copy of id(1) with this mode, which prints who it runs as.
+fn id(keepalive: &Keepalive, name: &str, mode: u32) -> PathBuf {
+    let copy = keepalive.bring(&find_program("id").expect("one of coreutils"), name);
+    chown(&copy, Some(0), Some(0)).expect("root gives files away");
+    set_permissions(&copy, Permissions::from_mode(mode)).expect("a file of ours");
+    copy
+}
+
+/// What is printed, and what is said, by the words as an ordinary user; `KEEPALIVE` stands for the command.
+fn as_user(keepalive: &Keepalive, words: &[&str]) -> (String, String) {
+    let path = keepalive.path().display().to_string();
+    let words = words
+        .iter()
+        .map(|word| if *word == "KEEPALIVE" { &*path } else { word });
+    let mut command = keepalive.environment(USER[0].as_ref());
+    command.args(&USER[1..]).args(words).current_dir("/");
+    let (lines, message, status) = outcome(&mut command);
+    assert_eq!(status, Some(0), "{message}");
+    let mut said = String::new();
+    for part in message.split_inclusive("keepalive[") {
+        said.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    (lines, said)
+}
+
+#[test]
+fn it_is_said_once_when_such_a_program_is_executed() {
+    root!();
+    let keepalive = Keepalive::for_everybody();
+    let user = id(&keepalive, "sets-user", 0o4755).display().to_string();
+    let group = id(&keepalive, "sets-group", 0o2755).display().to_string();
+    let twice = "\"$0\" -u; \"$1\" -g; \"$0\" -u";
+    for (first, second, name) in [(&user, &group, "sets-user"), (&group, &user, "sets-group")] {
+        let (lines, message) = as_user(&keepalive, &["KEEPALIVE", "run", "sh", "-c", twice, first, second]);
+        assert_eq!((&*lines, message), ("65534\n65534\n65534\n", lost(name)));
+    }
+    // A keepalive inside of another one has not taken anything, and says the same.
+    let (_, message) = as_user(
+        &keepalive,
+        &["KEEPALIVE", "run", "KEEPALIVE", "run", "sh", "-c", twice, &user, &group],
+    );
+    assert_eq!(message, lost("sets-user"));
+}
+
+#[test]
+fn nothing_is_said_where_nothing_is_lost() {
+    root!();
+    let keepalive = Keepalive::for_everybody();
+    let privileged = id(&keepalive, "sets-user", 0o4755).display().to_string();
+    let plain = id(&keepalive, "plain", 0o755).display().to_string();
+    let script = "\"$0\" -u; :";
+    let lines = |words: &[&str]| as_user(&keepalive, words);
+    assert_eq!(
+        lines(&["KEEPALIVE", "run", "sh", "-c", script, &plain]),
+        ("65534\n".into(), String::new())
+    );
+    assert_eq!(
+        lines(&[
+            "KEEPALIVE",
+            "run",
+            "--engine",
+            "preload",
+            "sh",
+            "-c",
+            script,
+            &privileged
+        ]),
+        ("0\n".into(), String::new())
+    );
+    // Another has taken it.
+    assert_eq!(
+        lines(&[
+            "setpriv",
+            "--no-new-privs",
+            "KEEPALIVE",
+            "run",
+            "sh",
+            "-c",
+            script,
+            &privileged
+        ]),
+        ("65534\n".into(), String::new())
+    );
+    // Root's supervisors take nothing.
+    let mut command = keepalive.run();
+    command.args(["sh", "-c", script, &privileged]);
+    assert_eq!(outcome(&mut command), ("0\n".into(), String::new(), Some(0)));
+}
+
+#[test]
+fn it_is_said_in_the_log_where_there_is_one() {
+    root!();
+    let keepalive = Keepalive::for_everybody();
+    let privileged = id(&keepalive, "sets-user", 0o4755).display().to_string();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    set_permissions(directory.path(), Permissions::from_mode(0o777)).expect("a directory of ours");
+    let log = directory.path().join("log");
+    let variable = format!("KEEPALIVE_LOG={}", log.display());
+    let words = [
+        "env",
+        &variable,
+        "KEEPALIVE",
+        "run",
+        "sh",
+        "-c",
+        "\"$0\" -u; :",
+        &privileged,
+    ];
+    assert_eq!(as_user(&keepalive, &words), ("65534\n".into(), String::new()));
+    let text = std::fs::read_to_string(log).expect("the log");
+    assert_eq!(
+        text.matches("sets-user runs without its privilege").count(),
+        1,
+        "{text}"
+    );
+}

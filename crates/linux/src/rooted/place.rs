@@ -1,0 +1,273 @@
+//! Names in open directories: what is done with them stays in the directory, wherever that is moved.
+
+use super::walk::astray;
+use crate::regular;
+use rustix::fd::OwnedFd;
+use rustix::fs::{
+    AtFlags, Dir, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fsync, openat, readlinkat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+use std::collections::hash_map::RandomState;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{self, Write as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// What follows a file's name, and a random number that, where the file is written before it gets its name.
+pub const NEW: &str = ".keepalive-new";
+
+/// As many names of a directory as are read.
+const NAMES: usize = 65536;
+
+/// An open directory of a tree.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    outside: PathBuf,
+    inside: PathBuf,
+    is_astray: bool,
+}
+
+/// Who may do what with a new file.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes {
+    /// Permission bits, set-user-ID among them.
+    pub mode: u32,
+    /// User and group; `None`: as the process makes files.
+    pub owner: Option<(u32, u32)>,
+}
+
+impl Directory {
+    pub(super) fn new(fd: OwnedFd, outside: PathBuf, inside: PathBuf, is_astray: bool) -> Self {
+        Self {
+            fd,
+            outside,
+            inside,
+            is_astray,
+        }
+    }
+
+    /// Returns its path as that system has it.
+    pub fn inside(&self) -> &Path {
+        &self.inside
+    }
+
+    /// Returns its path for us, for messages.
+    pub fn outside(&self) -> &Path {
+        &self.outside
+    }
+
+    /// Returns the names in it, sorted, if there are at most 65536.
+    ///
+    /// # Errors
+    /// What `openat(2)` and `getdents(2)` return.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::new(self.opened()?)? {
+            if names.len() == NAMES {
+                return Err(io::Error::new(
+                    io::ErrorKind::FileTooLarge,
+                    format!("it has more than {NAMES} names"),
+                ));
+            }
+            let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes the directory of this name, if it is empty.
+    ///
+    /// # Errors
+    /// What `unlinkat(2)` returns.
+    pub fn remove_directory(&self, name: &OsStr) -> io::Result<()> {
+        self.permit()?;
+        Ok(unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Waits until the names in it are on the disk.
+    ///
+    /// # Errors
+    /// What `openat(2)` and `fsync(2)` return.
+    pub fn sync(&self) -> io::Result<()> {
+        match fsync(self.opened()?) {
+            // Some file systems have nothing to wait for (fsync(2)).
+            Err(Errno::INVAL) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A descriptor of it that can be read, synchronised and locked.
+    ///
+    /// # Errors
+    /// What `openat(2)` returns.
+    pub fn opened(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(openat(&self.fd, ".", flags, Mode::empty())?)
+    }
+
+    /// Returns whether files in it may be changed: not where a link in the tree of another system has led from one mount to
+    /// another.
+    pub fn may_change(&self) -> bool {
+        !self.is_astray
+    }
+
+    fn permit(&self) -> io::Result<()> {
+        if self.is_astray {
+            return Err(astray(&self.inside));
+        }
+        Ok(())
+    }
+}
+
+/// A name in an open directory.
+#[derive(Clone, Debug)]
+pub struct Place {
+    directory: Rc<Directory>,
+    name: OsString,
+}
+
+impl Place {
+    /// This name in this directory; a name without `/`.
+    pub fn new(directory: Rc<Directory>, name: impl Into<OsString>) -> Self {
+        let name = name.into();
+        debug_assert!(!name.as_bytes().contains(&b'/') && name != "..");
+        Self { directory, name }
+    }
+
+    /// Returns the directory.
+    pub fn directory(&self) -> &Rc<Directory> {
+        &self.directory
+    }
+
+    /// Returns the name.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Returns its path as that system has it.
+    pub fn inside(&self) -> PathBuf {
+        self.directory.inside.join(&self.name)
+    }
+
+    /// Returns its path for us, for messages.
+    pub fn outside(&self) -> PathBuf {
+        self.directory.outside.join(&self.name)
+    }
+
+    /// The place in the same directory whose name has `suffix` more.
+    #[must_use]
+    pub fn beside(&self, suffix: &str) -> Self {
+        let mut name = self.name.clone();
+        name.push(suffix);
+        Self::new(self.directory.clone(), name)
+    }
+
+    /// Returns what is there, a link as such; `None` when there is nothing.
+    ///
+    /// # Errors
+    /// What `fstatat(2)` returns.
+    pub fn about(&self) -> io::Result<Option<Stat>> {
+        match statat(&self.directory.fd, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(about) => Ok(Some(about)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the text of the link there; `None` when there is none.
+    pub fn link(&self) -> Option<PathBuf> {
+        let text = readlinkat(&self.directory.fd, &self.name, Vec::new()).ok()?;
+        Some(PathBuf::from(OsString::from_vec(text.into_bytes())))
+    }
+
+    /// Opens the regular file there for reading. A link is not followed.
+    ///
+    /// # Errors
+    /// [`crate::regular::Unfit`]; what `openat(2)` returns.
+    pub fn open(&self) -> io::Result<File> {
+        regular::open_at(&self.directory.fd, Path::new(&self.name), OFlags::NOFOLLOW)
+    }
+
+    /// Reads that file, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Place::open`]; [`crate::regular::Unfit::Larger`]; what `read(2)` returns.
+    pub fn read(&self, limit: u64) -> io::Result<Vec<u8>> {
+        regular::read_whole(self.open()?, limit)
+    }
+
+    /// Writes a new file beside this place, complete and on the disk. Its name ends with [`NEW`] and a random number.
+    ///
+    /// # Errors
+    /// What `openat(2)`, `write(2)`, `fchown(2)`, `fchmod(2)` and `fsync(2)` return; nothing is left then.
+    pub fn write_beside(&self, content: &[u8], attributes: Attributes) -> io::Result<Self> {
+        let (place, file) = self.create_beside()?;
+        let written = fill(file, content, attributes);
+        if written.is_err() {
+            let _ = place.remove();
+        }
+        written.map(|()| place)
+    }
+
+    fn create_beside(&self) -> io::Result<(Self, File)> {
+        const ATTEMPTS: usize = 100;
+        self.directory.permit()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        for _ in 0..ATTEMPTS {
+            let place = self.beside(&format!("{NEW}-{:016x}", RandomState::new().build_hasher().finish()));
+            match openat(&self.directory.fd, &place.name, flags, mode) {
+                Ok(file) => return Ok((place, File::from(file))),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    /// Gives the file here the name of `to`, in whose directory it is, and replaces what has that name.
+    ///
+    /// # Errors
+    /// What `renameat(2)` returns.
+    pub fn rename(&self, to: &Self) -> io::Result<()> {
+        self.directory.permit()?;
+        to.directory.permit()?;
+        Ok(renameat(&self.directory.fd, &self.name, &to.directory.fd, &to.name)?)
+    }
+
+    /// Removes the file or link there.
+    ///
+    /// # Errors
+    /// What `unlinkat(2)` returns.
+    pub fn remove(&self) -> io::Result<()> {
+        self.directory.permit()?;
+        Ok(unlinkat(&self.directory.fd, &self.name, AtFlags::empty())?)
+    }
+
+    /// Returns the files beside it that an interrupted [`Place::write_beside`] has left.
+    pub fn unfinished(&self) -> Vec<Self> {
+        let prefix = self.beside(NEW).name;
+        let names = self.directory.names().unwrap_or_default().into_iter();
+        names
+            .filter(|name| name.as_bytes().starts_with(prefix.as_bytes()))
+            .map(|name| Self::new(self.directory.clone(), name))
+            .collect()
+    }
+}
+
+fn fill(mut file: File, content: &[u8], attributes: Attributes) -> io::Result<()> {
+    file.write_all(content)?;
+    if let Some((user, group)) = attributes.owner {
+        fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    }
+    // After fchown, which takes set-user-ID away.
+    fchmod(&file, Mode::from_raw_mode(attributes.mode))?;
+    file.sync_all()
+}

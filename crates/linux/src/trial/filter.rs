@@ -1,0 +1,148 @@
+//! The system calls that a confined program may not make: namespaces and capabilities do not stand in their way.
+
+use libc::{sock_filter, sock_fprog};
+use std::io;
+
+/// The numbers of these calls on one architecture.
+struct Numbers {
+    /// `AUDIT_ARCH_*` (`linux/audit.h`).
+    arch: u32,
+    /// Calls that are refused: sockets, of which those of AF_VSOCK reach the host of a virtual machine; keyrings; what gives
+    /// a process more of the kernel; limits, of which that of core files keeps the machine's handler from being started.
+    refused: &'static [u32],
+    /// `prlimit64`, which may only read.
+    limits: u32,
+    /// `clone`, which may make no namespaces.
+    clone: u32,
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+const ARCHITECTURES: [Numbers; 2] = [
+    Numbers {
+        arch: 0xc000_003e,
+        // socket, add_key, request_key, keyctl, unshare, setrlimit, bpf, perf_event_open, userfaultfd
+        refused: &[41, 248, 249, 250, 272, 160, 321, 298, 323],
+        limits: 302,
+        clone: 56,
+    },
+    Numbers {
+        arch: 0x4000_0003,
+        // The same, and socketcall.
+        refused: &[359, 102, 286, 287, 288, 310, 75, 357, 336, 374],
+        limits: 340,
+        clone: 120,
+    },
+];
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURES: [Numbers; 1] = [Numbers {
+    arch: 0xc000_00b7,
+    refused: &[198, 217, 218, 219, 97, 164, 280, 241, 282],
+    limits: 261,
+    clone: 220,
+}];
+
+/// `io_uring_setup`, whose calls no filter sees, and `clone3`, whose flags it does not see: the same everywhere
+/// (`asm-generic/unistd.h`). Programs go on without them.
+const MISSING: [u32; 2] = [425, 435];
+/// `__X32_SYSCALL_BIT`; these calls have the same numbers otherwise.
+const X32: u32 = 0x4000_0000;
+/// `CLONE_NEW*` (`linux/sched.h`).
+const NAMESPACES: u32 = 0x7e02_0000;
+
+// Where the fields of `struct seccomp_data` stand; both architectures are little-endian.
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+const fn argument(index: u32) -> u32 {
+    16 + 8 * index
+}
+
+const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+const ABSENT: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+
+/// The program for the kernel.
+pub(super) fn program() -> Vec<sock_filter> {
+    let mut code = vec![load(ARCH)];
+    for numbers in &ARCHITECTURES {
+        let block = architecture(numbers);
+        code.push(jump(libc::BPF_JEQ, numbers.arch, 0, block.len()));
+        code.extend(block);
+    }
+    // Programs for other architectures are not tried.
+    code.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
+    code
+}
+
+/// Never falls through.
+fn architecture(numbers: &Numbers) -> Vec<sock_filter> {
+    let mut code = vec![
+        load(NUMBER),
+        instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, !X32),
+    ];
+    let refused = numbers.refused.iter().map(|number| (*number, REFUSED));
+    for (number, value) in refused.chain(MISSING.map(|number| (number, ABSENT))) {
+        code.extend([jump(libc::BPF_JEQ, number, 0, 1), answer(value)]);
+    }
+    // A new limit, by either half of its address.
+    code.extend([
+        jump(libc::BPF_JEQ, numbers.limits, 0, 6),
+        load(argument(2)),
+        jump(libc::BPF_JEQ, 0, 0, 2),
+        load(argument(2) + 4),
+        jump(libc::BPF_JEQ, 0, 1, 0),
+        answer(REFUSED),
+        answer(libc::SECCOMP_RET_ALLOW),
+    ]);
+    code.extend([
+        jump(libc::BPF_JEQ, numbers.clone, 0, 3),
+        load(argument(0)),
+        jump(libc::BPF_JSET, NAMESPACES, 0, 1),
+        answer(REFUSED),
+        answer(libc::SECCOMP_RET_ALLOW),
+    ]);
+    code
+}
+
+fn load(offset: u32) -> sock_filter {
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset)
+}
+
+fn answer(value: u32) -> sock_filter {
+    instruction(libc::BPF_RET | libc::BPF_K, value)
+}
+
+/// Skips so many instructions where the comparison holds, and so many where it does not.
+fn jump(comparison: u32, value: u32, holds: usize, not: usize) -> sock_filter {
+    let [jt, jf] = [holds, not].map(|count| u8::try_from(count).expect("blocks are short"));
+    sock_filter {
+        jt,
+        jf,
+        ..instruction(libc::BPF_JMP | comparison | libc::BPF_K, value)
+    }
+}
+
+fn instruction(code: u32, k: u32) -> sock_filter {
+    sock_filter {
+        code: u16::try_from(code).expect("codes have 16 bits"),
+        jt: 0,
+        jf: 0,
+        k,
+    }
+}
+
+/// Puts the filter in force for this process and those that it starts, for good. It must have no_new_privs.
+///
+/// # Errors
+/// `EINVAL` where the kernel has no filters.
+pub(super) fn install(program: &[sock_filter]) -> io::Result<()> {
+    let filter = sock_fprog {
+        len: u16::try_from(program.len()).map_err(io::Error::other)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
+    // SAFETY: prctl(2) copies the program, which lives through the call, and changes nothing of it.
+    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
