@@ -363,7 +363,7 @@ impl Round {
     fn tell(&self, attach: &Attach) {
         let mut text = self.blindness.clone().unwrap_or_default();
         // An error stands alone.
-        if self.reached > 0 && !(self.reports.is_empty() && !self.obstacles.is_empty()) {
+        if self.reached > 0 && (self.obstacles.is_empty() || !self.reports.is_empty()) {
             text += &summary(&self.reports, self.reached, attach.dry_run);
         }
         if self.beyond > 0 {

@@ -216,7 +216,9 @@ impl Found {
             let (sockets, obstacle) = kernel.sockets(process, held);
             is_wanted |= sockets.iter().any(|socket| list.wants(socket));
             send(Self::Sockets(sockets));
-            obstacle.map(|obstacle| send(Self::Inexact(obstacle.among_many(process))));
+            if let Some(obstacle) = obstacle {
+                send(Self::Inexact(obstacle.among_many(process)));
+            }
         }
         if is_wanted {
             send(Self::Name(process.name().to_string_lossy().into_owned()));

@@ -123,7 +123,9 @@ fn listen<T: DeserializeOwned>(members: &mut [Member], take: &mut dyn FnMut(usiz
             .collect();
         // A signal ends it early, which does no harm.
         let _ = poll(&mut fds, Timespec::try_from(left).ok().as_ref());
-        members.iter_mut().for_each(|member| member.read(take));
+        for member in &mut *members {
+            member.read(take);
+        }
         if members.iter().any(|member| member.is_over) {
             return;
         }
@@ -174,7 +176,7 @@ impl Member {
 
     /// Takes what it has written.
     fn read<T: DeserializeOwned>(&mut self, take: &mut dyn FnMut(usize, T)) {
-        let mut buffer = [0; 65536];
+        let mut buffer = [0; 16384];
         while !self.is_over {
             match read(self.worker.output(), &mut buffer) {
                 Err(Errno::INTR) => {}

@@ -163,9 +163,8 @@ fn the_name_of_a_process_reaches_the_terminal_without_its_format_characters() {
 
 /// As Python writes it in a string.
 fn escaped(name: &str) -> String {
-    name.chars()
-        .map(|character| format!("\\u{:04x}", u32::from(character)))
-        .collect()
+    let escapes = name.chars().map(|character| format!("\\u{:04x}", u32::from(character)));
+    escapes.collect::<Vec<_>>().concat()
 }
 
 fn is_foreign(character: char) -> bool {

@@ -44,7 +44,9 @@ pub(super) fn examine(findings: &mut Findings, process: &Process) -> io::Result<
         found.push((question, finding));
     })?;
     found.sort_by_key(|(question, _)| *question);
-    found.into_iter().for_each(|(_, finding)| findings.take(finding));
+    for (_, finding) in found {
+        findings.take(finding);
+    }
     for question in unanswered {
         findings.note(
             LOOKS[question].0,

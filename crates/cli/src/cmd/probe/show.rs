@@ -68,12 +68,10 @@ pub(super) fn json(conclusion: &Conclusion, target: &str, address: SocketAddr, i
 /// Who ended the connection, as far as can be known from here.
 const fn by(how: Outcome, verified: Option<bool>) -> &'static str {
     match (how, verified) {
-        // It was lost though it was not idle.
-        (Outcome::Silence, Some(false)) => "unknown",
-        // The server still answers on the connection that is kept alive.
-        (Outcome::Silence, _) => "path",
+        // The server still answers on the connection that is kept alive, and nothing was lost that was not idle.
+        (Outcome::Silence, None | Some(true)) => "path",
         (Outcome::Closed, _) => "server",
-        (Outcome::Lived | Outcome::Reset | Outcome::ResetUnasked, _) => "unknown",
+        _ => "unknown",
     }
 }
 

@@ -46,7 +46,7 @@ threading.Thread(target=libc.send, args=[client.fileno(), page, 4096, 0], daemon
     );
     assert_eq!(other.has("client"), TREATED);
     let reports: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
-    let of_other = reports.iter().filter(|report| report["pid"].to_string() == other_pid);
+    let of_other = reports.iter().filter(|report| report["pid"] == other.pid());
     assert_eq!(of_other.count(), 3, "{reports:?}");
 }
 

@@ -2,7 +2,7 @@
 
 use super::rights::TRACER;
 use super::{CONNECTION, assert_has, entries, list, parsed};
-use crate::support::hung::TIME;
+use crate::support::hung::{HungFuse, TIME};
 use crate::support::observe::family;
 use crate::support::ordinary::Installed;
 use crate::support::process::{Running, eventually, output_within, text, wrapped};
@@ -94,10 +94,9 @@ fn of_a_process_that_hangs_in_execve_its_sockets_are_shown_as_of_unknown_holders
     program.does("os.close(writer); assert os.read(reader, 1) == b''");
     let mut other = Puppet::start();
     other.does(CONNECTION);
-    let other_pid = other.pid().to_string();
     let output = output_within(TIME, &mut list(&["--json"]));
     let entries = parsed_output(&output);
-    let of_other = entries.iter().filter(|entry| entry["pid"].to_string() == other_pid);
+    let of_other = entries.iter().filter(|entry| entry["pid"] == other.pid());
     assert_eq!(of_other.count(), 3);
     let mut of_child = entries.iter().filter(|entry| entry["local"] == address);
     let expected = json!({"pid": null, "state": "listen", "keepalive": null, "idle_s": null});
@@ -130,10 +129,7 @@ fn a_watch_goes_on_and_leaves_one_worker_behind_at_most() {
     let mut lines = BufReader::new(watch.child.stdout.take().expect("a pipe")).lines();
     for _ in 0..6 {
         let line = lines.next().expect("another line").expect("text");
-        let of_other = parsed(&line)
-            .iter()
-            .filter(|entry| entry["pid"].to_string() == numbers[1])
-            .count();
+        let of_other = parsed(&line).iter().filter(|entry| entry["pid"] == other.pid()).count();
         assert_eq!(of_other, 3, "{line}");
     }
     let pid = watch.pid();
@@ -155,7 +151,7 @@ fn an_executable_whose_file_system_hangs_delays_neither_list_nor_doctor() {
         let exe = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
         (exe == fuse.file() && state().contains("nanosleep")).then_some(())
     });
-    fuse.hang(&running);
+    HungFuse::hang(&running);
     let output = output_within(TIME, &mut list(&[&pid]));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let mut doctor = Command::new(keepalive());

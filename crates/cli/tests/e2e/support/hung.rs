@@ -77,7 +77,7 @@ impl HungFuse {
 impl HungFuse {
     /// As [`Puppet::hang`], for a program that was started under the wrapper.
     #[track_caller]
-    pub fn hang(&self, running: &Running) {
+    pub fn hang(running: &Running) {
         let server = family(running.pid())[1];
         let server = Pid::from_raw(server.cast_signed()).expect("a number of a process");
         kill_process(server, Signal::USR1).expect("it is ours");
