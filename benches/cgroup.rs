@@ -174,6 +174,7 @@ impl Stage {
         if !status.success() {
             return Err(format!("cc: {status}").into());
         }
+        fs::write(stage.path("empty.conf"), "")?;
         for (name, last) in [("none", "connect 192.0.2.1 idle=1"), ("last", MATCHING)] {
             fs::write(stage.path(name), rules(last))?;
         }
@@ -191,7 +192,7 @@ impl Stage {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("KEEPALIVE_LIBRARY", &self.library)
-            .env("KEEPALIVE_CONFIG", "/dev/null");
+            .env("KEEPALIVE_CONFIG", self.path("empty.conf"));
         command
     }
 

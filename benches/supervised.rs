@@ -77,6 +77,7 @@ impl Stage {
             library: root.join("target/release/libkeepalive.so").canonicalize()?,
         };
         fs::hard_link(env!("CARGO_BIN_EXE_keepalive"), stage.path("keepalive"))?;
+        fs::write(stage.path("empty.conf"), "")?;
         let status = Command::new("cc")
             .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
             .arg(stage.path("program"))
@@ -107,7 +108,7 @@ impl Stage {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("KEEPALIVE_LIBRARY", &self.library)
-            .env("KEEPALIVE_CONFIG", "/dev/null");
+            .env("KEEPALIVE_CONFIG", self.path("empty.conf"));
         command
     }
 

@@ -18,10 +18,11 @@ use std::sync::atomic::Ordering;
 use std::thread::{Builder, Scope, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// What hangs for so long is given up.
-const DEADLINE: Duration = Duration::from_secs(1);
 /// How often the thread that serves is looked at while it has something to do.
 const TICK: Duration = Duration::from_millis(250);
+/// What it still does after so many ticks hangs, and is given up. Ticks are counted, and not the time: this process may have
+/// been stopped meanwhile, with all others.
+const MOST_TICKS: u32 = 4;
 /// After so long without anything to do the watcher sleeps.
 const REST: Duration = Duration::from_secs(2);
 /// More threads than this do not hang: then nothing is done any more that may.
@@ -33,9 +34,11 @@ pub(super) const STACK: usize = 256 * 1024;
 struct Worker<'scope> {
     handle: ScopedJoinHandle<'scope, Option<End>>,
     progress: Arc<Progress>,
-    /// Its step when it was looked at last, and since when that has not changed.
+    /// Its step when it was looked at last, since when that has not changed, and for how many ticks.
     step: u64,
     since: Instant,
+    ticks: u32,
+    last_tick: Instant,
 }
 
 /// The threads of one process that serves.
@@ -147,11 +150,14 @@ impl<'scope, 'env> Watch<'scope, 'env> {
             }
             return None;
         };
+        let now = Instant::now();
         Some(Worker {
             handle,
             progress,
             step: 0,
-            since: Instant::now(),
+            since: now,
+            ticks: 0,
+            last_tick: now,
         })
     }
 
@@ -181,14 +187,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         if self.hung.len() != hung {
             self.note_hung(None);
         }
-        let Some(worker) = &mut self.worker else { return };
-        let (step, _) = worker.progress.step();
-        if step != worker.step {
-            worker.step = step;
-            worker.since = Instant::now();
-        } else if worker.hangs()
-            && let Some(worker) = self.worker.take()
-        {
+        if let Some(worker) = self.worker.take_if(Worker::hangs) {
             self.give_up(worker);
             self.note_hung(Some(standby));
         }
@@ -241,19 +240,10 @@ impl<'scope, 'env> Watch<'scope, 'env> {
             let timeout = Timespec::try_from(TICK).ok();
             let _ = poll(&mut [PollFd::new(&self.watcher.event, PollFlags::IN)], timeout.as_ref());
             self.watcher.event.reset();
-            let (step, is_busy) = worker.progress.step();
             // It hears of it as soon as it has nothing else to do.
-            if is_busy
-                && worker.hangs()
-                && let Some(worker) = self.worker.take()
-            {
+            if let Some(worker) = self.worker.take_if(Worker::hangs) {
                 self.give_up(worker);
                 self.note_hung(None);
-            } else if let Some(worker) = &mut self.worker
-                && step != worker.step
-            {
-                worker.step = step;
-                worker.since = Instant::now();
             }
         }
     }
@@ -274,11 +264,18 @@ impl<'scope, 'env> Watch<'scope, 'env> {
 }
 
 impl Worker<'_> {
-    /// Whether it has been at the same for too long. A thread that could run, and does not come to it since others do, does
-    /// not hang.
-    fn hangs(&self) -> bool {
+    /// Looks at it. Whether it has been at the same for too long: a thread that could run, and does not come to it since others
+    /// do, does not hang.
+    fn hangs(&mut self) -> bool {
+        let now = Instant::now();
         let (step, is_busy) = self.progress.step();
-        let is_late = is_busy && step == self.step && self.since.elapsed() >= DEADLINE;
+        if step != self.step {
+            (self.step, self.since, self.ticks, self.last_tick) = (step, now, 0, now);
+        } else if now - self.last_tick >= TICK * 9 / 10 {
+            self.ticks += 1;
+            self.last_tick = now;
+        }
+        let is_late = is_busy && self.ticks >= MOST_TICKS;
         is_late && proc::thread_state(std::process::id(), self.progress.thread()) != Some('R')
     }
 }
