@@ -96,9 +96,12 @@ impl Comparison {
             && has
                 .split(' ')
                 .zip(expected.split(' '))
-                .all(|(has, expected)| match has.contains('=') {
-                    true => self.is_allowed(has, expected, is_settled),
-                    false => has == expected,
+                .all(|(has, expected)| {
+                    if has.contains('=') {
+                        self.is_allowed(has, expected, is_settled)
+                    } else {
+                        has == expected
+                    }
                 })
     }
 
