@@ -93,16 +93,13 @@ impl Comparison {
     fn is_settled(&self, has: &str, expected: &str) -> bool {
         let is_settled = has.starts_with("holds");
         has.split(' ').count() == expected.split(' ').count()
-            && has
-                .split(' ')
-                .zip(expected.split(' '))
-                .all(|(has, expected)| {
-                    if has.contains('=') {
-                        self.is_allowed(has, expected, is_settled)
-                    } else {
-                        has == expected
-                    }
-                })
+            && has.split(' ').zip(expected.split(' ')).all(|(has, expected)| {
+                if has.contains('=') {
+                    self.is_allowed(has, expected, is_settled)
+                } else {
+                    has == expected
+                }
+            })
     }
 
     fn is_allowed(&self, has: &str, expected: &str, is_settled: bool) -> bool {
