@@ -89,12 +89,22 @@ pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
 /// The last part of the path by which a process was started, a script's own where the kernel has followed a `#!` line:
 /// the name that rules for programs mean. `None` without ptrace access to it.
 pub fn program(pid: u32) -> Option<OsString> {
-    let path = started_by(pid)?;
-    Path::new(&path).file_name().map(OsString::from)
+    name_in(&started_by(pid, anonymous_bytes)?)
+}
+
+/// As [`program`], without a look at `/proc/PID/maps`, which takes long for a process with many mappings. The memory may be
+/// a file's: the caller must be able to wait for its server.
+pub fn program_from_any_memory(pid: u32) -> Option<OsString> {
+    name_in(&started_by(pid, |_, _| Some(usize::MAX))?)
+}
+
+fn name_in(path: &OsString) -> Option<OsString> {
+    Path::new(path).file_name().map(OsString::from)
 }
 
 /// `AT_EXECFN`, whose address stands in the auxiliary vector (`getauxval(3)`), in pairs of the process's own words.
-fn started_by(pid: u32) -> Option<OsString> {
+/// `readable` gives how many bytes may be read from an address on.
+fn started_by(pid: u32, readable: impl Fn(u32, u64) -> Option<usize>) -> Option<OsString> {
     let vector = fs::read(format!("/proc/{pid}/auxv")).ok()?;
     let wide = pairs::<8>(&vector, u64::from_ne_bytes);
     // In a 32-bit process the first wide word would be a key and a value at once.
@@ -106,7 +116,7 @@ fn started_by(pid: u32) -> Option<OsString> {
         .1;
     let mut path = vec![0; libc::PATH_MAX as usize];
     // The string ends where the stack begins, so that less than asked for can be there.
-    path.truncate(anonymous_bytes(pid, address)?);
+    path.truncate(readable(pid, address)?);
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let length = memory.read_at(&mut path, address).ok()?;
     let path = path.get(..length)?.split(|byte| *byte == 0).next()?;

@@ -318,11 +318,8 @@ fn refuse_parent(cgroup: &OsStr) -> Result<(), Error> {
     if parts.all(|part| part != Component::ParentDir) {
         return Ok(());
     }
-    let error = Error::new(
-        REFUSED,
-        format!("the path of a cgroup has no '..': '{}'", shown(cgroup)),
-    );
-    Err(error.hint("a path in /proc/PID/cgroup that begins with /.. is of a cgroup that is not seen from here"))
+    let error = Error::new(FAILED, format!("there is no cgroup '{}'", shown(cgroup)));
+    Err(error.hint("write the path without '..'; one in /proc/PID/cgroup that begins with /.. is not seen from here"))
 }
 
 /// The cgroup that is meant, whether it is there or not.

@@ -7,19 +7,19 @@ succeeds 'system status' keepalive system status
 outputs 'a program of this boot' 'client 1 65 15 5 0, server 1 65 15 5 0' py-ends
 # Entries of cron, and units that start at boot.
 printf '* * * * * root nc 127.0.0.1 %s\n' 7301 >/etc/cron.d/client
-cat >/etc/systemd/system/serve.service <<END
+cat >/etc/systemd/system/far-end.service <<END
 [Service]
 ExecStart=/check/bin/serve $SERVED
 [Install]
 WantedBy=multi-user.target
 END
-sed "s/$SERVED/7301/" /etc/systemd/system/serve.service >/etc/systemd/system/serve-cron.service
+sed "s/$SERVED/7301/" /etc/systemd/system/far-end.service >/etc/systemd/system/far-end-cron.service
 cat >/etc/systemd/system/boot-client.service <<END
 [Unit]
-After=serve.service
+After=far-end.service
 [Service]
 ExecStart=/bin/sh -c "tail -f /dev/null | /usr/bin/python3 /check/bin/py-ends port=7302 stay"
 [Install]
 WantedBy=multi-user.target
 END
-succeeds 'services for the next boot' systemctl enable serve.service serve-cron.service boot-client.service
+succeeds 'services for the next boot' systemctl enable far-end.service far-end-cron.service boot-client.service
