@@ -10,12 +10,12 @@ use crate::cmd::presets::Presets;
 use crate::cmd::probe::Probe;
 use crate::cmd::system::System;
 use crate::cmd::unit::Unit;
+use crate::output::write_stderr;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
 use keepalive_policy::preset::{self, PRESETS, Remedy};
 use keepalive_policy::{Mode, Settings, SocketOption};
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -257,10 +257,10 @@ pub(crate) fn refuse(refusal: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = refusal.render().to_string();
-    let _ = match text.strip_prefix("error: ") {
-        Some(text) => write!(std::io::stderr(), "keepalive: {text}"),
-        None => write!(std::io::stderr(), "{text}"),
-    };
+    match text.strip_prefix("error: ") {
+        Some(text) => write_stderr(&format!("keepalive: {text}")),
+        None => write_stderr(&text),
+    }
     usage_status(std::env::args_os())
 }
 

@@ -1,8 +1,8 @@
 //! Errors as users see them: `keepalive: cannot …: reason`, then a hint that helps.
 
-use crate::output::harmless_lines;
+use crate::output::write_stderr;
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 /// What went wrong, what helps, and the exit status that tells it.
@@ -81,15 +81,6 @@ impl Error {
         }
     }
 
-    /// The same with what a terminal would obey made visible, in texts that come from a file or a tree.
-    pub(crate) fn harmless(self) -> Self {
-        Self {
-            message: harmless_lines(&self.message),
-            hint: self.hint.as_deref().map(harmless_lines),
-            ..self
-        }
-    }
-
     /// The same, when it has been reported already: only its status is left.
     pub(crate) fn told(self) -> Self {
         Self { is_told: true, ..self }
@@ -98,7 +89,7 @@ impl Error {
     /// Prints this to standard error (which may be closed) and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.is_told {
-            let _ = writeln!(io::stderr(), "{self}");
+            write_stderr(&format!("{self}\n"));
         }
         ExitCode::from(self.status)
     }
@@ -106,8 +97,21 @@ impl Error {
 
 /// The text of an error without its number.
 pub(crate) fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    without_numbers(&error.to_string())
+}
+
+/// `text` without ` (os error N)`, which Rust appends to the kernel's errors.
+fn without_numbers(text: &str) -> String {
+    const MARK: &str = " (os error ";
+    let mut parts = text.split(MARK);
+    let mut cleaned = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => cleaned.push_str(rest),
+            _ => cleaned.extend([MARK, part]),
+        }
+    }
+    cleaned
 }
 
 impl fmt::Display for Error {
@@ -115,6 +119,24 @@ impl fmt::Display for Error {
         if !self.is_placed {
             formatter.write_str("keepalive: ")?;
         }
-        formatter.write_str(&self.text())
+        // Whatever an error was made of: the number helps nobody.
+        formatter.write_str(&without_numbers(&self.text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_an_error_is_left_out() {
+        let error = io::Error::from_raw_os_error(2);
+        assert_eq!(describe(&error), "No such file or directory");
+        let error = Error::new(FAILED, format!("a: {error}, b: {error}: c (os error x)")).hint(error.to_string());
+        assert_eq!(
+            error.to_string(),
+            "keepalive: a: No such file or directory, b: No such file or directory: c (os error x)\n\
+             hint: No such file or directory"
+        );
     }
 }

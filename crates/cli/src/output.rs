@@ -1,20 +1,25 @@
 //! What commands print: to standard output, whose reader may go away, within the width of a terminal.
 
-use crate::error::{Error, FAILED};
+use crate::error::{Error, FAILED, describe};
 use std::io::{self, Write as _};
 
 /// Columns that a text without a terminal, and a narrow one, can count on.
 pub(crate) const WIDTH: usize = 80;
 
-/// Writes `text` to standard output. A closed pipe is no error.
+/// Writes `text` to standard output, [sanitized](harmless_text). A closed pipe is no error.
 ///
 /// # Errors
 /// Any other reason for which it could not be written.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
-    is_read(text).map(drop)
+    is_read(&harmless_text(text)).map(drop)
 }
 
-/// As [`print`]; gives whether somebody still reads.
+/// Writes `text` to standard error, which may be closed, [sanitized](harmless_text).
+pub(crate) fn write_stderr(text: &str) {
+    let _ = io::stderr().write_all(harmless_text(text).as_bytes());
+}
+
+/// Writes `text` to standard output as it is; gives whether somebody still reads.
 ///
 /// # Errors
 /// As there.
@@ -25,20 +30,61 @@ pub(crate) fn is_read(text: &str) -> Result<bool, Error> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::new(
             FAILED,
-            format!("cannot write to standard output: write: {error}"),
+            format!("cannot write to standard output: write: {}", describe(&error)),
         )),
     }
 }
 
-/// `text` as a terminal can show it: what would move its cursor or more is replaced, tabs stay.
+/// `text`, a name or a line from elsewhere, as a terminal can show it: each character that would move the cursor, change the
+/// order of others or be invisible is replaced by U+FFFD.
 pub(crate) fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|character| match character {
-            '\t' => '\t',
-            character if character.is_control() => char::REPLACEMENT_CHARACTER,
-            character => character,
-        })
-        .collect()
+    let replace = |character| {
+        if is_format(character) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
+    text.chars().map(replace).collect()
+}
+
+/// As [`harmless`], for text of several lines: line feeds and tabs stay.
+pub(crate) fn harmless_text(text: &str) -> String {
+    let replace = |character| match character {
+        '\n' | '\t' => character,
+        character if is_format(character) => char::REPLACEMENT_CHARACTER,
+        character => character,
+    };
+    text.chars().map(replace).collect()
+}
+
+/// Whether a character is a control or format character or a line or paragraph separator (Unicode's general categories Cc,
+/// Cf, Zl and Zp, version 16).
+pub(crate) fn is_format(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{600}'..='\u{605}'
+                | '\u{61c}'
+                | '\u{6dd}'
+                | '\u{70f}'
+                | '\u{890}'..='\u{891}'
+                | '\u{8e2}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{110bd}'
+                | '\u{110cd}'
+                | '\u{13430}'..='\u{1343f}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0001}'
+                | '\u{e0020}'..='\u{e007f}'
+        )
 }
 
 /// Breaks a line into lines of at most `width` columns, the second and later ones indented by `indent`, each with its
@@ -67,19 +113,18 @@ pub(crate) fn wrap(line: &str, width: usize, indent: usize) -> String {
     text
 }
 
-/// The same for each line of a text.
-pub(crate) fn harmless_lines(text: &str) -> String {
-    let lines: Vec<String> = text.split('\n').map(harmless).collect();
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{harmless, wrap};
+    use super::{harmless, harmless_text, wrap};
 
     #[test]
     fn a_text_cannot_write_over_the_terminal() {
-        assert_eq!(harmless("a\tö\x1b[2J\r\u{9b}"), "a\tö\u{fffd}[2J\u{fffd}\u{fffd}");
+        assert_eq!(harmless("a\tö\x1b[2J\r\u{9b}"), "a\u{fffd}ö\u{fffd}[2J\u{fffd}\u{fffd}");
+        assert_eq!(
+            harmless("\u{202e}x\n\u{2067}\u{e0041}\u{200b}"),
+            "\u{fffd}x\u{fffd}\u{fffd}\u{fffd}\u{fffd}"
+        );
+        assert_eq!(harmless_text("a\tb\n\u{2028}\x07"), "a\tb\n\u{fffd}\u{fffd}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::cli::PolicyFlags;
 use crate::error::{Error, describe};
 use crate::mistake::mistakes;
+use crate::output::{WIDTH, harmless, wrap, write_stderr};
 use keepalive_linux::regular::{self, Unfit};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
@@ -51,6 +52,8 @@ pub(crate) struct Policy {
     pub(crate) config: Option<Text>,
     /// Its path, where it was named.
     pub(crate) config_path: Option<PathBuf>,
+    /// The variables that are ignored since they may be meant for another product, a sentence each.
+    pub(crate) notes: Vec<String>,
     /// It was a pipe, which nobody can read again.
     pub(crate) is_config_pipe: bool,
 }
@@ -81,7 +84,8 @@ impl Policy {
             .iter()
             .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
             .collect();
-        let variables = read_variables(&entries, status)?;
+        let mut notes = Vec::new();
+        let variables = read_variables(&entries, status, &mut notes)?;
         let mut rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
         rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules.to_vec())));
 
@@ -115,8 +119,16 @@ impl Policy {
             rules,
             config,
             config_path,
+            notes,
             is_config_pipe,
         })
+    }
+
+    /// Reports the variables that are ignored on standard error.
+    pub(crate) fn report_notes(&self) {
+        for note in &self.notes {
+            write_stderr(&wrap(&format!("keepalive: note: {note}"), WIDTH, 2));
+        }
     }
 
     /// Returns why the path of the configuration file cannot be given to a process that reads it later, if that is so.
@@ -204,15 +216,27 @@ fn number_lines<'a>(rules: impl Iterator<Item = &'a [u8]>) -> Vec<Text> {
     numbered.collect()
 }
 
-fn read_variables(entries: &[Vec<u8>], status: u8) -> Result<Environment<'_>, Error> {
+/// Reads the variables. What is wrong with one that other products use too goes to `notes`: it is ignored.
+///
+/// # Errors
+/// Any other variable that cannot be used.
+fn read_variables<'a>(entries: &'a [Vec<u8>], status: u8, notes: &mut Vec<String>) -> Result<Environment<'a>, Error> {
     let mut read = Environment::default();
     for entry in entries {
-        read.read(entry, false).map_err(|variable| {
-            let name = OsStr::from_bytes(variable.name).display();
-            let value = OsStr::from_bytes(variable.value).display();
-            Error::new(status, format!("{name}={value}: {}", variable.reason))
-                .hint(format!("expected {}", variable.expected))
-        })?;
+        let Err(variable) = read.read(entry, false) else {
+            continue;
+        };
+        let name = OsStr::from_bytes(variable.name).display();
+        let value = OsStr::from_bytes(variable.value).display();
+        let problem = format!("{name}={value}: {}", variable.reason);
+        if variable.is_shared() {
+            let expected = variable.expected;
+            notes.push(harmless(&format!(
+                "{problem}: ignored, since other products use {name} too (expected {expected})"
+            )));
+        } else {
+            return Err(Error::new(status, problem).hint(format!("expected {}", variable.expected)));
+        }
     }
     if let Some(log) = read
         .log

@@ -3,13 +3,15 @@
 //! `sock_diag(7)` shows anyone every socket of a network namespace, but no option of it; with ptrace access to a process
 //! its sockets can be duplicated (`pidfd_getfd(2)`) and asked for everything.
 
+mod crew;
 pub(crate) mod json;
 mod namespace;
 mod obstacle;
 mod process;
 
+pub(crate) use crew::{Crew, Send};
 pub(crate) use namespace::Namespace;
-pub(crate) use obstacle::{Obstacle, is_gone, is_sandboxed, no_process, yama_scope};
+pub(crate) use obstacle::{Obstacle, is_gone, is_sandboxed, no_process, unanswered, yama_scope};
 pub(crate) use process::{Process, Selection};
 
 use crate::error::describe;
@@ -18,14 +20,15 @@ use keepalive_linux::netns;
 use keepalive_linux::sock_diag::{Row, State, Timer, TimerKind};
 use keepalive_linux::sockopt::{self, Options, Protocol};
 use rustix::fd::OwnedFd;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 /// A TCP socket, through one of the descriptors that refer to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Socket {
     /// Absent where this user may not see who holds it.
     pub(crate) holder: Option<Holder>,
@@ -46,7 +49,7 @@ pub(crate) struct Socket {
 }
 
 /// The timer of a socket, as far as it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Clock {
     Unknown,
     Stopped,
@@ -54,7 +57,7 @@ pub(crate) enum Clock {
 }
 
 /// A descriptor of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Holder {
     pub(crate) pid: u32,
     /// The thread with a table of descriptors of its own; else the same number as the process.
@@ -72,32 +75,6 @@ pub(crate) struct Kernel {
     exact: HashMap<u64, Exact>,
     /// Why `sock_diag` shows nothing, if so.
     blind: Option<io::Error>,
-}
-
-/// A look that another thread takes, while this one finds out who holds what.
-pub(crate) struct Look {
-    thread: Option<JoinHandle<Kernel>>,
-    kernel: Option<Kernel>,
-}
-
-impl Look {
-    pub(crate) fn start() -> Self {
-        Self {
-            thread: Some(thread::spawn(Kernel::look)),
-            kernel: None,
-        }
-    }
-
-    /// What was seen; the first time this waits for it.
-    pub(crate) fn kernel(&mut self) -> &mut Kernel {
-        let thread = &mut self.thread;
-        self.kernel.get_or_insert_with(|| {
-            thread
-                .take()
-                .and_then(|thread| thread.join().ok())
-                .unwrap_or_else(Kernel::look)
-        })
-    }
 }
 
 /// What only a descriptor of the socket tells.
@@ -176,6 +153,18 @@ impl Kernel {
             read.collect()
         });
         self.exact.extend(exact);
+    }
+
+    /// The TCP sockets among those that a process holds, as far as the kernel's table alone shows them.
+    pub(crate) fn seen(&self, held: &[(Holder, u64)]) -> Vec<Socket> {
+        let seen = held
+            .iter()
+            .filter_map(|(holder, inode)| Some((self.row(*inode)?, *holder)));
+        seen.map(|((row, namespace), holder)| Socket {
+            namespace: Some(*namespace),
+            ..Socket::seen(row, Some(holder))
+        })
+        .collect()
     }
 
     /// The sockets whose inodes are not among the `known`: those of processes that cannot be seen.

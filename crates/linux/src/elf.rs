@@ -2,7 +2,7 @@
 
 use crate::regular;
 use elf::ElfStream;
-use elf::abi::{EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, PT_INTERP, PT_NOTE};
+use elf::abi::{DT_NEEDED, DT_STRTAB, EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, PT_INTERP, PT_LOAD, PT_NOTE};
 use elf::endian::AnyEndian;
 use elf::file::Class;
 use elf::segment::ProgramHeader;
@@ -11,6 +11,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 /// The kind of machine code in a file: processor and word size. A process can load libraries of its own kind only.
@@ -41,6 +42,10 @@ pub struct Elf {
     pub interpreter: Option<PathBuf>,
     /// Whether the Go toolchain made it: such a program makes its system calls itself, even when it is dynamic.
     pub is_go: bool,
+    /// Whether it loads AddressSanitizer's runtime as a library, which ends the program unless it is the first one
+    /// (`AsanCheckDynamicRTPrereqs` in LLVM's compiler-rt/lib/asan/asan_linux.cpp). Linked statically, the runtime does not
+    /// mind; nor do the other sanitizers.
+    pub needs_asan: bool,
 }
 
 /// Reads the file at `path`; `None` when it is not ELF.
@@ -140,6 +145,7 @@ impl Seek for Bounded {
 }
 
 fn parse(file: File) -> Result<Elf, elf::ParseError> {
+    let names = file.try_clone()?;
     let mut stream = ElfStream::<AnyEndian, _>::open_stream(Bounded::new(file))?;
     let machine = Machine {
         bits: if stream.ehdr.class == Class::ELF32 { 32 } else { 64 },
@@ -160,10 +166,56 @@ fn parse(file: File) -> Result<Elf, elf::ParseError> {
         }
     };
     let is_go = stream.section_header_by_name(".go.buildinfo")?.is_some() || has_go_note(&mut stream)?;
+    let needs_asan = needed(&mut stream, &names)?.iter().any(|name| is_asan(name));
     Ok(Elf {
         machine,
         interpreter,
         is_go,
+        needs_asan,
+    })
+}
+
+/// Whether a library of this name is AddressSanitizer's runtime: GCC's, or Clang's with `-shared-libasan`.
+pub fn is_asan(name: &[u8]) -> bool {
+    let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    name.starts_with(b"libasan.so") || name.starts_with(b"libclang_rt.asan")
+}
+
+/// The libraries that a file names as needed (`DT_NEEDED`). `file` is the one that `stream` reads.
+fn needed(stream: &mut ElfStream<AnyEndian, Bounded>, file: &File) -> Result<Vec<Vec<u8>>, elf::ParseError> {
+    /// A file that names more is damaged.
+    const MOST: usize = 1024;
+    /// Longer than any name of a library.
+    const LONGEST: usize = 256;
+    let entries: Vec<(i64, u64)> = match stream.dynamic()? {
+        Some(table) => table
+            .iter()
+            .take(MOST)
+            .map(|entry| (entry.d_tag, entry.d_val()))
+            .collect(),
+        None => return Ok(Vec::new()),
+    };
+    let strings = entries.iter().find(|(tag, _)| *tag == DT_STRTAB);
+    let Some(strings) = strings.and_then(|(_, address)| offset_of(stream, *address)) else {
+        return Ok(Vec::new());
+    };
+    let offsets = entries.iter().filter(|(tag, _)| *tag == DT_NEEDED);
+    let names = offsets.filter_map(|(_, offset)| {
+        let mut name = vec![0; LONGEST];
+        let length = file.read_at(&mut name, strings.checked_add(*offset)?).ok()?;
+        name.truncate(length);
+        name.truncate(name.iter().position(|byte| *byte == 0)?);
+        Some(name)
+    });
+    Ok(names.collect())
+}
+
+/// Where in the file the byte is that is loaded at `address`.
+fn offset_of(stream: &ElfStream<AnyEndian, Bounded>, address: u64) -> Option<u64> {
+    let mut loaded = stream.segments().iter().filter(|segment| segment.p_type == PT_LOAD);
+    loaded.find_map(|segment| {
+        let inside = address.checked_sub(segment.p_vaddr)?;
+        (inside < segment.p_filesz).then_some(segment.p_offset.checked_add(inside)?)
     })
 }
 
@@ -207,7 +259,7 @@ mod tests {
     fn this_test_is_a_dynamic_program() {
         let this = read(Path::new("/proc/self/exe")).unwrap().unwrap();
         assert!(this.interpreter.is_some());
-        assert!(!this.is_go);
+        assert!(!this.is_go && !this.needs_asan);
         assert_eq!(this.machine.bits, u8::try_from(usize::BITS).unwrap());
     }
 
@@ -229,6 +281,16 @@ mod tests {
             assert!(note(file.path(), "keepalive").is_err(), "{large}");
             assert!(read(file.path()).is_err(), "{large}");
         }
+    }
+
+    #[test]
+    fn the_libraries_that_a_program_needs_are_read() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let mut stream = ElfStream::open_stream(Bounded::new(file.try_clone().unwrap())).unwrap();
+        let needed = needed(&mut stream, &file).unwrap();
+        assert!(needed.iter().any(|name| name.starts_with(b"libc.")), "{needed:?}");
+        assert!(is_asan(b"libasan.so.8") && is_asan(b"/usr/lib/libclang_rt.asan-x86_64.so"));
+        assert!(!is_asan(b"libc.so.6") && !is_asan(b"libtsan.so.2") && !is_asan(b"/libasan.so/libc.so.6"));
     }
 
     #[test]

@@ -23,3 +23,4 @@ pub mod sock_diag;
 pub mod sockopt;
 pub mod thread;
 pub mod trial;
+pub mod worker;

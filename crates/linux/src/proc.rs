@@ -5,7 +5,7 @@ use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
@@ -89,12 +89,22 @@ pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
 /// The last part of the path by which a process was started, a script's own where the kernel has followed a `#!` line:
 /// the name that rules for programs mean. `None` without ptrace access to it.
 pub fn program(pid: u32) -> Option<OsString> {
-    let path = started_by(pid)?;
-    Path::new(&path).file_name().map(OsString::from)
+    name_in(&started_by(pid, anonymous_bytes)?)
+}
+
+/// As [`program`], without a look at `/proc/PID/maps`, which takes long for a process with many mappings. The memory may be
+/// a file's: the caller must be able to wait for its server.
+pub fn program_from_any_memory(pid: u32) -> Option<OsString> {
+    name_in(&started_by(pid, |_, _| Some(usize::MAX))?)
+}
+
+fn name_in(path: &OsString) -> Option<OsString> {
+    Path::new(path).file_name().map(OsString::from)
 }
 
 /// `AT_EXECFN`, whose address stands in the auxiliary vector (`getauxval(3)`), in pairs of the process's own words.
-fn started_by(pid: u32) -> Option<OsString> {
+/// `readable` gives how many bytes may be read from an address on.
+fn started_by(pid: u32, readable: impl Fn(u32, u64) -> Option<usize>) -> Option<OsString> {
     let vector = fs::read(format!("/proc/{pid}/auxv")).ok()?;
     let wide = pairs::<8>(&vector, u64::from_ne_bytes);
     // In a 32-bit process the first wide word would be a key and a value at once.
@@ -104,12 +114,57 @@ fn started_by(pid: u32) -> Option<OsString> {
         .flatten()
         .find(|(key, _)| *key == AT_EXECFN)?
         .1;
+    let mut path = vec![0; libc::PATH_MAX as usize];
+    // The string ends where the stack begins, so that less than asked for can be there.
+    path.truncate(readable(pid, address)?);
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
-    let mut path = [0; libc::PATH_MAX as usize];
-    // The string ends where the stack begins, so that less than asked for can be read.
     let length = memory.read_at(&mut path, address).ok()?;
     let path = path.get(..length)?.split(|byte| *byte == 0).next()?;
     Some(OsString::from_vec(path.to_vec()))
+}
+
+/// The environment that a process was started with, `NAME=value` each, as it stands in its memory now (`/proc/PID/environ`);
+/// `None` without ptrace access to it, or where that memory is a file's.
+pub fn environment(pid: u32) -> Option<Vec<Vec<u8>>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Fields are counted from behind the name, which may contain anything; env_start is the 50th (proc_pid_stat(5)).
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(50 - 3);
+    let mut number = || fields.next()?.parse::<u64>().ok();
+    let (first, last) = (number()?, number()?);
+    let size = usize::try_from(last.checked_sub(first)?).ok()?;
+    if size == 0 || anonymous_bytes(pid, first)? < size {
+        return None;
+    }
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let entries = environment.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+    Some(entries.map(<[u8]>::to_vec).collect())
+}
+
+/// How many bytes of anonymous memory there are from `address` on, from `/proc/PID/maps`; `None` where there are none.
+/// Memory that is a file's is not read: its file server may hang, and who reads waits, even unkillable.
+fn anonymous_bytes(pid: u32, address: u64) -> Option<usize> {
+    let maps = BufReader::new(File::open(format!("/proc/{pid}/maps")).ok()?);
+    let mut last = address;
+    for line in maps.split(b'\n') {
+        let line = line.ok()?;
+        let (start, end, is_anonymous) = mapping(&line)?;
+        if start <= last && last < end && is_anonymous {
+            last = end;
+        } else if start > last {
+            break;
+        }
+    }
+    usize::try_from(last - address).ok().filter(|bytes| *bytes > 0)
+}
+
+/// The addresses of a line of `/proc/PID/maps`, and whether no file is mapped there.
+fn mapping(line: &[u8]) -> Option<(u64, u64, bool)> {
+    let line = String::from_utf8_lossy(line);
+    let mut fields = line.split_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    let inode = fields.nth(3)?;
+    Some((address(start)?, address(end)?, inode == "0"))
 }
 
 /// The key of the path by which a program was started (`include/uapi/linux/auxvec.h`).
@@ -316,6 +371,27 @@ mod tests {
         assert_eq!(
             pairs::<4>(&narrow, |word| u32::from_ne_bytes(word).into())[1],
             (31, 0xffff_1234)
+        );
+    }
+
+    #[test]
+    fn memory_of_files_is_told_from_anonymous_memory() {
+        let file = b"7f1c2a400000-7f1c2a426000 r--p 00000000 fe:00 2239 /usr/lib/x86_64-linux-gnu/libc.so.6";
+        let stack = b"7ffd1b2c0000-7ffd1b2e1000 rw-p 00000000 00:00 0                          [stack]";
+        assert_eq!(mapping(file), Some((0x7f1c_2a40_0000, 0x7f1c_2a42_6000, false)));
+        assert_eq!(mapping(stack), Some((0x7ffd_1b2c_0000, 0x7ffd_1b2e_1000, true)));
+        let text = b"text";
+        assert_eq!(anonymous_bytes(std::process::id(), text.as_ptr().addr() as u64), None);
+        let local = 1_u8;
+        assert!(anonymous_bytes(std::process::id(), (&raw const local).addr() as u64) > Some(0));
+    }
+
+    #[test]
+    fn the_environment_is_that_of_the_start() {
+        let environment = environment(std::process::id()).expect("it is ours");
+        assert!(
+            environment.iter().any(|entry| entry.starts_with(b"PATH=")),
+            "{environment:?}"
         );
     }
 

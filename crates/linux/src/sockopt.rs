@@ -6,6 +6,7 @@ use crate::sock_diag::State;
 use keepalive_policy::SocketOption;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, ipproto, sockopt};
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
 /// The protocol of a socket on which keepalive can be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP (RFC 9293).
     Tcp,
@@ -35,7 +36,7 @@ pub struct TcpSocket {
 }
 
 /// The options that decide when a connection is probed and given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
     /// `SO_KEEPALIVE`.
     pub keepalive: bool,
@@ -183,8 +184,48 @@ pub fn set(socket: impl AsFd, option: SocketOption, number: u32) -> io::Result<(
 /// # Errors
 /// Whatever `getsockopt(2)` gives.
 pub fn state(socket: impl AsFd) -> io::Result<(Option<State>, u8)> {
+    let socket = socket.as_fd();
+    if sockopt::socket_protocol(socket)? == Some(ipproto::MPTCP) {
+        match first_subflow(socket) {
+            Ok(Some([state, _, _, unanswered])) => return Ok((State::from_number(state), unanswered)),
+            Ok(None) => return Ok((Some(State::Closed), 0)),
+            // Before Linux 5.16.
+            Err(_) => {}
+        }
+    }
     let [state, _, _, unanswered] = get_word(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?.to_ne_bytes();
     Ok((State::from_number(state), unanswered))
+}
+
+/// The first four bytes of `struct tcp_info` of the first subflow of `socket`, which is MPTCP (`MPTCP_TCPINFO`,
+/// `include/uapi/linux/mptcp.h`, Linux 5.16); `None` before it has one. `TCP_INFO` makes one where there is none, and then the
+/// kernel checks the ranges of what the program sets, which it does not before (`net/mptcp/sockopt.c`).
+///
+/// # Errors
+/// `EOPNOTSUPP` on older kernels.
+fn first_subflow(socket: impl AsFd) -> io::Result<Option<[u8; 4]>> {
+    const SOL_MPTCP: i32 = 284;
+    const MPTCP_TCPINFO: i32 = 2;
+    // `struct mptcp_subflow_data`: its size, the number of subflows, the size of what the kernel has of each, the size
+    // of what we have room for; then that room.
+    let mut words: [u32; 5] = [16, 0, 0, 4, 0];
+    let mut length = libc::socklen_t::try_from(size_of_val(&words)).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
+    // `words` (getsockopt(2)).
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            SOL_MPTCP,
+            MPTCP_TCPINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [_, subflows, _, _, info] = words;
+    Ok((subflows > 0).then(|| info.to_ne_bytes()))
 }
 
 /// How a connection is, and for how long nothing has come from the peer.
@@ -198,6 +239,8 @@ pub struct Activity {
     pub since_packet: Duration,
     /// Segments sent and received, also those that meant nothing: repeated parts of the handshake, say. They wrap around.
     pub segments: u32,
+    /// Whether the peer has sent data.
+    pub has_data: bool,
 }
 
 /// The activity of `socket`, which is TCP (`struct tcp_info` in `include/uapi/linux/tcp.h`).
@@ -215,6 +258,7 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
     let (since_data, since_ack) = (milliseconds(52), milliseconds(56));
     Ok(Activity {
         state: State::from_number(state),
+        has_data: number(128) != 0 || number(132) != 0,
         segments: number(136).wrapping_add(number(140)),
         since_ack,
         since_packet: since_data.min(since_ack),

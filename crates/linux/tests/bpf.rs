@@ -71,7 +71,7 @@ fn verify_policy(first: &str, second: &str, types: &KernelTypes) {
 }
 
 /// Of each instruction: its class, the size that it reads or writes, its destination, its source, its offset.
-fn parts(instruction: &Instruction) -> (u8, usize, u8, u8, i16) {
+fn parts(instruction: Instruction) -> (u8, usize, u8, u8, i16) {
     let size = [4, 2, 1, 8][usize::from(instruction.code >> 3 & 3)];
     let registers = instruction.registers;
     (
@@ -101,7 +101,7 @@ fn assert_old_verifiers_accept(program: &[Instruction]) {
         let function = functions.iter().filter(|begin| **begin <= number).count();
         // The second half of a long number is no instruction.
         number += if instruction.code == 0x18 { 2 } else { 1 };
-        let (class, size, to, _, offset) = parts(instruction);
+        let (class, size, to, _, offset) = parts(*instruction);
         if class == STORE_NUMBER {
             assert_eq!(to, STACK, "{number}\n{}", listing(program));
         }

@@ -35,6 +35,13 @@ pub struct InvalidVariable<'a> {
     pub expected: &'static str,
 }
 
+impl InvalidVariable<'_> {
+    /// Whether other products use the variable too: then its value may be meant for one of them, and is no mistake.
+    pub fn is_shared(&self) -> bool {
+        self.name == b"KEEPALIVE" || !self.name.starts_with(b"KEEP")
+    }
+}
+
 /// A variable that is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Variable {
@@ -264,6 +271,22 @@ mod tests {
             environment.settings(),
             Settings::NONE.with(SocketOption::Count, Number::Is(4))
         );
+    }
+
+    #[test]
+    fn the_variables_of_other_products_are_told_from_ours() {
+        for (entry, is_shared) in [
+            ("KEEPALIVE=65", true),
+            ("KEEPIDLE=x", false),
+            ("KEEPALIVE_MODE=max", false),
+            ("KEEPALIVE_USER_TIMEOUT=x", false),
+            ("DD_TCP_KEEPALIVE_TIME=x", true),
+            ("TCP_KEEPIDLE=7200000", true),
+            ("TCP_SYNCNT=128", true),
+        ] {
+            let invalid = Environment::default().read(entry.as_bytes(), false).unwrap_err();
+            assert_eq!(invalid.is_shared(), is_shared, "{entry}");
+        }
     }
 
     #[test]

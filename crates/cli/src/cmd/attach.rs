@@ -4,19 +4,19 @@ mod report;
 
 use crate::cli::PolicyFlags;
 use crate::engine::attach::{apply, is_unfinished, plan};
-use crate::error::{Error, REFUSED};
-use crate::output::{WIDTH, print, wrap};
+use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::output::{WIDTH, print, wrap, write_stderr};
 use crate::policy::{Part, Policy};
 use crate::sockets::json::{array, line};
-use crate::sockets::{Holder, Kernel, Obstacle, Process, Selection, no_process};
+use crate::sockets::{Crew, Holder, Kernel, Obstacle, Process, Selection, Send, no_process};
 use clap::{ArgGroup, Args};
 use keepalive_linux::sockopt;
 use keepalive_policy::{Settings, Source};
 use report::{Report, sockets, summary};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,9 @@ makes it is the program's, or an earlier attach's, and stays unless --mode says
 otherwise. A connection counts as accepted where somebody listens on its local
 address and port, else as opened from here.
 
+A process that waits for something, such as a file server that hangs, delays no
+other: after about a second it is named, and --watch tries it again.
+
 Exit status: 0; 1 when something that was asked for could not be done; 2 when
 the command line or the policy cannot be used.";
 
@@ -90,6 +93,7 @@ const ABSENCE: Duration = Duration::from_secs(10);
 pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let policy = Policy::read(&attach.policy, &environment, Settings::EVERYWHERE, REFUSED)?;
+    policy.report_notes();
     let parts = policy.parts();
     let (selection, missing) = match &attach.program {
         Some(name) => (Selection::Program(name.clone()), Vec::new()),
@@ -102,8 +106,10 @@ pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
         sources: &parts.each_ref().map(Part::source),
         done: HashSet::new(),
         told: HashSet::new(),
+        crew: Crew::default(),
+        silent: HashSet::new(),
     };
-    let mut first = work.round();
+    let mut first = work.round()?;
     if let (Selection::Program(name), 0) = (&work.selection, first.processes) {
         return Err(no_process(name));
     }
@@ -111,7 +117,7 @@ pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
     first.show(attach)?;
     first.tell(attach);
     let result = first.result();
-    if attach.watch && first.reached > 0 {
+    if attach.watch && (first.reached > 0 || !work.silent.is_empty()) {
         // What was in the way need not wait for the end.
         if let Err(error) = &result {
             error.report();
@@ -131,6 +137,9 @@ struct Work<'a> {
     done: HashSet<u64>,
     /// Those that were told of, and are looked at again.
     told: HashSet<u64>,
+    crew: Crew,
+    /// The processes that did not answer in the last round.
+    silent: HashSet<u32>,
 }
 
 /// What was found and done at one time.
@@ -164,9 +173,18 @@ impl Work<'_> {
         loop {
             self.selection.rest(pause);
             let start = Instant::now();
-            let round = self.round();
-            pause = (start.elapsed() * REST).clamp(PERIOD, LONGEST);
+            let round = self.round()?;
+            pause = if self.silent.is_empty() {
+                (start.elapsed() * REST).clamp(PERIOD, LONGEST)
+            } else {
+                // Waiting costs nothing.
+                PERIOD
+            };
             round.show(self.attach)?;
+            let silent = Obstacle::unanswered();
+            for (pid, obstacle) in round.obstacles.iter().filter(|(_, obstacle)| *obstacle == silent) {
+                obstacle.error("attach to", *pid).report();
+            }
             if round.processes > 0 {
                 seen = start;
             } else if seen.elapsed() >= patience {
@@ -176,45 +194,85 @@ impl Work<'_> {
     }
 
     /// Sets the policy on every socket that is not done yet.
-    fn round(&mut self) -> Round {
+    fn round(&mut self) -> Result<Round, Error> {
         let mut kernel = Kernel::look();
         let mut round = Round {
             blindness: kernel.blindness(),
             ..Round::default()
         };
         let mut held_now = HashSet::new();
-        let selection = std::mem::replace(&mut self.selection, Selection::All);
-        round.processes = selection.visit(|process| match process.sockets() {
+        let mut seen = HashSet::new();
+        let mut crew = std::mem::take(&mut self.crew);
+        let mut done = std::mem::take(&mut self.done);
+        let mut told = std::mem::take(&mut self.told);
+        let known = done.clone();
+        let mut answer = |process: &Process, send: &mut Send<'_, Found>| match process.sockets() {
             Ok(mut held) => {
-                round.reached += 1;
+                send(Found::Held(held.iter().map(|(_, inode)| *inode).collect()));
                 // One that several descriptors refer to comes once.
-                held.retain(|(_, inode)| held_now.insert(*inode) && !self.done.contains(inode));
-                self.reach(&mut round, &mut kernel, process, &held);
+                held.retain(|(_, inode)| seen.insert(*inode) && !known.contains(inode));
+                for held in held.chunks(CHUNK) {
+                    self.reach(&mut kernel, process, held, send);
+                }
+            }
+            Err(obstacle) if self.attach.all => send(Found::Beyond(obstacle.among_many(process))),
+            Err(obstacle) => send(Found::Obstacle(obstacle)),
+        };
+        let mut take = |pid, found| match found {
+            Found::Held(inodes) => {
+                round.reached += 1;
+                held_now.extend(inodes);
+            }
+            Found::Report(report, is_unfinished) => {
+                let inode = report.socket().inode;
+                let is_new = if is_unfinished {
+                    told.insert(inode)
+                } else {
+                    done.insert(inode)
+                };
+                if is_new || report.is_changed() {
+                    round.reports.push(*report);
+                }
             }
             // One that has ended meanwhile has no sockets.
-            Err(obstacle) if obstacle.is_gone => {}
-            Err(obstacle) if self.attach.all => round.beyond_why = Some(obstacle.among_many(process)),
-            Err(obstacle) => round.obstacles.push((process.pid, obstacle)),
-        });
-        self.selection = selection;
-        self.done.retain(|inode| held_now.contains(inode));
-        self.told.retain(|inode| held_now.contains(inode));
+            Found::Beyond(obstacle) | Found::Obstacle(obstacle) if obstacle.is_gone => {}
+            Found::Beyond(obstacle) => round.beyond_why = Some(obstacle),
+            Found::Obstacle(obstacle) => round.obstacles.push((pid, obstacle)),
+        };
+        let asked = self.selection.ask(&mut crew, &mut answer, &mut take);
+        self.crew = crew;
+        let asked = asked.map_err(|error| {
+            Error::new(
+                FAILED,
+                format!("cannot look into processes: fork: {}", describe(&error)),
+            )
+        })?;
+        round.processes = asked.processes;
+        let unanswered: Vec<u32> = asked.unanswered.iter().map(|process| process.pid).collect();
+        // One that does not answer in this round may have held what is done before.
+        if unanswered.is_empty() {
+            done.retain(|inode| held_now.contains(inode));
+            told.retain(|inode| held_now.contains(inode));
+        }
+        (self.done, self.told) = (done, told);
+        round.note_unanswered(&unanswered, &mut self.silent);
+        round.reports.sort_by_key(|report| report.socket().holder);
         round.beyond = if self.attach.all {
             kernel.unknown(&held_now).len()
         } else {
             0
         };
         round.look_again();
-        round
+        Ok(round)
     }
 
-    /// Sets the policy on these sockets of `process`.
-    fn reach(&mut self, round: &mut Round, kernel: &mut Kernel, process: &Process, held: &[(Holder, u64)]) {
+    /// Sets the policy on these sockets of `process`, in a worker.
+    fn reach(&self, kernel: &mut Kernel, process: &Process, held: &[(Holder, u64)], send: &mut Send<'_, Found>) {
         let (sockets, obstacle) = kernel.sockets(process, held);
         if let Some(obstacle) = obstacle {
-            round.obstacles.push((process.pid, obstacle));
+            send(Found::Obstacle(obstacle));
         }
-        let before = round.reports.len();
+        let mut elsewhere = Vec::new();
         for socket in sockets {
             let Some(holder) = socket.holder.filter(|_| socket.options.is_some()) else {
                 continue;
@@ -232,33 +290,52 @@ impl Work<'_> {
                 apply(&plan, &duplicate)
             };
             let after = sockopt::options(&duplicate).ok();
-            let is_new = if is_unfinished(&socket) {
-                self.told.insert(socket.inode)
-            } else {
-                self.done.insert(socket.inode)
-            };
+            let is_unfinished = is_unfinished(&socket);
             let report = Report::new(process, socket, plan, failed, after);
-            if is_new || report.is_changed() {
-                round.reports.push(report);
+            if report.is_changed() && !report.socket().is_at_home() {
+                elsewhere.push((report, is_unfinished));
+            } else {
+                send(Found::Report(Box::new(report), is_unfinished));
             }
         }
-        let new = &mut round.reports[before..];
-        if new
-            .iter()
-            .any(|report| report.is_changed() && !report.socket().is_at_home())
-        {
-            // Other namespaces are reached through the process, which is here now.
-            let (after, _) = Kernel::look().sockets(process, held);
-            for report in new {
-                if let Some(socket) = after.iter().find(|socket| socket.inode == report.socket().inode) {
-                    report.note_timer(socket.timer);
-                }
+        if elsewhere.is_empty() {
+            return;
+        }
+        // Other namespaces are reached through the process, which is here now.
+        let (after, _) = Kernel::look().sockets(process, held);
+        for (mut report, is_unfinished) in elsewhere {
+            if let Some(socket) = after.iter().find(|socket| socket.inode == report.socket().inode) {
+                report.note_timer(socket.timer);
             }
+            send(Found::Report(Box::new(report), is_unfinished));
         }
     }
 }
 
+/// What a worker finds of a process, and what it did there.
+#[derive(Serialize, Deserialize)]
+enum Found {
+    /// The sockets that it holds, by inode.
+    Held(Vec<u64>),
+    /// A socket, and whether it has to be looked at again.
+    Report(Box<Report>, bool),
+    /// What is in the way of a process that was asked for.
+    Obstacle(Obstacle),
+    /// What is in the way of one of many.
+    Beyond(Obstacle),
+}
+
+/// So many sockets are read at once.
+const CHUNK: usize = 4096;
+
 impl Round {
+    /// Notes the processes that did not answer in time; those that did not before, either, are no news.
+    fn note_unanswered(&mut self, pids: &[u32], silent: &mut HashSet<u32>) {
+        silent.retain(|pid| pids.contains(pid));
+        let new = pids.iter().filter(|pid| silent.insert(**pid));
+        self.obstacles.extend(new.map(|pid| (*pid, Obstacle::unanswered())));
+    }
+
     /// Notes which timers run now.
     fn look_again(&mut self) {
         if self.reports.iter().any(Report::is_changed) {
@@ -285,7 +362,8 @@ impl Round {
     /// Says how far it came.
     fn tell(&self, attach: &Attach) {
         let mut text = self.blindness.clone().unwrap_or_default();
-        if self.reached > 0 {
+        // An error stands alone.
+        if self.reached > 0 && (self.obstacles.is_empty() || !self.reports.is_empty()) {
             text += &summary(&self.reports, self.reached, attach.dry_run);
         }
         if self.beyond > 0 {
@@ -295,7 +373,7 @@ impl Round {
                 text.push_str(&wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6));
             }
         }
-        let _ = io::stderr().write_all(text.as_bytes());
+        write_stderr(&text);
     }
 
     fn result(&self) -> Result<(), Error> {

@@ -8,13 +8,12 @@ use crate::engine::cgroup::entry::{Entry, entries};
 use crate::engine::cgroup::pins::{self, Target};
 use crate::engine::cgroup::{Interrupts, Limits, Obstacle, existing, out_of_reach};
 use crate::error::{Error, FAILED, REFUSED, describe};
-use crate::output::{WIDTH, harmless, print, wrap};
+use crate::output::{WIDTH, harmless, print, wrap, write_stderr};
 use crate::policy::Policy;
 use clap::{Args, Subcommand};
 use keepalive_linux::cgroup::Tree;
 use keepalive_policy::Settings;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -119,6 +118,7 @@ impl Enable {
 
     fn once(&self) -> Result<(), Error> {
         let policy = self.policy()?;
+        policy.report_notes();
         let tree = tree("enable a policy")?;
         let directories: Vec<PathBuf> = self
             .cgroups
@@ -276,7 +276,7 @@ fn shown(name: impl AsRef<OsStr>) -> String {
 
 /// A line on standard error.
 fn say(text: &str) {
-    let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+    write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }
 
 fn tree(action: &str) -> Result<Tree, Error> {
@@ -318,11 +318,8 @@ fn refuse_parent(cgroup: &OsStr) -> Result<(), Error> {
     if parts.all(|part| part != Component::ParentDir) {
         return Ok(());
     }
-    let error = Error::new(
-        REFUSED,
-        format!("the path of a cgroup has no '..': '{}'", shown(cgroup)),
-    );
-    Err(error.hint("a path in /proc/PID/cgroup that begins with /.. is of a cgroup that is not seen from here"))
+    let error = Error::new(FAILED, format!("there is no cgroup '{}'", shown(cgroup)));
+    Err(error.hint("write the path without '..'; one in /proc/PID/cgroup that begins with /.. is not seen from here"))
 }
 
 /// The cgroup that is meant, whether it is there or not.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, REFUSED};
 use crate::mistake;
-use crate::output::print;
+use crate::output::{print, write_stderr};
 use crate::policy::{LARGEST, read_rules, unreadable};
 use crate::timeline::Times;
 use clap::Args;
@@ -10,7 +10,7 @@ use keepalive_linux::regular;
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Direction, Network, Number, Rule, Settings, SocketOption};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
@@ -39,8 +39,7 @@ pub(crate) fn run(check: &Check) -> Result<(), Error> {
     if let Some(mistakes) = mistake::mistakes(&name, 1, &text) {
         return Err(Error::placed(REFUSED, mistakes));
     }
-    // Standard error may be closed.
-    let _ = io::stderr().write_all(notes(&name, &text).as_bytes());
+    write_stderr(&notes(&name, &text));
     print(&format!("{name}: {}\n", summary(mistake::count(&text))))
 }
 

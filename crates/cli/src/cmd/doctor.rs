@@ -6,7 +6,7 @@ mod process;
 mod program;
 
 use super::run::{find, not_startable};
-use crate::error::{Error, FAILED};
+use crate::error::{Error, FAILED, describe};
 use crate::output::print;
 use crate::sockets::{Process, json::line};
 use clap::Args;
@@ -55,7 +55,12 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
     let mut engine = None;
     if let Some(pid) = doctor.pid {
         let process = Process::find(pid).map_err(|obstacle| obstacle.error("examine", pid))?;
-        process::examine(&mut findings, &process);
+        process::examine(&mut findings, &process).map_err(|error| {
+            Error::new(
+                FAILED,
+                format!("cannot examine process {pid}: fork: {}", describe(&error)),
+            )
+        })?;
     } else if !doctor.command.is_empty() {
         let program = find(&doctor.command).map_err(|reason| not_startable(reason).with_status(FAILED))?;
         engine = program::examine(&mut findings, &program);

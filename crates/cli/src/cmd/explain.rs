@@ -49,8 +49,8 @@ Options come before the environment (KEEPIDLE, ...), that before
 The JSON object has: for (direction, address, port), program, rule (text,
 source, line), settings (of each the value and its source), first_probe_s,
 lost_probes, dead_after_s, data_in_flight_s, connecting_s, outlives, at_risk,
-forgotten_by, no_remedy (names of presets) and warnings. Null is: does not
-apply. A source is a flag, a variable, file:line, 'fallback' (no policy says
+forgotten_by, no_remedy (names of presets) and warnings, of variables that are
+ignored too. Null is: does not apply. A source is a flag, a variable, file:line, 'fallback' (no policy says
 anything), a sysctl, or 'built-in' (nothing says otherwise).
 
 Exit status: 0; 2 when the command line or the policy cannot be used.";
@@ -63,6 +63,8 @@ struct Explanation<'a> {
     sysctls: Sysctls,
     middleboxes: Middleboxes,
     warnings: Vec<String>,
+    /// Variables that are ignored.
+    notes: &'a [String],
     /// Rules that might count if more were known of the connection.
     has_rules_for_peers: bool,
     has_rules_for_programs: bool,
@@ -105,7 +107,7 @@ fn name_of(program: &Path) -> &[u8] {
 }
 
 impl<'a> Explanation<'a> {
-    fn new(policy: &Policy, place: Option<&'a Place>, program: Option<&'a [u8]>) -> Self {
+    fn new(policy: &'a Policy, place: Option<&'a Place>, program: Option<&'a [u8]>) -> Self {
         let event = Event {
             moment: place.map_or(Moment::Create, Place::moment),
             peer: place.and_then(|place| place.address),
@@ -126,6 +128,7 @@ impl<'a> Explanation<'a> {
             sysctls,
             middleboxes,
             warnings,
+            notes: &policy.notes,
             has_rules_for_peers: place.is_none() && rules().any(|rule| rule.direction.is_some()),
             has_rules_for_programs: program.is_none() && rules().any(|rule| rule.program.is_some()),
             is_fallback: policy.fallback.is_some() && is_on,

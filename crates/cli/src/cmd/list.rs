@@ -1,18 +1,18 @@
 //! `keepalive list`: the TCP sockets of running processes, and what the kernel really has set on them.
 
-use crate::error::Error;
-use crate::output::{self, WIDTH, harmless, print, wrap};
+use crate::error::{Error, FAILED, describe};
+use crate::output::{self, WIDTH, harmless, harmless_text, print, wrap, write_stderr};
 use crate::sockets::json::{self, Entry, array};
-use crate::sockets::{Clock, Holder, Kernel, Look, Obstacle, Process, Selection, Socket, no_process};
+use crate::sockets::{Clock, Crew, Holder, Kernel, Obstacle, Process, Selection, Send, Socket, no_process, unanswered};
 use crate::table::{table, terminal_size};
 use crate::timeline::brief;
 use clap::Args;
 use keepalive_linux::sock_diag::{State, Timer, TimerKind};
 use keepalive_linux::sockopt::Options;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -67,6 +67,9 @@ peer, state, keepalive, idle_s, interval_s, count, user_timeout_ms (0 is none),
 timer (kind: keepalive, retransmit, zero-window; expires_ms), unanswered_probes,
 dead_after_s. Null is: not known, or does not apply.
 
+A process that waits for something, such as a file server that hangs, delays no
+other: after about a second what it did not show is '?', and it is named.
+
 Exit status: 0; 1 when a process that was named cannot be seen.";
 
 /// How often `--watch` looks.
@@ -82,34 +85,47 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
         None if list.pids.is_empty() => (Selection::All, Vec::new()),
         None => Selection::named(&list.pids),
     };
-    let mut seen = Seen::look(list, &selection);
+    let mut crews = Crews::default();
+    let mut seen = Seen::look(list, &selection, &mut crews)?;
     if let (Selection::Program(name), 0) = (&selection, seen.processes) {
         return Err(no_process(name));
     }
     seen.obstacles.splice(0..0, missing);
     if list.watch {
         seen.tell();
-        seen.result()?;
-        return watch(list, &selection, seen);
+        let result = seen.result();
+        let silent = Obstacle::unanswered();
+        if seen.obstacles.iter().all(|(_, obstacle)| *obstacle == silent) {
+            // What does not answer now may do so later.
+            if let Err(error) = &result {
+                error.report();
+            }
+            watch(list, &selection, &mut crews, seen)?;
+            return result.map_err(Error::told);
+        }
+        return result;
     }
-    print(&seen.show(list.json))?;
+    // An error stands alone; a program that reads JSON gets its array.
+    if list.json || !seen.sockets.is_empty() || seen.obstacles.is_empty() {
+        print(&seen.show(list.json))?;
+    }
     seen.tell();
     seen.result()
 }
 
 /// Prints the sockets again and again. On a terminal each time takes the place of the one before.
-fn watch(list: &List, selection: &Selection, mut seen: Seen) -> Result<(), Error> {
+fn watch(list: &List, selection: &Selection, crews: &mut Crews, mut seen: Seen) -> Result<(), Error> {
     while seen.processes > 0 || matches!(selection, Selection::All) {
         let text = match terminal_size() {
             _ if list.json => seen.line(),
-            Some((_, height)) => screen(&seen.show(false), height),
-            None => format!("{}\n", seen.show(false)),
+            Some((_, height)) => screen(&harmless_text(&seen.show(false)), height),
+            None => format!("{}\n", harmless_text(&seen.show(false))),
         };
         if !output::is_read(&text)? {
             break;
         }
         sleep(PERIOD);
-        seen = Seen::look(list, selection);
+        seen = Seen::look(list, selection, crews)?;
     }
     Ok(())
 }
@@ -162,45 +178,130 @@ struct Seen {
     obstacles: Vec<(u32, Obstacle)>,
     /// The first thing in the way of knowing a process exactly.
     inexact: Option<Obstacle>,
+    /// Processes that did not answer in time.
+    unanswered: Vec<u32>,
     /// What the kernel shows nothing of, if so.
     blindness: Option<String>,
 }
 
-impl Seen {
-    fn look(list: &List, selection: &Selection) -> Self {
-        let mut look = Look::start();
-        let mut seen = Self::default();
-        seen.processes = selection.visit(|process| match process.sockets() {
-            Ok(held) => seen.add(list, look.kernel(), process, &held),
-            // One that has ended meanwhile has no sockets.
-            Err(obstacle) if obstacle.is_gone => {}
-            Err(obstacle) if matches!(selection, Selection::All) => {
-                seen.inexact.get_or_insert_with(|| obstacle.among_many(process));
+/// Those that look into the processes, and those that look again, less closely, into the ones that did not answer.
+#[derive(Default)]
+struct Crews {
+    exact: Crew,
+    less: Crew,
+}
+
+/// What a worker finds of a process.
+#[derive(Serialize, Deserialize)]
+enum Found {
+    Sockets(Vec<Socket>),
+    /// Some sockets are not known exactly.
+    Inexact(Obstacle),
+    /// None is known.
+    Nothing(Obstacle),
+    Name(String),
+}
+
+/// So many sockets are told of at once.
+const CHUNK: usize = 4096;
+
+impl Found {
+    fn exactly(list: &List, kernel: &mut Kernel, process: &Process, send: &mut Send<'_, Self>) {
+        let held = match process.sockets() {
+            Ok(held) => held,
+            Err(obstacle) => return send(Self::obstacle(obstacle, process, list)),
+        };
+        let mut is_wanted = false;
+        for held in held.chunks(CHUNK) {
+            let (sockets, obstacle) = kernel.sockets(process, held);
+            is_wanted |= sockets.iter().any(|socket| list.wants(socket));
+            send(Self::Sockets(sockets));
+            if let Some(obstacle) = obstacle {
+                send(Self::Inexact(obstacle.among_many(process)));
             }
-            Err(obstacle) => seen.obstacles.push((process.pid, obstacle)),
-        });
-        if matches!(selection, Selection::All) {
-            let known = seen.sockets.iter().map(|socket| socket.inode).collect();
-            seen.sockets.extend(look.kernel().unknown(&known));
         }
-        seen.blindness = look.kernel().blindness();
-        seen.sockets.retain(|socket| list.wants(socket));
-        // Those of unknown holders last.
-        seen.sockets
-            .sort_by_key(|socket| (socket.holder.is_none(), socket.holder, socket.local));
-        seen
+        if is_wanted {
+            send(Self::Name(process.name().to_string_lossy().into_owned()));
+        }
     }
 
-    fn add(&mut self, list: &List, kernel: &mut Kernel, process: &Process, held: &[(Holder, u64)]) {
-        let (found, obstacle) = kernel.sockets(process, held);
-        if let Some(obstacle) = obstacle {
-            self.inexact.get_or_insert_with(|| obstacle.among_many(process));
+    /// Without its descriptors and its memory.
+    fn roughly(list: &List, kernel: &Kernel, process: &Process, send: &mut Send<'_, Self>) {
+        send(match process.sockets() {
+            Ok(held) => Self::Sockets(kernel.seen(&held)),
+            Err(obstacle) => Self::obstacle(obstacle, process, list),
+        });
+    }
+
+    fn obstacle(obstacle: Obstacle, process: &Process, list: &List) -> Self {
+        if list.pids.is_empty() && list.program.is_none() {
+            Self::Inexact(obstacle.among_many(process))
+        } else {
+            Self::Nothing(obstacle)
         }
-        if found.iter().any(|socket| list.wants(socket)) {
-            let name = process.name().to_string_lossy().into_owned();
-            self.names.insert(process.pid, name);
+    }
+}
+
+impl Seen {
+    fn look(list: &List, selection: &Selection, crews: &mut Crews) -> Result<Self, Error> {
+        let failed = |error| {
+            Error::new(
+                FAILED,
+                format!("cannot look into processes: fork: {}", describe(&error)),
+            )
+        };
+        let mut kernel = Kernel::look();
+        let mut seen = Self::default();
+        let mut answer = |process: &Process, send: &mut Send<'_, Found>| {
+            Found::exactly(list, &mut kernel, process, send);
+        };
+        let asked = selection.ask(&mut crews.exact, &mut answer, &mut |pid, found| seen.take(pid, found));
+        let asked = asked.map_err(failed)?;
+        seen.processes = asked.processes;
+        if !asked.unanswered.is_empty() {
+            for process in &asked.unanswered {
+                seen.names
+                    .entry(process.pid)
+                    .or_insert_with(|| process.short_name().to_owned());
+                seen.unanswered.push(process.pid);
+            }
+            let unanswered = Selection::Named(asked.unanswered);
+            let mut answer = |process: &Process, send: &mut Send<'_, Found>| {
+                Found::roughly(list, &kernel, process, send);
+            };
+            let again = unanswered.ask(&mut crews.less, &mut answer, &mut |pid, found| seen.take(pid, found));
+            let again = again.map_err(failed)?;
+            if !matches!(selection, Selection::All) {
+                let silent = again.unanswered.iter();
+                seen.obstacles
+                    .extend(silent.map(|process| (process.pid, Obstacle::unanswered())));
+            }
         }
-        self.sockets.extend(found);
+        // Those that were found roughly come second, and those of unknown holders last.
+        seen.sockets
+            .sort_by_key(|socket| (socket.holder.is_none(), socket.holder, socket.local));
+        seen.sockets
+            .dedup_by(|next, first| next.holder.is_some() && next.holder == first.holder);
+        if matches!(selection, Selection::All) {
+            let known = seen.sockets.iter().map(|socket| socket.inode).collect();
+            let mut unknown = kernel.unknown(&known);
+            unknown.sort_by_key(|socket| socket.local);
+            seen.sockets.extend(unknown);
+        }
+        seen.blindness = kernel.blindness();
+        seen.sockets.retain(|socket| list.wants(socket));
+        Ok(seen)
+    }
+
+    fn take(&mut self, pid: u32, found: Found) {
+        match found {
+            Found::Sockets(sockets) => self.sockets.extend(sockets),
+            Found::Name(name) => drop(self.names.insert(pid, name)),
+            // One that has ended meanwhile has no sockets.
+            Found::Nothing(obstacle) | Found::Inexact(obstacle) if obstacle.is_gone => {}
+            Found::Nothing(obstacle) => self.obstacles.push((pid, obstacle)),
+            Found::Inexact(obstacle) => drop(self.inexact.get_or_insert(obstacle)),
+        }
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> {
@@ -229,18 +330,17 @@ impl Seen {
 
     /// Says what is not known, and what more rights would add.
     fn tell(&self) {
+        if !self.unanswered.is_empty() {
+            write_stderr(&unanswered(&self.unanswered));
+        }
         if let Some(blindness) = &self.blindness {
-            let _ = io::stderr().write_all(blindness.as_bytes());
+            write_stderr(blindness);
         }
         let count = self.sockets.iter().filter(|socket| socket.options.is_none()).count();
         if let Some(obstacle) = self.inexact.as_ref().filter(|_| count > 0) {
             let sockets = if count == 1 { "socket is" } else { "sockets are" };
             let text = format!("keepalive: {count} {sockets} shown without what only a holder's rights tell ('?')");
-            let _ = write!(
-                io::stderr(),
-                "{text}\n{}",
-                wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6)
-            );
+            write_stderr(&(text + "\n" + &wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6)));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::output::{WIDTH, print, wrap};
+use crate::sockets::json::pretty;
 use clap::Args;
 use keepalive_policy::preset::{PRESETS, Preset, Remedy, Timings, WhenIdle};
 use serde::Serialize;
@@ -71,10 +72,7 @@ impl From<&Preset> for Entry {
 
 fn json() -> String {
     let entries = PRESETS.each_ref().map(Entry::from);
-    // Nothing here can be refused: there are no maps, and no numbers that are none.
-    let mut text = serde_json::to_string_pretty(&entries).unwrap_or_default();
-    text.push('\n');
-    text
+    pretty(&entries)
 }
 
 fn table() -> String {

@@ -54,8 +54,9 @@ const NOTES: &str = "\
 With the defaults it takes 20 minutes where nothing is forgotten, and some 12 to
 find a timeout of 350 s, then 7 to check the cure. Ctrl-C ends it with what is
 known so far. The kernel chooses source address and ports; beside
-the idle connections one is kept alive by a probe each second, which tells a
-path that forgets from one that is down.
+the idle connections one is kept alive by a probe each second. A connection
+counts as lost when five or six probes of that one are answered and none of its
+own; where that one is reset too, it is no path that forgets.
 
 The JSON object has: target, address, lived_s and died_s (the longest idle time
 that was survived and the shortest that was not; null: none), how (silence,
@@ -101,6 +102,9 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
         }
     }
     let mut conclusion = Conclusion::new(&search, max);
+    if let Some(age) = path.reset_after() {
+        conclusion.refute(age.as_secs_f64());
+    }
     if ended.is_none()
         && !probe.no_verify
         && let Some(timings) = conclusion.to_verify()
@@ -137,6 +141,11 @@ impl Ended {
                 format!("'{target}' lets no connection be idle: it sends something itself"),
             )
             .hint("the server, or a proxy before it, keeps its connections alive already"),
+            Self::Unanswered => Error::new(
+                FAILED,
+                format!("'{target}' does not answer a new connection, though it answers on another"),
+            )
+            .hint("packets get lost, or it takes no more connections: try again, with a smaller --parallel"),
             Self::Refused => Error::new(FAILED, format!("'{target}' takes no more connections"))
                 .hint("try --parallel with a smaller number"),
         }

@@ -8,7 +8,7 @@ use crate::engine::choice::{Choice, Engines, choose};
 use crate::engine::{preload, seccomp};
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
 use crate::mistake;
-use crate::output::{WIDTH, wrap};
+use crate::output::{WIDTH, wrap, write_stderr};
 use crate::policy::{Part, Policy};
 use keepalive_linux::exec::{exec, raise_descriptor_limit};
 use keepalive_linux::program::{self, NotStartable, Program};
@@ -19,7 +19,6 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// Runs the command; returns only when it could not be started.
@@ -37,6 +36,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let choice = choose(run.engine, &program, is_strict)?;
     if run.verbose {
         tell(&choice, &policy);
+        policy.report_notes();
     }
     if matches!(choice.engines, Engines::Preload(_) | Engines::Both(_)) {
         policy.require_file("the library in COMMAND", NOT_RUN)?;
@@ -143,7 +143,7 @@ fn join_cgroup(program: &Program, policy: &Policy) -> Result<(), Error> {
 }
 
 fn warn(text: &str) {
-    let _ = io::stderr().write_all(wrap(&format!("keepalive: {text}"), WIDTH, 2).as_bytes());
+    write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }
 
 /// Says which engines are used, why, and what is set.
@@ -162,7 +162,7 @@ fn tell(choice: &Choice, policy: &Policy) {
         );
     }
     let (engines, why) = (choice.engines.name(), &choice.why);
-    let _ = write!(io::stderr(), "keepalive: engine {engines}: {why}\nkeepalive: {what}\n");
+    write_stderr(&format!("keepalive: engine {engines}: {why}\nkeepalive: {what}\n"));
 }
 
 pub(super) fn not_startable(reason: NotStartable) -> Error {

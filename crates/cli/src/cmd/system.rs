@@ -133,18 +133,21 @@ pub(super) fn open_root(path: &Path) -> Result<Root, Error> {
 /// # Errors
 /// It could not be done, and then nothing has changed; or, of `status`, what is wrong.
 pub(crate) fn run(system: &System) -> Result<(), Error> {
-    let done = match &system.action {
+    match &system.action {
         Action::Enable(enable) => enable::run(&enable.place.open()?, &enable.libraries, enable.setuid),
         Action::Disable(disable) => disable::run(&disable.place.open()?),
         Action::Status(status) => status::run(&status.place.open()?, status.json),
-    };
-    // Names in a tree may be anything.
-    done.map_err(Error::harmless)
+    }
 }
 
 /// What is wrong with `/etc/ld.so.preload` of this machine, each with what helps.
 pub(crate) fn problems() -> Vec<(String, Option<String>)> {
     Root::open(Path::new("/")).map_or_else(|_| Vec::new(), |root| status::problems(&root))
+}
+
+/// Whether every program of this machine loads the library.
+pub(crate) fn is_enabled() -> bool {
+    Root::open(Path::new("/")).is_ok_and(|root| status::is_enabled(&root))
 }
 
 /// `call` has failed for `path`.

@@ -10,13 +10,13 @@ use crate::engine::cgroup::pins;
 use crate::engine::cgroup::{Interrupts, out_of_reach};
 use crate::engine::preload;
 use crate::error::{Error, FAILED, REFUSED, describe};
-use crate::output::{WIDTH, harmless, print, wrap};
+use crate::output::{WIDTH, harmless_text, print, wrap, write_stderr};
 use crate::policy::Policy;
 use clap::{Args, Subcommand, ValueEnum};
 use file::{Manager, UnitFile};
 use keepalive_policy::Settings;
 use service::Service;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Set keepalive for a service of systemd, by a drop-in
@@ -109,13 +109,11 @@ started without it.";
 /// # Errors
 /// What cannot be used of the command line or a policy; what could not be done.
 pub(crate) fn run(unit: &Unit) -> Result<(), Error> {
-    let done = match &unit.action {
+    match &unit.action {
         Action::Enable(enable) => enable.run(),
         Action::Disable(disable) => disable.run(),
         Action::Status(status) => status.run(),
-    };
-    // Names in a tree may be anything.
-    done.map_err(Error::harmless)
+    }
 }
 
 impl Which {
@@ -237,7 +235,7 @@ impl Status {
         };
         let mut shown = format!("{}: {}\n", service.name, path.display());
         for line in text.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
-            shown.push_str(&wrap(&format!("  {}", harmless(line)), WIDTH, 4));
+            shown.push_str(&wrap(&format!("  {}", harmless_text(line)), WIDTH, 4));
         }
         let problem = match drop_in::engine(&text) {
             Engine::Preload => service.without_library(&text),
@@ -276,5 +274,5 @@ fn cannot(action: &str, error: &io::Error) -> Error {
 
 /// A line on standard error.
 fn say(text: &str) {
-    let _ = io::stderr().write_all(wrap(&harmless(&format!("keepalive: {text}")), WIDTH, 2).as_bytes());
+    write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }

@@ -1,18 +1,23 @@
 //! The attach engine: settings for sockets that programs have opened already, through duplicates of their descriptors.
 
+mod wire;
+
+use crate::error::describe;
 use crate::sockets::{Namespace, Socket};
 use crate::untouched::Untouched;
 use keepalive_linux::sock_diag::{State, TimerKind};
 use keepalive_linux::sockopt::{self, Protocol};
 use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide, judge};
 use rustix::fd::OwnedFd;
-use std::io;
+use serde::{Deserialize, Serialize};
 
 /// What is to be done with one socket, and what not.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
+    #[serde(with = "wire::MomentWire")]
     pub(crate) moment: Moment,
-    /// What the policy says.
+    /// What the policy says. It stays with the worker.
+    #[serde(skip)]
     pub(crate) settings: Settings,
     /// In the order in which a running timer takes them up.
     pub(crate) steps: Vec<Step>,
@@ -20,27 +25,41 @@ pub(crate) struct Plan {
 }
 
 /// One option and its number before and after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Step {
+    #[serde(with = "wire::option")]
     pub(crate) option: SocketOption,
     pub(crate) from: u32,
     pub(crate) to: u32,
 }
 
 /// An option that the policy says something of, and why it stays as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Left {
+    #[serde(with = "wire::option")]
     pub(crate) option: SocketOption,
     pub(crate) reason: Reason,
 }
 
+/// An option that could not be set, and the kernel's answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    #[serde(with = "wire::option")]
+    pub(crate) option: SocketOption,
+    pub(crate) error: String,
+}
+
 /// Why a socket or an option stays as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Reason {
     /// The policy says to leave this connection alone.
     Off,
     /// Somebody has set `theirs`, and in this mode it stays.
-    Own { theirs: u32, mode: Mode },
+    Own {
+        theirs: u32,
+        #[serde(with = "wire::ModeWire")]
+        mode: Mode,
+    },
     /// It would limit how long the socket may take to connect.
     Connecting,
     /// It has an effect on the handshake only, and that is over.
@@ -129,11 +148,12 @@ fn whole_tries(seconds: u32) -> u32 {
 }
 
 /// Sets what is planned, and gives what could not be set.
-pub(crate) fn apply(plan: &Plan, duplicate: &OwnedFd) -> Vec<(SocketOption, io::Error)> {
+pub(crate) fn apply(plan: &Plan, duplicate: &OwnedFd) -> Vec<Failure> {
     let mut failed = Vec::new();
     for step in &plan.steps {
         if let Err(error) = sockopt::set(duplicate, step.option, step.to) {
-            failed.push((step.option, error));
+            let (option, error) = (step.option, describe(&error));
+            failed.push(Failure { option, error });
         }
     }
     failed

@@ -150,6 +150,7 @@ impl Policy {
         rules: Vec::new(),
         config: None,
         config_path: None,
+        notes: Vec::new(),
         is_config_pipe: false,
     };
 }

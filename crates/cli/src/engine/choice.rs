@@ -158,18 +158,24 @@ fn automatic(program: &Program, is_strict: bool) -> Result<Choice, Error> {
     } else {
         None
     };
-    let is_preloadable = obstacle.is_none();
+    let is_loadable = obstacle.is_none();
     let (engines, why) = match (why_both, library) {
+        (Some(why), _) if obstacle.is_some_and(|obstacle| obstacle.forbids_preload()) => (Engines::Seccomp, why),
+        // A loader complains on standard error of a library that is not for its programs.
+        (Some(why), Ok(library)) if !library.serves_all() && seccomp::trial().is_ok() => (
+            Engines::Seccomp,
+            format!("{why}, also one of another machine, for which there is no library"),
+        ),
         (Some(why), Ok(library)) => (Engines::Both(library), why),
         // What cannot load the library does not miss it.
-        (Some(why), Err(_)) if !is_preloadable => (Engines::Seccomp, why),
+        (Some(why), Err(_)) if !is_loadable => (Engines::Seccomp, why),
         (_, Err(error)) => return Err(error),
         (None, Ok(library)) => (Engines::Preload(library), format!("{path} is a dynamic program")),
     };
     Ok(Choice {
+        is_preloadable: is_loadable && !matches!(engines, Engines::Seccomp),
         engines,
         why,
-        is_preloadable,
     })
 }
 

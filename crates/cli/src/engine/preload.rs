@@ -1,5 +1,7 @@
 //! The preload engine: `libkeepalive.so` in the program's own process, by LD_PRELOAD (ld.so(8)).
 
+mod neighbours;
+
 use crate::error::{Error, NOT_RUN};
 use crate::policy::Policy;
 use keepalive_linux::elf::{self, Machine};
@@ -8,6 +10,8 @@ use keepalive_policy::{Number, OPTIONS, Settings, SocketOption, Unit};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+
+pub(crate) use neighbours::{has_asan_programs, has_other_programs};
 
 /// The file's name.
 pub(crate) const FILE: &str = "libkeepalive.so";
@@ -29,11 +33,18 @@ const MULTIARCH: &str = if cfg!(target_arch = "x86_64") {
 pub(crate) struct Library {
     path: PathBuf,
     machine: Machine,
+    /// As LD_PRELOAD has it, where that is not the path: with `$LIB`.
+    name: Option<OsString>,
 }
 
 impl Library {
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether programs of other machines, where there are any, load a library of theirs by the same name.
+    pub(crate) fn serves_all(&self) -> bool {
+        self.name.is_some() || !has_other_programs()
     }
 }
 
@@ -43,7 +54,12 @@ pub(crate) enum Obstacle {
     Static,
     Go,
     Privileged(Privilege),
-    OtherMachine { program: Machine, library: Machine },
+    OtherMachine {
+        program: Machine,
+        library: Machine,
+    },
+    /// It would not start with the library.
+    AddressSanitizer,
 }
 
 /// Finds the library: `KEEPALIVE_LIBRARY`, else beside this command, in the library directories of distributions, or where
@@ -55,8 +71,7 @@ pub(crate) fn library(program: &Program) -> Result<Library, Error> {
     let candidates = candidates();
     // Debian has libkeepalive 0.3 as /usr/lib/libkeepalive.so; it is used where it is asked for.
     let is_named = std::env::var_os("KEEPALIVE_LIBRARY").is_some();
-    let is_meant =
-        |path: &Path| is_named && path.exists() || elf::note(path, "keepalive").is_ok_and(|note| note.is_some());
+    let is_meant = |path: &Path| is_named && path.exists() || is_ours(path);
     let mut found = Vec::new();
     for path in candidates.iter().filter(|path| is_meant(path)) {
         let elf = elf::read(path).ok().flatten().ok_or_else(|| {
@@ -66,6 +81,7 @@ pub(crate) fn library(program: &Program) -> Result<Library, Error> {
         found.push(Library {
             path: path.clone(),
             machine: elf.machine,
+            name: None,
         });
     }
     let fitting = found.iter().position(|library| match &program.format {
@@ -80,9 +96,15 @@ pub(crate) fn library(program: &Program) -> Result<Library, Error> {
         )
         .hint("name it in KEEPALIVE_LIBRARY, or run make install"));
     }
-    let library = found.swap_remove(fitting.unwrap_or(0));
+    let mut library = found.swap_remove(fitting.unwrap_or(0));
     expressible(&library.path)?;
+    library.name = neighbours::name_for_all(&library.path, library.machine, program);
     Ok(library)
+}
+
+/// Whether the file at `path` is a library of ours, and not libkeepalive 0.3.
+fn is_ours(path: &Path) -> bool {
+    elf::note(path, "keepalive").is_ok_and(|note| note.is_some())
 }
 
 /// Where the library is looked for, in order.
@@ -151,11 +173,32 @@ pub(crate) fn obstacle_of_file(program: &Program) -> Option<Obstacle> {
     match &program.format {
         Format::Elf(elf) if elf.is_go => Some(Obstacle::Go),
         Format::Elf(elf) if elf.interpreter.is_none() => Some(Obstacle::Static),
+        Format::Elf(elf) if elf.needs_asan && !is_order_ignored() => Some(Obstacle::AddressSanitizer),
         _ => None,
     }
 }
 
+/// Whether AddressSanitizer's runtime starts after the library in this environment: the runtime itself is preloaded first,
+/// or is told not to look at the order.
+fn is_order_ignored() -> bool {
+    let value = |name| std::env::var_os(name).unwrap_or_default().into_vec();
+    let preload = value("LD_PRELOAD");
+    let mut names = preload.split(|byte| *byte == b':' || byte.is_ascii_whitespace());
+    let options = value("ASAN_OPTIONS");
+    let mut options = options.split(|byte| matches!(byte, b':' | b',') || byte.is_ascii_whitespace());
+    names.find(|name| !name.is_empty()).is_some_and(elf::is_asan)
+        || options.any(|option| matches!(option, b"verify_asan_link_order=0" | b"verify_asan_link_order=false"))
+}
+
 impl Obstacle {
+    /// Whether naming the library in LD_PRELOAD does harm: the program does not start, or its loader complains.
+    pub(crate) fn forbids_preload(&self) -> bool {
+        match self {
+            Self::AddressSanitizer | Self::OtherMachine { .. } => true,
+            Self::Static | Self::Go | Self::Privileged(_) => false,
+        }
+    }
+
     /// The obstacle as a clause about the program.
     pub(crate) fn describe(&self, program: &Program) -> String {
         let path = program.path.display();
@@ -173,6 +216,10 @@ impl Obstacle {
             Self::OtherMachine { program, library } => {
                 format!("{path} is a program for {program}, the library is for {library}")
             }
+            Self::AddressSanitizer => format!(
+                "{path} loads AddressSanitizer's runtime, which must be the first library: with this one before it, it would \
+                 not start"
+            ),
         }
     }
 
@@ -183,6 +230,10 @@ impl Obstacle {
             Self::Static | Self::Go | Self::OtherMachine { .. } => {
                 "use the program's own keepalive options, if it has any, or keepalive attach --watch when it runs\n\
                  hint: --engine preload runs it all the same, without effect on this program itself"
+            }
+            Self::AddressSanitizer => {
+                "with ASAN_OPTIONS=verify_asan_link_order=0 it starts with the library; or use keepalive attach --watch when \
+                 it runs"
             }
             Self::Privileged(_) => {
                 "run keepalive as root, or start it with its privilege already in place (as that user or group)\n\
@@ -200,14 +251,35 @@ pub(crate) fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Lib
     let mut named = preload
         .as_bytes()
         .split(|byte| *byte == b':' || byte.is_ascii_whitespace());
-    if !named.any(|path| path == library.path.as_os_str().as_bytes()) {
+    let name = library.name.as_deref().unwrap_or(library.path.as_os_str());
+    let own = [name, library.path.as_os_str()].map(OsStrExt::as_bytes);
+    if !named.any(|path| own.contains(&path)) {
         if !preload.is_empty() {
             preload.push(":");
         }
-        preload.push(&library.path);
+        preload.push(name);
     }
     set(environment, "LD_PRELOAD", preload);
+    if has_asan_programs() {
+        ignore_order(environment);
+    }
     hand_over(environment, policy);
+}
+
+/// Lets programs with AddressSanitizer's runtime start that the command starts: the runtime ends them where another library
+/// is loaded before it.
+fn ignore_order(environment: &mut Vec<(OsString, OsString)>) {
+    const NAME: &str = "ASAN_OPTIONS";
+    const OPTION: &str = "verify_asan_link_order=0";
+    let mut options = value(environment, NAME).unwrap_or_default();
+    if options.to_string_lossy().contains("verify_asan_link_order") {
+        return;
+    }
+    if !options.is_empty() {
+        options.push(":");
+    }
+    options.push(OPTION);
+    set(environment, NAME, options);
 }
 
 /// Changes `environment` so that the library, where it is loaded anyway (`/etc/ld.so.preload`), finds `policy`.

@@ -142,7 +142,7 @@ pub(crate) fn trial() -> Result<Place, String> {
     const FAILED: i32 = 2;
     let (ours, theirs) = socket_pair().map_err(|obstacle| obstacle.reason())?;
     match fork() {
-        Err(error) => Err(format!("fork: {error}")),
+        Err(error) => Err(format!("fork: {}", describe(&error))),
         Ok(Side::Child) => {
             let own = std::process::id();
             let plan = Plan {

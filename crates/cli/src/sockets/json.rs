@@ -1,9 +1,11 @@
 //! A socket as a program reads it.
 
 use super::Socket;
+use crate::output::is_format;
 use keepalive_linux::sock_diag::{State, Timer};
 use keepalive_linux::sockopt::{Options, Protocol};
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// The object for one socket of one holder. `None` is null: not known, or, where the manual says so, does not apply.
 #[derive(Serialize)]
@@ -86,5 +88,40 @@ pub(crate) fn array<T: Serialize>(entries: impl Iterator<Item = T>) -> String {
 /// An object in one line.
 pub(crate) fn line(entry: &impl Serialize) -> String {
     // Nothing here can be refused: there are no maps, and no numbers that are none.
-    serde_json::to_string(entry).unwrap_or_default()
+    escaped(&serde_json::to_string(entry).unwrap_or_default())
+}
+
+/// An object in lines that people can read, with a line feed at its end.
+pub(crate) fn pretty(entry: &impl Serialize) -> String {
+    escaped(&serde_json::to_string_pretty(entry).unwrap_or_default()) + "\n"
+}
+
+/// `text`, which is JSON, with each character escaped that a terminal must not get ([`is_format`]). Outside of strings there
+/// is none but line feeds.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character != '\n' && is_format(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_must_not_get_is_escaped_and_not_lost() {
+        let name = "a\u{202e}\u{e0041}\n\u{7f}\u{9b}ö";
+        let json = line(&name);
+        assert_eq!(json, "\"a\\u202e\\udb40\\udc41\\n\\u007f\\u009bö\"");
+        assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), name);
+        assert_eq!(pretty(&[name]), format!("[\n  {json}\n]\n"));
+    }
 }

@@ -2,10 +2,11 @@
 
 use super::process::Process;
 use crate::error::{Error, FAILED, describe};
-use crate::output::harmless;
+use crate::output::{WIDTH, harmless, wrap};
 use keepalive_linux::pidfd::PidFd;
 use rustix::io::Errno;
 use rustix::process::getuid;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -13,7 +14,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
 /// Why a process cannot be looked into.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Obstacle {
     /// As in "cannot …: REASON".
     pub(crate) reason: String,
@@ -31,6 +32,22 @@ pub(crate) fn no_process(name: &OsStr) -> Error {
     .hint("a name is the last part of the path of the program, or what ps(1) shows")
 }
 
+/// The remark on processes that did not answer in time, with its hint.
+pub(crate) fn unanswered(pids: &[u32]) -> String {
+    const SHOWN: usize = 5;
+    let numbers: Vec<String> = pids.iter().take(SHOWN).map(u32::to_string).collect();
+    let numbers = numbers.join(", ");
+    let line = match pids.len() {
+        1 => format!("process {numbers} does not answer: what it did not show in time is not known"),
+        count => {
+            let more = if count > SHOWN { ", ..." } else { "" };
+            format!("{count} processes do not answer ({numbers}{more}): what they did not show in time is not known")
+        }
+    };
+    let hint = wrap(&format!("hint: {}", Obstacle::unanswered().hint), WIDTH, 6);
+    wrap(&format!("keepalive: {line}"), WIDTH, 0) + &hint
+}
+
 /// Whether the process, or its descriptor, is there no longer.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
@@ -44,6 +61,17 @@ impl Obstacle {
             reason: String::from("there is no such process"),
             hint: String::from("it has ended, or it is in a pid namespace that is not seen from here"),
             is_gone: true,
+        }
+    }
+
+    /// A worker was overdue with the process.
+    pub(crate) fn unanswered() -> Self {
+        Self {
+            reason: String::from("it does not answer"),
+            hint: String::from(
+                "what it holds waits for something, such as a file server that hangs, or memory that is locked",
+            ),
+            is_gone: false,
         }
     }
 

@@ -1,13 +1,16 @@
 //! A running process whose sockets are looked at.
 
 use super::Holder;
+use super::crew::{Crew, Send};
 use super::obstacle::Obstacle;
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::proc::{self, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -35,6 +38,14 @@ pub(crate) struct Process {
     /// To reach its descriptors.
     handle: io::Result<PidFd>,
     name: OnceLock<OsString>,
+}
+
+/// What came of a question to processes.
+pub(crate) struct Asked {
+    /// How many processes were meant.
+    pub(crate) processes: usize,
+    /// Those of them that were overdue.
+    pub(crate) unanswered: Vec<Process>,
 }
 
 impl Selection {
@@ -78,6 +89,66 @@ impl Selection {
             }
         }
         count
+    }
+
+    /// Asks each process that is there now, in the workers of `crew`, where `answer` runs; `take` gets what it sends, with the
+    /// number of the process. A process that waits for something cannot hold this up.
+    ///
+    /// # Errors
+    /// There can be no workers.
+    pub(crate) fn ask<T: Serialize + DeserializeOwned>(
+        &self,
+        crew: &mut Crew,
+        answer: &mut dyn FnMut(&Process, &mut Send<'_, T>),
+        take: &mut dyn FnMut(u32, T),
+    ) -> io::Result<Asked> {
+        let named: Vec<&Process> = match self {
+            Self::Named(processes) => processes.iter().filter(|process| process.is_there()).collect(),
+            Self::All | Self::Program(_) => Vec::new(),
+        };
+        let mut pids: Vec<u32> = match self {
+            Self::Named(_) => named.iter().map(|process| process.pid).collect(),
+            Self::All | Self::Program(_) => proc::processes().unwrap_or_default(),
+        };
+        pids.retain(|pid| *pid != std::process::id() || matches!(self, Self::Named(_)));
+        if !matches!(self, Self::Named(_)) {
+            pids.sort_unstable();
+        }
+        let keep: Vec<BorrowedFd<'_>> = named.iter().flat_map(|process| process.handles()).collect();
+        let mut is_meant = vec![false; pids.len()];
+        let mut answer = |question: usize, send: &mut Send<'_, Option<T>>| {
+            let found = match named.get(question) {
+                Some(_) => None,
+                // One that has ended since it was seen is none.
+                None => Process::find(pids[question]).ok(),
+            };
+            let Some(process) = named.get(question).copied().or(found.as_ref()) else {
+                return;
+            };
+            if !matches!(self, Self::Program(name) if !process.is_called(name)) {
+                send(None);
+                answer(process, &mut |result| send(Some(result)));
+            }
+        };
+        let unanswered = crew.ask(&pids, &keep, &mut answer, &mut |question, told| match told {
+            None => is_meant[question] = true,
+            Some(result) => take(pids[question], result),
+        })?;
+        let mut overdue = Vec::new();
+        for question in unanswered {
+            let Ok(process) = Process::find(pids[question]) else {
+                continue;
+            };
+            // Of its names only this one is known without waiting.
+            if is_meant[question] || !matches!(self, Self::Program(name) if *name != *process.short_name()) {
+                is_meant[question] = true;
+                overdue.push(process);
+            }
+        }
+        Ok(Asked {
+            processes: is_meant.into_iter().filter(|is_meant| *is_meant).count(),
+            unanswered: overdue,
+        })
     }
 
     /// Waits for `pause`, or until one of the processes that were named has ended.
@@ -125,6 +196,16 @@ impl Process {
             let name = proc::program(self.pid).or_else(|| proc::executable(self.pid));
             name.unwrap_or_else(|| OsString::from(&self.status.comm))
         })
+    }
+
+    /// What a worker must keep open to reach its descriptors.
+    pub(crate) fn handles(&self) -> Vec<BorrowedFd<'_>> {
+        self.handle.iter().map(|handle| handle.as_fd()).collect()
+    }
+
+    /// The name that ps(1) shows. It is known without waiting for anything.
+    pub(crate) fn short_name(&self) -> &str {
+        &self.status.comm
     }
 
     /// Whether this is its name, by one of the ways in which people know programs.

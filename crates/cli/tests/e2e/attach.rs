@@ -1,6 +1,7 @@
 //! `keepalive attach`: what the sockets of running programs have afterwards, as the kernel tells it and never as attach
 //! does.
 
+mod hung;
 mod judgement;
 mod kinds;
 mod live;

@@ -42,8 +42,8 @@ fn the_library_is_a_file_that_every_program_can_load() {
     check(
         &library(),
         Limits {
-            // 22 KiB of it are the hooks; the rest are rules, modes, presets and other libraries' variables.
-            size: 50 * 1024,
+            // 23 KiB of it are the hooks; the rest are rules, modes, presets and other libraries' variables.
+            size: 52 * 1024,
             relocations: 10,
         },
     );

@@ -4,6 +4,7 @@
 mod ended;
 mod filters;
 mod holders;
+mod hung;
 mod kinds;
 mod rights;
 mod sandbox;

@@ -293,7 +293,6 @@ fn a_variable_that_the_library_would_ignore_is_refused() {
             "128",
             "too large\nhint: expected 1 to 127 probes, such as 5\n",
         ),
-        ("KEEPALIVE", "maybe", "unknown word\nhint: expected on, off or skip\n"),
         (
             "KEEPALIVE_LOG",
             "log",

@@ -94,6 +94,26 @@ def start_echo(port):
     threading.Thread(target=echo, args=[end], daemon=True).start()
 
 
+def map_hung(address=0):
+    """Maps a page of the file system of targets/hung_fuse.c, which is not read yet: its address."""
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + 3 * [ctypes.c_int] + [ctypes.c_long]
+    fd = os.open(os.environ["HUNG_FILE"], os.O_RDONLY)
+    fixed = 0x10 if address else 0  # MAP_FIXED
+    mapped = libc.mmap(address, 4096, 3, 2 | fixed, fd, 0)  # PROT_READ | PROT_WRITE, MAP_PRIVATE
+    os.close(fd)
+    assert mapped not in (None, ctypes.c_void_p(-1).value)
+    return mapped
+
+
+def map_hung_over_name():
+    """Maps such a page over the path by which this program was started (AT_EXECFN)."""
+    libc = ctypes.CDLL(None)
+    libc.getauxval.restype = ctypes.c_ulong
+    return map_hung(libc.getauxval(ctypes.c_ulong(31)) & ~4095)
+
+
 def child_with_listener(pid):
     """A child that has this number, in a pid namespace of ours."""
     with open("/proc/sys/kernel/ns_last_pid", "w") as last:

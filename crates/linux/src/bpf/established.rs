@@ -17,6 +17,7 @@ use std::io;
 
 /// What of a policy decides which maps its program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Needs {
     /// Some rule asks for the program's name, which is noted when a socket connects or listens.
     pub names: bool,

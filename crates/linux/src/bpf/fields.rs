@@ -108,13 +108,13 @@ impl TaskFields {
 
 /// `CONFIG_HZ`: the coarse clock goes on once a jiffy (clock_getres(2)).
 fn jiffies_per_second() -> io::Result<i32> {
-    const NANOSECONDS: i64 = 1_000_000_000;
+    const NANOSECONDS: i128 = 1_000_000_000;
     let mut resolution = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: clock_getres(2) writes one `struct timespec`.
     if unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut resolution) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    match i64::from(resolution.tv_nsec) {
+    match i128::from(resolution.tv_nsec) {
         // A jiffy of 300 Hz is no whole number of nanoseconds.
         jiffy @ 100_000..NANOSECONDS if resolution.tv_sec == 0 => {
             Ok(i32::try_from((NANOSECONDS + jiffy / 2) / jiffy).unwrap_or(i32::MAX))

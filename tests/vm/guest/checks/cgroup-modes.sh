@@ -33,5 +33,9 @@ if [ $COMPLETE = yes ]; then
     outputs 'auto, with the idle time of the program' 'client 1 300 15 5 375000, server 1 30 15 5 105000' \
         in-cgroup modes ends before:idle=300 listen:idle=30
 fi
+# Of the namespace's sysctls, where neither the policy nor the program says anything.
+enables 'a user timeout of an idle time alone' getsockopt-in-bpf 6.1 --idle 60 --user-timeout auto modes
+[ $COMPLETE = no ] || outputs 'auto, with other sysctls' 'client 1 60 20 3 120000, server 1 60 20 3 120000' in-cgroup modes \
+    unshare -n sh -c 'ip link set lo up; cd /proc/sys/net/ipv4; echo 20 >tcp_keepalive_intvl; echo 3 >tcp_keepalive_probes; exec ends'
 succeeds 'disable' keepalive cgroup disable modes
 outputs 'disabled' 'client 0 7200 75 9 0, server 0 7200 75 9 0' in-cgroup modes ends

@@ -1,6 +1,6 @@
 //! What became of one socket, for people and for programs.
 
-use crate::engine::attach::{Left, Plan, Reason, Step};
+use crate::engine::attach::{Failure, Left, Plan, Reason, Step};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, wrap};
 use crate::sockets::json::Entry;
@@ -9,17 +9,17 @@ use crate::timeline::brief;
 use keepalive_linux::sock_diag::TimerKind;
 use keepalive_linux::sockopt::{Options, Protocol};
 use keepalive_policy::{Moment, SocketOption, Unit};
-use serde::Serialize;
-use std::io;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// What became of one socket.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Report {
     program: String,
     before: Socket,
     after: Socket,
     plan: Plan,
-    failed: Vec<(SocketOption, io::Error)>,
+    failed: Vec<Failure>,
 }
 
 /// The same as a program reads it.
@@ -64,7 +64,7 @@ impl Report {
         process: &Process,
         socket: Socket,
         plan: Plan,
-        failed: Vec<(SocketOption, io::Error)>,
+        failed: Vec<Failure>,
         after: Option<Options>,
     ) -> Self {
         let mut changed = socket.clone();
@@ -97,7 +97,7 @@ impl Report {
     pub(super) fn error(&self) -> Option<Error> {
         let failed = self.failed.iter();
         let words: Vec<String> = failed
-            .map(|(option, error)| format!("{}: {error}", option.row().name))
+            .map(|failure| format!("{}: {}", failure.option.row().name, failure.error))
             .collect();
         (!words.is_empty()).then(|| {
             let what = format!("cannot set all on {}: setsockopt: {}", self.place(), words.join(", "));
@@ -149,7 +149,7 @@ impl Report {
             failed: self
                 .failed
                 .iter()
-                .map(|(option, error)| remark(*option, &error.to_string()))
+                .map(|failure| remark(failure.option, &failure.error))
                 .collect(),
         }
     }
@@ -182,8 +182,8 @@ impl Report {
         for left in &self.plan.left {
             say(&format!("left: {}", left.describe_whole()));
         }
-        for (option, error) in &self.failed {
-            say(&format!("failed: {}: {error}", option.row().name));
+        for failure in &self.failed {
+            say(&format!("failed: {}: {}", failure.option.row().name, failure.error));
         }
         if steps.is_empty() && self.plan.left.is_empty() {
             say("is so already");

@@ -5,6 +5,7 @@ use crate::engine::cgroup::entry::{Entry, State, entries};
 use crate::engine::cgroup::{Obstacle, Programs};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
+use crate::sockets::json::pretty;
 use keepalive_linux::cgroup::Tree;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -72,11 +73,7 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
         obstacle,
         cgroups: objects,
     };
-    print(&if status.json {
-        serde_json::to_string_pretty(&report).map_err(|error| Error::new(FAILED, error.to_string()))? + "\n"
-    } else {
-        report.text()
-    })?;
+    print(&if status.json { pretty(&report) } else { report.text() })?;
     let is_asked_in_vain = report.cgroups.is_empty() && !status.cgroups.is_empty();
     let problem = match report.obstacle {
         Some(obstacle) if is_asked_in_vain => Some(obstacle),

@@ -6,13 +6,13 @@ use crate::engine::cgroup::entry::{Counted, Entry, State, entries};
 use crate::engine::cgroup::pins::{self, Target};
 use crate::engine::cgroup::{Interrupts, Obstacle};
 use crate::error::{Error, FAILED, describe};
+use crate::output::write_stderr;
 use crate::policy::Policy;
 use keepalive_linux::cgroup::{self, Tree};
 use keepalive_linux::signal::{SignalFd, block_interrupts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use std::ffi::OsStr;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
         )
     })?;
     let policy = enable.policy()?;
+    policy.report_notes();
     let tree = tree("enable a policy")?;
     warn_of_what_is_out_of_reach(&policy);
     let mut watch = Watch {
@@ -315,5 +316,5 @@ fn written(policy: &Policy) -> Vec<u8> {
 
 /// A line of the log, however long.
 fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "keepalive: {text}");
+    write_stderr(&format!("keepalive: {text}\n"));
 }

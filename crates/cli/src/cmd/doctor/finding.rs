@@ -1,10 +1,11 @@
 //! What was found, and how it is shown: what is wrong first.
 
 use crate::output::{WIDTH, harmless, wrap};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     /// Something does not work, or not as it was asked for.
@@ -16,11 +17,11 @@ pub(super) enum Level {
 }
 
 /// One finding.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Finding {
     pub(super) level: Level,
     /// What it is about, in a word or two.
-    pub(super) subject: &'static str,
+    pub(super) subject: Cow<'static, str>,
     pub(super) text: String,
     /// What to do.
     pub(super) advice: Option<String>,
@@ -46,10 +47,15 @@ impl Findings {
     pub(super) fn add(&mut self, level: Level, subject: &'static str, text: impl Into<String>, advice: Option<String>) {
         self.0.push(Finding {
             level,
-            subject,
+            subject: subject.into(),
             text: text.into(),
             advice: advice.filter(|advice| !advice.is_empty()),
         });
+    }
+
+    /// Takes a finding that a worker has made.
+    pub(super) fn take(&mut self, finding: Finding) {
+        self.0.push(finding);
     }
 
     /// What is wrong first; within a level as they were found.

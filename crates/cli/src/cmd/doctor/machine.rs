@@ -4,7 +4,7 @@ use super::finding::Findings;
 use crate::cli::PolicyFlags;
 use crate::engine::cgroup::{Obstacle, Programs};
 use crate::engine::{preload, seccomp};
-use crate::error::REFUSED;
+use crate::error::{REFUSED, describe};
 use crate::policy::Policy;
 use crate::sockets::yama_scope;
 use crate::sysctl::Sysctls;
@@ -25,6 +25,13 @@ pub(super) fn examine(findings: &mut Findings) {
     environment(findings);
     for (text, hint) in crate::cmd::system::problems() {
         findings.add(super::finding::Level::Wrong, "ld.so.preload", text, hint);
+    }
+    if crate::cmd::system::is_enabled() && preload::has_asan_programs() {
+        findings.note(
+            "ld.so.preload",
+            "programs that load AddressSanitizer's runtime (-fsanitize=address) do not start with the library in every program",
+            super::program::ADDRESS_SANITIZER,
+        );
     }
     policy(findings);
     confinement(findings);
@@ -98,7 +105,11 @@ fn engines(findings: &mut Findings) {
     let own = std::process::id();
     match PidFd::open(own).and_then(|own| own.duplicate(0)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound && error.raw_os_error() != Some(EBADF) => {
-            findings.note("engine attach", format!("pidfd_getfd: {error}"), "it takes Linux 5.6");
+            findings.note(
+                "engine attach",
+                format!("pidfd_getfd: {}", describe(&error)),
+                "it takes Linux 5.6",
+            );
         }
         _ => match yama_scope() {
             None | Some(0) => findings.fine("engine attach", "reaches your processes, root's all"),
@@ -161,10 +172,15 @@ pub(super) fn preloads(findings: &mut Findings, value: &str) {
 fn policy(findings: &mut Findings) {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     match Policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED) {
-        Ok(policy) => match &policy.config {
-            Some(file) => findings.fine("policy", format!("{} has no mistakes", file.name)),
-            None => findings.fine("policy", "there is no /etc/keepalive.conf"),
-        },
+        Ok(policy) => {
+            for note in &policy.notes {
+                findings.note("variable", note, "");
+            }
+            match &policy.config {
+                Some(file) => findings.fine("policy", format!("{} has no mistakes", file.name)),
+                None => findings.fine("policy", "there is no /etc/keepalive.conf"),
+            }
+        }
         Err(error) => findings.wrong(
             "policy",
             error.message(),

@@ -1,25 +1,65 @@
 //! What of a running process decides, and what its connections have.
 
-use super::finding::{Findings, Level};
+use super::finding::{Finding, Findings, Level};
 use super::{machine, program};
 use crate::engine::cgroup::entry;
 use crate::engine::cgroup::pins::Target;
-use crate::sockets::{Kernel, Process, Socket};
+use crate::error::describe;
+use crate::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
 use crate::sysctl::Sysctls;
 use keepalive_linux::cgroup::Tree;
 use keepalive_linux::sock_diag::State;
 use keepalive_linux::{netns, proc, program as executable};
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 /// The shortest time that common middleboxes remember an idle connection for, in seconds: what is probed later may be
 /// forgotten (`keepalive presets`).
 const FORGOTTEN: u32 = 240;
 
-pub(super) fn examine(findings: &mut Findings, process: &Process) {
-    let pid = process.pid;
-    let path = format!("/proc/{pid}/exe");
+/// What is looked at, each in a worker of its own where the one before it waits for something.
+type Look = fn(&mut Findings, &Process);
+const LOOKS: [(&str, Look); 8] = [
+    ("program", file),
+    ("library", library),
+    ("no_new_privs", confinement),
+    ("apparmor", profile),
+    ("io_uring", io_uring),
+    ("network", namespaces),
+    ("cgroup", policies),
+    ("connections", connections),
+];
+
+pub(super) fn examine(findings: &mut Findings, process: &Process) -> io::Result<()> {
+    let keys = [process.pid; LOOKS.len()];
+    let mut answer = |question: usize, send: &mut Send<'_, Finding>| {
+        let mut found = Findings::default();
+        LOOKS[question].1(&mut found, process);
+        found.ranked().into_iter().for_each(send);
+    };
+    let mut found = Vec::new();
+    let unanswered = Crew::default().ask(&keys, &process.handles(), &mut answer, &mut |question, finding| {
+        found.push((question, finding));
+    })?;
+    found.sort_by_key(|(question, _)| *question);
+    for (_, finding) in found {
+        findings.take(finding);
+    }
+    for question in unanswered {
+        findings.note(
+            LOOKS[question].0,
+            "is not known: the process, or a file that it uses, does not answer",
+            &Obstacle::unanswered().hint,
+        );
+    }
+    Ok(())
+}
+
+/// The file that it executes.
+fn file(findings: &mut Findings, process: &Process) {
+    let path = format!("/proc/{}/exe", process.pid);
     if let Ok(found) = executable::inspect(Path::new(&path), OsStr::new("")) {
         let mut text = program::describe(&found);
         if let Ok(target) = fs::read_link(&path) {
@@ -27,18 +67,11 @@ pub(super) fn examine(findings: &mut Findings, process: &Process) {
         }
         findings.fine("program", text);
     }
-    let status = proc::status(pid).unwrap_or_default();
-    library(findings, pid);
-    confinement(findings, &status);
-    profile(findings, pid);
-    io_uring(findings, pid);
-    namespaces(findings, pid);
-    policies(findings, pid);
-    connections(findings, process);
 }
 
 /// Whether the library is in it.
-fn library(findings: &mut Findings, pid: u32) {
+fn library(findings: &mut Findings, process: &Process) {
+    let pid = process.pid;
     let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else {
         return;
     };
@@ -51,10 +84,8 @@ fn library(findings: &mut Findings, pid: u32) {
         Some(path) => findings.fine("library", format!("{path} is in the process")),
         None => findings.fine("library", "is not in the process"),
     }
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let preload = environment
-        .split(|byte| *byte == 0)
-        .find_map(|entry| entry.strip_prefix(b"LD_PRELOAD="));
+    let environment = proc::environment(pid).unwrap_or_default();
+    let preload = environment.iter().find_map(|entry| entry.strip_prefix(b"LD_PRELOAD="));
     if let Some(preload) = preload {
         let preload = String::from_utf8_lossy(preload);
         machine::preloads(findings, &preload);
@@ -69,7 +100,8 @@ fn library(findings: &mut Findings, pid: u32) {
     }
 }
 
-fn confinement(findings: &mut Findings, status: &proc::Status) {
+fn confinement(findings: &mut Findings, process: &Process) {
+    let status = proc::status(process.pid).unwrap_or_default();
     if status.no_new_privs {
         findings.note("no_new_privs", "is set for the process", "");
     }
@@ -90,7 +122,8 @@ fn confinement(findings: &mut Findings, status: &proc::Status) {
 }
 
 /// Its AppArmor profile.
-fn profile(findings: &mut Findings, pid: u32) {
+fn profile(findings: &mut Findings, process: &Process) {
+    let pid = process.pid;
     let text = fs::read_to_string(format!("/proc/{pid}/attr/apparmor/current")).unwrap_or_default();
     let text = text.trim();
     if !text.is_empty() && text != "unconfined" {
@@ -102,7 +135,8 @@ fn profile(findings: &mut Findings, pid: u32) {
     }
 }
 
-fn io_uring(findings: &mut Findings, pid: u32) {
+fn io_uring(findings: &mut Findings, process: &Process) {
+    let pid = process.pid;
     let fds = proc::fds(pid).unwrap_or_default();
     let is_ring = |fd: &i32| {
         fs::read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|target| target == Path::new("anon_inode:[io_uring]"))
@@ -117,7 +151,8 @@ fn io_uring(findings: &mut Findings, pid: u32) {
 }
 
 /// Its network namespace.
-fn namespaces(findings: &mut Findings, pid: u32) {
+fn namespaces(findings: &mut Findings, process: &Process) {
+    let pid = process.pid;
     let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     let (theirs, ours) = (link(&pid.to_string()), link("self"));
     if theirs.is_none() || theirs == ours {
@@ -129,14 +164,18 @@ fn namespaces(findings: &mut Findings, pid: u32) {
         Ok(sysctls) => machine::sysctls(findings, sysctls, "the network namespace of the process"),
         Err(error) => findings.note(
             "network",
-            format!("the process is in another network namespace, which cannot be looked into: {error}"),
+            format!(
+                "the process is in another network namespace, which cannot be looked into: {}",
+                describe(&error)
+            ),
             "run keepalive by root",
         ),
     }
 }
 
 /// The policies of its cgroup and of those above.
-fn policies(findings: &mut Findings, pid: u32) {
+fn policies(findings: &mut Findings, process: &Process) {
+    let pid = process.pid;
     let Ok(tree) = Tree::find() else { return };
     let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else {
         return;

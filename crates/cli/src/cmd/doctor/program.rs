@@ -7,13 +7,26 @@ use crate::engine::{preload, seccomp};
 use keepalive_linux::program::{Format, Privilege, Program, privilege};
 use std::path::Path;
 
+/// What helps programs with AddressSanitizer's runtime where every program loads the library.
+pub(super) const ADDRESS_SANITIZER: &str =
+    "set ASAN_OPTIONS=verify_asan_link_order=0 where it is started, or take the line out: keepalive system disable";
+
 /// What the program is, and which engine `keepalive run` uses for it.
 pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'static str> {
     findings.fine("program", describe(program));
     if let Ok(library) = preload::library(program) {
         match preload::obstacle(program, &library) {
             None => findings.fine("library", format!("{} reaches it", library.path().display())),
-            Some(obstacle) => findings.note("library", obstacle.describe(program), ""),
+            Some(obstacle) => {
+                findings.note("library", obstacle.describe(program), "");
+                if matches!(obstacle, preload::Obstacle::AddressSanitizer) && crate::cmd::system::is_enabled() {
+                    findings.wrong(
+                        "ld.so.preload",
+                        "names the library for every program, and this one does not start with it",
+                        ADDRESS_SANITIZER,
+                    );
+                }
+            }
         }
     }
     let trial = seccomp::trial();

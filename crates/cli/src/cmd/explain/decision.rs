@@ -1,6 +1,6 @@
 //! The settings of one connection, each with its origin.
 
-use crate::output::harmless;
+use crate::output::harmless_text;
 use crate::policy::{Part, Policy, RULE, Text};
 use crate::sysctl::Sysctls;
 use crate::timeline::Times;
@@ -241,7 +241,7 @@ fn statement(text: &[u8], first_line: u32, rule: &Rule<'_>) -> Option<String> {
     let alone = Rule { line: 1, ..*rule };
     let mut statements = line.split(|byte| *byte == b';');
     let written = statements.find(|statement| parse(statement).next() == Some(Ok(Item::Rule(alone))))?;
-    let written = harmless(&String::from_utf8_lossy(written));
+    let written = harmless_text(&String::from_utf8_lossy(written));
     Some(written.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 

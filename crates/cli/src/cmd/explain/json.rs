@@ -2,6 +2,7 @@
 
 use super::decision::{Line, Matched, Origin, Value};
 use super::{Explanation, Place};
+use crate::sockets::json::pretty;
 use crate::timeline::{connecting, data_in_flight};
 use keepalive_policy::{Keepalive, SocketOption};
 use serde::Serialize;
@@ -21,7 +22,7 @@ struct Object<'a> {
     at_risk: &'a [&'static str],
     forgotten_by: &'a [&'static str],
     no_remedy: &'a [&'static str],
-    warnings: &'a [String],
+    warnings: Vec<&'a String>,
 }
 
 #[derive(Serialize)]
@@ -83,12 +84,9 @@ pub(super) fn show(explanation: &Explanation<'_>) -> String {
         at_risk: &explanation.middleboxes.at_risk,
         forgotten_by: &explanation.middleboxes.forgotten,
         no_remedy: &explanation.middleboxes.no_remedy,
-        warnings: &explanation.warnings,
+        warnings: explanation.warnings.iter().chain(explanation.notes).collect(),
     };
-    // Nothing here can be refused: there are no maps, and no numbers that are none.
-    let mut text = serde_json::to_string_pretty(&object).unwrap_or_default();
-    text.push('\n');
-    text
+    pretty(&object)
 }
 
 impl Explanation<'_> {

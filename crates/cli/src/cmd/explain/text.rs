@@ -45,6 +45,7 @@ fn heading(text: &mut String, explanation: &Explanation<'_>) {
     if explanation.has_rules_for_programs {
         notes.push("rules for programs were passed over: name one with --program");
     }
+    notes.extend(explanation.notes.iter().map(String::as_str));
     for note in notes {
         text.push_str(&wrap(&format!("  ({note})"), WIDTH, 3));
     }

@@ -20,6 +20,8 @@ pub(super) struct Conclusion {
     pub(super) presets: Vec<&'static str>,
     /// Whether a connection with these timings outlived the timeout.
     pub(super) verified: Option<bool>,
+    /// Whether a connection with a probe each second was reset too.
+    pub(super) is_refuted: bool,
 }
 
 impl Conclusion {
@@ -45,6 +47,17 @@ impl Conclusion {
             irregular: search.irregular(),
             timings,
             verified: None,
+            is_refuted: false,
+        }
+    }
+
+    /// Notes that a connection was reset after `age` seconds though a probe passed over it each second: where idle ones are
+    /// reset after the same time, whoever does it does not count probes, and no path that forgets is the reason.
+    pub(super) fn refute(&mut self, age: f64) {
+        let is_same = self.died.is_some_and(|died| age <= proof(died));
+        if is_same && matches!(self.how, Some(Outcome::Reset | Outcome::ResetUnasked)) {
+            self.is_refuted = true;
+            self.check(false);
         }
     }
 
@@ -52,6 +65,9 @@ impl Conclusion {
     pub(super) fn check(&mut self, is_kept: bool) {
         self.verified = Some(is_kept);
         self.timings = self.timings.filter(|_| is_kept);
+        if !is_kept {
+            self.presets.clear();
+        }
     }
 
     /// The timings that are to be checked: there must be something that they cure.

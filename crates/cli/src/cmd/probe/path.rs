@@ -17,6 +17,12 @@ use std::time::{Duration, Instant};
 pub(super) struct Path {
     address: SocketAddr,
     control: TcpStream,
+    /// How many probes of the control connections were answered, and when the last one was.
+    answers: (u32, Instant),
+    /// When the control connection was opened.
+    opened: Instant,
+    /// The shortest time after which a control connection was reset.
+    reset_after: Option<Duration>,
     interrupts: Option<SignalFd>,
 }
 
@@ -29,6 +35,8 @@ pub(super) enum Ended {
     Down,
     /// There are no more connections.
     Refused,
+    /// A new connection was not answered, again and again.
+    Unanswered,
     /// Something goes over a connection that is to be idle.
     Restless,
 }
@@ -45,11 +53,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PACE: Duration = Duration::from_millis(20);
 /// How often one that was asked is looked at.
 const LOOK: Duration = Duration::from_millis(10);
-/// Unanswered probes, a second apart, after which nobody will answer: of three packets in ten thousand that many get lost
-/// in a row where one in ten does, both ways.
-const PROBES: u32 = 5;
-/// As many for the control connection, which may lose more.
-const CONTROL_PROBES: u32 = 10;
+/// How often opening a connection is tried that is not answered.
+const ATTEMPTS: u32 = 3;
+/// So many probes of the control connection are answered while none of another connection is: then nobody will answer there.
+/// Where every fourth packet gets lost, both ways, that happens to one connection in a thousand by chance.
+const ANSWERS: u32 = 6;
+/// So many are enough where the control connection loses none, a second or so apart, and after so long: five probes.
+const ANSWERS_WITHOUT_LOSS: u32 = 4;
+const WITHOUT_LOSS: Duration = Duration::from_millis(4500);
+/// Probes, a second apart, of a connection that is asked: more than it takes for as many answers to the control connection.
+const PROBES: u32 = 60;
+/// Unanswered probes that end the control connection.
+const CONTROL_PROBES: u32 = 30;
+/// For so long the kernel repeats a handshake (`net.ipv4.tcp_synack_retries`), which is no data of the server's.
+const HANDSHAKE: Duration = Duration::from_secs(35);
 /// The kernel counts in ticks of up to 10 ms.
 const TICK: Duration = Duration::from_millis(15);
 
@@ -68,12 +85,28 @@ struct Idle {
     /// The same until something passed last: a connection may end with a last word.
     before: Instant,
     asked: Option<Asked>,
+    opened: Instant,
+    /// Whether the server has said anything.
+    has_data: bool,
 }
 
 /// A question, and for how long the connection was idle then.
 struct Asked {
     at: Instant,
     idle: Duration,
+    /// How many probes of the control connection had been answered.
+    answers: u32,
+}
+
+impl Asked {
+    /// Whether nobody will answer any more; so many probes of the control connection have been answered so far.
+    fn is_overdue(&self, answers: u32) -> bool {
+        let answers = answers.wrapping_sub(self.answers);
+        let elapsed = self.at.elapsed();
+        // The kernel's second is a little longer.
+        let without_loss = Duration::from_millis(1050) * (answers + 1);
+        answers >= ANSWERS || answers >= ANSWERS_WITHOUT_LOSS && (WITHOUT_LOSS..without_loss).contains(&elapsed)
+    }
 }
 
 impl Path {
@@ -87,6 +120,9 @@ impl Path {
                     return Ok(Self {
                         address: *address,
                         control: control(stream)?,
+                        answers: (0, Instant::now()),
+                        opened: Instant::now(),
+                        reset_after: None,
                         interrupts: SignalFd::interrupts().ok(),
                     });
                 }
@@ -105,9 +141,9 @@ impl Path {
         let start = Instant::now();
         let mut idle = Vec::new();
         for time in times {
-            match TcpStream::connect_timeout(&self.address, PATIENCE) {
+            match self.connect() {
                 Ok(stream) => idle.push(Idle::new(stream, Duration::from_secs_f64(*time))),
-                Err(_) => return (Vec::new(), Some(self.why_refused())),
+                Err(end) => return (Vec::new(), Some(end)),
             }
             sleep(PACE);
         }
@@ -118,7 +154,8 @@ impl Path {
                 trials.retain(|trial| trial.outcome == Outcome::Lived);
                 return (trials, Some(end));
             }
-            idle.retain_mut(|connection| match connection.look() {
+            let answers = self.answers.0;
+            idle.retain_mut(|connection| match connection.look(answers) {
                 Some(trial) => {
                     trials.push(trial);
                     false
@@ -127,7 +164,7 @@ impl Path {
             });
             // What never is idle for long enough cannot be asked.
             let (elapsed, before) = (start.elapsed(), idle.len());
-            idle.retain(|connection| connection.asked.is_some() || elapsed < connection.deadline());
+            idle.retain(|connection| connection.asked.is_some() || elapsed < connection.deadline(start));
             if idle.len() < before {
                 trials.retain(|trial| trial.outcome == Outcome::Lived);
                 return (trials, Some(Ended::Restless));
@@ -161,9 +198,52 @@ impl Path {
             return Some(self.why_refused());
         }
         // One that has ended has closed all its connections, and takes no new one.
-        TcpStream::connect_timeout(&self.address, PATIENCE)
-            .err()
-            .map(|_| Ended::Down)
+        match self.connect() {
+            Ok(_) => None,
+            Err(Ended::Interrupted) => Some(Ended::Interrupted),
+            Err(_) => Some(Ended::Down),
+        }
+    }
+
+    /// Opens a connection. Packets may get lost.
+    fn connect(&mut self) -> Result<TcpStream, Ended> {
+        for _ in 0..ATTEMPTS {
+            if self.is_interrupted() {
+                return Err(Ended::Interrupted);
+            }
+            match TcpStream::connect_timeout(&self.address, PATIENCE) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+                Err(_) => return Err(self.why_refused()),
+            }
+        }
+        Err(match self.why_refused() {
+            Ended::Refused => Ended::Unanswered,
+            other => other,
+        })
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupts.as_ref().is_some_and(|signals| signals.next().is_some())
+    }
+
+    /// The shortest time after which a connection was reset though a probe passed over it each second, if one was.
+    pub(super) fn reset_after(&self) -> Option<Duration> {
+        self.reset_after
+    }
+
+    /// Notes whether the control connection has been answered again.
+    fn count_answer(&mut self) {
+        /// Half the time between two probes.
+        const APART: Duration = Duration::from_millis(500);
+        let Ok(activity) = activity(&self.control) else { return };
+        if let Some(at) = Instant::now().checked_sub(activity.since_ack) {
+            let (answers, last) = &mut self.answers;
+            if at > *last + APART {
+                *answers = answers.wrapping_add(1);
+                *last = at;
+            }
+        }
     }
 
     /// Waits until the control connection has been answered, or has failed.
@@ -181,14 +261,22 @@ impl Path {
         }
     }
 
-    /// Whether a connection with these timings (seconds, seconds, probes) is there after `time` seconds.
+    /// Whether a connection with these timings (seconds, seconds, probes) is there after `time` seconds. One that was given
+    /// up for lack of answers may have lost packets, and is tried again.
     pub(super) fn verify(
         &mut self,
         timings: (u32, u32, u32),
         time: f64,
         progress: &mut Progress,
     ) -> Result<bool, Ended> {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE).map_err(|_| self.why_refused())?;
+        match self.outlives(timings, time, progress)? {
+            Outcome::Silence => Ok(self.outlives(timings, time, progress)? == Outcome::Lived),
+            outcome => Ok(outcome == Outcome::Lived),
+        }
+    }
+
+    fn outlives(&mut self, timings: (u32, u32, u32), time: f64, progress: &mut Progress) -> Result<Outcome, Ended> {
+        let stream = self.connect()?;
         // The numbers are within the kernel's limits.
         let _ = keep_alive(&stream, timings);
         let start = Instant::now();
@@ -198,16 +286,22 @@ impl Path {
                 return Err(end);
             }
             if !is_established(&stream) {
-                return Ok(false);
+                let is_silence =
+                    matches!(stream.take_error(), Ok(Some(error)) if error.kind() == io::ErrorKind::TimedOut);
+                return Ok(if is_silence { Outcome::Silence } else { Outcome::Reset });
             }
             progress.tell_check(start.elapsed().as_secs_f64(), time.as_secs_f64());
         }
         // That it stands proves nothing: the last question must have been answered.
         let mut connection = Idle::new(stream, Duration::ZERO);
-        connection.ask();
+        connection.ask(self.answers.0);
+        if let Some(asked) = &mut connection.asked {
+            // It was not idle: any answer from now on counts.
+            asked.idle = Duration::MAX;
+        }
         loop {
-            if let Some(trial) = connection.look() {
-                return Ok(trial.outcome == Outcome::Lived);
+            if let Some(trial) = connection.look(self.answers.0) {
+                return Ok(trial.outcome);
             }
             if let Some(end) = self.wait(&[], LOOK) {
                 return Err(end);
@@ -232,18 +326,30 @@ impl Path {
             Ok(_) | Err(Errno::INTR) => {}
             Err(_) => return Some(Ended::Interrupted),
         }
-        if self.interrupts.as_ref().is_some_and(|signals| signals.next().is_some()) {
+        if self.is_interrupted() {
             return Some(Ended::Interrupted);
         }
+        self.count_answer();
         if sockopt::state(&self.control).is_ok_and(|(state, _)| state != Some(State::Closed)) {
             return None;
         }
+        let error = self.control.take_error();
+        if matches!(error, Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionReset) {
+            let age = self.opened.elapsed();
+            self.reset_after = Some(self.reset_after.map_or(age, |shortest| shortest.min(age)));
+        }
         // A server may end this connection as it ends others: only one that takes no new one is gone.
-        match TcpStream::connect_timeout(&self.address, PATIENCE).and_then(control) {
+        match self
+            .connect()
+            .and_then(|stream| control(stream).map_err(|_| Ended::Down))
+        {
             Ok(control) => {
                 self.control = control;
+                self.opened = Instant::now();
+                self.answers.1 = self.opened;
                 None
             }
+            Err(Ended::Interrupted) => Some(Ended::Interrupted),
             Err(_) => Some(Ended::Down),
         }
     }
@@ -288,12 +394,15 @@ impl Idle {
             quiet: Instant::now(),
             before: Instant::now(),
             asked: None,
+            opened: Instant::now(),
+            has_data: false,
         }
     }
 
-    /// When, after the begin of the round, it must have been idle for long enough, whatever was repeated at its begin.
-    fn deadline(&self) -> Duration {
-        self.wanted.mul_f64(1.25) + PATIENCE
+    /// When, after `start` of the round, it must have been idle for long enough, whatever was repeated at its begin.
+    fn deadline(&self, start: Instant) -> Duration {
+        let begin = if self.has_data { PATIENCE } else { HANDSHAKE };
+        self.opened.duration_since(start) + self.wanted.mul_f64(1.25) + begin
     }
 
     /// The time until it has been idle for long enough.
@@ -321,22 +430,25 @@ impl Idle {
         }
         self.quiet = self.quiet.max(last);
         self.seen = (now, activity.segments);
+        self.has_data = activity.has_data;
     }
 
-    fn ask(&mut self) {
+    /// Asks; so many probes of the control connection have been answered so far.
+    fn ask(&mut self, answers: u32) {
         if let Ok(activity) = activity(&self.stream) {
             self.note(&activity);
         }
         self.asked = Some(Asked {
             at: Instant::now(),
             idle: self.is_idle_for(),
+            answers,
         });
         // A socket that has died meanwhile cannot be asked, and is seen as such.
         let _ = ask(&self.stream, PROBES);
     }
 
     /// Asks when it is time, and gives what became of it once that is known.
-    fn look(&mut self) -> Option<Trial> {
+    fn look(&mut self, answers: u32) -> Option<Trial> {
         let activity = activity(&self.stream).ok()?;
         let idle = match &self.asked {
             Some(asked) => asked.idle,
@@ -352,12 +464,16 @@ impl Idle {
         match (activity.state, &self.asked) {
             (Some(State::Established), Some(asked)) => {
                 let is_answered = activity.since_ack <= asked.at.elapsed() + TICK && activity.since_ack < idle;
-                if is_answered { trial(Outcome::Lived) } else { None }
+                if is_answered {
+                    trial(Outcome::Lived)
+                } else {
+                    asked.is_overdue(answers).then(|| trial(Outcome::Silence)).flatten()
+                }
             }
             (Some(State::Established), None) => {
                 self.note(&activity);
                 if self.rest().is_zero() {
-                    self.ask();
+                    self.ask(answers);
                 }
                 None
             }

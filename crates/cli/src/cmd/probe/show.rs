@@ -4,6 +4,7 @@ use super::conclusion::{Conclusion, is_usable, settings};
 use super::roughly;
 use super::search::Outcome;
 use crate::output::{WIDTH, wrap};
+use crate::sockets::json::pretty;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -49,7 +50,7 @@ pub(super) fn json(conclusion: &Conclusion, target: &str, address: SocketAddr, i
         lived_s: conclusion.lived.map(round),
         died_s: conclusion.died.map(round),
         how: conclusion.how.map(Outcome::name),
-        by: conclusion.how.map(by),
+        by: conclusion.how.map(|how| by(how, conclusion.verified)),
         helps: conclusion
             .how
             .map(|how| how != Outcome::Closed && conclusion.verified != Some(false)),
@@ -61,19 +62,16 @@ pub(super) fn json(conclusion: &Conclusion, target: &str, address: SocketAddr, i
         irregular: conclusion.irregular,
         interrupted,
     };
-    // Nothing here can be refused: there are no maps, and no numbers that are none.
-    let mut text = serde_json::to_string_pretty(&object).unwrap_or_default();
-    text.push('\n');
-    text
+    pretty(&object)
 }
 
 /// Who ended the connection, as far as can be known from here.
-const fn by(how: Outcome) -> &'static str {
-    match how {
-        // The server still answers on the connection that is kept alive.
-        Outcome::Silence => "path",
-        Outcome::Closed => "server",
-        Outcome::Lived | Outcome::Reset | Outcome::ResetUnasked => "unknown",
+const fn by(how: Outcome, verified: Option<bool>) -> &'static str {
+    match (how, verified) {
+        // The server still answers on the connection that is kept alive, and nothing was lost that was not idle.
+        (Outcome::Silence, None | Some(true)) => "path",
+        (Outcome::Closed, _) => "server",
+        _ => "unknown",
     }
 }
 
@@ -81,7 +79,7 @@ pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> St
     let mut text = String::new();
     let mut say = |line: &str| text.push_str(&wrap(line, WIDTH, 2));
     say(&found(conclusion, max));
-    if let Some(who) = conclusion.how.map(who) {
+    if let Some(who) = conclusion.how.map(|how| who(how, conclusion)) {
         say(who);
     }
     if conclusion.irregular > 0 {
@@ -91,11 +89,13 @@ pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> St
             "connections"
         };
         say(&format!(
-            "{} {connections} did not answer though others outlived them: packets get lost on this path",
+            "{} {connections} did not answer though others outlived them: packets get lost, here or on the path",
             conclusion.irregular
         ));
     }
     match (conclusion.verified, conclusion.timings) {
+        // That is said already.
+        (Some(false), _) if conclusion.is_refuted => {}
         (Some(true), _) => say("Checked: a connection with the settings below outlived the timeout."),
         (Some(false), _) => say(
             "Checked: a connection with keepalive, idle for a third of that, was lost all the same; \
@@ -154,13 +154,24 @@ fn found(conclusion: &Conclusion, max: f64) -> String {
 }
 
 /// Who did it, in a sentence.
-const fn who(how: Outcome) -> &'static str {
+const fn who(how: Outcome, conclusion: &Conclusion) -> &'static str {
     match how {
+        Outcome::Reset | Outcome::ResetUnasked if conclusion.is_refuted => {
+            "A connection with a keepalive probe each second was reset too: whoever does it does not count probes. That is the \
+             timeout of the server, or of a proxy which ends TCP on the way; keepalive does not help here. Raise that timeout, \
+             or let the program speak."
+        }
+        Outcome::Silence if matches!(conclusion.verified, Some(false)) => {
+            "Something on the path, or the server, drops it; the server still answers on another connection."
+        }
+        Outcome::ResetUnasked => {
+            "Something on the path, or the server, ends it; a connection with a keepalive probe each second was not reset."
+        }
         Outcome::Silence => {
             "The path forgets it: the server still answers on a connection that is kept alive. A NAT, a firewall or a load \
              balancer drops what it does not know."
         }
-        Outcome::Reset | Outcome::ResetUnasked => {
+        Outcome::Reset => {
             "Something on the path, or the server, forgets it; the server still answers on a connection that is kept alive."
         }
         Outcome::Closed => {

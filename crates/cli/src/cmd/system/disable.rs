@@ -5,7 +5,7 @@ use super::line::{entries, without};
 use super::place::{BACKUP, FILE, LIBRARY, file, is_there, leftovers, library_directories, lock};
 use super::{Root, failed};
 use crate::error::Error;
-use crate::output::{WIDTH, harmless_lines, print, wrap};
+use crate::output::{WIDTH, print, wrap};
 use keepalive_linux::rooted::Place;
 use keepalive_linux::signal::block_interrupts;
 
@@ -41,7 +41,7 @@ pub(super) fn run(root: &Root) -> Result<(), Error> {
     for place in removed {
         text.push_str(&wrap(&format!("removed  {}", place.inside().display()), WIDTH, 2));
     }
-    print(&harmless_lines(&text))
+    print(&text)
 }
 
 /// Takes our entries out of the file; gives whether there were any. A file that had nothing else goes.

@@ -8,8 +8,9 @@ use super::line::{entries, with, without};
 use super::place::{BACKUP, FILE, OLD, file, is_there, leftovers, lock};
 use super::probe::{self, Probe, Unknown};
 use super::{Root, failed};
+use crate::engine::preload::has_asan_programs;
 use crate::error::{Error, FAILED};
-use crate::output::{WIDTH, harmless_lines, print, wrap};
+use crate::output::{WIDTH, print, wrap, write_stderr};
 use keepalive_linux::rooted::{Attributes, Place};
 use keepalive_linux::signal::block_interrupts;
 use std::ffi::OsStr;
@@ -35,7 +36,10 @@ pub(super) fn run(root: &Root, libraries: &[PathBuf], is_setuid: bool) -> Result
     match plan.carry_out(&mut change) {
         Ok(report) => {
             change.finish();
-            print(&harmless_lines(&report))
+            if root.is_ours() && has_asan_programs() {
+                write_stderr(ADDRESS_SANITIZER);
+            }
+            print(&report)
         }
         Err(error) => Err(match change.roll_back() {
             Ok(()) => error,
@@ -50,6 +54,13 @@ pub(super) fn run(root: &Root, libraries: &[PathBuf], is_setuid: bool) -> Result
         }),
     }
 }
+
+/// What does not work then.
+const ADDRESS_SANITIZER: &str = "\
+keepalive: note: programs that load AddressSanitizer's runtime
+  (-fsanitize=address) do not start with the library: set
+  ASAN_OPTIONS=verify_asan_link_order=0 where they are started
+";
 
 /// What is to be done, when all of it can be.
 struct Plan<'a> {

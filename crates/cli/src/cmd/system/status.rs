@@ -9,7 +9,7 @@ use super::line::{Entry, entries, entries_of_glibc};
 use super::place::{FILE, file, is_there, leftovers};
 use super::probe::{self, Unknown};
 use crate::error::{Error, FAILED};
-use crate::output::{WIDTH, harmless, harmless_lines, print, wrap};
+use crate::output::{WIDTH, harmless, print, wrap};
 use crate::sockets::json::line;
 use crate::table::{table, terminal_size};
 use keepalive_linux::elf;
@@ -27,7 +27,7 @@ pub(super) fn run(root: &Root, is_json: bool) -> Result<(), Error> {
     if is_json {
         print(&format!("{}\n", line(&report)))?;
     } else {
-        print(&harmless_lines(&report.text()))?;
+        print(&report.text())?;
     }
     let problems = report.problems.iter().map(|problem| {
         let error = Error::new(FAILED, problem.what.clone());
@@ -49,6 +49,12 @@ pub(super) fn problems(root: &Root) -> Vec<(String, Option<String>)> {
             .collect(),
         Err(error) => vec![(error.message().to_owned(), None)],
     }
+}
+
+/// Whether the file names the library.
+pub(super) fn is_enabled(root: &Root) -> bool {
+    let text = file(root).and_then(|path| super::change::read(&path));
+    text.is_ok_and(|text| text.is_some_and(|(text, _)| entries(&text).iter().any(Entry::is_ours)))
 }
 
 /// All that is known.

@@ -28,10 +28,13 @@ pub(super) fn first<T>(
 ) -> Result<T, Obstacle> {
     let types = KernelTypes::read().ok();
     let tasks: Vec<Option<TaskFields>> = if needs.names {
-        let found = types
+        let reads = types
             .iter()
-            .flat_map(|types| [ReadTask::Typed, ReadTask::Copied].map(|read| TaskFields::find(types, read)));
-        found.filter(Option::is_some).collect()
+            .flat_map(|types| [ReadTask::Typed, ReadTask::Copied].map(|read| (types, read)));
+        reads
+            .filter_map(|(types, read)| TaskFields::find(types, read))
+            .map(Some)
+            .collect()
     } else {
         vec![None]
     };

@@ -196,6 +196,9 @@ impl Obstacle {
             Self::NoNames(Unread::NoCapability) => {
                 String::from("rules for programs take CAP_PERFMON, which this process lacks")
             }
+            Self::NoNames(Unread::NoTypes) => {
+                String::from("rules for programs need to know the kernel's types, and this kernel does not tell them")
+            }
             Self::NoNames(unread) => format!("rules for programs read the kernel's fields: {}", unread.reason()),
             Self::NoReading(unread) => format!(
                 "the policy depends on what programs set before, which eBPF programs of this kernel cannot read: \
@@ -251,7 +254,9 @@ impl Obstacle {
             Self::Refused(_) | Self::NoClamp(_) => "this is a mistake in keepalive: please report it, with these lines",
             Self::NoNames(Unread::NoCapability) => "leave them out, or run it by root, or with this capability",
             Self::NoNames(Unread::NoTypes) => "leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF",
-            Self::NoNames(Unread::Refused(_)) => "leave them out; they take Linux 5.10, and no lockdown of its memory",
+            Self::NoNames(Unread::Refused(_)) => {
+                "leave them out; they take bpf_get_current_task_btf() or bpf_probe_read_kernel(), which a kernel that is locked down forbids"
+            }
             Self::NoReading(Unread::NoCapability) => {
                 "run it by root, or with this capability; --mode enforce without user-timeout=auto reads nothing"
             }

@@ -339,7 +339,12 @@ impl<'a> Supervisor<'a> {
     }
 
     fn decide(&self, tid: u32, moment: Moment, peer: Option<SocketAddr>, port: Option<SocketAddr>) -> Settings {
-        let program = if self.asks.program { proc::program(tid) } else { None };
+        // Another thread watches this one.
+        let program = if self.asks.program {
+            proc::program_from_any_memory(tid)
+        } else {
+            None
+        };
         let program = program.map(OsStringExt::into_vec).unwrap_or_default();
         let event = Occasion {
             moment,

@@ -194,7 +194,7 @@ fn to_root_nothing_is_said_about_rights() {
 }
 
 /// An ordinary user's words before a command that may trace all the same.
-const TRACER: [&str; 7] = [
+pub(super) const TRACER: [&str; 7] = [
     "setpriv",
     "--reuid=65534",
     "--regid=65534",

@@ -48,3 +48,26 @@ fn lost_packets_are_no_timeout() {
     assert_eq!(object["died_s"], Value::Null, "{object:#}");
     assert_eq!(object["how"], Value::Null, "{object:#}");
 }
+
+/// Of the packets that the prober's own machine sends and receives, it loses three in ten, by chance.
+const OWN_LOSS: &str = r#"
+    ip netns exec client nft "add table inet loss
+        add chain inet loss sent { type filter hook output priority 0; }
+        add chain inet loss received { type filter hook input priority 0; }
+        add rule inet loss sent numgen random mod 10 < 3 drop
+        add rule inet loss received numgen random mod 10 < 3 drop" || exit 1
+"#;
+
+#[test]
+fn packets_lost_at_the_probers_own_machine_are_no_timeout() {
+    python!();
+    nft!();
+    let lab = Lab {
+        before: OWN_LOSS,
+        ..Lab::default()
+    };
+    let object = measured(&output_or_skip!(lab.probe(&["--json", "--max", "12"])));
+    assert!(seconds(&object, "lived_s") >= 12.0, "{object:#}");
+    assert_eq!(object["died_s"], Value::Null, "{object:#}");
+    assert_eq!(object["how"], Value::Null, "{object:#}");
+}

@@ -72,6 +72,21 @@ fn a_server_that_resets_idle_connections_is_neither_down_nor_cured() {
     assert!(text.starts_with("A connection that is idle is reset after "), "{text}");
     assert!(words(&text).contains("keepalive does not help here"), "{text}");
     assert!(!text.contains("keepalive run"), "{text}");
+    // The connection that is kept alive was reset as well.
+    assert!(
+        !words(&text).contains("forgets it") && !words(&text).contains("still answers"),
+        "{text}"
+    );
+    let reason = "A connection with a keepalive probe each second was reset too";
+    assert!(words(&text).contains(reason), "{text}");
+
+    // That is known without a check.
+    let object = measured(&lab.probe(&["--json", "--max", "12", "--no-verify"]));
+    assert_eq!(
+        (&object["helps"], &object["idle_s"]),
+        (&json!(false), &Value::Null),
+        "{object:#}"
+    );
 }
 
 #[test]

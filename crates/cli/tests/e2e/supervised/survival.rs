@@ -4,6 +4,7 @@ use super::{Keepalive, LIMIT, Process, line_of, outcome, printed, sockets, start
 use crate::support::PYTHON;
 use crate::support::process::{Running, eventually};
 use crate::support::target::{Libc, TREATED};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -310,4 +311,39 @@ fn fifty_children_at_a_time_are_served() {
     let lines = printed(keepalive.seccomp().args(["sh", "-c", script, "sh"]).arg(sockets()));
     let treated = format!("tcp: {TREATED}");
     assert_eq!(lines.lines().filter(|line| **line == treated).count(), 50, "{lines}");
+}
+
+/// As the manual says: the kernel knows no other answer.
+#[test]
+fn without_both_supervisors_the_calls_fail_with_enosys() {
+    let keepalive = Keepalive::new();
+    let mut command = keepalive.seccomp();
+    command.arg(sockets()).args(["hold", "tcp", "connect=1"]);
+    let (mut program, mut output) = start(&mut command);
+    assert_eq!(line_of(&mut output), "holding\n");
+    let (standby, serving) = eventually("two supervisors", LIMIT, || keepalive.supervisors());
+    // Stopped, it cannot take over.
+    standby.send(Signal::STOP);
+    serving.send(Signal::KILL);
+    standby.send(Signal::KILL);
+    eventually("the end of both", LIMIT, || keepalive.is_over().then_some(()));
+    drop(program.child.stdin.take());
+    assert_eq!(
+        line_of(&mut output),
+        format!("connect: {}\n", Errno::NOSYS.raw_os_error())
+    );
+}
+
+/// As the manual says: a process has one listener, and strict mode none that has a filter.
+#[test]
+fn a_program_under_the_supervisor_gets_no_listener_and_no_strict_mode() {
+    let keepalive = Keepalive::new();
+    for (how, answer) in [
+        ("listener", "no filter: Device or resource busy\n"),
+        ("strict", "no filter: Invalid argument\n"),
+    ] {
+        let mut command = keepalive.seccomp();
+        command.arg(static_target(Libc::Host, "confined.c")).arg(how);
+        assert_eq!(outcome(&mut command), (answer.into(), String::new(), Some(1)), "{how}");
+    }
 }

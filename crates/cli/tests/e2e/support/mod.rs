@@ -6,6 +6,8 @@ pub mod cross;
 pub mod dialogue;
 pub mod engine;
 pub mod go;
+#[macro_use]
+pub mod hung;
 pub mod island;
 pub mod observe;
 pub mod ordinary;

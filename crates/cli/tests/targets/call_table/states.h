@@ -38,7 +38,8 @@ static void listen_in_state(const struct kind *kind, enum state state, int backl
     int fd = in_state(kind, state, prepare);
     errno = UNTOUCHED;
     long returned = CALL(LISTEN, fd, backlog);
-    report_with_own(what, returned, fd, returned == 0 && kind->is_tcp);
+    // Which port a socket will have that is not bound, and so which rule is for it, nobody knows before the call.
+    report_with_own(what, returned, fd, returned == 0 && kind->is_tcp && state != NEW);
     close_now(fd);
     drain_servers();
 }

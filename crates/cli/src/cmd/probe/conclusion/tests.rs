@@ -121,3 +121,21 @@ fn the_proof_outlives_the_timeout() {
         assert!(proof(died) > died + 1.0, "{died}");
     }
 }
+
+#[test]
+fn where_a_connection_with_probes_is_reset_too_no_middlebox_is_named() {
+    let mut conclusion = concluded(235.0, 240.0, Outcome::ResetUnasked);
+    assert!(!conclusion.presets.is_empty() && conclusion.timings.is_some());
+    // Another timeout, of whatever.
+    conclusion.refute(3600.0);
+    assert!(!conclusion.is_refuted && conclusion.verified.is_none());
+    conclusion.refute(240.1);
+    assert!(conclusion.is_refuted && conclusion.presets.is_empty());
+    assert_eq!(
+        (conclusion.verified, conclusion.timings, conclusion.to_verify()),
+        (Some(false), None, None)
+    );
+    let mut conclusion = concluded(235.0, 240.0, Outcome::Silence);
+    conclusion.refute(240.1);
+    assert!(!conclusion.is_refuted, "that is no reset");
+}

@@ -1,0 +1,71 @@
+//! Processes that wait for a file system which answers nothing: they cannot delay what is set on the others.
+
+use super::{POLICY, attach, pair_with};
+use crate::support::dialogue::Dialogue;
+use crate::support::hung::TIME;
+use crate::support::process::{eventually, output_within, text};
+use crate::support::target::TREATED;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::process::Stdio;
+
+#[test]
+fn a_name_in_memory_that_cannot_be_read_is_not_read() {
+    let fuse = hung!();
+    let mut program = fuse.puppet();
+    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.does("map_hung_over_name()");
+    program.hang();
+    let output = output_within(TIME, attach().args(POLICY).arg(program.pid().to_string()));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(program.has("client"), TREATED);
+}
+
+/// A program that sends from a page of such a file holds the lock of its socket, and whoever sets an option waits for that.
+#[test]
+fn a_socket_that_is_locked_delays_no_other_process() {
+    const SEND: &str = "import threading; libc = ctypes.CDLL(None)
+page = ctypes.c_void_p(map_hung())
+os.kill(int(os.environ['HUNG_SERVER']), 10)
+threading.Thread(target=libc.send, args=[client.fileno(), page, 4096, 0], daemon=True).start()";
+    let fuse = hung!();
+    let mut program = fuse.puppet();
+    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.does(SEND);
+    program.does("time.sleep(0.2)");
+    let mut other = pair_with("");
+    let (pid, other_pid) = (program.pid().to_string(), other.pid().to_string());
+    let output = output_within(TIME, attach().args(POLICY).args([&pid, &other_pid, "--json"]));
+    assert_eq!(output.status.code(), Some(1));
+    let errors = text(&output.stderr);
+    assert!(
+        errors.contains(&format!(
+            "keepalive: cannot attach to process {pid}: it does not answer\nhint: "
+        )),
+        "{errors}"
+    );
+    assert_eq!(other.has("client"), TREATED);
+    let reports: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let of_other = reports.iter().filter(|report| report["pid"] == other.pid());
+    assert_eq!(of_other.count(), 3, "{reports:?}");
+}
+
+#[test]
+fn a_watch_goes_on_and_is_ended_by_a_signal() {
+    let fuse = hung!();
+    let mut program = fuse.puppet();
+    program.does("file = open(os.environ['HUNG_FILE']); listener = listen()");
+    program.does("child = os.fork() or (os.kill(int(os.environ['HUNG_SERVER']), 10), os.execv('/bin/true', ['true']))");
+    let child = program.number("child").to_string();
+    let mut other = pair_with("");
+    let mut command = attach();
+    command.args(POLICY).args(["--watch", &child, &other.pid().to_string()]);
+    let mut watch = Dialogue::start(command.stderr(Stdio::null()));
+    for name in ["first", "second", "third"] {
+        other.does(&format!("{name}, end = pair(listener)"));
+        eventually(name, TIME, || (other.has(name) == TREATED).then_some(()));
+    }
+    let pid = Pid::from_raw(watch.pid().cast_signed()).expect("a number");
+    kill_process(pid, Signal::INT).expect("it is ours");
+    assert_eq!(watch.wait_for_end().code(), None);
+}

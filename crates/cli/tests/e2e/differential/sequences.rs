@@ -1,0 +1,159 @@
+//! Random sequences of calls (`targets/call_sequences.c`), against what the same sequences give without keepalive. A few
+//! hundred for each engine here; `make fuzz-calls` makes 100,000.
+
+use super::policy::Policy;
+use super::setting::{Engine, alone};
+use crate::support::target::{Libc, compile, static_target};
+use keepalive_policy::Mode;
+use std::env;
+use std::path::Path;
+
+/// How many sequences one process makes. Each process has a network of its own, with so many ports.
+const CHUNK: usize = 2000;
+
+/// A number from the environment, which `make fuzz-calls` sets.
+fn number(variable: &str, default: usize) -> usize {
+    env::var(variable).map_or(default, |text| text.parse().expect(variable))
+}
+
+/// A part of the sequences, under one policy.
+struct Chunk {
+    engine: Engine,
+    policy: Policy,
+    first: usize,
+    count: usize,
+}
+
+impl Chunk {
+    /// Letters for the target. Values can only be compared where the program's own stay. Whether keepalive is off because
+    /// the program has said so, the library forgets of a duplicate, and the programs in the kernel never know.
+    fn letters(&self) -> &'static str {
+        match (self.policy.mode, self.engine) {
+            (Mode::Fill, Engine::Seccomp) => "vz",
+            (Mode::Fill, _) => "v",
+            _ => "-",
+        }
+    }
+
+    fn words(&self, letters: &str) -> [String; 3] {
+        [self.first.to_string(), self.count.to_string(), letters.to_owned()]
+    }
+
+    /// The numbers of the sequences that are not as they are without keepalive.
+    fn differing(&self, program: &Path) -> Vec<usize> {
+        let words = self.words(self.letters());
+        let words = words.each_ref().map(String::as_str);
+        let (expected, printed) = (alone(program, &words), self.engine.run(self.policy, program, &words));
+        assert_eq!(expected.lines().count(), self.count, "{expected}");
+        assert_eq!(printed.lines().count(), self.count, "{printed}");
+        let pairs = expected.lines().zip(printed.lines()).enumerate();
+        pairs
+            .filter(|(_, (expected, printed))| expected != printed)
+            .map(|(index, _)| self.first + index)
+            .collect()
+    }
+
+    /// What the sequences give in full, with and without keepalive, from where it differs; nothing where it does not again.
+    fn difference(&self, program: &Path) -> Option<String> {
+        let words = self.words(&format!("{}t", self.letters()));
+        let words = words.each_ref().map(String::as_str);
+        let (expected, printed) = (alone(program, &words), self.engine.run(self.policy, program, &words));
+        let lines: Vec<_> = expected.lines().zip(printed.lines()).collect();
+        let at = lines.iter().position(|(expected, printed)| {
+            // The line before each sequence has its hash.
+            expected != printed && expected.split(' ').count() > 2
+        })?;
+        let text = lines[at.saturating_sub(40)..(at + 3).min(lines.len())].iter();
+        let text: Vec<String> = text
+            .map(|(expected, printed)| {
+                if expected == printed {
+                    format!("  {expected}")
+                } else {
+                    format!("- {expected}\n+ {printed}")
+                }
+            })
+            .collect();
+        Some(text.join("\n"))
+    }
+}
+
+/// Makes the sequences, under each policy some, and fails where any is not as without keepalive.
+fn compare(engine: Engine, program: &Path) {
+    let all = number("KEEPALIVE_TEST_SEQUENCES", 320);
+    let first = number("KEEPALIVE_TEST_FIRST_SEQUENCE", 0);
+    let policies: Vec<Policy> = Policy::all().collect();
+    let size = CHUNK.min(all.div_ceil(policies.len()));
+    let mut wrong = Vec::new();
+    for (number, start) in (0..all).step_by(size).enumerate() {
+        let chunk = Chunk {
+            engine,
+            policy: policies[number % policies.len()],
+            first: first + start,
+            count: size.min(all - start),
+        };
+        let differing = chunk.differing(program);
+        if !differing.is_empty() {
+            let again = chunk
+                .difference(program)
+                .unwrap_or_else(|| "not when made again".to_owned());
+            wrong.push(format!(
+                "{:?}, sequences {differing:?} of {} from {}:\n{again}",
+                chunk.policy, chunk.count, chunk.first
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{engine:?}\n{}", wrong.join("\n\n"));
+}
+
+fn dynamic() -> std::path::PathBuf {
+    compile(Libc::Host, "call_sequences.c", &["-pthread"])
+}
+
+/// The sequences are themselves the same each time, under the same load.
+#[test]
+fn sequences_are_the_same_without_keepalive() {
+    root!();
+    let program = dynamic();
+    let count = number("KEEPALIVE_TEST_SEQUENCES", 320).min(CHUNK).to_string();
+    let [one, other] = [(), ()].map(|()| alone(&program, &["0", &count, "vzt"]));
+    assert!(one.lines().count() > 3000, "{one}");
+    assert!(one == other, "two runs without keepalive differ");
+}
+
+#[test]
+fn sequences_are_the_same_with_the_library() {
+    root!();
+    compare(Engine::Preload, &dynamic());
+}
+
+#[test]
+fn sequences_are_the_same_under_a_supervisor() {
+    root!();
+    compare(Engine::Seccomp, &static_target(Libc::Host, "call_sequences.c"));
+}
+
+#[test]
+fn sequences_are_the_same_with_library_and_supervisor() {
+    root!();
+    compare(Engine::Both, &dynamic());
+}
+
+#[test]
+fn sequences_are_the_same_with_programs_in_the_kernel() {
+    root!();
+    if let Some(why) = crate::support::engine::Engine::Kernel.missing() {
+        skip!("{why}");
+    }
+    compare(Engine::Cgroup, &dynamic());
+}
+
+/// glibc for i386 makes these calls by socketcall(2), whose arguments stand in memory.
+#[test]
+fn sequences_of_an_i386_program_are_the_same_under_a_supervisor() {
+    const I386: Libc = Libc::Cross("i686-linux-gnu-gcc");
+    root!();
+    if let Some(why) = I386.missing() {
+        skip!("{why}");
+    }
+    compare(Engine::Seccomp, &static_target(I386, "call_sequences.c"));
+}

@@ -1,0 +1,202 @@
+//! Messages: what they say, what they leave out, and that nothing foreign writes on the terminal through them.
+
+use crate::support::process::{LIMIT, Running, output_within, text, wrapped};
+use crate::support::puppet::Puppet;
+use crate::support::target::no_config;
+use crate::support::{keepalive, library};
+use serde_json::Value;
+use std::fs::File;
+use std::process::{Command, Output};
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(keepalive());
+    command
+        .env("KEEPALIVE_LIBRARY", library())
+        .env("KEEPALIVE_CONFIG", no_config())
+        .args(words);
+    command
+}
+
+fn run(words: &[&str]) -> Output {
+    output_within(LIMIT, &mut command(words))
+}
+
+/// A process number that nothing has: above every limit (`pid_max(5)`).
+const NOBODY: &str = "4999999";
+
+#[test]
+fn no_message_has_the_number_of_an_error() {
+    let pid = std::process::id().to_string();
+    let missing = "/no/such/file";
+    let policy = ["--config", missing];
+    for words in [
+        &["run", "--", missing][..],
+        &["run", "--", "no-such-program"],
+        &["run", "--", "/"],
+        &["run", "--config", missing, "true"],
+        &["attach", &pid, policy[0], policy[1]],
+        &["attach", NOBODY],
+        &["list", NOBODY],
+        &["explain", policy[0], policy[1]],
+        &["check", missing],
+        &["check", "/"],
+        &["doctor", "--pid", NOBODY],
+        &["doctor", "--", missing],
+        &["unit", "enable", "no-such-unit", "--root", missing],
+        &["unit", "status", "--root", missing],
+        &["unit", "disable", "no-such-unit", "--root", missing],
+        &["system", "enable", "--root", missing],
+        &["system", "status", "--root", missing],
+        &["system", "disable", "--root", missing],
+        &["cgroup", "enable", missing],
+        &["cgroup", "enable", missing, policy[0], policy[1]],
+        &["cgroup", "status", missing],
+        &["cgroup", "disable", missing],
+        &["probe", "127.0.0.1:1"],
+        &["probe", "no-such-host.invalid:1"],
+    ] {
+        let output = run(words);
+        let both = text(&output.stdout) + &text(&output.stderr);
+        assert!(!both.contains("(os error"), "{words:?}: {both}");
+        assert!(!both.is_empty(), "{words:?}");
+    }
+    let output = output_within(LIMIT, command(&["run", "true"]).env("KEEPALIVE_LIBRARY", missing));
+    assert!(!text(&output.stderr).contains("(os error"), "{output:?}");
+    for words in [
+        &["list"][..],
+        &["presets"],
+        &["explain"],
+        &["doctor"],
+        &["check", "/dev/null"],
+    ] {
+        let full = File::options().write(true).open("/dev/full").expect("it is there");
+        let child = command(words).stdout(full).stderr(std::process::Stdio::piped()).spawn();
+        let output = child
+            .expect("keepalive starts")
+            .wait_with_output()
+            .expect("a child of ours");
+        let error = "keepalive: cannot write to standard output: write: No space left on device\n";
+        assert!(text(&output.stderr).contains(error), "{words:?}: {output:?}");
+    }
+}
+
+#[test]
+fn of_a_process_that_is_not_there_only_the_error_is_printed() {
+    let hint = "hint: it has ended, or it is in a pid namespace that is not seen from here\n";
+    let other = Running::start(Command::new("sleep").arg("1000"));
+    let other = other.pid().to_string();
+    for (verb, words) in [
+        ("see", &["list", NOBODY][..]),
+        ("see", &["list", NOBODY, &other]),
+        ("see", &["list", "--watch", NOBODY]),
+        ("attach to", &["attach", NOBODY]),
+        ("attach to", &["attach", "--dry-run", NOBODY, &other]),
+        ("attach to", &["attach", "--watch", NOBODY]),
+        ("examine", &["doctor", "--pid", NOBODY]),
+    ] {
+        let output = run(words);
+        let error = format!("keepalive: cannot {verb} process {NOBODY}: there is no such process\n{hint}");
+        assert_eq!(
+            (text(&output.stdout), text(&output.stderr)),
+            (String::new(), error),
+            "{words:?}"
+        );
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+    }
+    assert_eq!(text(&run(&["list", "--json", NOBODY]).stdout), "[]\n");
+}
+
+/// Characters that move the cursor, turn the order of others around or cannot be seen, and one that is not text.
+const NAMES: [&str; 4] = [
+    "a\u{202e}gpj.exe",
+    "b\tc\nd\x1b[2J",
+    "\u{2066}e\u{200b}\u{feff}",
+    "f\u{2028}g\u{9b}h",
+];
+
+/// As `prctl(PR_SET_NAME)` names a process.
+#[test]
+fn the_name_of_a_process_reaches_the_terminal_without_its_format_characters() {
+    python!();
+    for name in NAMES {
+        let shown: String = name
+            .chars()
+            .map(|character| {
+                if character.is_alphanumeric() || ".[".contains(character) {
+                    character
+                } else {
+                    '\u{fffd}'
+                }
+            })
+            .collect();
+        let mut program = Puppet::called(name);
+        let prctl = format!(
+            "ctypes.CDLL(None).prctl(15, {:?}.encode().decode('unicode_escape').encode(), 0, 0, 0)",
+            escaped(name)
+        );
+        program.does(&prctl);
+        program.does("listener = listen()");
+        let pid = program.pid().to_string();
+        for words in [
+            &["list", &pid][..],
+            &["attach", "--dry-run", &pid],
+            &["doctor", "--pid", &pid],
+            &["list", "--json", &pid],
+            &["attach", "--json", "--dry-run", &pid],
+            &["doctor", "--json", "--pid", &pid],
+        ] {
+            let output = run(words);
+            let both = text(&output.stdout) + &text(&output.stderr);
+            let bad: Vec<char> = both.chars().filter(|character| is_foreign(*character)).collect();
+            assert!(bad.is_empty(), "{words:?}: {bad:?}: {both:?}");
+        }
+        let table = text(&run(&["list", &pid]).stdout);
+        assert!(table.contains(&format!(" {shown} ")), "{shown:?}: {table}");
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 2, "{table:?}");
+        let column = |line: &str, word: &str| line.find(word).map(|place| line[..place].chars().count());
+        assert_eq!(column(lines[0], "STATE"), column(lines[1], "listen"), "{table}");
+        let json: Value = serde_json::from_slice(&run(&["list", "--json", &pid]).stdout).expect("JSON");
+        assert_eq!(json[0]["program"], name);
+    }
+}
+
+/// As Python writes it in a string.
+fn escaped(name: &str) -> String {
+    let escapes = name.chars().map(|character| format!("\\u{:04x}", u32::from(character)));
+    escapes.collect::<Vec<_>>().concat()
+}
+
+fn is_foreign(character: char) -> bool {
+    character != '\n' && character.is_control()
+        || matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The name alone, where the path that the program was started by may not be read.
+#[test]
+fn so_does_the_name_that_anyone_may_see() {
+    root!();
+    python!();
+    let name = NAMES[0];
+    let mut program = Puppet::called(name);
+    program.does("listener = listen()");
+    let pid = program.pid().to_string();
+    let copy = crate::support::ordinary::Installed::new();
+    for words in [
+        &["list"][..],
+        &["list", &pid],
+        &["attach", &pid],
+        &["list", "--program", name],
+    ] {
+        let mut command = wrapped(&crate::support::ordinary::NOBODY, copy.keepalive());
+        let output = output_within(
+            LIMIT,
+            command
+                .args(words)
+                .env("KEEPALIVE_CONFIG", copy.no_config())
+                .current_dir("/"),
+        );
+        let both = text(&output.stdout) + &text(&output.stderr);
+        assert!(!both.contains('\u{202e}'), "{words:?}: {both:?}");
+    }
+}

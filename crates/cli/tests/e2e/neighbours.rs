@@ -1,0 +1,259 @@
+//! Programs that inherit LD_PRELOAD and cannot load the library, or do not start with it.
+
+use crate::support::cross::library_for;
+use crate::support::process::{LIMIT, install, output_within, text};
+use crate::support::target::{Libc, POLICY, compile, no_config};
+use crate::support::{find_program, keepalive, library};
+use std::env;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const I386: Libc = Libc::Cross("i686-linux-gnu-gcc");
+/// Where Debian's cross compiler has the C library of i386.
+const I386_DIRECTORY: &str = "/usr/i686-linux-gnu/lib";
+
+/// A command of keepalive with the policy, and nothing else in the environment.
+fn command(library: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(keepalive());
+    command
+        .env_clear()
+        .env("PATH", env::var_os("PATH").unwrap_or_default())
+        .env("KEEPALIVE_LIBRARY", library)
+        .env("KEEPALIVE_CONFIG", no_config())
+        .envs(POLICY)
+        .args(words);
+    command
+}
+
+/// What a program prints of its connected socket; nothing may be on standard error.
+#[track_caller]
+fn seen(command: &mut Command) -> String {
+    let output = output_within(LIMIT, command);
+    assert_eq!(
+        (output.status.code(), &*text(&output.stderr)),
+        (Some(0), ""),
+        "{command:?}"
+    );
+    text(&output.stdout).trim_end().to_owned()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a path of ours")
+}
+
+/// A program with AddressSanitizer's runtime as a library; skips a test where there is none.
+macro_rules! sanitized {
+    () => {{
+        if find_program("cc").is_none() {
+            skip!("cc is not installed");
+        }
+        compile(
+            Libc::Host,
+            "sockets.c",
+            &["-fsanitize=address", "-fno-sanitize=leak", "-pthread"],
+        )
+    }};
+}
+
+/// What the target does: connect, and print what the socket has.
+const WORDS: [&str; 3] = ["tcp", "connect", "show"];
+/// What that is with the policy.
+const SEEN: &str = "connect: 0\ntcp: 1 61 13 4 0";
+
+#[test]
+fn a_program_with_address_sanitizer_runs_under_the_supervisor() {
+    let program = sanitized!();
+    let program = path(&program);
+    let words = [&["run", "--", program], &WORDS[..]].concat();
+    assert_eq!(seen(&mut command(&library(), &words)), SEEN);
+    let output = output_within(LIMIT, &mut command(&library(), &["run", "-v", "--", program, "tcp"]));
+    let errors = text(&output.stderr);
+    let told = format!(
+        "keepalive: engine seccomp: {program} loads AddressSanitizer's runtime, which must be the first library"
+    );
+    assert!(errors.starts_with(&told), "{errors}");
+    assert_eq!(output.status.code(), Some(0));
+    let output = output_within(LIMIT, &mut command(&library(), &["doctor", "--json", "--", program]));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["engine"], "seccomp");
+    let findings = report["findings"].as_array().expect("a list");
+    let library = findings
+        .iter()
+        .find(|finding| finding["subject"] == "library")
+        .expect("it is there");
+    assert_eq!(library["level"], "note");
+    assert!(
+        library["text"].as_str().expect("text").contains("it would not start"),
+        "{library}"
+    );
+}
+
+#[test]
+fn a_program_with_address_sanitizer_is_started_by_others_and_where_the_library_is_insisted_on() {
+    let program = sanitized!();
+    let program = path(&program);
+    let script = format!("{program} {}; exit $?", WORDS.join(" "));
+    for engine in ["auto", "preload", "seccomp"] {
+        let words = ["run", "--engine", engine, "--", "sh", "-c", &script];
+        assert_eq!(seen(&mut command(&library(), &words)), SEEN, "{engine}");
+        let words = [&["run", "--engine", engine, "--", program], &WORDS[..]].concat();
+        assert_eq!(seen(&mut command(&library(), &words)), SEEN, "{engine}");
+    }
+    // The program's own options stay.
+    let words = ["run", "--engine=preload", "--", "sh", "-c", "echo $ASAN_OPTIONS"];
+    let options = seen(command(&library(), &words).env("ASAN_OPTIONS", "detect_leaks=0"));
+    assert_eq!(options, "detect_leaks=0:verify_asan_link_order=0");
+    let words = [&["run", "-v", "--", program], &WORDS[..]].concat();
+    let output = output_within(
+        LIMIT,
+        command(&library(), &words).env("ASAN_OPTIONS", "verify_asan_link_order=0"),
+    );
+    assert!(
+        text(&output.stderr).starts_with("keepalive: engine preload: "),
+        "{output:?}"
+    );
+    assert_eq!(text(&output.stdout).trim_end(), SEEN);
+}
+
+/// Clang has another name for it.
+#[test]
+fn the_runtime_of_clang_is_known_too() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let source = directory.path().join("empty.c");
+    fs::write(&source, "int main(void) { return 0; }\n").expect("a file of ours");
+    let runtime = directory.path().join("libclang_rt.asan-x86_64.so");
+    let program = directory.path().join("program");
+    for words in [
+        &[
+            "-shared",
+            "-Dmain=other",
+            "-Wl,-soname,libclang_rt.asan-x86_64.so",
+            "-o",
+            path(&runtime),
+        ][..],
+        &["-Wl,--no-as-needed", path(&runtime), "-o", path(&program)],
+    ] {
+        let status = Command::new("cc").arg(&source).args(words).status().expect("cc starts");
+        assert!(status.success());
+    }
+    let output = output_within(
+        LIMIT,
+        &mut command(&library(), &["doctor", "--json", "--", path(&program)]),
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["engine"], "seccomp", "{report}");
+}
+
+/// A dynamic program for i386 that runs here.
+fn i386_program() -> Result<PathBuf, String> {
+    if let Some(why) = I386.missing() {
+        return Err(why);
+    }
+    let loader = format!("-Wl,-dynamic-linker,{I386_DIRECTORY}/ld-linux.so.2");
+    let search = format!("-Wl,-rpath,{I386_DIRECTORY}");
+    let program = compile(I386, "sockets.c", &["-pthread", loader.leak(), search.leak()]);
+    Ok(program)
+}
+
+#[test]
+fn a_32_bit_program_makes_its_loader_complain_of_nothing() {
+    let program = match i386_program() {
+        Ok(program) => program,
+        Err(why) => skip!("{why}"),
+    };
+    let words = [&["run", "--", path(&program)], &WORDS[..]].concat();
+    assert_eq!(seen(&mut command(&library(), &words)), SEEN);
+    let output = output_within(
+        LIMIT,
+        &mut command(&library(), &["doctor", "--json", "--", path(&program)]),
+    );
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["engine"], "seccomp");
+}
+
+/// As distributions have them: `lib/x86_64-linux-gnu` and `lib/i386-linux-gnu`.
+#[test]
+fn where_both_libraries_are_installed_each_program_loads_its_own() {
+    let program = match i386_program() {
+        Ok(program) => program,
+        Err(why) => skip!("{why}"),
+    };
+    let i386 = match library_for("i586-unknown-linux-gnu") {
+        Ok(library) => library,
+        Err(why) => skip!("{why}"),
+    };
+    if !fs::read("/lib64/ld-linux-x86-64.so.2").is_ok_and(|loader| {
+        let string = b"\0lib/x86_64-linux-gnu\0";
+        loader.windows(string.len()).any(|window| window == string)
+    }) {
+        skip!("the loader has other directories than Debian's");
+    }
+    let prefix = tempfile::tempdir().expect("a temporary directory");
+    let place = |directory: &str| {
+        let directory = prefix.path().join("lib").join(directory);
+        fs::create_dir_all(&directory).expect("a directory of ours");
+        directory.join("libkeepalive.so")
+    };
+    let (own, other) = (place("x86_64-linux-gnu"), place("i386-linux-gnu"));
+    install(&library(), &own, 0o755);
+    install(&i386, &other, 0o755);
+    let script = format!("{} {}; exit $?", path(&program), WORDS.join(" "));
+    for engine in ["preload", "auto"] {
+        let words = ["run", "--engine", engine, "--", "sh", "-c", &script];
+        assert_eq!(seen(&mut command(&own, &words)), SEEN, "{engine}");
+    }
+    let preload = seen(&mut command(
+        &own,
+        &["run", "--engine=preload", "--", "sh", "-c", "echo $LD_PRELOAD"],
+    ));
+    assert_eq!(preload, format!("{}/$LIB/libkeepalive.so", path(prefix.path())));
+}
+
+/// Where 32-bit programs can run and there is no library for them, a shell gets the supervisor alone.
+#[test]
+fn a_shell_that_may_start_32_bit_programs_gets_the_supervisor() {
+    const PREPARE: &str = "set -e
+mount -t tmpfs none $1; mkdir $1/upper $1/work
+mount -t overlay -o lowerdir=/usr/lib,upperdir=$1/upper,workdir=$1/work none /usr/lib
+ln -s $2/ld-linux.so.2 /usr/lib/ld-linux.so.2
+shift 2
+exec \"$@\"";
+    root!();
+    let program = match i386_program() {
+        Ok(program) => program,
+        Err(why) => skip!("{why}"),
+    };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let script = format!("{} {}; exit $?", path(&program), WORDS.join(" "));
+    let inside = |words: &[&str]| -> Output {
+        let mut outer = Command::new("unshare");
+        let inner = command(&library(), &[]);
+        outer.env_clear();
+        for (name, value) in inner.get_envs() {
+            outer.env(name, value.expect("it is set"));
+        }
+        outer.args([
+            "--mount",
+            "sh",
+            "-c",
+            PREPARE,
+            "sh",
+            path(directory.path()),
+            I386_DIRECTORY,
+        ]);
+        outer.arg0("unshare").arg(keepalive()).args(words);
+        output_within(LIMIT, &mut outer)
+    };
+    let output = inside(&["run", "--", "sh", "-c", &script]);
+    assert_eq!(
+        (&*text(&output.stdout), &*text(&output.stderr)),
+        (&*format!("{SEEN}\n"), "")
+    );
+    let output = inside(&["run", "-v", "--", "sh", "-c", &script]);
+    assert!(
+        text(&output.stderr).starts_with("keepalive: engine seccomp: "),
+        "{output:?}"
+    );
+}

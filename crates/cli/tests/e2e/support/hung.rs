@@ -1,0 +1,93 @@
+//! Programs with a file system that stops answering (`targets/hung_fuse.c`).
+
+use super::observe::family;
+use super::process::Running;
+use super::puppet::Puppet;
+use super::target::{Libc, compile};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Skips a test where no file system can hang.
+macro_rules! hung {
+    () => {{
+        root!();
+        python!();
+        if let Some(why) = $crate::support::hung::HungFuse::missing() {
+            skip!("{why}");
+        }
+        $crate::support::hung::HungFuse::new()
+    }};
+}
+
+/// How long commands may take that meet such a file system: it stays so for longer.
+pub const TIME: Duration = Duration::from_secs(60);
+
+/// A directory on which such a file system is mounted, in the mount namespace of the programs that run under
+/// [`HungFuse::wrapper`] alone. The file system answers until [`Puppet::hang`].
+pub struct HungFuse {
+    directory: TempDir,
+    program: PathBuf,
+}
+
+impl HungFuse {
+    /// Why there can be none.
+    pub fn missing() -> Option<String> {
+        match fs::File::options().read(true).write(true).open("/dev/fuse") {
+            Ok(_) => None,
+            Err(error) => Some(format!("/dev/fuse: {error}")),
+        }
+    }
+
+    pub fn new() -> Self {
+        Self {
+            directory: TempDir::new().expect("a temporary directory"),
+            program: compile(Libc::Host, "hung_fuse.c", &[]),
+        }
+    }
+
+    /// The file with the bytes of the source, for programs below the wrapper.
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("file")
+    }
+
+    /// The words before a command that runs with the file system. The file in it has the bytes of `source`, and may be
+    /// executed. The command finds the file in `HUNG_FILE`, and the server's pid in `HUNG_SERVER`.
+    pub fn wrapper(&self, source: &Path) -> Vec<String> {
+        let paths = [&self.program, self.directory.path(), source];
+        paths
+            .map(|path| path.to_str().expect("a path of ours").to_owned())
+            .to_vec()
+    }
+
+    /// A Python program that runs with the file system, whose file has zeroes for `source`.
+    pub fn puppet(&self) -> Puppet {
+        let source = self.directory.path().with_extension("zeroes");
+        fs::write(&source, [0; 16384]).expect("a file of ours");
+        let wrapper = self.wrapper(&source);
+        let words: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+        let puppet = Puppet::under(&words);
+        fs::remove_file(source).expect("it is there");
+        puppet
+    }
+}
+
+impl HungFuse {
+    /// As [`Puppet::hang`], for a program that was started under the wrapper.
+    #[track_caller]
+    pub fn hang(running: &Running) {
+        let server = family(running.pid())[1];
+        let server = Pid::from_raw(server.cast_signed()).expect("a number of a process");
+        kill_process(server, Signal::USR1).expect("it is ours");
+    }
+}
+
+impl Puppet {
+    /// Makes the file system stop: from now on it answers nothing, and who asks waits, unkillable, until the server ends.
+    #[track_caller]
+    pub fn hang(&mut self) {
+        self.does("os.kill(int(os.environ['HUNG_SERVER']), 10)");
+    }
+}

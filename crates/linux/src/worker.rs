@@ -1,0 +1,88 @@
+//! Child processes for work that may never return: looking into a process can wait for whatever that process controls, a
+//! file server that hangs for example, and such a wait can be uninterruptible. A thread in it would keep the whole command
+//! from ending; a child does not.
+
+use crate::background::detach;
+use crate::fork::{Side, exit_now, fork};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_parent_process_death_signal, waitpid,
+};
+use std::fs;
+use std::io;
+
+/// A child process that works for this one.
+#[derive(Debug)]
+pub struct Worker {
+    pid: Pid,
+    output: OwnedFd,
+}
+
+impl Worker {
+    /// Starts a child that runs `work`, which gets the descriptor that it writes its results to, and ends. Of this
+    /// process's descriptors the child has only `keep`. It ends with this process, unless it is in an uninterruptible wait.
+    ///
+    /// # Errors
+    /// `EAGAIN` where there may be no more processes, `EMFILE`, and any error where this process has several threads.
+    pub fn start(keep: &[BorrowedFd<'_>], work: impl FnOnce(&OwnedFd)) -> io::Result<Self> {
+        let (output, input) = pipe_with(PipeFlags::CLOEXEC)?;
+        let parent = getpid();
+        match fork()? {
+            Side::Parent(pid) => {
+                fcntl_setfl(&output, fcntl_getfl(&output)? | OFlags::NONBLOCK)?;
+                Ok(Self { pid, output })
+            }
+            Side::Child => {
+                let keep = [keep, &[input.as_fd()]].concat();
+                let is_fit = set_parent_process_death_signal(Some(Signal::KILL)).is_ok() && detach(&keep).is_ok();
+                // The parent may have ended before it was asked about.
+                if is_fit && getppid() == Some(parent) {
+                    work(&input);
+                }
+                exit_now(0)
+            }
+        }
+    }
+
+    /// What it writes. Reading does not block.
+    pub fn output(&self) -> BorrowedFd<'_> {
+        self.output.as_fd()
+    }
+
+    /// The processor time that it has used so far, in clock ticks (`proc_pid_stat(5)`, utime and stime): of a worker that
+    /// waits, it stays the same.
+    pub fn processor_time(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).unwrap_or_default();
+        // The name in parentheses may contain anything.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let times = fields.split_whitespace().skip(11).take(2);
+        times.filter_map(|time| time.parse::<u64>().ok()).sum()
+    }
+
+    /// Kills it, without waiting for its end: where it waits uninterruptibly, that comes later.
+    pub fn kill(&self) {
+        let _ = kill_process(self.pid, Signal::KILL);
+    }
+
+    /// Whether it has ended. The child is not waited for; once it has ended it is reaped, and must not be asked again.
+    pub fn has_ended(&self) -> bool {
+        match waitpid(Some(self.pid), WaitOptions::NOHANG) {
+            Ok(ended) => ended.is_some(),
+            Err(error) => error == Errno::CHILD,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_several_threads_starts_none() {
+        // The test harness runs this test in a thread.
+        assert!(Worker::start(&[], |_| {}).is_err());
+    }
+}
