@@ -47,6 +47,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let is_supervised = match &choice.engines {
         Engines::Preload(library) => {
             preload::prepare(&mut environment, library, &policy);
+            preload::ignore_order(&mut environment);
             false
         }
         Engines::Seccomp => {
@@ -56,6 +57,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
         }
         Engines::Both(library) => {
             preload::prepare(&mut environment, library, &policy);
+            preload::ignore_order(&mut environment);
             !is_off && supervise(run, &program, &choice, &policy)?
         }
         Engines::Cgroup => {

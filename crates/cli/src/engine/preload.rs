@@ -260,19 +260,16 @@ pub(crate) fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Lib
         preload.push(name);
     }
     set(environment, "LD_PRELOAD", preload);
-    if has_asan_programs() {
-        ignore_order(environment);
-    }
     hand_over(environment, policy);
 }
 
-/// Lets programs with AddressSanitizer's runtime start that the command starts: the runtime ends them where another library
-/// is loaded before it.
-fn ignore_order(environment: &mut Vec<(OsString, OsString)>) {
+/// Changes `environment`, which names the library, so that programs with AddressSanitizer's runtime start that the command
+/// starts: the runtime ends them where another library is loaded before it. Nothing changes where there are none.
+pub(crate) fn ignore_order(environment: &mut Vec<(OsString, OsString)>) {
     const NAME: &str = "ASAN_OPTIONS";
     const OPTION: &str = "verify_asan_link_order=0";
     let mut options = value(environment, NAME).unwrap_or_default();
-    if options.to_string_lossy().contains("verify_asan_link_order") {
+    if !has_asan_programs() || options.to_string_lossy().contains("verify_asan_link_order") {
         return;
     }
     if !options.is_empty() {

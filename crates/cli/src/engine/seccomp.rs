@@ -61,6 +61,10 @@ impl Obstacle {
                 "the supervisor may not look into the command: pidfd_getfd: {}",
                 describe(error)
             ),
+            Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => format!(
+                "the kernel is older than Linux 5.19, or a sandbox refuses: seccomp: {}",
+                describe(error)
+            ),
             Self::Refused(call, error) if is_limit(error) => format!("a limit is reached: {call}: {}", describe(error)),
             Self::Refused(call, error) => format!("the kernel or a sandbox refuses: {call}: {}", describe(error)),
             Self::Lost => String::from("the supervisor was ended while it started"),

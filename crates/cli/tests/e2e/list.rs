@@ -13,6 +13,7 @@ mod timers;
 mod truth;
 mod watch;
 
+use crate::support::hung::nobody_hangs;
 use crate::support::keepalive;
 use crate::support::ordinary::Installed;
 use crate::support::process::{LIMIT, output_within, text, wrapped};
@@ -99,6 +100,7 @@ fn entry(entries: &[Value], fd: u64) -> Value {
 /// The objects of all processes. Others may start and end meanwhile, and without all rights a remark is made.
 #[track_caller]
 fn entries_of_all() -> Vec<Value> {
+    let _guard = nobody_hangs();
     let output = output_within(LIMIT, &mut list(&["--json"]));
     assert!(output.status.success(), "{}", text(&output.stderr));
     parsed(&text(&output.stdout))
@@ -106,6 +108,7 @@ fn entries_of_all() -> Vec<Value> {
 
 impl Installed {
     fn list(&self, wrapper: &[&str], words: &[&str]) -> Output {
+        let _guard = nobody_hangs();
         let mut command = wrapped(wrapper, self.keepalive());
         output_within(LIMIT, command.arg("list").args(words).current_dir("/"))
     }

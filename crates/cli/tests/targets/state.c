@@ -173,7 +173,8 @@ static void arguments(char **argv)
 	for (; *argv; argv++)
 		printf("argument: %s\n", *argv);
 	for (char **variable = environ; *variable; variable++)
-		if (strncmp(*variable, "KEEP", 4) && strncmp(*variable, "LD_PRELOAD", 10))
+		if (strncmp(*variable, "KEEP", 4) && strncmp(*variable, "LD_PRELOAD", 10) &&
+		    strncmp(*variable, "ASAN_OPTIONS", 12))
 			printf("variable: %s\n", *variable);
 	printf("file: %s\nsecure: %lu\n", (const char *)getauxval(AT_EXECFN), getauxval(AT_SECURE));
 }

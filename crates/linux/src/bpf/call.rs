@@ -139,7 +139,8 @@ pub fn load_program(hook: Hook, name: &str, program: &[Instruction]) -> Result<O
         Some(Err(error)) => error,
         None => io::Error::from_raw_os_error(libc::EAGAIN),
     };
-    if error.raw_os_error() == Some(libc::EPERM) {
+    // Of these the verifier says nothing, or nothing that is not known, after a long time.
+    if matches!(error.raw_os_error(), Some(libc::EPERM | libc::E2BIG)) {
         return Err(error.into());
     }
     // Only once more and with a log, which makes verifying slow.

@@ -78,9 +78,10 @@ pub(crate) fn enable(
     let id = cgroup::id(directory)?.to_string();
     let mut mount = file_system::find();
     let mut has_mounted = false;
-    for attempt in 0.. {
-        let mut held = match &mount {
-            Some(mount) if attempt >= ATTEMPTS => Some(make_and_lock(&mount.join(OURS), interrupts)?),
+    let mut attempts = 0;
+    loop {
+        let held = match &mount {
+            Some(mount) if attempts >= ATTEMPTS => Some(make_and_lock(&mount.join(OURS), interrupts)?),
             _ => None,
         };
         let place = mount.as_ref().map(|mount| mount.join(OURS).join(&id));
@@ -96,12 +97,13 @@ pub(crate) fn enable(
         has_mounted |= is_new;
         let all = mounted.join(OURS);
         mount = Some(mounted);
-        let _lock = match held.take() {
+        let _lock = match held {
             Some(lock) => lock,
             None => make_and_lock(&all, interrupts)?,
         };
         let place = all.join(&id);
         if !prepared.is_current(&place)? {
+            attempts += 1;
             continue;
         }
         remove_dangling(&all, tree, &tree.name(directory))?;
@@ -118,7 +120,6 @@ pub(crate) fn enable(
             program: prepared.number,
         });
     }
-    Err(io::Error::other("other commands change the policy all the time").into())
 }
 
 /// The BPF file system, and whether this process has mounted it.

@@ -2,7 +2,7 @@
 
 use super::{POLICY, attach, pair_with};
 use crate::support::dialogue::Dialogue;
-use crate::support::hung::TIME;
+use crate::support::hung::{TIME, may_hang};
 use crate::support::process::{eventually, output_within, text};
 use crate::support::target::TREATED;
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,6 +53,7 @@ threading.Thread(target=libc.send, args=[client.fileno(), page, 4096, 0], daemon
 #[test]
 fn a_watch_goes_on_and_is_ended_by_a_signal() {
     let fuse = hung!();
+    let _guard = may_hang();
     let mut program = fuse.puppet();
     program.does("file = open(os.environ['HUNG_FILE']); listener = listen()");
     program.does("child = os.fork() or (os.kill(int(os.environ['HUNG_SERVER']), 10), os.execv('/bin/true', ['true']))");

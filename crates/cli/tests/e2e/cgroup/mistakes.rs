@@ -71,13 +71,13 @@ fn more_rules_than_a_program_holds_are_refused_with_a_hint() {
     let arena = arena!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    let rules = (0..60_000).map(|number| {
-        let [_, high, middle, low] = u32::to_be_bytes(number);
-        format!("connect 10.{high}.{middle}.{low}:5432 idle=30s")
-    });
-    fs::write(&path, rules.collect::<Vec<_>>().join("\n")).expect("a file of ours");
+    let networks = (0..250).map(|number| format!("connect 10.{number}.0.0/16 idle=9"));
+    fs::write(&path, networks.collect::<Vec<_>>().join("\n")).expect("a file of ours");
     let path = path.to_str().expect("a path of ours");
-    let output = arena.output(&["cgroup", "enable", &arena.name(), "--config", path]);
+    // Each of these goes with each of those.
+    let ports = (1..=250).map(|port| format!("connect :{port} count=9"));
+    let ports = ports.collect::<Vec<_>>().join(";");
+    let output = arena.output(&["cgroup", "enable", &arena.name(), "--config", path, "--rule", &ports]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let error = text(&output.stderr);
     assert!(

@@ -198,7 +198,7 @@ fn where_the_engine_is_impossible_the_library_serves_alone_or_the_program_is_ref
         (vec![foreign.clone()], "another program supervises the system calls"),
         (deny(seccomp, "1"), "seccomp: Operation not permitted"),
         (deny(seccomp, "38"), "seccomp: Function not implemented"),
-        (deny(seccomp, "22"), "the seccomp engine needs Linux 5.19"),
+        (deny(seccomp, "22"), "the kernel is older than Linux 5.19"),
         (deny(getfd, "1"), "pidfd_getfd: Operation not permitted"),
     ];
     if cfg!(not(target_arch = "x86_64")) {

@@ -7,6 +7,7 @@ use super::target::{Libc, compile};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -24,6 +25,20 @@ macro_rules! hung {
 
 /// How long commands may take that meet such a file system: it stays so for longer.
 pub const TIME: Duration = Duration::from_secs(60);
+
+/// While a process hangs so that nobody can look into it, `keepalive` says so to everyone who looks at all processes: those
+/// tests read-lock this, and the others write-lock it.
+pub static ALL_PROCESSES: RwLock<()> = RwLock::new(());
+
+/// Waits until no process hangs so.
+pub fn nobody_hangs() -> RwLockReadGuard<'static, ()> {
+    ALL_PROCESSES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until nobody looks at all processes.
+pub fn may_hang() -> RwLockWriteGuard<'static, ()> {
+    ALL_PROCESSES.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A directory on which such a file system is mounted, in the mount namespace of the programs that run under
 /// [`HungFuse::wrapper`] alone. The file system answers until [`Puppet::hang`].
