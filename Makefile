@@ -41,7 +41,7 @@ IMAGE_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(firstword $(subs
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall docs package static image test test-reproducible test-suites demo bench lint advisories fuzz ci clean
+.PHONY: build install uninstall docs package static image test test-reproducible test-suites demo bench lint advisories fuzz fuzz-calls ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -102,6 +102,14 @@ test: build
 # Test suites of other projects, bare and under each engine; as root, about half an hour. SUITES=--quick is what CI runs.
 test-suites: build
 	scripts/test-suites $(SUITES)
+
+# Random sequences of socket calls, compared with the same ones without keepalive: 100,000 for each engine; as root. Others
+# than the first by FIRST.
+SEQUENCES ?= 100000
+FIRST ?= 0
+fuzz-calls: build
+	KEEPALIVE_TEST_REQUIRE=all KEEPALIVE_TEST_SEQUENCES=$(SEQUENCES) KEEPALIVE_TEST_FIRST_SEQUENCE=$(FIRST) \
+		$(CARGO) test --package keepalive-cli --test e2e -- differential::sequences
 
 # Packages of one commit, made in two directories, have the same bytes.
 test-reproducible:
