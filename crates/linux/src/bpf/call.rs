@@ -139,7 +139,7 @@ pub fn load_program(hook: Hook, name: &str, program: &[Instruction]) -> Result<O
         Some(Err(error)) => error,
         None => io::Error::from_raw_os_error(libc::EAGAIN),
     };
-    // Of these the verifier says nothing, or nothing that is not known, after a long time.
+    // The verifier is slow with a log, and has nothing to add to these two.
     if matches!(error.raw_os_error(), Some(libc::EPERM | libc::E2BIG)) {
         return Err(error.into());
     }
