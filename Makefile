@@ -41,7 +41,7 @@ IMAGE_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(firstword $(subs
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall docs package static image test test-reproducible test-suites demo bench lint advisories fuzz fuzz-calls ci clean
+.PHONY: build install uninstall docs package static image test test-reproducible test-suites demo picture bench lint advisories fuzz fuzz-calls ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -124,6 +124,11 @@ test-vm:
 demo: build
 	$(CARGO) build --release --package keepalive-cli --examples
 	scripts/demo
+
+# Draws docs/picture.svg again, from the packets of a run of the demo. Requires python3.
+picture: build
+	$(CARGO) build --release --package keepalive-cli --examples
+	scripts/picture
 
 bench: build
 	$(CARGO) bench --package keepalive-policy --bench policy
