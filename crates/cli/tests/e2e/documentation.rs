@@ -4,6 +4,7 @@
 mod commands;
 mod completions;
 mod lines;
+mod links;
 mod stage;
 
 use crate::support::process::{output_within, text};
@@ -20,7 +21,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 28] = [
+const PARSED: [(&str, &str); 29] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
     ("make lint", BUILDS),
@@ -32,6 +33,7 @@ const PARSED: [(&str, &str); 28] = [
     ("make test-suites", "takes minutes"),
     ("make test-vm", "takes minutes"),
     ("make demo", "nat::the_demo_shows_what_it_promises runs it"),
+    ("make picture", "writes into the repository"),
     ("make image", BUILDS),
     ("make package", BUILDS),
     ("make fuzz", "takes hours"),
