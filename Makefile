@@ -1,4 +1,4 @@
-# build · install · docs · package · image · test · test-vm · demo · bench · lint · fuzz · ci
+# build · install · docs · package · image · test · test-unit · test-e2e · test-vm · demo · picture · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -41,7 +41,7 @@ IMAGE_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(firstword $(subs
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall docs package static image test test-reproducible test-suites demo picture bench lint advisories fuzz fuzz-calls ci clean
+.PHONY: build install uninstall docs package static image test test-unit test-e2e test-reproducible test-suites demo picture bench lint advisories fuzz fuzz-calls ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -98,6 +98,15 @@ image: static
 test: build
 	-$(MAKE) --no-print-directory static
 	$(CARGO) test --workspace
+
+# Two parts of it: the tests of the crates, and the end-to-end tests of the command.
+test-unit: build
+	$(CARGO) test --workspace --exclude keepalive-cli
+	$(CARGO) test --package keepalive-cli --bins
+
+test-e2e: build
+	-$(MAKE) --no-print-directory static
+	$(CARGO) test --package keepalive-cli --test e2e
 
 # Test suites of other projects, bare and under each engine; as root, about half an hour. SUITES=--quick is what CI runs.
 test-suites: build
