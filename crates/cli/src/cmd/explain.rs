@@ -49,10 +49,14 @@ Options override the environment (KEEPIDLE, ...), which overrides
 /etc/keepalive.conf.
 
 The JSON object has: for (direction, address, port), program, rule (text,
-source, line), settings (of each the value and its source), first_probe_s,
-lost_probes, dead_after_s, data_in_flight_s, connecting_s, outlives, at_risk,
-forgotten_by, no_remedy (names of presets) and warnings, also about ignored
-variables. Null means: does not apply. A source is a flag, a variable,
+source, line), settings (the value and its source of each), first_probe_s (the
+idle time), lost_probes (unanswered probes that end the connection),
+dead_after_s (the time until a dead peer is detected), data_in_flight_s (how
+long unacknowledged data may stay), connecting_s (how long connecting may take),
+outlives (presets whose timeout the connection survives), at_risk (presets where
+one or two lost probes lose it), forgotten_by (presets that forget it),
+no_remedy (presets that keepalive cannot help), warnings (also about ignored
+variables). Null means: does not apply. A source is a flag, a variable,
 file:line, 'fallback' (no policy at all), a sysctl, or 'built-in' (the default
 of keepalive).
 

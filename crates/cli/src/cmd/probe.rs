@@ -61,7 +61,8 @@ none of its own. If that one is reset too, the path is not the cause.
 The JSON object has: target, address, lived_s and died_s (the longest idle time
 that a connection survived and the shortest that it did not; null: none), how
 (silence, reset, reset-unasked, closed), by (path, server, unknown), helps,
-idle_s, interval_s, count, presets, verified, irregular, interrupted.
+idle_s, interval_s, count, presets, verified, irregular (connections that did
+not answer though others outlived them), interrupted.
 
 Exit status: 0; 1 when the server cannot be reached or fails, or the measurement
 is interrupted; 2 when the command line cannot be used.";

@@ -1,5 +1,6 @@
 //! Manual pages in mdoc(7): what the definition says, in its sections, and behind it what `man/sections` has for them.
 
+use super::json::fields;
 use super::prose::{Placeholders, argument, escaped, literal, mdoc};
 use clap::{Arg, ArgAction, Command};
 use std::collections::BTreeSet;
@@ -131,7 +132,7 @@ impl Page {
                 options.push_str(&policy);
             }
             for note in notes(subcommand, Note::Json) {
-                self.add("JSON OUTPUT", &mdoc(&note, &placeholders));
+                self.add("JSON OUTPUT", &fields(&note, &placeholders));
             }
             let _ = write!(list, ".It Ic {name}\n{}", statuses(subcommand, &placeholders));
         }
@@ -144,7 +145,7 @@ impl Page {
     fn describe(&mut self, command: &Command) {
         self.add("DESCRIPTION", &description(command, &self.placeholders));
         for note in notes(command, Note::Json) {
-            self.add("JSON OUTPUT", &mdoc(&note, &self.placeholders));
+            self.add("JSON OUTPUT", &fields(&note, &self.placeholders));
         }
     }
 
