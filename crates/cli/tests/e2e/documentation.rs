@@ -35,8 +35,8 @@ const PARSED: [(&str, &str); 32] = [
     ("make test-reproducible", BUILDS),
     ("make test-suites", "takes minutes"),
     ("make test-vm", "takes minutes"),
-    ("make demo", "nat::the_demo_shows_what_it_promises runs it"),
-    ("make picture", "writes into the repository"),
+    ("make demo", DEMO),
+    ("make picture", DEMO),
     ("make image", BUILDS),
     ("make package", BUILDS),
     ("make fuzz", "takes hours"),
@@ -64,6 +64,7 @@ const PARSED: [(&str, &str); 32] = [
     ("kubectl exec POD -- ss -tno", CLUSTER),
     ("kubectl delete -k my-kubernetes/examples/cluster", CLUSTER),
 ];
+const DEMO: &str = "nat::picture_of_the_demo_shows_a_lost_and_a_kept_connection runs it";
 const BUILDS: &str = "builds what is built already";
 const INSTALLS: &str = "packages installs it, in distributions of their own";
 const CLUSTER: &str = "takes a cluster";
