@@ -106,6 +106,7 @@ test-unit: build
 
 test-e2e: build
 	-$(MAKE) --no-print-directory static
+	$(CARGO) build --package keepalive-cli --examples
 	$(CARGO) test --package keepalive-cli --test e2e
 
 # Test suites of other projects, bare and under each engine; as root, about half an hour. SUITES=--quick is what CI runs.
