@@ -94,7 +94,7 @@ def rule_at_r8():
         op(0x69, R4, R8, 2), op(0x2D, R3, R4, 7),  # above the highest
         op(0x61, R3, R6, MARK), op(0x61, R4, R8, 4), op(0x5F, R3, R4), op(0x61, R4, R8, 8), op(0x5D, R3, R4, 2),
         end(1),
-    ]  # fmt: skip
+    ]
 
 
 def lookup(fd):
