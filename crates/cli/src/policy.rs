@@ -6,7 +6,7 @@ use crate::error::{Error, describe};
 use crate::mistake::mistakes;
 use crate::output::{WIDTH, harmless, wrap, write_stderr};
 use keepalive_linux::regular::{self, Unfit};
-use keepalive_policy::parse::{Item, parse};
+use keepalive_policy::parse::{Item, parse, without_mark};
 use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -196,7 +196,8 @@ impl<'a> Part<'a> {
 fn text(name: &str, text: Vec<u8>) -> Text {
     Text {
         name: name.to_owned(),
-        text,
+        // The library gets several texts as one, in which only the first may begin with a byte order mark.
+        text: without_mark(&text).to_vec(),
         first_line: 1,
     }
 }
