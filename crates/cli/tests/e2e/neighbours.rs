@@ -117,6 +117,53 @@ fn a_program_with_address_sanitizer_is_started_by_others_and_where_the_library_i
     assert_eq!(text(&output.stdout).trim_end(), SEEN);
 }
 
+/// A shell in which `/etc/ld.so.preload` names the library, and that executes its words.
+fn preloaded_by_the_system(words: &[&str]) -> Command {
+    let script = r#"mount -t tmpfs none /mnt && mkdir /mnt/upper /mnt/work &&
+        mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc &&
+        cp "$1" /mnt/keepalive-system.so && echo /mnt/keepalive-system.so > /etc/ld.so.preload && shift && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(library())
+        .args(words);
+    command
+}
+
+#[test]
+fn the_status_of_the_system_mentions_address_sanitizer() {
+    root!();
+    let program = sanitized!();
+    let program = path(&program);
+    let run = |words: &[&str]| output_within(LIMIT, &mut preloaded_by_the_system(words));
+    let output = run(&[program, "tcp", "show"]);
+    assert_ne!(output.status.code(), Some(0), "{output:?}");
+    assert!(
+        text(&output.stderr).contains("ASan runtime does not come first"),
+        "{output:?}"
+    );
+    let option = "ASAN_OPTIONS=verify_asan_link_order=0";
+    let output = run(&["env", option, program, "tcp", "show"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+
+    let command = keepalive();
+    let output = run(&[path(&command), "system", "status"]);
+    let shown = text(&output.stdout);
+    assert!(
+        shown.split_whitespace().collect::<Vec<_>>().join(" ").contains(option),
+        "{shown}"
+    );
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    let output = run(&[path(&command), "system", "status", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(
+        report["notes"][0].as_str().is_some_and(|note| note.contains(option)),
+        "{report}"
+    );
+    let output = run(&[path(&command), "doctor", "--json"]);
+    assert!(text(&output.stdout).contains(option), "{output:?}");
+}
+
 /// Clang has another name for it.
 #[test]
 fn the_runtime_of_clang_is_known_too() {
