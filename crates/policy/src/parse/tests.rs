@@ -152,7 +152,7 @@ fn statements_have_no_comments() {
             .map(|item| {
                 item.map(|item| match item {
                     Item::Rule(rule) => Item::Rule(Rule { line: 1, ..rule }),
-                    default => default,
+                    Item::Default(settings) => Item::Default(settings),
                 })
             })
             .collect::<Vec<_>>()
