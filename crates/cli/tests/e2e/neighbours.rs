@@ -4,11 +4,13 @@ use crate::support::cross::library_for;
 use crate::support::process::{LIMIT, install, output_within, text};
 use crate::support::target::{Libc, POLICY, compile, no_config};
 use crate::support::{find_program, keepalive, library};
+use keepalive_linux::elf;
 use std::env;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use tempfile::TempDir;
 
 const I386: Libc = Libc::Cross("i686-linux-gnu-gcc");
 /// Where Debian's cross compiler has the C library of i386.
@@ -162,6 +164,62 @@ fn the_status_of_the_system_mentions_address_sanitizer() {
     );
     let output = run(&[path(&command), "doctor", "--json"]);
     assert!(text(&output.stdout).contains(option), "{output:?}");
+}
+
+/// As a program of Nix has it: glibc's loader at another path.
+#[test]
+fn a_loader_at_another_path_loads_the_library() {
+    if let Some(why) = Libc::Host.missing() {
+        skip!("{why}");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let loader = directory.path().join("ld.so");
+    let system = elf::read(Path::new("/bin/sh"))
+        .expect("a program")
+        .expect("an ELF file");
+    fs::copy(system.interpreter.expect("a dynamic program"), &loader).expect("a file of ours");
+    let program = with_loader(&directory, &loader);
+    let words = [&["run", "--", path(&program)], &WORDS[..]].concat();
+    assert_eq!(seen(&mut command(&library(), &words)), SEEN);
+    let output = output_within(
+        LIMIT,
+        &mut command(&library(), &["run", "-v", "--", path(&program), "tcp"]),
+    );
+    assert!(
+        text(&output.stderr).starts_with("keepalive: engine preload: "),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_loader_that_does_not_read_ld_preload_makes_run_choose_the_supervisor() {
+    if let Some(why) = Libc::Host.missing() {
+        skip!("{why}");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let loader = compile(Libc::Host, "interpreter.c", &["-static-pie", "-nostdlib"]);
+    let program = with_loader(&directory, &loader);
+    let output = output_within(LIMIT, &mut command(&library(), &["run", "-v", "--", path(&program)]));
+    let reason = format!(
+        "{} has the loader {}, which does not read LD_PRELOAD",
+        program.display(),
+        loader.display()
+    );
+    let errors = text(&output.stderr);
+    // Where 32-bit programs run too, it is the supervisor alone.
+    assert!(
+        errors.contains(&reason) && !errors.contains("engine preload:"),
+        "{errors}"
+    );
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+}
+
+/// The target `sockets`, whose PT_INTERP is `loader`.
+fn with_loader(directory: &TempDir, loader: &Path) -> PathBuf {
+    let flag = format!("-Wl,--dynamic-linker={}", loader.display());
+    let program = directory.path().join("program");
+    install(&compile(Libc::Host, "sockets.c", &[&flag]), &program, 0o755);
+    program
 }
 
 /// Clang has another name for it.
