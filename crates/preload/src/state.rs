@@ -134,7 +134,7 @@ fn active_policy() -> &'static Policy {
 pub(crate) fn start_early() {
     if libc::has_environment() {
         start();
-    } else {
+    } else if STATE.phase.load(Ordering::Relaxed) == NEW {
         next::find();
     }
 }
