@@ -75,6 +75,13 @@ fn engines(findings: &mut Findings) {
         Ok(library) => {
             let path = library.path();
             findings.fine("engine preload", format!("the library is {}", path.display()));
+            if let Some(missing) = library.missing() {
+                findings.note(
+                    "engine preload",
+                    format!("{missing}: what keepalive run starts with the supervisor alone reaches them"),
+                    "install a package of keepalive, which contains it, or build it with scripts/cross",
+                );
+            }
             if is_confined_by_apparmor() && !path.starts_with("/usr/lib") && !path.starts_with("/lib") {
                 findings.note(
                     "apparmor",
