@@ -5,7 +5,7 @@ use crate::support::process::text;
 use crate::support::target::{Libc, compile};
 use crate::support::{find_program, repository};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a command prints; it must succeed.
@@ -28,7 +28,12 @@ fn files(listing: &str) -> Vec<String> {
             } else {
                 format!("{}/{}", words[2], words[3])
             };
-            let path = words.last().expect("a path").trim_start_matches(['.', '/']);
+            let path = words
+                .iter()
+                .rev()
+                .skip_while(|word| words.contains(&"->") && **word != "->");
+            let path = path.copied().find(|word| *word != "->").expect("a path");
+            let path = path.trim_start_matches(['.', '/']);
             format!("{} {owner} {path}", words[0])
         })
         .collect();
@@ -45,7 +50,16 @@ const FILES: [&str; 6] = [
     "share/fish/vendor_completions.d/keepalive.fish",
 ];
 
-/// These, all pages of the manual, and the others, as [`files`] shows them.
+/// The libraries for 64-bit and 32-bit programs by the names that ld.so's `$LIB` has; the first is the file for the latter.
+const LIBRARIES: [&str; 5] = [
+    "lib/libkeepalive.so",
+    "lib/i386-linux-gnu/libkeepalive.so",
+    "lib/x86_64-linux-gnu/libkeepalive.so",
+    "lib32/libkeepalive.so",
+    "lib64/libkeepalive.so",
+];
+
+/// These, all pages of the manual, the libraries, and the others, as [`files`] shows them without where links point.
 fn with_common(others: &[&str]) -> Vec<String> {
     let pages = repository().join("man").read_dir().expect("the manual").flatten();
     let pages = pages.filter_map(|page| {
@@ -56,6 +70,11 @@ fn with_common(others: &[&str]) -> Vec<String> {
     let all = pages.chain(FILES.iter().chain(others).map(|&path| path.to_owned()));
     let mut files: Vec<String> = all.map(|path| format!("-rw-r--r-- root/root usr/{path}")).collect();
     files.push("-rwxr-xr-x root/root usr/bin/keepalive".to_owned());
+    if cfg!(target_arch = "x86_64") {
+        let [file, links @ ..] = LIBRARIES.map(|path| format!("root/root usr/lib/keepalive/{path}"));
+        files.push(format!("-rw-r--r-- {file}"));
+        files.extend(links.map(|link| format!("lrwxrwxrwx {link}")));
+    }
     files.sort();
     files
 }
@@ -98,6 +117,52 @@ fn lintian_finds_nothing_wrong() {
         text(&output.stdout),
         text(&output.stderr)
     );
+}
+
+/// Each name that `$LIB` may have leads to the library for these programs.
+#[test]
+fn the_libraries_of_both_kinds_are_found_by_their_directory() {
+    let packages = packages!();
+    if !cfg!(target_arch = "x86_64") {
+        skip!("there is no library for 32-bit programs of this machine");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let unpack = |place: &str, command: &mut Command| -> PathBuf {
+        let place = directory.path().join(place);
+        fs::create_dir(&place).expect("a directory of ours");
+        printed(command.current_dir(&place));
+        place
+    };
+    let deb = unpack(
+        "deb",
+        Command::new("dpkg-deb")
+            .arg("-x")
+            .arg(Packages::deb(&packages.first))
+            .arg("."),
+    );
+    let mut rpm = Command::new("sh");
+    rpm.args(["-c", "rpm2cpio \"$1\" | cpio -idm --quiet", "sh"])
+        .arg(Packages::rpm(&packages.first));
+    let rpm = unpack("rpm", &mut rpm);
+    let archive = super::only(&packages.first, ".tar.gz");
+    let tar = unpack(
+        "tar",
+        Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(archive),
+    );
+    for prefix in [deb.join("usr"), rpm.join("usr"), tar] {
+        for path in LIBRARIES {
+            // e_machine of the ELF header: EM_X86_64, EM_386.
+            let expected = if path.contains("64") { 62 } else { 3 };
+            let path = prefix.join("lib/keepalive").join(path);
+            let content = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert_eq!(
+                (&content[..4], content[18]),
+                (&b"\x7fELF"[..], expected),
+                "{}",
+                path.display()
+            );
+        }
+    }
 }
 
 /// The files of one directory, and what they have.
