@@ -4,10 +4,12 @@
 use super::{FILE, is_ours};
 use keepalive_linux::elf::{self, Machine};
 use keepalive_linux::program::{Format, Program};
+use keepalive_linux::trial::{Trial, is_foreign};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The directories of libraries that glibc's `$LIB` stands for (ld.so(8)), Debian's first: a loader has one of them.
 const DIRECTORIES: [&str; 9] = [
@@ -66,7 +68,7 @@ pub(super) fn shared_name(path: &Path, program: &Program, trees: &[PathBuf]) -> 
         directory.ancestors().nth(depth).filter(|_| directory.ends_with(lib))
     });
     // Where only one kind of program can run, the path itself is simpler, and musl knows it.
-    let is_needed = !other_machines(machine).is_empty();
+    let is_needed = loaders().any(|(_, other)| other != machine);
     let trees = trees.iter().filter(|_| is_needed).map(PathBuf::as_path);
     let prefixes: Vec<&Path> = parent.into_iter().chain(trees).filter(has_others).collect();
     if prefixes.is_empty() {
@@ -85,23 +87,35 @@ pub(super) fn shared_name(path: &Path, program: &Program, trees: &[PathBuf]) -> 
             name: prefix.join("$LIB").join(FILE).into_os_string(),
             unserved: loaders()
                 .filter(|(other, _)| *other != loader)
-                .filter(|(other, machine)| !is_served(prefix, other, *machine))
+                .filter(|(other, machine)| !is_served(prefix, other, *machine) && does_run(other))
                 .map(|(_, machine)| machine)
                 .collect(),
         })
         .min_by_key(|shared| shared.unserved.len())
 }
 
-/// Returns the kinds of dynamic programs that can run here and are not for `machine`.
+/// Returns the kinds of dynamic programs that run here and are not for `machine`.
 pub(super) fn other_machines(machine: Machine) -> Vec<Machine> {
-    let machines = loaders().map(|(_, machine)| machine);
-    machines.filter(|other| *other != machine).collect()
+    loaders()
+        .filter(|(loader, other)| *other != machine && does_run(loader))
+        .map(|(_, other)| other)
+        .collect()
 }
 
 /// glibc's loaders on this machine.
 fn loaders() -> impl Iterator<Item = (&'static Path, Machine)> {
     let all = OTHER_LOADERS.iter().chain([&LOADER]).map(Path::new);
     all.filter_map(|loader| Some((loader, elf::read(loader).ok()??.machine)))
+}
+
+/// Whether the kernel runs programs with this loader: gcc-multilib brings that of x32, which few kernels do.
+fn does_run(loader: &Path) -> bool {
+    let trial = Trial {
+        program: loader.to_owned(),
+        arguments: Vec::new(),
+        environment: Vec::new(),
+    };
+    !trial.run(Duration::from_secs(1)).is_err_and(|error| is_foreign(&error))
 }
 
 /// Whether `loader` finds a library for `machine` by the name `prefix/$LIB`.

@@ -208,3 +208,26 @@ fn what_is_missing_is_named() {
         "{doctor:?}"
     );
 }
+
+/// gcc-multilib brings the loader of x32, which few kernels run; here it is another machine's.
+#[test]
+fn a_loader_that_the_kernel_does_not_run_changes_nothing() {
+    const FOREIGN: &str = "/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1";
+    let stage = both_libraries!();
+    if !Path::new(FOREIGN).exists() {
+        skip!("there is no {FOREIGN}");
+    }
+    let loader = Path::new("/libx32/ld-linux-x32.so.2");
+    stage.root.install(Path::new(FOREIGN), loader, 0o755);
+    if Command::new(FOREIGN).output().is_ok() {
+        skip!("this machine runs programs for aarch64, by an emulator");
+    }
+    let script = "echo $LD_PRELOAD";
+    let run = keepalive(&stage, &["run", "-v", "/bin/sh", "-c", script])
+        .output()
+        .expect("it starts");
+    assert!(text(&run.stderr).contains("engine preload and seccomp:"), "{run:?}");
+    assert_eq!(text(&run.stdout).trim_end(), NAME);
+    succeeded(&mut keepalive(&stage, &["system", "enable"]));
+    assert_eq!(both(&stage), [TREATED, TREATED]);
+}
