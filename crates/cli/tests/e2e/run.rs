@@ -4,7 +4,7 @@ mod search;
 
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, install};
-use crate::support::{PYTHON, find_program, keepalive, library};
+use crate::support::{PYTHON, find_program, keepalive, launcher_engine, library};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -190,7 +190,7 @@ fn an_existing_preload_is_kept_and_ours_is_not_named_twice() {
     let preload = |value: &str| {
         let output = run()
             .env("LD_PRELOAD", value)
-            .args(["sh", "-c", "echo $LD_PRELOAD"])
+            .args(["--engine", "preload", "sh", "-c", "echo $LD_PRELOAD"])
             .output()
             .expect("keepalive starts");
         text(&output.stdout).trim().to_owned()
@@ -332,7 +332,8 @@ fn a_static_program_and_a_script_for_one_are_run_under_a_supervisor() {
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(7), "{message}");
         assert!(
-            message.starts_with("keepalive: engine preload and seccomp: ") && message.contains("is statically linked"),
+            message.starts_with(&format!("keepalive: engine {}: ", launcher_engine()))
+                && message.contains("is statically linked"),
             "{message}"
         );
         let insisted = run().args(["--engine", "preload", "-v"]).arg(command).output();
@@ -373,7 +374,8 @@ fn a_go_program_is_run_under_a_supervisor() {
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "CGO_ENABLED={cgo}: {message}");
         assert!(
-            message.starts_with("keepalive: engine preload and seccomp: ") && message.contains("is a Go program"),
+            message.starts_with(&format!("keepalive: engine {}: ", launcher_engine()))
+                && message.contains("is a Go program"),
             "{message}"
         );
     }
@@ -423,12 +425,10 @@ fn verbose_tells_the_engine_and_why_and_what_is_set() {
         format!("keepalive: engine preload: /bin/true is a dynamic program\n{settings}")
     );
     let shell = told(&["/bin/sh", "-c", ":"]);
-    let both = format!("keepalive: engine preload and seccomp: /bin/sh may start any program\n{settings}");
-    if rustix::process::geteuid().is_root() {
-        assert_eq!(shell, both);
-    } else {
-        assert!(shell.starts_with(&both) && shell.contains("(no_new_privs)"), "{shell}");
-    }
+    let both = format!("keepalive: engine {}: /bin/sh may start any program", launcher_engine());
+    assert!(shell.starts_with(&both) && shell.contains(settings), "{shell}");
+    let is_told = shell.contains("(no_new_privs)");
+    assert_eq!(is_told, !rustix::process::geteuid().is_root(), "{shell}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::policy::Policy;
 use crate::support::process::output_within;
 use crate::support::target::{bare, no_config};
-use crate::support::{keepalive, library};
+use crate::support::{keepalive, launcher_engine, library};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -80,5 +80,8 @@ fn a_shell_runs_under_both_engines() {
             .args(["run", "-v", "--", "/bin/sh", "-c", ":"]),
     );
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.starts_with("keepalive: engine preload and seccomp: "), "{told}");
+    assert!(
+        told.starts_with(&format!("keepalive: engine {}: ", launcher_engine())),
+        "{told}"
+    );
 }

@@ -151,6 +151,13 @@ pub fn released_keepalive() -> PathBuf {
     path
 }
 
+/// The engine that `keepalive run` uses for what may start any program. The library of this build is for one kind of programs:
+/// where 32-bit ones can run, their loader would complain of it.
+pub fn launcher_engine() -> &'static str {
+    let has_others = cfg!(target_arch = "x86_64") && Path::new("/lib/ld-linux.so.2").exists();
+    if has_others { "seccomp" } else { "preload and seccomp" }
+}
+
 /// The server of scripts/lab's client.
 pub fn echo_server() -> PathBuf {
     let path = keepalive().with_file_name("examples").join("echo_server");
