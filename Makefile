@@ -15,7 +15,8 @@ COMMAND ?= target/release/keepalive
 LIBRARY ?= target/release/libkeepalive.so
 # The library for 32-bit programs (scripts/cross i586-unknown-linux-gnu), to be installed too; none unless given.
 LIBRARY32 ?=
-# Where it goes: a directory in which every library is found by the name that ld.so's $LIB has for its programs.
+# Where it goes: a directory in which every library is found by the name that ld.so's $LIB has for its programs. musl's
+# loader takes $LIB for a name: a directory has it.
 LIBRARIESDIR ?= $(PREFIX)/lib/keepalive
 # Where a package puts the files that `install` would put below /.
 DESTDIR ?=
@@ -57,10 +58,10 @@ install:
 	install -D -m 644 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libkeepalive.so
 ifneq ($(LIBRARY32),)
 	install -D -m 644 $(LIBRARY32) $(DESTDIR)$(LIBRARIESDIR)/lib/libkeepalive.so
-	for lib in lib64 lib/x86_64-linux-gnu lib32 lib/i386-linux-gnu; do \
-		case $$lib in *64*) file=$(LIBDIR) ;; *) file=$(LIBRARIESDIR)/lib ;; esac; \
-		install -d $(DESTDIR)$(LIBRARIESDIR)/$$lib && \
-		ln -srf $(DESTDIR)$$file/libkeepalive.so $(DESTDIR)$(LIBRARIESDIR)/$$lib || exit; \
+	for lib in lib64 lib/x86_64-linux-gnu '$$LIB' lib32 lib/i386-linux-gnu; do \
+		case $$lib in *64*|*LIB) file=$(LIBDIR) ;; *) file=$(LIBRARIESDIR)/lib ;; esac; \
+		install -d "$(DESTDIR)$(LIBRARIESDIR)/$$lib" && \
+		ln -srf $(DESTDIR)$$file/libkeepalive.so "$(DESTDIR)$(LIBRARIESDIR)/$$lib" || exit; \
 	done
 endif
 	@for page in man/*.[1-8]; do \

@@ -78,8 +78,8 @@ fn engines(findings: &mut Findings) {
             if let Some(missing) = library.missing() {
                 findings.note(
                     "engine preload",
-                    format!("{missing}: what keepalive run starts with the supervisor alone reaches them"),
-                    "install a package of keepalive, which contains it, or build it with scripts/cross",
+                    format!("{missing}: for scripts and shells keepalive run uses the supervisor alone"),
+                    "the packages for x86-64 contain that for 32-bit x86, and scripts/cross builds it",
                 );
             }
             if is_confined_by_apparmor() && !path.starts_with("/usr/lib") && !path.starts_with("/lib") {

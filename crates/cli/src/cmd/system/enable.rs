@@ -382,7 +382,7 @@ fn no_library(abi: &Abi, is_first: bool) -> Error {
         ),
     )
     .hint(format!(
-        "the packages of keepalive contain it for 32-bit x86; or name one for {machine} with --library (scripts/cross builds \
+        "the packages for x86-64 contain that for 32-bit x86; or name one for {machine} with --library (scripts/cross builds \
          it), or remove that C library"
     ))
 }

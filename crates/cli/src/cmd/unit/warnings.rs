@@ -23,8 +23,8 @@ pub(super) fn of_library(unit: &UnitFile, library: &Library, programs: &[Program
     // Those of another system are not seen here.
     if let Some(missing) = library.missing().filter(|_| is_ours) {
         warnings.push(format!(
-            "{missing}: the loader of each that the service starts prints an error; a package for this machine contains it, \
-             and --engine cgroup needs none"
+            "{missing}: the loader of each that the service starts prints an error; the packages for x86-64 contain that for \
+             32-bit x86, and --engine cgroup needs none"
         ));
     }
     if let Some(filter) = risky_filter(unit) {

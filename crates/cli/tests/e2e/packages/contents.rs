@@ -50,9 +50,11 @@ const FILES: [&str; 6] = [
     "share/fish/vendor_completions.d/keepalive.fish",
 ];
 
-/// The libraries for 64-bit and 32-bit programs by the names that ld.so's `$LIB` has; the first is the file for the latter.
-const LIBRARIES: [&str; 5] = [
+/// The libraries for 64-bit and 32-bit programs by the names that ld.so's `$LIB` has, with `$LIB` itself for musl; the first
+/// is the file for 32-bit programs.
+const LIBRARIES: [&str; 6] = [
     "lib/libkeepalive.so",
+    "$LIB/libkeepalive.so",
     "lib/i386-linux-gnu/libkeepalive.so",
     "lib/x86_64-linux-gnu/libkeepalive.so",
     "lib32/libkeepalive.so",
@@ -152,7 +154,11 @@ fn the_libraries_of_both_kinds_are_found_by_their_directory() {
     for prefix in [deb.join("usr"), rpm.join("usr"), tar] {
         for path in LIBRARIES {
             // e_machine of the ELF header: EM_X86_64, EM_386.
-            let expected = if path.contains("64") { 62 } else { 3 };
+            let expected = if path.contains("64") || path.contains("$LIB") {
+                62
+            } else {
+                3
+            };
             let path = prefix.join("lib/keepalive").join(path);
             let content = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             assert_eq!(

@@ -4,7 +4,7 @@
 use super::kinds::{I386, add_i386, i386_library};
 use super::stage::{COPY, FILE, Stage, failed, succeeded};
 use crate::support::process::text;
-use crate::support::target::{POLICY, TREATED, UNTOUCHED, bare};
+use crate::support::target::{Libc, POLICY, TREATED, UNTOUCHED, bare, compile};
 use crate::support::{find_program, library, released_keepalive, repository};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -165,6 +165,26 @@ fn run_serves_children_of_both_kinds() {
     let (printed, errors) = (text(&run.stdout), text(&run.stderr));
     assert!(printed.trim_end().ends_with(TREATED), "{printed}");
     assert!(errors.contains("engine preload"), "{errors}");
+}
+
+/// musl's loader takes `$LIB` for a name.
+#[test]
+fn run_serves_children_of_musl_where_32_bit_programs_can_run() {
+    let stage = both_libraries!();
+    if let Some(why) = Libc::Musl.missing() {
+        skip!("{why}");
+    }
+    let loader = Path::new("/lib").join(format!("ld-musl-{}.so.1", std::env::consts::ARCH));
+    let Ok(real) = loader.canonicalize() else {
+        skip!("{} is not installed", loader.display());
+    };
+    stage.root.install(&real, &loader, 0o755);
+    stage
+        .root
+        .install(&compile(Libc::Musl, "sockets.c", &[]), Path::new("/musl"), 0o755);
+    let script = "/musl tcp show; /sockets tcp show; /sockets32 tcp show";
+    let words = ["run", "--engine", "preload", "/bin/sh", "-c", script];
+    assert_eq!(values(&mut keepalive(&stage, &words)), [TREATED, TREATED, TREATED]);
 }
 
 #[test]
