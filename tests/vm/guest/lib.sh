@@ -67,8 +67,8 @@ await() {
     done
 }
 
-# Whether the running kernel has a function or variable of this name.
-has_symbol() { grep -qE " $1(\$|[[:space:]])" /proc/kallsyms; }
+# Whether the running kernel has a function or variable of this name, also as a variant that the compiler made (NAME.isra.0).
+has_symbol() { grep -qE " $1(\.[a-z0-9.]+)?(\$|[[:space:]])" /proc/kallsyms; }
 
 # has_feature NAME: whether the running kernel has it, as this file and tools/features.c find out without keepalive.
 has_feature() {

@@ -162,7 +162,7 @@ fn automatic(program: &Program, is_strict: bool) -> Result<Choice, Error> {
     let (engines, why) = match (why_both, library) {
         (Some(why), _) if obstacle.is_some_and(|obstacle| obstacle.forbids_preload()) => (Engines::Seccomp, why),
         // A loader complains on standard error of a library that is not for its programs.
-        (Some(why), Ok(library)) if !library.serves_all() && seccomp::trial().is_ok() => (
+        (Some(why), Ok(library)) if !library.unserved().is_empty() && seccomp::trial().is_ok() => (
             Engines::Seccomp,
             format!("{why}, also one of another machine, for which there is no library"),
         ),

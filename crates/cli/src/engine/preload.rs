@@ -11,14 +11,18 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-pub(crate) use neighbours::{has_asan_programs, has_other_programs};
+pub(crate) use neighbours::has_asan_programs;
+use neighbours::{SharedName, other_machines, shared_name};
 
 /// The file's name.
 pub(crate) const FILE: &str = "libkeepalive.so";
 /// Where `make install` puts the library, told to the build.
 const LIBRARY_DIRECTORY: Option<&str> = option_env!("KEEPALIVE_LIBDIR");
 /// Where distributions have libraries, beside the directory of their commands.
-const DIRECTORIES: [&str; 3] = [MULTIARCH, "lib64", "lib"];
+const DIRECTORIES: [&str; 4] = [MULTIARCH, "lib64", "lib", OTHER_DIRECTORY];
+/// Where packages have the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
+/// its parent each library is found by the name that `$LIB` has for its programs.
+pub(crate) const OTHER_DIRECTORY: &str = "lib/keepalive/lib";
 /// Debian's, which has the architecture in its name.
 const MULTIARCH: &str = if cfg!(target_arch = "x86_64") {
     "lib/x86_64-linux-gnu"
@@ -34,7 +38,7 @@ pub(crate) struct Library {
     path: PathBuf,
     machine: Machine,
     /// As LD_PRELOAD has it, where that is not the path: with `$LIB`.
-    name: Option<OsString>,
+    shared: Option<SharedName>,
 }
 
 impl Library {
@@ -42,9 +46,24 @@ impl Library {
         &self.path
     }
 
-    /// Whether programs of other machines, where there are any, load a library of theirs by the same name.
-    pub(crate) fn serves_all(&self) -> bool {
-        self.name.is_some() || !has_other_programs()
+    /// The kinds of programs that can run on this machine and do not find a library of theirs by the same name: their loader
+    /// complains of it.
+    pub(crate) fn unserved(&self) -> Vec<Machine> {
+        match &self.shared {
+            Some(shared) => shared.unserved.clone(),
+            None => other_machines(self.machine),
+        }
+    }
+
+    /// What is missing for programs of other kinds that can run on this machine, if anything.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let machines: Vec<String> = self.unserved().iter().map(Machine::to_string).collect();
+        (!machines.is_empty()).then(|| {
+            format!(
+                "there is no library for {} programs, which can run here",
+                machines.join(" and ")
+            )
+        })
     }
 }
 
@@ -83,7 +102,7 @@ pub(crate) fn library(program: &Program) -> Result<Library, Error> {
         found.push(Library {
             path: path.clone(),
             machine: elf.machine,
-            name: None,
+            shared: None,
         });
     }
     let fitting = found.iter().position(|library| match &program.format {
@@ -100,7 +119,12 @@ pub(crate) fn library(program: &Program) -> Result<Library, Error> {
     }
     let mut library = found.swap_remove(fitting.unwrap_or(0));
     expressible(&library.path)?;
-    library.name = neighbours::name_for_all(&library.path, library.machine, program);
+    let trees: Vec<PathBuf> = candidates
+        .iter()
+        .filter_map(|path| path.parent().filter(|directory| directory.ends_with(OTHER_DIRECTORY)))
+        .filter_map(|directory| directory.parent().map(Path::to_owned))
+        .collect();
+    library.shared = shared_name(&library.path, program, &trees);
     Ok(library)
 }
 
@@ -263,7 +287,10 @@ pub(crate) fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Lib
     let mut named = preload
         .as_bytes()
         .split(|byte| *byte == b':' || byte.is_ascii_whitespace());
-    let name = library.name.as_deref().unwrap_or(library.path.as_os_str());
+    let name = library
+        .shared
+        .as_ref()
+        .map_or(library.path.as_os_str(), |shared| &shared.name);
     let own = [name, library.path.as_os_str()].map(OsStrExt::as_bytes);
     if !named.any(|path| own.contains(&path)) {
         if !preload.is_empty() {

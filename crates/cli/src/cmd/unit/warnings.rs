@@ -20,6 +20,13 @@ pub(super) fn of_library(unit: &UnitFile, library: &Library, programs: &[Program
         .filter_map(|program| Some(obstacle(program, library)?.describe(program)))
         .map(|what| format!("{what}; --engine cgroup reaches it"))
         .collect();
+    // Those of another system are not seen here.
+    if let Some(missing) = library.missing().filter(|_| is_ours) {
+        warnings.push(format!(
+            "{missing}: the loader of each that the service starts prints an error; the packages for x86-64 contain that for \
+             32-bit x86, and --engine cgroup needs none"
+        ));
+    }
     if let Some(filter) = risky_filter(unit) {
         warnings.push(format!(
             "SystemCallFilter={filter}: where this forbids setsockopt(2) or what reads /etc/keepalive.conf, the service is \
