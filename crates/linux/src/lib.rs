@@ -14,6 +14,7 @@ pub mod names;
 pub mod netns;
 pub mod pidfd;
 pub mod proc;
+pub mod proc_mount;
 pub mod program;
 pub mod regular;
 pub mod rooted;

@@ -139,19 +139,34 @@ pub fn load_program(hook: Hook, name: &str, program: &[Instruction]) -> Result<O
         Some(Err(error)) => error,
         None => io::Error::from_raw_os_error(libc::EAGAIN),
     };
-    // The verifier is slow with a log, and has nothing to add to these two.
-    if matches!(error.raw_os_error(), Some(libc::EPERM | libc::E2BIG)) {
+    // To verify a long program again, with a log, takes long, and says no more than that it is too long.
+    if error.raw_os_error() == Some(libc::E2BIG) && program.len() > SHORT {
         return Err(error.into());
     }
-    // Only once more and with a log, which makes verifying slow.
-    let mut log = vec![0_u8; 1 << 20];
-    attributes.log_level = 1;
-    attributes.log_size = 1 << 20;
-    attributes.log_buffer = address(log.as_mut_ptr());
-    let _ = descriptor(PROG_LOAD, &mut attributes);
-    log.truncate(log.iter().position(|byte| *byte == 0).unwrap_or(0));
-    let log = String::from_utf8_lossy(&log).into_owned();
+    let log = verifier_log(attributes);
     Err(Refusal { error, log })
+}
+
+/// A program with so few instructions is not refused for its length (`BPF_MAXINSNS`).
+const SHORT: usize = 4096;
+
+/// What the verifier says of a program that it refuses. Kernels before Linux 6.4 keep the beginning of a log that is longer than
+/// its buffer; what matters is at its end.
+fn verifier_log(mut attributes: LoadProgram) -> String {
+    // The largest that these kernels accept is the last.
+    for size in [1 << 20, (1 << 24) - 1] {
+        let mut log = vec![0_u8; size as usize];
+        attributes.log_level = 1;
+        attributes.log_size = size;
+        attributes.log_buffer = address(log.as_mut_ptr());
+        let is_cut = descriptor(PROG_LOAD, &mut attributes)
+            .is_err_and(|error| error.raw_os_error() == Some(libc::ENOSPC));
+        log.truncate(log.iter().position(|byte| *byte == 0).unwrap_or(0));
+        if !is_cut {
+            return String::from_utf8_lossy(&log).into_owned();
+        }
+    }
+    String::from("(the log of the verifier is longer than 16 MiB, and its end is missing)")
 }
 
 for_kernel! {
@@ -272,6 +287,13 @@ const LINK_CREATE: i32 = 28;
 const LINK_UPDATE: i32 = 29;
 const ITER_CREATE: i32 = 33;
 const LINK_DETACH: i32 = 34;
+
+/// Whether bpf(2) gets as far as its commands, or a seccomp filter or the kernel's build forbids the call as such: of a command
+/// that does not exist the kernel says `EINVAL`. Before it says so it requires a capability where unprivileged eBPF is switched off.
+pub fn is_bpf_reached() -> bool {
+    const NONE: i32 = i32::MAX;
+    matches!(bpf(NONE, &mut [0_u32; 2]), Err(error) if error.raw_os_error() == Some(libc::EINVAL))
+}
 
 /// An address as the kernel wants it.
 pub(super) fn address<T>(pointer: *const T) -> u64 {

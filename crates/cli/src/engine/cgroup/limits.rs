@@ -1,6 +1,6 @@
 //! Limits that this process has inherited, and that loading needs to be higher.
 
-use keepalive_linux::bpf::call::{MapKind, create_map};
+use keepalive_linux::bpf::call::{MapKind, create_map, is_bpf_reached};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Before Linux 5.11 maps and programs count as locked memory.
@@ -39,17 +39,21 @@ impl Drop for Limits {
     }
 }
 
-/// Whether the limit of locked memory may be why the kernel refuses maps and programs: it is finite, this process may not
-/// raise it, and the kernel makes no map where it is 0. The kernel gives `EPERM` for this, as for other reasons.
-pub(super) fn may_lack_locked_memory() -> bool {
+/// The limit of locked memory that this process cannot exceed, in bytes, where the kernel charges eBPF to it: before Linux 5.11
+/// it does, per user, and then refuses maps and programs with `EPERM`, as for other reasons. Found out by a map that the
+/// kernel makes only where the limit is not 0.
+pub(super) fn locked_memory() -> Option<u64> {
     let limits = Limits::raise();
     let [before, _] = &limits.0;
-    if before.maximum.is_none() || getrlimit(Resource::Memlock).maximum.is_none() {
-        return false;
+    let limit = getrlimit(Resource::Memlock).maximum?;
+    // What keeps every command of bpf(2) from this process is no limit.
+    if !is_bpf_reached() {
+        return None;
     }
     let nothing = Rlimit {
         current: Some(0),
         maximum: before.maximum,
     };
-    setrlimit(Resource::Memlock, nothing).is_ok() && create_map(MapKind::Single, "ka_trial", 8, 1).is_err()
+    let is_charged = setrlimit(Resource::Memlock, nothing).is_ok() && create_map(MapKind::Single, "ka_trial", 8, 1).is_err();
+    is_charged.then_some(limit)
 }

@@ -1,6 +1,6 @@
 //! What is in the way of the cgroup engine.
 
-use super::limits::may_lack_locked_memory;
+use super::limits::locked_memory;
 use crate::error::{Error, FAILED, describe};
 use crate::output::harmless;
 use keepalive_linux::bpf::call::{Attached, CallError, Hook, Refusal, program_by_id, program_info, programs};
@@ -18,6 +18,8 @@ pub(crate) enum Obstacle {
     NoTree(NoTree),
     /// The kernel lets this process load no program.
     Forbidden,
+    /// The kernel charges programs to the limit of locked memory, which is too low: so many bytes.
+    LockedMemory(u64),
     /// The kernel has no such thing as this command of bpf(2) asks for.
     TooOld(&'static str, io::Error),
     /// The verifier does not accept a program.
@@ -47,8 +49,8 @@ pub(crate) enum Obstacle {
 pub(crate) enum Unread {
     /// The kernel does not tell where they are.
     NoTypes,
-    /// It takes CAP_PERFMON.
-    NoCapability,
+    /// The verifier does not accept it without CAP_PERFMON, which this process lacks.
+    NoCapability(Refusal),
     /// The verifier does not accept it.
     Refused(Refusal),
 }
@@ -58,7 +60,10 @@ impl Unread {
     pub(super) fn reason(&self) -> String {
         match self {
             Self::NoTypes => String::from("this kernel does not tell its types (CONFIG_DEBUG_INFO_BTF)"),
-            Self::NoCapability => String::from("the kernel's own fields take CAP_PERFMON, which this process lacks"),
+            Self::NoCapability(refusal) => format!(
+                "the kernel's own fields take CAP_PERFMON, which this process lacks; the verifier says: {}",
+                last_word(&refusal.log)
+            ),
             Self::Refused(refusal) => format!(
                 "the kernel's verifier does not let a program read its fields: {}",
                 last_word(&refusal.log)
@@ -67,11 +72,17 @@ impl Unread {
     }
 }
 
-/// The verifier's last line that is no statistics.
-fn last_word(log: &str) -> &str {
+/// The verifier's last line that is no statistics, where it says something.
+fn explanation(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] = ["processed ", "verification time ", "stack depth ", "insns processed "];
     let mut lines = log.trim_end().lines().rev();
-    let is_word = |line: &&str| !line.starts_with("processed ") && !line.trim().is_empty();
-    lines.find(is_word).map_or("it does not say why", str::trim)
+    let is_word = |line: &&str| !STATISTICS.iter().any(|word| line.starts_with(word)) && !line.trim().is_empty();
+    lines.find(is_word).map(str::trim)
+}
+
+/// As [`explanation`], in a clause.
+fn last_word(log: &str) -> &str {
+    explanation(log).unwrap_or("it does not say why")
 }
 
 impl From<CallError> for Obstacle {
@@ -92,14 +103,16 @@ impl From<io::Error> for Obstacle {
 
 impl From<Refusal> for Obstacle {
     fn from(refusal: Refusal) -> Self {
-        // The verifier gives up after a million steps.
-        if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) {
-            return Self::TooLarge;
+        match explanation(&refusal.log) {
+            Some(_) => Self::Refused(refusal),
+            // Without CAP_BPF the kernel refuses programs of more than 4096 instructions before it asks for capabilities.
+            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) => match missing_capabilities().as_slice() {
+                [] => Self::TooLarge,
+                _ => Self::Forbidden,
+            },
+            // The verifier did not run, or it has accepted the program.
+            None => Self::of_loading("BPF_PROG_LOAD", refusal.error),
         }
-        if refusal.log.is_empty() {
-            return Self::of_loading("BPF_PROG_LOAD", refusal.error);
-        }
-        Self::Refused(refusal)
     }
 }
 
@@ -113,7 +126,7 @@ pub(super) const CAP_PERFMON: u32 = 38;
 
 /// Whether this process has a capability.
 pub(super) fn has(capability: u32) -> bool {
-    let held = proc::status(std::process::id()).map_or(0, |status| status.capabilities);
+    let held = proc::own_status().map_or(0, |status| status.capabilities);
     let has = |bit: u32| held >> bit & 1 == 1;
     has(capability) || matches!(capability, CAP_BPF | CAP_PERFMON) && has(CAP_SYS_ADMIN)
 }
@@ -126,13 +139,16 @@ fn missing_capabilities() -> Vec<&'static str> {
 
 /// Whether this process is under a filter of system calls, as in containers.
 fn is_filtered() -> bool {
-    proc::status(std::process::id()).is_ok_and(|status| status.is_filtered)
+    proc::own_status().is_ok_and(|status| status.is_filtered)
 }
 
 impl Obstacle {
     fn of_loading(call: &'static str, error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
-            Some(Errno::PERM) => Self::Forbidden,
+            Some(Errno::PERM) => match locked_memory() {
+                Some(limit) if missing_capabilities().is_empty() => Self::LockedMemory(limit),
+                _ => Self::Forbidden,
+            },
             Some(Errno::NOSYS | Errno::INVAL) => Self::TooOld(call, error),
             _ => Self::Other(error),
         }
@@ -187,13 +203,17 @@ impl Obstacle {
                 [] => String::from("bpf: Operation not permitted, though the capabilities are there"),
                 missing => format!("it takes root; this process lacks {}", missing.join(" and ")),
             },
+            Self::LockedMemory(limit) => format!(
+                "this kernel counts eBPF as locked memory, as all before Linux 5.11 do, and the limit of {} KiB is too low",
+                limit / 1024
+            ),
             Self::TooOld(call, error) => format!("this kernel cannot do it: bpf: {call}: {}", describe(error)),
             Self::Refused(refusal) => format!(
                 "the kernel's verifier refused a program: {}\n{}",
                 describe(&refusal.error),
                 end_of(&refusal.log)
             ),
-            Self::NoNames(Unread::NoCapability) => {
+            Self::NoNames(Unread::NoCapability(_)) => {
                 String::from("rules for programs take CAP_PERFMON, which this process lacks")
             }
             Self::NoNames(Unread::NoTypes) => {
@@ -230,7 +250,7 @@ impl Obstacle {
     }
 
     /// What helps.
-    fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoTree(_) => {
                 "boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY"
@@ -239,9 +259,9 @@ impl Obstacle {
                 "a seccomp filter is in force here, and may forbid bpf(2): containerd 1.6.9, Docker 23 and containers-common \
                  0.60 allow it with CAP_BPF"
             }
-            Self::Forbidden if missing_capabilities().is_empty() && may_lack_locked_memory() => {
-                "before Linux 5.11 eBPF counts as locked memory, which is limited here (ulimit -l): raise the limit, or add \
-                 CAP_SYS_RESOURCE; else a container, a user namespace or the kernel's lockdown is in the way"
+            Self::LockedMemory(_) => {
+                "raise the limit (ulimit -l, LimitMEMLOCK= of a unit, --ulimit memlock of a container), or add CAP_SYS_RESOURCE; \
+                 what all processes of this user have locked counts together"
             }
             Self::Forbidden if missing_capabilities().is_empty() => {
                 "a container, a user namespace or the kernel's lockdown is in the way"
@@ -252,12 +272,12 @@ impl Obstacle {
             Self::TooOld(..) => "it takes Linux 5.9 with CONFIG_CGROUP_BPF",
             Self::NoClamp(_) if !has(CAP_PERFMON) => "run it by root, or with this capability, or in mode fill",
             Self::Refused(_) | Self::NoClamp(_) => "this is a mistake in keepalive: please report it, with these lines",
-            Self::NoNames(Unread::NoCapability) => "leave them out, or run it by root, or with this capability",
+            Self::NoNames(Unread::NoCapability(_)) => "leave them out, or run it by root, or with this capability",
             Self::NoNames(Unread::NoTypes) => "leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF",
             Self::NoNames(Unread::Refused(_)) => {
                 "leave them out; they take bpf_get_current_task_btf() or bpf_probe_read_kernel(), which a kernel that is locked down forbids"
             }
-            Self::NoReading(Unread::NoCapability) => {
+            Self::NoReading(Unread::NoCapability(_)) => {
                 "run it by root, or with this capability; --mode enforce without user-timeout=auto reads nothing"
             }
             Self::NoReading(_) => "--mode enforce without user-timeout=auto reads nothing",
