@@ -27,6 +27,11 @@ pub fn cookie(socket: impl AsFd) -> io::Result<u64> {
     }
 }
 
+/// Whether the kernel tells [`cookie`] without a capability (Linux 5.14).
+pub fn has_cookies(socket: impl AsFd) -> bool {
+    sockopt::get_long(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE).is_ok()
+}
+
 /// The inode of the namespace of `socket`.
 fn inode(socket: impl AsFd) -> io::Result<u64> {
     Ok(fstat(of_socket(socket)?)?.st_ino)

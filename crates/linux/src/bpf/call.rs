@@ -295,6 +295,16 @@ pub fn is_bpf_reached() -> bool {
     matches!(bpf(NONE, &mut [0_u32; 2]), Err(error) if error.raw_os_error() == Some(libc::EINVAL))
 }
 
+/// Whether the kernel has `BPF_LINK_DETACH`, which came with the keepalive options of `bpf_setsockopt()` (Linux 5.9); `None` where
+/// this process may not ask. The kernel says of a descriptor that is not open `EBADF`, of a command that it does not have `EINVAL`.
+pub fn has_link_detach() -> Option<bool> {
+    match bpf(LINK_DETACH, &mut [u32::MAX]) {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Some(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Some(false),
+        _ => None,
+    }
+}
+
 /// An address as the kernel wants it.
 pub(super) fn address<T>(pointer: *const T) -> u64 {
     pointer as usize as u64

@@ -6,6 +6,7 @@ use crate::engine::cgroup::{self, Programs};
 use crate::engine::{preload, seccomp};
 use crate::error::{REFUSED, describe};
 use crate::policy::Policy;
+use crate::requirements::REQUIREMENTS;
 use crate::sockets::{Obstacle, YAMA_1, YAMA_2, YAMA_3, hidden, may_trace, yama_scope};
 use crate::sysctl::Sysctls;
 use crate::timeline::{Times, spell};
@@ -25,6 +26,7 @@ use std::path::Path;
 pub(super) fn examine(findings: &mut Findings) {
     kernel(findings);
     engines(findings);
+    requirements(findings);
     environment(findings);
     for (text, hint) in crate::cmd::system::problems() {
         findings.add(super::finding::Level::Wrong, "ld.so.preload", text, hint);
@@ -126,6 +128,23 @@ fn engines(findings: &mut Findings) {
     }
 }
 
+/// Which features the running kernel has of those that keepalive can use.
+fn requirements(findings: &mut Findings) {
+    const SUBJECT: &str = "kernel feature";
+    for row in &REQUIREMENTS {
+        let (what, since) = (row.what, row.since());
+        match (row.probe)() {
+            Some(true) => findings.fine(SUBJECT, format!("{what}: available ({since})")),
+            Some(false) => findings.note(
+                SUBJECT,
+                format!("{what}: missing ({}; {since}); without it: {}", row.feature, row.without),
+                "",
+            ),
+            None => findings.fine(SUBJECT, format!("{what}: not known to this user ({}; {since})", row.feature)),
+        }
+    }
+}
+
 /// Whether this process may look into others, and which of them it sees.
 fn attach(findings: &mut Findings) {
     let subject = "engine attach";
@@ -160,7 +179,7 @@ fn attach(findings: &mut Findings) {
         },
     }
     if let Some(Obstacle { reason, hint, .. }) = hidden() {
-        findings.note("/proc", reason, hint);
+        findings.note("processes", reason, hint);
     }
     if ProcMount::read().is_some_and(|mount| mount.is_pid_subset) {
         findings.note(

@@ -1,6 +1,8 @@
 //! Limits that this process has inherited, and that loading needs to be higher.
 
-use keepalive_linux::bpf::call::{MapKind, create_map, is_bpf_reached};
+use super::obstacle::{CAP_BPF, has};
+use keepalive_linux::bpf::call::{CallError, MapKind, create_map, is_bpf_reached};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Before Linux 5.11 maps and programs count as locked memory.
@@ -43,17 +45,28 @@ impl Drop for Limits {
 /// it does, per user, and then refuses maps and programs with `EPERM`, as for other reasons. Found out by a map that the
 /// kernel makes only where the limit is not 0.
 pub(super) fn locked_memory() -> Option<u64> {
-    let limits = Limits::raise();
-    let [before, _] = &limits.0;
+    let _limits = Limits::raise();
     let limit = getrlimit(Resource::Memlock).maximum?;
-    // What keeps every command of bpf(2) from this process is no limit.
-    if !is_bpf_reached() {
+    is_locked_memory_charged()?.then_some(limit)
+}
+
+/// Whether the kernel charges eBPF to the limit of locked memory; `None` where this process may not find out.
+pub(crate) fn is_locked_memory_charged() -> Option<bool> {
+    // What keeps bpf(2), or maps, from this process is no limit then.
+    if !has(CAP_BPF) || !is_bpf_reached() {
         return None;
     }
+    let before = getrlimit(Resource::Memlock);
     let nothing = Rlimit {
         current: Some(0),
         maximum: before.maximum,
     };
-    let is_charged = setrlimit(Resource::Memlock, nothing).is_ok() && create_map(MapKind::Single, "ka_trial", 8, 1).is_err();
-    is_charged.then_some(limit)
+    setrlimit(Resource::Memlock, nothing).ok()?;
+    let result = create_map(MapKind::Single, "ka_trial", 8, 1);
+    let _ = setrlimit(Resource::Memlock, before);
+    match result {
+        Ok(_) => Some(false),
+        Err(CallError { error, .. }) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => Some(true),
+        Err(_) => None,
+    }
 }

@@ -118,7 +118,7 @@ impl From<Refusal> for Obstacle {
 
 /// The capabilities that this engine needs, by their bits (`capabilities(7)`).
 const CAPABILITIES: [(u32, &str); 2] = [(CAP_BPF, "CAP_BPF"), (12, "CAP_NET_ADMIN")];
-const CAP_BPF: u32 = 39;
+pub(super) const CAP_BPF: u32 = 39;
 /// It holds the next one, and CAP_BPF.
 const CAP_SYS_ADMIN: u32 = 21;
 
