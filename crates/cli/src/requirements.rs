@@ -140,7 +140,11 @@ pub(crate) fn mdoc() -> String {
 pub(crate) fn markdown() -> String {
     let mut table = String::from("| what | Linux | what it requires of the kernel | without it |\n|---|---|---|---|\n");
     for row in &REQUIREMENTS {
-        let _ = writeln!(table, "| {} | {} | {} | {} |", row.what, row.linux, row.feature, row.without);
+        let _ = writeln!(
+            table,
+            "| {} | {} | {} | {} |",
+            row.what, row.linux, row.feature, row.without
+        );
     }
     table
 }

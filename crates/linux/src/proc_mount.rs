@@ -65,8 +65,10 @@ impl ProcMount {
     /// Whether it hides processes from this one: `CAP_SYS_PTRACE` sees all, and so do members of the group
     /// (`fs/proc/base.c`, `has_pid_permissions`).
     pub fn hides_from_us(&self) -> bool {
-        let is_member =
-            || getegid().as_raw() == self.gid || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == self.gid));
+        let is_member = || {
+            getegid().as_raw() == self.gid
+                || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == self.gid))
+        };
         let is_exempt = match self.hidepid {
             HidePid::Off => true,
             HidePid::NoAccess | HidePid::Invisible => is_member(),

@@ -60,7 +60,9 @@ impl Obstacle {
             Self::Foreign => String::from("another program supervises the system calls of this process"),
             Self::Restricted(error) => {
                 let because = match yama_scope() {
-                    Some(scope @ 1..) if (scope == 3 || !may_trace()) && !is_sandboxed() => format!(" (kernel.yama.ptrace_scope is {scope})"),
+                    Some(scope @ 1..) if (scope == 3 || !may_trace()) && !is_sandboxed() => {
+                        format!(" (kernel.yama.ptrace_scope is {scope})")
+                    }
                     _ => String::new(),
                 };
                 format!(
@@ -88,8 +90,12 @@ impl Obstacle {
                  the container CAP_SYS_PTRACE"
             }
             Self::Restricted(_) => match yama_scope().unwrap_or(0) {
-                0 => "a security module denies it: run keepalive as root, or use --engine preload, or keepalive cgroup enable",
-                1 => "leave out --in-place: then the supervisor is above the command; or run keepalive as root (CAP_SYS_PTRACE)",
+                0 => {
+                    "a security module denies it: run keepalive as root, or use --engine preload, or keepalive cgroup enable"
+                }
+                1 => {
+                    "leave out --in-place: then the supervisor is above the command; or run keepalive as root (CAP_SYS_PTRACE)"
+                }
                 2 => YAMA_2,
                 _ => YAMA_3,
             },
@@ -197,7 +203,10 @@ pub(crate) fn trial() -> Result<Place, Unavailable> {
                 Ok(()) => send(&theirs, if own == std::process::id() { IN_PLACE } else { FRONT }),
                 Err(obstacle) => {
                     send(&theirs, FAILED);
-                    let _ = write(&theirs, format!("{}\0{}", obstacle.reason(), obstacle.hint()).as_bytes());
+                    let _ = write(
+                        &theirs,
+                        format!("{}\0{}", obstacle.reason(), obstacle.hint()).as_bytes(),
+                    );
                 }
             }
             exit_now(0)

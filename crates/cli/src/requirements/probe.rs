@@ -78,16 +78,26 @@ pub(super) fn cookies() -> Option<bool> {
 
 pub(super) fn mptcp_times() -> Option<bool> {
     let socket = socket(Some(ipproto::MPTCP)).ok()?;
-    known(&sockopt::set(&socket, SocketOption::Idle, 60), &[Errno::OPNOTSUPP, Errno::NOPROTOOPT])
+    known(
+        &sockopt::set(&socket, SocketOption::Idle, 60),
+        &[Errno::OPNOTSUPP, Errno::NOPROTOOPT],
+    )
 }
 
 fn socket(protocol: Option<Protocol>) -> io::Result<OwnedFd> {
-    Ok(socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, protocol)?)
+    Ok(socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        protocol,
+    )?)
 }
 
 /// Whether the kernel has a function of this name, of one of these kinds (`/proc/kallsyms`).
 fn has_symbol(name: &str, kinds: &str) -> Option<bool> {
-    let symbols = fs::read_to_string("/proc/kallsyms").ok().filter(|symbols| !symbols.is_empty())?;
+    let symbols = fs::read_to_string("/proc/kallsyms")
+        .ok()
+        .filter(|symbols| !symbols.is_empty())?;
     let is_it = |line: &str| {
         let mut words = line.split_ascii_whitespace().skip(1);
         words.next().is_some_and(|kind| kinds.contains(kind)) && words.next() == Some(name)

@@ -29,9 +29,11 @@ pub(crate) struct Obstacle {
 pub(crate) fn no_process(name: &OsStr) -> Error {
     let name = harmless(&name.to_string_lossy());
     match hidden() {
-        Some(Obstacle { reason, hint, .. }) => {
-            Error::new(FAILED, format!("no process that can be seen is called '{name}'; {reason}")).hint(&**hint)
-        }
+        Some(Obstacle { reason, hint, .. }) => Error::new(
+            FAILED,
+            format!("no process that can be seen is called '{name}'; {reason}"),
+        )
+        .hint(&**hint),
         None => Error::new(FAILED, format!("no process is called '{name}'"))
             .hint("a name is the last part of the path of the program, or what ps(1) shows"),
     }
@@ -116,7 +118,11 @@ impl Obstacle {
             Some(Errno::NOSYS) => String::from("pidfd_getfd(2) needs Linux 5.6, and a sandbox that allows it"),
             Some(Errno::MFILE | Errno::NFILE) => String::from("too many descriptors are open: raise 'ulimit -n'"),
             Some(Errno::PERM | Errno::ACCESS) => {
-                let access = if call == "pidfd_getfd" { Access::Attach } else { Access::Read };
+                let access = if call == "pidfd_getfd" {
+                    Access::Attach
+                } else {
+                    Access::Read
+                };
                 denied(process, access)
             }
             _ => String::from("run keepalive as root"),

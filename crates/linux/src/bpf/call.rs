@@ -159,8 +159,8 @@ fn verifier_log(mut attributes: LoadProgram) -> String {
         attributes.log_level = 1;
         attributes.log_size = size;
         attributes.log_buffer = address(log.as_mut_ptr());
-        let is_cut = descriptor(PROG_LOAD, &mut attributes)
-            .is_err_and(|error| error.raw_os_error() == Some(libc::ENOSPC));
+        let is_cut =
+            descriptor(PROG_LOAD, &mut attributes).is_err_and(|error| error.raw_os_error() == Some(libc::ENOSPC));
         log.truncate(log.iter().position(|byte| *byte == 0).unwrap_or(0));
         if !is_cut {
             return String::from_utf8_lossy(&log).into_owned();

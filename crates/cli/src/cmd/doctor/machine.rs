@@ -137,10 +137,16 @@ fn requirements(findings: &mut Findings) {
             Some(true) => findings.fine(SUBJECT, format!("{what}: available ({since})")),
             Some(false) => findings.note(
                 SUBJECT,
-                format!("{what}: missing ({}; {since}); without it: {}", row.feature, row.without),
+                format!(
+                    "{what}: missing ({}; {since}); without it: {}",
+                    row.feature, row.without
+                ),
                 "",
             ),
-            None => findings.fine(SUBJECT, format!("{what}: not known to this user ({}; {since})", row.feature)),
+            None => findings.fine(
+                SUBJECT,
+                format!("{what}: not known to this user ({}; {since})", row.feature),
+            ),
         }
     }
 }

@@ -163,7 +163,10 @@ fn namespaces(findings: &mut Findings, process: &Process) {
             let obstacle = process.obstacle_at(&format!("/proc/{pid}/ns/net"), &error);
             return findings.note(
                 "network",
-                format!("it is not known in which network namespace the process is: {}", obstacle.reason),
+                format!(
+                    "it is not known in which network namespace the process is: {}",
+                    obstacle.reason
+                ),
                 &obstacle.hint,
             );
         }

@@ -106,10 +106,12 @@ impl From<Refusal> for Obstacle {
         match explanation(&refusal.log) {
             Some(_) => Self::Refused(refusal),
             // Without CAP_BPF the kernel refuses programs of more than 4096 instructions before it asks for capabilities.
-            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) => match missing_capabilities().as_slice() {
-                [] => Self::TooLarge,
-                _ => Self::Forbidden,
-            },
+            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) => {
+                match missing_capabilities().as_slice() {
+                    [] => Self::TooLarge,
+                    _ => Self::Forbidden,
+                }
+            }
             // The verifier did not run, or it has accepted the program.
             None => Self::of_loading("BPF_PROG_LOAD", refusal.error),
         }
