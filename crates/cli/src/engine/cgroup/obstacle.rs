@@ -251,6 +251,14 @@ impl Obstacle {
         }
     }
 
+    /// As [`Self::reason`], in one line: of a log, the last word.
+    pub(super) fn clause(&self) -> String {
+        match self {
+            Self::Refused(refusal) => format!("the kernel's verifier says: {}", last_word(&refusal.log)),
+            other => other.reason(),
+        }
+    }
+
     /// What helps.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         Some(match self {
@@ -316,4 +324,31 @@ fn end_of(log: &str) -> String {
     const LINES: usize = 20;
     let lines: Vec<_> = log.trim_end().lines().map(|line| format!("  {line}")).collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn obstacle(errno: Errno, log: &str) -> Obstacle {
+        Obstacle::from(Refusal {
+            error: errno.into(),
+            log: log.to_owned(),
+        })
+    }
+
+    /// Whatever the error is, what the verifier explains is a refusal by it, and statistics explain nothing.
+    #[test]
+    fn a_refusal_by_the_verifier_is_reported_as_one() {
+        const STATISTICS: &str = "processed 9 insns (limit 1000000) max_states_per_insn 0 total_states 0\n";
+        for errno in [Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::TOOBIG] {
+            let refused = obstacle(errno, &format!("0: (95) exit\nR0 !read_ok\n{STATISTICS}"));
+            assert!(matches!(refused, Obstacle::Refused(_)), "{refused:?}");
+            assert!(refused.reason().contains("R0 !read_ok"), "{}", refused.reason());
+            for log in ["", STATISTICS] {
+                let other = obstacle(errno, log);
+                assert!(!matches!(other, Obstacle::Refused(_)), "{errno:?}: {other:?}");
+            }
+        }
+    }
 }
