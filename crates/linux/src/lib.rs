@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod elf;
 pub mod exec;
 pub mod fork;
+pub mod kernel_symbols;
 mod layout;
 pub mod lock;
 pub mod memory;

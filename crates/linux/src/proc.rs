@@ -305,6 +305,14 @@ pub fn shows_own_namespace() -> bool {
     fs::read_link("/proc/self").is_ok_and(|own| own == Path::new(&std::process::id().to_string()))
 }
 
+/// Whether this process is in the first user namespace, whose capabilities count for the machine, and not in one of a container or
+/// a user (`user_namespaces(7)`). Where that cannot be read it is taken to be.
+pub fn is_in_first_user_namespace() -> bool {
+    /// `PROC_USER_INIT_INO` (`include/linux/proc_ns.h`).
+    const FIRST: &str = "user:[4026531837]";
+    fs::read_link("/proc/self/ns/user").map_or(true, |own| own == Path::new(FIRST))
+}
+
 /// One thread for each table of descriptors that a process has: the first thread, and each that has taken a table of its
 /// own (`CLONE_FILES`, `unshare(2)`).
 ///

@@ -4,13 +4,13 @@ use crate::engine::cgroup::is_locked_memory_charged;
 use crate::sockets::is_gone;
 use keepalive_linux::bpf::call::has_link_detach;
 use keepalive_linux::bpf::kernel_types::KernelTypes;
+use keepalive_linux::kernel_symbols::has_function;
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::{netns, seccomp, sock_diag, sockopt};
 use keepalive_policy::SocketOption;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, socket_with};
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -64,12 +64,12 @@ pub(super) fn types() -> Option<bool> {
 
 /// Since then TCP's code shares this function with the helper.
 pub(super) fn getsockopt() -> Option<bool> {
-    has_symbol("do_tcp_getsockopt", "T")
+    has_function("do_tcp_getsockopt", true)
 }
 
 /// The function that gives these programs the helper.
 pub(super) fn iterators() -> Option<bool> {
-    has_symbol("bpf_iter_tcp_get_func_proto", "tT")
+    has_function("bpf_iter_tcp_get_func_proto", false)
 }
 
 pub(super) fn cookies() -> Option<bool> {
@@ -91,16 +91,4 @@ fn socket(protocol: Option<Protocol>) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         protocol,
     )?)
-}
-
-/// Whether the kernel has a function of this name, of one of these kinds (`/proc/kallsyms`).
-fn has_symbol(name: &str, kinds: &str) -> Option<bool> {
-    let symbols = fs::read_to_string("/proc/kallsyms")
-        .ok()
-        .filter(|symbols| !symbols.is_empty())?;
-    let is_it = |line: &str| {
-        let mut words = line.split_ascii_whitespace().skip(1);
-        words.next().is_some_and(|kind| kinds.contains(kind)) && words.next() == Some(name)
-    };
-    Some(symbols.lines().any(is_it))
 }

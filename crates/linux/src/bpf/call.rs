@@ -297,13 +297,6 @@ const LINK_UPDATE: i32 = 29;
 const ITER_CREATE: i32 = 33;
 const LINK_DETACH: i32 = 34;
 
-/// Whether bpf(2) gets as far as its commands, or a seccomp filter or the kernel's build forbids the call as such: of a command
-/// that does not exist the kernel says `EINVAL`. Before it says so it requires a capability where unprivileged eBPF is switched off.
-pub fn is_bpf_reached() -> bool {
-    const NONE: i32 = i32::MAX;
-    matches!(bpf(NONE, &mut [0_u32; 2]), Err(error) if error.raw_os_error() == Some(libc::EINVAL))
-}
-
 /// Whether the kernel has `BPF_LINK_DETACH`, which came with the keepalive options of `bpf_setsockopt()` (Linux 5.9); `None` where
 /// this process may not ask. The kernel says of a descriptor that is not open `EBADF`, of a command that it does not have `EINVAL`.
 pub fn has_link_detach() -> Option<bool> {

@@ -169,6 +169,12 @@ fn attach(findings: &mut Findings) {
         ),
         _ => match (yama_scope().unwrap_or(0), may_trace()) {
             (3, _) => findings.note(subject, YAMA_3, ""),
+            (_, true) if !proc::is_in_first_user_namespace() => {
+                findings.fine(
+                    subject,
+                    "reaches the processes of this user namespace, by CAP_SYS_PTRACE",
+                );
+            }
             (0, true) => findings.fine(subject, "reaches all processes"),
             (scope, true) => findings.fine(
                 subject,
@@ -266,6 +272,13 @@ fn confinement(findings: &mut Findings) {
             "seccomp filter",
             "this shell is under one, as in containers: what it forbids, no engine gets",
             "",
+        );
+    }
+    if !proc::is_in_first_user_namespace() {
+        findings.note(
+            "user namespace",
+            "this shell is in one: its capabilities count for the processes of that namespace alone",
+            "engine cgroup is for the machine that it runs on",
         );
     }
     if !is_confined_by_apparmor() {

@@ -1,8 +1,7 @@
 //! Limits that this process has inherited, and that loading needs to be higher.
 
-use super::obstacle::{CAP_BPF, has};
-use keepalive_linux::bpf::call::{CallError, MapKind, create_map, is_bpf_reached};
-use rustix::io::Errno;
+use keepalive_linux::bpf::call::{MapKind, create_map};
+use keepalive_linux::kernel_symbols::has_function;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Before Linux 5.11 maps and programs count as locked memory.
@@ -42,31 +41,30 @@ impl Drop for Limits {
 }
 
 /// The limit of locked memory that this process cannot exceed, in bytes, where the kernel charges eBPF to it: before Linux 5.11
-/// it does, per user, and then refuses maps and programs with `EPERM`, as for other reasons. Found out by a map that the
-/// kernel makes only where the limit is not 0.
+/// it does, per user, and then refuses maps and programs with `EPERM`, as for other reasons.
 pub(super) fn locked_memory() -> Option<u64> {
     let _limits = Limits::raise();
     let limit = getrlimit(Resource::Memlock).maximum?;
     is_locked_memory_charged()?.then_some(limit)
 }
 
-/// Whether the kernel charges eBPF to the limit of locked memory; `None` where this process may not find out.
+/// Whether the kernel charges eBPF to the limit of locked memory; `None` where this process cannot find out.
 pub(crate) fn is_locked_memory_charged() -> Option<bool> {
-    // What keeps bpf(2), or maps, from this process is no limit then.
-    if !has(CAP_BPF) || !is_bpf_reached() {
-        return None;
-    }
+    // The function that charged programs until Linux 5.10.
+    has_function("__bpf_prog_charge", true).or_else(is_map_charged)
+}
+
+/// By a map that the kernel makes, but not where the limit is 0.
+fn is_map_charged() -> Option<bool> {
+    let make = || create_map(MapKind::Single, "ka_trial", 8, 1);
+    make().ok()?;
     let before = getrlimit(Resource::Memlock);
     let nothing = Rlimit {
         current: Some(0),
         maximum: before.maximum,
     };
     setrlimit(Resource::Memlock, nothing).ok()?;
-    let result = create_map(MapKind::Single, "ka_trial", 8, 1);
+    let result = make();
     let _ = setrlimit(Resource::Memlock, before);
-    match result {
-        Ok(_) => Some(false),
-        Err(CallError { error, .. }) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => Some(true),
-        Err(_) => None,
-    }
+    Some(result.is_err())
 }

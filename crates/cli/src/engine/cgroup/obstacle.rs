@@ -18,6 +18,8 @@ pub(crate) enum Obstacle {
     NoTree(NoTree),
     /// The kernel lets this process load no program.
     Forbidden,
+    /// The capabilities of this process count in its user namespace alone.
+    UserNamespace,
     /// The kernel charges programs to the limit of locked memory, which is too low: so many bytes.
     LockedMemory(u64),
     /// The kernel has no such thing as this command of bpf(2) asks for.
@@ -94,7 +96,7 @@ impl From<CallError> for Obstacle {
 impl From<io::Error> for Obstacle {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::PermissionDenied {
-            Self::Forbidden
+            Self::forbidden()
         } else {
             Self::Other(error)
         }
@@ -106,12 +108,10 @@ impl From<Refusal> for Obstacle {
         match explanation(&refusal.log) {
             Some(_) => Self::Refused(refusal),
             // Without CAP_BPF the kernel refuses programs of more than 4096 instructions before it asks for capabilities.
-            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) => {
-                match missing_capabilities().as_slice() {
-                    [] => Self::TooLarge,
-                    _ => Self::Forbidden,
-                }
-            }
+            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) => match may_load() {
+                true => Self::TooLarge,
+                false => Self::forbidden(),
+            },
             // The verifier did not run, or it has accepted the program.
             None => Self::of_loading("BPF_PROG_LOAD", refusal.error),
         }
@@ -120,7 +120,7 @@ impl From<Refusal> for Obstacle {
 
 /// The capabilities that this engine needs, by their bits (`capabilities(7)`).
 const CAPABILITIES: [(u32, &str); 2] = [(CAP_BPF, "CAP_BPF"), (12, "CAP_NET_ADMIN")];
-pub(super) const CAP_BPF: u32 = 39;
+const CAP_BPF: u32 = 39;
 /// It holds the next one, and CAP_BPF.
 const CAP_SYS_ADMIN: u32 = 21;
 
@@ -139,18 +139,31 @@ fn missing_capabilities() -> Vec<&'static str> {
     missing.map(|(_, name)| name).collect()
 }
 
+/// Whether this process has the capabilities to load programs, where they count.
+fn may_load() -> bool {
+    missing_capabilities().is_empty() && proc::is_in_first_user_namespace()
+}
+
 /// Whether this process is under a filter of system calls, as in containers.
 fn is_filtered() -> bool {
     proc::own_status().is_ok_and(|status| status.is_filtered)
 }
 
 impl Obstacle {
+    /// Why the kernel forbids eBPF to this process.
+    fn forbidden() -> Self {
+        if !missing_capabilities().is_empty() {
+            return Self::Forbidden;
+        }
+        if !proc::is_in_first_user_namespace() {
+            return Self::UserNamespace;
+        }
+        locked_memory().map_or(Self::Forbidden, Self::LockedMemory)
+    }
+
     fn of_loading(call: &'static str, error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
-            Some(Errno::PERM) => match locked_memory() {
-                Some(limit) if missing_capabilities().is_empty() => Self::LockedMemory(limit),
-                _ => Self::Forbidden,
-            },
+            Some(Errno::PERM) => Self::forbidden(),
             Some(Errno::NOSYS | Errno::INVAL) => Self::TooOld(call, error),
             _ => Self::Other(error),
         }
@@ -172,8 +185,8 @@ impl Obstacle {
         if Errno::from_io_error(&error) != Some(Errno::PERM) {
             return Self::Other(error);
         }
-        if !missing_capabilities().is_empty() {
-            return Self::Forbidden;
+        if !may_load() {
+            return Self::forbidden();
         }
         let ancestors = directory
             .ancestors()
@@ -205,6 +218,9 @@ impl Obstacle {
                 [] => String::from("bpf: Operation not permitted, though the capabilities are there"),
                 missing => format!("it takes root; this process lacks {}", missing.join(" and ")),
             },
+            Self::UserNamespace => String::from(
+                "it takes root; this process is in a user namespace, whose capabilities do not count for eBPF",
+            ),
             Self::LockedMemory(limit) => format!(
                 "this kernel counts eBPF as locked memory, as all before Linux 5.11 do, and the limit of {} KiB is too low",
                 limit / 1024
@@ -269,12 +285,15 @@ impl Obstacle {
                 "a seccomp filter is in force here, and may forbid bpf(2): containerd 1.6.9, Docker 23 and containers-common \
                  0.60 allow it with CAP_BPF"
             }
+            Self::UserNamespace => {
+                "run it on the machine itself, as root, outside of rootless containers; without: keepalive run, --engine seccomp"
+            }
             Self::LockedMemory(_) => {
                 "raise the limit (ulimit -l, LimitMEMLOCK= of a unit, --ulimit memlock of a container), or add CAP_SYS_RESOURCE; \
                  what all processes of this user have locked counts together"
             }
             Self::Forbidden if missing_capabilities().is_empty() => {
-                "a container, a user namespace or the kernel's lockdown is in the way"
+                "a container, a security module or the kernel's lockdown is in the way"
             }
             Self::Forbidden => {
                 "run it by root, or with these capabilities; without root: keepalive run, --engine seccomp"

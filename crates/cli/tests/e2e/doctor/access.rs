@@ -175,3 +175,42 @@ fn what_yama_forbids_is_named_with_what_helps() {
         );
     }
 }
+
+/// Root of a user namespace has all capabilities, which do not count for eBPF, and no limit is taken for the reason.
+#[test]
+fn a_user_namespace_is_named_as_such() {
+    root!();
+    if let Some(why) = super::namespaces::no_user_namespaces() {
+        skip!("{why}");
+    }
+    let installed = Installed::new();
+    let in_namespace = |words: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(&AS_NOBODY[1..])
+            .args(["unshare", "--user", "--map-root-user", "--"]);
+        output_within(LIMIT, command.arg(installed.keepalive()).args(words).current_dir("/"))
+    };
+    let named = "this process is in a user namespace, whose capabilities do not count for eBPF";
+    for words in [
+        &["cgroup", "enable", "/"][..],
+        &["run", "--engine", "cgroup", "--", "true"],
+        &["doctor"],
+    ] {
+        let said = said(&in_namespace(words));
+        assert!(
+            said.contains(named) && !said.contains("locked memory,"),
+            "{words:?}: {said}"
+        );
+    }
+    let findings = unfolded(&text(&in_namespace(&["doctor"]).stdout));
+    for expected in [
+        "note   user namespace: this shell is in one",
+        "ok     engine attach: reaches the processes of this user namespace, by CAP_SYS_PTRACE",
+    ] {
+        assert!(
+            findings.iter().any(|finding| finding.starts_with(expected)),
+            "{expected}: {findings:?}"
+        );
+    }
+}

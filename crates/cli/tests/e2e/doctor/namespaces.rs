@@ -59,7 +59,7 @@ impl Drop for Inner {
 }
 
 /// Why user namespaces are missing here.
-fn no_user_namespaces() -> Option<String> {
+pub(super) fn no_user_namespaces() -> Option<String> {
     let mut command = wrapped(&NOBODY, "unshare");
     let output = output_within(LIMIT, command.args(["--user", "--map-root-user", "--net", "true"]));
     (!output.status.success()).then(|| format!("there are no user namespaces: {}", text(&output.stderr).trim()))
