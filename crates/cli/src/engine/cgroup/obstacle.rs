@@ -108,10 +108,8 @@ impl From<Refusal> for Obstacle {
         match explanation(&refusal.log) {
             Some(_) => Self::Refused(refusal),
             // Without CAP_BPF the kernel refuses programs of more than 4096 instructions before it asks for capabilities.
-            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) => match may_load() {
-                true => Self::TooLarge,
-                false => Self::forbidden(),
-            },
+            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) && may_load() => Self::TooLarge,
+            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) => Self::forbidden(),
             // The verifier did not run, or it has accepted the program.
             None => Self::of_loading("BPF_PROG_LOAD", refusal.error),
         }
