@@ -29,7 +29,6 @@ use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitOptions, getppid, setpriority_process, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
-use std::fmt;
 use std::io;
 
 /// Why the engine cannot be used here.
@@ -133,12 +132,6 @@ impl From<Obstacle> for Unavailable {
             reason: obstacle.reason(),
             hint: obstacle.hint().to_owned(),
         }
-    }
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str(&self.reason)
     }
 }
 

@@ -153,7 +153,7 @@ fn denied(process: &Process, access: Access) -> String {
         );
     }
     let scope = yama_scope().unwrap_or(0);
-    // It denies to read no file, but who may read all of them has not what is needed all the same.
+    // Whatever else denies the access: what helps against that would not be enough.
     if scope == 3 {
         return String::from(YAMA_3);
     }

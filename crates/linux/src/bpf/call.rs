@@ -158,8 +158,8 @@ const LOG_STATISTICS: u32 = 4;
 /// A program with so few instructions is not refused for its length (`BPF_MAXINSNS`).
 const SHORT: usize = 4096;
 
-/// What the verifier says of a program that it refuses, at the log's level. Of a log that is longer than its buffer, the kernel keeps the end since
-/// Linux 6.4, and the beginning before. What matters is at the end, before the line of statistics.
+/// What the verifier says of a program that it refuses, at the log's level. Of a log that is longer than its buffer, the
+/// kernel keeps the end since Linux 6.4, and the beginning before. What matters is at the end, before the line of statistics.
 fn verifier_log(mut attributes: LoadProgram) -> String {
     // Older kernels accept no larger buffer than the second.
     for size in [1 << 20, (1 << 24) - 1] {

@@ -1,6 +1,6 @@
 //! Limits that this process has inherited, and that loading needs to be higher.
 
-use keepalive_linux::bpf::call::{MapKind, create_map};
+use keepalive_linux::bpf::call::{MapKind, create_map, has_link_detach};
 use keepalive_linux::kernel_symbols::has_function;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -45,6 +45,8 @@ impl Drop for Limits {
 pub(super) fn locked_memory() -> Option<u64> {
     let _limits = Limits::raise();
     let limit = getrlimit(Resource::Memlock).maximum?;
+    // What keeps every command of bpf(2) from this process, such as a seccomp filter, is no limit.
+    has_link_detach()?;
     is_locked_memory_charged()?.then_some(limit)
 }
 
