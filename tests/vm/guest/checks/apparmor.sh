@@ -37,7 +37,7 @@ mentions 'confined, by flags: preload' 'engine preload:'
 echo 'default idle=62 interval=15 count=5' >/etc/keepalive.conf
 hold $SERVED keepalive run --engine preload -- confined 127.0.0.1 $SERVED
 run keepalive doctor --pid "$(peek -p $SERVED | head -n 1)"
-mentions 'doctor --pid: the rules file is not read' 'no policy of that file'
+mentions 'doctor --pid: the rules file is not read' 'the library in the process has no policy of'
 mentions 'doctor --pid: the line for the profile' '/etc/keepalive\.conf r,'
 release
 await_closed
