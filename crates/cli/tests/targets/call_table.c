@@ -33,6 +33,7 @@ int main(int argc, char **argv) {
             make = ways[i].make;
     if (make == NULL)
         return 2;
+    open_barrier();
     start_servers();
     map_memory();
     print_witness();

@@ -2,7 +2,7 @@
 //! hundred for each engine here; `make fuzz-calls` makes 100,000.
 
 use super::policy::Policy;
-use super::setting::{Engine, alone};
+use super::setting::{Engine, alone, alone_with_late_packets};
 use crate::support::target::{Libc, compile, static_target};
 use keepalive_policy::Mode;
 use std::env;
@@ -10,6 +10,10 @@ use std::path::Path;
 
 /// How many sequences one process makes. Each process has a network of its own, with so many ports.
 const CHUNK: usize = 2000;
+
+/// In so many sequences one may differ once, and not again: the kernel's choice of a port is random. Without keepalive one of
+/// 50,000 did.
+const CHANCE: usize = 10_000;
 
 /// A number from the environment, which `make fuzz-calls` sets.
 fn number(variable: &str, default: usize) -> usize {
@@ -53,6 +57,11 @@ impl Chunk {
             .collect()
     }
 
+    /// The numbers of the sequences that differ in one of three more runs.
+    fn differing_again(&self, program: &Path) -> Vec<usize> {
+        (0..3).flat_map(|_| self.differing(program)).collect()
+    }
+
     /// What the sequences give in full, with and without keepalive, from where it differs; nothing where it does not again.
     fn difference(&self, program: &Path) -> Option<String> {
         let words = self.words(&format!("{}t", self.letters()));
@@ -83,7 +92,7 @@ fn compare(engine: Engine, program: &Path) {
     let first = number("KEEPALIVE_TEST_FIRST_SEQUENCE", 0);
     let policies: Vec<Policy> = Policy::all().collect();
     let size = CHUNK.min(all.div_ceil(policies.len()));
-    let mut wrong = Vec::new();
+    let (mut wrong, mut once) = (Vec::new(), Vec::new());
     for (number, start) in (0..all).step_by(size).enumerate() {
         let chunk = Chunk {
             engine,
@@ -92,30 +101,43 @@ fn compare(engine: Engine, program: &Path) {
             count: size.min(all - start),
         };
         let differing = chunk.differing(program);
-        if !differing.is_empty() {
+        let again = if differing.is_empty() {
+            Vec::new()
+        } else {
+            chunk.differing_again(program)
+        };
+        let (repeated, other): (Vec<usize>, _) = differing.into_iter().partition(|number| again.contains(number));
+        once.extend(other);
+        if !repeated.is_empty() {
             let again = chunk
                 .difference(program)
-                .unwrap_or_else(|| "not when made again".to_owned());
+                .unwrap_or_else(|| "not when printed in full".to_owned());
             wrong.push(format!(
-                "{:?}, sequences {differing:?} of {} from {}:\n{again}",
+                "{:?}, sequences {repeated:?} of {} from {}:\n{again}",
                 chunk.policy, chunk.count, chunk.first
             ));
         }
     }
     assert!(wrong.is_empty(), "{engine:?}\n{}", wrong.join("\n\n"));
+    assert!(
+        once.len() <= 1 + all / CHANCE,
+        "{engine:?}: sequences {once:?} differed once"
+    );
 }
 
 fn dynamic() -> std::path::PathBuf {
     compile(Libc::Host, "call_sequences.c", &["-pthread"])
 }
 
-/// The sequences are themselves the same each time, under the same load.
+/// The sequences are themselves the same each time, also when packets arrive late.
 #[test]
 fn sequences_are_the_same_without_keepalive() {
     root!();
     let program = dynamic();
     let count = number("KEEPALIVE_TEST_SEQUENCES", 320).min(CHUNK).to_string();
-    let [one, other] = [(), ()].map(|()| alone(&program, &["0", &count, "vzt"]));
+    let words = ["0", &count, "vzt"];
+    let one = alone(&program, &words);
+    let other = alone_with_late_packets(&program, &words).unwrap_or_else(|| alone(&program, &words));
     assert!(one.lines().count() > 3000, "{one}");
     assert!(one == other, "two runs without keepalive differ");
 }

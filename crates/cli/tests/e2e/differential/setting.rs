@@ -24,18 +24,36 @@ pub(super) enum Engine {
     Cgroup,
 }
 
-/// A network of the program's own, where only loopback is.
-const OWN_NETWORK: &str = "ip link set lo up && exec \"$@\"";
+/// Runs a command in a network namespace that has only loopback.
+const LOOPBACK: &str = "ip link set lo up && exec \"$@\"";
 
-/// What `program` prints without keepalive.
+/// The same, with the packets of loopback delivered by the second processor (`rps_cpus`, Documentation/networking/scaling.rst)
+/// and the command on the first: packets arrive at any time after the call that sends them, as on a busy machine.
+const LATE_LOOPBACK: &str = "mount -t sysfs sysfs /sys && ip link set lo up && \
+    echo 2 >/sys/class/net/lo/queues/rx-0/rps_cpus && exec taskset -c 0 \"$@\"";
+
+/// Returns what `program` prints without keepalive.
 pub(super) fn alone(program: &Path, words: &[&str]) -> String {
-    printed(apart(Path::new("/usr/bin/env")).arg(program).args(words))
+    printed(isolated(LOOPBACK, Path::new("/usr/bin/env")).arg(program).args(words))
+}
+
+/// Returns what `program` prints without keepalive when packets arrive late; `None` on a machine with one processor.
+pub(super) fn alone_with_late_packets(program: &Path, words: &[&str]) -> Option<String> {
+    std::thread::available_parallelism()
+        .is_ok_and(|processors| processors.get() > 1)
+        .then(|| {
+            printed(
+                isolated(LATE_LOOPBACK, Path::new("/usr/bin/env"))
+                    .arg(program)
+                    .args(words),
+            )
+        })
 }
 
 impl Engine {
     /// What `program` prints under this engine and `policy`.
     pub(super) fn run(self, policy: Policy, program: &Path, words: &[&str]) -> String {
-        let mut command = apart(&keepalive());
+        let mut command = isolated(LOOPBACK, &keepalive());
         command
             .arg("run")
             .env("KEEPALIVE_CONFIG", no_config())
@@ -52,9 +70,11 @@ impl Engine {
     }
 }
 
-fn apart(program: &Path) -> Command {
+fn isolated(network: &str, program: &Path) -> Command {
     let mut command = bare(Path::new("unshare"));
-    command.args(["--net", "sh", "-c", OWN_NETWORK, "sh"]).arg(program);
+    command
+        .args(["--net", "--mount", "sh", "-c", network, "sh"])
+        .arg(program);
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
 }

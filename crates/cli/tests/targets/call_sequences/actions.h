@@ -93,6 +93,24 @@ static int waiting_at(int listener) {
     return info.tcpi_unacked;
 }
 
+// Whether a TCP socket of this process has a connection from this address.
+static int is_client_address(const struct sockaddr_storage *address) {
+    for (int fd = 3; fd < FDS; fd++) {
+        struct sockaddr_storage name = {0};
+        if (object_of[fd] >= 0 && is_tcp(fd) && is_connected(fd) && raw_name(fd, &name) > 0 && port_of(&name) == port_of(address))
+            return 1;
+    }
+    return 0;
+}
+
+// A TCP socket that connects to itself succeeds or is aborted, depending on when its SYN arrives. Returns whether this
+// could happen: to the socket's own port, or to a port that connect(2) has chosen before and may choose again.
+static int may_be_itself(int fd, const struct sockaddr_storage *address) {
+    struct sockaddr_storage own = {0};
+    raw_name(fd, &own);
+    return is_tcp(fd) && port_of(address) != 0 && (port_of(&own) == port_of(address) || is_client_address(address));
+}
+
 static void do_connect(int is_send) {
     int fd = below(4) ? fd_that(is_fresh) : tcp_fd();
     struct sockaddr_storage address = {0};
@@ -102,6 +120,10 @@ static void do_connect(int is_send) {
     if (below(12) == 0)
         address.ss_family = AF_UNSPEC;
     int listener = listener_at(&address, length);
+    if (listener < 0 && may_be_itself(fd, &address)) {
+        note("itself");
+        return;
+    }
     if (listener >= 0 && is_tcp(listener) && (is_full(listener) || object(listener)->queued == QUEUE)) {
         note("full");
         return;

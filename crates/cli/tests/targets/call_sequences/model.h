@@ -1,11 +1,10 @@
 // What is known of the descriptors of a sequence: which socket each is of, and which options the program has set on it.
 #pragma once
 
-#include "../make_call.h"
+#include "../loopback_barrier.h"
 #include "trace.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <sys/un.h>
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
@@ -156,29 +155,4 @@ static void note_address(const struct sockaddr_storage *address, socklen_t lengt
     note(" %d %s", domain, text);
     if (text[0] && is_stream)
         note("#%d", port_name(domain, port_of(address)));
-}
-
-// Waits until everything that was sent over loopback has arrived, and what that set off: all packets of one processor
-// go through one queue, in their order, and so do ours.
-static int barrier_fd;
-
-static void open_barrier(void) {
-    struct sockaddr_storage address;
-    int fd = raw(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, 0, 0);
-    barrier_fd = raw(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 500, 0, 0);
-    raw_close(fd);
-    raw_bind(barrier_fd);
-    raw_connect(barrier_fd, &address, raw_name(barrier_fd, &address));
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
-    sched_setaffinity(0, sizeof one, &one);
-}
-
-static void barrier(void) {
-    char byte = 0;
-    for (int i = 0; i < 4; i++) {
-        raw(SYS_write, barrier_fd, (long)&byte, 1, 0, 0);
-        raw(SYS_read, barrier_fd, (long)&byte, 1, 0, 0);
-    }
 }

@@ -41,6 +41,7 @@ static void open_with(const struct kind *kind, const struct opener *opener, cons
     int error = errno;
     if (kind->is_tcp && error == EINPROGRESS)
         await(fd, POLLOUT);
+    barrier();
     struct sockaddr_storage peer;
     int has_peer = raw_name(fd, &peer) > 0;
     socklen_t size = sizeof peer;

@@ -1,6 +1,7 @@
 // Sockets of every kind in every state, and where to connect them to.
 #pragma once
 
+#include "../loopback_barrier.h"
 #include "report.h"
 
 #include <poll.h>
@@ -65,6 +66,7 @@ static void start_servers(void) {
 // Takes what waits at the servers, so that no queue is ever full.
 static void drain_servers(void) {
     char data[8];
+    barrier();
     for (size_t i = 0; i < LENGTH(kinds); i++) {
         long fd;
         if (servers[i] < 0)
@@ -155,6 +157,7 @@ static int in_state(const struct kind *kind, enum state state, void (*prepare)(i
         length = refusing_address(kind, &address);
         CALL(CONNECT, fd, (long)&address, length);
         await(fd, POLLOUT);
+        barrier();
         break;
     case LISTENING:
         raw_bind(fd);
@@ -186,6 +189,7 @@ static int in_state(const struct kind *kind, enum state state, void (*prepare)(i
         }
         if (state == SHUT)
             raw(SYS_shutdown, fd, SHUT_RDWR, 0, 0, 0);
+        barrier();
         break;
     case STATES:
         abort();
