@@ -37,6 +37,7 @@ mentions 'confined, by flags: preload' 'engine preload:'
 echo 'default idle=62 interval=15 count=5' >/etc/keepalive.conf
 hold $SERVED keepalive run --engine preload -- confined 127.0.0.1 $SERVED
 run keepalive doctor --pid "$(peek -p $SERVED | head -n 1)"
+OUTPUT=$(echo "$OUTPUT" | tr -s ' \n' ' ')
 mentions 'doctor --pid: the rules file is not read' 'the library in the process has no policy of'
 mentions 'doctor --pid: the line for the profile' '/etc/keepalive\.conf r,'
 release
@@ -91,3 +92,14 @@ if has_feature seccomp-wait-killable; then
     connects 'without securityfs: the supervisor too' '1 61 15 5 0' $RUN -- nolibrary 127.0.0.1 $SERVED
 fi
 succeeds 'securityfs' mount -t securityfs securityfs /sys/kernel/security
+
+# Services.
+printf '[Service]\nExecStart=/usr/local/bin/nolibrary 127.0.0.1 %s\n' $SERVED >/etc/systemd/system/profiled.service
+printf '[Service]\nAppArmorProfile=nolibrary\nExecStart=/usr/bin/nc 127.0.0.1 %s\n' $SERVED >/etc/systemd/system/profile-named.service
+systemctl daemon-reload
+for unit in profiled profile-named; do
+    run keepalive unit enable --idle 61 $unit
+    OUTPUT=$(echo "$OUTPUT" | tr -s ' \n' ' ')
+    mentions "$unit.service: unit enable names the profile" 'profile nolibrary does not let it load'
+    succeeds "$unit.service: unit disable" keepalive unit disable $unit
+done
