@@ -1,7 +1,7 @@
 # After the start of the machine with keepalive system enable --setuid: every kind of dynamic program has the policy.
 await nc -z 127.0.0.1 $SERVED || fail 'serve does not listen'
 succeeds 'system status' keepalive system status
-mentions 'system status: set-user-ID programs too' 'set-user-ID'
+mentions 'system status: set-user-ID programs too' 'Set-user-ID programs are served'
 AS_TESTER='setpriv --reuid tester --regid tester --init-groups'
 connects 'a program of root' '1 65 15 5 0' nc 127.0.0.1 $SERVED
 connects 'a program of a user' '1 65 15 5 0' $AS_TESTER nc 127.0.0.1 $SERVED
