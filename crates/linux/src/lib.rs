@@ -1,12 +1,14 @@
 //! Safe wrappers over the kernel interfaces that keepalive uses. Beside `crates/preload` the only place where
 //! `unsafe` may stand; nothing here decides policy or prints.
 
+pub mod apparmor;
 pub mod background;
 pub mod bpf;
 pub mod cgroup;
 pub mod elf;
 pub mod exec;
 pub mod fork;
+pub mod kernel_symbols;
 mod layout;
 pub mod lock;
 pub mod memory;
@@ -14,6 +16,7 @@ pub mod names;
 pub mod netns;
 pub mod pidfd;
 pub mod proc;
+pub mod proc_mount;
 pub mod program;
 pub mod regular;
 pub mod rooted;

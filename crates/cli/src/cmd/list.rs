@@ -4,7 +4,8 @@ use crate::error::{Error, FAILED, describe};
 use crate::output::{self, WIDTH, harmless, harmless_text, print, wrap, write_stderr};
 use crate::sockets::json::{self, Entry, array};
 use crate::sockets::{
-    Brief, Clock, Crew, Holder, Kernel, Obstacle, Process, Selection, Send, Socket, no_process, unanswered,
+    Brief, Clock, Crew, Holder, Kernel, Obstacle, Process, Selection, Send, Socket, hidden, no_process,
+    remark_on_hidden, unanswered,
 };
 use crate::table::{table, terminal_size};
 use crate::timeline::brief;
@@ -185,6 +186,8 @@ struct Seen {
     unanswered: Vec<u32>,
     /// What the kernel shows nothing of, if so.
     blindness: Option<String>,
+    /// Whether some of the processes that were meant may be hidden.
+    is_hiding: bool,
 }
 
 /// Those that look into the processes, and those that look again, less closely, into the ones that did not answer.
@@ -306,6 +309,12 @@ impl Seen {
         }
         seen.blindness = kernel.blindness();
         seen.sockets.retain(|socket| list.wants(socket));
+        seen.is_hiding = hidden().is_some()
+            && match selection {
+                Selection::All => seen.sockets.iter().any(|socket| socket.holder.is_none()),
+                Selection::Program(_) => true,
+                Selection::Named(_) => false,
+            };
         Ok(seen)
     }
 
@@ -352,6 +361,9 @@ impl Seen {
         }
         if let Some(blindness) = &self.blindness {
             write_stderr(blindness);
+        }
+        if self.is_hiding {
+            write_stderr(&remark_on_hidden());
         }
         let count = self.sockets.iter().filter(|socket| socket.options.is_none()).count();
         if let Some(obstacle) = self.inexact.as_ref().filter(|_| count > 0) {
