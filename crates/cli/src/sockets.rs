@@ -3,6 +3,7 @@
 //! `sock_diag(7)` shows anyone every socket of a network namespace, but no option of it; with ptrace access to a process
 //! its sockets can be duplicated (`pidfd_getfd(2)`) and asked for everything.
 
+mod brief;
 mod crew;
 mod hidden;
 pub(crate) mod json;
@@ -10,6 +11,7 @@ mod namespace;
 mod obstacle;
 mod process;
 
+pub(crate) use brief::Brief;
 pub(crate) use crew::{Crew, Send};
 pub(crate) use hidden::{hidden, remark as remark_on_hidden};
 pub(crate) use namespace::Namespace;

@@ -194,13 +194,22 @@ const YES: i32 = libc::EALREADY;
 
 /// Whether this process runs under a supervisor of ours, which answers a call that means nothing to the kernel.
 pub fn is_supervised() -> bool {
-    // SAFETY: descriptor -1 is never open, so that the kernel fails before it looks at the address.
-    let result = unsafe { libc::syscall(libc::SYS_connect, -1, QUESTION, 16) };
-    result < 0 && io::Error::last_os_error().raw_os_error() == Some(YES)
+    ask(QUESTION)
+}
+
+/// Whether this process is the first under its supervisor to report that a program runs without its privilege; true once.
+pub fn is_first_to_report() -> bool {
+    ask(FIRST_QUESTION)
 }
 
 /// The call by which the preload library asks whether it is the first to say that a program runs without its privilege.
 const FIRST_QUESTION: u64 = 0x6b65_0002;
+
+fn ask(question: u64) -> bool {
+    // SAFETY: descriptor -1 is never open, so that the kernel fails before it looks at the address.
+    let result = unsafe { libc::syscall(libc::SYS_connect, -1, question, 16) };
+    result < 0 && io::Error::last_os_error().raw_os_error() == Some(YES)
+}
 
 impl Listener {
     /// The answer to `call` if it is a question to the supervisor itself: that of [`is_supervised`], or whether nobody has

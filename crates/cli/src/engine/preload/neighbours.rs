@@ -4,6 +4,7 @@
 use super::{FILE, is_ours};
 use keepalive_linux::elf::{self, Machine};
 use keepalive_linux::program::{Format, Program};
+use keepalive_linux::regular;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,18 @@ pub(super) fn name_for_all(path: &Path, machine: Machine, program: &Program) -> 
 fn expands_to(loader: &Path, directory: &str) -> bool {
     let string = [b"\0", directory.as_bytes(), b"\0"].concat();
     fs::read(loader).is_ok_and(|bytes| bytes.windows(string.len()).any(|window| window == string))
+}
+
+/// Whether the loader of a program of this system reads LD_PRELOAD: those of glibc and musl, wherever they are, have its name
+/// as a string. Another one may be a program that finds and starts the real loader.
+pub(super) fn reads_preload(loader: &Path) -> bool {
+    /// Loaders of musl have its whole C library.
+    const LARGEST: u64 = 16 << 20;
+    const NAME: &[u8] = b"LD_PRELOAD\0";
+    if loader == Path::new(LOADER) {
+        return true;
+    }
+    regular::read(loader, LARGEST).is_ok_and(|content| content.windows(NAME.len()).any(|window| window == NAME))
 }
 
 /// Whether 32-bit dynamic programs, or those of another ABI, can run on this machine. Of a library that is not theirs each

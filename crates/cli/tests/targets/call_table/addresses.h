@@ -58,6 +58,8 @@ static const int lengths[] = {INT_MIN, -1,  0,   1,   2,   3,   7,   8,   15,  1
 struct target {
     const char *name;
     struct sockaddr_storage address;
+    // Nobody listens there.
+    int is_refusing;
 };
 
 static const struct target *targets(size_t *count) {
@@ -67,6 +69,7 @@ static const struct target *targets(size_t *count) {
     for (i = 0; i < LENGTH(names); i++) {
         all[i].name = names[i];
         server_of(kind_of(names[i]), &all[i].address);
+        all[i].is_refusing = !is_stream(kind_of(names[i]));
     }
     all[i].name = "AF_UNSPEC";
     all[i].address = all[0].address;
@@ -76,12 +79,19 @@ static const struct target *targets(size_t *count) {
     all[i++].address.ss_family = 999;
     all[i].name = "port 0";
     all[i].address = all[0].address;
+    all[i].is_refusing = 1;
     ((struct sockaddr_in *)&all[i++].address)->sin_port = 0;
     all[i].name = "broadcast";
     all[i].address = all[0].address;
     ((struct sockaddr_in *)&all[i++].address)->sin_addr.s_addr = -1;
     *count = i;
     return all;
+}
+
+// Whether these sends are in the table: datagrams and raw packets only have the flag to ignore, and a refusal reaches an
+// MPTCP socket by a worker of the kernel, at any time.
+static int are_sends_comparable(const struct kind *kind, const struct target *target) {
+    return kind->is_tcp && !(kind->protocol == IPPROTO_MPTCP && target->is_refusing);
 }
 
 // Every length up to one more than the longest address, where a socket could connect.
@@ -103,8 +113,7 @@ static void all_addresses(void) {
             for (size_t k = 0; k < LENGTH(lengths); k++) {
                 in_context("%s to %s, %d bytes", kinds[i].name, all[j].name, lengths[k]);
                 for (size_t l = 0; l < LENGTH(openers); l++)
-                    // Datagrams and raw packets only have the flag to ignore.
-                    if (l == 0 || kinds[i].is_tcp)
+                    if (l == 0 || are_sends_comparable(&kinds[i], &all[j]))
                         open_with(&kinds[i], &openers[l], &all[j].address, lengths[k]);
             }
             drain_servers();
