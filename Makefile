@@ -13,6 +13,11 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 # The command to install: this one, or one that needs no loader, which scripts/static builds.
 COMMAND ?= target/release/keepalive
 LIBRARY ?= target/release/libkeepalive.so
+# The library for 32-bit programs (scripts/cross i586-unknown-linux-gnu), to be installed too; none unless given.
+LIBRARY32 ?=
+# Where it goes: a directory in which every library is found by the name that ld.so's $LIB has for its programs. musl's
+# loader takes $LIB for a name: a directory has it.
+LIBRARIESDIR ?= $(PREFIX)/lib/keepalive
 # Where a package puts the files that `install` would put below /.
 DESTDIR ?=
 
@@ -51,6 +56,14 @@ install:
 	@test -f $(LIBRARY) || { echo "run make first" >&2; exit 1; }
 	install -D -m 755 $(COMMAND) $(DESTDIR)$(BINDIR)/keepalive
 	install -D -m 644 $(LIBRARY) $(DESTDIR)$(LIBDIR)/libkeepalive.so
+ifneq ($(LIBRARY32),)
+	install -D -m 644 $(LIBRARY32) $(DESTDIR)$(LIBRARIESDIR)/lib/libkeepalive.so
+	for lib in lib64 lib/x86_64-linux-gnu '$$LIB' lib32 lib/i386-linux-gnu; do \
+		case $$lib in *64*|*LIB) file=$(LIBDIR) ;; *) file=$(LIBRARIESDIR)/lib ;; esac; \
+		install -d "$(DESTDIR)$(LIBRARIESDIR)/$$lib" && \
+		ln -srf $(DESTDIR)$$file/libkeepalive.so "$(DESTDIR)$(LIBRARIESDIR)/$$lib" || exit; \
+	done
+endif
 	@for page in man/*.[1-8]; do \
 		install -D -m 644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; \
 	done
@@ -68,6 +81,7 @@ uninstall:
 		$(foreach page,$(wildcard man/*.[1-8]),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
 		$(DESTDIR)$(BASHDIR)/keepalive $(DESTDIR)$(FISHDIR)/keepalive.fish $(DESTDIR)$(ZSHDIR)/_keepalive \
 		$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service $(DESTDIR)$(DOCDIR)/examples/keepalive.conf
+	rm -rf $(DESTDIR)$(LIBRARIESDIR)
 
 # Leaves target/package/keepalive_VERSION_ARCH.deb, keepalive-VERSION-1.ARCH.rpm, keepalive-VERSION-ARCH-linux.tar.gz and
 # SHA256SUMS; PACKAGES=deb makes just that. Needs no root; dpkg-deb and rpmbuild.

@@ -2,7 +2,7 @@
 # removed: /etc/ld.so.preload names a copy that no package owns, and that stays where the line stays.
 to_be_removed() {
     # A line by hand that names the package's own file is none of ours; without the file every program would complain.
-    if grep -qsE '^[^#]*(-linux-gnu[^/]*/|/lib64/|LIB}?/|[[:space:]:])libkeepalive\.so|^libkeepalive\.so' /etc/ld.so.preload; then
+    if grep -qsE '^[^#]*(-linux-gnu[^/]*/|/lib64/|/keepalive/lib[^/]*/|LIB}?/|[[:space:]:])libkeepalive\.so|^libkeepalive\.so' /etc/ld.so.preload; then
         echo "keepalive: cannot be removed: /etc/ld.so.preload names libkeepalive.so, and programs would complain" >&2
         echo "hint: take that line out; keepalive system enable does it in a safer way" >&2
         return 1

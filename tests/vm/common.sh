@@ -18,7 +18,34 @@ need() {
 # The names of all kernels in kernels.list.
 kernel_names() { sed 's/#.*//' "$here/kernels.list" | awk 'NF { print $1 }'; }
 
-# The static keepalive command: $COMMAND, or what scripts/static builds.
+# The architecture of a kernel, by Debian's name.
+kernel_architecture() { sed 's/#.*//' "$here/kernels.list" | awk -v name="$1" '$1 == name { print $4 ? $4 : "amd64" }'; }
+
+# The GNU name of an architecture, as compilers and directories of libraries have it.
+gnu_name() { case $1 in arm64) echo aarch64-linux-gnu ;; *) echo x86_64-linux-gnu ;; esac; }
+
+# The C compiler for an architecture.
+compiler() { if [[ $1 == "$(dpkg --print-architecture)" ]]; then echo cc; else echo "$(gnu_name "$1")-gcc"; fi; }
+
+# The static keepalive command for an architecture: $COMMAND, or what scripts/static builds.
 static_command() {
-    if [[ -n ${COMMAND:-} ]]; then echo "$COMMAND"; else "$ROOT/scripts/static" --quiet; fi
+    if [[ -n ${COMMAND:-} ]]; then
+        echo "$COMMAND"
+    else
+        TARGET=$(rust_name "$1") "$ROOT/scripts/static" --quiet
+    fi
 }
+
+# The library for an architecture: this machine's as make leaves it, or what scripts/cross builds.
+library() {
+    local file=$ROOT/target/release/libkeepalive.so
+    if [[ $1 != "$(dpkg --print-architecture)" ]]; then
+        "$ROOT/scripts/cross" "$(rust_name "$1")" --quiet
+    elif [[ -f $file ]]; then
+        echo "$file"
+    else
+        die "$file is missing: run make"
+    fi
+}
+
+rust_name() { case $1 in arm64) echo aarch64-unknown-linux-gnu ;; *) echo x86_64-unknown-linux-gnu ;; esac; }

@@ -18,11 +18,17 @@ note() { report "NOTE $*"; }
 
 one_line() { echo "$1" | tr '\n' '|' | cut -c 1-400; }
 
-# run COMMAND...: runs it without input. Its output (both streams) is in $OUTPUT, its exit status in $STATUS.
+# run COMMAND...: runs it without input. Its output (both streams) is in $OUTPUT, its exit status in $STATUS. One that takes
+# long is noted.
 run() {
+    local before after elapsed
     echo "\$ $*"
+    read -r before _ </proc/uptime
     OUTPUT=$(timeout "$LIMIT" "$@" 2>&1 </dev/null)
     STATUS=$?
+    read -r after _ </proc/uptime
+    elapsed=$((${after%.*} - ${before%.*}))
+    [ $elapsed -lt 20 ] || note "$elapsed s: $*"
     [ -z "$OUTPUT" ] || echo "$OUTPUT" | sed 's/^/    /'
     [ "$STATUS" = 0 ] || echo "    [$STATUS]"
 }
@@ -67,8 +73,8 @@ await() {
     done
 }
 
-# Whether the running kernel has a function or variable of this name.
-has_symbol() { grep -qE " $1(\$|[[:space:]])" /proc/kallsyms; }
+# Whether the running kernel has a function or variable of this name, also as a variant that the compiler made (NAME.isra.0).
+has_symbol() { grep -qE " $1(\.[a-z0-9.]+)?(\$|[[:space:]])" /proc/kallsyms; }
 
 # has_feature NAME: whether the running kernel has it, as this file and tools/features.c find out without keepalive.
 has_feature() {

@@ -1,5 +1,6 @@
 //! `keepalive doctor`: everything that decides whether connections get keepalive.
 
+mod apparmor;
 mod finding;
 mod machine;
 mod process;

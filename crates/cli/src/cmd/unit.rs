@@ -154,7 +154,9 @@ impl Enable {
             Engine::Preload => {
                 let library =
                     preload::library(programs.first().unwrap_or(&super::doctor::own_program()?)).map_err(failed)?;
-                for warning in warnings::of_library(&unit, &library, &programs, service.root.is_ours()) {
+                for warning in
+                    warnings::of_library(&unit, &library, &programs, service.root.is_ours(), policy.rules_file())
+                {
                     say(&warning);
                 }
                 drop_in::with_library(&library, &policy, unit.variable("LD_PRELOAD"))?

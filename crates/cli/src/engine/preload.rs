@@ -2,6 +2,7 @@
 
 mod neighbours;
 
+use super::apparmor::{self, Access};
 use crate::error::{Error, NOT_RUN};
 use crate::policy::Policy;
 use keepalive_linux::elf::{self, Machine};
@@ -11,14 +12,18 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-pub(crate) use neighbours::{has_asan_programs, has_other_programs};
+pub(crate) use neighbours::has_asan_programs;
+use neighbours::{SharedName, other_machines, shared_name};
 
 /// The file's name.
 pub(crate) const FILE: &str = "libkeepalive.so";
 /// Where `make install` puts the library, told to the build.
 const LIBRARY_DIRECTORY: Option<&str> = option_env!("KEEPALIVE_LIBDIR");
 /// Where distributions have libraries, beside the directory of their commands.
-const DIRECTORIES: [&str; 3] = [MULTIARCH, "lib64", "lib"];
+const DIRECTORIES: [&str; 4] = [MULTIARCH, "lib64", "lib", OTHER_DIRECTORY];
+/// Where packages have the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
+/// its parent each library is found by the name that `$LIB` has for its programs.
+pub(crate) const OTHER_DIRECTORY: &str = "lib/keepalive/lib";
 /// Debian's, which has the architecture in its name.
 const MULTIARCH: &str = if cfg!(target_arch = "x86_64") {
     "lib/x86_64-linux-gnu"
@@ -34,7 +39,7 @@ pub(crate) struct Library {
     path: PathBuf,
     machine: Machine,
     /// As LD_PRELOAD has it, where that is not the path: with `$LIB`.
-    name: Option<OsString>,
+    shared: Option<SharedName>,
 }
 
 impl Library {
@@ -42,9 +47,24 @@ impl Library {
         &self.path
     }
 
-    /// Whether programs of other machines, where there are any, load a library of theirs by the same name.
-    pub(crate) fn serves_all(&self) -> bool {
-        self.name.is_some() || !has_other_programs()
+    /// The kinds of programs that can run on this machine and do not find a library of theirs by the same name: their loader
+    /// complains of it.
+    pub(crate) fn unserved(&self) -> Vec<Machine> {
+        match &self.shared {
+            Some(shared) => shared.unserved.clone(),
+            None => other_machines(self.machine),
+        }
+    }
+
+    /// What is missing for programs of other kinds that can run on this machine, if anything.
+    pub(crate) fn missing(&self) -> Option<String> {
+        let machines: Vec<String> = self.unserved().iter().map(Machine::to_string).collect();
+        (!machines.is_empty()).then(|| {
+            format!(
+                "there is no library for {} programs, which can run here",
+                machines.join(" and ")
+            )
+        })
     }
 }
 
@@ -62,6 +82,8 @@ pub(crate) enum Obstacle {
     AddressSanitizer,
     /// Its loader is none that reads LD_PRELOAD.
     Loader(PathBuf),
+    /// Its AppArmor profile does not let it use a file, or cannot be asked.
+    Profile(Access),
 }
 
 /// Finds the library: `KEEPALIVE_LIBRARY`, else beside this command, in the library directories of distributions, or where
@@ -83,7 +105,7 @@ pub(crate) fn library(program: &Program) -> Result<Library, Error> {
         found.push(Library {
             path: path.clone(),
             machine: elf.machine,
-            name: None,
+            shared: None,
         });
     }
     let fitting = found.iter().position(|library| match &program.format {
@@ -100,7 +122,12 @@ pub(crate) fn library(program: &Program) -> Result<Library, Error> {
     }
     let mut library = found.swap_remove(fitting.unwrap_or(0));
     expressible(&library.path)?;
-    library.name = neighbours::name_for_all(&library.path, library.machine, program);
+    let trees: Vec<PathBuf> = candidates
+        .iter()
+        .filter_map(|path| path.parent().filter(|directory| directory.ends_with(OTHER_DIRECTORY)))
+        .filter_map(|directory| directory.parent().map(Path::to_owned))
+        .collect();
+    library.shared = shared_name(&library.path, program, &trees);
     Ok(library)
 }
 
@@ -184,6 +211,14 @@ pub(crate) fn obstacle_of_file(program: &Program) -> Option<Obstacle> {
     }
 }
 
+/// What of its AppArmor profile keeps the library, or the rules file that the library reads, from `program`. Where the
+/// profile cannot be observed, nothing.
+pub(crate) fn obstacle_of_profile(program: &Program, library: Option<&Path>, rules: Option<&Path>) -> Option<Obstacle> {
+    let (_, accesses) = apparmor::accesses(&program.command, library, rules).ok()?;
+    let access = accesses.into_iter().find(|access| !access.is_allowed());
+    access.map(Obstacle::Profile)
+}
+
 /// Whether AddressSanitizer's runtime starts after the library in this environment: the runtime itself is preloaded first,
 /// or is told not to look at the order.
 fn is_order_ignored() -> bool {
@@ -201,8 +236,14 @@ impl Obstacle {
     pub(crate) fn forbids_preload(&self) -> bool {
         match self {
             Self::AddressSanitizer | Self::OtherMachine { .. } => true,
+            Self::Profile(access) => access.is_of_library() && access.is_denied(),
             Self::Static | Self::Go | Self::Privileged(_) | Self::Loader(_) => false,
         }
+    }
+
+    /// Whether the library may reach the program all the same, in part.
+    pub(crate) fn is_partial(&self) -> bool {
+        matches!(self, Self::Profile(_)) && !self.forbids_preload()
     }
 
     /// The obstacle as a clause about the program.
@@ -232,6 +273,7 @@ impl Obstacle {
                 "{path} loads AddressSanitizer's runtime, which must be the first library: with this one before it, it would \
                  not start"
             ),
+            Self::Profile(access) => format!("{path}: {}", access.describe()),
         }
     }
 
@@ -246,6 +288,10 @@ impl Obstacle {
             Self::AddressSanitizer => {
                 "with ASAN_OPTIONS=verify_asan_link_order=0 it starts with the library; or use keepalive attach --watch when \
                  it runs"
+            }
+            Self::Profile(access) => {
+                return Error::new(NOT_RUN, format!("cannot reach '{command}': {}", self.describe(program)))
+                    .hint(access.advice());
             }
             Self::Privileged(_) => {
                 "run keepalive as root, or start it with its privilege already in place (as that user or group)\n\
@@ -263,7 +309,10 @@ pub(crate) fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Lib
     let mut named = preload
         .as_bytes()
         .split(|byte| *byte == b':' || byte.is_ascii_whitespace());
-    let name = library.name.as_deref().unwrap_or(library.path.as_os_str());
+    let name = library
+        .shared
+        .as_ref()
+        .map_or(library.path.as_os_str(), |shared| &shared.name);
     let own = [name, library.path.as_os_str()].map(OsStrExt::as_bytes);
     if !named.any(|path| own.contains(&path)) {
         if !preload.is_empty() {

@@ -322,7 +322,7 @@ fn a_shell_that_may_start_32_bit_programs_gets_the_supervisor() {
     const PREPARE: &str = "set -e
 mount -t tmpfs none $1; mkdir $1/upper $1/work
 mount -t overlay -o lowerdir=/usr/lib,upperdir=$1/upper,workdir=$1/work none /usr/lib
-ln -s $2/ld-linux.so.2 /usr/lib/ld-linux.so.2
+ln -sf $2/ld-linux.so.2 /usr/lib/ld-linux.so.2
 shift 2
 exec \"$@\"";
     root!();

@@ -4,7 +4,7 @@ mod search;
 
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, install};
-use crate::support::{PYTHON, find_program, keepalive, library};
+use crate::support::{PYTHON, find_program, keepalive, library, packaged_library};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ use std::time::Duration;
 fn run() -> Command {
     let mut command = Command::new(keepalive());
     command
-        .env("KEEPALIVE_LIBRARY", library())
+        .env("KEEPALIVE_LIBRARY", packaged_library())
         .env_remove("LD_PRELOAD")
         .arg("run");
     for variable in [
@@ -189,8 +189,9 @@ fn signals_and_descriptors_are_inherited_as_they_were() {
 fn an_existing_preload_is_kept_and_ours_is_not_named_twice() {
     let preload = |value: &str| {
         let output = run()
+            .env("KEEPALIVE_LIBRARY", library())
             .env("LD_PRELOAD", value)
-            .args(["sh", "-c", "echo $LD_PRELOAD"])
+            .args(["--engine", "preload", "sh", "-c", "echo $LD_PRELOAD"])
             .output()
             .expect("keepalive starts");
         text(&output.stdout).trim().to_owned()

@@ -31,7 +31,7 @@ mod survival;
 
 use crate::support::process::{Running, install, output_within, within};
 use crate::support::target::{BUILDS, Libc, POLICY, no_config, static_target};
-use crate::support::{find_program, keepalive, library};
+use crate::support::{find_program, keepalive, library, packaged_library};
 use keepalive_linux::proc;
 use rustix::process::{Pid, Signal, kill_process};
 use std::env;
@@ -66,7 +66,7 @@ impl Keepalive {
         fs::hard_link(keepalive(), directory.path().join("keepalive")).expect("the same file system");
         Self {
             directory,
-            library: library(),
+            library: packaged_library(),
         }
     }
 

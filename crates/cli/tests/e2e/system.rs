@@ -18,6 +18,7 @@ mod killed;
 mod kinds;
 mod lines;
 mod order;
+mod packaged;
 mod plain;
 mod refused;
 mod run;

@@ -85,6 +85,13 @@ fn engines(findings: &mut Findings) {
         Ok(library) => {
             let path = library.path();
             findings.fine("engine preload", format!("the library is {}", path.display()));
+            if let Some(missing) = library.missing() {
+                findings.note(
+                    "engine preload",
+                    format!("{missing}: for scripts and shells keepalive run uses the supervisor alone"),
+                    "the packages for x86-64 contain that for 32-bit x86, and scripts/cross builds it",
+                );
+            }
             if is_confined_by_apparmor() && !path.starts_with("/usr/lib") && !path.starts_with("/lib") {
                 findings.note(
                     "apparmor",

@@ -375,7 +375,8 @@ fn no_library(abi: &Abi, is_first: bool) -> Error {
         ),
     )
     .hint(format!(
-        "name one for {machine} with --library (scripts/cross builds it), or remove that C library"
+        "the packages for x86-64 contain that for 32-bit x86; or name one for {machine} with --library (scripts/cross builds \
+         it), or remove that C library"
     ))
 }
 

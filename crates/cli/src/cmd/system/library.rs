@@ -73,7 +73,12 @@ pub(super) fn find(root: &Root, abi: &Abi, named: &mut Vec<Library>) -> Option<L
         let file = regular::open(&path);
         (path, file)
     });
-    let theirs = [abi.directory.inside().join(preload::FILE), abi.copy().inside()];
+    let packaged = Path::new("/usr").join(preload::OTHER_DIRECTORY);
+    let theirs = [
+        abi.directory.inside().join(preload::FILE),
+        packaged.join(preload::FILE),
+        abi.copy().inside(),
+    ];
     let theirs = theirs.into_iter().map(|path| {
         let file = root.open_file(&path);
         (root.outside(&path), file)

@@ -3,7 +3,7 @@
 use super::policy::Policy;
 use crate::support::process::output_within;
 use crate::support::target::{bare, no_config};
-use crate::support::{keepalive, library};
+use crate::support::{keepalive, packaged_library};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Engine {
         command
             .arg("run")
             .env("KEEPALIVE_CONFIG", no_config())
-            .env("KEEPALIVE_LIBRARY", library())
+            .env("KEEPALIVE_LIBRARY", packaged_library())
             .envs(policy.environment());
         match self {
             Self::Preload => command.args(["--engine", "preload", "--"]),
@@ -96,7 +96,7 @@ fn a_shell_runs_under_both_engines() {
     let output = output_within(
         LIMIT,
         bare(&keepalive())
-            .env("KEEPALIVE_LIBRARY", library())
+            .env("KEEPALIVE_LIBRARY", packaged_library())
             .args(["run", "-v", "--", "/bin/sh", "-c", ":"]),
     );
     let told = String::from_utf8_lossy(&output.stderr);

@@ -5,7 +5,7 @@ use crate::support::process::text;
 use crate::support::target::{Libc, compile};
 use crate::support::{find_program, repository};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a command prints; it must succeed.
@@ -28,7 +28,12 @@ fn files(listing: &str) -> Vec<String> {
             } else {
                 format!("{}/{}", words[2], words[3])
             };
-            let path = words.last().expect("a path").trim_start_matches(['.', '/']);
+            let path = words
+                .iter()
+                .rev()
+                .skip_while(|word| words.contains(&"->") && **word != "->");
+            let path = path.copied().find(|word| *word != "->").expect("a path");
+            let path = path.trim_start_matches(['.', '/']);
             format!("{} {owner} {path}", words[0])
         })
         .collect();
@@ -45,7 +50,18 @@ const FILES: [&str; 6] = [
     "share/fish/vendor_completions.d/keepalive.fish",
 ];
 
-/// These, all pages of the manual, and the others, as [`files`] shows them.
+/// The libraries for 64-bit and 32-bit programs by the names that ld.so's `$LIB` has, with `$LIB` itself for musl; the first
+/// is the file for 32-bit programs.
+const LIBRARIES: [&str; 6] = [
+    "lib/libkeepalive.so",
+    "$LIB/libkeepalive.so",
+    "lib/i386-linux-gnu/libkeepalive.so",
+    "lib/x86_64-linux-gnu/libkeepalive.so",
+    "lib32/libkeepalive.so",
+    "lib64/libkeepalive.so",
+];
+
+/// These, all pages of the manual, the libraries, and the others, as [`files`] shows them without where links point.
 fn with_common(others: &[&str]) -> Vec<String> {
     let pages = repository().join("man").read_dir().expect("the manual").flatten();
     let pages = pages.filter_map(|page| {
@@ -56,6 +72,11 @@ fn with_common(others: &[&str]) -> Vec<String> {
     let all = pages.chain(FILES.iter().chain(others).map(|&path| path.to_owned()));
     let mut files: Vec<String> = all.map(|path| format!("-rw-r--r-- root/root usr/{path}")).collect();
     files.push("-rwxr-xr-x root/root usr/bin/keepalive".to_owned());
+    if cfg!(target_arch = "x86_64") {
+        let [file, links @ ..] = LIBRARIES.map(|path| format!("root/root usr/lib/keepalive/{path}"));
+        files.push(format!("-rw-r--r-- {file}"));
+        files.extend(links.map(|link| format!("lrwxrwxrwx {link}")));
+    }
     files.sort();
     files
 }
@@ -100,6 +121,56 @@ fn lintian_finds_nothing_wrong() {
     );
 }
 
+/// Each name that `$LIB` may have leads to the library for these programs.
+#[test]
+fn the_libraries_of_both_kinds_are_found_by_their_directory() {
+    let packages = packages!();
+    if !cfg!(target_arch = "x86_64") {
+        skip!("there is no library for 32-bit programs of this machine");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let unpack = |place: &str, command: &mut Command| -> PathBuf {
+        let place = directory.path().join(place);
+        fs::create_dir(&place).expect("a directory of ours");
+        printed(command.current_dir(&place));
+        place
+    };
+    let deb = unpack(
+        "deb",
+        Command::new("dpkg-deb")
+            .arg("-x")
+            .arg(Packages::deb(&packages.first))
+            .arg("."),
+    );
+    let mut rpm = Command::new("sh");
+    rpm.args(["-c", "rpm2cpio \"$1\" | cpio -idm --quiet", "sh"])
+        .arg(Packages::rpm(&packages.first));
+    let rpm = unpack("rpm", &mut rpm);
+    let archive = super::only(&packages.first, ".tar.gz");
+    let tar = unpack(
+        "tar",
+        Command::new("tar").args(["--strip-components=1", "-xzf"]).arg(archive),
+    );
+    for prefix in [deb.join("usr"), rpm.join("usr"), tar] {
+        for path in LIBRARIES {
+            // e_machine of the ELF header: EM_X86_64, EM_386.
+            let expected = if path.contains("64") || path.contains("$LIB") {
+                62
+            } else {
+                3
+            };
+            let path = prefix.join("lib/keepalive").join(path);
+            let content = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert_eq!(
+                (&content[..4], content[18]),
+                (&b"\x7fELF"[..], expected),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
 /// The files of one directory, and what they have.
 fn sums(directory: &Path) -> String {
     fs::read_to_string(directory.join("SHA256SUMS")).expect("it was built")
@@ -139,17 +210,20 @@ fn the_archive_works_where_it_is_unpacked() {
     let command = unpacked.join("bin/keepalive");
     let preload = || {
         let mut run = Command::new(&command);
-        run.args(["run", "sh", "-c", "echo \"$LD_PRELOAD\""])
+        run.args(["run", "--engine", "preload", "sh", "-c", "echo \"$LD_PRELOAD\""])
             .env_remove("LD_PRELOAD");
-        printed(&mut run).trim_end().to_owned()
+        // As the loader completes it, where 32-bit programs can run.
+        let name = printed(&mut run).trim_end().replace("$LIB", "lib64");
+        Path::new(&name).canonicalize().expect("a library")
     };
-    assert_eq!(preload(), unpacked.join("lib/libkeepalive.so").display().to_string());
+    let expected = unpacked.join("lib/libkeepalive.so").canonicalize().expect("a library");
+    assert_eq!(preload(), expected);
     // Another library of this name in such a place, as libkeepalive 0.3 is in /usr/lib, is passed over.
     let other = compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]);
     let place = unpacked.join("lib64/libkeepalive.so");
     fs::create_dir(unpacked.join("lib64")).expect("a directory of ours");
     fs::copy(other, place).expect("a file of ours");
-    assert_eq!(preload(), unpacked.join("lib/libkeepalive.so").display().to_string());
+    assert_eq!(preload(), expected);
     // What the example says is right.
     printed(
         Command::new(&command)

@@ -1,6 +1,8 @@
 //! The package of Debian, in bullseye, bookworm and trixie.
 
 use super::{Packages, in_distribution, no_distribution};
+use crate::support::target::{Libc, compile};
+use std::path::Path;
 
 /// $2 and $3 are the packages.
 const LIFE: &str = r#"
@@ -82,6 +84,60 @@ fn in_trixie_it_comes_and_goes_while_programs_start_silently() {
     lives_in("trixie");
 }
 
+/// A C library for 32-bit programs comes after `keepalive system enable`, and goes: as packages do it, but with the files of
+/// the cross compiler. $3 is its directory, $4 a 32-bit program.
+const LATER: &str = r#"
+    cp "$2" /mnt/root/run/first.deb
+    tree >/mnt/before
+    watched inside dpkg --install /run/first.deb
+    watched inside keepalive system enable
+    line=$(cat /mnt/root/etc/ld.so.preload)
+    lib=/mnt/libc/usr/lib/i386-linux-gnu
+    case $(readlink /mnt/root/lib) in '') link=/mnt/libc/lib ;; *) link=/mnt/libc/usr/lib ;; esac
+    mkdir -p "$lib" "$link" /mnt/libc/DEBIAN
+    cp "$3/ld-linux.so.2" "$3/libc.so.6" "$lib"
+    ln -s /usr/lib/i386-linux-gnu/ld-linux.so.2 "$link/ld-linux.so.2"
+    printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.org>\nDescription: x\n' some-libc >/mnt/libc/DEBIAN/control
+    dpkg-deb --build /mnt/libc /mnt/root/run/libc.deb >/dev/null
+    cp "$4" /mnt/root/run/sockets32
+    on() { inside env KEEPIDLE=61 /run/sockets32 tcp show 2>&1; }
+    watched inside dpkg --install /run/libc.deb
+    case $(on) in *': 1 61 '*) ;; *) fail "32-bit, enabled: $(on)" ;; esac
+    has 1
+    inside keepalive system status >/dev/null
+    test "$(cat /mnt/root/etc/ld.so.preload)" = '/usr/$LIB/keepalive-system.so'
+    inside keepalive run sh -c 'KEEPIDLE=77 /run/sockets32 tcp show; perl -e 1' >/mnt/ran 2>&1
+    grep -q ': 1 77 ' /mnt/ran || fail "$(cat /mnt/ran)"
+    test "$(wc -l </mnt/ran)" = 1 || fail "$(cat /mnt/ran)"
+    # It goes.
+    watched inside dpkg --purge some-libc
+    has 1
+    inside keepalive system status >/dev/null
+    test "$(cat /mnt/root/etc/ld.so.preload)" = "$line"
+    watched inside dpkg --install /run/libc.deb
+    watched inside dpkg --purge keepalive
+    case $(on) in *': 0 7200 '*) ;; *) fail "32-bit, purged: $(on)" ;; esac
+    watched inside dpkg --purge some-libc
+    rm -f /mnt/root/run/*32
+    tree | diff /mnt/before -"#;
+
+#[test]
+fn a_c_library_for_32_bit_programs_comes_and_goes_while_it_is_enabled() {
+    const I386: Libc = Libc::Cross("i686-linux-gnu-gcc");
+    let packages = packages!();
+    if let Some(why) = I386.missing() {
+        skip!("{why}");
+    }
+    let program = compile(I386, "sockets.c", &[]);
+    for suite in ["bullseye", "bookworm", "trixie"] {
+        if let Some(why) = no_distribution(suite) {
+            skip!("{why}");
+        }
+        let deb = Packages::deb(&packages.first);
+        in_distribution(suite, LATER, &[&deb, Path::new("/usr/i686-linux-gnu/lib"), &program]);
+    }
+}
+
 /// /etc/ld.so.preload cannot be removed, as in a container into which it is mounted.
 const STUBBORN: &str = r#"
     cp "$2" /mnt/root/run/first.deb
@@ -119,7 +175,8 @@ const BY_HAND: &str = r#"
     cp "$3" /mnt/root/run/second.deb
     inside dpkg --install /run/first.deb >/dev/null
     library=$(cd /mnt/root && ls usr/lib/*-linux-gnu/libkeepalive.so)
-    for line in "/$library" "/lib/x86_64-linux-gnu/libdl.so.2:/$library" 'libkeepalive.so' '/usr/$LIB/libkeepalive.so'; do
+    for line in "/$library" "/lib/x86_64-linux-gnu/libdl.so.2:/$library" 'libkeepalive.so' '/usr/$LIB/libkeepalive.so' \
+        '/usr/lib/keepalive/$LIB/libkeepalive.so' '/usr/lib/keepalive/lib64/libkeepalive.so'; do
         echo "$line" >/mnt/root/etc/ld.so.preload
         watched inside dpkg --install /run/second.deb
         watched inside dpkg --install /run/first.deb

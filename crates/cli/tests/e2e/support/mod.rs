@@ -20,6 +20,7 @@ pub mod target;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Says why a test cannot run here and returns from it; a failure where `KEEPALIVE_TEST_REQUIRE=all`.
 macro_rules! skip {
@@ -137,6 +138,35 @@ pub fn library() -> PathBuf {
         .map_or_else(|| repository().join("target/release/libkeepalive.so"), PathBuf::from);
     assert!(path.is_file(), "{} is missing: run make first", path.display());
     path
+}
+
+/// The library under test as packages install it: where 32-bit programs can run on this machine, with the library for them.
+/// Without that, `keepalive run` would not preload the library into what may start them.
+pub fn packaged_library() -> PathBuf {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY
+        .get_or_init(|| {
+            if !Path::new("/lib/ld-linux.so.2").exists() {
+                return library();
+            }
+            let Ok(i386) = cross::library_for("i586-unknown-linux-gnu") else {
+                return library();
+            };
+            let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libraries");
+            let install = |file: &Path, directory: &str| -> PathBuf {
+                let directory = root.join(directory);
+                fs::create_dir_all(&directory).expect("a directory in the build directory");
+                let path = directory.join("libkeepalive.so");
+                process::install(file, &path, 0o755);
+                path
+            };
+            for directory in ["lib", "lib32", "lib/i386-linux-gnu"] {
+                install(&i386, directory);
+            }
+            install(&library(), "lib64");
+            install(&library(), "lib/x86_64-linux-gnu")
+        })
+        .clone()
 }
 
 /// The command under test.
