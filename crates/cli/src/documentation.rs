@@ -20,12 +20,30 @@ fn files() -> Vec<(PathBuf, String)> {
     root.build();
     let mut files = manual::pages(&root, &sections);
     files.extend(completions::scripts(&root));
+    files.push(requirements());
     files
 }
 
-/// What is written by hand for the page, or nothing.
+/// The page of requirements: what stands between the marks is made of the table, the rest is written by hand.
+fn requirements() -> (PathBuf, String) {
+    const BEGIN: &str = "<!-- begin: make docs writes this table -->\n";
+    const END: &str = "<!-- end -->\n";
+    let path = PathBuf::from("docs/requirements.md");
+    let there = fs::read_to_string(repository().join(&path)).unwrap_or_default();
+    let (before, rest) = there.split_once(BEGIN).expect("the mark before the table");
+    let (_, after) = rest.split_once(END).expect("the mark behind the table");
+    let table = crate::requirements::markdown();
+    (path, format!("{before}{BEGIN}{table}{END}{after}"))
+}
+
+/// What is written by hand for the page, or nothing; and on the page of the whole command the requirements.
 fn sections(page: &str) -> String {
-    fs::read_to_string(repository().join(format!("man/sections/{page}.mdoc"))).unwrap_or_default()
+    let written = fs::read_to_string(repository().join(format!("man/sections/{page}.mdoc"))).unwrap_or_default();
+    if page == "keepalive" {
+        written + &crate::requirements::mdoc()
+    } else {
+        written
+    }
 }
 
 fn repository() -> PathBuf {

@@ -10,6 +10,7 @@ mod error;
 mod mistake;
 mod output;
 mod policy;
+mod requirements;
 mod sockets;
 mod sysctl;
 mod table;

@@ -1,12 +1,13 @@
 //! What is wrong with rules, shown as a compiler shows it: place, line, caret, hint.
 
 use crate::output::{WIDTH, harmless_text, wrap};
-use keepalive_policy::parse::{Error, Item, parse};
+use keepalive_policy::parse::{Error, Item, parse, without_mark};
 use std::fmt::Write as _;
 
 /// All mistakes in `text`, which is called `name` where it comes from and begins there with this line, one after the other;
 /// `None` when there are none.
 pub(crate) fn mistakes(name: &str, first_line: u32, text: &[u8]) -> Option<String> {
+    let text = without_mark(text);
     let mut shown = String::new();
     for error in parse(text).filter_map(Result::err) {
         if !shown.is_empty() {
@@ -69,5 +70,7 @@ mod tests {
              hint: write 443 or 8000-8999, from 0 to 65535, the lower first"
         );
         assert_eq!(mistakes("file", 1, b"default idle=1"), None);
+        let marked = mistakes("file", 1, "\u{feff}accept :x off".as_bytes()).unwrap();
+        assert!(marked.starts_with("file:1:8: "), "{marked}");
     }
 }

@@ -1,7 +1,11 @@
 //! What commands print: to standard output, whose reader may go away, within the width of a terminal.
 
+mod unread;
+
 use crate::error::{Error, FAILED, describe};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+pub(crate) use unread::never_wait;
 
 /// Columns that a text without a terminal, and a narrow one, can count on.
 pub(crate) const WIDTH: usize = 80;
@@ -16,7 +20,12 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
 
 /// Writes `text` to standard error, which may be closed, [sanitized](harmless_text).
 pub(crate) fn write_stderr(text: &str) {
-    let _ = io::stderr().write_all(harmless_text(text).as_bytes());
+    let text = harmless_text(text);
+    if unread::never_waits() {
+        unread::write_or_drop(io::stderr().as_fd(), &text);
+    } else {
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
 }
 
 /// Writes `text` to standard output as it is; gives whether somebody still reads.
@@ -24,6 +33,10 @@ pub(crate) fn write_stderr(text: &str) {
 /// # Errors
 /// As there.
 pub(crate) fn is_read(text: &str) -> Result<bool, Error> {
+    if unread::never_waits() {
+        unread::write_or_drop(io::stdout().as_fd(), text);
+        return Ok(true);
+    }
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),

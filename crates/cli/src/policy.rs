@@ -6,7 +6,7 @@ use crate::error::{Error, describe};
 use crate::mistake::mistakes;
 use crate::output::{WIDTH, harmless, wrap, write_stderr};
 use keepalive_linux::regular::{self, Unfit};
-use keepalive_policy::parse::{Item, parse};
+use keepalive_policy::parse::{Item, parse, without_mark};
 use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -87,7 +87,7 @@ impl Policy {
         let mut notes = Vec::new();
         let variables = read_variables(&entries, status, &mut notes)?;
         let mut rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
-        rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules.to_vec())));
+        rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules)));
 
         let named = flags
             .config
@@ -193,10 +193,11 @@ impl<'a> Part<'a> {
     }
 }
 
-fn text(name: &str, text: Vec<u8>) -> Text {
+fn text(name: &str, text: &[u8]) -> Text {
     Text {
         name: name.to_owned(),
-        text,
+        // The library gets several texts as one, in which only the first may begin with a byte order mark.
+        text: without_mark(text).to_vec(),
         first_line: 1,
     }
 }
@@ -210,7 +211,7 @@ fn number_lines<'a>(rules: impl Iterator<Item = &'a [u8]>) -> Vec<Text> {
         next_line = next_line.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
         Text {
             first_line,
-            ..text(RULE, rule.to_vec())
+            ..text(RULE, rule)
         }
     });
     numbered.collect()
@@ -272,7 +273,7 @@ fn say_one_by_one(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
 fn read_config(named: Option<&Path>, status: u8) -> Result<(Option<Text>, bool), Error> {
     let path = named.unwrap_or(Path::new(CONFIG));
     match read_rules(path) {
-        Ok((content, is_pipe)) => Ok((Some(text(&path.display().to_string(), content)), is_pipe)),
+        Ok((content, is_pipe)) => Ok((Some(text(&path.display().to_string(), &content)), is_pipe)),
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok((None, false)),
         Err(error) => Err(unreadable(status, &path.display().to_string(), &error)),
     }

@@ -3,15 +3,21 @@
 //! `sock_diag(7)` shows anyone every socket of a network namespace, but no option of it; with ptrace access to a process
 //! its sockets can be duplicated (`pidfd_getfd(2)`) and asked for everything.
 
+mod brief;
 mod crew;
+mod hidden;
 pub(crate) mod json;
 mod namespace;
 mod obstacle;
 mod process;
 
+pub(crate) use brief::Brief;
 pub(crate) use crew::{Crew, Send};
+pub(crate) use hidden::{hidden, remark as remark_on_hidden};
 pub(crate) use namespace::Namespace;
-pub(crate) use obstacle::{Obstacle, is_gone, is_sandboxed, no_process, unanswered, yama_scope};
+pub(crate) use obstacle::{
+    Obstacle, YAMA_1, YAMA_2, YAMA_3, is_gone, is_sandboxed, may_trace, no_process, unanswered, yama_scope,
+};
 pub(crate) use process::{Process, Selection};
 
 use crate::error::describe;

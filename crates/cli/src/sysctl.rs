@@ -1,9 +1,12 @@
 //! What the kernel does where nobody says otherwise: the sysctls of this network namespace (`ip-sysctl`, tcp(7)).
 
+use crate::untouched::Untouched;
+use keepalive_policy::SocketOption;
+use serde::{Deserialize, Serialize};
 use std::fs;
 
 /// The sysctls that decide when a connection is probed and given up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Sysctls {
     /// `tcp_keepalive_time`, seconds.
     pub(crate) idle: u32,
@@ -20,12 +23,16 @@ pub(crate) struct Sysctls {
 }
 
 impl Sysctls {
-    /// Reads them. Where one cannot be read, it is as the kernel is built (`include/net/tcp.h`).
+    /// Reads them, of the network namespace of the calling thread. The first three come from a fresh socket, since `/proc`
+    /// may be mounted without them (`subset=pid`). Where one cannot be read, it is as the kernel is built
+    /// (`include/net/tcp.h`).
     pub(crate) fn read() -> Self {
+        let fresh = Untouched::read();
+        let number = |option, built_in| fresh.of(option).unwrap_or(built_in);
         Self {
-            idle: read("tcp_keepalive_time").unwrap_or(7200),
-            interval: read("tcp_keepalive_intvl").unwrap_or(75),
-            count: read("tcp_keepalive_probes").unwrap_or(9),
+            idle: number(SocketOption::Idle, 7200),
+            interval: number(SocketOption::Interval, 75),
+            count: number(SocketOption::Count, 9),
             retries: read("tcp_retries2").unwrap_or(15),
             syn_retries: read("tcp_syn_retries").unwrap_or(6),
             syn_linear_timeouts: read("tcp_syn_linear_timeouts").unwrap_or(0),

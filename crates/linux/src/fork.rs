@@ -8,6 +8,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, child_subreaper, getpid, set_child_subreaper, waitpid};
 use std::io;
 use std::sync::atomic::AtomicU64;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// On which side of a [`fork`] this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +31,21 @@ pub fn fork() -> io::Result<Side> {
     side(unsafe { libc::fork() })
 }
 
+/// Fails if this process has several threads. A thread that was joined is counted until the kernel has removed it, which is
+/// after join returns: hence a second look, and more, for [`JOINED`].
 fn check_threads() -> io::Result<()> {
-    if proc::threads(std::process::id())?.len() == 1 {
-        Ok(())
-    } else {
-        Err(io::Error::other("this process has several threads"))
+    let deadline = Instant::now() + JOINED;
+    while proc::own_threads()? != 1 {
+        if Instant::now() >= deadline {
+            return Err(io::Error::other("this process has several threads"));
+        }
+        sleep(Duration::from_millis(1));
     }
+    Ok(())
 }
+
+/// The longest time for the kernel to remove a thread that was joined.
+const JOINED: Duration = Duration::from_secs(1);
 
 /// The number has 32 bits as fork(2) returns it, and as a system call does on some architectures.
 fn side(pid: impl Into<i64>) -> io::Result<Side> {

@@ -1,12 +1,15 @@
 //! Network namespaces (`network_namespaces(7)`): which one a socket belongs to, and looking into it.
 
 use crate::sockopt;
+use crate::worker::Worker;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::fstat;
+use rustix::io::{Errno, write};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::thread;
+use std::time::Duration;
 
 /// `SO_NETNS_COOKIE` (Linux 5.14, `include/uapi/asm-generic/socket.h`).
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -22,6 +25,11 @@ pub fn cookie(socket: impl AsFd) -> io::Result<u64> {
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => inode(socket),
         cookie => cookie,
     }
+}
+
+/// Whether the kernel tells [`cookie`] without a capability (Linux 5.14).
+pub fn has_cookies(socket: impl AsFd) -> bool {
+    sockopt::get_long(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE).is_ok()
 }
 
 /// The inode of the namespace of `socket`.
@@ -58,6 +66,29 @@ pub fn within<T: Send>(namespace: &OwnedFd, look: impl FnOnce() -> T + Send) -> 
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
     })
+}
+
+/// What `look` writes to the descriptor that it gets, in the network namespace `network`, entered by way of `user`, the user
+/// namespace that owns it: so a user enters the namespaces that are its own, without any capability. It runs in a child, since
+/// a process with several threads enters no user namespace (`setns(2)`).
+///
+/// # Errors
+/// `EPERM` where the user namespace is another user's; as [`Worker::start`]; `ETIMEDOUT` after five seconds.
+pub fn within_owned(user: &OwnedFd, network: &OwnedFd, look: impl FnOnce(&OwnedFd)) -> io::Result<Vec<u8>> {
+    let worker = Worker::start(&[user.as_fd(), network.as_fd()], |output| {
+        let entered = move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))
+            .and_then(|()| move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)));
+        let errno = entered.err().map_or(0, Errno::raw_os_error);
+        if write(output, &errno.to_ne_bytes()).is_ok() && errno == 0 {
+            look(output);
+        }
+    })?;
+    let written = worker.output_within(Duration::from_secs(5))?;
+    let (errno, found) = written.split_first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
+    match i32::from_ne_bytes(*errno) {
+        0 => Ok(found.to_vec()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
 }
 
 #[cfg(test)]

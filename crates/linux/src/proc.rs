@@ -54,6 +54,14 @@ pub fn status(pid: u32) -> io::Result<Status> {
     Ok(parse_status(&text))
 }
 
+/// The status of this process, whose number may be another process's in `/proc`.
+///
+/// # Errors
+/// As [`own_threads`].
+pub fn own_status() -> io::Result<Status> {
+    Ok(parse_status(&fs::read("/proc/self/status")?))
+}
+
 fn parse_status(text: &[u8]) -> Status {
     let mut status = Status::default();
     for line in text.split(|byte| *byte == b'\n') {
@@ -210,11 +218,22 @@ pub fn fds(pid: u32) -> io::Result<Vec<i32>> {
 /// # Errors
 /// As [`fds`].
 pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
-    let path = format!("/proc/{pid}/task/{tid}/fd");
-    let fds: Vec<i32> = numbers(&path)?;
+    sockets_in(&format!("/proc/{pid}/task/{tid}/fd"))
+}
+
+/// The sockets that this process has open, as [`sockets`] gives them.
+///
+/// # Errors
+/// As [`own_threads`].
+pub fn own_sockets() -> io::Result<Vec<(i32, u64)>> {
+    sockets_in("/proc/self/fd")
+}
+
+fn sockets_in(path: &str) -> io::Result<Vec<(i32, u64)>> {
+    let fds: Vec<i32> = numbers(path)?;
     let directory = openat(
         rustix::fs::CWD,
-        &path,
+        path,
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
@@ -269,6 +288,29 @@ fn socket_inode(target: &[u8]) -> Option<u64> {
 /// `ENOENT` when the process is gone.
 pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
     numbers(format!("/proc/{pid}/task"))
+}
+
+/// How many threads this process has, those included that the kernel has not removed yet. The number of this process may be
+/// that of another one in `/proc`, which can show another pid namespace.
+///
+/// # Errors
+/// Whatever keeps `/proc` from being read; `ENOENT` where it does not show this process.
+pub fn own_threads() -> io::Result<usize> {
+    Ok(numbers::<u32>("/proc/self/task")?.len())
+}
+
+/// Whether `/proc` shows the pid namespace of this process. Where it does not, a number there is another process's than
+/// the same number in a system call.
+pub fn shows_own_namespace() -> bool {
+    fs::read_link("/proc/self").is_ok_and(|own| own == Path::new(&std::process::id().to_string()))
+}
+
+/// Whether this process is in the first user namespace, whose capabilities count for the machine, and not in one of a container or
+/// a user (`user_namespaces(7)`). Where that cannot be read it is taken to be.
+pub fn is_in_first_user_namespace() -> bool {
+    /// `PROC_USER_INIT_INO` (`include/linux/proc_ns.h`).
+    const FIRST: &str = "user:[4026531837]";
+    fs::read_link("/proc/self/ns/user").map_or(true, |own| own == Path::new(FIRST))
 }
 
 /// One thread for each table of descriptors that a process has: the first thread, and each that has taken a table of its

@@ -4,7 +4,7 @@
 use crate::elf::{self, Elf};
 use crate::regular;
 use crate::rooted::Root;
-use rustix::fs::FileType;
+use rustix::fs::{FileType, StatVfsMountFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -239,7 +239,9 @@ pub fn privilege(path: &Path) -> Option<Privilege> {
     const S_ISUID: u32 = 0o4000;
     const S_ISGID_EXECUTABLE: u32 = 0o2010;
     let metadata: Metadata = path.metadata().ok()?;
-    if rustix::thread::no_new_privs().unwrap_or(false) {
+    // Where the file system gives no privilege either, the loader is an ordinary one too.
+    let is_without = rustix::fs::statvfs(path).is_ok_and(|about| about.f_flag.contains(StatVfsMountFlags::NOSUID));
+    if is_without || rustix::thread::no_new_privs().unwrap_or(false) {
         return None;
     }
     if metadata.mode() & S_ISUID != 0 && metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -250,9 +252,21 @@ pub fn privilege(path: &Path) -> Option<Privilege> {
         return Some(Privilege::SetGroupId);
     }
     // Root has the capabilities anyway, and the kernel then does not ask for secure execution (security/commoncap.c).
+    (!rustix::process::getuid().is_root() && has_capabilities(path)).then_some(Privilege::Capabilities)
+}
+
+/// Whether the file at `path` has capabilities that make the loader cautious: the attribute may be there with none
+/// (`setcap =`). It is a `struct vfs_cap_data` (`linux/capability.h`).
+fn has_capabilities(path: &Path) -> bool {
+    const VFS_CAP_FLAGS_EFFECTIVE: u8 = 1;
     let mut value = [0_u8; 64];
-    let has_capabilities = rustix::fs::getxattr(path, "security.capability", &mut value).is_ok();
-    (has_capabilities && !rustix::process::getuid().is_root()).then_some(Privilege::Capabilities)
+    if rustix::fs::getxattr(path, "security.capability", &mut value).is_err() {
+        return false;
+    }
+    let [flags, _, _, _, first @ ..] = value;
+    // Four bytes of permitted capabilities, four of inheritable ones, twice.
+    let permitted = first[..4].iter().chain(&first[8..12]);
+    flags & VFS_CAP_FLAGS_EFFECTIVE != 0 || permitted.into_iter().any(|byte| *byte != 0)
 }
 
 /// The value of PATH, or what the C library searches without one.

@@ -8,4 +8,4 @@ mod listener;
 pub use call::{Address, Call};
 pub use filter::{Filter, IoUring, SetOption};
 pub use libc::sock_filter;
-pub use listener::{Answer, Listener, Notification, install, is_supervised};
+pub use listener::{Answer, Listener, Notification, install, is_first_to_report, is_supervised, probe};

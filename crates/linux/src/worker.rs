@@ -4,15 +4,17 @@
 
 use crate::background::detach;
 use crate::fork::{Side, exit_now, fork};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
+use rustix::io::{Errno, read};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, getppid, kill_process, set_parent_process_death_signal, waitpid,
 };
 use std::fs;
 use std::io;
+use std::time::{Duration, Instant};
 
 /// A child process that works for this one.
 #[derive(Debug)]
@@ -50,6 +52,35 @@ impl Worker {
     /// What it writes. Reading does not block.
     pub fn output(&self) -> BorrowedFd<'_> {
         self.output.as_fd()
+    }
+
+    /// All that it writes, once it has ended.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` where it has not ended after `limit`; then it is killed.
+    pub fn output_within(self, limit: Duration) -> io::Result<Vec<u8>> {
+        let deadline = Instant::now() + limit;
+        let (mut written, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match read(&self.output, &mut buffer) {
+                Ok(0) => break,
+                Ok(length) => written.extend_from_slice(&buffer[..length]),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let mut fds = [PollFd::new(&self.output, PollFlags::IN)];
+                    let ready = poll(&mut fds, Timespec::try_from(left).ok().as_ref());
+                    if left.is_zero() || ready == Ok(0) {
+                        self.kill();
+                        return Err(Errno::TIMEDOUT.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Its end of the pipe is closed by its end alone.
+        let _ = waitpid(Some(self.pid), WaitOptions::empty());
+        Ok(written)
     }
 
     /// The processor time that it has used so far, in clock ticks (`proc_pid_stat(5)`, utime and stime): of a worker that

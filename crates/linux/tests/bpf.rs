@@ -281,3 +281,26 @@ fn the_verifiers_words_are_kept() {
     let refusal = load_program(Hook::SockOps, "wrong", &wrong).expect_err("it is wrong");
     assert!(refusal.log.contains("R0 !read_ok"), "{refusal}: {}", refusal.log);
 }
+
+/// A short program that the verifier gives up on is not too long: why it is refused stands in the log, to its end.
+#[test]
+fn the_reason_of_a_refusal_is_kept() {
+    let instruction = |code, registers, offset, immediate| Instruction {
+        code,
+        registers,
+        offset,
+        immediate,
+    };
+    // R1 counts to more than the verifier follows.
+    let program = [
+        instruction(0xb7, 1, 0, 0),
+        instruction(0x07, 1, 0, 1),
+        instruction(0xa5, 1, -2, 2_000_000),
+        instruction(0xb7, 0, 0, 1),
+        instruction(0x95, 0, 0, 0),
+    ];
+    let refusal = load_program(Hook::SockOps, "endless", &program).expect_err("the verifier refuses it");
+    assert_eq!(refusal.error.raw_os_error(), Some(7), "E2BIG: {refusal}");
+    let end = &refusal.log[refusal.log.len().saturating_sub(500)..];
+    assert!(end.contains("too large") || end.contains("too complex"), "{end}");
+}

@@ -38,16 +38,27 @@ impl Mode {
             .find(|mode| crate::settings::is_word(name, mode.name().as_bytes()))
     }
 
-    /// The number that `option` gets where the program has set `theirs` and the policy says `ours`.
+    /// The number that `option` gets where the program has set `theirs` and the policy says `ours`. Times and counts that are
+    /// too large count as unset, except in mode fill: an MPTCP socket takes them, and negative ones, and its connections have
+    /// the kernel's default instead (`net/mptcp/sockopt.c`).
     pub fn settle(self, option: SocketOption, ours: u32, theirs: u32) -> u32 {
         let is_ours = match self {
             Self::Fill => false,
+            _ if is_too_large(option, theirs) => true,
             Self::Cap => duration(option, ours) < duration(option, theirs),
             Self::Floor => duration(option, ours) > duration(option, theirs),
             Self::Enforce => true,
         };
         if is_ours { ours } else { theirs }
     }
+}
+
+fn is_too_large(option: SocketOption, number: u32) -> bool {
+    let is_checked = matches!(
+        option,
+        SocketOption::Idle | SocketOption::Interval | SocketOption::Count
+    );
+    is_checked && number > option.row().range.1
 }
 
 /// How long the number makes a connection wait: off is for ever.
@@ -70,6 +81,14 @@ mod tests {
             (Idle, 60, 15, [15, 15, 60, 60]),
             (Idle, 60, 600, [600, 60, 600, 60]),
             (Count, 5, 9, [9, 5, 9, 5]),
+            (Count, 5, 128, [128, 5, 5, 5]),
+            (Idle, 60, 32_768, [32_768, 60, 60, 60]),
+            (
+                Idle,
+                60,
+                (-5_i32).cast_unsigned(),
+                [(-5_i32).cast_unsigned(), 60, 60, 60],
+            ),
             (Keepalive, 1, 0, [0, 1, 0, 1]),
             (Keepalive, 1, 1, [1, 1, 1, 1]),
             (UserTimeout, 30_000, 0, [0, 30_000, 0, 30_000]),

@@ -77,12 +77,31 @@ pub enum Mistake {
 /// The lines of `text` that say something, and those that cannot be used.
 pub fn parse(text: &[u8]) -> Lines<'_> {
     Lines {
-        // Some editors begin a file with a byte order mark.
-        rest: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text),
+        rest: without_mark(text),
         line: 1,
         column: 0,
         has_default: false,
     }
+}
+
+/// Returns `text` without the byte order mark that some editors write at the beginning of a file.
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+/// Returns the statements of `text` in order: each without white space around it and without its comment, and none that is
+/// empty. Joined with `;` they mean the same as `text`.
+pub fn statements(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut lines = parse(text);
+    core::iter::from_fn(move || {
+        while !lines.rest.is_empty() {
+            let statement = lines.take_statement().trim_ascii();
+            if !statement.is_empty() {
+                return Some(statement);
+            }
+        }
+        None
+    })
 }
 
 /// Iterates over the lines of a text; see [`parse`].

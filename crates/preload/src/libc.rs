@@ -126,6 +126,14 @@ pub(crate) unsafe fn for_each_object(visit: ObjectVisitor, data: *mut c_void) {
     }
 }
 
+/// Whether the C library has set `environ` yet, which may be empty.
+pub(crate) fn has_environment() -> bool {
+    // SAFETY: a variable of the C library.
+    lent()
+        .environ
+        .is_some_and(|environ| unsafe { !(*environ.as_ptr()).is_null() })
+}
+
 /// The entries of the environment (environ(7)) that begin with certain letters.
 pub(crate) struct Variables {
     next: *const *const c_char,

@@ -101,7 +101,7 @@ fn address_of(index: usize) -> usize {
 /// Another library's constructor called before ours ran.
 #[cold]
 fn find_late(index: usize) -> usize {
-    state::start();
+    state::start_early();
     FOUND[index].load(Ordering::Relaxed)
 }
 

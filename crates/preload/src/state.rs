@@ -1,7 +1,7 @@
 //! What this library remembers in a process: the policy, read once, and which sockets were made through us.
 
 use crate::policy::Policy;
-use crate::{apply, next, policy, sys};
+use crate::{apply, libc, next, policy, sys};
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
 use core::hint::spin_loop;
@@ -127,10 +127,22 @@ fn active_policy() -> &'static Policy {
     unsafe { policy.assume_init_ref() }
 }
 
+/// As [`start`], for a hook that is called before our constructor. Code of the program that runs before all constructors
+/// (`DT_PREINIT_ARRAY`, as of Clang's safe stack) finds no environment yet, which glibc provides in its own constructor: then
+/// only the next definitions are found.
+#[cold]
+pub(crate) fn start_early() {
+    if libc::has_environment() {
+        start();
+    } else if STATE.phase.load(Ordering::Relaxed) == NEW {
+        next::find();
+    }
+}
+
 /// Another library's constructor called before ours ran.
 #[cold]
 fn policy_late() -> Option<&'static Policy> {
-    start();
+    start_early();
     (STATE.phase.load(Ordering::Acquire) == ACTIVE).then(active_policy)
 }
 

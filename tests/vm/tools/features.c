@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,6 +27,12 @@ int main(int argc, char **argv) {
     if (!strcmp(name, "seccomp-wait-killable")) { // Linux 5.19; a known flag gets as far as the missing filter
         unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
         return !(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, NULL) && errno == EFAULT);
+    }
+    if (!strcmp(name, "memcg-accounting")) { // Linux 5.11: eBPF is not charged to RLIMIT_MEMLOCK
+        struct rlimit nothing = {0, 0};
+        struct { unsigned type, key, value, count; } map = {2, 4, 4, 1}; // BPF_MAP_TYPE_ARRAY
+        setrlimit(RLIMIT_MEMLOCK, &nothing);
+        return syscall(SYS_bpf, 0, &map, sizeof map) < 0;
     }
     return 2;
 }

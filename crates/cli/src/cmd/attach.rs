@@ -8,7 +8,7 @@ use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, print, wrap, write_stderr};
 use crate::policy::{Part, Policy};
 use crate::sockets::json::{array, line};
-use crate::sockets::{Crew, Holder, Kernel, Obstacle, Process, Selection, Send, no_process};
+use crate::sockets::{Crew, Holder, Kernel, Obstacle, Process, Selection, Send, hidden, no_process, remark_on_hidden};
 use clap::{ArgGroup, Args};
 use keepalive_linux::sockopt;
 use keepalive_policy::{Settings, Source};
@@ -372,6 +372,10 @@ impl Round {
             if let Some(obstacle) = &self.beyond_why {
                 text.push_str(&wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6));
             }
+        }
+        // Where processes are named by their numbers, the one that is hidden is an error.
+        if hidden().is_some() && (self.beyond > 0 || attach.program.is_some()) {
+            text += &remark_on_hidden();
         }
         write_stderr(&text);
     }

@@ -181,7 +181,7 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Arc<Policy>, interrupts:
     let done = interrupts
         .run(move || existing::set(&directory, &policy, wishes.as_ref()))
         .map_err(|obstacle| obstacle.error(&action))?;
-    let how = if done.is_by_descriptor {
+    let how = if done.by_descriptor.is_some() {
         ", through the processes' descriptors"
     } else {
         ""
@@ -201,13 +201,15 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Arc<Policy>, interrupts:
 fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
     let mut problems = Vec::new();
     if let Some((count, error)) = &done.out_of_reach {
-        let what = if done.is_by_descriptor {
-            "processes"
-        } else {
-            "network namespaces"
+        let (what, why) = match &done.by_descriptor {
+            Some(why) => (
+                "processes",
+                format!(" (their descriptors are needed, since iterators are not available: {why})"),
+            ),
+            None => ("network namespaces", String::new()),
         };
         problems.push((
-            format!("{count} {what} are out of reach: {}", describe(error)),
+            format!("{count} {what} are out of reach: {}{why}", describe(error)),
             "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE",
         ));
     }

@@ -3,7 +3,10 @@
 use crate::error::{Error, FAILED, describe};
 use crate::output::{self, WIDTH, harmless, harmless_text, print, wrap, write_stderr};
 use crate::sockets::json::{self, Entry, array};
-use crate::sockets::{Clock, Crew, Holder, Kernel, Obstacle, Process, Selection, Send, Socket, no_process, unanswered};
+use crate::sockets::{
+    Brief, Clock, Crew, Holder, Kernel, Obstacle, Process, Selection, Send, Socket, hidden, no_process,
+    remark_on_hidden, unanswered,
+};
 use crate::table::{table, terminal_size};
 use crate::timeline::brief;
 use clap::Args;
@@ -174,6 +177,8 @@ struct Seen {
     /// The names of those that hold sockets.
     names: HashMap<u32, String>,
     sockets: Vec<Socket>,
+    /// Those that the kernel's table completes, each with its process.
+    brief: Vec<(u32, Brief)>,
     /// What is in the way of processes that were asked for.
     obstacles: Vec<(u32, Obstacle)>,
     /// The first thing in the way of knowing a process exactly.
@@ -182,6 +187,8 @@ struct Seen {
     unanswered: Vec<u32>,
     /// What the kernel shows nothing of, if so.
     blindness: Option<String>,
+    /// Whether some of the processes that were meant may be hidden.
+    is_hiding: bool,
 }
 
 /// Those that look into the processes, and those that look again, less closely, into the ones that did not answer.
@@ -195,6 +202,7 @@ struct Crews {
 #[derive(Serialize, Deserialize)]
 enum Found {
     Sockets(Vec<Socket>),
+    Brief(Vec<Brief>),
     /// Some sockets are not known exactly.
     Inexact(Obstacle),
     /// None is known.
@@ -215,7 +223,16 @@ impl Found {
         for held in held.chunks(CHUNK) {
             let (sockets, obstacle) = kernel.sockets(process, held);
             is_wanted |= sockets.iter().any(|socket| list.wants(socket));
-            send(Self::Sockets(sockets));
+            let mut brief = Vec::with_capacity(sockets.len());
+            let mut others = Vec::new();
+            for socket in sockets {
+                match kernel.brief(&socket) {
+                    Some(socket) => brief.push(socket),
+                    None => others.push(socket),
+                }
+            }
+            send(Self::Brief(brief));
+            send(Self::Sockets(others));
             if let Some(obstacle) = obstacle {
                 send(Self::Inexact(obstacle.among_many(process)));
             }
@@ -257,6 +274,9 @@ impl Seen {
         };
         let asked = selection.ask(&mut crews.exact, &mut answer, &mut |pid, found| seen.take(pid, found));
         let asked = asked.map_err(failed)?;
+        let whole = seen.brief.drain(..);
+        seen.sockets
+            .extend(whole.filter_map(|(pid, brief)| kernel.whole(pid, brief)));
         seen.processes = asked.processes;
         if !asked.unanswered.is_empty() {
             for process in &asked.unanswered {
@@ -290,12 +310,19 @@ impl Seen {
         }
         seen.blindness = kernel.blindness();
         seen.sockets.retain(|socket| list.wants(socket));
+        seen.is_hiding = hidden().is_some()
+            && match selection {
+                Selection::All => seen.sockets.iter().any(|socket| socket.holder.is_none()),
+                Selection::Program(_) => true,
+                Selection::Named(_) => false,
+            };
         Ok(seen)
     }
 
     fn take(&mut self, pid: u32, found: Found) {
         match found {
             Found::Sockets(sockets) => self.sockets.extend(sockets),
+            Found::Brief(sockets) => self.brief.extend(sockets.into_iter().map(|socket| (pid, socket))),
             Found::Name(name) => drop(self.names.insert(pid, name)),
             // One that has ended meanwhile has no sockets.
             Found::Nothing(obstacle) | Found::Inexact(obstacle) if obstacle.is_gone => {}
@@ -335,6 +362,9 @@ impl Seen {
         }
         if let Some(blindness) = &self.blindness {
             write_stderr(blindness);
+        }
+        if self.is_hiding {
+            write_stderr(&remark_on_hidden());
         }
         let count = self.sockets.iter().filter(|socket| socket.options.is_none()).count();
         if let Some(obstacle) = self.inexact.as_ref().filter(|_| count > 0) {

@@ -11,8 +11,8 @@ use crate::mistake;
 use crate::output::{WIDTH, wrap, write_stderr};
 use crate::policy::{Part, Policy};
 use keepalive_linux::exec::{exec, raise_descriptor_limit};
-use keepalive_linux::program::{self, NotStartable, Program};
-use keepalive_linux::seccomp::IoUring;
+use keepalive_linux::program::{self, NotStartable, Program, privilege};
+use keepalive_linux::seccomp::{IoUring, is_first_to_report};
 use keepalive_policy::{Keepalive, Settings};
 use rustix::thread::no_new_privs;
 use std::convert::Infallible;
@@ -87,6 +87,12 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
         IoUringChoice::Allow => IoUring::Allow,
         IoUringChoice::Deny => IoUring::Deny,
     };
+    // Later this process is one that gets no privilege.
+    let privilege = if seccomp::may_keep_privileges() {
+        None
+    } else {
+        privilege(&program.path)
+    };
     let parts = policy.parts();
     let plan = seccomp::Plan {
         sources: &parts.each_ref().map(Part::source),
@@ -95,7 +101,14 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
     };
     match seccomp::supervise(&plan, !run.in_place) {
         Ok(()) => {
-            if !seccomp::may_keep_privileges() && run.verbose {
+            // What it starts later is not known yet, so that nothing is printed for that.
+            if privilege.is_some() && is_first_to_report() {
+                warn(&format!(
+                    "{} runs without its privilege: keepalive run, as an ordinary user, takes it (no_new_privs); \
+                     --engine preload leaves it",
+                    program.path.display()
+                ));
+            } else if !seccomp::may_keep_privileges() && run.verbose {
                 warn(
                     "set-user-ID programs that it starts, such as sudo, run without their privilege \
                      (no_new_privs); --engine preload leaves it to them",

@@ -54,6 +54,10 @@ struct Enable {
     place: Place,
 }
 
+/// What does not work while every program loads the library.
+const ADDRESS_SANITIZER: &str = "programs that load AddressSanitizer's runtime (-fsanitize=address) do not start with the \
+                                 library: set ASAN_OPTIONS=verify_asan_link_order=0 where they are started";
+
 const ENABLE_NOTES: &str = "\
 Times and exceptions come from /etc/keepalive.conf, see keepalive.conf(5).
 Running programs stay as they are until they are restarted. Static programs, Go

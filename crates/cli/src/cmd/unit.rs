@@ -157,7 +157,7 @@ impl Enable {
                 for warning in warnings::of_library(&unit, &library, &programs, service.root.is_ours()) {
                     say(&warning);
                 }
-                drop_in::with_library(&library, &policy, unit.variable("LD_PRELOAD"))
+                drop_in::with_library(&library, &policy, unit.variable("LD_PRELOAD"))?
             }
             Engine::Cgroup if service.manager == Manager::User => {
                 return Err(
@@ -170,7 +170,7 @@ impl Enable {
                 if !names.is_empty() {
                     say(&format!("not set by the cgroup engine: {}", names.join(", ")));
                 }
-                drop_in::with_cgroup(&own_path()?, &policy)
+                drop_in::with_cgroup(&own_path()?, &policy)?
             }
         };
         let path = service.root.outside(&service.drop_in);

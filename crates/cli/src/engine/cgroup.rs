@@ -13,7 +13,7 @@ pub(crate) mod pins;
 mod reading;
 
 pub(crate) use description::{Description, out_of_reach};
-pub(crate) use limits::Limits;
+pub(crate) use limits::{Limits, is_locked_memory_charged};
 pub(crate) use lock::Interrupts;
 pub(crate) use obstacle::Obstacle;
 

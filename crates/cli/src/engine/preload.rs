@@ -79,6 +79,8 @@ pub(crate) enum Obstacle {
     },
     /// It would not start with the library.
     AddressSanitizer,
+    /// Its loader is none that reads LD_PRELOAD.
+    Loader(PathBuf),
 }
 
 /// Finds the library: `KEEPALIVE_LIBRARY`, else beside this command, in the library directories of distributions, or where
@@ -175,7 +177,11 @@ pub(crate) fn obstacle(program: &Program, library: &Library) -> Option<Obstacle>
     if let Some(privilege) = privilege(&program.path) {
         return Some(Obstacle::Privileged(privilege));
     }
-    obstacle_without_privilege(program, library)
+    obstacle_without_privilege(program, library).or_else(|| {
+        let Format::Elf(elf) = &program.format else { return None };
+        let loader = elf.interpreter.as_deref()?;
+        (!neighbours::reads_preload(loader)).then(|| Obstacle::Loader(loader.to_owned()))
+    })
 }
 
 /// The same as far as what is known of the program tells it, for one of another system, whose path is not ours.
@@ -219,7 +225,7 @@ impl Obstacle {
     pub(crate) fn forbids_preload(&self) -> bool {
         match self {
             Self::AddressSanitizer | Self::OtherMachine { .. } => true,
-            Self::Static | Self::Go | Self::Privileged(_) => false,
+            Self::Static | Self::Go | Self::Privileged(_) | Self::Loader(_) => false,
         }
     }
 
@@ -240,6 +246,12 @@ impl Obstacle {
             Self::OtherMachine { program, library } => {
                 format!("{path} is a program for {program}, the library is for {library}")
             }
+            Self::Loader(loader) => {
+                format!(
+                    "{path} has the loader {}, which does not read LD_PRELOAD",
+                    loader.display()
+                )
+            }
             Self::AddressSanitizer => format!(
                 "{path} loads AddressSanitizer's runtime, which must be the first library: with this one before it, it would \
                  not start"
@@ -251,7 +263,7 @@ impl Obstacle {
     pub(crate) fn refusal(&self, program: &Program) -> Error {
         let command = program.command.display();
         let hint = match self {
-            Self::Static | Self::Go | Self::OtherMachine { .. } => {
+            Self::Static | Self::Go | Self::OtherMachine { .. } | Self::Loader(_) => {
                 "use the program's own keepalive options, if it has any, or keepalive attach --watch when it runs\n\
                  hint: --engine preload runs it all the same, without effect on this program itself"
             }

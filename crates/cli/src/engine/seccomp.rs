@@ -16,7 +16,7 @@ mod watch;
 
 use crate::engine::settle::settle_inherited;
 use crate::error::{Error, NOT_RUN, describe};
-use crate::sockets::{is_sandboxed, yama_scope};
+use crate::sockets::{YAMA_2, YAMA_3, is_sandboxed, may_trace, yama_scope};
 use keepalive_linux::background::{detach, harden};
 use keepalive_linux::fork::{Side, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
@@ -57,10 +57,18 @@ impl Obstacle {
         match self {
             Self::Nested => String::from("a keepalive around this one supervises it already"),
             Self::Foreign => String::from("another program supervises the system calls of this process"),
-            Self::Restricted(error) => format!(
-                "the supervisor may not look into the command: pidfd_getfd: {}",
-                describe(error)
-            ),
+            Self::Restricted(error) => {
+                let because = match yama_scope() {
+                    Some(scope @ 1..) if (scope == 3 || !may_trace()) && !is_sandboxed() => {
+                        format!(" (kernel.yama.ptrace_scope is {scope})")
+                    }
+                    _ => String::new(),
+                };
+                format!(
+                    "the supervisor may not look into the command{because}: pidfd_getfd: {}",
+                    describe(error)
+                )
+            }
             Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => format!(
                 "the kernel is older than Linux 5.19, or a sandbox refuses: seccomp: {}",
                 describe(error)
@@ -71,16 +79,25 @@ impl Obstacle {
         }
     }
 
-    /// The error for a program that is not reached otherwise.
-    pub(crate) fn refusal(&self, program: &Program) -> Error {
-        let hint = match self {
+    /// What helps.
+    fn hint(&self) -> &'static str {
+        match self {
             Self::Nested | Self::Lost => "try again",
             Self::Foreign => "a process can have one such supervisor: start keepalive outside the other one",
             Self::Restricted(_) if is_sandboxed() => {
                 "a sandbox here denies pidfd_getfd(2), as those of container engines do: start keepalive outside, or give \
                  the container CAP_SYS_PTRACE"
             }
-            Self::Restricted(_) => "kernel.yama.ptrace_scope must be 0 for it, or keepalive be run as root",
+            Self::Restricted(_) => match yama_scope().unwrap_or(0) {
+                0 => {
+                    "a security module denies it: run keepalive as root, or use --engine preload, or keepalive cgroup enable"
+                }
+                1 => {
+                    "leave out --in-place: then the supervisor is above the command; or run keepalive as root (CAP_SYS_PTRACE)"
+                }
+                2 => YAMA_2,
+                _ => YAMA_3,
+            },
             Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => {
                 "the seccomp engine needs Linux 5.19"
             }
@@ -91,9 +108,30 @@ impl Obstacle {
                 "this user has too many processes already: raise the limit (ulimit -u, or pids.max of the cgroup)"
             }
             Self::Refused(..) => "start keepalive outside the container or sandbox",
-        };
+        }
+    }
+
+    /// The error for a program that is not reached otherwise.
+    pub(crate) fn refusal(&self, program: &Program) -> Error {
         let command = program.command.display();
-        Error::new(NOT_RUN, format!("cannot supervise '{command}': {}", self.reason())).hint(hint)
+        Error::new(NOT_RUN, format!("cannot supervise '{command}': {}", self.reason())).hint(self.hint())
+    }
+}
+
+/// Why a [`trial`] failed.
+#[derive(Debug)]
+pub(crate) struct Unavailable {
+    pub(crate) reason: String,
+    /// What helps.
+    pub(crate) hint: String,
+}
+
+impl From<Obstacle> for Unavailable {
+    fn from(obstacle: Obstacle) -> Self {
+        Self {
+            reason: obstacle.reason(),
+            hint: obstacle.hint().to_owned(),
+        }
     }
 }
 
@@ -140,13 +178,13 @@ pub(crate) enum Place {
 ///
 /// # Errors
 /// Why it does not.
-pub(crate) fn trial() -> Result<Place, String> {
+pub(crate) fn trial() -> Result<Place, Unavailable> {
     const IN_PLACE: i32 = 0;
     const FRONT: i32 = 1;
     const FAILED: i32 = 2;
-    let (ours, theirs) = socket_pair().map_err(|obstacle| obstacle.reason())?;
+    let (ours, theirs) = socket_pair()?;
     match fork() {
-        Err(error) => Err(format!("fork: {}", describe(&error))),
+        Err(error) => Err(Obstacle::Refused("fork", error).into()),
         Ok(Side::Child) => {
             let own = std::process::id();
             let plan = Plan {
@@ -158,7 +196,10 @@ pub(crate) fn trial() -> Result<Place, String> {
                 Ok(()) => send(&theirs, if own == std::process::id() { IN_PLACE } else { FRONT }),
                 Err(obstacle) => {
                     send(&theirs, FAILED);
-                    let _ = write(&theirs, obstacle.reason().as_bytes());
+                    let _ = write(
+                        &theirs,
+                        format!("{}\0{}", obstacle.reason(), obstacle.hint()).as_bytes(),
+                    );
                 }
             }
             exit_now(0)
@@ -166,9 +207,9 @@ pub(crate) fn trial() -> Result<Place, String> {
         Ok(Side::Parent(child)) => {
             drop(theirs);
             let outcome = receive(&ours);
-            let mut reason = [0; 512];
+            let mut why = [0; 2048];
             let length = if outcome == Some(FAILED) {
-                read(&ours, &mut reason).unwrap_or(0)
+                read(&ours, &mut why).unwrap_or(0)
             } else {
                 0
             };
@@ -176,8 +217,15 @@ pub(crate) fn trial() -> Result<Place, String> {
             match outcome {
                 Some(IN_PLACE) => Ok(Place::InPlace),
                 Some(FRONT) => Ok(Place::Front),
-                Some(_) => Err(String::from_utf8_lossy(&reason[..length]).into_owned()),
-                None => Err(Obstacle::Lost.reason()),
+                Some(_) => {
+                    let why = String::from_utf8_lossy(&why[..length]);
+                    let (reason, hint) = why.split_once('\0').unwrap_or((&why, ""));
+                    Err(Unavailable {
+                        reason: reason.to_owned(),
+                        hint: hint.to_owned(),
+                    })
+                }
+                None => Err(Obstacle::Lost.into()),
             }
         }
     }
@@ -234,7 +282,7 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
 /// command must not have had a child. It is under the same filters as the command.
 fn is_taken(code: &[sock_filter]) -> bool {
     const TAKEN: u8 = 1;
-    if !proc::status(std::process::id()).is_ok_and(|status| status.is_filtered) {
+    if !proc::own_status().is_ok_and(|status| status.is_filtered) {
         return false;
     }
     match fork() {

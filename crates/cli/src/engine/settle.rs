@@ -188,8 +188,7 @@ pub(crate) fn number(socket: &OwnedFd, settings: &Settings, option: SocketOption
 
 /// Gives the TCP sockets that the command will inherit their settings.
 pub(crate) fn settle_inherited(sources: &[Source<'_>], program: &[u8]) {
-    let own = std::process::id();
-    let (Ok(handle), Ok(sockets)) = (PidFd::open(own), proc::sockets(own, own)) else {
+    let (Ok(handle), Ok(sockets)) = (PidFd::open(std::process::id()), proc::own_sockets()) else {
         return;
     };
     let switched_off = SwitchedOff::default();

@@ -1,11 +1,13 @@
 //! Why a process cannot be looked into, and what helps.
 
+use super::hidden::hidden;
 use super::process::Process;
 use crate::error::{Error, FAILED, describe};
 use crate::output::{WIDTH, harmless, wrap};
 use keepalive_linux::pidfd::PidFd;
 use rustix::io::Errno;
 use rustix::process::getuid;
+use rustix::thread::{CapabilitySet, capabilities};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs;
@@ -25,11 +27,16 @@ pub(crate) struct Obstacle {
 
 /// No process has the name that was given.
 pub(crate) fn no_process(name: &OsStr) -> Error {
-    Error::new(
-        FAILED,
-        format!("no process is called '{}'", harmless(&name.to_string_lossy())),
-    )
-    .hint("a name is the last part of the path of the program, or what ps(1) shows")
+    let name = harmless(&name.to_string_lossy());
+    match hidden() {
+        Some(Obstacle { reason, hint, .. }) => Error::new(
+            FAILED,
+            format!("no process that can be seen is called '{name}'; {reason}"),
+        )
+        .hint(&**hint),
+        None => Error::new(FAILED, format!("no process is called '{name}'"))
+            .hint("a name is the last part of the path of the program, or what ps(1) shows"),
+    }
 }
 
 /// The remark on processes that did not answer in time, with its hint.
@@ -64,6 +71,15 @@ impl Obstacle {
         }
     }
 
+    /// Something that holds for many processes.
+    pub(super) fn lasting(reason: &str, hint: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            hint: hint.to_owned(),
+            is_gone: false,
+        }
+    }
+
     /// A worker was overdue with the process.
     pub(crate) fn unanswered() -> Self {
         Self {
@@ -78,7 +94,7 @@ impl Obstacle {
     /// The same as a remark on many processes, of which `process` is one.
     pub(crate) fn among_many(self, process: &Process) -> Self {
         let own = getuid().as_raw();
-        if own == 0 || process.status.uid == own || is_sandboxed() {
+        if may_trace() || own == 0 || process.status.uid == own || is_sandboxed() || yama_scope() == Some(3) {
             return self;
         }
         Self {
@@ -101,7 +117,14 @@ impl Obstacle {
         let hint = match Errno::from_io_error(error) {
             Some(Errno::NOSYS) => String::from("pidfd_getfd(2) needs Linux 5.6, and a sandbox that allows it"),
             Some(Errno::MFILE | Errno::NFILE) => String::from("too many descriptors are open: raise 'ulimit -n'"),
-            Some(Errno::PERM | Errno::ACCESS) => denied(process),
+            Some(Errno::PERM | Errno::ACCESS) => {
+                let access = if call == "pidfd_getfd" {
+                    Access::Attach
+                } else {
+                    Access::Read
+                };
+                denied(process, access)
+            }
             _ => String::from("run keepalive as root"),
         };
         Self {
@@ -112,38 +135,52 @@ impl Obstacle {
     }
 }
 
-/// What helps where access to `process` is denied (ptrace(2), "Ptrace access mode checking").
-fn denied(process: &Process) -> String {
+/// How the kernel checks the access (ptrace(2), "Ptrace access mode checking").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// `PTRACE_MODE_READ`: the files below `/proc/PID`. Yama does not restrict it.
+    Read,
+    /// `PTRACE_MODE_ATTACH`: pidfd_getfd(2), process_vm_readv(2), `/proc/PID/mem`.
+    Attach,
+}
+
+/// What helps where access to `process` is denied.
+fn denied(process: &Process, access: Access) -> String {
     if is_sandboxed() {
         return String::from(
             "a seccomp filter here denies pidfd_getfd(2), as those of container engines do: run keepalive outside the \
              container, or give it CAP_SYS_PTRACE (--cap-add SYS_PTRACE)",
         );
     }
+    let scope = yama_scope().unwrap_or(0);
+    // Whatever else denies the access: what helps against that would not be enough.
+    if scope == 3 {
+        return String::from(YAMA_3);
+    }
+    if may_trace() {
+        return String::from(
+            "CAP_SYS_PTRACE is there, but the process is of another user namespace, or a security module denies it: run \
+             keepalive as root of the machine, outside containers",
+        );
+    }
     let own = getuid().as_raw();
     if own == 0 {
         return String::from(
-            "root lacks CAP_SYS_PTRACE here, or a security module denies it: run keepalive outside the container, or \
-             give it that capability",
+            "root lacks CAP_SYS_PTRACE here: run keepalive outside the container, or give it that capability",
         );
     }
     if process.status.uid != own {
-        return format!(
-            "it belongs to user {}: run keepalive as that user or as root",
-            process.status.uid
-        );
+        let owner = process.status.uid;
+        return match scope {
+            0 => format!("it belongs to user {owner}: run keepalive as that user or as root"),
+            _ => format!(
+                "it belongs to user {owner}, and kernel.yama.ptrace_scope is {scope}: run keepalive as root (CAP_SYS_PTRACE)"
+            ),
+        };
     }
-    match yama_scope() {
-        Some(3) => {
-            return String::from("kernel.yama.ptrace_scope is 3: nobody may, until the machine is started again");
-        }
-        Some(2) => return String::from("kernel.yama.ptrace_scope is 2: run keepalive as root"),
-        Some(1) => {
-            return String::from(
-                "kernel.yama.ptrace_scope is 1: run keepalive as root, or allow it with \
-                 'sysctl kernel.yama.ptrace_scope=0'",
-            );
-        }
+    match (access, scope) {
+        (Access::Attach, 2) => return String::from(YAMA_2),
+        (Access::Attach, 1) => return String::from(YAMA_1),
         _ => {}
     }
     // The files of a process that is not dumpable belong to root (proc(5)); its directory does not.
@@ -155,6 +192,22 @@ fn denied(process: &Process) -> String {
             "it has made itself undumpable (PR_SET_DUMPABLE), as programs with secrets do: run keepalive as root",
         )
     }
+}
+
+/// What Yama forbids to processes without `CAP_SYS_PTRACE` (`Documentation/admin-guide/LSM/Yama.rst`), and what helps.
+pub(crate) const YAMA_1: &str = "kernel.yama.ptrace_scope is 1: without CAP_SYS_PTRACE a process may look into its descendants \
+    alone, or into one that allows it (PR_SET_PTRACER): run keepalive as root, or as root set it to 0: \
+    sysctl kernel.yama.ptrace_scope=0";
+pub(crate) const YAMA_2: &str = "kernel.yama.ptrace_scope is 2: a process may look into others with CAP_SYS_PTRACE alone: run \
+    keepalive as root";
+/// What Yama forbids to all.
+pub(crate) const YAMA_3: &str = "kernel.yama.ptrace_scope is 3: nobody may look into another process, not even root, and it \
+    stays so until the machine is started again with a lower value; keepalive run --engine preload and keepalive \
+    cgroup enable need no such access";
+
+/// Whether this process has `CAP_SYS_PTRACE`.
+pub(crate) fn may_trace() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
 }
 
 /// Whether not even a descriptor of this very process can be duplicated.

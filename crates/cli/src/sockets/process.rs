@@ -2,6 +2,7 @@
 
 use super::Holder;
 use super::crew::{Crew, Send};
+use super::hidden::{hidden, is_foreign};
 use super::obstacle::Obstacle;
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::proc::{self, Status};
@@ -168,7 +169,17 @@ impl Process {
     pub(crate) fn find(pid: u32) -> Result<Self, Obstacle> {
         // The handle first: whatever is read afterwards is of this process, or the handle is of no use any more.
         let handle = PidFd::open(pid);
-        let status = proc::status(pid).map_err(|_| Obstacle::gone())?;
+        if is_foreign() {
+            return Err(hidden().cloned().unwrap_or_else(Obstacle::gone));
+        }
+        let status = match (proc::status(pid), &handle) {
+            (Ok(status), _) => status,
+            // The kernel knows the process, but /proc does not show it.
+            (Err(_), Ok(process)) if !has_ended(process) => {
+                return Err(hidden().cloned().unwrap_or_else(Obstacle::gone));
+            }
+            _ => return Err(Obstacle::gone()),
+        };
         if status.tgid != pid {
             return Err(Obstacle {
                 reason: String::from("it is a thread"),
@@ -264,6 +275,11 @@ impl Process {
     /// Why a descriptor could not be duplicated.
     pub(crate) fn obstacle(&self, error: &io::Error) -> Obstacle {
         Obstacle::new(self, "pidfd_getfd", error)
+    }
+
+    /// Why a file below `/proc/PID` could not be read.
+    pub(crate) fn obstacle_at(&self, path: &str, error: &io::Error) -> Obstacle {
+        Obstacle::new(self, path, error)
     }
 
     /// Whether it still runs.

@@ -7,7 +7,7 @@ mod socks;
 
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, output_within};
-use crate::support::target::{Libc, bare, compile, no_config, quiet_output, with_library};
+use crate::support::target::{Libc, TREATED, bare, compile, no_config, quiet_output, with_library};
 use crate::support::{find_program, library};
 use socks::Socks;
 use std::ffi::OsStr;
@@ -103,6 +103,17 @@ fn a_socket_is_judged_by_what_it_is() {
             assert_eq!(output.trim_end(), expected, "({instead}) with {order}");
         }
     }
+}
+
+/// The C library provides the environment in its constructor.
+#[test]
+fn calls_before_all_constructors_do_not_hide_the_environment() {
+    if let Some(why) = Libc::Host.missing() {
+        skip!("{why}");
+    }
+    let program = compile(Libc::Host, "preinit.c", &[]);
+    let output = quiet_output(&mut with_library(&program));
+    assert_eq!(output.trim_end(), TREATED);
 }
 
 /// proxychains hooks connect(2): it connects another socket, to its proxy, and puts that in the place of the program's.

@@ -1,5 +1,9 @@
 //! `keepalive doctor`: what is wrong comes first, with what to do; the rest is true.
 
+mod access;
+mod namespaces;
+mod requirements;
+
 use crate::support::target::{Libc, compile};
 use crate::support::{PYTHON, keepalive, library};
 use serde_json::Value;

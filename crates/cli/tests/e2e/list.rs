@@ -4,6 +4,7 @@
 mod ended;
 mod filters;
 mod holders;
+mod hostile;
 mod hung;
 mod kinds;
 mod rights;

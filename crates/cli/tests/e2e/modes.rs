@@ -365,3 +365,35 @@ print(sorted(seen))";
 fn alone(snippet: &str) -> String {
     output(bare(Path::new(PYTHON)).args(["-IS", "-c", &format!("{PRELUDE}{snippet}")]))
 }
+
+/// An MPTCP socket takes any number, and its connection has the kernel's own where it is out of range. What fill leaves to
+/// the program is what the kernel makes of it.
+#[test]
+fn numbers_out_of_range_count_as_unset() {
+    let enabled = std::fs::read_to_string("/proc/sys/net/mptcp/enabled");
+    if enabled.is_ok_and(|text| text.trim() != "1") {
+        skip!("MPTCP is switched off");
+    }
+    let snippet = "
+end = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+for option in ((*IDLE, -5), (*INTERVAL, 40000), (*COUNT, 128)):
+    try: end.setsockopt(*option)
+    except OSError: print('refused'); break
+else:
+    end.connect(peer.getsockname())
+    print(*(end.getsockopt(*option) for option in (KEEPALIVE, IDLE, INTERVAL, COUNT)))
+";
+    let bare = alone(snippet);
+    if bare.trim() == "refused" {
+        skip!("this kernel checks the options of MPTCP sockets");
+    }
+    let (_, kernel_values) = bare.trim().split_once(' ').expect("four numbers");
+    let fill = format!("1 {kernel_values}");
+    let expected = [&*fill, "1 61 13 4", "1 61 13 4", "1 61 13 4"];
+    for engine in [Engine::Library, Engine::Supervisor] {
+        if let Some(why) = engine.missing() {
+            skip!("{why}");
+        }
+        expect(engine, snippet, &[], expected);
+    }
+}

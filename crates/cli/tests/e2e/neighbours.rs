@@ -4,11 +4,13 @@ use crate::support::cross::library_for;
 use crate::support::process::{LIMIT, install, output_within, text};
 use crate::support::target::{Libc, POLICY, compile, no_config};
 use crate::support::{find_program, keepalive, library};
+use keepalive_linux::elf;
 use std::env;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use tempfile::TempDir;
 
 const I386: Libc = Libc::Cross("i686-linux-gnu-gcc");
 /// Where Debian's cross compiler has the C library of i386.
@@ -115,6 +117,109 @@ fn a_program_with_address_sanitizer_is_started_by_others_and_where_the_library_i
         "{output:?}"
     );
     assert_eq!(text(&output.stdout).trim_end(), SEEN);
+}
+
+/// A shell in which `/etc/ld.so.preload` names the library, and that executes its words.
+fn preloaded_by_the_system(words: &[&str]) -> Command {
+    let script = r#"mount -t tmpfs none /mnt && mkdir /mnt/upper /mnt/work &&
+        mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc &&
+        cp "$1" /mnt/keepalive-system.so && echo /mnt/keepalive-system.so > /etc/ld.so.preload && shift && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(library())
+        .args(words);
+    command
+}
+
+#[test]
+fn the_status_of_the_system_mentions_address_sanitizer() {
+    root!();
+    let program = sanitized!();
+    let program = path(&program);
+    let run = |words: &[&str]| output_within(LIMIT, &mut preloaded_by_the_system(words));
+    let output = run(&[program, "tcp", "show"]);
+    assert_ne!(output.status.code(), Some(0), "{output:?}");
+    assert!(
+        text(&output.stderr).contains("ASan runtime does not come first"),
+        "{output:?}"
+    );
+    let option = "ASAN_OPTIONS=verify_asan_link_order=0";
+    let output = run(&["env", option, program, "tcp", "show"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+
+    let command = keepalive();
+    let output = run(&[path(&command), "system", "status"]);
+    let shown = text(&output.stdout);
+    assert!(
+        shown.split_whitespace().collect::<Vec<_>>().join(" ").contains(option),
+        "{shown}"
+    );
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    let output = run(&[path(&command), "system", "status", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(
+        report["notes"][0].as_str().is_some_and(|note| note.contains(option)),
+        "{report}"
+    );
+    let output = run(&[path(&command), "doctor", "--json"]);
+    assert!(text(&output.stdout).contains(option), "{output:?}");
+}
+
+/// As a program of Nix has it: glibc's loader at another path.
+#[test]
+fn a_loader_at_another_path_loads_the_library() {
+    if let Some(why) = Libc::Host.missing() {
+        skip!("{why}");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let loader = directory.path().join("ld.so");
+    let system = elf::read(Path::new("/bin/sh"))
+        .expect("a program")
+        .expect("an ELF file");
+    fs::copy(system.interpreter.expect("a dynamic program"), &loader).expect("a file of ours");
+    let program = with_loader(&directory, &loader);
+    let words = [&["run", "--", path(&program)], &WORDS[..]].concat();
+    assert_eq!(seen(&mut command(&library(), &words)), SEEN);
+    let output = output_within(
+        LIMIT,
+        &mut command(&library(), &["run", "-v", "--", path(&program), "tcp"]),
+    );
+    assert!(
+        text(&output.stderr).starts_with("keepalive: engine preload: "),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_loader_that_does_not_read_ld_preload_makes_run_choose_the_supervisor() {
+    if let Some(why) = Libc::Host.missing() {
+        skip!("{why}");
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let loader = compile(Libc::Host, "interpreter.c", &["-static-pie", "-nostdlib"]);
+    let program = with_loader(&directory, &loader);
+    let output = output_within(LIMIT, &mut command(&library(), &["run", "-v", "--", path(&program)]));
+    let reason = format!(
+        "{} has the loader {}, which does not read LD_PRELOAD",
+        program.display(),
+        loader.display()
+    );
+    let errors = text(&output.stderr);
+    // Where 32-bit programs run too, it is the supervisor alone.
+    assert!(
+        errors.contains(&reason) && !errors.contains("engine preload:"),
+        "{errors}"
+    );
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+}
+
+/// The target `sockets`, whose PT_INTERP is `loader`.
+fn with_loader(directory: &TempDir, loader: &Path) -> PathBuf {
+    let flag = format!("-Wl,--dynamic-linker={}", loader.display());
+    let program = directory.path().join("program");
+    install(&compile(Libc::Host, "sockets.c", &[&flag]), &program, 0o755);
+    program
 }
 
 /// Clang has another name for it.

@@ -5,7 +5,9 @@ mod running;
 
 use crate::support::target::{Libc, compile};
 use crate::support::{find_program, keepalive, library};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
@@ -135,7 +137,7 @@ fn what_systemd_would_read_otherwise_arrives_as_it_was_said() {
     let rules = [
         "program a%b off",
         "connect [2001:db8::/32]:443 idle=30s",
-        "program $HOME off # \"x\" \\",
+        "program $HOME\"\\ off # \"x\"",
     ];
     let flags: Vec<&str> = rules.iter().flat_map(|rule| ["--rule", rule]).collect();
     image.expect(&[&["enable"], flags.as_slice(), &["db"]].concat(), 0);
@@ -144,7 +146,7 @@ fn what_systemd_would_read_otherwise_arrives_as_it_was_said() {
     assert!(text.contains("LD_PRELOAD=/lib/other.so:"), "{text}");
     assert!(
         text.contains(
-            "KEEPALIVE_RULES=program a%%b off;connect [2001:db8::/32]:443 idle=30s;program $HOME off # \\\"x\\\" \\\\\""
+            "KEEPALIVE_RULES=program a%%b off;connect [2001:db8::/32]:443 idle=30s;program $HOME\\\"\\\\ off\""
         ),
         "{text}"
     );
@@ -155,7 +157,68 @@ fn what_systemd_would_read_otherwise_arrives_as_it_was_said() {
     assert_eq!(image.verify(), "");
     let text = image.drop_in();
     assert!(text.contains("--rule \"program a%%b off\" --rule"), "{text}");
-    assert!(text.contains("\"program $$HOME off # \\\"x\\\" \\\\\" %n\n"), "{text}");
+    assert!(text.contains("\"program $$HOME\\\"\\\\ off\" %n\n"), "{text}");
+}
+
+/// A comment ends with its line, and a unit file has the rules on one line.
+#[test]
+fn comments_do_not_hide_the_rules_after_them() {
+    systemd!();
+    let image = Image::dynamic("");
+    let flags = [
+        "--rule",
+        "default idle=7 # seconds; as agreed\r\naccept :80 off",
+        "--rule",
+        "\u{feff}connect *:443\tidle=30s# x\n# y",
+        "--rule",
+        "# nothing",
+        "--rule",
+        "program a off",
+    ];
+    image.expect(&[&["enable"], flags.as_slice(), &["db"]].concat(), 0);
+    assert_eq!(image.verify(), "");
+    let rules = "KEEPALIVE_RULES=default idle=7;accept :80 off;connect *:443\\x09idle=30s;program a off\"\n";
+    let text = image.drop_in();
+    assert!(text.contains(rules), "{text}");
+    image.expect(
+        &[&["enable", "--engine", "cgroup"], flags.as_slice(), &["db"]].concat(),
+        0,
+    );
+    assert_eq!(image.verify(), "");
+    let text = image.drop_in();
+    let rules = "enable --rule \"default idle=7;accept :80 off\" --rule \"connect *:443\\x09idle=30s\" \
+                 --rule \"program a off\" %n\n";
+    assert!(text.contains(rules), "{text}");
+}
+
+#[test]
+fn paths_are_written_unchanged_or_refused() {
+    systemd!();
+    let image = Image::dynamic("");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = directory.path().join("a;b\n%n ");
+    fs::write(&config, "default idle=7\n").expect("a file");
+    let path = config.to_str().expect("UTF-8");
+    let written = path.replace('%', "%%").replace('\n', "\\x0a");
+    for (engine, expected) in [
+        ("preload", format!("\"KEEPALIVE_CONFIG={written}\"\n")),
+        ("cgroup", format!("--config \"{written}\" %n\n")),
+    ] {
+        image.expect(&["enable", "--engine", engine, "--config", path, "db"], 0);
+        assert_eq!(image.verify(), "");
+        let text = image.drop_in();
+        assert!(text.contains(&expected), "{text}");
+    }
+    let output = image
+        .command(&["enable", "--dry-run", "db", "--rule"])
+        .arg(OsStr::from_bytes(b"program \xff off"))
+        .output()
+        .expect("keepalive starts");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("not UTF-8"),
+        "{output:?}"
+    );
 }
 
 #[test]

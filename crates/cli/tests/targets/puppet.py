@@ -1,6 +1,7 @@
 """Answers each line of its input, an expression of Python, with one line: its value, or what went wrong."""
 
 import ctypes
+import fcntl
 import os
 import select
 import socket
@@ -112,6 +113,24 @@ def map_hung_over_name():
     libc = ctypes.CDLL(None)
     libc.getauxval.restype = ctypes.c_ulong
     return map_hung(libc.getauxval(ctypes.c_ulong(31)) & ~4095)
+
+
+def userfault_over_name():
+    """As map_hung_over_name, with a page whose faults nobody serves (userfaultfd(2)); says why that is not possible."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.getauxval.restype = ctypes.c_ulong
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + 3 * [ctypes.c_int] + [ctypes.c_long]
+    page = libc.getauxval(ctypes.c_ulong(31)) & ~4095
+    fd = libc.syscall({"x86_64": 323, "aarch64": 282}[os.uname().machine], os.O_NONBLOCK)
+    if fd < 0:
+        return os.strerror(ctypes.get_errno())
+    kept.append(fd)
+    fcntl.ioctl(fd, 0xC018AA3F, struct.pack("QQQ", 0xAA, 0, 0))  # UFFDIO_API
+    # PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
+    assert libc.mmap(page, 4096, 3, 0x32, -1, 0) == page
+    fcntl.ioctl(fd, 0xC020AA00, struct.pack("QQQQ", page, 4096, 1, 0))  # UFFDIO_REGISTER, for missing pages
+    return "registered"
 
 
 def child_with_listener(pid):

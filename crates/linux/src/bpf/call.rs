@@ -139,19 +139,43 @@ pub fn load_program(hook: Hook, name: &str, program: &[Instruction]) -> Result<O
         Some(Err(error)) => error,
         None => io::Error::from_raw_os_error(libc::EAGAIN),
     };
-    // The verifier is slow with a log, and has nothing to add to these two.
-    if matches!(error.raw_os_error(), Some(libc::EPERM | libc::E2BIG)) {
+    let is_too_long = error.raw_os_error() == Some(libc::E2BIG);
+    // To verify a long program again takes long, and says no more than that it is too long.
+    if is_too_long && program.len() > SHORT {
         return Err(error.into());
     }
-    // Only once more and with a log, which makes verifying slow.
-    let mut log = vec![0_u8; 1 << 20];
-    attributes.log_level = 1;
-    attributes.log_size = 1 << 20;
-    attributes.log_buffer = address(log.as_mut_ptr());
-    let _ = descriptor(PROG_LOAD, &mut attributes);
-    log.truncate(log.iter().position(|byte| *byte == 0).unwrap_or(0));
-    let log = String::from_utf8_lossy(&log).into_owned();
+    // The verifier has gone a million steps: it need not name them.
+    attributes.log_level = if is_too_long { LOG_STATISTICS } else { LOG_STEPS };
+    let log = verifier_log(attributes);
     Err(Refusal { error, log })
+}
+
+/// `BPF_LOG_LEVEL1`: each step, then the reason and statistics.
+const LOG_STEPS: u32 = 1;
+/// `BPF_LOG_STATS` (Linux 5.2): the reason and statistics alone.
+const LOG_STATISTICS: u32 = 4;
+
+/// A program with so few instructions is not refused for its length (`BPF_MAXINSNS`).
+const SHORT: usize = 4096;
+
+/// What the verifier says of a program that it refuses, at the log's level. Of a log that is longer than its buffer, the
+/// kernel keeps the end since Linux 6.4, and the beginning before. What matters is at the end, before the line of statistics.
+fn verifier_log(mut attributes: LoadProgram) -> String {
+    // Older kernels accept no larger buffer than the second.
+    for size in [1 << 20, (1 << 24) - 1] {
+        let mut log = vec![0_u8; size as usize];
+        attributes.log_size = size;
+        attributes.log_buffer = address(log.as_mut_ptr());
+        let is_cut =
+            descriptor(PROG_LOAD, &mut attributes).is_err_and(|error| error.raw_os_error() == Some(libc::ENOSPC));
+        log.truncate(log.iter().position(|byte| *byte == 0).unwrap_or(0));
+        let log = String::from_utf8_lossy(&log).into_owned();
+        let last = log.trim_end().rsplit('\n').next().unwrap_or_default();
+        if !is_cut || last.starts_with("processed ") {
+            return log;
+        }
+    }
+    String::from("(the log of the verifier is longer than 16 MiB, and its end is missing)")
 }
 
 for_kernel! {
@@ -272,6 +296,16 @@ const LINK_CREATE: i32 = 28;
 const LINK_UPDATE: i32 = 29;
 const ITER_CREATE: i32 = 33;
 const LINK_DETACH: i32 = 34;
+
+/// Whether the kernel has `BPF_LINK_DETACH`, which came with the keepalive options of `bpf_setsockopt()` (Linux 5.9); `None` where
+/// this process may not ask. The kernel says of a descriptor that is not open `EBADF`, of a command that it does not have `EINVAL`.
+pub fn has_link_detach() -> Option<bool> {
+    match bpf(LINK_DETACH, &mut [u32::MAX]) {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Some(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Some(false),
+        _ => None,
+    }
+}
 
 /// An address as the kernel wants it.
 pub(super) fn address<T>(pointer: *const T) -> u64 {

@@ -39,6 +39,24 @@ pub struct Listener {
     has_spoken: AtomicBool,
 }
 
+const FLAGS: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+
+/// Whether the kernel knows the flags that [`install`] uses. Nothing is changed.
+///
+/// # Errors
+/// `EINVAL` before Linux 5.19, or what a sandbox says.
+pub fn probe() -> io::Result<()> {
+    // SAFETY: without a program the kernel looks at the flags, and fails.
+    let result = unsafe {
+        let none = std::ptr::null::<libc::sock_fprog>();
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, FLAGS, none)
+    };
+    match io::Error::last_os_error() {
+        refusal if result < 0 && refusal.raw_os_error() == Some(libc::EFAULT) => Ok(()),
+        refusal => Err(refusal),
+    }
+}
+
 /// Puts this process, which must have one thread, and all that it will start under `program`, and gives the listener.
 /// Unless it `keeps_privileges`, which takes `CAP_SYS_ADMIN`, set-user-ID programs run without their privilege from now on
 /// (`PR_SET_NO_NEW_PRIVS`).
@@ -48,16 +66,7 @@ pub struct Listener {
 /// signal to the program can repeat a call for ever), `EACCES` when the privilege is missing, or what a sandbox says. But for
 /// `EBUSY` nothing has been changed then.
 pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Result<Listener> {
-    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-    // SAFETY: without a program the kernel looks at the flags, and fails.
-    let result = unsafe {
-        let none = std::ptr::null::<libc::sock_fprog>();
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, none)
-    };
-    let refusal = io::Error::last_os_error();
-    if result >= 0 || refusal.raw_os_error() != Some(libc::EFAULT) {
-        return Err(refusal);
-    }
+    probe()?;
     if !keeps_privileges {
         // SAFETY: PR_SET_NO_NEW_PRIVS takes numbers only (prctl(2)).
         let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
@@ -75,7 +84,7 @@ pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Res
         libc::syscall(
             libc::SYS_seccomp,
             libc::SECCOMP_SET_MODE_FILTER,
-            flags,
+            FLAGS,
             &raw const program,
         )
     };
@@ -185,13 +194,22 @@ const YES: i32 = libc::EALREADY;
 
 /// Whether this process runs under a supervisor of ours, which answers a call that means nothing to the kernel.
 pub fn is_supervised() -> bool {
-    // SAFETY: descriptor -1 is never open, so that the kernel fails before it looks at the address.
-    let result = unsafe { libc::syscall(libc::SYS_connect, -1, QUESTION, 16) };
-    result < 0 && io::Error::last_os_error().raw_os_error() == Some(YES)
+    ask(QUESTION)
+}
+
+/// Whether this process is the first under its supervisor to report that a program runs without its privilege; true once.
+pub fn is_first_to_report() -> bool {
+    ask(FIRST_QUESTION)
 }
 
 /// The call by which the preload library asks whether it is the first to say that a program runs without its privilege.
 const FIRST_QUESTION: u64 = 0x6b65_0002;
+
+fn ask(question: u64) -> bool {
+    // SAFETY: descriptor -1 is never open, so that the kernel fails before it looks at the address.
+    let result = unsafe { libc::syscall(libc::SYS_connect, -1, question, 16) };
+    result < 0 && io::Error::last_os_error().raw_os_error() == Some(YES)
+}
 
 impl Listener {
     /// The answer to `call` if it is a question to the supervisor itself: that of [`is_supervised`], or whether nobody has

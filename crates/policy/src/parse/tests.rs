@@ -139,3 +139,23 @@ fn one_mistake_leaves_the_other_lines() {
     let second = "accept :1 off; accept :x off";
     assert_eq!(mistakes(second), [(1, ":x", Mistake::BadPorts)]);
 }
+
+#[test]
+fn statements_have_no_comments() {
+    let text = b"\xef\xbb\xbf# a; b\ndefault idle=1 # c ; d\r\n;; connect :80\toff;accept off#e\n #";
+    let found: Vec<_> = statements(text).collect();
+    assert_eq!(found, [&b"default idle=1"[..], b"connect :80\toff", b"accept off"]);
+    assert_eq!(statements(b"").next(), None);
+    let joined = found.join(&b';');
+    let items = |text| {
+        parse(text)
+            .map(|item| {
+                item.map(|item| match item {
+                    Item::Rule(rule) => Item::Rule(Rule { line: 1, ..rule }),
+                    Item::Default(settings) => Item::Default(settings),
+                })
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(items(&joined), items(text));
+}

@@ -33,10 +33,21 @@ pub(crate) fn is_privileged(user: u32, group: u32) -> bool {
     (sets_user || sets_group || (user != 0 && has_capabilities())) && !is_without_privileges()
 }
 
+/// Whether the file permits a capability: the attribute, a `struct vfs_cap_data` (`linux/capability.h`), may have none.
 fn has_capabilities() -> bool {
     const NAME: *const u8 = c"security.capability".as_ptr().cast();
-    // SAFETY: getxattr(2) reads two strings, and with no room writes nothing.
-    unsafe { call(number::GETXATTR, [PROGRAM as c_long, NAME as c_long, 0, 0, 0, 0]) > 0 }
+    // Words: flags, then permitted and inheritable capabilities, twice; the third version has one more.
+    let mut value = [0_u32; 6];
+    let (room, size) = (&raw mut value, size_of::<[u32; 6]>());
+    // SAFETY: getxattr(2) reads two strings and writes no more than `size` bytes to `value`.
+    let length = unsafe {
+        call(
+            number::GETXATTR,
+            [PROGRAM as c_long, NAME as c_long, room as c_long, size as c_long, 0, 0],
+        )
+    };
+    let [_, first, _, second, ..] = value;
+    length > 0 && (first | second) != 0
 }
 
 /// Whether the program's file system gives no privileges (`MS_NOSUID`).

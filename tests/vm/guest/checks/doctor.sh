@@ -16,3 +16,21 @@ about cgroup
 mentions 'doctor: the engine cgroup works' '^ok engine cgroup: works'
 about attach
 mentions 'doctor: the engine attach works' '^ok engine attach: '
+
+# Which features doctor reports, against the same questions asked without keepalive.
+run keepalive doctor
+features=$(echo "$OUTPUT" | tr -s ' \n' ' ' | sed 's/ \(ok\|note\|WRONG\) /\n\1 /g' | grep 'kernel feature: ')
+reports() {
+    if has_feature "$1"; then word='available (Linux'; else word='missing ('; fi
+    OUTPUT=$(echo "$features" | grep -F "kernel feature: $2")
+    mentions "doctor: feature $1" "$(echo "$2: $word" | sed 's/[().]/\\&/g')"
+}
+reports seccomp-wait-killable 'engine seccomp'
+reports memcg-accounting 'engine cgroup: no limit of locked memory'
+reports types 'engine cgroup: rules with program NAME'
+reports getsockopt-in-bpf 'engine cgroup: values that programs set before, cap, floor, enforce, user-timeout=auto, without CAP_PERFMON or BTF'
+reports setsockopt-in-iterators 'cgroup enable --existing, by the kernel'
+reports netns-cookie 'list, attach: sockets of other network namespaces, without CAP_NET_ADMIN there'
+OUTPUT=$(echo "$features" | grep -F 'not known')
+equal 'doctor: root can find out all of them' '' "$OUTPUT"
+note "features: $(echo "$features" | sed 's/.*kernel feature: //; s/ (.*//' | tr '\n' ';')"

@@ -6,7 +6,7 @@ use crate::engine::cgroup::entry::{Counted, Entry, State, entries};
 use crate::engine::cgroup::pins::{self, Target};
 use crate::engine::cgroup::{Interrupts, Obstacle};
 use crate::error::{Error, FAILED, describe};
-use crate::output::write_stderr;
+use crate::output::{never_wait, write_stderr};
 use crate::policy::Policy;
 use keepalive_linux::cgroup::{self, Tree};
 use keepalive_linux::signal::{SignalFd, block_interrupts};
@@ -34,6 +34,7 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
         )
     })?;
     let policy = enable.policy()?;
+    never_wait();
     policy.report_notes();
     let tree = tree("enable a policy")?;
     warn_of_what_is_out_of_reach(&policy);

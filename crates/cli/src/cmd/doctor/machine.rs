@@ -2,17 +2,21 @@
 
 use super::finding::Findings;
 use crate::cli::PolicyFlags;
-use crate::engine::cgroup::{Obstacle, Programs};
+use crate::engine::cgroup::{self, Programs};
 use crate::engine::{preload, seccomp};
 use crate::error::{REFUSED, describe};
 use crate::policy::Policy;
-use crate::sockets::yama_scope;
+use crate::requirements::REQUIREMENTS;
+use crate::sockets::{Obstacle, YAMA_1, YAMA_2, YAMA_3, hidden, may_trace, yama_scope};
 use crate::sysctl::Sysctls;
 use crate::timeline::{Times, spell};
 use keepalive_linux::cgroup::{NoTree, Tree};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::proc;
+use keepalive_linux::proc_mount::ProcMount;
 use keepalive_policy::Settings;
+use rustix::io::Errno;
+use rustix::process::getuid;
 use rustix::system::uname;
 use std::ffi::OsString;
 use std::fs;
@@ -22,6 +26,7 @@ use std::path::Path;
 pub(super) fn examine(findings: &mut Findings) {
     kernel(findings);
     engines(findings);
+    requirements(findings);
     environment(findings);
     for (text, hint) in crate::cmd::system::problems() {
         findings.add(super::finding::Level::Wrong, "ld.so.preload", text, hint);
@@ -61,9 +66,14 @@ fn kernel(findings: &mut Findings) {
     match sysctl("kernel/io_uring_disabled").as_deref() {
         Some("2") => findings.fine("io_uring", "is switched off for all"),
         Some("1") => findings.fine("io_uring", "is switched off but for a group of users"),
-        _ => findings.fine(
+        Some(_) => findings.fine(
             "io_uring",
             "programs may use it; its connections are seen by engine cgroup alone",
+        ),
+        // Before Linux 6.6, or without /proc/sys.
+        None => findings.fine(
+            "io_uring",
+            "is not limited by a sysctl here; its connections are seen by engine cgroup alone",
         ),
     }
 }
@@ -103,43 +113,101 @@ fn engines(findings: &mut Findings) {
         Ok(seccomp::Place::InPlace) => findings.fine("engine seccomp", "works here"),
         Ok(seccomp::Place::Front) => findings.note(
             "engine seccomp",
-            "works here, but the command gets another process id, with a process that stands in for it (Yama allows to \
-             look into descendants alone)",
+            format!(
+                "works here, but the command gets another process id, with a process that stands in for it ({})",
+                match yama_scope() {
+                    Some(1) => "kernel.yama.ptrace_scope is 1: the supervisor must be above the command",
+                    _ => "the supervisor must be above the command here",
+                }
+            ),
             "",
         ),
-        Err(reason) => findings.note("engine seccomp", reason, ""),
+        Err(obstacle) => findings.note("engine seccomp", obstacle.reason, &obstacle.hint),
     }
-    let own = std::process::id();
-    match PidFd::open(own).and_then(|own| own.duplicate(0)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound && error.raw_os_error() != Some(EBADF) => {
-            findings.note(
-                "engine attach",
-                format!("pidfd_getfd: {}", describe(&error)),
-                "it takes Linux 5.6",
-            );
-        }
-        _ => match yama_scope() {
-            None | Some(0) => findings.fine("engine attach", "reaches your processes, root's all"),
-            Some(1 | 2) => findings.note(
-                "engine attach",
-                "Yama lets root alone look into processes that are not its own children",
-                "run keepalive attach by root, or sysctl kernel.yama.ptrace_scope=0",
-            ),
-            Some(_) => findings.note("engine attach", "Yama forbids it to all (kernel.yama.ptrace_scope)", ""),
-        },
-    }
+    attach(findings);
     let cgroup = match Tree::find() {
         Ok(_) => Programs::trial(),
-        Err(reason) => Err(Obstacle::NoTree(reason)),
+        Err(reason) => Err(cgroup::Obstacle::NoTree(reason)),
     };
     match cgroup {
         Ok(()) => findings.fine("engine cgroup", "works here, and reaches every program"),
-        Err(obstacle) => findings.note("engine cgroup", obstacle.reason(), ""),
+        Err(obstacle) => findings.note("engine cgroup", obstacle.reason(), obstacle.hint().unwrap_or_default()),
     }
 }
 
-/// `EBADF`: descriptor 0 may be closed.
-const EBADF: i32 = rustix::io::Errno::BADF.raw_os_error();
+/// Which features the running kernel has of those that keepalive can use.
+fn requirements(findings: &mut Findings) {
+    const SUBJECT: &str = "kernel feature";
+    for row in &REQUIREMENTS {
+        let (what, since) = (row.what, row.since());
+        match (row.probe)() {
+            Some(true) => findings.fine(SUBJECT, format!("{what}: available ({since})")),
+            Some(false) => findings.note(
+                SUBJECT,
+                format!(
+                    "{what}: missing ({}; {since}); without it: {}",
+                    row.feature, row.without
+                ),
+                "",
+            ),
+            None => findings.fine(
+                SUBJECT,
+                format!("{what}: not known to this user ({}; {since})", row.feature),
+            ),
+        }
+    }
+}
+
+/// Whether this process may look into others, and which of them it sees.
+fn attach(findings: &mut Findings) {
+    let subject = "engine attach";
+    let duplicate = PidFd::open(std::process::id()).and_then(|own| own.duplicate(0));
+    match duplicate {
+        // Descriptor 0 may be closed.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOSYS) => findings.note(
+            subject,
+            format!("pidfd_getfd: {}", describe(&error)),
+            "it takes Linux 5.6, and a sandbox that allows it",
+        ),
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::BADF) => findings.note(
+            subject,
+            format!("a sandbox denies it: pidfd_getfd: {}", describe(&error)),
+            "run keepalive outside the container, or give it CAP_SYS_PTRACE (--cap-add SYS_PTRACE)",
+        ),
+        _ => match (yama_scope().unwrap_or(0), may_trace()) {
+            (3, _) => findings.note(subject, YAMA_3, ""),
+            (_, true) if !proc::is_in_first_user_namespace() => {
+                findings.fine(
+                    subject,
+                    "reaches the processes of this user namespace, by CAP_SYS_PTRACE",
+                );
+            }
+            (0, true) => findings.fine(subject, "reaches all processes"),
+            (scope, true) => findings.fine(
+                subject,
+                format!("reaches all processes, by CAP_SYS_PTRACE (kernel.yama.ptrace_scope is {scope})"),
+            ),
+            (2, false) => findings.note(subject, YAMA_2, ""),
+            (1, false) => findings.note(subject, YAMA_1, ""),
+            (_, false) if getuid().is_root() => findings.note(
+                subject,
+                "root lacks CAP_SYS_PTRACE here: it reaches processes of root that have no more capabilities",
+                "run keepalive outside the container, or give it that capability",
+            ),
+            (_, false) => findings.fine(subject, "reaches your processes, root's all"),
+        },
+    }
+    if let Some(Obstacle { reason, hint, .. }) = hidden() {
+        findings.note("processes", reason, hint);
+    }
+    if ProcMount::read().is_some_and(|mount| mount.is_pid_subset) {
+        findings.note(
+            "/proc",
+            "is mounted with subset=pid, without /proc/sys: what Yama and other sysctls say is not known here",
+            "",
+        );
+    }
+}
 
 fn is_confined_by_apparmor() -> bool {
     fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
@@ -198,7 +266,7 @@ fn policy(findings: &mut Findings) {
 
 /// What confines this shell.
 fn confinement(findings: &mut Findings) {
-    let status = proc::status(std::process::id()).unwrap_or_default();
+    let status = proc::own_status().unwrap_or_default();
     if status.no_new_privs {
         findings.note(
             "no_new_privs",
@@ -211,6 +279,13 @@ fn confinement(findings: &mut Findings) {
             "seccomp filter",
             "this shell is under one, as in containers: what it forbids, no engine gets",
             "",
+        );
+    }
+    if !proc::is_in_first_user_namespace() {
+        findings.note(
+            "user namespace",
+            "this shell is in one: its capabilities count for the processes of that namespace alone",
+            "engine cgroup is for the machine that it runs on",
         );
     }
     if !is_confined_by_apparmor() {

@@ -10,6 +10,8 @@ use crate::sysctl::Sysctls;
 use keepalive_linux::cgroup::Tree;
 use keepalive_linux::sock_diag::State;
 use keepalive_linux::{netns, proc, program as executable};
+use rustix::fd::OwnedFd;
+use rustix::io::write;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -153,14 +155,26 @@ fn io_uring(findings: &mut Findings, process: &Process) {
 /// Its network namespace.
 fn namespaces(findings: &mut Findings, process: &Process) {
     let pid = process.pid;
-    let link = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-    let (theirs, ours) = (link(&pid.to_string()), link("self"));
-    if theirs.is_none() || theirs == ours {
+    // The link of this process, whatever its number is in /proc.
+    let own = fs::read_link("/proc/self/ns/net").ok();
+    let theirs = match fs::read_link(format!("/proc/{pid}/ns/net")) {
+        Ok(theirs) => theirs,
+        Err(error) => {
+            let obstacle = process.obstacle_at(&format!("/proc/{pid}/ns/net"), &error);
+            return findings.note(
+                "network",
+                format!(
+                    "it is not known in which network namespace the process is: {}",
+                    obstacle.reason
+                ),
+                &obstacle.hint,
+            );
+        }
+    };
+    if Some(theirs) == own {
         return;
     }
-    let inside =
-        File::open(format!("/proc/{pid}/ns/net")).and_then(|namespace| netns::within(&namespace.into(), Sysctls::read));
-    match inside {
+    match sysctls_of(pid) {
         Ok(sysctls) => machine::sysctls(findings, sysctls, "the network namespace of the process"),
         Err(error) => findings.note(
             "network",
@@ -168,9 +182,28 @@ fn namespaces(findings: &mut Findings, process: &Process) {
                 "the process is in another network namespace, which cannot be looked into: {}",
                 describe(&error)
             ),
-            "run keepalive by root",
+            "run keepalive as root of the machine (CAP_SYS_ADMIN)",
         ),
     }
+}
+
+/// The sysctls of the network namespace of a process.
+fn sysctls_of(pid: u32) -> io::Result<Sysctls> {
+    let network = File::open(format!("/proc/{pid}/ns/net"))?.into();
+    let denied = match netns::within(&network, Sysctls::read) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => error,
+        result => return result,
+    };
+    // A user may enter the namespaces that belong to its own user namespace.
+    let Ok(user) = File::open(format!("/proc/{pid}/ns/user")) else {
+        return Err(denied);
+    };
+    let read = |output: &OwnedFd| {
+        let text = serde_json::to_vec(&Sysctls::read()).unwrap_or_default();
+        let _ = write(output, &text);
+    };
+    let found = netns::within_owned(&user.into(), &network, read).map_err(|_| denied)?;
+    serde_json::from_slice(&found).map_err(io::Error::other)
 }
 
 /// The policies of its cgroup and of those above.

@@ -55,7 +55,7 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
             Some(engine)
         }
         // As keepalive run does it then.
-        (_, Err(reason)) if choice.is_preloadable => {
+        (_, Err(seccomp::Unavailable { reason, .. })) if choice.is_preloadable => {
             findings.note(
                 "keepalive run",
                 format!("uses engine preload alone, without effect on static programs that it starts: {reason}"),
@@ -63,7 +63,7 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
             );
             Some("preload")
         }
-        (_, Err(reason)) => {
+        (_, Err(seccomp::Unavailable { reason, .. })) => {
             findings.wrong(
                 "keepalive run",
                 format!("nothing reaches {}: {reason}", program.command.display()),

@@ -7,7 +7,7 @@ use super::library::{Library, find, named, version};
 use super::line::{entries, with, without};
 use super::place::{BACKUP, FILE, OLD, file, is_there, leftovers, lock};
 use super::probe::{self, Probe, Unknown};
-use super::{Root, failed};
+use super::{ADDRESS_SANITIZER, Root, failed};
 use crate::engine::preload::has_asan_programs;
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, print, wrap, write_stderr};
@@ -37,7 +37,7 @@ pub(super) fn run(root: &Root, libraries: &[PathBuf], is_setuid: bool) -> Result
         Ok(report) => {
             change.finish();
             if root.is_ours() && has_asan_programs() {
-                write_stderr(ADDRESS_SANITIZER);
+                write_stderr(&wrap(&format!("keepalive: note: {ADDRESS_SANITIZER}"), WIDTH, 2));
             }
             print(&report)
         }
@@ -54,13 +54,6 @@ pub(super) fn run(root: &Root, libraries: &[PathBuf], is_setuid: bool) -> Result
         }),
     }
 }
-
-/// What does not work then.
-const ADDRESS_SANITIZER: &str = "\
-keepalive: note: programs that load AddressSanitizer's runtime
-  (-fsanitize=address) do not start with the library: set
-  ASAN_OPTIONS=verify_asan_link_order=0 where they are started
-";
 
 /// What is to be done, when all of it can be.
 struct Plan<'a> {

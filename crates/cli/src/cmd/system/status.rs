@@ -1,6 +1,5 @@
 //! What is in force, for which programs, and what is wrong.
 
-use super::Root;
 use super::abi::{Abi, present, spelling};
 use super::change::LARGEST;
 use super::enable::competitor_at;
@@ -8,6 +7,8 @@ use super::library::{find, version};
 use super::line::{Entry, entries, entries_of_glibc};
 use super::place::{FILE, file, is_there, leftovers};
 use super::probe::{self, Unknown};
+use super::{ADDRESS_SANITIZER, Root};
+use crate::engine::preload::has_asan_programs;
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
 use crate::sockets::json::line;
@@ -71,6 +72,8 @@ struct Report {
     programs: Vec<Programs>,
     entries: Vec<Named>,
     problems: Vec<Problem>,
+    /// What does not work while the library is in every program, a sentence each.
+    notes: Vec<&'static str>,
 }
 
 /// The programs of one kind.
@@ -126,7 +129,11 @@ impl Report {
                 })
                 .collect(),
             problems: Vec::new(),
+            notes: Vec::new(),
         };
+        if report.enabled && root.is_ours() && has_asan_programs() {
+            report.notes.push(ADDRESS_SANITIZER);
+        }
         for abi in &abis.glibc {
             let programs = report.judge(root, abi, &ours);
             report.programs.push(programs);
@@ -378,6 +385,10 @@ impl Report {
                 rows.push([entry.line.to_string(), harmless(&entry.name), whose.to_owned()]);
             }
             text.push_str(&table(&rows, Some(terminal_size().map_or(WIDTH, |(width, _)| width))));
+        }
+        for note in &self.notes {
+            text.push('\n');
+            text.push_str(&wrap(&format!("note: {note}"), WIDTH, 2));
         }
         text
     }

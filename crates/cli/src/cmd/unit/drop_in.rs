@@ -2,10 +2,13 @@
 
 use super::Engine;
 use crate::engine::preload::{self, Library};
+use crate::error::{Error, REFUSED};
 use crate::policy::Policy;
 use keepalive_policy::Settings;
-use std::ffi::{OsStr, OsString};
+use keepalive_policy::parse::statements;
+use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// Its file name, in the directory UNIT.d.
@@ -14,7 +17,10 @@ pub(super) const FILE: &str = "50-keepalive.conf";
 const HEAD: &str = "# Written by 'keepalive unit enable'; 'keepalive unit disable' removes it.\n[Service]\n";
 
 /// With the library in the service's processes; `preloaded` is what the unit's own LD_PRELOAD has.
-pub(super) fn with_library(library: &Library, policy: &Policy, preloaded: Option<String>) -> String {
+///
+/// # Errors
+/// A value that a unit file cannot contain.
+pub(super) fn with_library(library: &Library, policy: &Policy, preloaded: Option<String>) -> Result<String, Error> {
     let mut environment: Vec<(OsString, OsString)> = preloaded
         .map(|value| (OsString::from("LD_PRELOAD"), OsString::from(value)))
         .into_iter()
@@ -22,30 +28,43 @@ pub(super) fn with_library(library: &Library, policy: &Policy, preloaded: Option
     preload::prepare(&mut environment, library, policy);
     let mut text = String::from(HEAD);
     for (name, value) in environment {
-        let assignment = format!("{}={}", name.to_string_lossy(), one_line(&value));
-        let _ = writeln!(text, "Environment={}", quote(&assignment, false));
+        let value = if name == "KEEPALIVE_RULES" {
+            on_one_line(value.as_bytes())
+        } else {
+            value.as_bytes().to_vec()
+        };
+        let assignment = [name.as_bytes(), b"=", &value].concat();
+        let _ = writeln!(text, "Environment={}", quote(utf8(&assignment)?, false));
     }
-    text
+    Ok(text)
 }
 
 /// With a program of the kernel for the service's cgroup, made by `command` whenever the service starts. That this fails
 /// does not keep the service from starting.
-pub(super) fn with_cgroup(command: &Path, policy: &Policy) -> String {
-    let command = quote(&command.to_string_lossy(), true);
+///
+/// # Errors
+/// A value that a unit file cannot contain.
+pub(super) fn with_cgroup(command: &Path, policy: &Policy) -> Result<String, Error> {
+    let command = quote(utf8(command.as_os_str().as_bytes())?, true);
     let mut arguments = String::new();
     let settings = policy.settings;
     if settings != Settings::NONE {
         let rule = format!("default {settings}");
         let _ = write!(arguments, " --rule {}", quote(&rule, true));
     }
-    for rule in &policy.rules {
-        let rule = one_line(OsStr::new(String::from_utf8_lossy(&rule.text).as_ref()));
-        let _ = write!(arguments, " --rule {}", quote(&rule, true));
+    for rule in policy.rules.iter().map(|rule| on_one_line(&rule.text)) {
+        if rule.is_empty() {
+            continue;
+        }
+        let _ = write!(arguments, " --rule {}", quote(utf8(&rule)?, true));
     }
     if let Some(path) = &policy.config_path {
-        let _ = write!(arguments, " --config {}", quote(&path.to_string_lossy(), true));
+        let path = utf8(path.as_os_str().as_bytes())?;
+        let _ = write!(arguments, " --config {}", quote(path, true));
     }
-    format!("{HEAD}ExecStartPre=-+{command} cgroup enable{arguments} %n\nExecStopPost=-+{command} cgroup disable %n\n")
+    Ok(format!(
+        "{HEAD}ExecStartPre=-+{command} cgroup enable{arguments} %n\nExecStopPost=-+{command} cgroup disable %n\n"
+    ))
 }
 
 /// Returns the engine of a drop-in with this text.
@@ -57,9 +76,21 @@ pub(super) fn engine(text: &str) -> Engine {
     }
 }
 
-/// In rules a line ends with a semicolon too.
-fn one_line(value: &OsStr) -> String {
-    value.to_string_lossy().trim_end().replace('\n', ";")
+/// Returns `rules` as one line of the same meaning, without comments, which would end only with the line.
+fn on_one_line(rules: &[u8]) -> Vec<u8> {
+    statements(rules).collect::<Vec<_>>().join(&b';')
+}
+
+/// systemd ignores lines and values that are not UTF-8.
+fn utf8(value: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(value).map_err(|_| {
+        let value = String::from_utf8_lossy(value);
+        Error::new(
+            REFUSED,
+            format!("cannot write '{value}' to a unit file: it is not UTF-8"),
+        )
+        .hint("name a --config FILE that contains the rules")
+    })
 }
 
 /// A word of systemd's (`systemd.syntax(7)`, `systemd.service(5)`); `$` begins a variable in commands only.
@@ -70,7 +101,10 @@ fn quote(word: &str, is_command: bool) -> String {
             '"' | '\\' => quoted.extend(['\\', character]),
             '%' => quoted.push_str("%%"),
             '$' if is_command => quoted.push_str("$$"),
-            '\t' => quoted.push_str("\\t"),
+            // A carriage return ends a line too.
+            control if control.is_ascii_control() => {
+                let _ = write!(quoted, "\\x{:02x}", u32::from(control));
+            }
             _ => quoted.push(character),
         }
     }
@@ -87,5 +121,6 @@ mod tests {
         assert_eq!(quote("A=x y", false), "\"A=x y\"");
         assert_eq!(quote("a\"b\\c%n$X", false), "\"a\\\"b\\\\c%%n$X\"");
         assert_eq!(quote("$X%", true), "\"$$X%%\"");
+        assert_eq!(quote("a\tb\r\nc", false), "\"a\\x09b\\x0d\\x0ac\"");
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn first<T>(
     let unread = match refusal {
         None => Unread::NoTypes,
         // It takes a capability of its own to read fields and names.
-        Some(_) if !has(CAP_PERFMON) => Unread::NoCapability,
+        Some(refusal) if !has(CAP_PERFMON) => Unread::NoCapability(refusal),
         Some(refusal) => Unread::Refused(refusal),
     };
     if needs.names && (tasks.is_empty() || !has(CAP_PERFMON)) {

@@ -39,8 +39,8 @@ pub(crate) struct Done {
     pub(crate) out_of_reach: Option<(usize, io::Error)>,
     /// Processes that this pid namespace does not show.
     pub(crate) hidden: usize,
-    /// Whether it took the descriptors of processes.
-    pub(crate) is_by_descriptor: bool,
+    /// Why it took the descriptors of processes, where it did so, and not iterators.
+    pub(crate) by_descriptor: Option<String>,
 }
 
 /// Sets `policy` on the sockets that belong to the cgroup in `directory` or to one below it. `wishes` is the map of the
@@ -57,7 +57,7 @@ pub(crate) fn set(directory: &Path, policy: &Policy, wishes: Option<&OwnedFd>) -
     };
     let done = match Iterators::load(wishes) {
         Ok(iterators) => work.by_iterator(&iterators),
-        Err(_) => work.by_descriptor(),
+        Err(obstacle) => work.by_descriptor(obstacle.clause()),
     };
     Done { hidden, ..done }
 }
@@ -208,9 +208,9 @@ impl Work<'_> {
         self.wishes.is_none_or(|wishes| set_value(wishes, key, lasting).is_ok())
     }
 
-    fn by_descriptor(&self) -> Done {
+    fn by_descriptor(&self, why: String) -> Done {
         let mut done = Done {
-            is_by_descriptor: true,
+            by_descriptor: Some(why),
             ..Done::default()
         };
         let mut kernel = Kernel::look();

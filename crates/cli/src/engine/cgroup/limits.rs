@@ -1,6 +1,7 @@
 //! Limits that this process has inherited, and that loading needs to be higher.
 
-use keepalive_linux::bpf::call::{MapKind, create_map};
+use keepalive_linux::bpf::call::{MapKind, create_map, has_link_detach};
+use keepalive_linux::kernel_symbols::has_function;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Before Linux 5.11 maps and programs count as locked memory.
@@ -39,17 +40,33 @@ impl Drop for Limits {
     }
 }
 
-/// Whether the limit of locked memory may be why the kernel refuses maps and programs: it is finite, this process may not
-/// raise it, and the kernel makes no map where it is 0. The kernel gives `EPERM` for this, as for other reasons.
-pub(super) fn may_lack_locked_memory() -> bool {
-    let limits = Limits::raise();
-    let [before, _] = &limits.0;
-    if before.maximum.is_none() || getrlimit(Resource::Memlock).maximum.is_none() {
-        return false;
-    }
+/// The limit of locked memory that this process cannot exceed, in bytes, where the kernel charges eBPF to it: before Linux 5.11
+/// it does, per user, and then refuses maps and programs with `EPERM`, as for other reasons.
+pub(super) fn locked_memory() -> Option<u64> {
+    let _limits = Limits::raise();
+    let limit = getrlimit(Resource::Memlock).maximum?;
+    // What keeps every command of bpf(2) from this process, such as a seccomp filter, is no limit.
+    has_link_detach()?;
+    is_locked_memory_charged()?.then_some(limit)
+}
+
+/// Whether the kernel charges eBPF to the limit of locked memory; `None` where this process cannot find out.
+pub(crate) fn is_locked_memory_charged() -> Option<bool> {
+    // The function that charged programs until Linux 5.10.
+    has_function("__bpf_prog_charge", true).or_else(is_map_charged)
+}
+
+/// By a map that the kernel makes, but not where the limit is 0.
+fn is_map_charged() -> Option<bool> {
+    let make = || create_map(MapKind::Single, "ka_trial", 8, 1);
+    make().ok()?;
+    let before = getrlimit(Resource::Memlock);
     let nothing = Rlimit {
         current: Some(0),
         maximum: before.maximum,
     };
-    setrlimit(Resource::Memlock, nothing).is_ok() && create_map(MapKind::Single, "ka_trial", 8, 1).is_err()
+    setrlimit(Resource::Memlock, nothing).ok()?;
+    let result = make();
+    let _ = setrlimit(Resource::Memlock, before);
+    Some(result.is_err())
 }

@@ -1,6 +1,6 @@
 //! What is in the way of the cgroup engine.
 
-use super::limits::may_lack_locked_memory;
+use super::limits::locked_memory;
 use crate::error::{Error, FAILED, describe};
 use crate::output::harmless;
 use keepalive_linux::bpf::call::{Attached, CallError, Hook, Refusal, program_by_id, program_info, programs};
@@ -18,6 +18,10 @@ pub(crate) enum Obstacle {
     NoTree(NoTree),
     /// The kernel lets this process load no program.
     Forbidden,
+    /// The capabilities of this process count in its user namespace alone.
+    UserNamespace,
+    /// The kernel charges programs to the limit of locked memory, which is too low: so many bytes.
+    LockedMemory(u64),
     /// The kernel has no such thing as this command of bpf(2) asks for.
     TooOld(&'static str, io::Error),
     /// The verifier does not accept a program.
@@ -47,8 +51,8 @@ pub(crate) enum Obstacle {
 pub(crate) enum Unread {
     /// The kernel does not tell where they are.
     NoTypes,
-    /// It takes CAP_PERFMON.
-    NoCapability,
+    /// The verifier does not accept it without CAP_PERFMON, which this process lacks.
+    NoCapability(Refusal),
     /// The verifier does not accept it.
     Refused(Refusal),
 }
@@ -58,7 +62,10 @@ impl Unread {
     pub(super) fn reason(&self) -> String {
         match self {
             Self::NoTypes => String::from("this kernel does not tell its types (CONFIG_DEBUG_INFO_BTF)"),
-            Self::NoCapability => String::from("the kernel's own fields take CAP_PERFMON, which this process lacks"),
+            Self::NoCapability(refusal) => format!(
+                "the kernel's own fields take CAP_PERFMON, which this process lacks; the verifier says: {}",
+                last_word(&refusal.log)
+            ),
             Self::Refused(refusal) => format!(
                 "the kernel's verifier does not let a program read its fields: {}",
                 last_word(&refusal.log)
@@ -67,11 +74,17 @@ impl Unread {
     }
 }
 
-/// The verifier's last line that is no statistics.
-fn last_word(log: &str) -> &str {
+/// The verifier's last line that is no statistics, where it says something.
+fn explanation(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] = ["processed ", "verification time ", "stack depth ", "insns processed "];
     let mut lines = log.trim_end().lines().rev();
-    let is_word = |line: &&str| !line.starts_with("processed ") && !line.trim().is_empty();
-    lines.find(is_word).map_or("it does not say why", str::trim)
+    let is_word = |line: &&str| !STATISTICS.iter().any(|word| line.starts_with(word)) && !line.trim().is_empty();
+    lines.find(is_word).map(str::trim)
+}
+
+/// As [`explanation`], in a clause.
+fn last_word(log: &str) -> &str {
+    explanation(log).unwrap_or("it does not say why")
 }
 
 impl From<CallError> for Obstacle {
@@ -83,7 +96,7 @@ impl From<CallError> for Obstacle {
 impl From<io::Error> for Obstacle {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::PermissionDenied {
-            Self::Forbidden
+            Self::forbidden()
         } else {
             Self::Other(error)
         }
@@ -92,14 +105,14 @@ impl From<io::Error> for Obstacle {
 
 impl From<Refusal> for Obstacle {
     fn from(refusal: Refusal) -> Self {
-        // The verifier gives up after a million steps.
-        if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) {
-            return Self::TooLarge;
+        match explanation(&refusal.log) {
+            Some(_) => Self::Refused(refusal),
+            // Without CAP_BPF the kernel refuses programs of more than 4096 instructions before it asks for capabilities.
+            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) && may_load() => Self::TooLarge,
+            None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) => Self::forbidden(),
+            // The verifier did not run, or it has accepted the program.
+            None => Self::of_loading("BPF_PROG_LOAD", refusal.error),
         }
-        if refusal.log.is_empty() {
-            return Self::of_loading("BPF_PROG_LOAD", refusal.error);
-        }
-        Self::Refused(refusal)
     }
 }
 
@@ -113,7 +126,7 @@ pub(super) const CAP_PERFMON: u32 = 38;
 
 /// Whether this process has a capability.
 pub(super) fn has(capability: u32) -> bool {
-    let held = proc::status(std::process::id()).map_or(0, |status| status.capabilities);
+    let held = proc::own_status().map_or(0, |status| status.capabilities);
     let has = |bit: u32| held >> bit & 1 == 1;
     has(capability) || matches!(capability, CAP_BPF | CAP_PERFMON) && has(CAP_SYS_ADMIN)
 }
@@ -124,15 +137,31 @@ fn missing_capabilities() -> Vec<&'static str> {
     missing.map(|(_, name)| name).collect()
 }
 
+/// Whether this process has the capabilities to load programs, where they count.
+fn may_load() -> bool {
+    missing_capabilities().is_empty() && proc::is_in_first_user_namespace()
+}
+
 /// Whether this process is under a filter of system calls, as in containers.
 fn is_filtered() -> bool {
-    proc::status(std::process::id()).is_ok_and(|status| status.is_filtered)
+    proc::own_status().is_ok_and(|status| status.is_filtered)
 }
 
 impl Obstacle {
+    /// Why the kernel forbids eBPF to this process.
+    fn forbidden() -> Self {
+        if !missing_capabilities().is_empty() {
+            return Self::Forbidden;
+        }
+        if !proc::is_in_first_user_namespace() {
+            return Self::UserNamespace;
+        }
+        locked_memory().map_or(Self::Forbidden, Self::LockedMemory)
+    }
+
     fn of_loading(call: &'static str, error: io::Error) -> Self {
         match Errno::from_io_error(&error) {
-            Some(Errno::PERM) => Self::Forbidden,
+            Some(Errno::PERM) => Self::forbidden(),
             Some(Errno::NOSYS | Errno::INVAL) => Self::TooOld(call, error),
             _ => Self::Other(error),
         }
@@ -154,8 +183,8 @@ impl Obstacle {
         if Errno::from_io_error(&error) != Some(Errno::PERM) {
             return Self::Other(error);
         }
-        if !missing_capabilities().is_empty() {
-            return Self::Forbidden;
+        if !may_load() {
+            return Self::forbidden();
         }
         let ancestors = directory
             .ancestors()
@@ -187,13 +216,20 @@ impl Obstacle {
                 [] => String::from("bpf: Operation not permitted, though the capabilities are there"),
                 missing => format!("it takes root; this process lacks {}", missing.join(" and ")),
             },
+            Self::UserNamespace => String::from(
+                "it takes root; this process is in a user namespace, whose capabilities do not count for eBPF",
+            ),
+            Self::LockedMemory(limit) => format!(
+                "this kernel counts eBPF as locked memory, as all before Linux 5.11 do, and the limit of {} KiB is too low",
+                limit / 1024
+            ),
             Self::TooOld(call, error) => format!("this kernel cannot do it: bpf: {call}: {}", describe(error)),
             Self::Refused(refusal) => format!(
                 "the kernel's verifier refused a program: {}\n{}",
                 describe(&refusal.error),
                 end_of(&refusal.log)
             ),
-            Self::NoNames(Unread::NoCapability) => {
+            Self::NoNames(Unread::NoCapability(_)) => {
                 String::from("rules for programs take CAP_PERFMON, which this process lacks")
             }
             Self::NoNames(Unread::NoTypes) => {
@@ -229,8 +265,16 @@ impl Obstacle {
         }
     }
 
+    /// As [`Self::reason`], in one line: of a log, the last word.
+    pub(super) fn clause(&self) -> String {
+        match self {
+            Self::Refused(refusal) => format!("the kernel's verifier says: {}", last_word(&refusal.log)),
+            other => other.reason(),
+        }
+    }
+
     /// What helps.
-    fn hint(&self) -> Option<&'static str> {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoTree(_) => {
                 "boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY"
@@ -239,12 +283,15 @@ impl Obstacle {
                 "a seccomp filter is in force here, and may forbid bpf(2): containerd 1.6.9, Docker 23 and containers-common \
                  0.60 allow it with CAP_BPF"
             }
-            Self::Forbidden if missing_capabilities().is_empty() && may_lack_locked_memory() => {
-                "before Linux 5.11 eBPF counts as locked memory, which is limited here (ulimit -l): raise the limit, or add \
-                 CAP_SYS_RESOURCE; else a container, a user namespace or the kernel's lockdown is in the way"
+            Self::UserNamespace => {
+                "run it on the machine itself, as root, outside of rootless containers; without: keepalive run, --engine seccomp"
+            }
+            Self::LockedMemory(_) => {
+                "raise the limit (ulimit -l, LimitMEMLOCK= of a unit, --ulimit memlock of a container), or add CAP_SYS_RESOURCE; \
+                 what all processes of this user have locked counts together"
             }
             Self::Forbidden if missing_capabilities().is_empty() => {
-                "a container, a user namespace or the kernel's lockdown is in the way"
+                "a container, a security module or the kernel's lockdown is in the way"
             }
             Self::Forbidden => {
                 "run it by root, or with these capabilities; without root: keepalive run, --engine seccomp"
@@ -252,12 +299,12 @@ impl Obstacle {
             Self::TooOld(..) => "it takes Linux 5.9 with CONFIG_CGROUP_BPF",
             Self::NoClamp(_) if !has(CAP_PERFMON) => "run it by root, or with this capability, or in mode fill",
             Self::Refused(_) | Self::NoClamp(_) => "this is a mistake in keepalive: please report it, with these lines",
-            Self::NoNames(Unread::NoCapability) => "leave them out, or run it by root, or with this capability",
+            Self::NoNames(Unread::NoCapability(_)) => "leave them out, or run it by root, or with this capability",
             Self::NoNames(Unread::NoTypes) => "leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF",
             Self::NoNames(Unread::Refused(_)) => {
                 "leave them out; they take bpf_get_current_task_btf() or bpf_probe_read_kernel(), which a kernel that is locked down forbids"
             }
-            Self::NoReading(Unread::NoCapability) => {
+            Self::NoReading(Unread::NoCapability(_)) => {
                 "run it by root, or with this capability; --mode enforce without user-timeout=auto reads nothing"
             }
             Self::NoReading(_) => "--mode enforce without user-timeout=auto reads nothing",
@@ -294,4 +341,31 @@ fn end_of(log: &str) -> String {
     const LINES: usize = 20;
     let lines: Vec<_> = log.trim_end().lines().map(|line| format!("  {line}")).collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn obstacle(errno: Errno, log: &str) -> Obstacle {
+        Obstacle::from(Refusal {
+            error: errno.into(),
+            log: log.to_owned(),
+        })
+    }
+
+    /// Whatever the error is, what the verifier explains is a refusal by it, and statistics explain nothing.
+    #[test]
+    fn a_refusal_by_the_verifier_is_reported_as_one() {
+        const STATISTICS: &str = "processed 9 insns (limit 1000000) max_states_per_insn 0 total_states 0\n";
+        for errno in [Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::TOOBIG] {
+            let refused = obstacle(errno, &format!("0: (95) exit\nR0 !read_ok\n{STATISTICS}"));
+            assert!(matches!(refused, Obstacle::Refused(_)), "{refused:?}");
+            assert!(refused.reason().contains("R0 !read_ok"), "{}", refused.reason());
+            for log in ["", STATISTICS] {
+                let other = obstacle(errno, log);
+                assert!(!matches!(other, Obstacle::Refused(_)), "{errno:?}: {other:?}");
+            }
+        }
+    }
 }

@@ -4,8 +4,8 @@ use keepalive_linux::bpf::assembler::Map;
 use keepalive_linux::bpf::call::{Hook, MapKind, create_map, link_to_cgroup, load_program, value};
 use keepalive_linux::bpf::probe::{NOT_READ, READ, program};
 use keepalive_linux::cgroup::{Tree, open_directory};
+use keepalive_linux::kernel_symbols::has_function;
 use rustix::fd::AsRawFd as _;
-use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 
 /// Whether `bpf_getsockopt()` knows the keepalive options, as it does since Linux 6.1.
@@ -33,8 +33,5 @@ fn by_listening() -> Option<bool> {
 
 /// By the kernel's function, which others could call from then on.
 fn by_symbol() -> Option<bool> {
-    let symbols = fs::read_to_string("/proc/kallsyms")
-        .ok()
-        .filter(|symbols| !symbols.is_empty())?;
-    Some(symbols.lines().any(|line| line.ends_with(" T do_tcp_getsockopt")))
+    has_function("do_tcp_getsockopt", true)
 }

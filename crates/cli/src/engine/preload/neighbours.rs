@@ -4,6 +4,7 @@
 use super::{FILE, is_ours};
 use keepalive_linux::elf::{self, Machine};
 use keepalive_linux::program::{Format, Program};
+use keepalive_linux::regular;
 use keepalive_linux::trial::{Trial, is_foreign};
 use std::ffi::OsString;
 use std::fs;
@@ -100,6 +101,18 @@ pub(super) fn other_machines(machine: Machine) -> Vec<Machine> {
         .filter(|(loader, other)| *other != machine && does_run(loader))
         .map(|(_, other)| other)
         .collect()
+}
+
+/// Whether the loader of a program of this system reads LD_PRELOAD: those of glibc and musl, wherever they are, have its name
+/// as a string. Another one may be a program that finds and starts the real loader.
+pub(super) fn reads_preload(loader: &Path) -> bool {
+    /// Loaders of musl have its whole C library.
+    const LARGEST: u64 = 16 << 20;
+    const NAME: &[u8] = b"LD_PRELOAD\0";
+    if loader == Path::new(LOADER) {
+        return true;
+    }
+    regular::read(loader, LARGEST).is_ok_and(|content| content.windows(NAME.len()).any(|window| window == NAME))
 }
 
 /// glibc's loaders on this machine.

@@ -1,6 +1,7 @@
 //! `enable --watch`: a policy that follows its file, and cgroups that come and go.
 
 mod file;
+mod unread;
 
 use super::{POLICY, both_ends};
 use crate::support::arena::Arena;

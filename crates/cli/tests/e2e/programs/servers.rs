@@ -41,6 +41,7 @@ pub const NGINX_TIMED: Start = Start::server(&["nginx", "-e", "@HOME@/error.log"
              server { listen 127.0.0.1:@PORT@ so_keepalive=77s::5; }
          }",
     )])
+    .ready("@HOME@/pid")
     .say(HALF_A_REQUEST);
 /// The children of the prefork module accept.
 pub const APACHE: Start = Start::server(&["apache2", "-DFOREGROUND", "-d", "@HOME@", "-f", "apache.conf"])

@@ -7,6 +7,7 @@ use crate::support::process::{Running, within};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -39,6 +40,9 @@ pub struct Start {
     pub prepare: &'static [&'static [&'static str]],
     /// What the test sends after connecting to a server.
     pub say: &'static str,
+    /// The file that a server writes when its listener has its options: it sets them after listen(2), and a connection that
+    /// is faster keeps the values before.
+    pub ready: Option<&'static str>,
     /// The major version since which it sets what the table says; older ones set nothing.
     pub since: u32,
     /// The program does its work only as root.
@@ -57,6 +61,7 @@ impl Start {
             files: &[],
             prepare: &[],
             say: "",
+            ready: None,
             since: 0,
             root: false,
             ended_by: None,
@@ -98,6 +103,13 @@ impl Start {
 
     pub const fn say(self, say: &'static str) -> Self {
         Self { say, ..self }
+    }
+
+    pub const fn ready(self, file: &'static str) -> Self {
+        Self {
+            ready: Some(file),
+            ..self
+        }
     }
 
     pub const fn since(self, major: u32) -> Self {
@@ -193,6 +205,11 @@ impl Session {
         }
         let mut running = Running::start_with_input(&mut stage.command(&words(start.command)));
 
+        if let Some(file) = start.ready {
+            let path = fill(file);
+            let is_ready = within(LIMIT, || Path::new(&path).exists().then_some(()));
+            assert!(is_ready.is_some(), "no {path}; the server wrote:\n{}", stage.output());
+        }
         let client = reserved.is_some().then(|| {
             let mut client = connect(port, &mut running, stage);
             client

@@ -107,6 +107,87 @@ fn nothing_is_said_where_nothing_is_lost() {
     assert_eq!(outcome(&mut command), ("0\n".into(), String::new(), Some(0)));
 }
 
+/// The engine that is asked for runs them all the same. Whether it is a static program makes no difference.
+#[test]
+fn it_is_said_of_the_command_itself_under_the_supervisor_alone() {
+    root!();
+    let keepalive = Keepalive::for_everybody();
+    let privileged = id(&keepalive, "sets-user", 0o4755);
+    let path = privileged.display().to_string();
+    let expected = format!(
+        "keepalive: {path} runs without its privilege: keepalive run, as an ordinary user, takes it (no_new_privs); \
+         --engine preload leaves it"
+    );
+    let words = |message: String| message.split_whitespace().collect::<Vec<_>>().join(" ");
+    for options in [&[][..], &["-v"]] {
+        let command = [&["KEEPALIVE", "run", "--engine", "seccomp"], options, &[&path, "-u"]].concat();
+        let (lines, message) = as_user(&keepalive, &command);
+        let message = words(message);
+        assert_eq!(
+            (&*lines, message.matches(&expected).count()),
+            ("65534\n", 1),
+            "{message}"
+        );
+        assert_eq!(message.matches("privilege").count(), 1, "{message}");
+    }
+    let inner = ["KEEPALIVE", "run", "--engine", "seccomp", &path, "-u"];
+    let (_, message) = as_user(&keepalive, &[&["KEEPALIVE", "run"], &inner[..]].concat());
+    // The library of the outer one is in the program too.
+    assert_eq!(message.matches("runs without its privilege").count(), 1, "{message}");
+}
+
+/// A file can have the attribute and no capability.
+#[test]
+fn nothing_is_said_of_a_file_without_capabilities() {
+    root!();
+    if find_program("setcap").is_none() {
+        skip!("setcap is not installed");
+    }
+    let keepalive = Keepalive::for_everybody();
+    let file = id(&keepalive, "empty", 0o755);
+    for (capabilities, is_lost) in [("=", false), ("cap_net_raw=i", false), ("cap_net_raw=p", true)] {
+        let set = std::process::Command::new("setcap")
+            .arg(capabilities)
+            .arg(&file)
+            .status();
+        assert!(set.expect("setcap starts").success());
+        let path = file.display().to_string();
+        let words = ["KEEPALIVE", "run", "sh", "-c", "\"$0\" -u; :", &path];
+        let (lines, message) = as_user(&keepalive, &words);
+        let expected = if is_lost { lost("empty") } else { String::new() };
+        assert_eq!((&*lines, message), ("65534\n", expected), "{capabilities}");
+        let words = ["KEEPALIVE", "run", "--engine", "seccomp", &path, "-u"];
+        let (_, message) = as_user(&keepalive, &words);
+        assert_eq!(
+            message.contains("without its privilege"),
+            is_lost,
+            "{capabilities}: {message}"
+        );
+    }
+}
+
+/// The kernel gives no privilege on such a file system, and the loader takes the library.
+#[test]
+fn a_set_user_id_program_on_a_nosuid_mount_is_an_ordinary_one() {
+    root!();
+    let keepalive = Keepalive::for_everybody();
+    let path = id(&keepalive, "sets-user", 0o4755).display().to_string();
+    let directory = keepalive.path().parent().expect("a directory").display().to_string();
+    let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,nosuid "$1" && shift && exec "$@""#;
+    for engine in ["auto", "seccomp"] {
+        let mut command = keepalive.environment("unshare".as_ref());
+        command.args(["-m", "sh", "-c", script, "sh", &directory]).args(USER);
+        command
+            .arg(keepalive.path())
+            .args(["run", "--engine", engine, &path, "-u"]);
+        assert_eq!(
+            outcome(&mut command),
+            ("65534\n".into(), String::new(), Some(0)),
+            "{engine}"
+        );
+    }
+}
+
 #[test]
 fn it_is_said_in_the_log_where_there_is_one() {
     root!();

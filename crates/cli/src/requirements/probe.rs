@@ -1,0 +1,94 @@
+//! Whether the running kernel has a feature: it is asked, its version is not looked at.
+
+use crate::engine::cgroup::is_locked_memory_charged;
+use crate::sockets::is_gone;
+use keepalive_linux::bpf::call::has_link_detach;
+use keepalive_linux::bpf::kernel_types::KernelTypes;
+use keepalive_linux::kernel_symbols::has_function;
+use keepalive_linux::pidfd::PidFd;
+use keepalive_linux::{netns, seccomp, sock_diag, sockopt};
+use keepalive_policy::SocketOption;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, socket_with};
+use std::io;
+use std::path::Path;
+
+/// What an answer of the kernel says: it has the feature, or it does not know it. Any other error is somebody else's, such as a
+/// sandbox, and says nothing of the kernel.
+fn known<T>(result: &io::Result<T>, unknown: &[Errno]) -> Option<bool> {
+    match result {
+        Ok(_) => Some(true),
+        Err(error) => Errno::from_io_error(error)
+            .is_some_and(|errno| unknown.contains(&errno))
+            .then_some(false),
+    }
+}
+
+pub(super) fn sock_diag() -> Option<bool> {
+    known(&sock_diag::dump(), &[Errno::NOENT, Errno::OPNOTSUPP])
+}
+
+pub(super) fn pidfd_getfd() -> Option<bool> {
+    let own = PidFd::open(std::process::id()).and_then(|own| own.duplicate(0));
+    match own {
+        // Descriptor 0 may be closed.
+        Err(error) if is_gone(&error) => Some(true),
+        result => known(&result, &[Errno::NOSYS]),
+    }
+}
+
+pub(super) fn seccomp() -> Option<bool> {
+    known(&seccomp::probe(), &[Errno::INVAL])
+}
+
+pub(super) fn thread_handles() -> Option<bool> {
+    known(&PidFd::open_thread(std::process::id()), &[Errno::INVAL])
+}
+
+pub(super) fn cgroup() -> Option<bool> {
+    has_link_detach()
+}
+
+pub(super) fn memory() -> Option<bool> {
+    is_locked_memory_charged().map(|is_charged| !is_charged)
+}
+
+pub(super) fn types() -> Option<bool> {
+    match KernelTypes::read() {
+        Ok(_) => Some(true),
+        // Without /sys nobody knows.
+        Err(_) => Path::new("/sys/kernel").exists().then_some(false),
+    }
+}
+
+/// Since then TCP's code shares this function with the helper.
+pub(super) fn getsockopt() -> Option<bool> {
+    has_function("do_tcp_getsockopt", true)
+}
+
+/// The function that gives these programs the helper.
+pub(super) fn iterators() -> Option<bool> {
+    has_function("bpf_iter_tcp_get_func_proto", false)
+}
+
+pub(super) fn cookies() -> Option<bool> {
+    socket(None).ok().map(netns::has_cookies)
+}
+
+pub(super) fn mptcp_times() -> Option<bool> {
+    let socket = socket(Some(ipproto::MPTCP)).ok()?;
+    known(
+        &sockopt::set(&socket, SocketOption::Idle, 60),
+        &[Errno::OPNOTSUPP, Errno::NOPROTOOPT],
+    )
+}
+
+fn socket(protocol: Option<Protocol>) -> io::Result<OwnedFd> {
+    Ok(socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        protocol,
+    )?)
+}

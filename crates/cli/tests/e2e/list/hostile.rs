@@ -1,0 +1,119 @@
+//! Processes that nobody serves, that do not run, and that start others without end: `list` and `attach` end all the same.
+
+use super::{CONNECTION, assert_has, entries, list, parsed};
+use crate::support::hung::TIME;
+use crate::support::keepalive;
+use crate::support::process::{LIMIT, Running, eventually, output_within, text};
+use crate::support::puppet::Puppet;
+use crate::support::target::{Libc, compile, no_config};
+use serde_json::json;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
+
+/// `keepalive attach` with a policy of its own.
+fn attach(words: &[&str]) -> Output {
+    let mut command = Command::new(keepalive());
+    command
+        .args(["attach", "--idle=62"])
+        .args(words)
+        .env("KEEPALIVE_CONFIG", no_config());
+    output_within(TIME, &mut command)
+}
+
+/// Its connection has what [`attach`] sets.
+#[track_caller]
+fn assert_attached(program: &Puppet) {
+    let pid = program.pid().to_string();
+    let seen = entries(&[&pid]);
+    assert_eq!(seen.len(), 3);
+    for entry in &seen {
+        assert!(
+            [61, 62].map(serde_json::Value::from).contains(&entry["idle_s"]),
+            "{entry}"
+        );
+        assert_eq!(entry["keepalive"], true, "{entry}");
+    }
+}
+
+/// Who reads such a page waits until its fault is served.
+#[test]
+fn a_name_whose_page_faults_are_not_served_delays_nothing() {
+    root!();
+    python!();
+    let mut program = Puppet::start();
+    program.does(CONNECTION);
+    let answer = program.ask("userfault_over_name()");
+    if answer != "registered" {
+        skip!("userfaultfd: {answer}");
+    }
+    let pid = program.pid().to_string();
+    assert_has(&program.entry("client"), &json!({"keepalive": true, "idle_s": 61}));
+    let output = output_within(TIME, list(&["--json", "--program"]).arg("no-such-program"));
+    assert!(text(&output.stderr).contains("no process is called"), "{output:?}");
+    let output = attach(&[&pid]);
+    assert!(output.status.success(), "{output:?}");
+    assert_attached(&program);
+}
+
+/// It cannot run, but its sockets are the kernel's.
+#[test]
+fn a_frozen_process_is_shown_and_attached_to() {
+    let arena = arena!();
+    python!();
+    let mut program = Puppet::start();
+    program.does(CONNECTION);
+    let pid = program.pid().to_string();
+    let cgroup = arena.child("frozen");
+    fs::write(cgroup.join("cgroup.procs"), &pid).expect("a cgroup of ours");
+    fs::write(cgroup.join("cgroup.freeze"), "1").expect("a cgroup of ours");
+    eventually("it is frozen", LIMIT, || {
+        let events = fs::read_to_string(cgroup.join("cgroup.events")).ok()?;
+        events.contains("frozen 1").then_some(())
+    });
+    let output = attach(&[&pid]);
+    assert!(output.status.success(), "{output:?}");
+    assert_attached(&program);
+    let output = output_within(TIME, &mut list(&["--json"]));
+    let shown = parsed(&text(&output.stdout));
+    assert_eq!(shown.iter().filter(|entry| entry["pid"] == program.pid()).count(), 3);
+    fs::write(cgroup.join("cgroup.freeze"), "0").expect("a cgroup of ours");
+    program.does("1");
+}
+
+#[test]
+fn processes_that_start_others_without_end_delay_nothing() {
+    root!();
+    python!();
+    if let Some(why) = Libc::Host.missing() {
+        skip!("{why}");
+    }
+    let mut program = Puppet::start();
+    program.does(CONNECTION);
+    let pid = program.pid().to_string();
+    let endless = compile(Libc::Host, "endless.c", &[]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--pid", "--fork", "--kill-child"])
+        .arg(&endless)
+        .stdout(Stdio::piped());
+    let mut storm = Running::start(&mut command);
+    let mut line = String::new();
+    let stdout = storm.child.stdout.take().expect("a pipe");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    assert_eq!(line, "ready\n");
+    for _ in 0..3 {
+        let output = output_within(TIME, &mut list(&["--json"]));
+        assert!(output.status.success(), "{output:?}");
+        let shown = parsed(&text(&output.stdout));
+        assert_eq!(shown.iter().filter(|entry| entry["pid"] == program.pid()).count(), 3);
+        let output = output_within(TIME, &mut list(&["--json", "--program", "endless"]));
+        let shown = parsed(&text(&output.stdout));
+        assert!(output.status.success() && !shown.is_empty(), "{output:?}");
+        let output = attach(&["--program", "endless"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let output = attach(&[&pid]);
+    assert!(output.status.success(), "{output:?}");
+    assert_attached(&program);
+}
