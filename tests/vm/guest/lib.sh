@@ -73,14 +73,14 @@ await() {
     done
 }
 
-# Whether the running kernel has a function or variable of this name, also as a variant that the compiler made (NAME.isra.0).
-has_symbol() { grep -qE " $1(\.[a-z0-9.]+)?(\$|[[:space:]])" /proc/kallsyms; }
+# Whether the running kernel has a function or variable of this name.
+has_symbol() { grep -qE " $1(\$|[[:space:]])" /proc/kallsyms; }
 
 # has_feature NAME: whether the running kernel has it, as this file and tools/features.c find out without keepalive.
 has_feature() {
     case $1 in
-    # Programs read socket options through bpf_getsockopt(): Linux 6.1.
-    getsockopt-in-bpf) has_symbol sol_tcp_sockopt ;;
+    # Programs read socket options through bpf_getsockopt(): Linux 6.1, whose programs call this function, global since then.
+    getsockopt-in-bpf) has_symbol 'T do_tcp_getsockopt' ;;
     # Programs read the current task's fields: Linux 5.11.
     task-in-bpf) has_symbol bpf_get_current_task_btf ;;
     # Iterators set options of sockets: Linux 5.15.
