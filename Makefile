@@ -1,4 +1,4 @@
-# build · install · docs · package · image · test · test-vm · demo · bench · lint · fuzz · ci
+# build · install · docs · package · image · test · test-unit · test-e2e · test-vm · demo · picture · bench · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -46,7 +46,7 @@ IMAGE_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(firstword $(subs
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
 
-.PHONY: build install uninstall docs package static image test test-reproducible test-suites demo bench lint advisories fuzz fuzz-calls ci clean
+.PHONY: build install uninstall docs package static image test test-unit test-e2e test-reproducible test-suites demo picture bench lint advisories fuzz fuzz-calls ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -113,6 +113,16 @@ test: build
 	-$(MAKE) --no-print-directory static
 	$(CARGO) test --workspace
 
+# Two parts of it: the tests of the crates, and the end-to-end tests of the command.
+test-unit: build
+	$(CARGO) test --workspace --exclude keepalive-cli
+	$(CARGO) test --package keepalive-cli --bins
+
+test-e2e: build
+	-$(MAKE) --no-print-directory static
+	$(CARGO) build --package keepalive-cli --examples
+	$(CARGO) test --package keepalive-cli --test e2e
+
 # Test suites of other projects, bare and under each engine; as root, about half an hour. SUITES=--quick is what CI runs.
 test-suites: build
 	scripts/test-suites $(SUITES)
@@ -138,6 +148,11 @@ test-vm:
 demo: build
 	$(CARGO) build --release --package keepalive-cli --examples
 	scripts/demo
+
+# Draws docs/picture.svg again, from the packets of a run of the demo. Requires python3.
+picture: build
+	$(CARGO) build --release --package keepalive-cli --examples
+	scripts/picture
 
 bench: build
 	$(CARGO) bench --package keepalive-policy --bench policy

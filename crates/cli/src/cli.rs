@@ -44,21 +44,26 @@ pub(crate) enum Command {
 
 /// Run a program with TCP keepalive on every connection
 ///
-/// The command takes the place of this one: it keeps the process id, the terminal and the signals, and its exit status is
-/// its own. Where Yama lets a process look into its descendants alone, one of keepalive's stands in for it. What cannot be
-/// reached is refused before it starts.
+/// COMMAND keeps the process id, the terminal and the signals of keepalive, and its exit status is its own. Where Yama
+/// restricts ptrace(2) to descendants, a keepalive process takes its place. If no engine can reach COMMAND, keepalive fails
+/// before COMMAND starts.
 #[derive(Debug, Args)]
-#[command(override_usage = "keepalive run [OPTIONS] [--] COMMAND [ARG]...", after_help = RUN_NOTES)]
+#[command(override_usage = "keepalive run [OPTIONS] [--] COMMAND [ARG]...", after_long_help = RUN_NOTES)]
 pub(crate) struct Run {
-    /// How to reach the program
+    /// Engine that reaches COMMAND
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
     pub(crate) engine: EngineChoice,
 
-    /// Run the command under this very process id, or fail
+    /// Run COMMAND under the process id of keepalive, or fail
+    ///
+    /// Without this option, a keepalive process takes the place of COMMAND where Yama restricts ptrace(2) to descendants,
+    /// and where keepalive is executed in a running container. It forwards signals, stops and ends as COMMAND does.
     #[arg(long)]
     pub(crate) in_place: bool,
 
-    /// What becomes of io_uring, whose connections no engine sees
+    /// Whether COMMAND may use io_uring
+    ///
+    /// The engines preload and seccomp do not see connections that COMMAND opens by io_uring.
     #[arg(
         long,
         value_name = "allow|deny",
@@ -67,7 +72,7 @@ pub(crate) struct Run {
     )]
     pub(crate) io_uring: IoUringChoice,
 
-    /// Say on standard error which engine is used, why, and what is set
+    /// Print the engine, the reason for it and the policy on standard error
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
@@ -85,8 +90,8 @@ pub(crate) struct Run {
 }
 
 const RUN_NOTES: &str = "\
-Options come before the environment (KEEPIDLE, ...; see libkeepalive(7)), that
-before /etc/keepalive.conf, and that before the kernel's sysctls. Without any
+Options override the environment (KEEPIDLE, ...; see libkeepalive(7)), which
+overrides /etc/keepalive.conf, which overrides the kernel's sysctls. Without any
 policy option, rule or file: --idle 60 --interval 15 --count 5.
 
 Exit status: that of COMMAND; 125 when keepalive itself fails, 126 when COMMAND
@@ -94,21 +99,21 @@ is found but cannot be executed, 127 when COMMAND is not found.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineChoice {
-    /// Those that reach the program and what it starts, or a refusal
+    /// Choose automatically; fail if no engine can reach the program
     Auto,
-    /// The library, by LD_PRELOAD, even where it will have no effect
+    /// The library, by LD_PRELOAD, even if it has no effect
     Preload,
-    /// A supervisor of system calls, which reaches static and Go programs too
+    /// A supervisor of system calls; also reaches static and Go programs
     Seccomp,
-    /// A program of the kernel for a cgroup of the command's own, which reaches everything; takes root
+    /// An eBPF program for a cgroup of its own; reaches every program; requires root
     Cgroup,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum IoUringChoice {
-    /// The program may use it
+    /// COMMAND may use it
     Allow,
-    /// The program is told that the kernel has none, and falls back
+    /// io_uring_setup(2) fails with ENOSYS, so that COMMAND uses ordinary calls
     Deny,
 }
 
@@ -116,36 +121,56 @@ pub(crate) enum IoUringChoice {
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyFlags {
-    /// Idle time before the first probe: 1 to 32767 seconds, as in 90, 90s, 5m or 2h
+    /// Idle time before the first probe
+    ///
+    /// TCP_KEEPIDLE, 1 to 32767 seconds: 90, 90s, 5m or 2h. Example: --idle 5m
     #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::Idle), allow_hyphen_values = true)]
     idle: Option<Settings>,
 
-    /// Time between probes that are not answered: 1 to 32767 seconds
+    /// Time between unanswered probes
+    ///
+    /// TCP_KEEPINTVL, 1 to 32767 seconds. Example: --interval 15
     #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::Interval), allow_hyphen_values = true)]
     interval: Option<Settings>,
 
-    /// Unanswered probes that end the connection: 1 to 127
+    /// Unanswered probes that end the connection
+    ///
+    /// TCP_KEEPCNT, 1 to 127. A dead peer is detected after idle + interval x count. Example: --count 5
     #[arg(long, value_name = "N", value_parser = value_of(SocketOption::Count), allow_hyphen_values = true)]
     count: Option<Settings>,
 
-    /// How long sent data may stay unacknowledged: off, a time, or auto (idle + interval x count)
+    /// How long sent data may stay unacknowledged
+    ///
+    /// TCP_USER_TIMEOUT: off, a time up to 2147483647ms, or auto (idle + interval x count). With a user timeout the
+    /// kernel ignores the count, and ends connections to a peer that stops reading. Default: off. Example: --user-timeout
+    /// auto
     #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::UserTimeout), allow_hyphen_values = true)]
     user_timeout: Option<Settings>,
 
-    /// Who wins when the program sets keepalive itself: fill (the program), cap (the shorter), floor (the longer), enforce
-    /// (this policy)
+    /// Precedence where the program sets keepalive itself
+    ///
+    /// fill: the program's values stay, unset values are filled in. cap: the program's values may be lower, not higher, and
+    /// keepalive cannot be off. floor: they may be higher, not lower. enforce: exactly this policy. Default: fill. Example:
+    /// --mode cap
     #[arg(long, value_name = "MODE", value_parser = Named::MODE, hide_possible_values = true)]
     mode: Option<Settings>,
 
-    /// The timings for a middlebox, as 'keepalive presets' lists them; the options above come first
+    /// Idle time, interval and count for a known middlebox
+    ///
+    /// 'keepalive presets' lists the names. --idle, --interval and --count override the preset. Example: --preset aws-nlb
     #[arg(long, value_name = "NAME", value_parser = Named::PRESET, hide_possible_values = true)]
     preset: Option<Settings>,
 
-    /// A rule, as in 'connect 10.0.0.0/8:5432 idle=30s' or 'program sshd off'; the first that matches counts
+    /// Rule for some connections; may be repeated
+    ///
+    /// The first rule that matches wins. keepalive.conf(5) specifies the syntax. Examples: 'connect 10.0.0.0/8:5432
+    /// idle=30s', 'program sshd off'
     #[arg(long = "rule", value_name = "RULE", allow_hyphen_values = true)]
     pub(crate) rules: Vec<OsString>,
 
-    /// A file of rules to read instead of /etc/keepalive.conf
+    /// Rules file to read instead of /etc/keepalive.conf
+    ///
+    /// A regular file of at most 256 KiB. Example: --config ./keepalive.conf
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -190,10 +215,10 @@ impl Named {
         names: || {
             let named = Mode::ALL.map(|mode| {
                 PossibleValue::new(mode.name()).help(match mode {
-                    Mode::Fill => "the program",
-                    Mode::Cap => "the shorter",
-                    Mode::Floor => "the longer",
-                    Mode::Enforce => "this policy",
+                    Mode::Fill => "the program's values stay",
+                    Mode::Cap => "never higher than the policy",
+                    Mode::Floor => "never lower than the policy",
+                    Mode::Enforce => "exactly the policy",
                 })
             });
             named.into()

@@ -2,6 +2,7 @@
 //! files in the repository, and `make docs` lets it write them: no program contains any of this.
 
 mod completions;
+mod json;
 mod manual;
 mod prose;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(crate) const RULE: &str = "--rule";
 
 /// The file that counts unless another is named.
-const CONFIG: &str = "/etc/keepalive.conf";
+pub(crate) const CONFIG: &str = "/etc/keepalive.conf";
 
 /// The largest rules file, bytes: the library reads no more.
 pub(crate) const LARGEST: u64 = 256 * 1024;
@@ -129,6 +129,12 @@ impl Policy {
         for note in &self.notes {
             write_stderr(&wrap(&format!("keepalive: note: {note}"), WIDTH, 2));
         }
+    }
+
+    /// Returns the path of the configuration file, which the library reads, where there is one.
+    pub(crate) fn rules_file(&self) -> Option<&Path> {
+        self.config.as_ref()?;
+        Some(self.config_path.as_deref().unwrap_or(Path::new(CONFIG)))
     }
 
     /// Returns why the path of the configuration file cannot be given to a process that reads it later, if that is so.

@@ -1,6 +1,7 @@
 //! Safe wrappers over the kernel interfaces that keepalive uses. Beside `crates/preload` the only place where
 //! `unsafe` may stand; nothing here decides policy or prints.
 
+pub mod apparmor;
 pub mod background;
 pub mod bpf;
 pub mod cgroup;

@@ -141,14 +141,17 @@ pub(crate) fn ignored_line(source: &[u8], error: &parse::Error) {
     }
 }
 
-/// Says that a file which was named could not be read.
+/// Writes that the rules file at `path` was not read, and why.
 #[cold]
-pub(crate) fn ignored_file(path: &[u8]) {
+pub(crate) fn ignored_file(path: &[u8], error: Errno) {
     if LOG.destination.load(Ordering::Relaxed) != SILENT {
         Line::new()
             .text(b"ignored ")
-            .foreign(path)
-            .text(b": not a file that can be read")
+            .foreign(path.strip_suffix(b"\0").unwrap_or(path))
+            .text(match error {
+                sys::EACCES => b": permission denied, by the file's mode, AppArmor or SELinux",
+                _ => b": not a file that can be read",
+            })
             .write();
     }
 }

@@ -197,13 +197,20 @@ pub(crate) fn read() -> Option<Policy> {
     from_environment.default = environment.settings().or(from_environment.default);
     let path = environment.config.unwrap_or(CONFIG);
     // An entry of the environment ends with a NUL, as the constant does.
-    let from_file = if let Some(text) = sys::read_file(path.as_ptr()) {
-        read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path))
-    } else {
-        if environment.config.is_some() {
-            log::ignored_file(path);
+    let from_file = match sys::read_file(path.as_ptr()) {
+        Ok(text) => read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path)),
+        // The supervisor can read the file: connections are left to it.
+        Err(sys::EACCES) if supervised::is_supervised() => {
+            log::ignored_file(path, sys::EACCES);
+            return None;
         }
-        Source::default()
+        Err(error) => {
+            // Only the file that nothing names may be missing.
+            if environment.config.is_some() || error != sys::ENOENT {
+                log::ignored_file(path, error);
+            }
+            Source::default()
+        }
     };
     Some(Policy::new([from_environment, from_file]))
 }

@@ -22,6 +22,11 @@ const INT: u32 = size_of::<c_int>() as u32;
 pub(crate) struct Errno(pub(crate) c_int);
 
 const EPERM: Errno = Errno(1);
+/// `ENOENT`.
+pub(crate) const ENOENT: Errno = Errno(2);
+/// `EACCES`.
+pub(crate) const EACCES: Errno = Errno(13);
+const ENODEV: Errno = Errno(19);
 
 /// `AF_INET`.
 pub(crate) const AF_INET: c_int = 2;

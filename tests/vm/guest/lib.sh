@@ -18,11 +18,17 @@ note() { report "NOTE $*"; }
 
 one_line() { echo "$1" | tr '\n' '|' | cut -c 1-400; }
 
-# run COMMAND...: runs it without input. Its output (both streams) is in $OUTPUT, its exit status in $STATUS.
+# run COMMAND...: runs it without input. Its output (both streams) is in $OUTPUT, its exit status in $STATUS. One that takes
+# long is noted.
 run() {
+    local before after elapsed
     echo "\$ $*"
+    read -r before _ </proc/uptime
     OUTPUT=$(timeout "$LIMIT" "$@" 2>&1 </dev/null)
     STATUS=$?
+    read -r after _ </proc/uptime
+    elapsed=$((${after%.*} - ${before%.*}))
+    [ $elapsed -lt 20 ] || note "$elapsed s: $*"
     [ -z "$OUTPUT" ] || echo "$OUTPUT" | sed 's/^/    /'
     [ "$STATUS" = 0 ] || echo "    [$STATUS]"
 }

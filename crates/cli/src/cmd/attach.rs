@@ -20,40 +20,42 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
 
-/// Set keepalive on the connections of processes that run already
+/// Set keepalive on the connections of running processes
 ///
-/// Every TCP socket of the processes gets what the policy says, the open connections and the listening sockets, whose later
-/// connections inherit it. The processes are neither stopped nor traced, and need not be started again. It takes the right
-/// to trace them: the same user, or root.
+/// Applies the policy to every TCP socket of the processes: open connections, and listening sockets, whose later connections
+/// inherit it. The processes are neither stopped nor traced, and need no restart. Requires the right to trace them: the same
+/// user, or root.
 #[derive(Debug, Args)]
 #[command(
-    after_help = NOTES,
+    after_long_help = NOTES,
     group = ArgGroup::new("who").required(true),
     override_usage = "keepalive attach [OPTIONS] <PID... | --program NAME | --all>",
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Attach {
-    /// Processes
+    /// Process ids
     #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), group = "who")]
     pids: Vec<u32>,
 
-    /// The processes of this name
+    /// The processes with this name
     #[arg(long, value_name = "NAME", group = "who")]
     program: Option<OsString>,
 
-    /// All processes that this user may trace
+    /// All processes that the user may trace
     #[arg(long, group = "who")]
     all: bool,
 
-    /// Say what would be set, and set nothing
+    /// Print what would be set, and set nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// Go on with new sockets, and new processes of that name, until the processes have ended
+    /// Continue with new sockets until the processes have ended
+    ///
+    /// With --program also continue with new processes of that name. Looks once a second at most.
     #[arg(long)]
     watch: bool,
 
-    /// Print a JSON array; with --watch, an object in a line for each socket
+    /// Print a JSON array; with --watch, one object a line
     #[arg(long)]
     json: bool,
 
@@ -62,20 +64,20 @@ pub(crate) struct Attach {
 }
 
 const NOTES: &str = "\
-Options come before the environment (KEEPIDLE, ...), that before
+Options override the environment (KEEPIDLE, ...), which overrides
 /etc/keepalive.conf. Without any policy option, rule or file: --idle 60
 --interval 15 --count 5.
 
-What a program has set itself is told by its value: what is not as the kernel
-makes it is the program's, or an earlier attach's, and stays unless --mode says
-otherwise. A connection counts as accepted where somebody listens on its local
-address and port, else as opened from here.
+What a program has set itself is inferred from the value: a value that differs
+from the kernel's default is the program's, or that of an earlier attach, and
+stays unless --mode changes it. A connection counts as accepted if a socket
+listens on its local address and port, and as opened by the process otherwise.
 
-A process that waits for something, such as a file server that hangs, delays no
-other: after about a second it is named, and --watch tries it again.
+A process that waits, for example for a file server that hangs, delays no other:
+after about a second it is reported, and --watch tries it again.
 
-Exit status: 0; 1 when something that was asked for could not be done; 2 when
-the command line or the policy cannot be used.";
+Exit status: 0; 1 when a request could not be completed; 2 when the command line
+or the policy cannot be used.";
 
 /// The shortest time between two looks of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);

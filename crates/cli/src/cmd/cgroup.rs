@@ -17,10 +17,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// Set keepalive for everything in a cgroup, in the kernel
+/// Set keepalive for every program in a cgroup, by eBPF
 ///
-/// A program of the kernel gives every new connection in a cgroup its settings: those of all programs, whatever they are
-/// written in, set-user-ID ones and containers too. It stays when this command has ended, and costs the processes nothing.
+/// An eBPF program sets every new connection in the cgroup: those of all programs in any language, set-user-ID programs and
+/// containers included. It stays active after this command ends, and no process of keepalive stays.
 #[derive(Debug, Args)]
 pub(crate) struct Cgroup {
     #[command(subcommand)]
@@ -34,19 +34,21 @@ enum Action {
     Status(Status),
 }
 
-/// Put a policy in force for a cgroup, in place of the one that it has
+/// Apply a policy to a cgroup, in place of its current one
 #[derive(Debug, Args)]
-#[command(after_help = NOTES, override_usage = "keepalive cgroup enable [OPTIONS] CGROUP...")]
+#[command(after_long_help = NOTES, override_usage = "keepalive cgroup enable [OPTIONS] CGROUP...")]
 struct Enable {
-    /// A path below the mount of cgroup v2, / for the whole machine, or the name of a systemd unit that runs
+    /// A path below the mount of cgroup v2, / for the whole machine, or a running systemd unit
     #[arg(required = true, value_name = "CGROUP")]
     cgroups: Vec<OsString>,
 
-    /// Set connections that are open already, too
+    /// Also set open connections
     #[arg(long)]
     existing: bool,
 
-    /// Stay: follow changes of the file of rules and cgroups that come and go, and end the policy with this command
+    /// Stay, follow changes, and end the policy with this command
+    ///
+    /// Follows changes of the rules file, and cgroups that come and go.
     #[arg(long)]
     watch: bool,
 
@@ -54,18 +56,18 @@ struct Enable {
     policy: PolicyFlags,
 }
 
-/// End the policy of a cgroup; what is set on connections stays
+/// End the policy of a cgroup; open connections keep their settings
 #[derive(Debug, Args)]
-#[command(after_help = DISABLE_NOTES)]
+#[command(after_long_help = DISABLE_NOTES)]
 struct Disable {
-    /// The cgroups, as for enable
+    /// Cgroups, as for enable
     #[arg(required = true, value_name = "CGROUP")]
     cgroups: Vec<OsString>,
 }
 
-/// Show the policies in force, how often each rule was used, and what is in the way
+/// Show the active policies, how often each rule was used, and problems
 #[derive(Debug, Args)]
-#[command(after_help = STATUS_NOTES)]
+#[command(after_long_help = STATUS_NOTES)]
 struct Status {
     /// Only these cgroups, as for enable
     #[arg(value_name = "CGROUP")]
@@ -77,14 +79,14 @@ struct Status {
 }
 
 const NOTES: &str = "\
-Options come before the environment (KEEPIDLE, ...), that before
+Options override the environment (KEEPIDLE, ...), which overrides
 /etc/keepalive.conf. Without any policy option, rule or file: --idle 60
 --interval 15 --count 5.
 
-It takes root (CAP_BPF and CAP_NET_ADMIN), Linux 5.9 and cgroup v2. It lasts
-until it is disabled, the cgroup is removed or the machine is shut down;
-keepalive-cgroup@.service puts it in force at boot. 'program NAME' in a rule is
-the one that connects or listens, by the first 15 bytes of its name.
+Requires root (CAP_BPF and CAP_NET_ADMIN), Linux 5.9 and cgroup v2. The policy
+is active until it is disabled, the cgroup is removed or the machine is shut
+down. keepalive-cgroup@.service applies it at boot. 'program NAME' in a rule
+matches the process that connects or listens, by the first 15 bytes of its name.
 
 Exit status: 0; 1 when it could not be done; 2 when the command line or the
 policy cannot be used.";
@@ -93,8 +95,8 @@ const DISABLE_NOTES: &str = "\
 Exit status: 0; 1 when it could not be done.";
 
 const STATUS_NOTES: &str = "\
-Exit status: 0; 1 when a cgroup that was named has no policy in force, or
-something is in the way of one.";
+Exit status: 0; 1 when a named cgroup has no active policy, or a policy has a
+problem.";
 
 /// Does what is asked for.
 ///

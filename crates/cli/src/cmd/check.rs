@@ -14,13 +14,13 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-/// Check a file of rules
+/// Check a rules file
 ///
-/// Shows every mistake in it, each with its line and column. What can be used but is surely not meant is noted too.
+/// Prints every mistake with its line and column. Also notes rules that are valid but have no effect or are unwise.
 #[derive(Debug, Args)]
-#[command(after_help = NOTES)]
+#[command(after_long_help = NOTES)]
 pub(crate) struct Check {
-    /// The file, as for --config, of at most 256 KiB; - is standard input
+    /// A regular file of at most 256 KiB, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }

@@ -1,5 +1,6 @@
 //! `keepalive doctor`: everything that decides whether connections get keepalive.
 
+mod apparmor;
 mod finding;
 mod machine;
 mod process;
@@ -15,13 +16,13 @@ use keepalive_linux::program::Program;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 
-/// Show what decides whether connections get keepalive: machine, program, process
+/// Show which engines work on this machine, reach a program, or reach a process
 ///
-/// What is wrong comes first, each with what to do. Nothing is changed, and COMMAND is not run.
+/// Problems come first, each with a remedy. Changes nothing, and does not run COMMAND.
 #[derive(Debug, Args)]
-#[command(override_usage = "keepalive doctor [OPTIONS] [--] [COMMAND [ARG]...]", after_help = NOTES)]
+#[command(override_usage = "keepalive doctor [OPTIONS] [--] [COMMAND [ARG]...]", after_long_help = NOTES)]
 pub(crate) struct Doctor {
-    /// A running process: what it is, and what its connections have
+    /// Examine a running process and its connections
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
     pid: Option<u32>,
 
@@ -29,14 +30,14 @@ pub(crate) struct Doctor {
     #[arg(long)]
     json: bool,
 
-    /// The program, as keepalive run would get it
+    /// A program and its arguments, as for keepalive run
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
 const NOTES: &str = "\
-Exit status: 0; 1 when something is wrong, or no engine reaches the program, or
-there is none.";
+Exit status: 0; 1 when there is a problem, no engine reaches the program, or the
+program does not exist.";
 
 /// What was found, as a program reads it.
 #[derive(Serialize)]

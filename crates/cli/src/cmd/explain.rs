@@ -19,18 +19,20 @@ use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Show what a policy does: the settings, who says so, the timeline, what is unwise
+/// Show what a policy does: settings, their sources, the timeline, and warnings
 ///
-/// Without --for, it is what a new socket gets, before its peer is known. Without any policy, it is what 'keepalive run'
-/// uses then.
+/// Without --for, shows what a new socket gets before its peer is known. Without any policy, shows the defaults of
+/// 'keepalive run'.
 #[derive(Debug, Args)]
-#[command(after_help = NOTES)]
+#[command(after_long_help = NOTES)]
 pub(crate) struct Explain {
-    /// The connection: to ADDRESS:PORT, or from ADDRESS accepted on the local PORT; '10.1.2.3:5432', '[::1]:443', ':8000'
+    /// A connection to ADDRESS:PORT, or from ADDRESS accepted on the local PORT
+    ///
+    /// Examples: '10.1.2.3:5432', '[::1]:443', ':8000'
     #[arg(long = "for", num_args = 2, value_names = ["connect|accept", "ADDRESS:PORT"])]
     place: Vec<OsString>,
 
-    /// The program's name: the last part of the path that it is started by
+    /// Name of the program: the last part of the path by which it is started
     #[arg(long, value_name = "NAME")]
     program: Option<PathBuf>,
 
@@ -43,15 +45,20 @@ pub(crate) struct Explain {
 }
 
 const NOTES: &str = "\
-Options come before the environment (KEEPIDLE, ...), that before
+Options override the environment (KEEPIDLE, ...), which overrides
 /etc/keepalive.conf.
 
 The JSON object has: for (direction, address, port), program, rule (text,
-source, line), settings (of each the value and its source), first_probe_s,
-lost_probes, dead_after_s, data_in_flight_s, connecting_s, outlives, at_risk,
-forgotten_by, no_remedy (names of presets) and warnings, of variables that are
-ignored too. Null is: does not apply. A source is a flag, a variable, file:line, 'fallback' (no policy says
-anything), a sysctl, or 'built-in' (nothing says otherwise).
+source, line), settings (the value and its source of each), first_probe_s (the
+idle time), lost_probes (unanswered probes that end the connection),
+dead_after_s (the time until a dead peer is detected), data_in_flight_s (how
+long unacknowledged data may stay), connecting_s (how long connecting may take),
+outlives (presets whose timeout the connection survives), at_risk (presets where
+one or two lost probes lose it), forgotten_by (presets that forget it),
+no_remedy (presets that keepalive cannot help), warnings (also about ignored
+variables). Null means: does not apply. A source is a flag, a variable,
+file:line, 'fallback' (no policy at all), a sysctl, or 'built-in' (the default
+of keepalive).
 
 Exit status: 0; 2 when the command line or the policy cannot be used.";
 

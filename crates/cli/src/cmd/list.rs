@@ -21,21 +21,21 @@ use std::time::Duration;
 
 /// Show the TCP sockets of running processes and their real keepalive settings
 ///
-/// With the right to trace a process (the same user, or root) everything is exact; of others the kernel shows the
-/// connection and the timer that runs. What cannot be known is shown as '?'.
+/// With the right to trace a process (the same user, or root) all values are exact. Of other processes the kernel shows the
+/// connection and the running timer. Unknown values are shown as '?'.
 #[derive(Debug, Args)]
-#[command(after_help = NOTES)]
+#[command(after_long_help = NOTES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct List {
-    /// Processes; all that can be seen where none is named
+    /// Process ids; without one, all processes that can be seen
     #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pids: Vec<u32>,
 
-    /// The processes of this name
+    /// The processes with this name
     #[arg(long, value_name = "NAME", conflicts_with = "pids")]
     program: Option<OsString>,
 
-    /// Only sockets that listen
+    /// Only listening sockets
     #[arg(long)]
     listening: bool,
 
@@ -47,11 +47,11 @@ pub(crate) struct List {
     #[arg(long)]
     off: bool,
 
-    /// Print a JSON array; with --watch, one in a line each time
+    /// Print a JSON array; with --watch, one array a line
     #[arg(long)]
     json: bool,
 
-    /// Show it anew every second, until the processes that were named have ended
+    /// Print again every second, until the named processes have ended
     #[arg(long)]
     watch: bool,
 }
@@ -59,21 +59,20 @@ pub(crate) struct List {
 const NOTES: &str = "\
 A PID with a second number is a thread that has descriptors of its own.
 KEEPALIVE is idle/interval/count, in seconds and probes, or off. TIMEOUT is the
-user timeout. NEXT is the time until the next probe, with the number of those
-that were not answered; 'retransmit' and 'zero-window' are timers of data on its
-way, which suspend keepalive. DEAD is the silence after which a dead peer is
-noticed.
+user timeout. NEXT is the time until the next probe, with the number of
+unanswered probes; 'retransmit' and 'zero-window' are timers of sent data, which
+suspend keepalive. DEAD is the time until a dead peer is detected.
 
 The JSON objects have: pid, program, tid (the thread, where it has descriptors
 of its own), fd, inode, family (inet, inet6), protocol (tcp, mptcp), local,
 peer, state, keepalive, idle_s, interval_s, count, user_timeout_ms (0 is none),
 timer (kind: keepalive, retransmit, zero-window; expires_ms), unanswered_probes,
-dead_after_s. Null is: not known, or does not apply.
+dead_after_s. Null is unknown, or does not apply.
 
-A process that waits for something, such as a file server that hangs, delays no
-other: after about a second what it did not show is '?', and it is named.
+A process that waits, for example for a file server that hangs, delays no other:
+after about a second its unknown values are '?', and it is reported.
 
-Exit status: 0; 1 when a process that was named cannot be seen.";
+Exit status: 0; 1 when a named process cannot be seen.";
 
 /// How often `--watch` looks.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -8,9 +8,9 @@ use keepalive_policy::preset::{PRESETS, Preset, Remedy, Timings, WhenIdle};
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// List the presets: known middleboxes, their timeouts, and what helps
+/// List the presets: known middleboxes, their timeouts, and settings that help
 #[derive(Debug, Args)]
-#[command(after_help = NOTES)]
+#[command(after_long_help = NOTES)]
 pub(crate) struct Presets {
     /// Print JSON: an array of objects, times in seconds, null where nothing applies
     #[arg(long)]
@@ -18,10 +18,9 @@ pub(crate) struct Presets {
 }
 
 const NOTES: &str = "\
-Use one with --preset NAME, or with preset=NAME in a rule. A timeout is the
-middlebox's default: where yours is set to something else, say --idle,
---interval and --count. A date is that of the source, or, where it carries none,
-of the day on which it was read.";
+Use a preset with --preset NAME, or with preset=NAME in a rule. A timeout is the
+middlebox's default: if yours differs, use --idle, --interval and --count. A
+date is that of the source, or of the day on which it was read.";
 
 /// Prints the presets.
 ///

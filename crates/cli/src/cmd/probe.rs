@@ -20,28 +20,28 @@ use std::time::Duration;
 
 /// Measure how long a path remembers an idle connection
 ///
-/// Opens connections to a TCP server, leaves them idle for different times, and asks each with one keepalive probe
-/// whether the path and the server still know it. No data is sent. Says what helps, and checks that it does.
+/// Opens connections to a TCP server, leaves them idle for different times, and sends one keepalive probe on each to learn
+/// whether the path and the server still know it. Sends no data. Prints settings that help, and checks that they do.
 #[derive(Debug, Args)]
-#[command(after_help = NOTES)]
+#[command(after_long_help = NOTES)]
 pub(crate) struct Probe {
-    /// The server, which must let a connection be idle: 'db.example.com:5432', '[2001:db8::1]:443'
+    /// A server that accepts idle connections: 'db.example.com:5432', '[2001:db8::1]:443'
     #[arg(value_name = "HOST:PORT")]
     target: String,
 
-    /// The longest idle time to try, 10 seconds to 9 hours
+    /// Longest idle time to try: 10 seconds to 9 hours
     #[arg(long, value_name = "TIME", default_value = "20m", value_parser = longest)]
     max: Duration,
 
-    /// How exactly the timeout is to be known, 1% to 50% of it
+    /// Precision of the result: 1% to 50% of the timeout
     #[arg(long, value_name = "PERCENT", default_value = "5%", value_parser = percent)]
     precision: f64,
 
-    /// Connections at a time, 2 to 64
+    /// Connections at a time: 2 to 64
     #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(2..=64))]
     parallel: u32,
 
-    /// Do not check at the end that keepalive cures it
+    /// Do not check at the end that keepalive helps
     #[arg(long)]
     no_verify: bool,
 
@@ -51,20 +51,21 @@ pub(crate) struct Probe {
 }
 
 const NOTES: &str = "\
-With the defaults it takes 20 minutes where nothing is forgotten, and some 12 to
-find a timeout of 350 s, then 7 to check the cure. Ctrl-C ends it with what is
-known so far. The kernel chooses source address and ports; beside
-the idle connections one is kept alive by a probe each second. A connection
-counts as lost when five or six probes of that one are answered and none of its
-own; where that one is reset too, it is no path that forgets.
+With the defaults it takes 20 minutes if nothing is forgotten. A timeout of 350
+s takes about 12 minutes to find, and 7 to check the settings. Ctrl-C ends the
+measurement and prints what is known. The kernel chooses source address and
+ports. One more connection is kept alive by a probe each second. An idle
+connection counts as lost when five or six probes of that one are answered and
+none of its own. If that one is reset too, the path is not the cause.
 
 The JSON object has: target, address, lived_s and died_s (the longest idle time
-that was survived and the shortest that was not; null: none), how (silence,
-reset, reset-unasked, closed), by (path, server, unknown), helps, idle_s,
-interval_s, count, presets, verified, irregular, interrupted.
+that a connection survived and the shortest that it did not; null: none), how
+(silence, reset, reset-unasked, closed), by (path, server, unknown), helps,
+idle_s, interval_s, count, presets, verified, irregular (connections that did
+not answer though others outlived them), interrupted.
 
-Exit status: 0; 1 when the server cannot be reached, fails meanwhile, or it was
-interrupted; 2 when the command line cannot be used.";
+Exit status: 0; 1 when the server cannot be reached or fails, or the measurement
+is interrupted; 2 when the command line cannot be used.";
 
 /// Seconds of a round beside its longest idle time: connecting, and the questions that nobody answers.
 const SETTLING: f64 = 8.0;

@@ -33,7 +33,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let program = find(&run.command).map_err(not_startable)?;
 
     let is_strict = run.io_uring == IoUringChoice::Deny;
-    let choice = choose(run.engine, &program, is_strict)?;
+    let choice = choose(run.engine, &program, is_strict, policy.rules_file())?;
     if run.verbose {
         tell(&choice, &policy);
         policy.report_notes();
@@ -127,9 +127,20 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
                 "engine preload alone, without effect on static programs: {}",
                 obstacle.reason()
             ));
+            warn_of_confinement(choice);
             Ok(false)
         }
-        Err(obstacle) => Err(obstacle.refusal(program)),
+        Err(obstacle) => {
+            warn_of_confinement(choice);
+            Err(obstacle.refusal(program))
+        }
+    }
+}
+
+/// Prints what the AppArmor profile of the command keeps from the library, where only the supervisor could make up for it.
+fn warn_of_confinement(choice: &Choice) {
+    if choice.is_confined {
+        warn(&choice.why);
     }
 }
 

@@ -20,7 +20,7 @@ use keepalive_linux::rooted::Root;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Give keepalive to every program on the system, by /etc/ld.so.preload
+/// Load the library into every program of the system, by /etc/ld.so.preload
 #[derive(Debug, Args)]
 pub(crate) struct System {
     #[command(subcommand)]
@@ -36,17 +36,17 @@ enum Action {
 
 /// Load the library into every dynamically linked program that starts from now on
 ///
-/// A copy of libkeepalive.so is put into the library directory of each kind of program that is here (64-bit, 32-bit),
-/// and a line into /etc/ld.so.preload, when a program of each kind has been seen to start with it without a word. If one
-/// does not afterwards, all is undone. What is enabled already is brought up to date.
+/// Starts a program of each kind on the system (64-bit, 32-bit) with libkeepalive.so, and refuses if one prints anything.
+/// Then copies the library into the library directory of each kind, and adds a line to /etc/ld.so.preload. Starts the
+/// programs again, and undoes all changes if one prints anything. An older copy is updated.
 #[derive(Debug, Args)]
-#[command(after_help = ENABLE_NOTES)]
+#[command(after_long_help = ENABLE_NOTES)]
 struct Enable {
-    /// Serve set-user-ID programs, and others of secure-execution mode, too
+    /// Also serve set-user-ID programs and others in secure-execution mode
     #[arg(long)]
     setuid: bool,
 
-    /// A libkeepalive.so to use, for its kind of programs; may be given for each kind
+    /// A libkeepalive.so to use for its kind of programs; may be repeated
     #[arg(long = "library", value_name = "FILE")]
     libraries: Vec<PathBuf>,
 
@@ -59,31 +59,31 @@ const ADDRESS_SANITIZER: &str = "programs that load AddressSanitizer's runtime (
                                  library: set ASAN_OPTIONS=verify_asan_link_order=0 where they are started";
 
 const ENABLE_NOTES: &str = "\
-Times and exceptions come from /etc/keepalive.conf, see keepalive.conf(5).
-Running programs stay as they are until they are restarted. Static programs, Go
-programs and those of musl are not reached: their loaders, if any, do not read
+The policy is that of /etc/keepalive.conf, see keepalive.conf(5). Running
+programs do not change until they are restarted. Static programs, Go programs
+and programs of musl are not reached: their loaders, if any, do not read
 /etc/ld.so.preload.
 
-Other lines of the file stay as they are; the file as it was is kept beside it
-as /etc/ld.so.preload.before-keepalive.
+Other lines of the file do not change. The previous file is kept as
+/etc/ld.so.preload.before-keepalive.
 
-If programs do not start any more, type this in a root shell that is still open
-(it starts no program):  echo >/etc/ld.so.preload
+If programs no longer start, type this in a root shell that is still open (it
+starts no program):  echo >/etc/ld.so.preload
 
-Exit status: 0; 1 when nothing could be changed, and nothing is; 2 usage.";
+Exit status: 0; 1 when it failed, and nothing is changed; 2 usage.";
 
-/// Take the library out of /etc/ld.so.preload again
+/// Remove the library from /etc/ld.so.preload
 ///
-/// The line goes first, then the copies of the library that 'enable' made. No program is started for it.
+/// Removes the line, then the copies of the library that 'enable' made. Starts no program.
 #[derive(Debug, Args)]
 struct Disable {
     #[command(flatten)]
     place: Place,
 }
 
-/// Show whether the library is in force, for which programs, and what is wrong
+/// Show whether the library is active, for which programs, and problems
 #[derive(Debug, Args)]
-#[command(after_help = STATUS_NOTES)]
+#[command(after_long_help = STATUS_NOTES)]
 struct Status {
     /// Print a JSON object
     #[arg(long)]
@@ -96,9 +96,10 @@ struct Status {
 const STATUS_NOTES: &str = "\
 The JSON object has: file, target (what that is a link to), enabled, setuid,
 tried (whether programs were started: not with --root), programs (machine, libc,
-loader, library, version, up_to_date, served, state), entries (line, name, ours), problems (what, hint). Null is: none, or not known.
+loader, library, version, up_to_date, served, state), entries (line, name,
+ours), problems (what, hint). Null means none, or unknown.
 
-Exit status: 0, enabled or not; 1 when there is a problem; 2 usage.";
+Exit status: 0, whether enabled or not; 1 when there is a problem; 2 usage.";
 
 #[derive(Args, Debug)]
 struct Place {

@@ -19,9 +19,9 @@ use service::Service;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Set keepalive for a service of systemd, by a drop-in
+/// Set keepalive for a systemd service, by a drop-in
 ///
-/// The service is given the policy whenever it starts; its own file is not touched.
+/// The service gets the policy whenever it starts. Its own file does not change.
 #[derive(Debug, Args)]
 pub(crate) struct Unit {
     #[command(subcommand)]
@@ -37,12 +37,12 @@ enum Action {
 
 /// Write the drop-in
 #[derive(Debug, Args)]
-#[command(after_help = NOTES, override_usage = "keepalive unit enable [OPTIONS] UNIT")]
+#[command(after_long_help = NOTES, override_usage = "keepalive unit enable [OPTIONS] UNIT")]
 struct Enable {
     #[command(flatten)]
     which: Which,
 
-    /// How to reach the service
+    /// Engine that reaches the service
     #[arg(long, value_name = "ENGINE", default_value = "preload")]
     engine: Engine,
 
@@ -61,9 +61,9 @@ struct Disable {
     which: Which,
 }
 
-/// Show the drop-in, and whether the service that runs has it
+/// Show the drop-in, and whether the running service uses it
 #[derive(Debug, Args)]
-#[command(after_help = STATUS_NOTES)]
+#[command(after_long_help = STATUS_NOTES)]
 struct Status {
     #[command(flatten)]
     which: Which,
@@ -71,15 +71,15 @@ struct Status {
 
 #[derive(Debug, Args)]
 struct Which {
-    /// A service, with or without .service
+    /// Name of a service, with or without .service
     #[arg(value_name = "UNIT")]
     unit: String,
 
-    /// A unit of this user's own manager
+    /// A unit of the user's own systemd manager
     #[arg(long)]
     user: bool,
 
-    /// Units of the system in this directory: of an image, or a chroot
+    /// A unit of the system below DIR, such as an image or a chroot
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     root: Option<PathBuf>,
 }
@@ -88,14 +88,14 @@ struct Which {
 enum Engine {
     /// The library, by LD_PRELOAD
     Preload,
-    /// A program of the kernel for the service's cgroup, which reaches static programs too
+    /// An eBPF program for the service's cgroup; also reaches static programs
     Cgroup,
 }
 
 const NOTES: &str = "\
 Without any policy option or file: --idle 60 --interval 15 --count 5. The
-environment of this command does not count. The service must be started again;
-systemd is told to read its files again.
+environment of this command is ignored. Restart the service afterwards; the
+command makes systemd read its files again.
 
 Exit status: 0; 1 when it could not be done; 2 when the command line or the
 policy cannot be used.";
@@ -154,7 +154,9 @@ impl Enable {
             Engine::Preload => {
                 let library =
                     preload::library(programs.first().unwrap_or(&super::doctor::own_program()?)).map_err(failed)?;
-                for warning in warnings::of_library(&unit, &library, &programs, service.root.is_ours()) {
+                for warning in
+                    warnings::of_library(&unit, &library, &programs, service.root.is_ours(), policy.rules_file())
+                {
                     say(&warning);
                 }
                 drop_in::with_library(&library, &policy, unit.variable("LD_PRELOAD"))?

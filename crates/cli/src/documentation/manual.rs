@@ -1,5 +1,6 @@
 //! Manual pages in mdoc(7): what the definition says, in its sections, and behind it what `man/sections` has for them.
 
+use super::json::fields;
 use super::prose::{Placeholders, argument, escaped, literal, mdoc};
 use clap::{Arg, ArgAction, Command};
 use std::collections::BTreeSet;
@@ -131,7 +132,7 @@ impl Page {
                 options.push_str(&policy);
             }
             for note in notes(subcommand, Note::Json) {
-                self.add("JSON OUTPUT", &mdoc(&note, &placeholders));
+                self.add("JSON OUTPUT", &fields(&note, &placeholders));
             }
             let _ = write!(list, ".It Ic {name}\n{}", statuses(subcommand, &placeholders));
         }
@@ -144,7 +145,7 @@ impl Page {
     fn describe(&mut self, command: &Command) {
         self.add("DESCRIPTION", &description(command, &self.placeholders));
         for note in notes(command, Note::Json) {
-            self.add("JSON OUTPUT", &mdoc(&note, &self.placeholders));
+            self.add("JSON OUTPUT", &fields(&note, &self.placeholders));
         }
     }
 
@@ -207,7 +208,7 @@ impl Page {
             ".\\\" Made by make docs, of the command and man/sections/{}.mdoc.\n",
             self.name
         );
-        let _ = write!(text, ".Dt {} 1\n.Os\n", self.name.to_uppercase());
+        let _ = write!(text, ".Dt {} 1\n.Os Linux\n", self.name.to_uppercase());
         for (heading, section) in sections {
             let section = if heading == "SEE ALSO" {
                 references(&section, &self.name)
@@ -388,7 +389,9 @@ fn option_lists(command: &Command, placeholders: &Placeholders, is_listed: impl 
     }
     own.push_str(&operands);
     if !policy.is_empty() {
-        let mut text = format!(".Ss {POLICY_HEADING}\nAny of these is\n.Ar policy\nin the synopsis.\n");
+        let mut text = format!(
+            ".Ss {POLICY_HEADING}\nAny of these is\n.Ar policy\nin the synopsis.\n.Xr keepalive.conf 5\nspecifies the values, their ranges and what follows from them.\n"
+        );
         for note in notes(command, Note::Policy) {
             text.push_str(&mdoc(&note, placeholders));
         }
@@ -399,17 +402,18 @@ fn option_lists(command: &Command, placeholders: &Placeholders, is_listed: impl 
 
 /// What an option is for, its values and its default.
 fn describe(arg: &Arg, placeholders: &Placeholders) -> String {
-    let help = arg
-        .get_long_help()
-        .or(arg.get_help())
-        .map(ToString::to_string)
-        .unwrap_or_default();
+    // keepalive.conf(5) specifies the policy, once.
+    let long = arg.get_long_help().filter(|_| !is_policy(arg));
+    let help = long.or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
     let help = if is_standard(arg) {
         help.split(" (").next().unwrap_or_default().to_owned()
     } else {
         help
     };
-    let mut text = sentence(&mdoc(&help, placeholders));
+    let paragraphs = help.split("\n\n");
+    let mut text: String = paragraphs
+        .map(|paragraph| sentence(&mdoc(paragraph, placeholders)))
+        .collect();
     let names = arg.get_value_names().unwrap_or_default();
     // A name that lists the values has no room for what they mean.
     let has_list = !arg.is_hide_possible_values_set() || names.iter().any(|name| name.contains('|'));
@@ -451,7 +455,7 @@ fn notes(command: &Command, what: Note) -> Vec<String> {
                 (Note::Status, status)
             } else if paragraph.starts_with("The JSON object") {
                 (Note::Json, paragraph)
-            } else if paragraph.starts_with("Options come before") {
+            } else if paragraph.starts_with("Options override") {
                 (Note::Policy, paragraph)
             } else {
                 (Note::Description, paragraph)

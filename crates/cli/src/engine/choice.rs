@@ -1,10 +1,11 @@
 //! Which engines reach a program.
 
-use super::preload::{self, Library};
+use super::preload::{self, Library, Obstacle};
 use super::seccomp;
 use crate::cli::EngineChoice;
 use crate::error::{Error, NOT_RUN};
 use keepalive_linux::program::{Program, privilege};
+use std::path::Path;
 
 /// The engines for one command.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Choice {
     pub(crate) why: String,
     /// Whether the library alone reaches the program itself, if not all that it starts.
     pub(crate) is_preloadable: bool,
+    /// Whether the reason is the program's AppArmor profile.
+    pub(crate) is_confined: bool,
 }
 
 /// Programs whose purpose is to start others, of which nothing is known beforehand.
@@ -84,11 +87,17 @@ impl Engines {
     }
 }
 
-/// Chooses the engines for `program`. Where `is_strict`, the supervisor must be one of them.
+/// Chooses the engines for `program`. Where `is_strict`, the supervisor must be one of them. `rules` is the rules file that
+/// the library would read.
 ///
 /// # Errors
 /// Nothing reaches the program, or the library cannot be found.
-pub(crate) fn choose(wanted: EngineChoice, program: &Program, is_strict: bool) -> Result<Choice, Error> {
+pub(crate) fn choose(
+    wanted: EngineChoice,
+    program: &Program,
+    is_strict: bool,
+    rules: Option<&Path>,
+) -> Result<Choice, Error> {
     match wanted {
         EngineChoice::Preload if is_strict => Err(Error::new(NOT_RUN, "--io-uring deny: the library sees no io_uring")
             .hint("it takes the supervisor: --engine auto or seccomp")),
@@ -103,12 +112,14 @@ pub(crate) fn choose(wanted: EngineChoice, program: &Program, is_strict: bool) -
                 engines: Engines::Preload(library),
                 why,
                 is_preloadable: true,
+                is_confined: false,
             })
         }
         EngineChoice::Seccomp => Ok(Choice {
             engines: Engines::Seccomp,
             why: String::from("because --engine seccomp asks for it"),
             is_preloadable: false,
+            is_confined: false,
         }),
         EngineChoice::Cgroup if is_strict => Err(Error::new(
             NOT_RUN,
@@ -119,15 +130,16 @@ pub(crate) fn choose(wanted: EngineChoice, program: &Program, is_strict: bool) -
             engines: Engines::Cgroup,
             why: String::from("because --engine cgroup asks for it"),
             is_preloadable: false,
+            is_confined: false,
         }),
-        EngineChoice::Auto => automatic(program, is_strict),
+        EngineChoice::Auto => automatic(program, is_strict, rules),
     }
 }
 
-fn automatic(program: &Program, is_strict: bool) -> Result<Choice, Error> {
+fn automatic(program: &Program, is_strict: bool, rules: Option<&Path>) -> Result<Choice, Error> {
     let path = program.path.display();
     if let Some(privilege) = privilege(&program.path) {
-        let obstacle = preload::Obstacle::Privileged(privilege);
+        let obstacle = Obstacle::Privileged(privilege);
         // Without this right its privilege would be lost.
         if !seccomp::may_keep_privileges() {
             return Err(obstacle.refusal(program));
@@ -136,6 +148,7 @@ fn automatic(program: &Program, is_strict: bool) -> Result<Choice, Error> {
             engines: Engines::Seccomp,
             why: obstacle.describe(program),
             is_preloadable: false,
+            is_confined: false,
         });
     }
     let library = preload::library(program);
@@ -143,7 +156,10 @@ fn automatic(program: &Program, is_strict: bool) -> Result<Choice, Error> {
         .as_ref()
         .ok()
         .and_then(|library| preload::obstacle(program, library));
-    let obstacle = obstacle.or_else(|| preload::obstacle_of_file(program));
+    let obstacle = obstacle.or_else(|| preload::obstacle_of_file(program)).or_else(|| {
+        let library = library.as_ref().ok().map(Library::path);
+        preload::obstacle_of_profile(program, library, rules)
+    });
     let why_both = if let Some(obstacle) = &obstacle {
         Some(obstacle.describe(program))
     } else if program.command != program.path {
@@ -158,7 +174,8 @@ fn automatic(program: &Program, is_strict: bool) -> Result<Choice, Error> {
     } else {
         None
     };
-    let is_loadable = obstacle.is_none();
+    let is_confined = matches!(obstacle, Some(Obstacle::Profile(_)));
+    let is_loadable = obstacle.as_ref().is_none_or(Obstacle::is_partial);
     let (engines, why) = match (why_both, library) {
         (Some(why), _) if obstacle.is_some_and(|obstacle| obstacle.forbids_preload()) => (Engines::Seccomp, why),
         // A loader complains on standard error of a library that is not for its programs.
@@ -176,6 +193,7 @@ fn automatic(program: &Program, is_strict: bool) -> Result<Choice, Error> {
         is_preloadable: is_loadable && !matches!(engines, Engines::Seccomp),
         engines,
         why,
+        is_confined,
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod neighbours;
 
+use super::apparmor::{self, Access};
 use crate::error::{Error, NOT_RUN};
 use crate::policy::Policy;
 use keepalive_linux::elf::{self, Machine};
@@ -81,6 +82,8 @@ pub(crate) enum Obstacle {
     AddressSanitizer,
     /// Its loader is none that reads LD_PRELOAD.
     Loader(PathBuf),
+    /// Its AppArmor profile does not let it use a file, or cannot be asked.
+    Profile(Access),
 }
 
 /// Finds the library: `KEEPALIVE_LIBRARY`, else beside this command, in the library directories of distributions, or where
@@ -208,6 +211,14 @@ pub(crate) fn obstacle_of_file(program: &Program) -> Option<Obstacle> {
     }
 }
 
+/// What of its AppArmor profile keeps the library, or the rules file that the library reads, from `program`. Where the
+/// profile cannot be observed, nothing.
+pub(crate) fn obstacle_of_profile(program: &Program, library: Option<&Path>, rules: Option<&Path>) -> Option<Obstacle> {
+    let (_, accesses) = apparmor::accesses(&program.command, library, rules).ok()?;
+    let access = accesses.into_iter().find(|access| !access.is_allowed());
+    access.map(Obstacle::Profile)
+}
+
 /// Whether AddressSanitizer's runtime starts after the library in this environment: the runtime itself is preloaded first,
 /// or is told not to look at the order.
 fn is_order_ignored() -> bool {
@@ -225,8 +236,14 @@ impl Obstacle {
     pub(crate) fn forbids_preload(&self) -> bool {
         match self {
             Self::AddressSanitizer | Self::OtherMachine { .. } => true,
+            Self::Profile(access) => access.is_of_library() && access.is_denied(),
             Self::Static | Self::Go | Self::Privileged(_) | Self::Loader(_) => false,
         }
+    }
+
+    /// Whether the library may reach the program all the same, in part.
+    pub(crate) fn is_partial(&self) -> bool {
+        matches!(self, Self::Profile(_)) && !self.forbids_preload()
     }
 
     /// The obstacle as a clause about the program.
@@ -256,6 +273,7 @@ impl Obstacle {
                 "{path} loads AddressSanitizer's runtime, which must be the first library: with this one before it, it would \
                  not start"
             ),
+            Self::Profile(access) => format!("{path}: {}", access.describe()),
         }
     }
 
@@ -270,6 +288,10 @@ impl Obstacle {
             Self::AddressSanitizer => {
                 "with ASAN_OPTIONS=verify_asan_link_order=0 it starts with the library; or use keepalive attach --watch when \
                  it runs"
+            }
+            Self::Profile(access) => {
+                return Error::new(NOT_RUN, format!("cannot reach '{command}': {}", self.describe(program)))
+                    .hint(access.advice());
             }
             Self::Privileged(_) => {
                 "run keepalive as root, or start it with its privilege already in place (as that user or group)\n\

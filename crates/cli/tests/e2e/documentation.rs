@@ -4,6 +4,7 @@
 mod commands;
 mod completions;
 mod lines;
+mod links;
 mod stage;
 
 use crate::support::process::{output_within, text};
@@ -20,9 +21,11 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 28] = [
+const PARSED: [(&str, &str); 31] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
+    ("make test-unit", "takes minutes"),
+    ("make test-e2e", "runs this test"),
     ("make lint", BUILDS),
     ("make docs", "writes into the repository"),
     ("make ci", "installs packages, and runs this test"),
@@ -31,7 +34,8 @@ const PARSED: [(&str, &str); 28] = [
     ("make test-reproducible", BUILDS),
     ("make test-suites", "takes minutes"),
     ("make test-vm", "takes minutes"),
-    ("make demo", "nat::the_demo_shows_what_it_promises runs it"),
+    ("make demo", DEMO),
+    ("make picture", DEMO),
     ("make image", BUILDS),
     ("make package", BUILDS),
     ("make fuzz", "takes hours"),
@@ -59,6 +63,7 @@ const PARSED: [(&str, &str); 28] = [
     ("kubectl exec POD -- ss -tno", CLUSTER),
     ("kubectl delete -k my-kubernetes/examples/cluster", CLUSTER),
 ];
+const DEMO: &str = "nat::picture_of_the_demo_shows_a_lost_and_a_kept_connection runs it";
 const BUILDS: &str = "builds what is built already";
 const INSTALLS: &str = "packages installs it, in distributions of their own";
 const CLUSTER: &str = "takes a cluster";

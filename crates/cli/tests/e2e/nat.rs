@@ -3,6 +3,7 @@
 use crate::support::engine::Engine;
 use crate::support::{bracketed, echo_server, keepalive, library, repository};
 use std::ffi::OsStr;
+use std::fs;
 use std::process::{Command, Output};
 
 /// What the laboratory runs: the server, then `$1` (the client's command line) in the client.
@@ -148,4 +149,24 @@ fn a_dead_peer_is_noticed_with_programs_in_the_kernel() {
     if let Some(impossible) = noticed_in_time("10.0.2.2", BY_THE_KERNEL) {
         output_or_skip!(impossible);
     }
+}
+
+#[test]
+fn picture_of_the_demo_shows_a_lost_and_a_kept_connection() {
+    python!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let picture = directory.path().join("picture.svg");
+    let mut command = Command::new(repository().join("scripts/picture"));
+    command.arg(&picture).env("KEEPALIVE_LIBRARY", library());
+    let output = output_or_skip!(command.output().expect("scripts/picture starts"));
+    let demo = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{demo}");
+    for result in ["LOST", "KEPT", "NOTICED", "HANGS"] {
+        assert!(demo.contains(result), "{result}: {demo}");
+    }
+    let picture = fs::read_to_string(&picture).expect("the picture");
+    let (without, with_keepalive) = picture.split_once(">with keepalive<").expect("two connections");
+    assert!(without.contains("drops the request"), "{without}");
+    assert!(!with_keepalive.contains("drops the request"), "{with_keepalive}");
+    assert!(with_keepalive.matches("probe, answer").count() >= 3, "{with_keepalive}");
 }

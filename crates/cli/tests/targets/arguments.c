@@ -1,6 +1,7 @@
 // Calls connect(2) with addresses that the kernel takes and many that it does not: each family, length and kind of memory
 // on each kind of socket, twice. Prints what each call returned and errno. Nothing waits.
 #define _GNU_SOURCE
+#include "loopback_barrier.h"
 #include "ways.h"
 
 #include <errno.h>
@@ -77,6 +78,7 @@ static void attempt(const struct kind *kind, const char *target, const char *mem
     errno = 4242;
     long returned = way->connect(fd, address, length);
     int error = errno;
+    barrier();
     errno = 4242;
     long again = way->connect(fd, address, length);
     int error_again = errno;
@@ -96,6 +98,7 @@ int main(void) {
     edge = mmap(NULL, 2 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     edge += 4096;
     mprotect(edge, 4096, PROT_NONE);
+    open_barrier();
     prepare();
     for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
         way = ways[w];

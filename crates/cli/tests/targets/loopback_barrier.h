@@ -1,7 +1,7 @@
 // A wait for everything that was sent over loopback, so that a result does not depend on when its packets arrive.
 #pragma once
 
-#include "make_call.h"
+#include "raw.h"
 
 #include <sched.h>
 

@@ -1,5 +1,6 @@
 // The kernel without the C library: system calls that no library's hook sees, to make sockets which come "from
 // elsewhere" and to read back what a socket has.
+#pragma once
 
 #include <arpa/inet.h>
 #include <fcntl.h>

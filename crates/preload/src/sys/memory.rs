@@ -1,6 +1,6 @@
 //! Memory that is mapped for good, and what is read into it.
 
-use super::{S_IFREG, call, close, file_type, number, result};
+use super::{ENODEV, Errno, S_IFREG, call, close, file_type, number, result};
 use core::ffi::{c_int, c_long, c_void};
 
 /// Maps `length` bytes of zeros, for good. Pages that are never touched cost nothing.
@@ -56,9 +56,11 @@ pub(crate) fn collect<T: Copy + 'static>(count: usize, items: impl Iterator<Item
     unsafe { core::slice::from_raw_parts(start, filled) }
 }
 
-/// The content of the file at `path`, a string that ends with a NUL, up to the last whole line within 256 KiB; `None` when
-/// it cannot be opened or is no regular file.
-pub(crate) fn read_file(path: *const u8) -> Option<&'static [u8]> {
+/// The content of the file at `path`, a string that ends with a NUL, up to the last whole line within 256 KiB.
+///
+/// # Errors
+/// What openat(2) returns; `ENODEV` when it is no regular file.
+pub(crate) fn read_file(path: *const u8) -> Result<&'static [u8], Errno> {
     const AT_FDCWD: c_long = -100;
     const O_NOCTTY_NONBLOCK_CLOEXEC: c_long = 0o2_004_400;
     const LARGEST: usize = 256 * 1024;
@@ -69,10 +71,10 @@ pub(crate) fn read_file(path: *const u8) -> Option<&'static [u8]> {
             [AT_FDCWD, path as c_long, O_NOCTTY_NONBLOCK_CLOEXEC, 0, 0, 0],
         )
     };
-    let fd = result(opened).ok()? as c_int;
+    let fd = result(opened)? as c_int;
     if file_type(fd) != S_IFREG {
         close(fd);
-        return None;
+        return Err(ENODEV);
     }
     let content = memory(LARGEST);
     let mut length = 0;
@@ -93,5 +95,5 @@ pub(crate) fn read_file(path: *const u8) -> Option<&'static [u8]> {
     if length == LARGEST {
         length = content.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
     }
-    content.get(..length)
+    Ok(content.get(..length).unwrap_or_default())
 }

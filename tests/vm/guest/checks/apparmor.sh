@@ -1,14 +1,13 @@
-# Programs under an enforcing AppArmor profile.
+# Programs under an enforcing AppArmor profile: what the profile keeps from the library, another engine does, or is named.
 serve_connections
-if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" != Y ]; then
-    fail 'AppArmor is not active on this kernel'
-fi
+equal 'AppArmor is active' Y "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)"
+LIBRARY=$(dpkg -L keepalive | grep '/libkeepalive\.so$')
 RUN='keepalive run --idle 61 --interval 15 --count 5'
-for name in confined nolibrary; do
+for name in confined nolibrary complaining; do
     cp "$(command -v nc)" /usr/local/bin/$name
 done
-# Debian's own abstraction lets programs read every library; the second profile does not.
-cat >/etc/apparmor.d/check <<'END'
+# Debian's own abstraction lets programs read every library, but no file in /etc that it does not know.
+cat >/etc/apparmor.d/check <<END
 #include <tunables/global>
 profile confined /usr/local/bin/confined {
   #include <abstractions/base>
@@ -17,41 +16,90 @@ profile confined /usr/local/bin/confined {
   network inet6 stream,
   /usr/local/bin/confined mr,
 }
+profile complaining /usr/local/bin/complaining flags=(complain) {
+  /usr/local/bin/complaining mr,
+}
 profile nolibrary /usr/local/bin/nolibrary {
   #include <abstractions/base>
   #include <abstractions/nameservice>
   network inet stream,
   network inet6 stream,
   /usr/local/bin/nolibrary mr,
-  deny /usr/lib/@{multiarch}/libkeepalive.so r,
+  deny $LIBRARY rm,
 }
 END
 succeeds 'the profiles are enforced' apparmor_parser -r /etc/apparmor.d/check
 connects 'confined, by flags' '1 61 15 5 0' $RUN -- confined 127.0.0.1 $SERVED
+run $RUN -v -- confined -h
+mentions 'confined, by flags: preload' 'engine preload:'
 
-# The profile does not let the program read the file: its policy must not be lost without a word.
+# The profile does not let the program read the rules file.
 echo 'default idle=62 interval=15 count=5' >/etc/keepalive.conf
-hold $SERVED keepalive run -- confined 127.0.0.1 $SERVED
-values=$(client_values)
-note "confined, by /etc/keepalive.conf: $values"
-run keepalive doctor -- confined
-if [ "$values" = 'client 1 62 15 5 0' ]; then
-    ok 'confined, by /etc/keepalive.conf'
-else
-    mentions 'confined, by /etc/keepalive.conf: doctor says that the profile hides the file' 'apparmor.*keepalive\.conf|keepalive\.conf.*(apparmor|profile)'
-fi
+hold $SERVED keepalive run --engine preload -- confined 127.0.0.1 $SERVED
+run keepalive doctor --pid "$(peek -p $SERVED | head -n 1)"
+OUTPUT=$(echo "$OUTPUT" | tr -s ' \n' ' ')
+mentions 'doctor --pid: the rules file is not read' 'the library in the process has no policy of'
+mentions 'doctor --pid: the line for the profile' '/etc/keepalive\.conf r,'
 release
 await_closed
+run sh -c 'KEEPALIVE_LOG=stderr keepalive run --engine preload -- confined -h 2>&1 | cat'
+mentions 'the log names the rules file' 'ignored /etc/keepalive\.conf: permission denied'
+run keepalive doctor -- confined
+mentions 'doctor -- COMMAND: the rules file' 'profile confined does not let it read'
+mentions 'doctor -- COMMAND: the line for the profile' "/etc/keepalive\.conf r,"
+if has_feature seccomp-wait-killable; then
+    connects 'the rules file: the supervisor reads it' '1 62 15 5 0' keepalive run -- confined 127.0.0.1 $SERVED
+    connects 'the rules file: also for what a script starts' '1 62 15 5 0' keepalive run -- sh -c "confined 127.0.0.1 $SERVED; true"
+else
+    run keepalive run -- confined -h
+    mentions 'the rules file: run warns that nothing reads it' 'profile confined does not let'
+fi
+# The line that doctor names does it.
+sed -i 's|^  /usr/local/bin/confined mr,|&\n  /etc/keepalive.conf r,|' /etc/apparmor.d/check
+succeeds 'the profile with the line' apparmor_parser -r /etc/apparmor.d/check
+connects 'the profile with the line' '1 62 15 5 0' keepalive run --engine preload -- confined 127.0.0.1 $SERVED
+run keepalive doctor -- confined
+mentions 'the profile with the line: doctor' 'profile confined lets it read'
+connects 'a profile that only complains' '1 62 15 5 0' keepalive run --engine preload -- complaining 127.0.0.1 $SERVED
 rm /etc/keepalive.conf
 
-hold $SERVED $RUN -- nolibrary 127.0.0.1 $SERVED
-values=$(client_values)
-note "a profile that hides the library: $values"
+# The profile does not let the program load the library.
 run keepalive doctor -- nolibrary
-if [ "$values" = 'client 1 61 15 5 0' ]; then
-    ok 'a profile that hides the library: another engine'
-else
-    mentions 'a profile that hides the library: doctor says so' '[Aa]pp[Aa]rmor'
-fi
+mentions 'the library: doctor -- COMMAND' 'profile nolibrary does not let it load'
+mentions 'the library: the line for the profile' 'libkeepalive\.so mr,'
+for user in root tester; do
+    as="setpriv --reuid $user --regid $user --init-groups"
+    if has_feature seccomp-wait-killable; then
+        connects "the library, $user: the supervisor reaches the program" '1 61 15 5 0' $as $RUN -- nolibrary 127.0.0.1 $SERVED
+        run $as $RUN -- nolibrary -h
+        equal "the library, $user: no loader complains" '' "$(echo "$OUTPUT" | grep 'cannot be preloaded')"
+    else
+        run $as $RUN -- nolibrary -h
+        mentions "the library, $user: run names the profile" 'profile nolibrary does not let'
+    fi
+done
+hold $SERVED $RUN --engine preload -- nolibrary 127.0.0.1 $SERVED
+run keepalive doctor --pid "$(peek -p $SERVED | head -n 1)"
+mentions 'the library: doctor --pid' 'profile nolibrary does not let it load'
 release
 await_closed
+
+# What securityfs alone can answer is reported as unknown without it.
+umount /sys/kernel/security
+run keepalive doctor -- nolibrary
+mentions 'without securityfs: doctor' 'cannot be determined'
+if has_feature seccomp-wait-killable; then
+    connects 'without securityfs: the supervisor too' '1 61 15 5 0' $RUN -- nolibrary 127.0.0.1 $SERVED
+fi
+succeeds 'securityfs' mount -t securityfs securityfs /sys/kernel/security
+
+# Services.
+printf '[Service]\nExecStart=/usr/local/bin/nolibrary 127.0.0.1 %s\n' $SERVED >/etc/systemd/system/profiled.service
+printf '[Service]\nAppArmorProfile=nolibrary\nExecStart=/usr/bin/nc 127.0.0.1 %s\n' $SERVED >/etc/systemd/system/profile-named.service
+systemctl daemon-reload
+for unit in profiled profile-named; do
+    run keepalive unit enable --idle 61 $unit
+    OUTPUT=$(echo "$OUTPUT" | tr -s ' \n' ' ')
+    mentions "$unit.service: unit enable names the profile" 'profile nolibrary does not let it load'
+    succeeds "$unit.service: unit disable" keepalive unit disable $unit
+done

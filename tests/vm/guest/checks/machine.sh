@@ -36,6 +36,6 @@ if [ "$STATUS" = 0 ]; then
     succeeds 'cgroup disable' keepalive cgroup disable /
 else
     run keepalive cgroup status
-    equal 'cgroup status reports the obstacle' 1 "$STATUS"
+    mentions 'cgroup status reports the obstacle' '^engine cgroup: '
     note "cgroup enable: $(one_line "$OUTPUT")"
 fi

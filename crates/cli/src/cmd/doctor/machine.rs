@@ -152,7 +152,7 @@ fn requirements(findings: &mut Findings) {
             ),
             None => findings.fine(
                 SUBJECT,
-                format!("{what}: not known to this user ({}; {since})", row.feature),
+                format!("{what}: this user cannot find it out ({}; {since})", row.feature),
             ),
         }
     }

@@ -1,7 +1,7 @@
 //! What of a running process decides, and what its connections have.
 
 use super::finding::{Finding, Findings, Level};
-use super::{machine, program};
+use super::{apparmor, machine, program};
 use crate::engine::cgroup::entry;
 use crate::engine::cgroup::pins::Target;
 use crate::error::describe;
@@ -27,7 +27,7 @@ const LOOKS: [(&str, Look); 8] = [
     ("program", file),
     ("library", library),
     ("no_new_privs", confinement),
-    ("apparmor", profile),
+    ("apparmor", apparmor::process),
     ("io_uring", io_uring),
     ("network", namespaces),
     ("cgroup", policies),
@@ -71,18 +71,22 @@ fn file(findings: &mut Findings, process: &Process) {
     }
 }
 
+/// The library's file, where it is in the process.
+pub(super) fn mapped_library(pid: u32) -> Option<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let mapped = paths.find(|path| path.ends_with("/libkeepalive.so") || path.ends_with("/keepalive-system.so"));
+    mapped.map(str::to_owned)
+}
+
 /// Whether the library is in it.
 fn library(findings: &mut Findings, process: &Process) {
     let pid = process.pid;
-    let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else {
+    if fs::read_to_string(format!("/proc/{pid}/maps")).is_err() {
         return;
-    };
-    let mapped = maps.lines().find_map(|line| {
-        line.split_whitespace()
-            .nth(5)
-            .filter(|path| path.ends_with("/libkeepalive.so") || path.ends_with("/keepalive-system.so"))
-    });
-    match mapped {
+    }
+    let mapped = mapped_library(pid);
+    match &mapped {
         Some(path) => findings.fine("library", format!("{path} is in the process")),
         None => findings.fine("library", "is not in the process"),
     }
@@ -119,20 +123,6 @@ fn confinement(findings: &mut Findings, process: &Process) {
             "capabilities",
             "the process has some without being root's: programs with file capabilities do not load the library",
             "",
-        );
-    }
-}
-
-/// Its AppArmor profile.
-fn profile(findings: &mut Findings, process: &Process) {
-    let pid = process.pid;
-    let text = fs::read_to_string(format!("/proc/{pid}/attr/apparmor/current")).unwrap_or_default();
-    let text = text.trim();
-    if !text.is_empty() && text != "unconfined" {
-        findings.note(
-            "apparmor",
-            format!("the process is under the profile {text}, which may keep the library from it"),
-            "install the library below /usr/lib; engine cgroup needs nothing of the process",
         );
     }
 }

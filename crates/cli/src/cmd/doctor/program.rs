@@ -1,10 +1,16 @@
 //! What of a program decides which engines reach it.
 
+use super::apparmor;
 use super::finding::Findings;
-use crate::cli::EngineChoice;
+use crate::cli::{EngineChoice, PolicyFlags};
 use crate::engine::choice::{Engines, choose};
-use crate::engine::{preload, seccomp};
+use crate::engine::preload::{self, Library};
+use crate::engine::seccomp;
+use crate::error::REFUSED;
+use crate::policy::Policy;
 use keepalive_linux::program::{Format, Privilege, Program, privilege};
+use keepalive_policy::Settings;
+use std::ffi::OsString;
 use std::path::Path;
 
 /// What helps programs with AddressSanitizer's runtime where every program loads the library.
@@ -14,8 +20,14 @@ pub(super) const ADDRESS_SANITIZER: &str =
 /// What the program is, and which engine `keepalive run` uses for it.
 pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'static str> {
     findings.fine("program", describe(program));
-    if let Ok(library) = preload::library(program) {
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let policy = Policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED).ok();
+    let rules = policy.as_ref().and_then(Policy::rules_file);
+    let library = preload::library(program).ok();
+    let is_loadable = apparmor::program(findings, program, library.as_ref().map(Library::path), rules);
+    if let Some(library) = library {
         match preload::obstacle(program, &library) {
+            None if !is_loadable => {}
             None => findings.fine("library", format!("{} reaches it", library.path().display())),
             Some(obstacle) => {
                 findings.note("library", obstacle.describe(program), "");
@@ -37,7 +49,7 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
             "--engine preload leaves it to them",
         );
     }
-    let choice = match choose(EngineChoice::Auto, program, false) {
+    let choice = match choose(EngineChoice::Auto, program, false, rules) {
         Ok(choice) => choice,
         Err(error) => {
             findings.wrong(

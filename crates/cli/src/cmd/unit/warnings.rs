@@ -1,19 +1,32 @@
 //! What of a service is in the way of the library.
 
 use super::file::UnitFile;
+use crate::engine::apparmor::Access;
 use crate::engine::preload::{self, Library};
+use keepalive_linux::apparmor::{self, Profile, Use};
 use keepalive_linux::program::Program;
+use std::path::Path;
 
 /// The groups of system calls that the library needs, of which each of the others has all (`systemd.exec(5)`).
 const WHOLE: [&str; 1] = ["@system-service"];
 const PARTS: [&str; 4] = ["@network-io", "@basic-io", "@file-system", "@io-event"];
 
-/// A sentence for each.
-pub(super) fn of_library(unit: &UnitFile, library: &Library, programs: &[Program], is_ours: bool) -> Vec<String> {
-    let obstacle = if is_ours {
-        preload::obstacle
-    } else {
-        preload::obstacle_without_privilege
+/// A sentence for each. The programs and profiles are those of this system only if `is_ours`. `rules` is the rules file that
+/// the library reads, if any.
+pub(super) fn of_library(
+    unit: &UnitFile,
+    library: &Library,
+    programs: &[Program],
+    is_ours: bool,
+    rules: Option<&Path>,
+) -> Vec<String> {
+    let obstacle = |program, library: &Library| {
+        if is_ours {
+            preload::obstacle(program, library)
+                .or_else(|| preload::obstacle_of_profile(program, Some(library.path()), rules))
+        } else {
+            preload::obstacle_without_privilege(program, library)
+        }
     };
     let mut warnings: Vec<String> = programs
         .iter()
@@ -39,6 +52,12 @@ pub(super) fn of_library(unit: &UnitFile, library: &Library, programs: &[Program
              the library",
         ));
     }
+    if is_ours
+        && apparmor::is_enabled()
+        && let Some(name) = unit.all("AppArmorProfile").last()
+    {
+        warnings.extend(of_named_profile(name.trim_start_matches('-'), library.path(), rules));
+    }
     for name in ["RootDirectory", "RootImage"] {
         if let Some(value) = unit.all(name).last() {
             warnings.push(format!(
@@ -58,6 +77,19 @@ pub(super) fn of_library(unit: &UnitFile, library: &Library, programs: &[Program
         ));
     }
     warnings
+}
+
+/// What the profile that the unit names keeps from the library.
+fn of_named_profile(name: &str, library: &Path, rules: Option<&Path>) -> Vec<String> {
+    let profile = Profile {
+        name: name.to_owned(),
+        mode: String::from("enforce"),
+    };
+    let library = Some(Access::of(&profile, library, Use::Load));
+    let rules = rules.map(|file| Access::of(&profile, file, Use::Read));
+    let accesses = library.into_iter().chain(rules).filter(|access| !access.is_allowed());
+    let sentence = |access: Access| format!("AppArmorProfile={name}: {}; {}", access.describe(), access.advice());
+    accesses.map(sentence).collect()
 }
 
 /// The filter of system calls, where it may forbid some that the library makes.

@@ -37,7 +37,7 @@ fn doctor_shows_each_row_of_the_page() {
         };
         assert!(found.contains(&since), "{found}");
         let missing = format!("missing ({feature}; {since}); without it: {without}");
-        let unknown = format!("not known to this user ({feature}; {since})");
+        let unknown = format!("this user cannot find it out ({feature}; {since})");
         assert!(
             found.ends_with(&format!("available ({since})")) || found.ends_with(&missing) || found.ends_with(&unknown),
             "{found}"

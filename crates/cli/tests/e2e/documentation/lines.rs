@@ -40,7 +40,7 @@ pub struct Source {
 /// All of them: what users read, and the files of rules that they are given.
 pub fn sources() -> Vec<Source> {
     let mut sources = Vec::new();
-    for directory in ["", "docs", "man", "packaging"] {
+    for directory in ["", ".github/ISSUE_TEMPLATE", "docs", "man", "packaging"] {
         collect(&repository().join(directory), directory == "packaging", &mut sources);
     }
     sources.extend(

@@ -169,8 +169,32 @@ fn a_file_that_cannot_be_read_is_no_file() {
             .with("KEEPALIVE_LOG", &log);
         expect(&island, TREATED, TREATED);
         let said = fs::read_to_string(&log).expect("a log was asked for");
-        let complains = said.contains(&format!("ignored {}: not a file that can be read", path.display()));
+        let reason = if path.ends_with("closed") {
+            "permission denied, by the file's mode, AppArmor or SELinux"
+        } else {
+            "not a file that can be read"
+        };
+        let complains = said.contains(&format!("ignored {}: {reason}", path.display()));
         assert_eq!(complains, !is_read, "{}: {said}", path.display());
+    }
+}
+
+/// The log names the file that nothing names, unless there is none: else its policy would be lost unseen.
+#[test]
+fn the_log_names_a_file_in_etc_that_cannot_be_read() {
+    island!();
+    for (mode, is_read) in [("0", false), ("644", true)] {
+        let island = Island::without_policy(Engine::Library).with_etc("default idle=50");
+        let log = island.path("log");
+        let line = format!(
+            "chmod {mode} /etc/keepalive.conf; exec setpriv --bounding-set=-dac_override,-dac_read_search \"$@\""
+        );
+        let island = island.under(&["sh", "-c", &line, "sh"]).with("KEEPALIVE_LOG", &log);
+        let values = if is_read { "1 50 75 9 0" } else { KERNELS };
+        expect(&island, values, values);
+        let written = fs::read_to_string(&log).expect("a log was asked for");
+        let names = written.contains("ignored /etc/keepalive.conf: permission denied");
+        assert_eq!(names, !is_read, "{written}");
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../loopback_barrier.h"
+#include "../make_call.h"
 #include "trace.h"
 
 #include <poll.h>

@@ -1,0 +1,130 @@
+//! AppArmor: what the profile of a program or of a process keeps from the library.
+
+use super::finding::Findings;
+use super::process::mapped_library;
+use crate::cmd::system;
+use crate::engine::apparmor::{Access, accesses};
+use crate::error::describe;
+use crate::policy::CONFIG;
+use crate::sockets::Process;
+use keepalive_linux::apparmor::{Use, of_process};
+use keepalive_linux::proc;
+use keepalive_linux::program::Program;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+const SUBJECT: &str = "apparmor";
+
+/// The profile that `program` gets, the library that would be loaded, and the rules file. Returns whether no profile is known to
+/// keep the library out.
+pub(super) fn program(
+    findings: &mut Findings,
+    program: &Program,
+    library: Option<&Path>,
+    rules: Option<&Path>,
+) -> bool {
+    let command = program.command.display();
+    let mut is_loadable = true;
+    match accesses(&program.command, library, rules) {
+        Ok((None, _)) => {}
+        Ok((Some(profile), accesses)) => {
+            findings.note(
+                SUBJECT,
+                format!("{command} gets the profile {} ({})", profile.name, profile.mode),
+                "",
+            );
+            for access in accesses {
+                is_loadable &= access.is_allowed() || !access.is_of_library();
+                if access.is_denied() && access.is_of_library() && system::is_enabled() {
+                    findings.wrong(
+                        SUBJECT,
+                        format!("{}: keepalive system does not reach it", access.describe()),
+                        &access.advice(),
+                    );
+                } else {
+                    report(findings, &access);
+                }
+            }
+        }
+        Err(error) => findings.note(
+            SUBJECT,
+            format!("which profile {command} gets cannot be observed: {}", describe(&error)),
+            "run keepalive doctor by root, or start it and examine the process: keepalive doctor --pid PID",
+        ),
+    }
+    is_loadable
+}
+
+/// The profile of a process, the library, and the rules file that it reads.
+pub(super) fn process(findings: &mut Findings, process: &Process) {
+    let pid = process.pid;
+    let profile = match of_process(pid) {
+        Ok(Some(profile)) => profile,
+        Ok(None) => return,
+        Err(error) => {
+            let text = format!("the profile of the process cannot be read: {}", describe(&error));
+            return findings.note(SUBJECT, text, "run keepalive doctor by root");
+        }
+    };
+    findings.note(
+        SUBJECT,
+        format!("the process is under the profile {} ({})", profile.name, profile.mode),
+        "",
+    );
+    if !profile.is_enforced() {
+        return;
+    }
+    let environment = proc::environment(pid).unwrap_or_default();
+    let value = |name: &[u8]| {
+        environment
+            .iter()
+            .find_map(|entry| entry.strip_prefix(name)?.strip_prefix(b"="))
+    };
+    let is_loaded = mapped_library(pid).is_some();
+    for library in libraries(value(b"LD_PRELOAD").unwrap_or_default()) {
+        let access = Access::of(&profile, &library, Use::Load);
+        if access.is_denied() && !is_loaded {
+            findings.wrong(
+                SUBJECT,
+                format!("{}: it is not loaded", access.describe()),
+                &access.advice(),
+            );
+        } else {
+            report(findings, &access);
+        }
+    }
+    let named = value(b"KEEPALIVE_CONFIG").map(|path| Path::new(OsStr::from_bytes(path)));
+    let rules = named.unwrap_or(Path::new(CONFIG));
+    if !rules.is_absolute() || !rules.exists() {
+        return;
+    }
+    let access = Access::of(&profile, rules, Use::Read);
+    if access.is_denied() && is_loaded {
+        findings.wrong(
+            SUBJECT,
+            format!(
+                "{}: the library in the process has no policy of that file",
+                access.describe()
+            ),
+            &access.advice(),
+        );
+    } else {
+        report(findings, &access);
+    }
+}
+
+/// The libraries of ours that `preload` (LD_PRELOAD) names.
+fn libraries(preload: &[u8]) -> Vec<PathBuf> {
+    let names = preload.split(|byte| *byte == b':' || byte.is_ascii_whitespace());
+    let ours = names.filter(|name| name.ends_with(b"/libkeepalive.so") && !name.contains(&b'$'));
+    ours.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()
+}
+
+fn report(findings: &mut Findings, access: &Access) {
+    if access.is_allowed() {
+        findings.fine(SUBJECT, access.describe());
+    } else {
+        findings.note(SUBJECT, access.describe(), &access.advice());
+    }
+}

@@ -1,0 +1,94 @@
+//! Programs under an AppArmor profile: whether the profile lets them load the library and read the rules file.
+
+use keepalive_linux::apparmor::{Profile, Use, of_program};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file that the library engine needs, as a profile has it.
+#[derive(Debug)]
+pub(crate) struct Access {
+    profile: Profile,
+    file: PathBuf,
+    usage: Use,
+    /// What the kernel answers; an error where it cannot be asked.
+    is_allowed: io::Result<bool>,
+}
+
+impl Access {
+    /// Asks the kernel whether `profile` allows `usage` of `file`.
+    pub(crate) fn of(profile: &Profile, file: &Path, usage: Use) -> Self {
+        Self {
+            profile: profile.clone(),
+            file: file.to_owned(),
+            usage,
+            is_allowed: profile.allows(file, usage),
+        }
+    }
+
+    pub(crate) fn is_allowed(&self) -> bool {
+        matches!(self.is_allowed, Ok(true))
+    }
+
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self.is_allowed, Ok(false))
+    }
+
+    /// Whether this is about the library, and not about the rules file.
+    pub(crate) fn is_of_library(&self) -> bool {
+        self.usage == Use::Load
+    }
+
+    /// The answer, as a clause without a subject.
+    pub(crate) fn describe(&self) -> String {
+        let name = &self.profile.name;
+        let file = self.file.display();
+        let verb = match self.usage {
+            Use::Read => "read",
+            Use::Load => "load",
+        };
+        match &self.is_allowed {
+            Ok(true) => format!("the AppArmor profile {name} lets it {verb} {file}"),
+            Ok(false) => format!("the AppArmor profile {name} does not let it {verb} {file}"),
+            Err(error) => {
+                format!("the AppArmor profile {name} may not let it {verb} {file}, which cannot be determined: {error}")
+            }
+        }
+    }
+
+    /// What to do.
+    pub(crate) fn advice(&self) -> String {
+        let Self { profile, file, .. } = self;
+        let permissions = match self.usage {
+            Use::Read => "r",
+            Use::Load => "mr",
+        };
+        let line = format!(
+            "add the line '{} {permissions},' to the profile {}, and load it again (apparmor_parser -r)",
+            file.display(),
+            profile.name
+        );
+        if self.is_allowed.is_ok() {
+            line
+        } else {
+            format!(
+                "mount securityfs on /sys/kernel/security, or look for apparmor=\"DENIED\" in the kernel's log; then {line}"
+            )
+        }
+    }
+}
+
+/// Returns what the profile of the program at `command`, if it has one, says about the library and the rules file; the
+/// error where the profile cannot be observed.
+pub(crate) fn accesses(
+    command: &Path,
+    library: Option<&Path>,
+    rules: Option<&Path>,
+) -> io::Result<(Option<Profile>, Vec<Access>)> {
+    let profile = of_program(command)?.filter(Profile::is_enforced);
+    let accesses = profile.as_ref().map_or_else(Vec::new, |profile| {
+        let library = library.map(|file| Access::of(profile, file, Use::Load));
+        let rules = rules.map(|file| Access::of(profile, file, Use::Read));
+        library.into_iter().chain(rules).collect()
+    });
+    Ok((profile, accesses))
+}
