@@ -89,9 +89,9 @@ is active until it is disabled, the cgroup is removed or the machine is shut
 down. keepalive-cgroup@.service applies it at boot. 'program NAME' in a rule
 matches the process that connects or listens, by the first 15 bytes of its name.
 
-Exit status: 0; 1 when it could not be done; 2 when the command line or the
-policy cannot be used. If --existing cannot set all open connections, the
-policy is active, and the exit status is 1.";
+Exit status: 0; 1 when it could not be done, or --existing could not set all
+open connections (the policy is active); 2 when the command line or the policy
+cannot be used.";
 
 const DISABLE_NOTES: &str = "\
 Exit status: 0; 1 when it could not be done.";
