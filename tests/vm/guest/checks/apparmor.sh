@@ -1,7 +1,8 @@
 # Programs under an enforcing AppArmor profile: what the profile keeps from the library, another engine does, or is named.
 serve_connections
 equal 'AppArmor is active' Y "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)"
-LIBRARY=$(dpkg -L keepalive | grep '/libkeepalive\.so$')
+# The one for 64-bit programs; others are links to it, and those for 32-bit programs.
+LIBRARY=$(dpkg -L keepalive | grep '^/usr/lib/[^/]*/libkeepalive\.so$')
 RUN='keepalive run --idle 61 --interval 15 --count 5'
 for name in confined nolibrary complaining; do
     cp "$(command -v nc)" /usr/local/bin/$name
