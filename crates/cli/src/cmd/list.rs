@@ -57,19 +57,20 @@ pub(crate) struct List {
 
 const NOTES: &str = "\
 One line a socket. PID/FD is the process and its descriptor; PID:TID/FD is a
-thread with descriptors of its own. STATE is as ss(8) prints it. KEEPALIVE is
+thread with descriptors of its own. STATE is as in ss(8). KEEPALIVE is
 idle/interval/count, in seconds and probes, or off. USER-TIMEOUT is
-TCP_USER_TIMEOUT. NEXT-PROBE is the time until the next keepalive probe; 'unacked'
-(sent data is not acknowledged) and 'zero-win' (the peer's window is closed)
-suspend keepalive. LOST-PROBES is the number of unanswered probes, of how many.
-DEAD-AFTER is the time until a dead peer is detected. '-' is none.
+TCP_USER_TIMEOUT. NEXT-PROBE is the time until the next keepalive probe; sent
+data that is not acknowledged ('unacked') or that the peer's closed window holds
+back ('zero-win') suspends keepalive. LOST-PROBES is the number of unanswered
+probes, of how many. DEAD-AFTER is the time until a dead peer is detected. A '-'
+is none, or not applicable.
 
-A pipe gets all columns. On a narrow terminal the headings are TIMEOUT, NEXT,
-LOST and DEAD; columns without values are left out, long program names end with
-'…', and if needed FD, DEAD, NEXT and TIMEOUT are left out, in this order. Only
-a row with a long IPv6 address may be wider than the terminal. IPv4-mapped
-addresses are printed as IPv4. On a terminal, colours mark keepalive that is off
-and unanswered probes, unless NO_COLOR is set or TERM is dumb.
+On a narrow terminal the headings are TIMEOUT, NEXT, LOST and DEAD, columns
+without values are omitted, and long program names end with an ellipsis. If
+needed, FD, DEAD, NEXT and TIMEOUT are omitted, in this order. Only a row with a
+long IPv6 address may be wider than the terminal. IPv4-mapped addresses are
+printed as IPv4. Colours mark keepalive that is off and unanswered probes, on a
+terminal, unless NO_COLOR is set or TERM is dumb.
 
 The JSON objects have: pid, program, tid (the thread, where it has descriptors
 of its own), fd, inode, family (inet, inet6), protocol (tcp, mptcp), local,

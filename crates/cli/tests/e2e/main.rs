@@ -44,6 +44,7 @@ mod run;
 mod seccomp;
 mod secure;
 mod stack;
+mod summary;
 mod supervised;
 mod system;
 mod transparency;
