@@ -71,6 +71,10 @@ pub(crate) struct Holder {
     pub(crate) fd: i32,
 }
 
+/// What `sock_diag(7)` requires.
+pub(crate) const SOCK_DIAG_HINT: &str =
+    "it requires the kernel's module tcp_diag (modprobe tcp_diag), and a sandbox that allows netlink(7)";
+
 /// What the kernel shows of all sockets at one moment.
 pub(crate) struct Kernel {
     /// This process's own is the first.
@@ -109,8 +113,13 @@ impl Kernel {
         let error = describe(self.blind.as_ref()?);
         Some(format!(
             "keepalive: timers, listeners and the sockets of others are not known: sock_diag: {error}\n\
-             hint: it takes a kernel with CONFIG_INET_DIAG, and a sandbox that allows netlink(7)\n"
+             hint: {SOCK_DIAG_HINT}\n"
         ))
+    }
+
+    /// Why `sock_diag` does not list the sockets of a network namespace, if so.
+    pub(crate) fn into_unlisted(self) -> Option<io::Error> {
+        self.blind
     }
 
     fn add(&mut self, namespace: Namespace, rows: io::Result<Vec<Row>>) -> io::Result<()> {
@@ -235,8 +244,9 @@ impl Kernel {
             && let Ok(namespace) = netns::of_socket(socket)
             && let Ok((namespace, rows)) = netns::within(&namespace, Namespace::look)
             && namespace.cookie.is_some()
+            && let Err(error) = self.add(namespace, rows)
         {
-            let _ = self.add(namespace, rows);
+            self.blind.get_or_insert(error);
         }
     }
 

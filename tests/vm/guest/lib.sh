@@ -117,6 +117,22 @@ release() {
     rm -f /tmp/hold.*
 } 2>/dev/null
 
+# start_ends PORT [COMMAND...]: as hold, of ends below the command, where nothing can look into it. Its pid is $TARGET.
+start_ends() {
+    local port=$1
+    shift
+    mkfifo "/tmp/input.$port"
+    "$@" ends "port=$port" stay <>"/tmp/input.$port" &
+    TARGET=$!
+    await is_connected "$port" || fail "$*: there is no connection to port $port"
+}
+is_connected() { busybox netstat -tn | grep -q ":$1 .*ESTABLISHED"; }
+end_ends() {
+    kill $TARGET
+    wait $TARGET
+    rm -f /tmp/input.*
+} 2>/dev/null
+
 # holds NAME WANTED PORT: the connections to PORT have these values now, read from outside of the processes.
 holds() {
     echo "\$ peek $3"

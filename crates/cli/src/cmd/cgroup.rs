@@ -10,6 +10,7 @@ use crate::engine::cgroup::{Interrupts, Limits, Obstacle, existing, out_of_reach
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, harmless, print, wrap, write_stderr};
 use crate::policy::Policy;
+use crate::sockets::SOCK_DIAG_HINT;
 use clap::{Args, Subcommand};
 use keepalive_linux::cgroup::Tree;
 use keepalive_policy::Settings;
@@ -88,8 +89,9 @@ is active until it is disabled, the cgroup is removed or the machine is shut
 down. keepalive-cgroup@.service applies it at boot. 'program NAME' in a rule
 matches the process that connects or listens, by the first 15 bytes of its name.
 
-Exit status: 0; 1 when it could not be done; 2 when the command line or the
-policy cannot be used.";
+Exit status: 0; 1 when it could not be done, or --existing could not set all
+open connections (the policy is active); 2 when the command line or the policy
+cannot be used.";
 
 const DISABLE_NOTES: &str = "\
 Exit status: 0; 1 when it could not be done.";
@@ -215,7 +217,15 @@ fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
             "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE",
         ));
     }
-    if done.unseen > 0 {
+    if let Some(error) = &done.unlisted {
+        problems.push((
+            format!(
+                "the kernel lists neither the sockets nor their cgroups: sock_diag: {}",
+                describe(error)
+            ),
+            SOCK_DIAG_HINT,
+        ));
+    } else if done.unseen > 0 {
         problems.push((
             format!(
                 "{} sockets are not seen in their network namespaces, nor of which cgroup they are",

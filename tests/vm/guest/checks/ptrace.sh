@@ -1,21 +1,6 @@
 # What Yama forbids at each kernel.yama.ptrace_scope, asked without keepalive, and what keepalive says of it. The last check file: the scope 3
 # stays until the end.
 scope_file=/proc/sys/kernel/yama/ptrace_scope
-is_connected() { netstat -tn | grep -q ":$1 .*ESTABLISHED"; }
-# As hold, where nothing can look into the command. Its pid is $TARGET.
-start_ends() {
-    local port=$1
-    shift
-    mkfifo "/tmp/input.$port"
-    "$@" ends "port=$port" stay <>"/tmp/input.$port" &
-    TARGET=$!
-    await is_connected "$port" || fail "$*: there is no connection to port $port"
-}
-end_ends() {
-    kill $TARGET
-    wait $TARGET
-    rm -f /tmp/input.*
-} 2>/dev/null
 ALL='pidfd_getfd yes, process_vm_readv yes, mem yes, maps yes, fd yes'
 READING='pidfd_getfd EPERM, process_vm_readv EPERM, mem EACCES, maps yes, fd yes'
 POLICY='--idle 61 --interval 15 --count 5'

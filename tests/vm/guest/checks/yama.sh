@@ -25,18 +25,18 @@ for scope in 0 1 2 3; do
             works_or_names "scope $scope, $user, auto, static" 'client 1 61 15 5 0, server 1 61 15 5 0' $as $RUN -- ends
         fi
         outputs "scope $scope, $user, job control" 'stopped, continued, interrupted' $as job-control $RUN --
-        hold 7501 $as ends port=7501 stay
-        run $as keepalive attach --idle 61 --interval 15 --count 5 "$HELD"
-        # peek needs the same right: at scope 3 nothing reads the socket from outside.
-        if [ "$STATUS" = 0 ]; then
-            [ $scope = 3 ] || holds "scope $scope, $user, attach" 'client 1 61 15 5 0, server 1 61 15 5 0' 7501
+        # At scope 3 nothing reads the socket from outside, and root cannot attach either.
+        start_ends 7501 $as
+        run $as keepalive attach --idle 61 --interval 15 --count 5 "$TARGET"
+        if [ "$STATUS" = 0 ] && [ $scope -lt 3 ]; then
+            holds "scope $scope, $user, attach" 'client 1 61 15 5 0, server 1 61 15 5 0' 7501
         else
             mentions "scope $scope, $user, attach: the refusal names Yama" '[Yy]ama|ptrace_scope'
             note "scope $scope, $user, attach: $(one_line "$OUTPUT")"
         fi
-        run $as keepalive list "$HELD"
+        run $as keepalive list "$TARGET"
         run $as keepalive doctor
         [ $scope = 0 ] || mentions "scope $scope, $user, doctor names Yama" '[Yy]ama|ptrace_scope'
-        release
+        end_ends
     done
 done

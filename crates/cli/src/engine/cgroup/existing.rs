@@ -35,6 +35,8 @@ pub(crate) struct Done {
     pub(crate) resisting: usize,
     /// Open sockets that are not seen in their network namespace, so that nobody knows of which cgroup they are.
     pub(crate) unseen: usize,
+    /// Why the kernel does not list the sockets of a network namespace (`sock_diag(7)`).
+    pub(crate) unlisted: Option<io::Error>,
     /// Network namespaces or processes that could not be looked into, with the first reason.
     pub(crate) out_of_reach: Option<(usize, io::Error)>,
     /// Processes that this pid namespace does not show.
@@ -131,6 +133,7 @@ impl Work<'_> {
                     done.sockets += counts.sockets;
                     done.changed += counts.changed;
                     done.resisting += counts.resisting;
+                    done.unlisted = done.unlisted.or(counts.unlisted);
                 }
                 Err(error) => done.miss(error),
             }
@@ -142,7 +145,16 @@ impl Work<'_> {
     /// changed.
     fn in_namespace(&self, iterators: &Iterators, names: &HashMap<u64, OsString>) -> io::Result<Done> {
         let (namespace, rows) = Namespace::look();
-        let rows: HashMap<u64, Row> = rows?
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => {
+                return Ok(Done {
+                    unlisted: Some(error),
+                    ..Done::default()
+                });
+            }
+        };
+        let rows: HashMap<u64, Row> = rows
             .into_iter()
             .filter(|row| self.is_ours(row.cgroup))
             .map(|row| (row.cookie, row))
@@ -255,6 +267,7 @@ impl Work<'_> {
                 }
             }
         });
+        done.unlisted = kernel.into_unlisted();
         done
     }
 }

@@ -7,6 +7,7 @@ use crate::support::{find_program, library};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn every_program_has_keepalive_until_it_is_disabled() {
@@ -77,6 +78,12 @@ fn where_programs_cannot_be_confined_none_is_tried_and_that_is_said() {
     let stage = system!();
     if find_program("unshare").is_none() {
         skip!("unshare is not installed");
+    }
+    let unshare = Command::new("unshare")
+        .args(["--user", "--map-root-user", "true"])
+        .output();
+    if !unshare.expect("unshare starts").status.success() {
+        skip!("no user namespaces here, as in a chroot");
     }
     let mut command = crate::support::process::wrapped(
         &["unshare", "--user", "--map-root-user", "--"],

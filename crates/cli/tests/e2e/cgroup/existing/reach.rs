@@ -5,7 +5,7 @@ use crate::cgroup::POLICY;
 use crate::support::arena::{Arena, BPF_FILE_SYSTEM};
 use crate::support::process::text;
 use crate::support::puppet::Puppet;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
 
 #[test]
 fn sockets_in_every_network_namespace_are_set() {
@@ -160,4 +160,38 @@ fn what_is_out_of_reach_is_told_and_new_connections_are_set_all_the_same() {
     assert_eq!(program.has("client"), UNTOUCHED);
     program.does("late, end = pair(listener)");
     assert_eq!(program.has("late"), TREATED);
+}
+
+/// Without the module tcp_diag, or in a sandbox.
+#[test]
+fn sock_diag_that_lists_no_sockets_is_named() {
+    root!();
+    python!();
+    if cfg!(not(target_arch = "x86_64")) {
+        skip!("the numbers of system calls are those of x86_64");
+    }
+    let without_types = format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
+    for prepare in [BPF_FILE_SYSTEM, &without_types] {
+        let arena = match Arena::prepared(prepare) {
+            Ok(arena) => arena,
+            Err(why) => skip!("{why}"),
+        };
+        let mut program = arena.puppet();
+        program.does("listener = listen()");
+        let name = arena.name();
+        let words = [&["cgroup", "enable", "--existing", &name], &POLICY[..]].concat();
+        let denied = compile(Libc::Host, "denied.c", &[]);
+        // socket(2) fails for lack of address families.
+        let wrapper = [denied.to_str().expect("a path of ours"), "41", "97"];
+        let output = arena.command_under(&wrapper, &words).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let begin = format!(
+            "keepalive: cannot set all open sockets of {name}: the kernel lists neither the sockets nor their cgroups: \
+             sock_diag: Address family not supported by protocol\nhint: it requires the kernel's module tcp_diag"
+        );
+        let error = text(&output.stderr);
+        assert!(error.starts_with(&begin), "{error}");
+        program.does("late, end = pair(listener)");
+        assert_eq!(program.has("late"), TREATED);
+    }
 }
