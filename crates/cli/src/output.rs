@@ -5,7 +5,7 @@ mod unread;
 use crate::error::{Error, FAILED, describe};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use unicode_width::UnicodeWidthChar as _;
+use unicode_width::UnicodeWidthChar;
 pub(crate) use unread::never_wait;
 
 /// Columns that a text without a terminal, and a narrow one, can count on.
@@ -112,7 +112,7 @@ pub(crate) fn is_format(character: char) -> bool {
 /// Returns the number of terminal columns that `text`, without control characters, takes: East Asian wide characters take
 /// two, combining characters none (`wcwidth(3)`).
 pub(crate) fn display_width(text: &str) -> usize {
-    text.chars().filter_map(|character| character.width()).sum()
+    text.chars().filter_map(UnicodeWidthChar::width).sum()
 }
 
 /// Breaks a line into lines of at most `width` columns, the second and later ones indented by `indent`, each with its

@@ -143,9 +143,9 @@ pub(crate) struct Table<const N: usize> {
     columns: [Column; N],
     rows: Vec<[Cell; N]>,
     is_shown: [bool; N],
-    /// The width of each column that its cells ask for; the heading may be wider.
+    /// The width that each column needs for its cells; the heading may be wider, except where cells are shortened.
     widths: [usize; N],
-    /// Whether cells that are wider than their column are shortened.
+    /// Whether the heading and the cells that are wider than their column are shortened.
     is_shortened: [bool; N],
     gap: usize,
     has_short_headings: bool,
@@ -201,16 +201,17 @@ impl<const N: usize> Table<N> {
         self.widths[column] = widths.filter(|cell| *cell <= width).max().unwrap_or(0);
     }
 
-    /// Shortens the cells of a column by `excess` columns, to no fewer than `least`.
+    /// Shortens the heading and the cells of a column by `excess` columns, to no fewer than `least`.
     pub(crate) fn shorten(&mut self, column: usize, excess: usize, least: usize) {
-        let width = &mut self.widths[column];
-        *width = (*width).min(width.saturating_sub(excess).max(least));
+        let width = self.column_width(column);
+        self.widths[column] = width.min(width.saturating_sub(excess).max(least));
         self.is_shortened[column] = true;
     }
 
-    /// Gives the shortened cells of a column up to `room` columns back.
+    /// Gives a shortened column up to `room` columns back.
     pub(crate) fn lengthen(&mut self, column: usize, room: usize) {
-        let widest = self.rows.iter().map(|row| row[column].width).max().unwrap_or(0);
+        let cells = self.rows.iter().map(|row| row[column].width);
+        let widest = cells.max().unwrap_or(0).max(display_width(self.heading(column)));
         self.widths[column] = widest.min(self.widths[column] + room);
     }
 
@@ -272,7 +273,11 @@ impl<const N: usize> Table<N> {
     }
 
     fn column_width(&self, column: usize) -> usize {
-        self.widths[column].max(display_width(self.heading(column)))
+        if self.is_shortened[column] {
+            self.widths[column]
+        } else {
+            self.widths[column].max(display_width(self.heading(column)))
+        }
     }
 }
 

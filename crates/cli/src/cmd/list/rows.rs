@@ -22,6 +22,7 @@ const COLUMNS: [Column; 11] = [
 ];
 const FD: usize = 1;
 const PROGRAM: usize = 2;
+const STATE: usize = 3;
 const ADDRESSES: [usize; 2] = [4, 5];
 const USER_TIMEOUT: usize = 7;
 const NEXT: usize = 8;
@@ -48,7 +49,7 @@ pub(super) fn table<'a>(sockets: impl Iterator<Item = (&'a Socket, Option<&'a st
 /// Makes the table narrower, step by step, until it fits. What identifies the connection and its keepalive settings stay.
 fn fit(table: &mut Table<11>, width: usize) {
     type Step = fn(&mut Table<11>, usize);
-    let steps: [Step; 10] = [
+    let steps: [Step; 11] = [
         |table, _| {
             for column in [USER_TIMEOUT, LOST] {
                 if table.has_only(column, &[NONE, UNKNOWN]) {
@@ -66,6 +67,7 @@ fn fit(table: &mut Table<11>, width: usize) {
         |table, _| table.hide(NEXT),
         |table, _| table.hide(USER_TIMEOUT),
         |table, excess| table.shorten(PROGRAM, excess, 4),
+        |table, excess| table.shorten(STATE, excess, 6),
     ];
     for step in steps {
         let excess = table.width().saturating_sub(width);
@@ -142,10 +144,12 @@ fn next(timer: Timer) -> String {
 
 /// Returns how many keepalive probes are unanswered, and of how many.
 fn lost(socket: &Socket) -> Cell {
-    let is_probing = socket
-        .timer
-        .timer()
-        .is_some_and(|timer| timer.kind == TimerKind::Keepalive);
+    // The kernel counts probes of a closed window in the same place.
+    let is_probing = match socket.timer {
+        Clock::Running(timer) => timer.kind == TimerKind::Keepalive,
+        Clock::Unknown => true,
+        Clock::Stopped => false,
+    };
     match socket.unanswered {
         Some(lost @ 1..) if is_probing => {
             let of = socket.times().map(|times| format!("/{}", times.lost_probes()));
@@ -252,7 +256,9 @@ mod tests {
     fn unanswered_probes_are_shown_where_the_longest_connection_is() {
         let mut lost = LONGEST;
         (lost[6], lost[8], lost[9]) = ("60/15/5", "14s", "3/5");
-        let lines = fitted_to_80(&[lost]);
+        let mut closing = LONGEST;
+        (closing[2], closing[3]) = ("sh", "CLOSE-WAIT");
+        let lines = fitted_to_80(&[lost, closing]);
         assert!(
             lines[0].ends_with(" KEEPALIVE LOST") && lines[1].ends_with(" 60/15/5 3/5"),
             "{lines:?}"

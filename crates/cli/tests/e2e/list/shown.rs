@@ -226,10 +226,10 @@ fn colours_mark_keepalive_that_is_off_on_a_terminal_alone() {
 
 #[test]
 fn wide_characters_in_a_name_keep_the_columns_aligned() {
-    python!();
     // Two characters of two columns each, and a letter with its accent.
     const NAME: &str = "\u{65e5}\u{672c}e\u{301}";
     const NAME_COLUMNS: usize = 5;
+    python!();
     let mut program = Puppet::called(NAME);
     program.does("listener = listen()");
     let table = shown(&[&program.pid().to_string()]);
