@@ -1,3 +1,4 @@
+#[expect(unreachable_pub, reason = "the end-to-end tests have it too")]
 #[path = "../../../cli/tests/e2e/support/skip.rs"]
 mod skip;
 

@@ -1,18 +1,27 @@
 //! Files that were built before the tests: none is tested that is older than its sources.
 
 use super::repository;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
-/// Returns `path`, which `command` builds.
+/// Returns `path`, which `command` builds. It is checked once in a run: sources may change while tests run.
 ///
 /// # Panics
 /// Where the file is missing, was built from another tree, or is older than one of the sources that cargo lists beside it.
 #[track_caller]
 pub fn up_to_date(path: PathBuf, command: &str) -> PathBuf {
-    if let Err(why) = check(&path, &repository()) {
+    static CHECKED: Mutex<BTreeMap<PathBuf, Result<(), String>>> = Mutex::new(BTreeMap::new());
+    let mut checked = CHECKED.lock().expect("nothing panics under this lock");
+    let result = checked
+        .entry(path.clone())
+        .or_insert_with(|| check(&path, &repository()))
+        .clone();
+    drop(checked);
+    if let Err(why) = result {
         panic!("{} {why}: run {command}", path.display());
     }
     path
