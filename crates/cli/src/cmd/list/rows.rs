@@ -119,7 +119,11 @@ fn row(socket: &Socket, name: Option<&str>) -> [Cell; 11] {
 
 /// Returns an address as ss(8) shows it, and an IPv4 connection of an IPv6 socket as what it is.
 fn address(address: SocketAddr) -> String {
-    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+    let mapped = match address {
+        SocketAddr::V4(_) => None,
+        SocketAddr::V6(address) => address.ip().to_ipv4_mapped(),
+    };
+    mapped.map_or(address, |ip| (ip, address.port()).into()).to_string()
 }
 
 fn settings(socket: &Socket) -> Option<String> {
@@ -161,7 +165,7 @@ fn lost(socket: &Socket) -> Cell {
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMNS, fit};
+    use super::{COLUMNS, address, fit};
     use crate::output::display_width;
     use crate::table::{Cell, Table};
 
@@ -225,6 +229,18 @@ mod tests {
         "-",
         "2h11m",
     ];
+
+    #[test]
+    fn only_ipv4_mapped_addresses_are_printed_as_ipv4() {
+        for (given, shown) in [
+            ("[::ffff:10.0.3.17]:5432", "10.0.3.17:5432"),
+            ("10.0.3.17:5432", "10.0.3.17:5432"),
+            ("[fe80::1%2]:80", "[fe80::1%2]:80"),
+            ("[::]:22", "[::]:22"),
+        ] {
+            assert_eq!(address(given.parse().expect("an address")), shown);
+        }
+    }
 
     #[test]
     fn a_typical_table_has_all_that_has_values() {
