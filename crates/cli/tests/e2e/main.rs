@@ -49,5 +49,6 @@ mod supervised;
 mod system;
 mod transparency;
 mod unit;
+mod unseen;
 mod user_timeout;
 mod variables;
