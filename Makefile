@@ -25,6 +25,9 @@ DESTDIR ?=
 RUST_TEST_THREADS ?= 8
 export RUST_TEST_THREADS
 
+# Counts what passed, failed and was skipped.
+SUMMARY = scripts/test-summary
+
 # The command looks for the library there, among other places.
 export KEEPALIVE_LIBDIR = $(LIBDIR)
 
@@ -107,21 +110,21 @@ image: static
 		--tag $(IMAGE) --file packaging/kubernetes/Containerfile $(IMAGE_DIR)/context
 	$(BUILDAH) push --quiet $(IMAGE) docker-archive:$(IMAGE_DIR)/keepalive.tar
 
-# The library under test is the release: it is what users load. What cannot run here says SKIP and why.
+# The library under test is the release: it is what users load. What cannot run here says SKIP and why, and is counted at the
+# end.
 # Where nothing can be linked statically, so do the tests of the image.
 test: build
 	-$(MAKE) --no-print-directory static
-	$(CARGO) test --workspace
+	$(SUMMARY) $(CARGO) test --workspace
 
 # Two parts of it: the tests of the crates, and the end-to-end tests of the command.
 test-unit: build
-	$(CARGO) test --workspace --exclude keepalive-cli
-	$(CARGO) test --package keepalive-cli --bins
+	$(SUMMARY) sh -ec '$(CARGO) test --workspace --exclude keepalive-cli; $(CARGO) test --package keepalive-cli --bins'
 
 test-e2e: build
 	-$(MAKE) --no-print-directory static
 	$(CARGO) build --package keepalive-cli --examples
-	$(CARGO) test --package keepalive-cli --test e2e
+	$(SUMMARY) $(CARGO) test --package keepalive-cli --test e2e
 
 # Test suites of other projects, bare and under each engine; as root, about half an hour. SUITES=--quick is what CI runs.
 test-suites: build

@@ -5,6 +5,7 @@ mod unread;
 use crate::error::{Error, FAILED, describe};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
+use unicode_width::UnicodeWidthChar;
 pub(crate) use unread::never_wait;
 
 /// Columns that a text without a terminal, and a narrow one, can count on.
@@ -16,6 +17,14 @@ pub(crate) const WIDTH: usize = 80;
 /// Any other reason for which it could not be written.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
     is_read(&harmless_text(text)).map(drop)
+}
+
+/// Writes `text`, which is sanitized and may have colours, to standard output. A closed pipe is no error.
+///
+/// # Errors
+/// Any other reason for which it could not be written.
+pub(crate) fn print_styled(text: &str) -> Result<(), Error> {
+    is_read(text).map(drop)
 }
 
 /// Writes `text` to standard error, which may be closed, [sanitized](harmless_text).
@@ -100,6 +109,12 @@ pub(crate) fn is_format(character: char) -> bool {
         )
 }
 
+/// Returns the number of terminal columns that `text`, without control characters, takes: East Asian wide characters take
+/// two, combining characters none (`wcwidth(3)`).
+pub(crate) fn display_width(text: &str) -> usize {
+    text.chars().filter_map(UnicodeWidthChar::width).sum()
+}
+
 /// Breaks a line into lines of at most `width` columns, the second and later ones indented by `indent`, each with its
 /// line feed. A word that is wider stays whole, so that an address can still be copied.
 pub(crate) fn wrap(line: &str, width: usize, indent: usize) -> String {
@@ -108,7 +123,7 @@ pub(crate) fn wrap(line: &str, width: usize, indent: usize) -> String {
     let mut column = first;
     let mut is_first = true;
     for word in line.split_whitespace() {
-        let length = word.chars().count();
+        let length = display_width(word);
         if is_first {
             is_first = false;
         } else if column + 1 + length > width {
@@ -147,5 +162,6 @@ mod tests {
         assert_eq!(wrap("  one two three", 10, 4), "  one two\n    three\n");
         assert_eq!(wrap("one twelve-letters two", 10, 0), "one\ntwelve-letters\ntwo\n");
         assert_eq!(wrap("zwölf höhö", 10, 0), "zwölf höhö\n");
+        assert_eq!(wrap("日本 日本語", 10, 0), "日本\n日本語\n");
     }
 }

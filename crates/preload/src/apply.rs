@@ -76,10 +76,10 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
         }
     }
     own::keep_defaults(fd, before.or(own::defaults(fd)));
-    if get(fd, SocketOption::UserTimeout)
-        .is_some_and(|current| current != 0 && user_timeout(fd, &settings) != Some(current))
-    {
-        own::mark(fd, SocketOption::UserTimeout);
+    match get(fd, SocketOption::UserTimeout) {
+        None | Some(0) => {}
+        current if current == user_timeout(fd, &settings) => own::limited(fd),
+        Some(_) => own::mark(fd, SocketOption::UserTimeout),
     }
     if sys::is_listening(fd) || sys::is_established(fd) {
         limit_unacknowledged(fd, &settings);
@@ -88,11 +88,20 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
     true
 }
 
+/// Whether the socket `fd` was not made through us, or its number is another socket's now.
+#[inline(always)]
+pub(crate) fn is_foreign(policy: &Policy, fd: c_int) -> bool {
+    if policy.is_watching && own::is_replaced(fd) {
+        state::forget(fd);
+    }
+    !state::is_remembered(fd)
+}
+
 /// What the hooks ask before a call is about to use a socket: one that came from elsewhere gets its settings. One that
 /// listens already stays foreign: connections that wait in it have older values.
 #[inline(always)]
 pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
-    if !state::is_remembered(fd) && adopt(policy, fd) && !sys::is_listening(fd) {
+    if is_foreign(policy, fd) && adopt(policy, fd) && !sys::is_listening(fd) {
         state::remember(fd);
     }
 }
@@ -217,8 +226,8 @@ fn disconnected(policy: &Policy, fd: c_int) {
         own::settled(fd, false);
     }
     if policy.has_user_timeout
-        && own::is_marked(fd, SocketOption::UserTimeout) == Some(false)
         && let Some(current) = get(fd, SocketOption::UserTimeout)
+        && !own::has_own_user_timeout(fd, current)
     {
         set_if_other(fd, SocketOption::UserTimeout, current, 0);
     }
@@ -235,6 +244,7 @@ pub(crate) fn established(policy: &Policy, fd: c_int) {
 
 #[cold]
 fn limit_established(policy: &Policy, fd: c_int) {
+    own::is_replaced(fd);
     if !sys::is_established(fd) {
         return;
     }
@@ -293,12 +303,16 @@ fn limit_unacknowledged(fd: c_int, settings: &Settings) -> bool {
         return false;
     };
     let target = user_timeout_to_set(fd, settings, current);
-    set_if_other(fd, SocketOption::UserTimeout, current, target)
+    let is_set = set_if_other(fd, SocketOption::UserTimeout, current, target);
+    if is_set {
+        own::limited(fd);
+    }
+    is_set
 }
 
 /// The user timeout that `fd`, which has `current`, gets by `settings` and their mode.
 fn user_timeout_to_set(fd: c_int, settings: &Settings, current: u32) -> u32 {
-    let is_own = own::is_marked(fd, SocketOption::UserTimeout).unwrap_or(current != 0);
+    let is_own = own::has_own_user_timeout(fd, current);
     match user_timeout(fd, settings) {
         Some(ours) => target(settings, SocketOption::UserTimeout, ours, current, is_own),
         None if is_own => current,

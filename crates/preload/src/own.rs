@@ -20,8 +20,16 @@ const TCP: u16 = 1 << 13;
 /// The bit that says that a connect(2) of the socket has begun, and has not been seen to end.
 const CONNECTING: u16 = 1 << 12;
 
+/// The bit that says that a user timeout of the socket, if it has one, may be ours.
+const LIMITED: u16 = 1 << 11;
+
+/// The bits that would be wrong of another socket with the same number.
+const IDENTIFYING: u16 = !(ACCEPTED | TCP | CONNECTING);
+
 static MARKS: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
 static DEFAULTS: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
+/// The cookies of the sockets that the marks are of; 0 where no mark says anything that would be wrong of another socket.
+static COOKIES: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Maps the memory. Without it every socket is judged by its values.
 pub(crate) fn open() {
@@ -30,6 +38,9 @@ pub(crate) fn open() {
     }
     if let Some(memory) = sys::map(KEPT * size_of::<AtomicU64>()) {
         DEFAULTS.store(memory.cast(), Ordering::Release);
+    }
+    if let Some(memory) = sys::map(KEPT * size_of::<AtomicU64>()) {
+        COOKIES.store(memory.cast(), Ordering::Release);
     }
 }
 
@@ -57,8 +68,40 @@ fn kept_defaults(fd: c_int) -> Option<&'static AtomicU64> {
     unsafe { kept(DEFAULTS.load(Ordering::Acquire), fd) }
 }
 
+fn cookie(fd: c_int) -> Option<&'static AtomicU64> {
+    // SAFETY: `open` mapped `KEPT` of them, all zero, for good.
+    unsafe { kept(COOKIES.load(Ordering::Acquire), fd) }
+}
+
+/// Whether the number `fd` is another socket than the one whose marks are kept: close(2), dup2(2) and recvmsg(2) are not
+/// seen. What was known is forgotten then.
+pub(crate) fn is_replaced(fd: c_int) -> bool {
+    let known = cookie(fd).map_or(0, |cookie| cookie.load(Ordering::Relaxed));
+    if known == 0 {
+        return false;
+    }
+    let now = sys::cookie(fd);
+    let is_replaced = now != 0 && now != known;
+    if is_replaced {
+        forget(fd);
+    }
+    is_replaced
+}
+
+/// Keeps which socket `fd` is, so that what is known of it is not taken for another's.
+fn identify(fd: c_int) {
+    if let Some(cookie) = cookie(fd)
+        && cookie.load(Ordering::Relaxed) == 0
+    {
+        cookie.store(sys::cookie(fd), Ordering::Relaxed);
+    }
+}
+
 /// Forgets what was known of the number `fd`: it is another socket now.
 pub(crate) fn forget(fd: c_int) {
+    if let Some(cookie) = cookie(fd) {
+        cookie.store(0, Ordering::Relaxed);
+    }
     if let Some(marks) = marks(fd) {
         marks.store(0, Ordering::Relaxed);
     }
@@ -94,6 +137,12 @@ pub(crate) fn inherit(fd: c_int, listener: c_int) {
     if let Some(marks_of_new) = marks(fd) {
         let inherited = marks(listener).map_or(0, |marks| marks.load(Ordering::Relaxed));
         marks_of_new.store((inherited & !(SETTLED | CONNECTING)) | ACCEPTED, Ordering::Relaxed);
+        if let Some(cookie) = cookie(fd) {
+            cookie.store(0, Ordering::Relaxed);
+        }
+        if inherited & IDENTIFYING != 0 {
+            identify(fd);
+        }
     }
     keep_defaults(fd, defaults(listener));
 }
@@ -133,6 +182,17 @@ pub(crate) fn connected(fd: c_int) -> bool {
         && marks(fd).is_some_and(|marks| marks.fetch_and(!CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
 }
 
+/// Notes that a user timeout of `fd` may be ours from now on.
+pub(crate) fn limited(fd: c_int) {
+    raise(fd, LIMITED);
+}
+
+/// Whether the user timeout of `fd`, which has `current`, was set by somebody else than us. The program may have set it
+/// without a call that we see, or through a duplicate.
+pub(crate) fn has_own_user_timeout(fd: c_int, current: u32) -> bool {
+    is_marked(fd, SocketOption::UserTimeout) == Some(true) || (current != 0 && has(fd, LIMITED) != Some(true))
+}
+
 /// Notes that somebody else than we has set `option` on `fd`.
 pub(crate) fn mark(fd: c_int, option: SocketOption) {
     raise(fd, 1 << option as u16);
@@ -146,6 +206,9 @@ pub(crate) fn is_marked(fd: c_int, option: SocketOption) -> Option<bool> {
 fn raise(fd: c_int, bit: u16) {
     if let Some(marks) = marks(fd) {
         marks.fetch_or(bit, Ordering::Relaxed);
+    }
+    if bit & IDENTIFYING != 0 {
+        identify(fd);
     }
 }
 

@@ -202,6 +202,14 @@ pub(crate) fn remember(fd: c_int) {
     }
 }
 
+/// The number `fd` is a socket now that was not made through us.
+#[cold]
+pub(crate) fn forget(fd: c_int) {
+    if let Some((word, bit)) = place(fd) {
+        word.fetch_and(!bit, Ordering::Relaxed);
+    }
+}
+
 /// Whether the socket `fd` was made through us. A stale answer is possible after a descriptor was closed and its number
 /// filled by a call that is not hooked (recvmsg(2), pidfd_getfd(2), io_uring): then that socket is left alone.
 #[inline(always)]

@@ -165,6 +165,32 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Re
     result(returned).map(drop)
 }
 
+/// The number that the kernel gives to this socket alone, never to another one (`SO_COOKIE`, socket(7), Linux 4.12); 0 where it
+/// has none.
+pub(crate) fn cookie(fd: c_int) -> u64 {
+    const SO_COOKIE: c_int = 57;
+    if state::is_confined() {
+        return 0;
+    }
+    let mut cookie: u64 = 0;
+    let mut length = size_of::<u64>() as u32;
+    // SAFETY: getsockopt(2) writes at most `length` bytes at `cookie` and the length at `length`, both live and ours.
+    let returned = unsafe {
+        call(
+            number::GETSOCKOPT,
+            [
+                fd as _,
+                SOL_SOCKET as _,
+                SO_COOKIE as _,
+                &raw mut cookie as c_long,
+                &raw mut length as c_long,
+                0,
+            ],
+        )
+    };
+    if returned == 0 { cookie } else { 0 }
+}
+
 /// Reads an option that is an `int`, none of which is negative here; `None` when the kernel refuses.
 pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<u32> {
     if state::is_confined() {

@@ -1,21 +1,20 @@
 //! `keepalive list`: the TCP sockets of running processes, and what the kernel really has set on them.
 
+mod rows;
+mod screen;
+
 use crate::error::{Error, FAILED, describe};
-use crate::output::{self, WIDTH, harmless, harmless_text, print, wrap, write_stderr};
+use crate::output::{self, WIDTH, print_styled, wrap, write_stderr};
 use crate::sockets::json::{self, Entry, array};
 use crate::sockets::{
-    Brief, Clock, Crew, Holder, Kernel, Obstacle, Process, Selection, Send, Socket, hidden, no_process,
-    remark_on_hidden, unanswered,
+    Brief, Crew, Kernel, Obstacle, Process, Selection, Send, Socket, hidden, no_process, remark_on_hidden, unanswered,
 };
-use crate::table::{table, terminal_size};
-use crate::timeline::brief;
+use crate::table::terminal_size;
 use clap::Args;
-use keepalive_linux::sock_diag::{State, Timer, TimerKind};
-use keepalive_linux::sockopt::Options;
+use keepalive_linux::sock_diag::State;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -57,11 +56,21 @@ pub(crate) struct List {
 }
 
 const NOTES: &str = "\
-A PID with a second number is a thread that has descriptors of its own.
-KEEPALIVE is idle/interval/count, in seconds and probes, or off. TIMEOUT is the
-user timeout. NEXT is the time until the next probe, with the number of
-unanswered probes; 'retransmit' and 'zero-window' are timers of sent data, which
-suspend keepalive. DEAD is the time until a dead peer is detected.
+One line a socket. PID/FD is the process and its descriptor; PID:TID/FD is a
+thread with descriptors of its own. STATE is as in ss(8). KEEPALIVE is
+idle/interval/count, in seconds and probes, or off. USER-TIMEOUT is
+TCP_USER_TIMEOUT. NEXT-PROBE is the time until the next keepalive probe; sent
+data that is not acknowledged ('unacked') or that the peer's closed window holds
+back ('zero-win') suspends keepalive. LOST-PROBES is the number of unanswered
+probes, of how many. DEAD-AFTER is the time until a dead peer is detected. A '-'
+is none, or not applicable.
+
+On a narrow terminal the headings are TIMEOUT, NEXT, LOST and DEAD, columns
+without values are omitted, and long program names end with an ellipsis. If
+needed, FD, DEAD, NEXT and TIMEOUT are omitted, in this order. Only a row with a
+long IPv6 address may be wider than the terminal. IPv4-mapped addresses are
+printed as IPv4. Colours mark keepalive that is off and unanswered probes, on a
+terminal, unless NO_COLOR is set or TERM is dumb.
 
 The JSON objects have: pid, program, tid (the thread, where it has descriptors
 of its own), fd, inode, family (inet, inet6), protocol (tcp, mptcp), local,
@@ -109,7 +118,7 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
     }
     // An error stands alone; a program that reads JSON gets its array.
     if list.json || !seen.sockets.is_empty() || seen.obstacles.is_empty() {
-        print(&seen.show(list.json))?;
+        print_styled(&seen.show(list.json))?;
     }
     seen.tell();
     seen.result()
@@ -120,8 +129,8 @@ fn watch(list: &List, selection: &Selection, crews: &mut Crews, mut seen: Seen) 
     while seen.processes > 0 || matches!(selection, Selection::All) {
         let text = match terminal_size() {
             _ if list.json => seen.line(),
-            Some((_, height)) => screen(&harmless_text(&seen.show(false)), height),
-            None => format!("{}\n", harmless_text(&seen.show(false))),
+            Some(size) => screen::redraw(&seen.show(false), size),
+            None => seen.show(false) + "\n",
         };
         if !output::is_read(&text)? {
             break;
@@ -130,28 +139,6 @@ fn watch(list: &List, selection: &Selection, crews: &mut Crews, mut seen: Seen) 
         seen = Seen::look(list, selection, crews)?;
     }
     Ok(())
-}
-
-/// `text` in place of what is on a terminal of this height.
-fn screen(text: &str, height: usize) -> String {
-    const HOME: &str = "\x1b[H";
-    const CLEAR_LINE: &str = "\x1b[K";
-    const CLEAR_BELOW: &str = "\x1b[J";
-    let count = text.lines().count();
-    let shown = if count < height {
-        count
-    } else {
-        height.saturating_sub(2)
-    };
-    let mut screen = String::from(HOME);
-    for line in text.lines().take(shown) {
-        screen.extend([line, CLEAR_LINE, "\n"]);
-    }
-    if shown < count {
-        let _ = writeln!(screen, "({} more lines){CLEAR_LINE}", count - shown);
-    }
-    screen.push_str(CLEAR_BELOW);
-    screen
 }
 
 impl List {
@@ -344,9 +331,8 @@ impl Seen {
         if json {
             return array(self.entries());
         }
-        let rows = self.sockets.iter().map(|socket| row(socket, self.name(socket)));
-        let rows: Vec<_> = std::iter::once(HEADING.map(String::from)).chain(rows).collect();
-        table(&rows, terminal_size().map(|(width, _)| width))
+        let rows = self.sockets.iter().map(|socket| (socket, self.name(socket)));
+        rows::table(rows, terminal_size().map(|(width, _)| width))
     }
 
     /// The same as a JSON array in one line.
@@ -376,77 +362,5 @@ impl Seen {
     fn result(&self) -> Result<(), Error> {
         let errors = self.obstacles.iter().map(|(pid, obstacle)| obstacle.error("see", *pid));
         Error::all(errors).map_or(Ok(()), Err)
-    }
-}
-
-const HEADING: [&str; 10] = [
-    ">PID",
-    "PROGRAM",
-    ">FD",
-    "STATE",
-    "LOCAL",
-    "PEER",
-    "KEEPALIVE",
-    ">TIMEOUT",
-    ">NEXT",
-    ">DEAD",
-];
-
-fn row(socket: &Socket, name: Option<&str>) -> [String; 10] {
-    const UNKNOWN: &str = "?";
-    const NONE: &str = "-";
-    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| String::from(UNKNOWN));
-    let or_none = |text: Option<String>| text.unwrap_or_else(|| String::from(NONE));
-    let holder = socket.holder;
-    [
-        or_unknown(holder.map(|holder| match holder {
-            Holder { pid, tid, .. } if pid == tid => pid.to_string(),
-            Holder { pid, tid, .. } => format!("{pid}/{tid}"),
-        })),
-        or_unknown(name.map(harmless)),
-        or_unknown(holder.map(|holder| holder.fd.to_string())),
-        or_unknown(socket.state.map(|state| state.name().to_owned())),
-        or_none(socket.local.map(|address| address.to_string())),
-        or_none(socket.peer.map(|address| address.to_string())),
-        or_unknown(keepalive(socket)),
-        or_unknown(
-            socket
-                .options
-                .and_then(|options| options.user_timeout)
-                .map(|timeout| match timeout {
-                    0 => String::from(NONE),
-                    timeout => brief(timeout.into()),
-                }),
-        ),
-        match socket.timer {
-            Clock::Running(timer) => next(timer, socket.unanswered),
-            Clock::Stopped => String::from(NONE),
-            Clock::Unknown => String::from(UNKNOWN),
-        },
-        match (socket.keepalive(), socket.dead_after()) {
-            (Some(false), _) => String::from("never"),
-            (_, seconds) => or_unknown(seconds.map(|seconds| brief(1000 * seconds))),
-        },
-    ]
-}
-
-fn keepalive(socket: &Socket) -> Option<String> {
-    let is_on = socket.keepalive()?;
-    let Some(options) = socket.options.filter(|_| is_on) else {
-        return Some(String::from(if is_on { "on" } else { "off" }));
-    };
-    let number = |number: Option<u32>| number.map_or_else(|| String::from("?"), |number| number.to_string());
-    let Options {
-        idle, interval, count, ..
-    } = options;
-    Some(format!("{}/{}/{}", number(idle), number(interval), number(count)))
-}
-
-fn next(timer: Timer, unanswered: Option<u8>) -> String {
-    let expires = brief(timer.expires_ms);
-    match (timer.kind, unanswered) {
-        (TimerKind::Keepalive, None | Some(0)) => expires,
-        (TimerKind::Keepalive, Some(lost)) => format!("{expires}, {lost} lost"),
-        (kind, _) => format!("{} {expires}", kind.name()),
     }
 }

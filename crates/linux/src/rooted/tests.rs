@@ -1,6 +1,11 @@
+#[expect(unreachable_pub, reason = "the end-to-end tests have it too")]
+#[path = "../../../cli/tests/e2e/support/skip.rs"]
+mod skip;
+
 use super::*;
 use crate::regular::Unfit;
 use rustix::fs::{FileType, mkfifoat};
+use skip::report_skip;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,8 +173,7 @@ fn a_tree_that_changes_at_the_same_time_leads_nowhere_else() {
 #[test]
 fn what_others_have_made_is_not_followed_where_that_is_asked_for() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIP: only root can give a directory to another user");
-        return;
+        return report_skip("only root can give a directory to another user");
     }
     let (_directory, root, _) = stage();
     let root = root.made_by(0);

@@ -31,7 +31,7 @@ pub(super) fn on_accept(fd: c_int, listener: c_int) {
         return;
     }
     let Some(policy) = state::policy() else { return };
-    let is_foreign = !state::is_remembered(listener);
+    let is_foreign = apply::is_foreign(policy, listener);
     if policy.is_watching {
         own::inherit(fd, listener);
     }

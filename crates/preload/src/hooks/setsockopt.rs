@@ -19,8 +19,8 @@ unsafe extern "C" fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *co
 /// A socket that came from elsewhere, and has no peer yet, gets its settings before the program adds its own, which then
 /// stay.
 pub(super) fn before_setsockopt(fd: c_int, level: c_int, name: c_int) {
-    if !state::is_remembered(fd)
-        && SocketOption::from_number(level, name).is_some()
+    if SocketOption::from_number(level, name).is_some()
+        && state::policy().is_some_and(|policy| apply::is_foreign(policy, fd))
         && let Some(work) = state::work()
         && sys::peer(fd).is_none()
     {

@@ -6,6 +6,7 @@ use crate::engine::cgroup::{Obstacle, Programs};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
 use crate::sockets::json::pretty;
+use crate::table::terminal_size;
 use keepalive_linux::cgroup::Tree;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -23,8 +24,7 @@ struct Report {
 #[derive(Serialize)]
 struct Object {
     cgroup: String,
-    /// `in-force`, `dangling`, `unfinished`, `changing` or `none`.
-    state: &'static str,
+    state: Condition,
     default: Option<String>,
     default_connections: Option<u64>,
     rules: Vec<CountedRule>,
@@ -41,6 +41,40 @@ struct Object {
     /// Programs of others that run before, and after this one, whose word is the last.
     before: Vec<String>,
     after: Vec<String>,
+}
+
+/// What there is of a policy of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Condition {
+    InForce,
+    Dangling,
+    Unfinished,
+    Changing,
+    None,
+}
+
+impl Condition {
+    const fn describe(self) -> &'static str {
+        match self {
+            Self::InForce => "in force",
+            Self::Dangling => "dangling",
+            Self::Unfinished => "unfinished",
+            Self::Changing => "changing",
+            Self::None => "none",
+        }
+    }
+}
+
+impl From<State> for Condition {
+    fn from(state: State) -> Self {
+        match state {
+            State::InForce => Self::InForce,
+            State::Dangling => Self::Dangling,
+            State::Unfinished => Self::Unfinished,
+            State::Changing => Self::Changing,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -102,7 +136,7 @@ fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
 
 /// Whether all the cgroups that were named have a policy in force.
 fn is_shown_by(objects: &[Object], status: &Status) -> bool {
-    !status.cgroups.is_empty() && objects.iter().all(|object| object.state == "in-force")
+    !status.cgroups.is_empty() && objects.iter().all(|object| object.state == Condition::InForce)
 }
 
 /// What there is of the cgroups that were named, or of all.
@@ -124,7 +158,7 @@ impl Object {
     fn none(name: &Path) -> Self {
         Self {
             cgroup: name.display().to_string(),
-            state: "none",
+            state: Condition::None,
             default: None,
             default_connections: None,
             rules: Vec::new(),
@@ -141,12 +175,7 @@ impl Object {
     fn new(entry: &Entry, all: &[Entry]) -> Self {
         let name = entry.name();
         let mut object = Self {
-            state: match entry.state {
-                State::InForce => "in-force",
-                State::Dangling => "dangling",
-                State::Unfinished => "unfinished",
-                State::Changing => "changing",
-            },
+            state: entry.state.into(),
             ..Self::none(Path::new(&name))
         };
         if let Some(policy) = &entry.policy {
@@ -197,20 +226,20 @@ impl Object {
         let name = &self.cgroup;
         let mut problems = Vec::new();
         match self.state {
-            "none" => problems.push(format!("{name} has no policy")),
-            "dangling" => problems.push(format!(
+            Condition::None => problems.push(format!("{name} has no policy")),
+            Condition::Dangling => problems.push(format!(
                 "{name} is gone, and its policy has no effect; a unit that starts again has a new cgroup\n\
                  hint: keepalive cgroup enable or disable {name}"
             )),
-            "changing" => problems.push(format!(
+            Condition::Changing => problems.push(format!(
                 "{name}: another command is putting a policy in force, or ending it\n\
                  hint: look again; if this stays so, keepalive cgroup disable {name} tells which process it is"
             )),
-            "unfinished" => problems.push(format!(
+            Condition::Unfinished => problems.push(format!(
                 "{name}: a command was killed half way; nothing is in force\n\
                  hint: keepalive cgroup enable or disable {name}"
             )),
-            _ => {}
+            Condition::InForce => {}
         }
         if let Some(refused @ 1..) = self.refused {
             problems.push(format!(
@@ -239,7 +268,7 @@ impl Report {
 
 impl Object {
     fn write(&self, text: &mut String) {
-        let _ = writeln!(text, "{}: {}", harmless(&self.cgroup), self.state.replace('-', " "));
+        let _ = writeln!(text, "{}: {}", harmless(&self.cgroup), self.state.describe());
         let counted = self.rules.iter().map(|rule| {
             let from = format!("{}:{}", rule.from, rule.line);
             (rule.connections, rule.rule.clone(), from)
@@ -254,9 +283,18 @@ impl Object {
             .unwrap_or(0);
         for (count, rule, from) in lines {
             let from = if from.is_empty() { from } else { format!("  ({from})") };
-            let line = format!("  {count:>width$}  {rule}{from}");
-            text.push_str(&harmless(line.trim_end()));
-            text.push('\n');
+            let count = format!("  {count:>width$}  ");
+            let rule = harmless(&(rule + &from));
+            // A pipe gets a rule in one line.
+            let Some((columns, _)) = terminal_size() else {
+                text.extend([&count, &rule, "\n"]);
+                continue;
+            };
+            let mut margin = count.clone();
+            for line in wrap(&rule, columns.saturating_sub(count.len()), 0).lines() {
+                text.extend([&margin, line, "\n"]);
+                margin = " ".repeat(count.len());
+            }
         }
         if self.clamps {
             text.push_str("  setsockopt(2) is changed as the mode says\n");
@@ -271,17 +309,12 @@ impl Object {
             let line = format!("  in {} a policy counts that is nearer", self.shadowed.join(", "));
             text.push_str(&wrap(&harmless(&line), WIDTH, 2));
         }
-        for (programs, when) in [(&self.before, "before"), (&self.after, "after")] {
+        for (programs, when, whose_word) in [
+            (&self.before, "before", ""),
+            (&self.after, "after", ": their word is the last"),
+        ] {
             if !programs.is_empty() {
-                let line = format!(
-                    "  {} of others run {when} this one{}",
-                    programs.join(", "),
-                    if when == "after" {
-                        ": their word is the last"
-                    } else {
-                        ""
-                    }
-                );
+                let line = format!("  {} of others run {when} this one{whose_word}", programs.join(", "));
                 text.push_str(&wrap(&line, WIDTH, 2));
             }
         }

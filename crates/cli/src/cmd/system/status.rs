@@ -12,7 +12,7 @@ use crate::engine::preload::has_asan_programs;
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
 use crate::sockets::json::line;
-use crate::table::{table, terminal_size};
+use crate::table::{Cell, Column, Table};
 use keepalive_linux::elf;
 use keepalive_linux::rooted::Place;
 use rustix::process::geteuid;
@@ -357,18 +357,20 @@ impl Report {
             ));
         }
         text.push('\n');
-        let mut rows = vec![["PROGRAMS", "STATE", "VERSION", "LIBRARY IN"].map(String::from)];
+        let columns = ["PROGRAMS", "STATE", "VERSION", "LIBRARY IN"].map(Column::left);
+        let mut rows = Vec::new();
         for programs in &self.programs {
             let version = programs.version.clone().unwrap_or_else(nothing);
             let directory = programs.library.as_deref().and_then(Path::parent);
-            rows.push([
+            let cells = [
                 format!("{} ({})", programs.machine, programs.libc),
                 programs.state.clone(),
                 version,
                 directory.map_or_else(nothing, |path| path.display().to_string()),
-            ]);
+            ];
+            rows.push(cells.map(|cell| Cell::new(&cell)));
         }
-        text.push_str(&table(&rows, Some(terminal_size().map_or(WIDTH, |(width, _)| width))));
+        text.push_str(&Table::new(columns, rows).render(false));
         text.push_str(if self.programs.iter().any(|programs| programs.libc == "musl") {
             "musl's loader does not read the file; static and Go programs have none.\n"
         } else {
@@ -379,12 +381,13 @@ impl Report {
         }
         if !self.entries.is_empty() {
             text.push('\n');
-            let mut rows = vec![[">LINE", "NAMED IN THE FILE", ""].map(String::from)];
+            let columns = [Column::right("LINE"), Column::left("OWNER"), Column::left("NAME")];
+            let mut rows = Vec::new();
             for entry in &self.entries {
-                let whose = if entry.ours { "ours" } else { "another library" };
-                rows.push([entry.line.to_string(), harmless(&entry.name), whose.to_owned()]);
+                let owner = if entry.ours { "keepalive" } else { "another" };
+                rows.push([&entry.line.to_string(), owner, &entry.name].map(Cell::new));
             }
-            text.push_str(&table(&rows, Some(terminal_size().map_or(WIDTH, |(width, _)| width))));
+            text.push_str(&Table::new(columns, rows).render(false));
         }
         for note in &self.notes {
             text.push('\n');

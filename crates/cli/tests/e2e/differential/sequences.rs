@@ -28,6 +28,13 @@ struct Chunk {
     count: usize,
 }
 
+/// The numbers of the sequences that gave with keepalive what they never gave without: more than once, or once.
+#[derive(Default)]
+struct Differences {
+    repeated: Vec<usize>,
+    once: Vec<usize>,
+}
+
 impl Chunk {
     /// Letters for the target. Values can only be compared where the program's own stay. Whether keepalive is off because
     /// the program has said so, the library forgets of a duplicate, and the programs in the kernel never know.
@@ -43,23 +50,36 @@ impl Chunk {
         [self.first.to_string(), self.count.to_string(), letters.to_owned()]
     }
 
-    /// The numbers of the sequences that are not as they are without keepalive.
-    fn differing(&self, program: &Path) -> Vec<usize> {
+    /// What the sequences print without keepalive, and with it: a line for each.
+    fn run(&self, program: &Path) -> [Vec<String>; 2] {
         let words = self.words(self.letters());
         let words = words.each_ref().map(String::as_str);
-        let (expected, printed) = (alone(program, &words), self.engine.run(self.policy, program, &words));
-        assert_eq!(expected.lines().count(), self.count, "{expected}");
-        assert_eq!(printed.lines().count(), self.count, "{printed}");
-        let pairs = expected.lines().zip(printed.lines()).enumerate();
-        pairs
-            .filter(|(_, (expected, printed))| expected != printed)
-            .map(|(index, _)| self.first + index)
-            .collect()
+        [alone(program, &words), self.engine.run(self.policy, program, &words)].map(|printed| {
+            let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+            assert_eq!(lines.len(), self.count, "{printed}");
+            lines
+        })
     }
 
-    /// The numbers of the sequences that differ in one of three more runs.
-    fn differing_again(&self, program: &Path) -> Vec<usize> {
-        (0..3).flat_map(|_| self.differing(program)).collect()
+    /// Compares the sequences. Those that differ are made three times more: without keepalive one may vary too.
+    fn compare(&self, program: &Path) -> Differences {
+        let mut differences = Differences::default();
+        let [expected, printed] = self.run(program);
+        if expected == printed {
+            return differences;
+        }
+        let runs: Vec<_> = std::iter::once([expected, printed])
+            .chain((0..3).map(|_| self.run(program)))
+            .collect();
+        for index in 0..self.count {
+            let is_usual = |line: &String| runs.iter().any(|[expected, _]| &expected[index] == line);
+            match runs.iter().filter(|[_, printed]| !is_usual(&printed[index])).count() {
+                0 => {}
+                1 => differences.once.push(self.first + index),
+                _ => differences.repeated.push(self.first + index),
+            }
+        }
+        differences
     }
 
     /// What the sequences give in full, with and without keepalive, from where it differs; nothing where it does not again.
@@ -100,13 +120,7 @@ fn compare(engine: Engine, program: &Path) {
             first: first + start,
             count: size.min(all - start),
         };
-        let differing = chunk.differing(program);
-        let again = if differing.is_empty() {
-            Vec::new()
-        } else {
-            chunk.differing_again(program)
-        };
-        let (repeated, other): (Vec<usize>, _) = differing.into_iter().partition(|number| again.contains(number));
+        let Differences { repeated, once: other } = chunk.compare(program);
         once.extend(other);
         if !repeated.is_empty() {
             let again = chunk

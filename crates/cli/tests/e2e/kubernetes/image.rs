@@ -1,6 +1,7 @@
 //! The image that `make image` leaves, and its files.
 
 use super::succeeds;
+use crate::support::built::up_to_date;
 use crate::support::process::install;
 use crate::support::repository;
 use serde_json::Value;
@@ -22,9 +23,10 @@ pub fn static_command() -> Option<PathBuf> {
     let targets = fs::read_dir(repository().join("target/static")).ok()?;
     let built = targets.flatten().map(|target| target.path().join("release/keepalive"));
     // Beside the targets is what runs while they are built.
-    built
+    let found = built
         .into_iter()
-        .find(|path| path.is_file() && !path.starts_with(repository().join("target/static/release")))
+        .find(|path| path.is_file() && !path.starts_with(repository().join("target/static/release")))?;
+    Some(up_to_date(found, "make static"))
 }
 
 /// The image of what is in the repository now.

@@ -151,7 +151,7 @@ fn other_sockets_are_not_shown() {
     assert_eq!(shown(&[&number, "--json"]), "[]\n");
     let table = shown(&[&number]);
     assert!(
-        table.starts_with("PID  PROGRAM") && table.lines().count() == 1,
+        table.starts_with("PID/FD  PROGRAM") && table.lines().count() == 1,
         "{table}"
     );
 }

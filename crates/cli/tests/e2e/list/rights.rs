@@ -1,6 +1,6 @@
 //! What is shown without the rights to see all, and what is said then.
 
-use super::shown::HEADING;
+use super::shown::HEADINGS;
 use super::{CONNECTION, assert_has, assert_refused, entry, parsed, remark};
 use crate::support::keepalive;
 use crate::support::ordinary::{Installed, NOBODY};
@@ -76,18 +76,22 @@ fn the_table_shows_what_is_not_known_as_such() {
         format!("127.0.0.1:{port}"),
         program.ask("'%s:%d' % listener.getsockname()"),
     ];
-    assert_eq!(rows[0], HEADING);
+    assert_eq!(rows[0], HEADINGS);
     assert_eq!(rows.len(), 3, "{table}");
     for row in &rows[1..] {
-        assert_eq!(row[..4], ["?", "?", "?", "established"], "{table}");
-        if row[4] == client {
+        assert_eq!(row[..3], ["?", "?", "ESTAB"], "{table}");
+        if row[3] == client {
             assert_eq!(
-                (row[5], row[6], row[7], row.last()),
+                (row[4], row[5], row[6], row.last()),
                 (&*accepted, "on", "?", Some(&"?")),
                 "{table}"
             );
         } else {
-            assert_eq!(row[4..], [&*accepted, &*client, "off", "?", "-", "never"], "{table}");
+            assert_eq!(
+                row[3..],
+                [&*accepted, &*client, "off", "?", "-", "-", "never"],
+                "{table}"
+            );
         }
     }
     let (remark, _) = remark(&output);

@@ -57,7 +57,7 @@ fn on_a_terminal_it_is_drawn_anew_in_the_same_place() {
         .skip(1)
         .filter(|screen| screen.contains("python3"))
     {
-        assert!(screen.trim_start().starts_with("PID  "), "{screen:?}");
+        assert!(screen.trim_start().starts_with("PID/FD  "), "{screen:?}");
         assert!(screen.ends_with("\x1b[J"), "{screen:?}");
         let lines: Vec<_> = screen.lines().collect();
         assert!(

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: where the built files are, skipping honestly, running and watching programs.
 
 pub mod arena;
+pub mod built;
 pub mod chroot;
 pub mod cross;
 pub mod dialogue;
@@ -14,8 +15,11 @@ pub mod ordinary;
 pub mod process;
 pub mod puppet;
 pub mod root;
+pub mod skip;
 pub mod table;
 pub mod target;
+
+pub use skip::report_skip;
 
 use std::env;
 use std::fs;
@@ -25,12 +29,7 @@ use std::sync::OnceLock;
 /// Says why a test cannot run here and returns from it; a failure where `KEEPALIVE_TEST_REQUIRE=all`.
 macro_rules! skip {
     ($($why:tt)*) => {{
-        let why = format!($($why)*);
-        assert!(
-            std::env::var_os("KEEPALIVE_TEST_REQUIRE").is_none_or(|value| value != "all"),
-            "KEEPALIVE_TEST_REQUIRE=all, but {why}"
-        );
-        $crate::support::report_skip(&why);
+        $crate::support::report_skip(&format!($($why)*));
         return;
     }};
 }
@@ -116,14 +115,6 @@ macro_rules! output_or_skip {
     }};
 }
 
-/// Prints the SKIP line past libtest's capture, so that a skipped test is seen in every run.
-pub fn report_skip(why: &str) {
-    use std::io::Write as _;
-    let thread = std::thread::current();
-    let line = format!("SKIP {}: {why}\n", thread.name().unwrap_or("test"));
-    let _ = std::io::stderr().write_all(line.as_bytes());
-}
-
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -132,12 +123,18 @@ pub fn repository() -> PathBuf {
         .expect("the repository has a path")
 }
 
-/// The library under test: `target/release/libkeepalive.so`, or `KEEPALIVE_TEST_LIBRARY`.
+/// The library under test: `target/release/libkeepalive.so`, which must not be older than its sources, or
+/// `KEEPALIVE_TEST_LIBRARY`.
+#[track_caller]
 pub fn library() -> PathBuf {
-    let path = env::var_os("KEEPALIVE_TEST_LIBRARY")
-        .map_or_else(|| repository().join("target/release/libkeepalive.so"), PathBuf::from);
-    assert!(path.is_file(), "{} is missing: run make first", path.display());
-    path
+    match env::var_os("KEEPALIVE_TEST_LIBRARY") {
+        Some(path) => {
+            let path = PathBuf::from(path);
+            assert!(path.is_file(), "KEEPALIVE_TEST_LIBRARY: {} is missing", path.display());
+            path
+        }
+        None => built::up_to_date(repository().join("target/release/libkeepalive.so"), "make build"),
+    }
 }
 
 /// The library under test as packages install it: where 32-bit programs can run on this machine, with the library for them.
@@ -175,17 +172,16 @@ pub fn keepalive() -> PathBuf {
 }
 
 /// The command as users have it: small, where it is copied often.
+#[track_caller]
 pub fn released_keepalive() -> PathBuf {
-    let path = repository().join("target/release/keepalive");
-    assert!(path.is_file(), "{} is missing: run make first", path.display());
-    path
+    built::up_to_date(repository().join("target/release/keepalive"), "make build")
 }
 
 /// The server of scripts/lab's client.
+#[track_caller]
 pub fn echo_server() -> PathBuf {
     let path = keepalive().with_file_name("examples").join("echo_server");
-    assert!(path.is_file(), "{} is missing: cargo build --examples", path.display());
-    path
+    built::up_to_date(path, "cargo build --package keepalive-cli --examples")
 }
 
 /// An address as it stands before a port.

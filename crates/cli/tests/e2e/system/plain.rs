@@ -107,7 +107,7 @@ fn status_says_what_is_in_force() {
         "Enabled in /etc/ld.so.preload",
         "served",
         env!("CARGO_PKG_VERSION"),
-        "ours",
+        "   1  keepalive  /",
     ] {
         assert!(on.contains(expected), "{expected}: {on}");
     }

@@ -1,0 +1,293 @@
+//! The table of `keepalive list`: the cells of a socket, and how the table fits into a terminal.
+
+use crate::sockets::{Clock, Holder, Socket};
+use crate::table::{Cell, Column, Style, Table, has_colour};
+use crate::timeline::brief;
+use keepalive_linux::sock_diag::{Timer, TimerKind};
+use keepalive_linux::sockopt::Options;
+use std::net::SocketAddr;
+
+const COLUMNS: [Column; 11] = [
+    Column::right("PID"),
+    Column::left("/FD").joined(),
+    Column::left("PROGRAM"),
+    Column::left("STATE"),
+    Column::left("LOCAL"),
+    Column::left("PEER"),
+    Column::left("KEEPALIVE"),
+    Column::right("USER-TIMEOUT").or_short("TIMEOUT"),
+    Column::right("NEXT-PROBE").or_short("NEXT"),
+    Column::right("LOST-PROBES").or_short("LOST"),
+    Column::right("DEAD-AFTER").or_short("DEAD"),
+];
+const FD: usize = 1;
+const PROGRAM: usize = 2;
+const STATE: usize = 3;
+const ADDRESSES: [usize; 2] = [4, 5];
+const USER_TIMEOUT: usize = 7;
+const NEXT: usize = 8;
+const LOST: usize = 9;
+const DEAD: usize = 10;
+
+/// The width of the longest IPv4 address with its port.
+const IPV4: usize = "255.255.255.255:65535".len();
+
+const UNKNOWN: &str = "?";
+const NONE: &str = "-";
+
+/// Returns the table of `sockets`, each with the name of its program. Where a terminal has `width` columns, the table is made
+/// as narrow as needed.
+pub(super) fn table<'a>(sockets: impl Iterator<Item = (&'a Socket, Option<&'a str>)>, width: Option<usize>) -> String {
+    let rows = sockets.map(|(socket, name)| row(socket, name)).collect();
+    let mut table = Table::new(COLUMNS, rows);
+    if let Some(width) = width {
+        fit(&mut table, width);
+    }
+    table.render(has_colour())
+}
+
+/// Makes the table narrower, step by step, until it fits. What identifies the connection and its keepalive settings stay.
+fn fit(table: &mut Table<11>, width: usize) {
+    type Step = fn(&mut Table<11>, usize);
+    let steps: [Step; 11] = [
+        |table, _| {
+            for column in [USER_TIMEOUT, LOST] {
+                if table.has_only(column, &[NONE, UNKNOWN]) {
+                    table.hide(column);
+                }
+            }
+        },
+        |table, _| table.shorten_headings(),
+        |table, _| table.narrow_gaps(),
+        // A row with a long IPv6 address may be wider than the terminal; the others need not.
+        |table, _| ADDRESSES.into_iter().for_each(|column| table.limit(column, IPV4)),
+        |table, excess| table.shorten(PROGRAM, excess, 8),
+        |table, _| table.hide(FD),
+        |table, _| table.hide(DEAD),
+        |table, _| table.hide(NEXT),
+        |table, _| table.hide(USER_TIMEOUT),
+        |table, excess| table.shorten(PROGRAM, excess, 4),
+        |table, excess| table.shorten(STATE, excess, 6),
+    ];
+    for step in steps {
+        let excess = table.width().saturating_sub(width);
+        if excess == 0 {
+            break;
+        }
+        step(table, excess);
+    }
+    table.lengthen(PROGRAM, width.saturating_sub(table.width()));
+}
+
+fn row(socket: &Socket, name: Option<&str>) -> [Cell; 11] {
+    let cell = |text: Option<String>| Cell::new(text.as_deref().unwrap_or(UNKNOWN));
+    let or_none = |text: Option<String>| Cell::new(text.as_deref().unwrap_or(NONE));
+    let holder = socket.holder;
+    let keepalive = socket.keepalive();
+    let user_timeout = socket.options.and_then(|options| options.user_timeout);
+    let off = match keepalive {
+        Some(false) => Style::Warning,
+        Some(true) | None => Style::Plain,
+    };
+    [
+        cell(holder.map(|holder| match holder {
+            Holder { pid, tid, .. } if pid == tid => pid.to_string(),
+            Holder { pid, tid, .. } => format!("{pid}:{tid}"),
+        })),
+        Cell::new(&holder.map_or_else(String::new, |holder| format!("/{}", holder.fd))),
+        Cell::new(name.unwrap_or(UNKNOWN)),
+        Cell::new(socket.state.map_or(UNKNOWN, |state| state.short_name())),
+        or_none(socket.local.map(address)),
+        or_none(socket.peer.map(address)),
+        cell(settings(socket)).with_style(off),
+        cell(user_timeout.map(|timeout| match timeout {
+            0 => String::from(NONE),
+            timeout => brief(timeout.into()),
+        })),
+        match socket.timer {
+            Clock::Running(timer) => Cell::new(&next(timer)),
+            Clock::Stopped => Cell::new(NONE),
+            Clock::Unknown => Cell::new(UNKNOWN),
+        },
+        lost(socket),
+        match (keepalive, socket.dead_after()) {
+            (Some(false), _) => Cell::new("never"),
+            (_, seconds) => cell(seconds.map(|seconds| brief(1000 * seconds))),
+        },
+    ]
+}
+
+/// Returns an address as ss(8) shows it, and an IPv4 connection of an IPv6 socket as what it is.
+fn address(address: SocketAddr) -> String {
+    let mapped = match address {
+        SocketAddr::V4(_) => None,
+        SocketAddr::V6(address) => address.ip().to_ipv4_mapped(),
+    };
+    mapped.map_or(address, |ip| (ip, address.port()).into()).to_string()
+}
+
+fn settings(socket: &Socket) -> Option<String> {
+    let is_on = socket.keepalive()?;
+    let Some(options) = socket.options.filter(|_| is_on) else {
+        return Some(String::from(if is_on { "on" } else { "off" }));
+    };
+    let number = |number: Option<u32>| number.map_or_else(|| String::from(UNKNOWN), |number| number.to_string());
+    let Options {
+        idle, interval, count, ..
+    } = options;
+    Some(format!("{}/{}/{}", number(idle), number(interval), number(count)))
+}
+
+fn next(timer: Timer) -> String {
+    match timer.kind {
+        TimerKind::Keepalive => brief(timer.expires_ms),
+        TimerKind::Retransmit => String::from("unacked"),
+        TimerKind::ZeroWindow => String::from("zero-win"),
+    }
+}
+
+/// Returns how many keepalive probes are unanswered, and of how many.
+fn lost(socket: &Socket) -> Cell {
+    // The kernel counts probes of a closed window in the same place.
+    let is_probing = match socket.timer {
+        Clock::Running(timer) => timer.kind == TimerKind::Keepalive,
+        Clock::Unknown => true,
+        Clock::Stopped => false,
+    };
+    match socket.unanswered {
+        Some(lost @ 1..) if is_probing => {
+            let of = socket.times().map(|times| format!("/{}", times.lost_probes()));
+            Cell::new(&format!("{lost}{}", of.unwrap_or_default())).with_style(Style::Alarm)
+        }
+        _ => Cell::new(NONE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COLUMNS, address, fit};
+    use crate::output::display_width;
+    use crate::table::{Cell, Table};
+
+    const HEADINGS: &str = "PID/FD PROGRAM STATE LOCAL PEER KEEPALIVE USER-TIMEOUT NEXT-PROBE LOST-PROBES DEAD-AFTER";
+
+    fn fitted(rows: &[[&str; 11]], width: usize) -> String {
+        let mut table = Table::new(COLUMNS, rows.iter().map(|row| row.map(Cell::new)).collect());
+        fit(&mut table, width);
+        table.render(false)
+    }
+
+    fn with_single_spaces(line: &str) -> String {
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Checks that each line fits into 80 columns; returns the lines with single spaces.
+    #[track_caller]
+    fn fitted_to_80(rows: &[[&str; 11]]) -> Vec<String> {
+        let text = fitted(rows, 80);
+        assert!(text.lines().all(|line| display_width(line) <= 80), "{text}");
+        assert_eq!(text.lines().count(), rows.len() + 1, "{text}");
+        text.lines().map(with_single_spaces).collect()
+    }
+
+    const LISTENER: [&str; 11] = [
+        "812",
+        "/7",
+        "postgres",
+        "LISTEN",
+        "10.0.3.17:5432",
+        "-",
+        "off",
+        "-",
+        "-",
+        "-",
+        "never",
+    ];
+    const TYPICAL: [&str; 11] = [
+        "18779",
+        "/12",
+        "postgres",
+        "ESTAB",
+        "10.0.3.17:5432",
+        "10.0.12.34:45678",
+        "60/15/5",
+        "-",
+        "42s",
+        "-",
+        "2m15s",
+    ];
+    const LONGEST: [&str; 11] = [
+        "1234567",
+        "/123",
+        "prometheus-node",
+        "ESTAB",
+        "192.168.123.234:45678",
+        "192.168.210.111:15432",
+        "7200/75/9",
+        "-",
+        "1h59m",
+        "-",
+        "2h11m",
+    ];
+
+    #[test]
+    fn only_ipv4_mapped_addresses_are_printed_as_ipv4() {
+        for (given, shown) in [
+            ("[::ffff:10.0.3.17]:5432", "10.0.3.17:5432"),
+            ("10.0.3.17:5432", "10.0.3.17:5432"),
+            ("[fe80::1%2]:80", "[fe80::1%2]:80"),
+            ("[::]:22", "[::]:22"),
+        ] {
+            assert_eq!(address(given.parse().expect("an address")), shown);
+        }
+    }
+
+    #[test]
+    fn a_typical_table_has_all_that_has_values() {
+        assert_eq!(
+            fitted_to_80(&[LISTENER, TYPICAL]),
+            [
+                "PID/FD PROGRAM STATE LOCAL PEER KEEPALIVE NEXT DEAD",
+                "812/7 postgres LISTEN 10.0.3.17:5432 - off - never",
+                "18779/12 postgres ESTAB 10.0.3.17:5432 10.0.12.34:45678 60/15/5 42s 2m15s",
+            ]
+        );
+        let wide = fitted(&[LISTENER, TYPICAL], 200);
+        assert_eq!(wide.lines().next().map(with_single_spaces).as_deref(), Some(HEADINGS));
+    }
+
+    #[test]
+    fn the_longest_ipv4_connection_fits() {
+        assert_eq!(
+            fitted_to_80(&[LONGEST])[1],
+            "1234567 prometheus-… ESTAB 192.168.123.234:45678 192.168.210.111:15432 7200/75/9"
+        );
+        assert_eq!(
+            fitted_to_80(&[LISTENER, LONGEST])[1],
+            "812 postgres LISTEN 10.0.3.17:5432 - off"
+        );
+    }
+
+    #[test]
+    fn unanswered_probes_are_shown_where_the_longest_connection_is() {
+        let mut lost = LONGEST;
+        (lost[6], lost[8], lost[9]) = ("60/15/5", "14s", "3/5");
+        let mut closing = LONGEST;
+        (closing[2], closing[3]) = ("sh", "CLOSE-WAIT");
+        let lines = fitted_to_80(&[lost, closing]);
+        assert!(
+            lines[0].ends_with(" KEEPALIVE LOST") && lines[1].ends_with(" 60/15/5 3/5"),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a_long_ipv6_address_widens_its_own_row_alone() {
+        let mut ipv6 = TYPICAL;
+        (ipv6[4], ipv6[5]) = ("[2001:db8:1234:5678:9abc:def0:1234:5678]:45678", "[2001:db8::1]:5432");
+        let text = fitted(&[TYPICAL, ipv6, LISTENER], 80);
+        let widths: Vec<usize> = text.lines().map(display_width).collect();
+        assert!(widths[0] <= 80 && widths[1] <= 80 && widths[3] <= 80, "{text}");
+        assert!(text.contains(ipv6[4]) && text.contains(ipv6[5]), "{text}");
+    }
+}
