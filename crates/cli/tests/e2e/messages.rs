@@ -155,7 +155,7 @@ fn the_name_of_a_process_reaches_the_terminal_without_its_format_characters() {
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 2, "{table:?}");
         let column = |line: &str, word: &str| line.find(word).map(|place| line[..place].chars().count());
-        assert_eq!(column(lines[0], "STATE"), column(lines[1], "listen"), "{table}");
+        assert_eq!(column(lines[0], "STATE"), column(lines[1], "LISTEN"), "{table}");
         let json: Value = serde_json::from_slice(&run(&["list", "--json", &pid]).stdout).expect("JSON");
         assert_eq!(json[0]["program"], name);
     }
