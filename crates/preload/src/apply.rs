@@ -91,7 +91,7 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
 /// Whether the socket `fd` was not made through us, or its number is another socket's now.
 #[inline(always)]
 pub(crate) fn is_foreign(policy: &Policy, fd: c_int) -> bool {
-    if policy.is_watching && own::is_replaced(fd) {
+    if policy.is_watching && own::forget_if_replaced(fd) {
         state::forget(fd);
     }
     !state::is_remembered(fd)
@@ -244,7 +244,6 @@ pub(crate) fn established(policy: &Policy, fd: c_int) {
 
 #[cold]
 fn limit_established(policy: &Policy, fd: c_int) {
-    own::is_replaced(fd);
     if !sys::is_established(fd) {
         return;
     }
@@ -294,7 +293,11 @@ fn target(settings: &Settings, option: SocketOption, ours: u32, current: u32, is
 }
 
 fn set_if_other(fd: c_int, option: SocketOption, current: u32, target: u32) -> bool {
-    target != current && set(fd, option, target)
+    let is_set = target != current && set(fd, option, target);
+    if is_set && option == SocketOption::UserTimeout {
+        own::limited(fd);
+    }
+    is_set
 }
 
 /// Sets the user timeout that `settings` say, under their mode. Gives whether it was set.
@@ -303,11 +306,7 @@ fn limit_unacknowledged(fd: c_int, settings: &Settings) -> bool {
         return false;
     };
     let target = user_timeout_to_set(fd, settings, current);
-    let is_set = set_if_other(fd, SocketOption::UserTimeout, current, target);
-    if is_set {
-        own::limited(fd);
-    }
-    is_set
+    set_if_other(fd, SocketOption::UserTimeout, current, target)
 }
 
 /// The user timeout that `fd`, which has `current`, gets by `settings` and their mode.

@@ -73,15 +73,11 @@ fn cookie(fd: c_int) -> Option<&'static AtomicU64> {
     unsafe { kept(COOKIES.load(Ordering::Acquire), fd) }
 }
 
-/// Whether the number `fd` is another socket than the one whose marks are kept: close(2), dup2(2) and recvmsg(2) are not
-/// seen. What was known is forgotten then.
-pub(crate) fn is_replaced(fd: c_int) -> bool {
+/// Forgets what was known of the number `fd` if it is another socket than the one whose marks are kept: close(2), dup2(2) and
+/// recvmsg(2) are not seen. Returns whether it is.
+pub(crate) fn forget_if_replaced(fd: c_int) -> bool {
     let known = cookie(fd).map_or(0, |cookie| cookie.load(Ordering::Relaxed));
-    if known == 0 {
-        return false;
-    }
-    let now = sys::cookie(fd);
-    let is_replaced = now != 0 && now != known;
+    let is_replaced = known != 0 && sys::cookie(fd).is_some_and(|now| now != known);
     if is_replaced {
         forget(fd);
     }
@@ -93,7 +89,7 @@ fn identify(fd: c_int) {
     if let Some(cookie) = cookie(fd)
         && cookie.load(Ordering::Relaxed) == 0
     {
-        cookie.store(sys::cookie(fd), Ordering::Relaxed);
+        cookie.store(sys::cookie(fd).unwrap_or(0), Ordering::Relaxed);
     }
 }
 

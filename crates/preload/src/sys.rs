@@ -165,39 +165,26 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Re
     result(returned).map(drop)
 }
 
-/// The number that the kernel gives to this socket alone, never to another one (`SO_COOKIE`, socket(7), Linux 4.12); 0 where it
-/// has none.
-pub(crate) fn cookie(fd: c_int) -> u64 {
+/// The number that the kernel gives to this socket alone, never to another one (`SO_COOKIE`, socket(7), Linux 4.12); `None`
+/// when the kernel refuses.
+pub(crate) fn cookie(fd: c_int) -> Option<u64> {
     const SO_COOKIE: c_int = 57;
-    if state::is_confined() {
-        return 0;
-    }
-    let mut cookie: u64 = 0;
-    let mut length = size_of::<u64>() as u32;
-    // SAFETY: getsockopt(2) writes at most `length` bytes at `cookie` and the length at `length`, both live and ours.
-    let returned = unsafe {
-        call(
-            number::GETSOCKOPT,
-            [
-                fd as _,
-                SOL_SOCKET as _,
-                SO_COOKIE as _,
-                &raw mut cookie as c_long,
-                &raw mut length as c_long,
-                0,
-            ],
-        )
-    };
-    if returned == 0 { cookie } else { 0 }
+    option_bytes(fd, SOL_SOCKET, SO_COOKIE).map(u64::from_ne_bytes)
 }
 
 /// Reads an option that is an `int`, none of which is negative here; `None` when the kernel refuses.
 pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<u32> {
+    option_bytes(fd, level, name).map(u32::from_ne_bytes)
+}
+
+/// Reads an option of `SIZE` bytes.
+#[inline(always)]
+fn option_bytes<const SIZE: usize>(fd: c_int, level: c_int, name: c_int) -> Option<[u8; SIZE]> {
     if state::is_confined() {
         return None;
     }
-    let mut value: u32 = 0;
-    let mut length = INT;
+    let mut value = [0; SIZE];
+    let mut length = SIZE as u32;
     // SAFETY: getsockopt(2) writes at most `length` bytes at `value` and the length at `length`, both live and ours.
     let returned = unsafe {
         call(

@@ -46,9 +46,6 @@ pub(crate) fn before_listen(policy: &Policy, fd: c_int) -> Undo {
         };
         if set_if_other(fd, option, current, wanted) {
             *slot = Some(written(policy, fd, option, current));
-            if option == SocketOption::UserTimeout {
-                own::limited(fd);
-            }
         }
     }
     log::socket(fd, "listens");

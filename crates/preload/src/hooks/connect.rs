@@ -24,7 +24,7 @@ unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> 
 pub(super) fn before_connect(fd: c_int, address: *const c_void, length: u32) {
     let Some(policy) = state::policy() else { return };
     let has_rules_for_handshakes = policy.has_early_options && policy.has_rules;
-    if !apply::is_foreign(policy, fd) && !has_rules_for_handshakes {
+    if !has_rules_for_handshakes && !apply::is_foreign(policy, fd) {
         return;
     }
     let Some(work) = state::work() else { return };

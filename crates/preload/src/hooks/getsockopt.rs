@@ -1,7 +1,7 @@
 //! getsockopt(2): where a program asks `SO_ERROR` to learn how a non-blocking connect(2) ended.
 
 use crate::sys::{SO_ERROR, SOL_SOCKET};
-use crate::{apply, next, state};
+use crate::{apply, next, own, state};
 use core::ffi::{c_int, c_void};
 
 /// # Safety
@@ -21,6 +21,7 @@ pub(super) fn on_getsockopt(fd: c_int, level: c_int, name: c_int) {
         && state::policy().is_some_and(|policy| policy.has_user_timeout)
         && let Some(work) = state::work()
     {
+        own::forget_if_replaced(fd);
         apply::established(&work, fd);
     }
 }

@@ -17,7 +17,7 @@ extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
 pub(super) fn before_listen(fd: c_int) -> Undo {
     let prepares = |policy: &crate::policy::Policy| policy.has_user_timeout || policy.has_early_options;
     if let Some(policy) = state::policy()
-        && (apply::is_foreign(policy, fd) || prepares(policy))
+        && (prepares(policy) || apply::is_foreign(policy, fd))
         && let Some(work) = state::work()
     {
         apply::adopt_if_foreign(&work, fd);
