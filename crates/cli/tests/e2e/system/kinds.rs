@@ -158,21 +158,28 @@ fn a_library_for_programs_that_are_not_here_is_refused() {
     assert_eq!(stage.ours(), [""; 0]);
 }
 
+/// Adds musl's loader and a program of musl, or returns why not.
+pub fn add_musl(stage: &Stage) -> Result<(), String> {
+    if let Some(why) = Libc::Musl.missing() {
+        return Err(why);
+    }
+    let loader = Path::new("/lib").join(format!("ld-musl-{}.so.1", std::env::consts::ARCH));
+    let real = loader
+        .canonicalize()
+        .map_err(|_| format!("{} is not installed", loader.display()))?;
+    stage.root.install(&real, &loader, 0o755);
+    let program = compile(Libc::Musl, "sockets.c", &[]);
+    stage.root.install(&program, Path::new("/musl"), 0o755);
+    Ok(())
+}
+
 /// musl does not read the file; its programs go on as they are, and silently.
 #[test]
 fn programs_of_musl_are_not_reached() {
     let stage = system!();
-    if let Some(why) = Libc::Musl.missing() {
+    if let Err(why) = add_musl(&stage) {
         skip!("{why}");
     }
-    let loader = Path::new("/lib").join(format!("ld-musl-{}.so.1", std::env::consts::ARCH));
-    let Ok(real) = loader.canonicalize() else {
-        skip!("{} is not installed", loader.display());
-    };
-    stage.root.install(&real, &loader, 0o755);
-    stage
-        .root
-        .install(&compile(Libc::Musl, "sockets.c", &[]), Path::new("/musl"), 0o755);
     let told = stage.does(&["enable"]);
     assert!(told.contains("programs of musl"), "{told}");
     let printed = succeeded(stage.program("/musl", &["tcp", "show"]).envs(POLICY));

@@ -1,15 +1,15 @@
 //! A system on which a package has put the libraries of both kinds of programs (`make install LIBRARY32=FILE`): each
 //! command serves 64-bit and 32-bit programs alike.
 
-use super::kinds::{I386, add_i386, i386_library};
+use super::kinds::{I386, add_i386, add_musl, i386_library};
 use super::stage::{COPY, FILE, Stage, failed, succeeded};
 use crate::support::process::text;
-use crate::support::target::{Libc, POLICY, TREATED, UNTOUCHED, bare, compile};
+use crate::support::target::{POLICY, TREATED, UNTOUCHED, bare};
 use crate::support::{find_program, library, released_keepalive, repository};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Prints the values of both kinds of programs.
 const BOTH: &str = "/sockets tcp show; /sockets32 tcp show";
@@ -171,32 +171,29 @@ fn run_serves_children_of_both_kinds() {
 #[test]
 fn run_serves_children_of_musl_where_32_bit_programs_can_run() {
     let stage = both_libraries!();
-    if let Some(why) = Libc::Musl.missing() {
+    if let Err(why) = add_musl(&stage) {
         skip!("{why}");
     }
-    let loader = Path::new("/lib").join(format!("ld-musl-{}.so.1", std::env::consts::ARCH));
-    let Ok(real) = loader.canonicalize() else {
-        skip!("{} is not installed", loader.display());
-    };
-    stage.root.install(&real, &loader, 0o755);
-    stage
-        .root
-        .install(&compile(Libc::Musl, "sockets.c", &[]), Path::new("/musl"), 0o755);
     let script = "/musl tcp show; /sockets tcp show; /sockets32 tcp show";
     let words = ["run", "--engine", "preload", "/bin/sh", "-c", script];
     assert_eq!(values(&mut keepalive(&stage, &words)), [TREATED, TREATED, TREATED]);
 }
 
-#[test]
-fn unit_enable_names_both_libraries() {
-    let stage = both_libraries!();
+/// Enables keepalive for a new unit, some.service.
+fn enable_unit(stage: &Stage) -> Output {
     stage.root.write(
         "/etc/systemd/system/some.service",
         "[Service]\nExecStart=/bin/sh -c :\n",
     );
-    let output = keepalive(&stage, &["unit", "enable", "some"])
+    keepalive(stage, &["unit", "enable", "some"])
         .output()
-        .expect("it starts");
+        .expect("it starts")
+}
+
+#[test]
+fn unit_enable_names_both_libraries() {
+    let stage = both_libraries!();
+    let output = enable_unit(&stage);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let drop_in = stage.read("/etc/systemd/system/some.service.d/50-keepalive.conf");
     assert!(
@@ -213,13 +210,7 @@ fn what_is_missing_is_named() {
     fs::remove_dir_all(stage.root.outside(Path::new("/usr/lib/keepalive"))).expect("it was installed");
     let refusal = failed(&mut keepalive(&stage, &["system", "enable"]));
     assert!(refusal.contains("there are 32-bit x86 programs too"), "{refusal}");
-    stage.root.write(
-        "/etc/systemd/system/some.service",
-        "[Service]\nExecStart=/bin/sh -c :\n",
-    );
-    let output = keepalive(&stage, &["unit", "enable", "some"])
-        .output()
-        .expect("it starts");
+    let output = enable_unit(&stage);
     let errors = text(&output.stderr);
     assert!(errors.contains("no library for 32-bit x86 programs"), "{errors}");
     let doctor = keepalive(&stage, &["doctor"]).output().expect("it starts");
