@@ -4,6 +4,7 @@
 pub mod apparmor;
 pub mod background;
 pub mod bpf;
+pub mod capability;
 pub mod cgroup;
 pub mod elf;
 pub mod exec;

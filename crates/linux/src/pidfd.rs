@@ -32,6 +32,18 @@ impl PidFd {
         Ok(Self(pidfd_open(raw(tid)?, THREAD)?))
     }
 
+    /// Tries [`duplicate`](Self::duplicate) with this process.
+    ///
+    /// # Errors
+    /// `ENOSYS` before Linux 5.6; what a sandbox answers.
+    pub fn try_duplicating() -> io::Result<()> {
+        match Self::open(std::process::id())?.duplicate(0) {
+            // Descriptor 0 may be closed.
+            Err(error) if error.raw_os_error() != Some(Errno::BADF.raw_os_error()) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// A duplicate, in this process, of its file descriptor `fd` (Linux 5.6). The process is neither stopped nor told.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! How `/proc` is mounted (proc(5), mount options): what it hides from whom.
 
+use crate::capability;
 use rustix::process::{getegid, getgroups};
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::thread::CapabilitySet;
 use std::fs;
 
 /// Which processes `/proc` hides (`hidepid=`).
@@ -74,7 +75,7 @@ impl ProcMount {
             HidePid::NoAccess | HidePid::Invisible => is_member(),
             HidePid::Ptraceable => false,
         };
-        !is_exempt && !capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
+        !is_exempt && !capability::is_effective(CapabilitySet::SYS_PTRACE)
     }
 }
 

@@ -85,10 +85,15 @@ pub(crate) fn accesses(
     rules: Option<&Path>,
 ) -> io::Result<(Option<Profile>, Vec<Access>)> {
     let profile = of_program(command)?.filter(Profile::is_enforced);
-    let accesses = profile.as_ref().map_or_else(Vec::new, |profile| {
-        let library = library.map(|file| Access::of(profile, file, Use::Load));
-        let rules = rules.map(|file| Access::of(profile, file, Use::Read));
-        library.into_iter().chain(rules).collect()
-    });
+    let accesses = profile
+        .as_ref()
+        .map_or_else(Vec::new, |profile| accesses_under(profile, library, rules));
     Ok((profile, accesses))
+}
+
+/// Returns what `profile` says about the library and the rules file.
+pub(crate) fn accesses_under(profile: &Profile, library: Option<&Path>, rules: Option<&Path>) -> Vec<Access> {
+    let library = library.map(|file| Access::of(profile, file, Use::Load));
+    let rules = rules.map(|file| Access::of(profile, file, Use::Read));
+    library.into_iter().chain(rules).collect()
 }

@@ -16,6 +16,7 @@ pub(crate) use description::{Description, out_of_reach};
 pub(crate) use limits::{Limits, is_locked_memory_charged};
 pub(crate) use lock::Interrupts;
 pub(crate) use obstacle::Obstacle;
+pub(crate) use reading::has_tcp_getsockopt;
 
 use crate::policy::{Part, Policy};
 use attempt::Attempt;

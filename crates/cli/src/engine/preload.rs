@@ -21,7 +21,7 @@ pub(crate) const FILE: &str = "libkeepalive.so";
 const LIBRARY_DIRECTORY: Option<&str> = option_env!("KEEPALIVE_LIBDIR");
 /// Where distributions have libraries, beside the directory of their commands.
 const DIRECTORIES: [&str; 4] = [MULTIARCH, "lib64", "lib", OTHER_DIRECTORY];
-/// Where packages have the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
+/// Where packages install the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
 /// its parent each library is found by the name that `$LIB` has for its programs.
 pub(crate) const OTHER_DIRECTORY: &str = "lib/keepalive/lib";
 /// Debian's, which has the architecture in its name.

@@ -18,6 +18,7 @@ use crate::engine::settle::settle_inherited;
 use crate::error::{Error, NOT_RUN, describe};
 use crate::sockets::{YAMA_2, YAMA_3, is_sandboxed, may_trace, yama_scope};
 use keepalive_linux::background::{detach, harden};
+use keepalive_linux::capability;
 use keepalive_linux::fork::{Side, exit_now, fork};
 use keepalive_linux::pidfd::PidFd;
 use keepalive_linux::proc;
@@ -28,7 +29,7 @@ use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitOptions, getppid, setpriority_process, waitpid};
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::thread::CapabilitySet;
 use std::io;
 
 /// Why the engine cannot be used here.
@@ -311,17 +312,12 @@ enum Beside {
 
 /// Whether Yama keeps such a supervisor from looking into the command (`Documentation/admin-guide/LSM/Yama.rst`).
 fn is_restricted(place: Beside) -> bool {
-    let may_all = || has_capability(CapabilitySet::SYS_PTRACE);
     match yama_scope() {
         None | Some(0) => false,
-        Some(1) => place == Beside::Command && !may_all(),
-        Some(2) => !may_all(),
+        Some(1) => place == Beside::Command && !may_trace(),
+        Some(2) => !may_trace(),
         Some(_) => true,
     }
-}
-
-fn has_capability(capability: CapabilitySet) -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
 /// The highest priority of an ordinary process (setpriority(2)).
@@ -330,7 +326,7 @@ const HIGHEST: i32 = -20;
 /// What a supervisor does with its capabilities. Without the first, which lets it look into any process, it may look into
 /// those that have no capability that it lacks (ptrace(2)): then it keeps all.
 fn needed_capabilities() -> CapabilitySet {
-    if has_capability(CapabilitySet::SYS_PTRACE) {
+    if capability::is_effective(CapabilitySet::SYS_PTRACE) {
         // The others are for a look at another network namespace (`netns::of_socket`, `netns::within`).
         CapabilitySet::SYS_PTRACE | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN
     } else {
@@ -406,7 +402,7 @@ fn receive(socket: &OwnedFd) -> Option<i32> {
 
 /// Whether set-user-ID programs keep their privilege under the filter.
 pub(crate) fn may_keep_privileges() -> bool {
-    has_capability(CapabilitySet::SYS_ADMIN)
+    capability::is_effective(CapabilitySet::SYS_ADMIN)
 }
 
 /// What must be caught for these sources.

@@ -1,4 +1,4 @@
-//! Output that nobody has to read: a command that runs for long must not wait for whoever reads its log.
+//! Output without waiting: a command that runs for long must not wait for the reader of its log.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsRawFd as _, BorrowedFd};

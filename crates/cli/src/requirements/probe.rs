@@ -1,7 +1,6 @@
 //! Whether the running kernel has a feature: it is asked, its version is not looked at.
 
-use crate::engine::cgroup::is_locked_memory_charged;
-use crate::sockets::is_gone;
+use crate::engine::cgroup::{has_tcp_getsockopt, is_locked_memory_charged};
 use keepalive_linux::bpf::call::has_link_detach;
 use keepalive_linux::bpf::kernel_types::KernelTypes;
 use keepalive_linux::kernel_symbols::has_function;
@@ -14,8 +13,8 @@ use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, soc
 use std::io;
 use std::path::Path;
 
-/// What an answer of the kernel says: it has the feature, or it does not know it. Any other error is somebody else's, such as a
-/// sandbox, and says nothing of the kernel.
+/// Returns whether the kernel has the feature that gave `result`: a success, or one of the errors for an `unknown` feature. Any
+/// other error, such as that of a sandbox, leaves it open.
 fn known<T>(result: &io::Result<T>, unknown: &[Errno]) -> Option<bool> {
     match result {
         Ok(_) => Some(true),
@@ -30,12 +29,7 @@ pub(super) fn sock_diag() -> Option<bool> {
 }
 
 pub(super) fn pidfd_getfd() -> Option<bool> {
-    let own = PidFd::open(std::process::id()).and_then(|own| own.duplicate(0));
-    match own {
-        // Descriptor 0 may be closed.
-        Err(error) if is_gone(&error) => Some(true),
-        result => known(&result, &[Errno::NOSYS]),
-    }
+    known(&PidFd::try_duplicating(), &[Errno::NOSYS])
 }
 
 pub(super) fn seccomp() -> Option<bool> {
@@ -62,9 +56,8 @@ pub(super) fn types() -> Option<bool> {
     }
 }
 
-/// Since then TCP's code shares this function with the helper.
 pub(super) fn getsockopt() -> Option<bool> {
-    has_function("do_tcp_getsockopt", true)
+    has_tcp_getsockopt()
 }
 
 /// The function that gives these programs the helper.

@@ -4,10 +4,11 @@ use super::hidden::hidden;
 use super::process::Process;
 use crate::error::{Error, FAILED, describe};
 use crate::output::{WIDTH, harmless, wrap};
+use keepalive_linux::capability;
 use keepalive_linux::pidfd::PidFd;
 use rustix::io::Errno;
 use rustix::process::getuid;
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs;
@@ -207,7 +208,7 @@ pub(crate) const YAMA_3: &str = "kernel.yama.ptrace_scope is 3: nobody may look 
 
 /// Whether this process has `CAP_SYS_PTRACE`.
 pub(crate) fn may_trace() -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_PTRACE))
+    capability::is_effective(CapabilitySet::SYS_PTRACE)
 }
 
 /// Whether not even a descriptor of this very process can be duplicated.

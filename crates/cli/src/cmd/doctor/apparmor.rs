@@ -36,15 +36,12 @@ pub(super) fn program(
             );
             for access in accesses {
                 is_loadable &= access.is_allowed() || !access.is_of_library();
-                if access.is_denied() && access.is_of_library() && system::is_enabled() {
-                    findings.wrong(
-                        SUBJECT,
-                        format!("{}: keepalive system does not reach it", access.describe()),
-                        &access.advice(),
-                    );
-                } else {
-                    report(findings, &access);
-                }
+                let is_wrong = access.is_of_library() && system::is_enabled();
+                report(
+                    findings,
+                    &access,
+                    is_wrong.then_some("keepalive system does not reach it"),
+                );
             }
         }
         Err(error) => findings.note(
@@ -81,18 +78,10 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
             .iter()
             .find_map(|entry| entry.strip_prefix(name)?.strip_prefix(b"="))
     };
-    let is_loaded = mapped_library(pid).is_some();
+    let is_loaded = mapped_library(pid).is_ok_and(|mapped| mapped.is_some());
     for library in libraries(value(b"LD_PRELOAD").unwrap_or_default()) {
         let access = Access::of(&profile, &library, Use::Load);
-        if access.is_denied() && !is_loaded {
-            findings.wrong(
-                SUBJECT,
-                format!("{}: it is not loaded", access.describe()),
-                &access.advice(),
-            );
-        } else {
-            report(findings, &access);
-        }
+        report(findings, &access, (!is_loaded).then_some("it is not loaded"));
     }
     let named = value(b"KEEPALIVE_CONFIG").map(|path| Path::new(OsStr::from_bytes(path)));
     let rules = named.unwrap_or(Path::new(CONFIG));
@@ -100,18 +89,8 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
         return;
     }
     let access = Access::of(&profile, rules, Use::Read);
-    if access.is_denied() && is_loaded {
-        findings.wrong(
-            SUBJECT,
-            format!(
-                "{}: the library in the process has no policy of that file",
-                access.describe()
-            ),
-            &access.advice(),
-        );
-    } else {
-        report(findings, &access);
-    }
+    let consequence = "the library in the process has no policy of that file";
+    report(findings, &access, is_loaded.then_some(consequence));
 }
 
 /// The libraries of ours that `preload` (LD_PRELOAD) names.
@@ -121,10 +100,14 @@ fn libraries(preload: &[u8]) -> Vec<PathBuf> {
     ours.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()
 }
 
-fn report(findings: &mut Findings, access: &Access) {
-    if access.is_allowed() {
-        findings.fine(SUBJECT, access.describe());
-    } else {
-        findings.note(SUBJECT, access.describe(), &access.advice());
+/// Reports an access; as wrong if it is denied and that has a `consequence`.
+fn report(findings: &mut Findings, access: &Access, consequence: Option<&str>) {
+    let text = access.describe();
+    match consequence {
+        Some(consequence) if access.is_denied() => {
+            findings.wrong(SUBJECT, format!("{text}: {consequence}"), &access.advice());
+        }
+        _ if access.is_allowed() => findings.fine(SUBJECT, text),
+        _ => findings.note(SUBJECT, text, &access.advice()),
     }
 }

@@ -161,20 +161,18 @@ fn requirements(findings: &mut Findings) {
 /// Whether this process may look into others, and which of them it sees.
 fn attach(findings: &mut Findings) {
     let subject = "engine attach";
-    let duplicate = PidFd::open(std::process::id()).and_then(|own| own.duplicate(0));
-    match duplicate {
-        // Descriptor 0 may be closed.
+    match PidFd::try_duplicating() {
         Err(error) if Errno::from_io_error(&error) == Some(Errno::NOSYS) => findings.note(
             subject,
             format!("pidfd_getfd: {}", describe(&error)),
-            "it takes Linux 5.6, and a sandbox that allows it",
+            "it requires Linux 5.6, and a sandbox that allows it",
         ),
-        Err(error) if Errno::from_io_error(&error) != Some(Errno::BADF) => findings.note(
+        Err(error) => findings.note(
             subject,
             format!("a sandbox denies it: pidfd_getfd: {}", describe(&error)),
             "run keepalive outside the container, or give it CAP_SYS_PTRACE (--cap-add SYS_PTRACE)",
         ),
-        _ => match (yama_scope().unwrap_or(0), may_trace()) {
+        Ok(()) => match (yama_scope().unwrap_or(0), may_trace()) {
             (3, _) => findings.note(subject, YAMA_3, ""),
             (_, true) if !proc::is_in_first_user_namespace() => {
                 findings.fine(

@@ -71,21 +71,21 @@ fn file(findings: &mut Findings, process: &Process) {
     }
 }
 
-/// The library's file, where it is in the process.
-pub(super) fn mapped_library(pid: u32) -> Option<String> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+/// Returns the library's file, if it is in the process.
+///
+/// # Errors
+/// The memory map of the process cannot be read.
+pub(super) fn mapped_library(pid: u32) -> io::Result<Option<String>> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let mut paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
     let mapped = paths.find(|path| path.ends_with("/libkeepalive.so") || path.ends_with("/keepalive-system.so"));
-    mapped.map(str::to_owned)
+    Ok(mapped.map(str::to_owned))
 }
 
 /// Whether the library is in it.
 fn library(findings: &mut Findings, process: &Process) {
     let pid = process.pid;
-    if fs::read_to_string(format!("/proc/{pid}/maps")).is_err() {
-        return;
-    }
-    let mapped = mapped_library(pid);
+    let Ok(mapped) = mapped_library(pid) else { return };
     match &mapped {
         Some(path) => findings.fine("library", format!("{path} is in the process")),
         None => findings.fine("library", "is not in the process"),

@@ -1,9 +1,9 @@
 //! What of a service is in the way of the library.
 
 use super::file::UnitFile;
-use crate::engine::apparmor::Access;
+use crate::engine::apparmor::{Access, accesses_under};
 use crate::engine::preload::{self, Library};
-use keepalive_linux::apparmor::{self, Profile, Use};
+use keepalive_linux::apparmor::{self, Profile};
 use keepalive_linux::program::Program;
 use std::path::Path;
 
@@ -85,11 +85,9 @@ fn of_named_profile(name: &str, library: &Path, rules: Option<&Path>) -> Vec<Str
         name: name.to_owned(),
         mode: String::from("enforce"),
     };
-    let library = Some(Access::of(&profile, library, Use::Load));
-    let rules = rules.map(|file| Access::of(&profile, file, Use::Read));
-    let accesses = library.into_iter().chain(rules).filter(|access| !access.is_allowed());
+    let accesses = accesses_under(&profile, Some(library), rules).into_iter();
     let sentence = |access: Access| format!("AppArmorProfile={name}: {}; {}", access.describe(), access.advice());
-    accesses.map(sentence).collect()
+    accesses.filter(|access| !access.is_allowed()).map(sentence).collect()
 }
 
 /// The filter of system calls, where it may forbid some that the library makes.

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, TcpListener};
 
 /// Whether `bpf_getsockopt()` knows the keepalive options, as it does since Linux 6.1.
 pub(super) fn can_read_options() -> bool {
-    by_listening().or_else(by_symbol).unwrap_or(false)
+    by_listening().or_else(has_tcp_getsockopt).unwrap_or(false)
 }
 
 /// By trying it on a listener of this process; `None` where no program runs for that.
@@ -32,6 +32,6 @@ fn by_listening() -> Option<bool> {
 }
 
 /// By the kernel's function, which others could call from then on.
-fn by_symbol() -> Option<bool> {
+pub(crate) fn has_tcp_getsockopt() -> Option<bool> {
     has_function("do_tcp_getsockopt", true)
 }

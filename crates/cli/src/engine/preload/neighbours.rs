@@ -112,7 +112,7 @@ pub(super) fn reads_preload(loader: &Path) -> bool {
     if loader == Path::new(LOADER) {
         return true;
     }
-    regular::read(loader, LARGEST).is_ok_and(|content| content.windows(NAME.len()).any(|window| window == NAME))
+    regular::read(loader, LARGEST).is_ok_and(|content| contains(&content, NAME))
 }
 
 /// glibc's loaders on this machine.
@@ -153,8 +153,12 @@ fn lib_of(loader: &Path) -> Option<&'static str> {
     let bytes = fs::read(loader).ok()?;
     DIRECTORIES.into_iter().find(|directory| {
         let string = [b"\0", directory.as_bytes(), b"\0"].concat();
-        bytes.windows(string.len()).any(|window| window == string)
+        contains(&bytes, &string)
     })
+}
+
+fn contains(content: &[u8], part: &[u8]) -> bool {
+    content.windows(part.len()).any(|window| window == part)
 }
 
 /// Whether programs with AddressSanitizer's runtime as a library can run on this machine: its loader knows that of GCC, or
