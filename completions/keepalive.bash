@@ -36,7 +36,7 @@ _keepalive_at() {
         ;;
     'cgroup status')
         commands=''
-        options='--json --help'
+        options='--watched --json --help'
         operand=@cgroups
         ;;
     'system')

@@ -145,6 +145,7 @@ complete -c keepalive -n '__keepalive_at cgroup enable' -f -a '(__keepalive_cgro
 complete -c keepalive -n '__keepalive_at cgroup disable' -s h -l help -d 'Print help'
 complete -c keepalive -n '__keepalive_at cgroup disable' -f -a '(__keepalive_cgroups)'
 
+complete -c keepalive -n '__keepalive_at cgroup status' -l watched -d 'Also require that enable --watch in this container keeps each policy'
 complete -c keepalive -n '__keepalive_at cgroup status' -l json -d 'Print a JSON object'
 complete -c keepalive -n '__keepalive_at cgroup status' -s h -l help -d 'Print help'
 complete -c keepalive -n '__keepalive_at cgroup status' -f -a '(__keepalive_cgroups)'

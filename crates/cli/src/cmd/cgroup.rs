@@ -74,6 +74,13 @@ struct Status {
     #[arg(value_name = "CGROUP")]
     cgroups: Vec<OsString>,
 
+    /// Also require that enable --watch in this container keeps each policy
+    ///
+    /// For the readiness probe of a container: the policy of the container before it stays active until its own has replaced
+    /// that. A container is recognized by its mount namespace. Requires CGROUP.
+    #[arg(long, requires = "cgroups")]
+    watched: bool,
+
     /// Print a JSON object
     #[arg(long)]
     json: bool,
@@ -97,8 +104,8 @@ const DISABLE_NOTES: &str = "\
 Exit status: 0; 1 when it could not be done.";
 
 const STATUS_NOTES: &str = "\
-Exit status: 0; 1 when a named cgroup has no active policy, or a policy has a
-problem.";
+Exit status: 0; 1 when a named cgroup has no active policy (with --watched: none
+that is kept from here), or a policy has a problem.";
 
 /// Does what is asked for.
 ///
@@ -138,14 +145,13 @@ impl Enable {
         Error::all(failed).map_or(Ok(()), Err)
     }
 
-    /// Gives the number of the program that is in force now.
     fn enable(
         &self,
         tree: &Tree,
         directory: &Path,
         policy: &Arc<Policy>,
         interrupts: Interrupts<'_>,
-    ) -> Result<u32, Error> {
+    ) -> Result<pins::Done, Error> {
         let name = shown(tree.name(directory));
         let action = format!("enable a policy for {name}");
         let done = pins::enable(tree, directory, policy, self.watch, interrupts)
@@ -155,7 +161,7 @@ impl Enable {
         }
         let word = if done.has_replaced { "replaced" } else { "in force" };
         print(&format!("{name}: {word}\n"))?;
-        Ok(done.program)
+        Ok(done)
     }
 
     /// Sets the connections that are open already, where that is asked for.

@@ -41,6 +41,9 @@ struct Object {
     /// Programs of others that run before, and after this one, whose word is the last.
     before: Vec<String>,
     after: Vec<String>,
+    /// Whether `enable --watch` in the caller's container keeps it; only asked with `--watched`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watched: Option<bool>,
 }
 
 /// What there is of a policy of a cgroup.
@@ -147,7 +150,10 @@ fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Result<Vec<Object>, E
     let targets = status.cgroups.iter().map(|cgroup| target(tree, cgroup));
     let objects = targets.map(|target| {
         target.map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
-            Some(entry) => Object::new(entry, all),
+            Some(entry) => Object {
+                watched: status.watched.then(|| entry.is_watched_from_here()),
+                ..Object::new(entry, all)
+            },
             None => Object::none(&target.name),
         })
     });
@@ -169,6 +175,7 @@ impl Object {
             shadowed: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
+            watched: None,
         }
     }
 
@@ -238,6 +245,10 @@ impl Object {
             Condition::Unfinished => problems.push(format!(
                 "{name}: a command was killed half way; nothing is in force\n\
                  hint: keepalive cgroup enable or disable {name}"
+            )),
+            Condition::InForce if self.watched == Some(false) => problems.push(format!(
+                "{name} has a policy, but no 'keepalive cgroup enable --watch' in this container keeps it\n\
+                 hint: after an update it takes over within seconds; the log of the command tells why it did not"
             )),
             Condition::InForce => {}
         }

@@ -2,7 +2,7 @@
 //! command runs. What it says goes to a log: a line for each event.
 
 use super::{Enable, find, shown, tree, warn_of_what_is_out_of_reach};
-use crate::engine::cgroup::entry::{Counted, Entry, State, entries};
+use crate::engine::cgroup::entry::{Entry, State, entries};
 use crate::engine::cgroup::pins::{self, Target};
 use crate::engine::cgroup::{Interrupts, Obstacle};
 use crate::error::{Error, FAILED, describe};
@@ -77,7 +77,7 @@ struct Watched<'a> {
     version: u64,
     /// What was in the way the last time, if anything.
     obstacle: Option<String>,
-    /// That this command looks after the policy.
+    /// Tells others that this command watches the policy.
     lock: Option<OwnedFd>,
 }
 
@@ -190,9 +190,6 @@ impl<'a> Watch<'a> {
         let is_same = |id: u64| cgroup::id(&directory).is_ok_and(|now| now == id);
         match before {
             Place::Ours { id, program, .. } if is_same(id) && now == Some(program) && !is_changed => {
-                // The one before may hold it for a moment still.
-                let lock = &mut self.cgroups[index].lock;
-                *lock = lock.take().or_else(|| entry?.look_after());
                 return Ok(());
             }
             Place::Ours { id, program, .. } if is_same(id) && now.is_some() && now != Some(program) => {
@@ -202,7 +199,7 @@ impl<'a> Watch<'a> {
                 return Ok(());
             }
             Place::Theirs => match entry {
-                Some(entry) if !is_orphan(entry) => return Ok(()),
+                Some(entry) if !entry.has_lost_its_watch() => return Ok(()),
                 Some(_) => say(&format!(
                     "{}: the command that had taken over has ended without a word",
                     shown(&target.name)
@@ -219,17 +216,12 @@ impl<'a> Watch<'a> {
         let interrupts = self.interrupts();
         let watched = &mut self.cgroups[index];
         let obstacle = match self.enable.enable(&self.tree, directory, &self.policy, interrupts) {
-            Ok(program) => {
-                let target = Target::new(&self.tree, directory);
-                let entries = entries().unwrap_or_default();
-                watched.lock = entries
-                    .iter()
-                    .find(|entry| entry.is_of(&target))
-                    .and_then(Entry::look_after);
+            Ok(done) => {
+                watched.lock = done.watch;
                 watched.place = Place::Ours {
                     directory: directory.to_owned(),
                     id: cgroup::id(directory).unwrap_or(0),
-                    program,
+                    program: done.program,
                 };
                 watched.version = self.version;
                 // New connections have it all the same.
@@ -299,12 +291,6 @@ impl<'a> Watch<'a> {
 fn is_signalled(signals: &SignalFd, limit: &Timespec) -> bool {
     let mut arrived = [PollFd::new(signals, PollFlags::IN)];
     poll(&mut arrived, Some(limit)) == Ok(1)
-}
-
-/// Whether a command has put the policy in force to look after it, and is no more.
-fn is_orphan(entry: &Entry) -> bool {
-    let is_watched = |policy: &Counted| policy.description.is_watched;
-    entry.policy.as_ref().is_some_and(is_watched) && entry.look_after().is_some()
 }
 
 /// The texts that a policy is made of.

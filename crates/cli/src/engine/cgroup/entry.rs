@@ -3,11 +3,11 @@
 
 use super::Description;
 use super::obstacle::name;
-use super::pins::{ESTABLISHED, POLICY, Target, WISHES, directory};
+use super::pins::{ESTABLISHED, POLICY, Target, WATCH, WISHES, directory};
 use keepalive_linux::bpf::call::{Attached, Hook, LinkInfo, link_info, map_info, pinned, programs, value};
 use keepalive_linux::bpf::record;
 use keepalive_linux::cgroup::{self, Tree};
-use keepalive_linux::lock::{try_exclusive, try_shared};
+use keepalive_linux::lock::{holder, try_shared};
 use rustix::fd::OwnedFd;
 use std::fs;
 use std::io;
@@ -223,9 +223,28 @@ impl Entry {
         self.policy.as_ref().is_some_and(|policy| policy.description.is_lasting)
     }
 
-    /// Says that this process looks after the policy, as long as what this gives is there; `None` where another does.
-    pub(crate) fn look_after(&self) -> Option<OwnedFd> {
-        try_exclusive(&self.directory).ok().flatten()
+    /// Whether the command that stayed to watch the policy (`--watch`) has ended and left the policy.
+    pub(crate) fn has_lost_its_watch(&self) -> bool {
+        let is_watched = |policy: &Counted| policy.description.is_watched;
+        self.policy.as_ref().is_some_and(is_watched)
+            && self
+                .watch()
+                .is_some_and(|watch| matches!(try_shared(&watch), Ok(Some(_))))
+    }
+
+    /// Whether a process of the caller's container watches the policy. A container is recognized by its mount namespace, which
+    /// runtimes never share, unlike pid and cgroup namespaces.
+    pub(crate) fn is_watched_from_here(&self) -> bool {
+        let mounts = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+        let own = mounts("self");
+        let pid = self.watch().and_then(|watch| holder(&watch).ok().flatten());
+        own.is_some() && own == pid.and_then(|pid| mounts(&pid.to_string()))
+    }
+
+    /// The directory whose lock its watch holds.
+    fn watch(&self) -> Option<PathBuf> {
+        let program = self.program()?;
+        Some(self.directory.join(format!("{WATCH}{program}")))
     }
 
     /// The programs that run for the processes of `directory` beside this one, in their order: number and name, and whether

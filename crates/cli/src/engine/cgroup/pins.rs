@@ -4,6 +4,10 @@
 //! `established` is the link that counts: with it the policy is in force, without it everything else has no effect. It is
 //! made last and removed first, and replaced at once, so that a command that is killed leaves the policy on or off.
 //!
+//! A command that stays (`--watch`) holds the lock of `watch-PROGRAM` from before its program counts until it ends. The
+//! lock's name contains the program's number, so that a command finds the lock of its successor taken as soon as it sees
+//! the successor's program.
+//!
 //! Programs are compiled and verified before the lock is taken, which may take seconds.
 
 use super::entry::{Entry, State, files, pinned_if_there, read_entries};
@@ -15,6 +19,7 @@ use keepalive_linux::bpf::call::{
 };
 use keepalive_linux::bpf::file_system;
 use keepalive_linux::cgroup::{self, Tree};
+use keepalive_linux::lock::try_exclusive;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder};
@@ -31,6 +36,8 @@ const NAMES: &str = "names";
 pub(super) const WISHES: &str = "wishes";
 /// Behind it stands the number of the program that the policy belongs to.
 pub(super) const POLICY: &str = "policy-";
+/// Likewise: a directory, whose lock the command holds that keeps this program.
+pub(super) const WATCH: &str = "watch-";
 
 /// A cgroup that is meant.
 #[derive(Debug)]
@@ -51,7 +58,7 @@ impl Target {
 }
 
 /// What [`enable`] did beside what it was asked for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Done {
     /// A BPF file system was mounted.
     pub(crate) has_mounted: bool,
@@ -59,6 +66,8 @@ pub(crate) struct Done {
     pub(crate) has_replaced: bool,
     /// The number of the program that is in force now.
     pub(crate) program: u32,
+    /// The lock that tells others, as long as this process has it, that the policy is watched; where that was asked for.
+    pub(crate) watch: Option<OwnedFd>,
 }
 
 /// Puts `policy` in force for the cgroup in `directory`; `is_watched` where this process goes on to look after it.
@@ -107,17 +116,18 @@ pub(crate) fn enable(
             continue;
         }
         remove_dangling(&all, tree, &tree.name(directory))?;
-        let attached = prepared.attach(tree, directory, &cgroup, &place);
+        let attached = prepared.attach(tree, directory, &cgroup, &place, is_watched);
         let tidied = tidy(&place);
         if attached.is_err() {
             let _ = fs::remove_dir(&all);
         }
-        let has_replaced = attached?;
+        let (has_replaced, watch) = attached?;
         tidied?;
         return Ok(Done {
             has_mounted,
             has_replaced,
             program: prepared.number,
+            watch,
         });
     }
 }
@@ -181,10 +191,24 @@ impl Prepared {
         Ok(true)
     }
 
-    /// Pins and attaches all of it; gives whether a policy was there already.
-    fn attach(&self, tree: &Tree, directory: &Path, cgroup: &OwnedFd, place: &Path) -> Result<bool, Obstacle> {
+    /// Pins and attaches all of it; gives whether a policy was there already, and the lock of [`WATCH`].
+    fn attach(
+        &self,
+        tree: &Tree,
+        directory: &Path,
+        cgroup: &OwnedFd,
+        place: &Path,
+        is_watched: bool,
+    ) -> Result<(bool, Option<OwnedFd>), Obstacle> {
         let programs = &self.programs;
         make_directory(place)?;
+        let watch = if is_watched {
+            let watch = place.join(format!("{WATCH}{}", self.number));
+            make_directory(&watch)?;
+            try_exclusive(&watch)?
+        } else {
+            None
+        };
         pin(&programs.record, &place.join(format!("{POLICY}{}", self.number)))?;
         for (name, map) in [(NAMES, &programs.shared.names), (WISHES, &programs.shared.wishes)] {
             if let Some(map) = map {
@@ -196,7 +220,8 @@ impl Prepared {
             attach_program(tree, directory, cgroup, clamp, Hook::SetSockOpt, &place.join(CLAMP))?;
         }
         let path = place.join(ESTABLISHED);
-        attach_program(tree, directory, cgroup, &programs.established, Hook::SockOps, &path)
+        let has_replaced = attach_program(tree, directory, cgroup, &programs.established, Hook::SockOps, &path)?;
+        Ok((has_replaced, watch))
     }
 }
 
@@ -217,8 +242,8 @@ fn tidy(place: &Path) -> io::Result<()> {
     let Some(policy) = &entry.policy else {
         return Ok(());
     };
-    let number = format!("{POLICY}{program}");
-    let mut kept = vec![ESTABLISHED, &number];
+    let [number, watch] = [POLICY, WATCH].map(|name| format!("{name}{program}"));
+    let mut kept = vec![ESTABLISHED, &number, &watch];
     if policy.description.needs_names {
         kept.push(NAMES);
     }
@@ -360,7 +385,11 @@ fn remove_pin(name: &str, path: &Path) -> io::Result<()> {
     {
         let _ = detach_link(link);
     }
-    fs::remove_file(path)
+    if name.starts_with(WATCH) {
+        fs::remove_dir(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

@@ -241,6 +241,23 @@ fn a_policy_of_the_whole_node_counts_where_the_pods_have_none() {
 }
 
 #[test]
+fn a_policy_that_another_pod_keeps_does_not_make_a_pod_ready() {
+    node!();
+    let (manifests, node) = prepare(&[]);
+    let _pod = node.pod("kubepods.slice", "pod");
+    let mut keeper = manifests.ready(image(), &node);
+    let status = ["cgroup", "status", "/kubepods.slice"];
+    manifests.once(image(), &node, &status);
+    let watched = [&status[..], &["--watched"]].concat();
+    let (ended, log) = node.run(image(), manifests.pod(), &watched).wait_for_end();
+    assert_eq!(ended.code(), Some(1), "{log}");
+    assert!(log.contains("no 'keepalive cgroup enable --watch'"), "{log}");
+    keeper.wait_until_ready(manifests.pod());
+    keeper.kill();
+    manifests.ready(image(), &node);
+}
+
+#[test]
 fn an_update_leaves_no_moment_without_the_policy() {
     node!();
     let (manifests, node) = prepare(&[]);
@@ -269,7 +286,7 @@ fn after_an_update_the_new_pod_has_the_say_whatever_the_old_one_sees() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
-    let mut old = manifests.ready(image(), &node);
+    let old = manifests.ready(image(), &node);
     let mut arguments = words(&manifests.container()["args"]);
     arguments.extend(["--rule", "connect * idle=99s"]);
     let mut new = node.run(image(), manifests.pod(), &arguments);
@@ -279,7 +296,6 @@ fn after_an_update_the_new_pod_has_the_say_whatever_the_old_one_sees() {
     // Both see the file change.
     node.publish(OTHER_POLICY);
     eventually("the new policy", LIMIT, || (pod.opens()[1] == OTHER[1]).then_some(()));
-    old.wait_until_ready(manifests.pod());
     new.wait_until_ready(manifests.pod());
     let (status, log) = old.terminate();
     assert!(status.success(), "{log}");
