@@ -22,9 +22,9 @@ pub(crate) use process::{Process, Selection};
 
 use crate::error::describe;
 use crate::timeline::Times;
-use keepalive_linux::netns;
-use keepalive_linux::sock_diag::{Row, State, Timer, TimerKind};
-use keepalive_linux::sockopt::{self, Options, Protocol};
+use keepalive_sys::netns;
+use keepalive_sys::sock_diag::{Row, State, Timer, TimerKind};
+use keepalive_sys::sockopt::{self, Options, Protocol};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};

@@ -1,7 +1,7 @@
 //! What a socket has on which nobody has set anything.
 
-use keepalive_linux::{netns, sockopt};
 use keepalive_policy::{OPTIONS, SocketOption};
+use keepalive_sys::{netns, sockopt};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// What sockets of a network namespace have where nobody has set anything: for the times its sysctls.

@@ -11,7 +11,7 @@ use crate::sockets::{
 };
 use crate::table::terminal_size;
 use clap::Args;
-use keepalive_linux::sock_diag::State;
+use keepalive_sys::sock_diag::State;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ffi::OsString;

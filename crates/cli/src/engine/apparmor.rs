@@ -1,6 +1,6 @@
 //! Programs under an AppArmor profile: whether the profile lets them load the library and read the rules file.
 
-use keepalive_linux::apparmor::{Profile, Use, of_program};
+use keepalive_sys::apparmor::{Profile, Use, of_program};
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -5,9 +5,9 @@ mod wire;
 use crate::error::describe;
 use crate::sockets::{Namespace, Socket};
 use crate::untouched::Untouched;
-use keepalive_linux::sock_diag::{State, TimerKind};
-use keepalive_linux::sockopt::{self, Protocol};
 use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide, judge};
+use keepalive_sys::sock_diag::{State, TimerKind};
+use keepalive_sys::sockopt::{self, Protocol};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 

@@ -20,12 +20,12 @@ pub(crate) use reading::has_tcp_getsockopt;
 
 use crate::policy::{Part, Policy};
 use attempt::Attempt;
-use keepalive_linux::bpf::assembler::Map;
-use keepalive_linux::bpf::call::{Hook, MapKind, create_map, load_program, map_info, set_value};
-use keepalive_linux::bpf::established::{self, Maps, Needs, OwnValues};
-use keepalive_linux::bpf::wish::WISH_SIZE;
-use keepalive_linux::bpf::{clamp, record};
+use keepalive_bpf::assembler::Map;
+use keepalive_bpf::established::{self, Maps, Needs, OwnValues};
+use keepalive_bpf::wish::WISH_SIZE;
+use keepalive_bpf::{clamp, record};
 use keepalive_policy::Settings;
+use keepalive_sys::bpf::call::{Hook, MapKind, create_map, load_program, map_info, set_value};
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use std::io;
 use std::path::Path;

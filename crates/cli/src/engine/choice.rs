@@ -4,7 +4,7 @@ use super::preload::{self, Library, Obstacle};
 use super::seccomp;
 use crate::cli::EngineChoice;
 use crate::error::{Error, NOT_RUN};
-use keepalive_linux::program::{Program, privilege};
+use keepalive_sys::program::{Program, privilege};
 use std::path::Path;
 
 /// The engines for one command.

@@ -1,10 +1,10 @@
 //! Giving a socket that is about to be used its settings, and those that a command inherits.
 
 use crate::untouched::Untouched;
-use keepalive_linux::pidfd::PidFd;
-use keepalive_linux::sockopt::{self, cookie, get, set};
-use keepalive_linux::{netns, proc};
 use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Moment, OPTIONS, Settings, SocketOption, Source, decide, judge};
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::sockopt::{self, cookie, get, set};
+use keepalive_sys::{netns, proc};
 use rustix::fd::OwnedFd;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

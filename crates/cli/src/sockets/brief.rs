@@ -2,7 +2,7 @@
 //! arrays, which take a fraction of the time of objects.
 
 use super::{Exact, Holder, Kernel, Socket};
-use keepalive_linux::sockopt::{Options, Protocol};
+use keepalive_sys::sockopt::{Options, Protocol};
 use serde::{Deserialize, Serialize};
 
 /// A socket: the thread and the descriptor of its holder, its inode, whether it is MPTCP, and its options: keepalive, then

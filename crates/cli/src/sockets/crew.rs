@@ -1,8 +1,8 @@
 //! Looking into processes from workers, so that no process holds up the others: whoever waits for something that a process
 //! controls is a child of this command, and is left behind when it is overdue.
 
-use keepalive_linux::fork::Shared;
-use keepalive_linux::worker::Worker;
+use keepalive_sys::fork::Shared;
+use keepalive_sys::worker::Worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
@@ -155,7 +155,7 @@ fn send(output: &OwnedFd, message: &impl Serialize) {
             Ok(length) => rest = &rest[length..],
             Err(Errno::INTR) => {}
             // The parent has ended.
-            Err(_) => keepalive_linux::fork::exit_now(1),
+            Err(_) => keepalive_sys::fork::exit_now(1),
         }
     }
 }

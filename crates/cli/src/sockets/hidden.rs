@@ -2,8 +2,8 @@
 
 use super::obstacle::Obstacle;
 use crate::output::{WIDTH, wrap};
-use keepalive_linux::proc;
-use keepalive_linux::proc_mount::{HidePid, ProcMount};
+use keepalive_sys::proc;
+use keepalive_sys::proc_mount::{HidePid, ProcMount};
 use std::path::Path;
 use std::sync::OnceLock;
 

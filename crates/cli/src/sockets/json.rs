@@ -2,8 +2,8 @@
 
 use super::Socket;
 use crate::output::is_format;
-use keepalive_linux::sock_diag::{State, Timer};
-use keepalive_linux::sockopt::{Options, Protocol};
+use keepalive_sys::sock_diag::{State, Timer};
+use keepalive_sys::sockopt::{Options, Protocol};
 use serde::Serialize;
 use std::fmt::Write as _;
 

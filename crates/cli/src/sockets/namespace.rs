@@ -1,7 +1,7 @@
 //! What a network namespace shows.
 
 use crate::untouched::Untouched;
-use keepalive_linux::sock_diag::{self, Row, State};
+use keepalive_sys::sock_diag::{self, Row, State};
 use std::io;
 use std::net::SocketAddr;
 

@@ -6,9 +6,9 @@ use crate::output::{WIDTH, harmless, wrap};
 use crate::sockets::json::Entry;
 use crate::sockets::{Clock, Process, Socket};
 use crate::timeline::brief;
-use keepalive_linux::sock_diag::TimerKind;
-use keepalive_linux::sockopt::{Options, Protocol};
 use keepalive_policy::{Moment, SocketOption, Unit};
+use keepalive_sys::sock_diag::TimerKind;
+use keepalive_sys::sockopt::{Options, Protocol};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 

@@ -7,7 +7,7 @@ use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, harmless, print, wrap};
 use crate::sockets::json::pretty;
 use crate::table::terminal_size;
-use keepalive_linux::cgroup::Tree;
+use keepalive_sys::cgroup::Tree;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::fmt::Write as _;

@@ -8,8 +8,8 @@ use crate::engine::preload::{self, Library};
 use crate::engine::seccomp;
 use crate::error::REFUSED;
 use crate::policy::Policy;
-use keepalive_linux::program::{Format, Privilege, Program, privilege};
 use keepalive_policy::Settings;
+use keepalive_sys::program::{Format, Privilege, Program, privilege};
 use std::ffi::OsString;
 use std::path::Path;
 

@@ -4,9 +4,9 @@
 use super::obstacle::{CAP_PERFMON, Obstacle, Unread, has};
 use super::reading::can_read_options;
 use crate::untouched::Untouched;
-use keepalive_linux::bpf::established::{Needs, OwnValues};
-use keepalive_linux::bpf::fields::{Fields, ReadTask, TaskFields};
-use keepalive_linux::bpf::kernel_types::KernelTypes;
+use keepalive_bpf::established::{Needs, OwnValues};
+use keepalive_bpf::fields::{Fields, ReadTask, TaskFields};
+use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_policy::SocketOption;
 
 /// One shape.

@@ -6,11 +6,11 @@
 use super::{Obstacle, Programs, Shared};
 use crate::engine::settle::settle_inherited;
 use crate::policy::{Part, Policy};
-use keepalive_linux::background::{detach, harden};
-use keepalive_linux::bpf::call::{Hook, attach_to_cgroup};
-use keepalive_linux::cgroup::{self, Tree};
-use keepalive_linux::fork::spawn_unwaitable;
-use keepalive_linux::lock::{try_exclusive, try_shared};
+use keepalive_sys::background::{detach, harden};
+use keepalive_sys::bpf::call::{Hook, attach_to_cgroup};
+use keepalive_sys::cgroup::{self, Tree};
+use keepalive_sys::fork::spawn_unwaitable;
+use keepalive_sys::lock::{try_exclusive, try_shared};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};

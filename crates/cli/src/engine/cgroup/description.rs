@@ -1,7 +1,7 @@
 //! What a policy in the kernel says of itself, beside its counters.
 
 use crate::policy::{Part, Policy};
-use keepalive_linux::bpf::established::Needs;
+use keepalive_bpf::established::Needs;
 use keepalive_policy::{Keepalive, Settings};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -74,7 +74,7 @@ fn words(settings: &Settings) -> String {
 
 /// The settings that this engine cannot give, of those that `policy` asks for.
 pub(crate) fn out_of_reach(policy: &Policy) -> Vec<&'static str> {
-    use keepalive_linux::bpf::wish::SET_BY_PROGRAMS;
+    use keepalive_bpf::wish::SET_BY_PROGRAMS;
     use keepalive_policy::{Number, OPTIONS};
     let parts = policy.parts();
     let settings: Vec<Settings> = parts

@@ -4,10 +4,10 @@
 use super::Description;
 use super::obstacle::name;
 use super::pins::{ESTABLISHED, POLICY, Target, WATCH, WISHES, directory};
-use keepalive_linux::bpf::call::{Attached, Hook, LinkInfo, link_info, map_info, pinned, programs, value};
-use keepalive_linux::bpf::record;
-use keepalive_linux::cgroup::{self, Tree};
-use keepalive_linux::lock::{holder, try_shared};
+use keepalive_bpf::record;
+use keepalive_sys::bpf::call::{Attached, Hook, LinkInfo, link_info, map_info, pinned, programs, value};
+use keepalive_sys::cgroup::{self, Tree};
+use keepalive_sys::lock::{holder, try_shared};
 use rustix::fd::OwnedFd;
 use std::fs;
 use std::io;

@@ -5,16 +5,16 @@ use super::Obstacle;
 use crate::engine::attach::{Plan, apply, plan};
 use crate::policy::{Part, Policy};
 use crate::sockets::{Kernel, Namespace, Process, Selection, Socket};
-use keepalive_linux::bpf::assembler::Map;
-use keepalive_linux::bpf::call::{
+use keepalive_bpf::assembler::Map;
+use keepalive_bpf::existing::{self, FUNCTION, ORDER_SIZE, Seen};
+use keepalive_bpf::kernel_types::KernelTypes;
+use keepalive_bpf::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, lasting};
+use keepalive_policy::{Keepalive, Settings, SocketOption, Source};
+use keepalive_sys::bpf::call::{
     Attached, Hook, MapKind, create_map, iterate, load_program, program_by_id, program_info, programs, set_value,
 };
-use keepalive_linux::bpf::existing::{self, FUNCTION, ORDER_SIZE, Seen};
-use keepalive_linux::bpf::kernel_types::KernelTypes;
-use keepalive_linux::bpf::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, lasting};
-use keepalive_linux::sock_diag::{Row, State};
-use keepalive_linux::{cgroup, netns, sockopt};
-use keepalive_policy::{Keepalive, Settings, SocketOption, Source};
+use keepalive_sys::sock_diag::{Row, State};
+use keepalive_sys::{cgroup, netns, sockopt};
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! Limits that this process has inherited, and that loading needs to be higher.
 
-use keepalive_linux::bpf::call::{MapKind, create_map, has_link_detach};
-use keepalive_linux::kernel_symbols::has_function;
+use keepalive_sys::bpf::call::{MapKind, create_map, has_link_detach};
+use keepalive_sys::kernel_symbols::has_function;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Before Linux 5.11 maps and programs count as locked memory.

@@ -3,8 +3,8 @@
 
 use super::Obstacle;
 use crate::output::harmless;
-use keepalive_linux::lock::{holder, try_exclusive};
-use keepalive_linux::signal::SignalFd;
+use keepalive_sys::lock::{holder, try_exclusive};
+use keepalive_sys::signal::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::fstat;

@@ -3,10 +3,10 @@
 use super::limits::locked_memory;
 use crate::error::{Error, FAILED, describe};
 use crate::output::harmless;
-use keepalive_linux::bpf::call::{Attached, CallError, Hook, Refusal, program_by_id, program_info, programs};
-use keepalive_linux::bpf::file_system;
-use keepalive_linux::cgroup::{NoTree, Tree, open_directory};
-use keepalive_linux::proc;
+use keepalive_sys::bpf::call::{Attached, CallError, Hook, Refusal, program_by_id, program_info, programs};
+use keepalive_sys::bpf::file_system;
+use keepalive_sys::cgroup::{NoTree, Tree, open_directory};
+use keepalive_sys::proc;
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;

@@ -14,12 +14,12 @@ use super::entry::{Entry, State, files, pinned_if_there, read_entries};
 use super::lock::{Interrupts, lock};
 use super::{Obstacle, Programs, Shared};
 use crate::policy::Policy;
-use keepalive_linux::bpf::call::{
+use keepalive_sys::bpf::call::{
     Hook, detach_link, link_info, link_to_cgroup, map_info, pin, pinned, program_info, replace_program,
 };
-use keepalive_linux::bpf::file_system;
-use keepalive_linux::cgroup::{self, Tree};
-use keepalive_linux::lock::try_exclusive;
+use keepalive_sys::bpf::file_system;
+use keepalive_sys::cgroup::{self, Tree};
+use keepalive_sys::lock::try_exclusive;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder};

@@ -1,10 +1,10 @@
 //! Whether programs of the running kernel can read what a socket has.
 
-use keepalive_linux::bpf::assembler::Map;
-use keepalive_linux::bpf::call::{Hook, MapKind, create_map, link_to_cgroup, load_program, value};
-use keepalive_linux::bpf::probe::{NOT_READ, READ, program};
-use keepalive_linux::cgroup::{Tree, open_directory};
-use keepalive_linux::kernel_symbols::has_function;
+use keepalive_bpf::assembler::Map;
+use keepalive_bpf::probe::{NOT_READ, READ, program};
+use keepalive_sys::bpf::call::{Hook, MapKind, create_map, link_to_cgroup, load_program, value};
+use keepalive_sys::cgroup::{Tree, open_directory};
+use keepalive_sys::kernel_symbols::has_function;
 use rustix::fd::AsRawFd as _;
 use std::net::{Ipv4Addr, TcpListener};
 

@@ -2,10 +2,10 @@
 //! library that it cannot load, and those with AddressSanitizer's runtime, which do not start.
 
 use super::{FILE, is_ours};
-use keepalive_linux::elf::{self, Machine};
-use keepalive_linux::program::{Format, Program};
-use keepalive_linux::regular;
-use keepalive_linux::trial::{Trial, is_foreign};
+use keepalive_sys::elf::{self, Machine};
+use keepalive_sys::program::{Format, Program};
+use keepalive_sys::regular;
+use keepalive_sys::trial::{Trial, is_foreign};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

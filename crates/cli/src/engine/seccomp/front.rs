@@ -6,10 +6,10 @@
 use super::guard::{Family, Guard};
 use super::journal::Journal;
 use super::{Beside, Obstacle, Plan, receive, refused, send, socket_pair, submit, take_over};
-use keepalive_linux::fork::{Side, exit_now, fork};
-use keepalive_linux::pidfd::PidFd;
-use keepalive_linux::proc;
-use keepalive_linux::signal::{Arrived, Mask, SignalFd, block_all, end_by, restore, stop_by};
+use keepalive_sys::fork::{Side, exit_now, fork};
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::proc;
+use keepalive_sys::signal::{Arrived, Mask, SignalFd, block_all, end_by, restore, stop_by};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::io::Errno;

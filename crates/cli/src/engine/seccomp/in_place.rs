@@ -3,7 +3,7 @@
 use super::guard::Guard;
 use super::journal::Journal;
 use super::{Beside, Obstacle, Plan, refused, socket_pair, submit, take_over};
-use keepalive_linux::fork::spawn_unwaitable;
+use keepalive_sys::fork::spawn_unwaitable;
 use rustix::fd::AsFd as _;
 
 /// Puts this process under a supervisor.

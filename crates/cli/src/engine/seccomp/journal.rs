@@ -1,7 +1,7 @@
 //! What the processes that serve a listener tell each other, in memory that they share.
 
-use keepalive_linux::fork::Shared;
-use keepalive_linux::seccomp::Notification;
+use keepalive_sys::fork::Shared;
+use keepalive_sys::seccomp::Notification;
 use std::io;
 use std::sync::atomic::Ordering;
 

@@ -2,8 +2,8 @@
 
 use super::unfinished::Unfinished;
 use crate::engine::settle::SwitchedOff;
-use keepalive_linux::pidfd::PidFd;
-use keepalive_linux::proc;
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::proc;
 use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::AtomicUsize;

@@ -1,6 +1,6 @@
 //! What a thread that serves is doing, as the one that watches it sees it.
 
-use keepalive_linux::thread::Thread;
+use keepalive_sys::thread::Thread;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{read, write};

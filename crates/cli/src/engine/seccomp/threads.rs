@@ -1,6 +1,6 @@
 //! The threads that make calls, each held by a handle, since opening one takes as long as all the rest.
 
-use keepalive_linux::thread::Thread;
+use keepalive_sys::thread::Thread;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Connections under way, which get their user timeout when they are complete: before, it would limit connecting.
 
 use super::threads::most_handles;
-use keepalive_linux::thread::Thread;
 use keepalive_policy::Settings;
+use keepalive_sys::thread::Thread;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! The function of the program of [`super::established`] that sets a wish on a socket.
+//! The function of the program of [`crate::established`] that sets a wish on a socket.
 
-use super::assembler::{Assembler, Condition, Helper, Label, Operation, Register, Size};
-use super::established::{Maps, OwnValues, SOCKET, count, make_zero_the_longest};
-use super::fields::{Defaults, Fields};
-use super::wish::{AUTO, CAP, ENFORCE, FILL, UNSET, note_wish, place};
+use crate::assembler::{Assembler, Condition, Helper, Label, Operation, Register, Size};
+use crate::established::{Maps, OwnValues, SOCKET, count, make_zero_the_longest};
+use crate::fields::{Defaults, Fields};
+use crate::wish::{AUTO, CAP, ENFORCE, FILL, UNSET, note_wish, place};
 use Condition::{AtMost, Below, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Byte, Long, Word};
@@ -11,13 +11,13 @@ use keepalive_policy::SocketOption;
 
 /// The function that sets what R2 points to on the socket of the context in R1. As `keepalive_policy::judge`: what nobody
 /// has set gets ours, and what the program has set is settled as the mode says.
-pub(super) struct Apply<'a> {
-    pub(super) code: &'a mut Assembler,
-    pub(super) maps: &'a Maps,
-    pub(super) own: OwnValues,
-    pub(super) refusals: usize,
+pub(crate) struct Apply<'a> {
+    pub(crate) code: &'a mut Assembler,
+    pub(crate) maps: &'a Maps,
+    pub(crate) own: OwnValues,
+    pub(crate) refusals: usize,
     /// Whether there are wishes with a user timeout that is made of the times.
-    pub(super) has_automatic: bool,
+    pub(crate) has_automatic: bool,
 }
 
 /// On a new connection whose keepalive is off nothing arms the timer but the switch itself, once, with the times that are there.
@@ -36,7 +36,7 @@ const CURRENT: i16 = -8;
 
 impl Apply<'_> {
     /// R6 = the context, R7 = the wish, R8 = the socket's own structure, R9 = the number of the option.
-    pub(super) fn emit(mut self) {
+    pub(crate) fn emit(mut self) {
         let end = self.code.label();
         let code = &mut *self.code;
         code.copy(R6, R1);

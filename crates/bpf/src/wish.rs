@@ -1,6 +1,6 @@
 //! What a connection is to get, as six numbers that programs pass on to each other.
 
-use super::assembler::{Assembler, Condition, Helper, Label, Map, Operation, Register, Size};
+use crate::assembler::{Assembler, Condition, Helper, Label, Map, Operation, Register, Size};
 use keepalive_policy::{Keepalive, Mode, Number, Settings, SocketOption};
 
 /// The options that programs set, in the order in which a running timer takes them up; then the user timeout, which may
@@ -15,24 +15,24 @@ pub const SET_BY_PROGRAMS: [SocketOption; 5] = [
 
 /// What a connection is to get: the mode, and the number of each option or [`UNSET`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wish(pub(super) [u32; 1 + SET_BY_PROGRAMS.len()]);
+pub(crate) struct Wish(pub(crate) [u32; 1 + SET_BY_PROGRAMS.len()]);
 
 /// Nothing is said of an option.
 pub const UNSET: u32 = u32::MAX;
 /// The user timeout is made of the connection's times.
-pub(super) const AUTO: u32 = u32::MAX - 1;
+pub(crate) const AUTO: u32 = u32::MAX - 1;
 
 /// The bytes of a wish.
 pub const WISH_SIZE: u32 = 24;
 
 /// The numbers of the modes in a wish.
-pub(super) const FILL: u32 = 0;
-pub(super) const CAP: u32 = 1;
-pub(super) const FLOOR: u32 = 2;
-pub(super) const ENFORCE: u32 = 3;
+pub(crate) const FILL: u32 = 0;
+pub(crate) const CAP: u32 = 1;
+pub(crate) const FLOOR: u32 = 2;
+pub(crate) const ENFORCE: u32 = 3;
 
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
-pub(super) const CREATE: i32 = 1;
+pub(crate) const CREATE: i32 = 1;
 
 /// What goes on to count on a connection with these settings and times (seconds, seconds, probes), as the programs note it.
 pub fn lasting(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8; WISH_SIZE as usize] {
@@ -49,10 +49,10 @@ pub fn lasting(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8
 
 impl Wish {
     /// Nothing is to be set, and nothing goes on to count.
-    pub(super) const NOTHING: Self = Self([FILL, UNSET, UNSET, UNSET, UNSET, UNSET]);
+    pub(crate) const NOTHING: Self = Self([FILL, UNSET, UNSET, UNSET, UNSET, UNSET]);
 
     /// `None` where nothing is to be set.
-    pub(super) fn of(settings: &Settings) -> Option<Self> {
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
         if settings.keepalive == Some(Keepalive::Off) {
             return None;
         }
@@ -78,18 +78,18 @@ impl Wish {
     }
 
     /// Whether it goes on to count after the connection is established.
-    pub(super) fn is_lasting(&self) -> bool {
+    pub(crate) fn is_lasting(&self) -> bool {
         self.0[0] != FILL
     }
 
     /// Whether its user timeout is made of the connection's times.
-    pub(super) fn is_automatic(&self) -> bool {
+    pub(crate) fn is_automatic(&self) -> bool {
         let [.., user_timeout] = self.0;
         user_timeout == AUTO
     }
 
     /// Whether what is to be set depends on what the program has set before.
-    pub(super) fn reads(&self) -> bool {
+    pub(crate) fn reads(&self) -> bool {
         let [mode, count, interval, _, idle, user_timeout] = self.0;
         let is_set = |number: u32| number != UNSET;
         self.is_automatic() || mode != ENFORCE && [count, interval, idle, user_timeout].into_iter().any(is_set)
@@ -97,7 +97,7 @@ impl Wish {
 }
 
 /// Where the number of `option` stands in a wish.
-pub(super) fn place(option: SocketOption) -> i16 {
+pub(crate) fn place(option: SocketOption) -> i16 {
     match option {
         SocketOption::Count => 4,
         SocketOption::Interval => 8,
@@ -107,9 +107,9 @@ pub(super) fn place(option: SocketOption) -> i16 {
     }
 }
 
-/// Leaves the wish that stands `offset` bytes behind `from` with the socket in R2, where [`super::clamp`] looks for it.
+/// Leaves the wish that stands `offset` bytes behind `from` with the socket in R2, where [`crate::clamp`] looks for it.
 /// What has no mode but fill makes no new note, and ends one that is there. Goes to `end` where there is none.
-pub(super) fn note_wish(code: &mut Assembler, wishes: Map, from: Register, offset: i16, end: Label) {
+pub(crate) fn note_wish(code: &mut Assembler, wishes: Map, from: Register, offset: i16, end: Label) {
     use Register::{R0, R1, R3, R4};
     let get = code.label();
     code.load(Size::Word, R4, from, offset);

@@ -1,21 +1,9 @@
 //! A typed assembler for eBPF (RFC 9669): registers, sizes and helpers by name, jumps to labels.
 
+pub use keepalive_sys::bpf::Instruction;
+use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
-
-/// One instruction, as the kernel reads it (`struct bpf_insn` in `include/uapi/linux/bpf.h`).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instruction {
-    /// Class, and what the class makes of the rest.
-    pub code: u8,
-    /// The destination register in the lower four bits, the source above.
-    pub registers: u8,
-    /// Of memory, or how many instructions to jump over.
-    pub offset: i16,
-    /// A number.
-    pub immediate: i32,
-}
 
 /// The registers. 0 has what a call gives and what the program ends with, 1 to 5 are arguments and lost by a call, 6 to 9
 /// are kept, 10 is the end of the stack.
@@ -96,11 +84,11 @@ pub struct Map(pub i32);
 
 /// A place in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Label(usize);
+pub(crate) struct Label(usize);
 
 /// A program in the making.
 #[derive(Debug, Default)]
-pub(super) struct Assembler {
+pub(crate) struct Assembler {
     instructions: Vec<Instruction>,
     places: HashMap<Label, usize>,
     /// Jumps and calls, with where they lead.
@@ -132,33 +120,33 @@ const LOCAL: u8 = 1;
 
 impl Assembler {
     /// A place that is still to be found.
-    pub(super) fn label(&mut self) -> Label {
+    pub(crate) fn label(&mut self) -> Label {
         self.labels += 1;
         Label(self.labels)
     }
 
     /// `label` is here.
-    pub(super) fn place(&mut self, label: Label) {
+    pub(crate) fn place(&mut self, label: Label) {
         self.places.insert(label, self.instructions.len());
     }
 
     /// Whether anything leads to `label` so far.
-    pub(super) fn is_used(&self, label: Label) -> bool {
+    pub(crate) fn is_used(&self, label: Label) -> bool {
         self.jumps.iter().any(|(_, used)| *used == label)
     }
 
     /// `to` = `number`, with its sign.
-    pub(super) fn set(&mut self, to: Register, number: i32) {
+    pub(crate) fn set(&mut self, to: Register, number: i32) {
         self.emit(ALU | MOVE, to, Register::R0, 0, number);
     }
 
     /// `to` = `from`.
-    pub(super) fn copy(&mut self, to: Register, from: Register) {
+    pub(crate) fn copy(&mut self, to: Register, from: Register) {
         self.emit(ALU | MOVE | WITH_REGISTER, to, from, 0, 0);
     }
 
     /// `to` = this number of 64 bits, by the shorter instruction where it can be.
-    pub(super) fn set_any(&mut self, to: Register, number: u64) {
+    pub(crate) fn set_any(&mut self, to: Register, number: u64) {
         match i32::try_from(number.cast_signed()) {
             Ok(number) => self.set(to, number),
             Err(_) => self.set_long(to, number),
@@ -166,112 +154,112 @@ impl Assembler {
     }
 
     /// `to` = this number of 64 bits.
-    pub(super) fn set_long(&mut self, to: Register, number: u64) {
+    pub(crate) fn set_long(&mut self, to: Register, number: u64) {
         self.long(to, Register::R0, number);
     }
 
     /// `to` = the address of a map, for helpers.
-    pub(super) fn map(&mut self, to: Register, map: Map) {
+    pub(crate) fn map(&mut self, to: Register, map: Map) {
         self.emit(LOAD_LONG, to, register(A_MAP), 0, map.0);
         self.emit(0, Register::R0, Register::R0, 0, 0);
     }
 
     /// `to` = the address of the byte `offset` of the one value that an array has (Linux 5.2).
-    pub(super) fn map_value(&mut self, to: Register, map: Map, offset: u32) {
+    pub(crate) fn map_value(&mut self, to: Register, map: Map, offset: u32) {
         self.emit(LOAD_LONG, to, register(A_MAP_VALUE), 0, map.0);
         self.emit(0, Register::R0, Register::R0, 0, offset.cast_signed());
     }
 
     /// `to` = `to` and `number`, computed.
-    pub(super) fn compute(&mut self, operation: Operation, to: Register, number: i32) {
+    pub(crate) fn compute(&mut self, operation: Operation, to: Register, number: i32) {
         self.emit(ALU | operation as u8, to, Register::R0, 0, number);
     }
 
     /// `to` = `to` and `from`, computed.
-    pub(super) fn compute_register(&mut self, operation: Operation, to: Register, from: Register) {
+    pub(crate) fn compute_register(&mut self, operation: Operation, to: Register, from: Register) {
         self.emit(ALU | operation as u8 | WITH_REGISTER, to, from, 0, 0);
     }
 
     /// `to` = the lower four bytes of it.
-    pub(super) fn keep_word(&mut self, to: Register) {
+    pub(crate) fn keep_word(&mut self, to: Register) {
         self.emit(ALU_WORD | MOVE | WITH_REGISTER, to, to, 0, 0);
     }
 
     /// The lower four bytes of `to`, of which the network's order is made, or the other way round.
-    pub(super) fn swap_network_word(&mut self, to: Register) {
+    pub(crate) fn swap_network_word(&mut self, to: Register) {
         self.emit(TO_BIG_ENDIAN, to, Register::R0, 0, 32);
     }
 
     /// `to` = what stands in memory.
-    pub(super) fn load(&mut self, size: Size, to: Register, base: Register, offset: i16) {
+    pub(crate) fn load(&mut self, size: Size, to: Register, base: Register, offset: i16) {
         self.emit(LOAD | size as u8, to, base, offset, 0);
     }
 
     /// `from` goes to memory.
-    pub(super) fn store(&mut self, size: Size, base: Register, offset: i16, from: Register) {
+    pub(crate) fn store(&mut self, size: Size, base: Register, offset: i16, from: Register) {
         self.emit(STORE | size as u8, base, from, offset, 0);
     }
 
     /// `number` goes to the stack, with its sign where that has more bits. Before Linux 6.4 the verifier refuses this
     /// instruction for the context, so that there is none for other memory.
-    pub(super) fn store_number(&mut self, size: Size, offset: i16, number: i32) {
+    pub(crate) fn store_number(&mut self, size: Size, offset: i16, number: i32) {
         self.emit(STORE_NUMBER | size as u8, Register::R10, Register::R0, offset, number);
     }
 
     /// `first` = the eight bytes that these two numbers of four bytes are in memory, one after the other; `second` is lost.
-    pub(super) fn join_words(&mut self, first: Register, second: Register) {
+    pub(crate) fn join_words(&mut self, first: Register, second: Register) {
         let upper = if cfg!(target_endian = "little") { second } else { first };
         self.compute(Operation::ShiftLeft, upper, 32);
         self.compute_register(Operation::Or, first, second);
     }
 
     /// `from` is added to the eight bytes in memory, whoever else does so.
-    pub(super) fn add_atomically(&mut self, base: Register, from: Register) {
+    pub(crate) fn add_atomically(&mut self, base: Register, from: Register) {
         self.emit(STORE_ATOMIC | Size::Long as u8, base, from, 0, 0);
     }
 
     /// Goes on there.
-    pub(super) fn jump(&mut self, label: Label) {
+    pub(crate) fn jump(&mut self, label: Label) {
         self.jumps.push((self.instructions.len(), label));
         self.emit(JUMP, Register::R0, Register::R0, 0, 0);
     }
 
     /// Goes on there if `left` and `number`, with its sign, are so.
-    pub(super) fn jump_if(&mut self, left: Register, condition: Condition, number: i32, label: Label) {
+    pub(crate) fn jump_if(&mut self, left: Register, condition: Condition, number: i32, label: Label) {
         self.jumps.push((self.instructions.len(), label));
         self.emit(JUMP | condition as u8, left, Register::R0, 0, number);
     }
 
     /// The same for the lower four bytes of `left` (Linux 5.1).
-    pub(super) fn jump_if_word(&mut self, left: Register, condition: Condition, number: u32, label: Label) {
+    pub(crate) fn jump_if_word(&mut self, left: Register, condition: Condition, number: u32, label: Label) {
         self.jumps.push((self.instructions.len(), label));
         self.emit(JUMP_WORD | condition as u8, left, Register::R0, 0, number.cast_signed());
     }
 
     /// The same for two registers.
-    pub(super) fn jump_if_registers(&mut self, left: Register, condition: Condition, right: Register, label: Label) {
+    pub(crate) fn jump_if_registers(&mut self, left: Register, condition: Condition, right: Register, label: Label) {
         self.jumps.push((self.instructions.len(), label));
         self.emit(JUMP | condition as u8 | WITH_REGISTER, left, right, 0, 0);
     }
 
     /// R0 = what the kernel's function gives.
-    pub(super) fn call(&mut self, helper: Helper) {
+    pub(crate) fn call(&mut self, helper: Helper) {
         self.emit(CALL, Register::R0, Register::R0, 0, helper as i32);
     }
 
     /// R0 = what this program's own function gives (Linux 4.16).
-    pub(super) fn call_local(&mut self, function: Label) {
+    pub(crate) fn call_local(&mut self, function: Label) {
         self.jumps.push((self.instructions.len(), function));
         self.emit(CALL, Register::R0, register(LOCAL), 0, 0);
     }
 
     /// The end of a function, or of the program.
-    pub(super) fn exit(&mut self) {
+    pub(crate) fn exit(&mut self) {
         self.emit(EXIT, Register::R0, Register::R0, 0, 0);
     }
 
     /// The end, with this result.
-    pub(super) fn exit_with(&mut self, result: i32) {
+    pub(crate) fn exit_with(&mut self, result: i32) {
         self.set(Register::R0, result);
         self.exit();
     }
@@ -280,8 +268,8 @@ impl Assembler {
     ///
     /// # Errors
     /// `E2BIG` when a jump leads further than 32,767 instructions.
-    pub(super) fn finish(mut self) -> io::Result<Vec<Instruction>> {
-        let too_far = |_| io::Error::from_raw_os_error(libc::E2BIG);
+    pub(crate) fn finish(mut self) -> io::Result<Vec<Instruction>> {
+        let too_far = |_| io::Error::from(Errno::TOOBIG);
         for (from, label) in self.jumps {
             let missing = || io::Error::other("a label that is nowhere");
             let to = *self.places.get(&label).ok_or_else(missing)?;

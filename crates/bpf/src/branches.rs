@@ -7,18 +7,18 @@ use keepalive_policy::{Direction, Keepalive, Network, Ports, Rule, Settings, Sou
 
 /// The connections that match all that is said here, and what they get.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Branch<'a> {
-    pub(super) program: Option<&'a [u8]>,
-    pub(super) direction: Option<Direction>,
-    pub(super) network: Network,
-    pub(super) ports: Ports,
-    pub(super) settings: Settings,
+pub(crate) struct Branch<'a> {
+    pub(crate) program: Option<&'a [u8]>,
+    pub(crate) direction: Option<Direction>,
+    pub(crate) network: Network,
+    pub(crate) ports: Ports,
+    pub(crate) settings: Settings,
     /// The rules that have led here, counted through all sources.
-    pub(super) rules: Vec<usize>,
+    pub(crate) rules: Vec<usize>,
 }
 
 /// The branches for `sources`; the last is for every connection.
-pub(super) fn branches<'a>(sources: &[Source<'a>]) -> Vec<Branch<'a>> {
+pub(crate) fn branches<'a>(sources: &[Source<'a>]) -> Vec<Branch<'a>> {
     let everything = Branch {
         program: None,
         direction: None,

@@ -1,6 +1,6 @@
 //! bpf(2), one function a command; the layouts are those of `union bpf_attr` (`include/uapi/linux/bpf.h`).
 
-use super::assembler::Instruction;
+use super::Instruction;
 pub use super::info::{
     Attached, LinkInfo, MapInfo, ProgramInfo, Programs, link_info, map_by_id, map_info, program_by_id, program_info,
     programs,

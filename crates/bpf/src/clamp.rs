@@ -4,9 +4,9 @@
 //! What counts for a socket was noted when its connection was established, so that this program is the same for every
 //! policy.
 
-use super::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
-use super::established::make_zero_the_longest;
-use super::wish::{CAP, FILL, FLOOR, SET_BY_PROGRAMS, UNSET, place};
+use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
+use crate::established::make_zero_the_longest;
+use crate::wish::{CAP, FILL, FLOOR, SET_BY_PROGRAMS, UNSET, place};
 use Condition::{Above, AtLeast, AtMost, Below, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use Size::{Long, Word};
@@ -25,7 +25,7 @@ const LENGTH: i16 = 32;
 /// The kernel shows the program no more of a value than a page (`kernel/bpf/cgroup.c`); pages are this large or larger.
 const PAGE: i32 = 4096;
 
-/// The program, with the map of [`super::established::Maps::wishes`].
+/// The program, with the map of [`crate::established::Maps::wishes`].
 ///
 /// # Errors
 /// None that the tests would not show.

@@ -1,15 +1,15 @@
 //! The programs against the verifier of the running kernel, and their listings against those that were read by people.
 
-use keepalive_linux::bpf::assembler::{Instruction, Map};
-use keepalive_linux::bpf::call::{Hook, MapKind, create_map, load_program};
-use keepalive_linux::bpf::established::{Maps, OwnValues, Policy};
-use keepalive_linux::bpf::fields::{Defaults, Fields, ReadTask, TaskFields};
-use keepalive_linux::bpf::kernel_types::KernelTypes;
-use keepalive_linux::bpf::listing::listing;
-use keepalive_linux::bpf::wish::WISH_SIZE;
-use keepalive_linux::bpf::{clamp, existing};
+use keepalive_bpf::assembler::{Instruction, Map};
+use keepalive_bpf::established::{Maps, OwnValues, Policy};
+use keepalive_bpf::fields::{Defaults, Fields, ReadTask, TaskFields};
+use keepalive_bpf::kernel_types::KernelTypes;
+use keepalive_bpf::listing::listing;
+use keepalive_bpf::wish::WISH_SIZE;
+use keepalive_bpf::{clamp, existing};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Rule, Settings, Source};
+use keepalive_sys::bpf::call::{Hook, MapKind, create_map, load_program};
 use std::collections::HashSet;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;

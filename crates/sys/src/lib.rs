@@ -6,6 +6,7 @@ pub mod background;
 pub mod bpf;
 pub mod capability;
 pub mod cgroup;
+pub mod clock;
 pub mod elf;
 pub mod exec;
 pub mod fork;

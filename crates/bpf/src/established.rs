@@ -3,12 +3,12 @@
 //! The rules are compiled into it, in their order, as one function for each direction: the first that matches writes what
 //! it says on the stack and calls the one function that sets it. There is no loop, and no jump further than to the next rule.
 
-use super::apply::Apply;
-use super::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
-use super::branches::{Branch, branches};
-use super::fields::{Fields, ReadTask, TaskFields};
-use super::record;
-use super::wish::{CREATE, Wish};
+use crate::apply::Apply;
+use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
+use crate::branches::{Branch, branches};
+use crate::fields::{Fields, ReadTask, TaskFields};
+use crate::record;
+use crate::wish::{CREATE, Wish};
 use Condition::{Above, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R6, R7, R10};
 use Size::{Long, Word};
@@ -32,7 +32,7 @@ pub struct Needs {
 /// The maps of the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Maps {
-    /// [`super::call::MapKind::Single`], a [`super::record`]: how often each rule was used, then how often none was, then
+    /// [`keepalive_sys::bpf::call::MapKind::Single`], a [`crate::record`]: how often each rule was used, then how often none was, then
     /// how often the kernel refused an option.
     pub counters: Map,
     /// A socket's, inherited: the name of the program that connects or listens, 16 bytes.
@@ -63,19 +63,19 @@ pub struct Policy<'a> {
 }
 
 // `struct bpf_sock_ops` (`include/uapi/linux/bpf.h`).
-pub(super) const OPERATION: i16 = 0;
+pub(crate) const OPERATION: i16 = 0;
 const REPLY: i16 = 4;
 const FAMILY: i16 = 20;
 const REMOTE_IP4: i16 = 24;
 const REMOTE_IP6: i16 = 32;
 const REMOTE_PORT: i16 = 64;
 const LOCAL_PORT: i16 = 68;
-pub(super) const SOCKET: i16 = 184;
+pub(crate) const SOCKET: i16 = 184;
 // `BPF_SOCK_OPS_*_CB`.
 const CONNECT: i32 = 3;
 const ACTIVE_ESTABLISHED: i32 = 4;
 const PASSIVE_ESTABLISHED: i32 = 5;
-pub(super) const LISTEN: i32 = 11;
+pub(crate) const LISTEN: i32 = 11;
 const AF_INET: i32 = 2;
 
 // The stack: the peer's address, the program's name, the wish.
@@ -407,14 +407,14 @@ fn check_bytes(code: &mut Assembler, place: i16, expected: [u8; 16], length: u8,
     }
 }
 
-pub(super) fn count(code: &mut Assembler, counters: Map, counter: usize) {
+pub(crate) fn count(code: &mut Assembler, counters: Map, counter: usize) {
     code.map_value(R1, counters, record::place(counter));
     code.set(R2, 1);
     code.add_atomically(R1, R2);
 }
 
 /// A user timeout of 0 is none: R1 and R2 less one, as numbers of 32 bits, are in the order of their lengths.
-pub(super) fn make_zero_the_longest(code: &mut Assembler) {
+pub(crate) fn make_zero_the_longest(code: &mut Assembler) {
     for register in [R1, R2] {
         code.compute(Operation::Subtract, register, 1);
         code.keep_word(register);

@@ -1,6 +1,6 @@
 //! Programs as text, in the style of the kernel's own listings (`kernel/bpf/disasm.c`), which the verifier's log has too.
 
-use super::assembler::Instruction;
+use crate::assembler::Instruction;
 use std::fmt::{self, Write as _};
 
 /// A line for each instruction, with its number.

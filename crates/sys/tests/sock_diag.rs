@@ -1,7 +1,7 @@
 //! What the kernel has really answered (Linux 6.18, recorded by `fixtures/record.py`), and whatever else may come instead:
 //! it is read as it is, or refused, but nothing panics.
 
-use keepalive_linux::sock_diag::{Progress, Row, State, Timer, TimerKind, decode};
+use keepalive_sys::sock_diag::{Progress, Row, State, Timer, TimerKind, decode};
 use std::collections::HashSet;
 use std::fs;
 use std::io;

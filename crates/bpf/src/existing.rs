@@ -3,8 +3,8 @@
 //!
 //! What is to be set is decided between the two, by the same code as for `keepalive attach`.
 
-use super::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
-use super::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, note_wish, place};
+use crate::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
+use crate::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, note_wish, place};
 use Condition::{Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Long, Word};
@@ -84,8 +84,8 @@ pub const ORDER_SIZE: u32 = 2 * WISH_SIZE;
 /// Where in it the second half begins.
 const LASTING: i16 = 24;
 
-/// The program that sets on every socket what `orders`, a [`super::call::MapKind::Hash`] by cookies, says of it; `wishes` as
-/// in [`super::established::Maps`].
+/// The program that sets on every socket what `orders`, a [`keepalive_sys::bpf::call::MapKind::Hash`] by cookies, says of it; `wishes` as
+/// in [`crate::established::Maps`].
 ///
 /// # Errors
 /// None that the tests would not show.

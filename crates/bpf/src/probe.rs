@@ -1,7 +1,7 @@
 //! A program that finds out whether programs can read the options of a socket (`bpf_getsockopt()` since Linux 6.1).
 
-use super::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
-use super::established::{LISTEN, OPERATION};
+use crate::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
+use crate::established::{LISTEN, OPERATION};
 use keepalive_policy::SocketOption;
 use std::io;
 
@@ -10,7 +10,7 @@ pub const READ: u64 = 1;
 /// What it writes where it could not.
 pub const NOT_READ: u64 = 2;
 
-/// The program, which writes its finding to `result`, a [`super::map::MapKind::Single`] of eight bytes, whenever a socket
+/// The program, which writes its finding to `result`, a [`keepalive_sys::bpf::call::MapKind::Single`] of eight bytes, whenever a socket
 /// listens (`BPF_PROG_TYPE_SOCK_OPS`). It changes nothing.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Where the kernel's structures have what programs read of them, and in which units.
 
-use super::kernel_types::KernelTypes;
+use crate::kernel_types::KernelTypes;
+use keepalive_sys::clock::coarse_resolution;
 use std::io;
 
 /// What a program reads of a socket.
@@ -106,19 +107,12 @@ impl TaskFields {
     }
 }
 
-/// `CONFIG_HZ`: the coarse clock goes on once a jiffy (clock_getres(2)).
+/// `CONFIG_HZ`: the coarse clock advances once a jiffy.
 fn jiffies_per_second() -> io::Result<i32> {
-    const NANOSECONDS: i128 = 1_000_000_000;
-    let mut resolution = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: clock_getres(2) writes one `struct timespec`.
-    if unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut resolution) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    match i128::from(resolution.tv_nsec) {
+    const NANOSECONDS: i64 = 1_000_000_000;
+    match coarse_resolution()? {
         // A jiffy of 300 Hz is no whole number of nanoseconds.
-        jiffy @ 100_000..NANOSECONDS if resolution.tv_sec == 0 => {
-            Ok(i32::try_from((NANOSECONDS + jiffy / 2) / jiffy).unwrap_or(i32::MAX))
-        }
+        jiffy @ 100_000..NANOSECONDS => Ok(i32::try_from((NANOSECONDS + jiffy / 2) / jiffy).unwrap_or(i32::MAX)),
         jiffy => Err(io::Error::other(format!("a jiffy of {jiffy} ns"))),
     }
 }

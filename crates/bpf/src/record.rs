@@ -5,7 +5,7 @@
 const BEGIN: usize = 8;
 
 /// Where counter `number` stands in the map's value.
-pub(super) fn place(number: usize) -> u32 {
+pub(crate) fn place(number: usize) -> u32 {
     u32::try_from(BEGIN + 8 * number).unwrap_or(u32::MAX)
 }
 
