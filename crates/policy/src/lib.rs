@@ -20,6 +20,6 @@ pub mod settings;
 pub use decide::{Event, Moment, Source, decide, judge};
 pub use environment::Environment;
 pub use mode::Mode;
-pub use option::{LIVE_ORDER, OPTIONS, SocketOption, Unit};
+pub use option::{KernelDefault, LIVE_ORDER, OPTIONS, SocketOption, Unit};
 pub use rule::{Direction, Network, Ports, Rule};
 pub use settings::{Invalid, Keepalive, Number, Problem, Settings};

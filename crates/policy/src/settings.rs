@@ -280,17 +280,7 @@ impl Problem {
 impl Invalid {
     /// What may stand here instead, in a few words.
     pub const fn expected(self) -> &'static str {
-        match self.option {
-            SocketOption::Keepalive => "on, off or skip",
-            SocketOption::Idle | SocketOption::Interval | SocketOption::DeferAccept => {
-                "1 to 32767 seconds, such as 90, 90s, 5m or 2h"
-            }
-            SocketOption::Count => "1 to 127 probes, such as 5",
-            SocketOption::UserTimeout => "off, auto, or up to 2147483647ms, such as 30, 1500ms, 30s or 2m",
-            SocketOption::SynCount => "1 to 127 tries",
-            SocketOption::MaxSegment => "88 to 32767 bytes",
-            SocketOption::WindowClamp => "1 to 2147483647 bytes",
-        }
+        self.option.row().expected
     }
 }
 

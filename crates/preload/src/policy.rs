@@ -1,9 +1,10 @@
 //! The policy of this process: from the environment and the configuration file, read once, when the library is loaded.
 
-use crate::{defaults, libc, log, next, supervised, sys};
+use crate::{libc, log, next, supervised, sys};
 use core::iter;
 use core::net::IpAddr;
 use keepalive_policy::environment::{INITIALS, InvalidVariable};
+use keepalive_policy::option::{FOR_HANDSHAKES, WITH_SYSCTL};
 use keepalive_policy::parse::{self, Item};
 use keepalive_policy::{
     Direction, Environment, Event, Keepalive, LIVE_ORDER, Mode, Moment, Network, Number, Ports, Rule, Settings,
@@ -12,14 +13,6 @@ use keepalive_policy::{
 
 /// The file that counts unless `KEEPALIVE_CONFIG` names another.
 const CONFIG: &[u8] = b"/etc/keepalive.conf\0";
-
-/// The options that act on the handshake.
-pub(crate) const EARLY: [SocketOption; 4] = [
-    SocketOption::SynCount,
-    SocketOption::DeferAccept,
-    SocketOption::MaxSegment,
-    SocketOption::WindowClamp,
-];
 
 /// One call of `setsockopt(2)`.
 #[derive(Clone, Copy)]
@@ -52,7 +45,7 @@ pub(crate) struct Policy {
     /// Whether a rule asks for a direction, an address or a port.
     pub(crate) has_rules: bool,
     /// The options that new sockets get and some connection may lose again, which then gets what the kernel gives: a bit
-    /// each, in the order of [`defaults::OPTIONS`].
+    /// each, in the order of [`WITH_SYSCTL`].
     pub(crate) takes_back: u8,
 }
 
@@ -109,7 +102,7 @@ impl Policy {
         }
         if policy.has_rules {
             policy.takes_back = (0..)
-                .zip(defaults::OPTIONS)
+                .zip(WITH_SYSCTL)
                 .filter(|(_, option)| settings.number(*option).is_some() && policy.may_omit(*option))
                 .fold(0, |bits, (bit, _)| bits | 1_u8.wrapping_shl(bit));
         }
@@ -139,7 +132,7 @@ impl Policy {
     fn look_at(&mut self, settings: &Settings) {
         self.is_watching |= settings.mode.is_some_and(|mode| mode != Mode::Fill);
         self.has_user_timeout |= settings.written(SocketOption::UserTimeout) != Number::Unset;
-        self.has_early_options |= EARLY
+        self.has_early_options |= FOR_HANDSHAKES
             .into_iter()
             .any(|option| settings.written(option) != Number::Unset);
     }
