@@ -106,10 +106,7 @@ impl Policy {
         let settings = flags.settings().or(variables.settings());
         let fallback = (!is_said).then_some(fallback);
         let settings = settings.or(fallback.unwrap_or(Settings::NONE));
-        let mut said: Vec<(String, Settings)> = flags
-            .said()
-            .map(|(flag, settings)| (flag.to_owned(), settings))
-            .collect();
+        let mut said: Vec<(String, Settings)> = flags.said().collect();
         said.extend(say_one_by_one(&entries));
         let config_path = named.map(|path| std::path::absolute(&path).unwrap_or(path));
         Ok(Self {

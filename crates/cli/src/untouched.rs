@@ -14,7 +14,7 @@ pub(crate) struct Untouched {
 }
 
 impl Untouched {
-    /// As the kernel is built (`include/net/tcp.h`).
+    /// As the kernel is built.
     pub(crate) const BUILT_IN: Self = Self {
         namespace: None,
         numbers: [None; OPTIONS.len()],
@@ -33,14 +33,7 @@ impl Untouched {
 
     /// The number of `option`; `None` for those that belong to a connection's route.
     pub(crate) fn of(&self, option: SocketOption) -> Option<u32> {
-        let built_in = match option {
-            SocketOption::Keepalive | SocketOption::UserTimeout | SocketOption::DeferAccept => 0,
-            SocketOption::Idle => 7200,
-            SocketOption::Interval => 75,
-            SocketOption::Count => 9,
-            SocketOption::SynCount => 6,
-            SocketOption::MaxSegment | SocketOption::WindowClamp => return None,
-        };
+        let built_in = option.row().kernel_default.built_in()?;
         self.numbers[option as usize].or(Some(built_in))
     }
 }

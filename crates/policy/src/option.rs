@@ -33,8 +33,8 @@ pub struct Row {
     pub handshake: Handshake,
     /// Its place in the order in which options are set, from 0 on.
     pub order: usize,
-    /// Whether the eBPF programs set it.
-    pub by_ebpf: bool,
+    /// How the eBPF programs set it.
+    pub by_ebpf: ByEbpf,
     /// What it is about.
     pub group: Group,
 }
@@ -101,6 +101,28 @@ pub enum Handshake {
     Also,
 }
 
+/// How the eBPF programs set an option.
+#[derive(Clone, Copy, Debug)]
+pub enum ByEbpf {
+    /// They do not.
+    No,
+    /// Whatever the program has set.
+    Always,
+    /// As the mode says, where the program has set it: then this field of the kernel is not 0.
+    Unless(KernelField),
+}
+
+/// A field that contains the number of an option.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelField {
+    /// One of the structures that `struct tcp_sock` begins with, or itself.
+    pub structure: &'static str,
+    /// Its name in it.
+    pub name: &'static str,
+    /// Whether it counts jiffies where the option counts seconds.
+    pub is_in_jiffies: bool,
+}
+
 /// What an option is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
@@ -125,7 +147,7 @@ const OTHER: Row = Row {
     stage: Stage::Created,
     handshake: Handshake::Only,
     order: 0,
-    by_ebpf: false,
+    by_ebpf: ByEbpf::No,
     group: Group::Other,
 };
 
@@ -134,7 +156,6 @@ const TIMING: Row = Row {
     unit: Unit::Seconds,
     range: (1, 32_767),
     handshake: Handshake::None,
-    by_ebpf: true,
     group: Group::Keepalive,
     ..OTHER
 };
@@ -179,6 +200,7 @@ table! {
         optname: 9,
         kernel_default: KernelDefault::Fixed(0),
         order: 2,
+        by_ebpf: ByEbpf::Always,
         ..TIMING
     };
 
@@ -195,6 +217,7 @@ table! {
         optname: 4,
         kernel_default: KernelDefault::Sysctl { name: "net.ipv4.tcp_keepalive_time", built_in: 7200 },
         order: 3,
+        by_ebpf: ByEbpf::Unless(KernelField { structure: "tcp_sock", name: "keepalive_time", is_in_jiffies: true }),
         ..TIMING
     };
 
@@ -211,6 +234,7 @@ table! {
         optname: 5,
         kernel_default: KernelDefault::Sysctl { name: "net.ipv4.tcp_keepalive_intvl", built_in: 75 },
         order: 1,
+        by_ebpf: ByEbpf::Unless(KernelField { structure: "tcp_sock", name: "keepalive_intvl", is_in_jiffies: true }),
         ..TIMING
     };
 
@@ -229,6 +253,7 @@ table! {
         optname: 6,
         kernel_default: KernelDefault::Sysctl { name: "net.ipv4.tcp_keepalive_probes", built_in: 9 },
         order: 0,
+        by_ebpf: ByEbpf::Unless(KernelField { structure: "tcp_sock", name: "keepalive_probes", is_in_jiffies: false }),
         ..TIMING
     };
 
@@ -251,6 +276,11 @@ table! {
         kernel_default: KernelDefault::Fixed(0),
         stage: Stage::Established,
         order: 8,
+        by_ebpf: ByEbpf::Unless(KernelField {
+            structure: "inet_connection_sock",
+            name: "icsk_user_timeout",
+            is_in_jiffies: false,
+        }),
         ..TIMING
     };
 
@@ -369,7 +399,7 @@ options_where! {
 }
 options_where! {
     /// The options that the eBPF programs set, in this order.
-    BY_EBPF = IN_ORDER where row: row.by_ebpf
+    BY_EBPF = IN_ORDER where row: !matches!(row.by_ebpf, ByEbpf::No)
 }
 options_where! {
     /// The options whose default is a sysctl of the network namespace.

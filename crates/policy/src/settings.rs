@@ -3,6 +3,7 @@
 use crate::duration;
 use crate::mode::Mode;
 use crate::option::{OPTIONS, SocketOption, Unit};
+use crate::preset;
 use core::fmt;
 
 /// Whether keepalive is switched on.
@@ -110,8 +111,8 @@ impl Settings {
         numbers: [Number::UNSET; OPTIONS.len()],
     };
 
-    /// What keeps a connection through every common layer-4 middlebox: 60 s, 15 s, 5 probes.
-    pub const EVERYWHERE: Self = Self::timings(60, 15, 5).with_keepalive(Keepalive::On);
+    /// Keepalive with the timings of [`preset::DEFAULT`].
+    pub const EVERYWHERE: Self = preset::DEFAULT.settings().with_keepalive(Keepalive::On);
 
     /// These timings (seconds, seconds, probes) and nothing else; they must be within the options' ranges.
     pub const fn timings(idle: u32, interval: u32, count: u32) -> Self {

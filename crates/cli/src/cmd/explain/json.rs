@@ -123,10 +123,9 @@ impl<'a> RuleObject<'a> {
 impl SettingsObject<'_> {
     fn new(explanation: &Explanation<'_>) -> Self {
         let decision = &explanation.decision;
-        let other = |wanted: SocketOption| {
-            let mut others = decision.others.iter();
-            let (_, value) = others.find(|(option, _)| *option == wanted)?;
-            value.as_ref().map(|value| Setting::new(value, value.value))
+        let other = |option| {
+            let value = decision.other(option)?;
+            Some(Setting::new(value, value.value))
         };
         Self {
             keepalive: Setting::new(&decision.keepalive, name(decision.keepalive.value)),
