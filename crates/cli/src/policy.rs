@@ -5,7 +5,9 @@ use crate::cli::PolicyFlags;
 use crate::error::{Error, describe};
 use crate::mistake::mistakes;
 use crate::output::{WIDTH, harmless, wrap, write_stderr};
+use keepalive_policy::environment;
 use keepalive_policy::parse::{Item, parse, without_mark};
+use keepalive_policy::protocol::{CONFIG, LARGEST_RULES};
 use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
 use keepalive_sys::regular::{self, Unfit};
 use std::ffi::{OsStr, OsString};
@@ -17,11 +19,8 @@ use std::time::Duration;
 /// The name of the texts of the command line.
 pub(crate) const RULE: &str = "--rule";
 
-/// The file that counts unless another is named.
-pub(crate) const CONFIG: &str = "/etc/keepalive.conf";
-
 /// The largest rules file, bytes: the library reads no more.
-pub(crate) const LARGEST: u64 = 256 * 1024;
+pub(crate) const LARGEST: u64 = LARGEST_RULES as u64;
 
 /// How long a pipe that stands for a rules file is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -87,7 +86,7 @@ impl Policy {
         let mut notes = Vec::new();
         let variables = read_variables(&entries, status, &mut notes)?;
         let mut rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
-        rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules)));
+        rules.extend(variables.rules.map(|rules| text(environment::RULES, rules)));
 
         let named = flags
             .config
@@ -248,7 +247,7 @@ fn read_variables<'a>(entries: &'a [Vec<u8>], status: u8, notes: &mut Vec<String
     {
         let log = OsStr::from_bytes(log).display();
         return Err(
-            Error::new(status, format!("KEEPALIVE_LOG={log}: not a place to write to"))
+            Error::new(status, format!("{}={log}: not a place to write to", environment::LOG))
                 .hint("expected stderr, syslog or an absolute path"),
         );
     }

@@ -14,6 +14,7 @@ pub mod mode;
 pub mod option;
 pub mod parse;
 pub mod preset;
+pub mod protocol;
 pub mod rule;
 pub mod settings;
 

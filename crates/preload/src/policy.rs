@@ -3,16 +3,14 @@
 use crate::{libc, log, next, supervised, sys};
 use core::iter;
 use core::net::IpAddr;
-use keepalive_policy::environment::{INITIALS, InvalidVariable};
+use keepalive_policy::environment::{INITIALS, InvalidVariable, RULES};
 use keepalive_policy::option::{FOR_HANDSHAKES, WITH_SYSCTL};
 use keepalive_policy::parse::{self, Item};
+use keepalive_policy::protocol::{CONFIG_PATH, IS_SUPERVISED, SUPERVISED};
 use keepalive_policy::{
     Direction, Environment, Event, Keepalive, LIVE_ORDER, Mode, Moment, Network, Number, Ports, Rule, Settings,
     SocketOption, Source, decide, duration,
 };
-
-/// The file that counts unless `KEEPALIVE_CONFIG` names another.
-const CONFIG: &[u8] = b"/etc/keepalive.conf\0";
 
 /// One call of `setsockopt(2)`.
 #[derive(Clone, Copy)]
@@ -169,8 +167,8 @@ pub(crate) fn read() -> Option<Policy> {
     if environment.is_off() {
         return None;
     }
-    let supervisor = variables(b"K").find_map(|entry| entry.strip_prefix(supervised::VARIABLE));
-    let supervisor = supervisor.filter(|_| !secure);
+    let supervisor = variables(b"K").find_map(|entry| entry.strip_prefix(SUPERVISED.as_bytes())?.strip_prefix(b"="));
+    let supervisor = supervisor.filter(|value| !secure && value.starts_with(IS_SUPERVISED.as_bytes()));
     if supervisor.is_some() {
         supervised::note();
     }
@@ -178,17 +176,17 @@ pub(crate) fn read() -> Option<Policy> {
         log::open(destination);
         read_variables(secure, |invalid| log::ignored_variable(&invalid));
     }
-    if let Some(entry) = supervisor {
-        supervised::report_lost_privilege(entry);
+    if let Some(value) = supervisor {
+        supervised::report_lost_privilege(value);
     }
     let program = libc::program();
     let mut from_environment = match environment.rules {
         // The program may overwrite its environment (setproctitle).
-        Some(text) => read_rules(sys::copy(text), program, b"KEEPALIVE_RULES"),
+        Some(text) => read_rules(sys::copy(text), program, RULES.as_bytes()),
         None => Source::default(),
     };
     from_environment.default = environment.settings().or(from_environment.default);
-    let path = environment.config.unwrap_or(CONFIG);
+    let path = environment.config.unwrap_or(CONFIG_PATH.to_bytes_with_nul());
     // An entry of the environment ends with a NUL, as the constant does.
     let from_file = match sys::read_file(path.as_ptr()) {
         Ok(text) => read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path)),

@@ -10,6 +10,7 @@ mod write;
 use crate::{state, supervised};
 use core::ffi::{c_char, c_int, c_long};
 pub(crate) use futex::{is_readable, wait_100_us};
+use keepalive_policy::protocol::{PASSING_OPTION_LENGTH, PASSING_OPTION_MARK};
 pub(crate) use memory::{collect, copy, map, read_file};
 pub(crate) use peer::{is_unspecified, local_port, peer, read_address, try_read_address, try_read_bytes};
 pub(crate) use write::{File, Way, connect_to_syslog, open_to_append, send, write, write_to_standard_error};
@@ -132,11 +133,7 @@ pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
     }
 }
 
-/// The sixth argument of a setsockopt(2) that a supervisor's filter lets pass; the kernel takes five
-/// (`PASSING_OPTION_MARK` in `crates/sys/src/seccomp/filter.rs`).
-const PASSING_OPTION_MARK: c_long = 0x6b65_6570;
-
-/// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two, and the mark.
+/// Sets an option that is an `int`, so that a supervisor's filter lets it pass.
 #[inline(always)]
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Result<(), Errno> {
     if state::is_confined() {
@@ -144,7 +141,7 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Re
     }
     let values = [value, 0];
     let (length, mark) = if supervised::is_supervised() {
-        (2 * INT, PASSING_OPTION_MARK)
+        (PASSING_OPTION_LENGTH, PASSING_OPTION_MARK as c_long)
     } else {
         (INT, 0)
     };

@@ -5,6 +5,8 @@ mod neighbours;
 use super::apparmor::{self, Access};
 use crate::error::{Error, NOT_RUN};
 use crate::policy::Policy;
+use keepalive_policy::environment as variable;
+use keepalive_policy::protocol::{IS_SUPERVISED, SUPERVISED, TAKES_PRIVILEGES};
 use keepalive_policy::{Number, OPTIONS, Settings, SocketOption, Unit};
 use keepalive_sys::elf::{self, Machine};
 use keepalive_sys::program::{Format, Privilege, Program, privilege};
@@ -353,14 +355,14 @@ pub(crate) fn hand_over(environment: &mut Vec<(OsString, OsString)>, policy: &Po
         }
     }
     if let Some(mode) = policy.settings.mode {
-        set(environment, "KEEPALIVE_MODE", OsString::from(mode.name()));
+        set(environment, variable::MODE, OsString::from(mode.name()));
     }
     if !policy.rules.is_empty() {
         let rules: Vec<&[u8]> = policy.rules.iter().map(|text| text.text.as_slice()).collect();
-        set(environment, "KEEPALIVE_RULES", OsString::from_vec(rules.join(&b'\n')));
+        set(environment, variable::RULES, OsString::from_vec(rules.join(&b'\n')));
     }
     if let Some(path) = policy.config_path.as_ref().filter(|_| !policy.is_config_pipe) {
-        set(environment, "KEEPALIVE_CONFIG", path.clone().into_os_string());
+        set(environment, variable::CONFIG, path.clone().into_os_string());
     }
 }
 
@@ -371,13 +373,16 @@ pub(crate) fn note_supervisor(
     is_supervised: bool,
     takes_privileges: bool,
 ) {
-    const NAME: &str = "KEEPALIVE_SUPERVISED";
-    const TAKES_PRIVILEGES: &str = "1,no_new_privs";
-    let takes_privileges = takes_privileges || value(environment, NAME).is_some_and(|value| value == TAKES_PRIVILEGES);
-    environment.retain(|(name, _)| name != OsStr::new(NAME));
+    let takes_privileges =
+        takes_privileges || value(environment, SUPERVISED).is_some_and(|value| value == TAKES_PRIVILEGES);
+    environment.retain(|(name, _)| name != OsStr::new(SUPERVISED));
     if is_supervised {
-        let value = if takes_privileges { TAKES_PRIVILEGES } else { "1" };
-        set(environment, NAME, OsString::from(value));
+        let value = if takes_privileges {
+            TAKES_PRIVILEGES
+        } else {
+            IS_SUPERVISED
+        };
+        set(environment, SUPERVISED, OsString::from(value));
     }
 }
 

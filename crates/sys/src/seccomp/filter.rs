@@ -1,6 +1,7 @@
 //! The filter: a classic BPF program over `struct seccomp_data` (`linux/seccomp.h`).
 
 use keepalive_policy::option::{IPPROTO_TCP, SOL_SOCKET};
+use keepalive_policy::protocol::{PASSING_LENGTH, PASSING_OPTION_LENGTH, PASSING_OPTION_MARK};
 use keepalive_policy::{OPTIONS, SocketOption};
 use libc::sock_filter;
 
@@ -157,13 +158,6 @@ impl Kind {
 
 /// `struct sockaddr_in` has 16 bytes: a shorter address is none of TCP.
 const SHORTEST_ADDRESS: u32 = 16;
-/// The length of `struct sockaddr_un`. Local sockets pass without a question, and so does the preload library, which gives
-/// this length where it has set the socket already.
-pub(super) const PASSING_LENGTH: u32 = 110;
-/// The library's own setsockopt(2) passes too: it gives room for a longer number than programs do, and this mark as the sixth
-/// argument, of which the kernel takes five.
-pub(super) const PASSING_OPTION_LENGTH: u32 = 8;
-pub(super) const PASSING_OPTION_MARK: u32 = 0x6b65_6570;
 
 impl Filter {
     /// The program for the kernel.
