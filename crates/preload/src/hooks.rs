@@ -8,6 +8,5 @@ mod listen;
 mod prctl;
 mod setsockopt;
 mod socket;
-#[cfg(target_arch = "x86")]
 mod socketcall;
 mod syscall;

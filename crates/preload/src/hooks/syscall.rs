@@ -17,10 +17,6 @@ use core::ffi::{c_int, c_long, c_void};
 /// As syscall(2) and the system call `n` ask. It is variadic; the C libraries read six arguments whatever the call.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
-    #[cfg(target_arch = "x86")]
-    let is_socketcall = n == number::SOCKETCALL;
-    #[cfg(not(target_arch = "x86"))]
-    let is_socketcall = false;
     let is_hooked = matches!(
         n,
         number::SOCKET
@@ -32,7 +28,7 @@ unsafe extern "C" fn syscall(n: c_long, a: c_long, b: c_long, c: c_long, d: c_lo
             | number::SETSOCKOPT
             | number::PRCTL
             | number::SECCOMP
-    ) || is_socketcall;
+    ) || Some(n) == number::SOCKETCALL;
     let function = if is_hooked { hooked } else { next::syscall() };
     // SAFETY: the caller's promise.
     unsafe { function(n, a, b, c, d, e, f) }
@@ -103,8 +99,7 @@ fn filter(n: c_long, a: c_long, b: c_long) -> Option<Filter> {
 
 /// The call that is made, with its first arguments: i386's socketcall(2) makes another one.
 fn meaning(n: c_long, arguments: [c_long; 3]) -> (c_long, [c_long; 3]) {
-    #[cfg(target_arch = "x86")]
-    if n == number::SOCKETCALL
+    if Some(n) == number::SOCKETCALL
         && let Some(meant) = super::socketcall::meaning(arguments[0], arguments[1] as _)
     {
         return meant;
