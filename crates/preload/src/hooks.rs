@@ -40,7 +40,7 @@ macro_rules! hooks {
         ///
         /// # Safety
         /// As the system call asks.
-        #[inline(never)]
+        #[inline(always)]
         unsafe fn by_number(call: &Call) -> c_long {
             match call.meant {
                 // SAFETY: the caller's promise.

@@ -45,7 +45,6 @@ impl Call {
     ///
     /// # Safety
     /// As the system call asks.
-    #[inline(never)]
     pub(super) unsafe fn make(&self) -> c_long {
         let [n, a, b, c, d, e, f] = self.made;
         // SAFETY: the caller's promise.
