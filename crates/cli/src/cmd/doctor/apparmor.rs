@@ -3,10 +3,10 @@
 use super::finding::Findings;
 use super::process::mapped_library;
 use crate::cmd::system;
-use crate::engine::apparmor::{Access, accesses};
 use crate::error::describe;
 use crate::policy::CONFIG;
-use crate::sockets::Process;
+use keepalive_engine::apparmor::{Access, accesses};
+use keepalive_engine::sockets::Process;
 use keepalive_sys::apparmor::{Use, of_process};
 use keepalive_sys::proc;
 use keepalive_sys::program::Program;

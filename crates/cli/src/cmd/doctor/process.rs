@@ -2,11 +2,11 @@
 
 use super::finding::{Finding, Findings, Level};
 use super::{apparmor, machine, program};
-use crate::engine::cgroup::entry;
-use crate::engine::cgroup::pins::Target;
 use crate::error::describe;
-use crate::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
-use crate::sysctl::Sysctls;
+use keepalive_engine::cgroup::entry;
+use keepalive_engine::cgroup::pins::Target;
+use keepalive_engine::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
+use keepalive_engine::sysctl::Sysctls;
 use keepalive_sys::cgroup::Tree;
 use keepalive_sys::sock_diag::State;
 use keepalive_sys::{netns, proc, program as executable};
