@@ -359,7 +359,7 @@ fn a_user_has_units_of_their_own() {
     assert_eq!(status, Some(0), "{stderr}");
     let (status, stderr) = unit(&["enable", "--user", "--engine", "cgroup", "mine"]);
     assert_eq!(status, Some(2), "{stderr}");
-    assert!(stderr.contains("it takes root"), "{stderr}");
+    assert!(stderr.contains("it requires root"), "{stderr}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn status_counts_the_connections_of_each_rule() {
     assert_eq!(
         arena.quiet(&["cgroup", "status"]),
         format!(
-            "{name}: in force
+            "{name}: active
   0  connect 10.0.0.0/8:5432 idle=30s  (--rule:1)
   3  connect 127.0.0.1 idle=31s  (--rule:2)
   5  accept [::1] idle=120s  ({path}:2)
@@ -129,10 +129,10 @@ fn status_shows_only_the_cgroups_that_it_is_asked_for() {
     arena.enable_for(&child, &["--idle=5"]);
     assert_eq!(
         arena.quiet(&["cgroup", "status", &child]),
-        format!("{child}: in force\n  0  default idle=5s\n")
+        format!("{child}: active\n  0  default idle=5s\n")
     );
     let all = arena.quiet(&["cgroup", "status"]);
-    assert_eq!(all.matches(": in force\n").count(), 2, "{all}");
+    assert_eq!(all.matches(": active\n").count(), 2, "{all}");
 
     let output = arena.output(&["cgroup", "status", &child, "/keepalive-test-nowhere"]);
     assert_eq!(output.status.code(), Some(1));

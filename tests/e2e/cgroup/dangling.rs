@@ -98,7 +98,7 @@ fn a_cgroup_that_was_made_again_takes_the_place_of_the_one_that_is_gone() {
     let output = arena.output(&["cgroup", "status", &name]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 
-    assert_eq!(arena.enable_for(&name, &POLICY), format!("{name}: in force\n"));
+    assert_eq!(arena.enable_for(&name, &POLICY), format!("{name}: active\n"));
     program.does("client, accepted = pair(listener)");
     assert_eq!(program.has("client"), TREATED);
     wait_until_freed(&old);

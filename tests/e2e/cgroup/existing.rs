@@ -42,7 +42,7 @@ fn open_connections_and_listeners_are_set_and_those_that_are_set_are_not_set_aga
     let name = arena.name();
     assert_eq!(
         printed,
-        format!("{name}: in force\n{name}: 3 of 3 open sockets changed\n")
+        format!("{name}: active\n{name}: 3 of 3 open sockets changed\n")
     );
     for end in ["client", "accepted", "listener"] {
         assert_eq!(program.has(end), TREATED, "{end}");

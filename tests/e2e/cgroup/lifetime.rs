@@ -145,7 +145,7 @@ fn several_cgroups_are_enabled_and_disabled_at_once() {
     let names = ["one", "two"].map(|name| arena.name_of(&arena.child(name)));
     let words: Vec<&str> = names.iter().map(String::as_str).collect();
     let printed = arena.quiet(&[&["cgroup", "enable", "--idle=61"], &words[..]].concat());
-    assert_eq!(printed, format!("{}: in force\n{}: in force\n", names[0], names[1]));
+    assert_eq!(printed, format!("{}: active\n{}: active\n", names[0], names[1]));
     let mut program = arena.puppet_in(&arena.directory().join("two"), &[]);
     program.does("client, accepted = pair(listen())");
     assert_eq!(program.has("client"), "1 61 75 9 0");
@@ -158,14 +158,14 @@ fn several_cgroups_are_enabled_and_disabled_at_once() {
 fn a_cgroup_may_be_named_by_its_path_in_the_file_system() {
     let arena = arena!();
     let path = arena.directory().to_str().expect("a path of ours");
-    assert_eq!(arena.enable_for(path, &POLICY), format!("{}: in force\n", arena.name()));
+    assert_eq!(arena.enable_for(path, &POLICY), format!("{}: active\n", arena.name()));
     assert_eq!(
         arena.quiet(&["cgroup", "disable", path]),
         format!("{}: disabled\n", arena.name())
     );
 }
 
-/// As if its command had been killed before it was in force, or half way through `disable`.
+/// As if its command had been killed before it was active, or half way through `disable`.
 #[test]
 fn what_is_unfinished_is_told_and_may_be_enabled_or_disabled() {
     let arena = arena!();

@@ -22,7 +22,7 @@ const HINT: &str =
 /// The lock, held by the process of the tests.
 fn hold(arena: &Arena) -> OwnedFd {
     let lock = try_exclusive(&arena.file_system().join("keepalive"));
-    lock.expect("a policy is in force").expect("nobody holds it")
+    lock.expect("a policy is active").expect("nobody holds it")
 }
 
 /// What is said of this process when it holds the lock.
@@ -73,7 +73,7 @@ fn status_takes_no_lock() {
     assert!(
         arena
             .quiet(&["cgroup", "status", &name])
-            .starts_with(&format!("{name}: in force\n"))
+            .starts_with(&format!("{name}: active\n"))
     );
     assert_eq!(both_ends(&arena), [TREATED; 2]);
 }
@@ -201,11 +201,8 @@ fn commands_wait_for_no_verifier_but_their_own() {
         &[&["cgroup", "enable", &name], &POLICY[..]].concat(),
     );
     // For another cgroup, and for the same.
-    assert_eq!(arena.enable_for(&child, &POLICY), format!("{child}: in force\n"));
-    assert_eq!(
-        arena.enable(&["--idle=31", "--mode=cap"]),
-        format!("{name}: in force\n")
-    );
+    assert_eq!(arena.enable_for(&child, &POLICY), format!("{child}: active\n"));
+    assert_eq!(arena.enable(&["--idle=31", "--mode=cap"]), format!("{name}: active\n"));
     assert_eq!(arena.status()["default"], "idle=31s mode=cap");
     held.goes_on(&format!("{name}: replaced"));
     assert_eq!(both_ends(&arena), [TREATED; 2]);
@@ -247,9 +244,9 @@ fn who_looks_while_a_policy_is_put_in_force_is_told_that_it_is() {
         "{output:?}"
     );
     assert_eq!(both_ends(&arena), [UNTOUCHED; 2]);
-    held.goes_on(&format!("{name}: in force"));
+    held.goes_on(&format!("{name}: active"));
     assert_eq!(arena.status()["state"], "in-force");
-    // Nor is one that is replaced ever seen as anything but in force.
+    // Nor is one that is replaced ever seen as anything but active.
     let held = Held::before(&arena, "BPF_LINK_UPDATE", &["cgroup", "enable", &name, "--idle=31"]);
     assert_eq!(arena.status()["default"], "idle=61s interval=13s count=4");
     held.goes_on(&format!("{name}: replaced"));
@@ -267,7 +264,7 @@ fn a_policy_that_changes_while_the_lock_is_held_is_put_in_force_later() {
     fs::write(&path, "default idle=31s\n").expect("a file of ours");
     let name = arena.name();
     let mut watch = Watch::start(&arena, &[&name, "--config", path.to_str().expect("a path of ours")]);
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     let lock = hold(&arena);
     fs::write(&path, "default idle=32s\n").expect("a file of ours");
     watch.says(&format!("keepalive: cannot enable a policy for {name}: {}", holder()));
@@ -302,7 +299,7 @@ fn a_signal_ends_the_wait_for_the_lock() {
     assert_eq!(both_ends(&arena), [UNTOUCHED; 2]);
     // A policy that cannot be ended is named.
     let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     let _lock = hold(&arena);
     send(watch.pid(), Signal::TERM);
     watch.says(&format!("keepalive: cannot disable the policy of {name}: {}", holder()));

@@ -74,7 +74,7 @@ fn the_tree_is_found_wherever_it_is_mounted() {
     );
     let output = arena.output(&[&["cgroup", "enable", &arena.name()], &POLICY[..]].concat());
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(text(&output.stdout), format!("{}: in force\n", arena.name()));
+    assert_eq!(text(&output.stdout), format!("{}: active\n", arena.name()));
     let path = format!("/run/the tree{}", arena.name());
     assert_eq!(
         arena.quiet(&["cgroup", "disable", &path]),

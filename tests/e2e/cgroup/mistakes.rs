@@ -156,12 +156,12 @@ fn a_cgroup_of_any_name_has_its_policy_and_loses_it() {
             assert!(!output.stdout.contains(&0x1b), "{output:?}");
             text(&output.stdout)
         };
-        assert!(run("enable").ends_with(": in force\n"));
+        assert!(run("enable").ends_with(": active\n"));
         assert!(run("enable").ends_with(": replaced\n"));
-        assert!(run("status").contains(": in force\n"));
+        assert!(run("status").contains(": active\n"));
         assert!(run("disable").ends_with(": disabled\n"));
         // What is left of one that has gone is found by its name.
-        assert!(run("enable").ends_with(": in force\n"));
+        assert!(run("enable").ends_with(": active\n"));
         fs::remove_dir(&directory).expect("an empty cgroup");
         // The kernel detaches in its own time.
         let is_found = || run("disable").ends_with(": disabled\n").then_some(());

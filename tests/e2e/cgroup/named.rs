@@ -33,9 +33,9 @@ fn a_unit_is_found_by_its_name_wherever_it_is() {
     let unit = format!("keepalive-test-{}.service", std::process::id());
     let child = arena.child(&format!("system.slice/{unit}"));
     let name = arena.name_of(&child);
-    assert_eq!(arena.enable_for(&unit, &POLICY), format!("{name}: in force\n"));
+    assert_eq!(arena.enable_for(&unit, &POLICY), format!("{name}: active\n"));
     let printed = arena.quiet(&["cgroup", "status", &unit]);
-    assert!(printed.starts_with(&format!("{name}: in force\n")), "{printed}");
+    assert!(printed.starts_with(&format!("{name}: active\n")), "{printed}");
     assert_eq!(
         arena.quiet(&["cgroup", "disable", &unit]),
         format!("{name}: disabled\n")
@@ -62,10 +62,7 @@ fn a_unit_of_two_managers_is_refused_and_both_are_named() {
     assert_eq!(listed, names);
     assert_eq!(output.status.code(), Some(1));
     assert!(arena.pins().is_empty(), "{:?}", arena.pins());
-    assert_eq!(
-        arena.enable_for(&names[1], &POLICY),
-        format!("{}: in force\n", names[1])
-    );
+    assert_eq!(arena.enable_for(&names[1], &POLICY), format!("{}: active\n", names[1]));
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn a_policy_of_a_cgroup_namespace_is_seen_and_ended_from_outside() {
 
     assert_eq!(arena.status()["state"], "in-force");
     let printed = arena.quiet(&["cgroup", "status", &name]);
-    assert!(printed.starts_with(&format!("{name}: in force\n")), "{printed}");
+    assert!(printed.starts_with(&format!("{name}: active\n")), "{printed}");
     assert_eq!(arena.disable(), format!("{name}: disabled\n"));
     assert!(arena.pins().is_empty(), "{:?}", arena.pins());
 }
@@ -45,8 +45,8 @@ fn a_policy_from_outside_is_seen_and_ended_in_a_cgroup_namespace() {
     let arena = arena!();
     arena.enable(&POLICY);
     for (words, expected) in [
-        (&["status"][..], "/: in force\n"),
-        (&["status", "/"], "/: in force\n"),
+        (&["status"][..], "/: active\n"),
+        (&["status", "/"], "/: active\n"),
         (&["disable", "/"], "/: disabled\n"),
     ] {
         let mut command = arena.enter("env");

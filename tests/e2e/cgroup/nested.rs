@@ -92,7 +92,7 @@ fn status_names_the_cgroups_in_which_a_nearer_policy_counts() {
     let expected = format!("  in {child} a policy counts that is nearer\n");
     assert!(printed.ends_with(&expected), "{printed}");
     let printed = arena.quiet(&["cgroup", "status", &child]);
-    assert_eq!(printed, format!("{child}: in force\n  0  default idle=31s\n"));
+    assert_eq!(printed, format!("{child}: active\n  0  default idle=31s\n"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn a_connection_has_it_at_both_ends_and_its_listener_is_left_alone() {
     let arena = arena!();
     python!();
     let printed = arena.enable(&POLICY);
-    assert_eq!(printed, format!("{}: in force\n", arena.name()));
+    assert_eq!(printed, format!("{}: active\n", arena.name()));
     let mut program = pair_with(&arena, "");
     assert_eq!(program.has("client"), TREATED);
     assert_eq!(program.has("accepted"), TREATED);

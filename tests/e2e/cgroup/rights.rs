@@ -8,7 +8,7 @@ use crate::support::target::TREATED;
 use serde_json::json;
 use std::process::Output;
 
-const HINT: &str = "hint: run it by root, or with these capabilities; without root: keepalive run, --engine seccomp\n";
+const HINT: &str = "hint: run it as root, or with these capabilities; without root: keepalive run, --engine seccomp\n";
 
 /// What root does without these capabilities.
 fn without(arena: &Arena, capabilities: &str, args: &[&str]) -> Output {
@@ -30,7 +30,7 @@ fn assert_lacks(output: &Output, name: &str, capabilities: &str) {
     assert_eq!(
         text(&output.stderr),
         format!(
-            "keepalive: cannot enable a policy for {name}: it takes root; this process lacks {capabilities}\n{HINT}"
+            "keepalive: cannot enable a policy for {name}: it requires root; this process lacks {capabilities}\n{HINT}"
         )
     );
     assert_eq!(text(&output.stdout), "");
@@ -96,7 +96,7 @@ fn root_without_a_capability_is_told_which() {
         let output = without(&arena, dropped, &["cgroup", "enable", &name]);
         assert_lacks(&output, &name, named);
         let output = without(&arena, dropped, &["cgroup", "status"]);
-        let expected = format!("engine cgroup: it takes root; this process lacks {named}\n");
+        let expected = format!("engine cgroup: it requires root; this process lacks {named}\n");
         assert_eq!(text(&output.stdout), expected, "{output:?}");
     }
     assert!(arena.pins().is_empty(), "{:?}", arena.pins());
@@ -111,7 +111,7 @@ fn root_sees_and_ends_a_policy_without_the_capabilities_that_it_takes_to_begin_i
         arena.enable(&POLICY);
         let output = without(&arena, dropped, &["cgroup", "status", &name]);
         assert!(
-            text(&output.stdout).contains(&format!("{name}: in force\n")),
+            text(&output.stdout).contains(&format!("{name}: active\n")),
             "{output:?}"
         );
         let output = without(&arena, dropped, &["cgroup", "disable", &name]);
@@ -158,7 +158,7 @@ fn without_the_right_to_read_fields_it_compares_with_the_sysctls() {
     let output = without(&arena, dropped, &["cgroup", "enable", &name, rule]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stderr).contains("CAP_PERFMON"), "{output:?}");
-    // The one from before is in force.
+    // The one from before is active.
     assert_eq!(arena.status()["rules"], json!([]));
     assert_eq!(both_ends(&arena), [TREATED; 2]);
 }

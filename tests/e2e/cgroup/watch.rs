@@ -95,7 +95,7 @@ fn the_policy_is_in_force_until_the_command_is_ended() {
     let name = arena.name();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-        watch.says(&format!("{name}: in force"));
+        watch.says(&format!("{name}: active"));
         assert_eq!(both_ends(&arena), [TREATED; 2]);
         watch.ends(signal, &disabled(&name));
         assert_eq!(both_ends(&arena), [UNTOUCHED; 2]);
@@ -113,7 +113,7 @@ fn it_waits_for_a_cgroup_that_comes_and_goes() {
     watch.waits_for(&name);
     for _ in 0..2 {
         fs::create_dir(&directory).expect("it is not there");
-        watch.says(&format!("{name}: in force"));
+        watch.says(&format!("{name}: active"));
         assert_eq!(has(&arena, &directory), TREATED);
         cgroup::remove(&directory).expect("nothing is in it");
         watch.waits_for(&name);
@@ -140,10 +140,10 @@ fn a_cgroup_that_is_made_again_at_once_has_the_policy_again() {
     let directory = arena.child("unit");
     let name = arena.name_of(&directory);
     let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     cgroup::remove(&directory).expect("nothing is in it");
     fs::create_dir(&directory).expect("it is gone");
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     assert_eq!(has(&arena, &directory), TREATED);
     let report = arena.report();
     assert_eq!(report["cgroups"].as_array().map(Vec::len), Some(1), "{report}");
@@ -161,7 +161,7 @@ fn a_unit_is_waited_for_by_its_name() {
     arena.child("some.slice");
     let directory = arena.child(&format!("some.slice/{unit}"));
     let name = arena.name_of(&directory);
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     assert_eq!(has(&arena, &directory), TREATED);
     watch.ends(Signal::TERM, &disabled(&name));
 }
@@ -172,7 +172,7 @@ fn another_command_takes_over_and_what_it_says_stays() {
     python!();
     let name = arena.name();
     let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     arena.enable(&["--idle=31"]);
     watch.says(&format!("keepalive: {name}: another command has taken over"));
     assert_eq!(both_ends(&arena), ["1 31 75 9 0"; 2]);
@@ -187,13 +187,13 @@ fn what_another_command_has_disabled_is_put_in_force_again() {
     python!();
     let name = arena.name();
     let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     arena.disable();
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     arena.enable(&["--idle=31"]);
     watch.says(&format!("keepalive: {name}: another command has taken over"));
     arena.disable();
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     assert_eq!(both_ends(&arena), [TREATED; 2]);
     watch.ends(Signal::TERM, &disabled(&name));
 }
@@ -204,7 +204,7 @@ fn the_policy_outlives_a_command_that_is_killed_and_the_next_takes_it_over() {
     python!();
     let name = arena.name();
     let mut first = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    first.says(&format!("{name}: in force"));
+    first.says(&format!("{name}: active"));
     send(first.0.pid(), Signal::KILL);
     first.0.wait_for_end();
     assert_eq!(both_ends(&arena), [TREATED; 2]);
@@ -221,7 +221,7 @@ fn of_two_that_watch_the_later_one_counts_and_the_other_stands_by() {
     python!();
     let name = arena.name();
     let mut first = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    first.says(&format!("{name}: in force"));
+    first.says(&format!("{name}: active"));
     let mut second = Watch::start(&arena, &[&name, "--idle=31"]);
     second.says(&format!("{name}: replaced"));
     first.says(&format!("keepalive: {name}: another command has taken over"));
@@ -244,7 +244,7 @@ fn it_ends_as_the_first_process_of_a_pid_namespace() {
     let wrapper = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
     for signal in [Signal::TERM, Signal::INT] {
         let mut watch = Watch::under(&arena, &wrapper, &[&[name.as_str()], &POLICY[..]].concat());
-        watch.says(&format!("{name}: in force"));
+        watch.says(&format!("{name}: active"));
         assert_eq!(both_ends(&arena), [TREATED; 2]);
         send(family(watch.0.pid())[1], signal);
         watch.says(&format!("keepalive: {name}: disabled"));

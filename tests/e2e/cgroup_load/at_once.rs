@@ -29,7 +29,7 @@ fn commands(place: &Place, policies: &[Policy]) -> Vec<Command> {
     policies.iter().map(|policy| place.command(&[], *policy)).collect()
 }
 
-/// Runs the commands that lead to all these policies at the same time, again and again: then one of them is in force, and
+/// Runs the commands that lead to all these policies at the same time, again and again: then one of them is active, and
 /// nothing is left of the others.
 fn check(place: &mut Place, policies: &[Policy]) {
     let due: Vec<_> = policies.iter().map(|policy| place.state_with(*policy)).collect();

@@ -7,7 +7,7 @@ use crate::support::process::{LIMIT, output_within, text, within};
 use serde_json::Value;
 use std::process::Command;
 
-/// What is put in force.
+/// What is applied.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// None where there is to be no policy.
@@ -57,7 +57,7 @@ pub const CAP: Policy = Policy {
 /// How it is.
 #[derive(Debug, PartialEq)]
 pub struct State {
-    /// What status says, without counters; nothing where no policy is in force.
+    /// What status says, without counters; nothing where no policy is active.
     pub told: Option<Value>,
     /// What new connections get.
     pub end: End,

@@ -1,4 +1,4 @@
-//! A cgroup, and a BPF file system that nobody else sees: where a test puts policies of the cgroup engine in force.
+//! A cgroup, and a BPF file system that nobody else sees: where a test applies policies of the cgroup engine.
 
 use super::dialogue::Dialogue;
 use super::process::{LIMIT, output_within, text, within};
@@ -165,13 +165,13 @@ impl Arena {
         text(&output.stdout)
     }
 
-    /// Puts a policy in force for the cgroup.
+    /// Applies a policy for the cgroup.
     #[track_caller]
     pub fn enable(&self, flags: &[&str]) -> String {
         self.enable_for(&self.name(), flags)
     }
 
-    /// Puts a policy in force for this cgroup.
+    /// Applies a policy for this cgroup.
     #[track_caller]
     pub fn enable_for(&self, cgroup: &str, flags: &[&str]) -> String {
         self.quiet(&[&["cgroup", "enable", cgroup], flags].concat())

@@ -60,7 +60,7 @@ macro_rules! root {
     };
 }
 
-/// A cgroup to put policies in force for; skips a test where there can be none.
+/// A cgroup to apply policies for; skips a test where there can be none.
 macro_rules! arena {
     () => {{
         root!();

@@ -1,4 +1,4 @@
-//! Where the library in force makes every dynamic program die, there is a way back.
+//! Where the active library makes every dynamic program die, there is a way back.
 
 use super::stage::{COMMAND, FILE, Stage, succeeded};
 use crate::support::dialogue::Dialogue;

@@ -45,10 +45,7 @@ fn doing_it_twice_changes_nothing() {
     stage.does(&["disable"]);
     stage.does(&["enable"]);
     let before = (stage.read(FILE), stage.ours());
-    assert_eq!(
-        stage.does(&["enable"]),
-        "It is in force already; nothing has changed.\n"
-    );
+    assert_eq!(stage.does(&["enable"]), "It is active already; nothing has changed.\n");
     assert_eq!((stage.read(FILE), stage.ours()), before);
     stage.does(&["disable"]);
     let told = stage.does(&["disable"]);

@@ -1,4 +1,4 @@
-//! Units whose service runs: what is in force ends, and what is said of it is right.
+//! Units whose service runs: what is active ends, and what is said of it is right.
 
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{Running, text, wrapped};

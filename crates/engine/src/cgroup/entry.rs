@@ -32,11 +32,11 @@ pub struct Entry {
 /// How an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The policy is in force.
+    /// The policy is active.
     InForce,
     /// The cgroup is gone, and with it the effect.
     Dangling,
-    /// A command was killed before the policy was in force, or after it was not any more.
+    /// A command was killed before the policy was active, or after it was not any more.
     Unfinished,
     /// It is as if unfinished, and another command holds the lock.
     Changing,
@@ -174,7 +174,7 @@ impl Entry {
         self.cgroup.as_deref()
     }
 
-    /// Notes the path that its cgroup has here: the command that has put it in force may have seen another tree, of a
+    /// Notes the path that its cgroup has here: the command that has applied it may have seen another tree, of a
     /// cgroup namespace or above it.
     fn find(&mut self, tree: &Tree) {
         let number = self.number();

@@ -43,9 +43,9 @@ fn what_cannot_be_started_leaves_no_cgroup() {
 fn who_may_not_is_told_what_it_takes() {
     let arena = arena!();
     let installed = Installed::new();
-    let lacks = "keepalive: cannot run '/bin/true' with engine cgroup: it takes root; this process lacks CAP_BPF and \
+    let lacks = "keepalive: cannot run '/bin/true' with engine cgroup: it requires root; this process lacks CAP_BPF and \
                  CAP_NET_ADMIN\n\
-                 hint: run it by root, or with these capabilities; without root: keepalive run, --engine seccomp\n";
+                 hint: run it as root, or with these capabilities; without root: keepalive run, --engine seccomp\n";
     let mut command = arena.enter("env");
     command.args(NOBODY).arg(installed.keepalive());
     command.env("KEEPALIVE_CONFIG", installed.no_config());
@@ -63,7 +63,7 @@ fn who_may_not_is_told_what_it_takes() {
     assert!(error.starts_with(&begin), "{error}");
     assert!(error.contains(": Permission denied"), "{error}");
     assert!(
-        error.contains("\nhint: it takes a cgroup in which this user may make others"),
+        error.contains("\nhint: it requires a cgroup in which this user may make others"),
         "{error}"
     );
     wait_until_tidy(arena.directory());

@@ -16,7 +16,7 @@ fn it_follows_changes_of_the_file() {
     fs::write(&path, "default idle=31s\n").expect("a file of ours");
     let name = arena.name();
     let mut watch = Watch::start(&arena, &[&name, "--config", path.to_str().expect("a path of ours")]);
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     assert_eq!(both_ends(&arena), ["1 31 75 9 0"; 2]);
     fs::write(&path, "default idle=32s\n").expect("a file of ours");
     watch.says(&format!("{name}: replaced"));
@@ -46,7 +46,7 @@ fn it_follows_a_link_to_a_directory_that_is_swapped() {
     let path = inside("keepalive.conf");
     let name = arena.name();
     let mut watch = Watch::start(&arena, &[&name, "--config", path.to_str().expect("a path of ours")]);
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     symlink("two", inside("..new")).expect("a link of ours");
     fs::rename(inside("..new"), inside("..data")).expect("a link of ours");
     watch.says(&format!("{name}: replaced"));
@@ -66,24 +66,24 @@ fn a_mistake_in_the_file_is_told_once_and_the_policy_from_before_stays() {
     let late = arena.directory().join("late");
     let late_name = arena.name_of(&late);
     let mut watch = Watch::start(&arena, &[&name, &late_name, "--config", shown]);
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     watch.waits_for(&late_name);
     fs::write(&path, "default idel=32s\n").expect("a file of ours");
     let first = watch.0.answer();
     assert!(first.starts_with(&format!("{shown}:1:9: ")), "{first}");
     let mut line = first;
-    while line != "keepalive: the policy from before stays in force" {
+    while line != "keepalive: the policy from before stays active" {
         assert_ne!(line, "");
         line = watch.0.answer();
     }
     assert_eq!(both_ends(&arena), ["1 31 75 9 0"; 2]);
     // What comes meanwhile has the policy from before, and nobody is told again.
     fs::create_dir(&late).expect("it is not there");
-    watch.says(&format!("{late_name}: in force"));
+    watch.says(&format!("{late_name}: active"));
     assert_eq!(has(&arena, &late), "1 31 75 9 0");
     fs::remove_file(&path).expect("a file of ours");
     watch.says(&format!("keepalive: cannot read '{shown}': No such file or directory"));
-    watch.says("keepalive: the policy from before stays in force");
+    watch.says("keepalive: the policy from before stays active");
     fs::write(&path, "default idle=33s\n").expect("a file of ours");
     watch.says(&format!("{name}: replaced"));
     watch.says(&format!("{late_name}: replaced"));
@@ -121,7 +121,7 @@ fn open_connections_are_set_whenever_the_policy_is() {
         &arena,
         &[&name, "--existing", "--config", path.to_str().expect("a path of ours")],
     );
-    watch.says(&format!("{name}: in force"));
+    watch.says(&format!("{name}: active"));
     watch.says(&format!("{name}: 3 of 3 open sockets changed"));
     assert_eq!(program.has("client"), "1 31 75 9 0");
     fs::write(&path, "default idle=32s mode=enforce\n").expect("a file of ours");

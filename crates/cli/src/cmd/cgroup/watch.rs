@@ -20,7 +20,7 @@ use std::sync::Arc;
 const PERIOD: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// Puts the policy in force until a signal ends this command.
+/// Applies the policy until a signal ends this command.
 ///
 /// # Errors
 /// What cannot be used of the policy at the beginning; what is in the way of the engine.
@@ -73,7 +73,7 @@ struct Watch<'a> {
 struct Watched<'a> {
     cgroup: &'a OsStr,
     place: Place,
-    /// The version of the policy that was put in force last.
+    /// The version of the policy that was applied last.
     version: u64,
     /// What was in the way the last time, if anything.
     obstacle: Option<String>,
@@ -148,14 +148,14 @@ impl<'a> Watch<'a> {
                 let mistake = error.to_string();
                 if self.mistake.as_ref() != Some(&mistake) {
                     error.report();
-                    say("the policy from before stays in force");
+                    say("the policy from before stays active");
                     self.mistake = Some(mistake);
                 }
             }
         }
     }
 
-    /// Looks at one cgroup, and puts the policy in force where it is not.
+    /// Looks at one cgroup, and applies the policy where it is not.
     fn look(&mut self, index: usize) -> Result<(), Error> {
         let is_changed = self.cgroups[index].version != self.version;
         let cgroup = self.cgroups[index].cgroup;
@@ -211,7 +211,7 @@ impl<'a> Watch<'a> {
         self.put_in_force(index, &directory, before == Place::New)
     }
 
-    /// Puts the policy in force for one cgroup.
+    /// Applies the policy for one cgroup.
     fn put_in_force(&mut self, index: usize, directory: &Path, is_first: bool) -> Result<(), Error> {
         let interrupts = self.interrupts();
         let watched = &mut self.cgroups[index];
@@ -262,7 +262,7 @@ impl<'a> Watch<'a> {
     /// Ends what is still this command's.
     ///
     /// # Errors
-    /// What keeps a policy in force.
+    /// What keeps a policy active.
     fn end(&self) -> Result<(), Error> {
         let mut failed = Vec::new();
         for watched in &self.cgroups {

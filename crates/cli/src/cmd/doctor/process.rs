@@ -220,7 +220,7 @@ fn policies(findings: &mut Findings, process: &Process) {
     match nearest {
         Some(entry) => findings.fine(
             "cgroup",
-            format!("{path}, where the policy of {} is in force", entry.name()),
+            format!("{path}, where the policy of {} is active", entry.name()),
         ),
         None => findings.fine("cgroup", format!("{path}, without a policy")),
     }

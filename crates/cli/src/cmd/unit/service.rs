@@ -231,6 +231,6 @@ impl Service {
             })
             .map(|(_, target)| target.name.display().to_string())
             .collect();
-        (!without.is_empty()).then(|| format!("{}: no policy is in force for {}", self.name, without.join(", ")))
+        (!without.is_empty()).then(|| format!("{}: no policy is active for {}", self.name, without.join(", ")))
     }
 }
