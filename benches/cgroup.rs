@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 /// Why nothing can be measured here.
 fn missing() -> Option<String> {
     if !geteuid().is_root() {
-        return Some("it takes root".to_owned());
+        return Some("it requires root".to_owned());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |tool: &&str| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
@@ -281,7 +281,7 @@ const FIVE_ENFORCED: [&str; 10] = [
 const NO_MATCH: [&str; 4] = ["--rule", "default off", "--rule", "connect 192.0.2.0/24 idle=30"];
 
 impl Policy {
-    /// Puts it in force until what this gives is dropped, or the next one is.
+    /// Applies it until what this gives is dropped, or the next one is.
     fn begin(&self, stage: &Stage) -> Result<Option<OwnedFd>, Error> {
         match self {
             Bare => stage.disable().map(|()| None),

@@ -1,4 +1,4 @@
-# Where 'keepalive system enable' is in force, programs load a copy of the library, which stays as it is while files are
+# Where 'keepalive system enable' is active, programs load a copy of the library, which stays as it is while files are
 # unpacked. It is brought up to date here, by a rename. If that fails, the copy of before is as good as it was.
 installed() {
     status=$(keepalive system status --json 2>/dev/null) || :

@@ -8,6 +8,7 @@ pub mod capability;
 pub mod cgroup;
 pub mod clock;
 pub mod elf;
+pub mod errno;
 pub mod exec;
 pub mod fork;
 pub mod kernel_symbols;

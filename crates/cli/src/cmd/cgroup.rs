@@ -4,14 +4,14 @@ mod status;
 mod watch;
 
 use crate::cli::PolicyFlags;
-use crate::engine::cgroup::entry::{Entry, entries};
-use crate::engine::cgroup::pins::{self, Target};
-use crate::engine::cgroup::{Interrupts, Limits, Obstacle, existing, out_of_reach};
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, harmless, print, wrap, write_stderr};
-use crate::policy::Policy;
-use crate::sockets::SOCK_DIAG_HINT;
+use crate::policy::{self, Policy};
 use clap::{Args, Subcommand};
+use keepalive_engine::cgroup::entry::{Entry, entries};
+use keepalive_engine::cgroup::pins::{self, Target};
+use keepalive_engine::cgroup::{Interrupts, Limits, Obstacle, existing, out_of_reach};
+use keepalive_engine::sockets::SOCK_DIAG_HINT;
 use keepalive_policy::Settings;
 use keepalive_sys::cgroup::Tree;
 use std::ffi::{OsStr, OsString};
@@ -124,12 +124,12 @@ pub(crate) fn run(cgroup: &Cgroup) -> Result<(), Error> {
 impl Enable {
     fn policy(&self) -> Result<Arc<Policy>, Error> {
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-        Policy::read(&self.policy, &environment, Settings::EVERYWHERE, REFUSED).map(Arc::new)
+        policy::read(&self.policy, &environment, Settings::EVERYWHERE, REFUSED).map(Arc::new)
     }
 
     fn once(&self) -> Result<(), Error> {
         let policy = self.policy()?;
-        policy.report_notes();
+        policy::report_notes(&policy);
         let tree = tree("enable a policy")?;
         let directories: Vec<PathBuf> = self
             .cgroups
@@ -159,7 +159,7 @@ impl Enable {
         if done.has_mounted {
             say("a BPF file system was mounted on /sys/fs/bpf");
         }
-        let word = if done.has_replaced { "replaced" } else { "in force" };
+        let word = if done.has_replaced { "replaced" } else { "active" };
         print(&format!("{name}: {word}\n"))?;
         Ok(done)
     }
@@ -220,7 +220,7 @@ fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
         };
         problems.push((
             format!("{count} {what} are out of reach: {}{why}", describe(error)),
-            "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE",
+            "it requires CAP_SYS_ADMIN and CAP_SYS_PTRACE",
         ));
     }
     if let Some(error) = &done.unlisted {
@@ -237,7 +237,7 @@ fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
                 "{} sockets are not seen in their network namespaces, nor of which cgroup they are",
                 done.unseen
             ),
-            "it takes CAP_SYS_ADMIN and CAP_NET_ADMIN there",
+            "it requires CAP_SYS_ADMIN and CAP_NET_ADMIN there",
         ));
     }
     if done.resisting > 0 {
@@ -249,7 +249,7 @@ fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
     if done.hidden > 0 && problems.is_empty() {
         problems.push((
             format!("{} processes are not of this pid namespace", done.hidden),
-            "it takes the machine's own (hostPID: true in a pod)",
+            "it requires the machine's own (hostPID: true in a pod)",
         ));
     }
     problems
@@ -270,7 +270,7 @@ impl Disable {
                     say(&format!("{name} has no policy"));
                     None
                 }
-                Err(obstacle) => Some(obstacle.error(&format!("disable the policy of {name}"))),
+                Err(obstacle) => Some(obstacle.error(&format!("disable the policy of {name}")).into()),
             }
         });
         let failed: Vec<_> = failed.collect();
@@ -300,7 +300,7 @@ fn say(text: &str) {
 }
 
 fn tree(action: &str) -> Result<Tree, Error> {
-    Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(action))
+    Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(action).into())
 }
 
 /// The kinds of systemd units that have processes (`systemd.unit(5)`).

@@ -8,10 +8,11 @@ mod program;
 
 use super::run::{find, not_startable};
 use crate::error::{Error, FAILED, describe};
+use crate::json::line;
 use crate::output::print;
-use crate::sockets::{Process, json::line};
 use clap::Args;
 use finding::{Finding, Findings, Level};
+use keepalive_engine::sockets::Process;
 use keepalive_sys::program::Program;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};

@@ -1,7 +1,7 @@
 //! Whether the running kernel has a feature: it is asked, its version is not looked at.
 
-use crate::engine::cgroup::{has_tcp_getsockopt, is_locked_memory_charged};
 use keepalive_bpf::kernel_types::KernelTypes;
+use keepalive_engine::cgroup::{has_tcp_getsockopt, is_locked_memory_charged};
 use keepalive_policy::SocketOption;
 use keepalive_sys::bpf::call::has_link_detach;
 use keepalive_sys::kernel_symbols::has_function;

@@ -2,6 +2,7 @@
 //! else answers it: so the program is started traced, which stops it before its first instruction, and ended there.
 
 use super::{Profile, has_profiles, is_enabled, of_process};
+use crate::errno::describe;
 use crate::fork::{Side, exit_now, fork, spawn_unwaitable};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -37,7 +38,7 @@ pub fn of_program(path: &Path) -> io::Result<Option<Profile>> {
         let text = match start_and_observe(&path) {
             Ok(Some(profile)) => format!("+{} ({})", profile.name, profile.mode),
             Ok(None) => String::from("+unconfined"),
-            Err(error) => format!("-{error}"),
+            Err(error) => format!("-{}", describe(&error)),
         };
         let _ = File::from(to_answer).write_all(text.as_bytes());
     })?;

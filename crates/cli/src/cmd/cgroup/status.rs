@@ -1,12 +1,12 @@
-//! `keepalive cgroup status`: what is in force.
+//! `keepalive cgroup status`: what is active.
 
 use super::{Status, target};
-use crate::engine::cgroup::entry::{Entry, State, entries};
-use crate::engine::cgroup::{Obstacle, Programs};
 use crate::error::{Error, FAILED};
+use crate::json::pretty;
 use crate::output::{WIDTH, harmless, print, wrap};
-use crate::sockets::json::pretty;
 use crate::table::terminal_size;
+use keepalive_engine::cgroup::entry::{Entry, State, entries};
+use keepalive_engine::cgroup::{Obstacle, Programs};
 use keepalive_sys::cgroup::Tree;
 use serde::Serialize;
 use std::collections::HashSet;
@@ -60,7 +60,7 @@ enum Condition {
 impl Condition {
     const fn describe(self) -> &'static str {
         match self {
-            Self::InForce => "in force",
+            Self::InForce => "active",
             Self::Dangling => "dangling",
             Self::Unfinished => "unfinished",
             Self::Changing => "changing",
@@ -88,7 +88,7 @@ struct CountedRule {
     connections: u64,
 }
 
-/// Prints what is in force.
+/// Prints what is active.
 ///
 /// # Errors
 /// Something is wrong with it.
@@ -100,7 +100,7 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
     };
     let obstacle = match &tree {
         Err(obstacle) => Some(obstacle.reason()),
-        // A policy that is in force shows that the engine works; a trial would take most of this command's time, which a
+        // A policy that is active shows that the engine works; a trial would take most of this command's time, which a
         // readiness probe has to spare.
         Ok(_) if is_shown_by(&objects, status) => None,
         Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
@@ -137,7 +137,7 @@ fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
     Ok(read)
 }
 
-/// Whether all the cgroups that were named have a policy in force.
+/// Whether all the cgroups that were named have a policy active.
 fn is_shown_by(objects: &[Object], status: &Status) -> bool {
     !status.cgroups.is_empty() && objects.iter().all(|object| object.state == Condition::InForce)
 }
@@ -239,11 +239,11 @@ impl Object {
                  hint: keepalive cgroup enable or disable {name}"
             )),
             Condition::Changing => problems.push(format!(
-                "{name}: another command is putting a policy in force, or ending it\n\
+                "{name}: another command is applying a policy, or ending it\n\
                  hint: look again; if this stays so, keepalive cgroup disable {name} tells which process it is"
             )),
             Condition::Unfinished => problems.push(format!(
-                "{name}: a command was killed half way; nothing is in force\n\
+                "{name}: a command was killed half way; nothing is active\n\
                  hint: keepalive cgroup enable or disable {name}"
             )),
             Condition::InForce if self.watched == Some(false) => problems.push(format!(

@@ -2,12 +2,12 @@
 //! command runs. What it says goes to a log: a line for each event.
 
 use super::{Enable, find, shown, tree, warn_of_what_is_out_of_reach};
-use crate::engine::cgroup::entry::{Entry, State, entries};
-use crate::engine::cgroup::pins::{self, Target};
-use crate::engine::cgroup::{Interrupts, Obstacle};
 use crate::error::{Error, FAILED, describe};
 use crate::output::{never_wait, write_stderr};
-use crate::policy::Policy;
+use crate::policy::{self, Policy};
+use keepalive_engine::cgroup::entry::{Entry, State, entries};
+use keepalive_engine::cgroup::pins::{self, Target};
+use keepalive_engine::cgroup::{Interrupts, Obstacle};
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::signal::{SignalFd, block_interrupts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 const PERIOD: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// Puts the policy in force until a signal ends this command.
+/// Applies the policy until a signal ends this command.
 ///
 /// # Errors
 /// What cannot be used of the policy at the beginning; what is in the way of the engine.
@@ -35,7 +35,7 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     })?;
     let policy = enable.policy()?;
     never_wait();
-    policy.report_notes();
+    policy::report_notes(&policy);
     let tree = tree("enable a policy")?;
     warn_of_what_is_out_of_reach(&policy);
     let mut watch = Watch {
@@ -73,7 +73,7 @@ struct Watch<'a> {
 struct Watched<'a> {
     cgroup: &'a OsStr,
     place: Place,
-    /// The version of the policy that was put in force last.
+    /// The version of the policy that was applied last.
     version: u64,
     /// What was in the way the last time, if anything.
     obstacle: Option<String>,
@@ -148,14 +148,14 @@ impl<'a> Watch<'a> {
                 let mistake = error.to_string();
                 if self.mistake.as_ref() != Some(&mistake) {
                     error.report();
-                    say("the policy from before stays in force");
+                    say("the policy from before stays active");
                     self.mistake = Some(mistake);
                 }
             }
         }
     }
 
-    /// Looks at one cgroup, and puts the policy in force where it is not.
+    /// Looks at one cgroup, and applies the policy where it is not.
     fn look(&mut self, index: usize) -> Result<(), Error> {
         let is_changed = self.cgroups[index].version != self.version;
         let cgroup = self.cgroups[index].cgroup;
@@ -211,7 +211,7 @@ impl<'a> Watch<'a> {
         self.put_in_force(index, &directory, before == Place::New)
     }
 
-    /// Puts the policy in force for one cgroup.
+    /// Applies the policy for one cgroup.
     fn put_in_force(&mut self, index: usize, directory: &Path, is_first: bool) -> Result<(), Error> {
         let interrupts = self.interrupts();
         let watched = &mut self.cgroups[index];
@@ -262,7 +262,7 @@ impl<'a> Watch<'a> {
     /// Ends what is still this command's.
     ///
     /// # Errors
-    /// What keeps a policy in force.
+    /// What keeps a policy active.
     fn end(&self) -> Result<(), Error> {
         let mut failed = Vec::new();
         for watched in &self.cgroups {
@@ -275,7 +275,7 @@ impl<'a> Watch<'a> {
                 Ok(true) => say(&format!("{name}: disabled")),
                 Ok(false) => {}
                 Err(obstacle) => {
-                    failed.push(obstacle.error(&format!("disable the policy of {name}")));
+                    failed.push(obstacle.error(&format!("disable the policy of {name}")).into());
                     // There is one lock for all of them.
                     if matches!(obstacle, Obstacle::Locked(_) | Obstacle::Interrupted) {
                         break;

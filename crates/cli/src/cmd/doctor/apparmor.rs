@@ -3,9 +3,9 @@
 use super::finding::Findings;
 use super::process::mapped_library;
 use crate::cmd::system;
-use crate::engine::apparmor::{Access, accesses};
 use crate::error::describe;
-use crate::sockets::Process;
+use keepalive_engine::apparmor::{Access, accesses};
+use keepalive_engine::sockets::Process;
 use keepalive_policy::environment as variable;
 use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::apparmor::{Use, of_process};
@@ -48,7 +48,7 @@ pub(super) fn program(
         Err(error) => findings.note(
             SUBJECT,
             format!("which profile {command} gets cannot be observed: {}", describe(&error)),
-            "run keepalive doctor by root, or start it and examine the process: keepalive doctor --pid PID",
+            "run keepalive doctor as root, or start it and examine the process: keepalive doctor --pid PID",
         ),
     }
     is_loadable
@@ -62,7 +62,7 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
         Ok(None) => return,
         Err(error) => {
             let text = format!("the profile of the process cannot be read: {}", describe(&error));
-            return findings.note(SUBJECT, text, "run keepalive doctor by root");
+            return findings.note(SUBJECT, text, "run keepalive doctor as root");
         }
     };
     findings.note(

@@ -2,11 +2,11 @@
 
 use super::finding::{Finding, Findings, Level};
 use super::{apparmor, machine, program};
-use crate::engine::cgroup::entry;
-use crate::engine::cgroup::pins::Target;
 use crate::error::describe;
-use crate::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
-use crate::sysctl::Sysctls;
+use keepalive_engine::cgroup::entry;
+use keepalive_engine::cgroup::pins::Target;
+use keepalive_engine::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
+use keepalive_engine::sysctl::Sysctls;
 use keepalive_policy::SocketOption;
 use keepalive_sys::cgroup::Tree;
 use keepalive_sys::sock_diag::State;
@@ -221,7 +221,7 @@ fn policies(findings: &mut Findings, process: &Process) {
     match nearest {
         Some(entry) => findings.fine(
             "cgroup",
-            format!("{path}, where the policy of {} is in force", entry.name()),
+            format!("{path}, where the policy of {} is active", entry.name()),
         ),
         None => findings.fine("cgroup", format!("{path}, without a policy")),
     }

@@ -2,12 +2,12 @@
 
 use super::apparmor;
 use super::finding::Findings;
-use crate::cli::{EngineChoice, PolicyFlags};
-use crate::engine::choice::{Engines, choose};
-use crate::engine::preload::{self, Library};
-use crate::engine::seccomp;
+use crate::cli::PolicyFlags;
 use crate::error::REFUSED;
-use crate::policy::Policy;
+use crate::policy::{self, Policy};
+use keepalive_engine::choice::{Engines, Wanted, choose};
+use keepalive_engine::preload::{self, Library};
+use keepalive_engine::seccomp;
 use keepalive_policy::Settings;
 use keepalive_sys::program::{Format, Privilege, Program, privilege};
 use std::ffi::OsString;
@@ -21,7 +21,7 @@ pub(super) const ADDRESS_SANITIZER: &str =
 pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'static str> {
     findings.fine("program", describe(program));
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let policy = Policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED).ok();
+    let policy = policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED).ok();
     let rules = policy.as_ref().and_then(Policy::rules_file);
     let library = preload::library(program).ok();
     let is_loadable = apparmor::program(findings, program, library.as_ref().map(Library::path), rules);
@@ -49,13 +49,13 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
             "--engine preload leaves it to them",
         );
     }
-    let choice = match choose(EngineChoice::Auto, program, false, rules) {
+    let choice = match choose(Wanted::Auto, program, false, rules) {
         Ok(choice) => choice,
         Err(error) => {
             findings.wrong(
                 "keepalive run",
-                error.message(),
-                "keepalive cgroup enable, by root, reaches it",
+                error.to_string(),
+                "keepalive cgroup enable, as root, reaches it",
             );
             return None;
         }
@@ -79,7 +79,7 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
             findings.wrong(
                 "keepalive run",
                 format!("nothing reaches {}: {reason}", program.command.display()),
-                "keepalive cgroup enable, by root, reaches it",
+                "keepalive cgroup enable, as root, reaches it",
             );
             None
         }

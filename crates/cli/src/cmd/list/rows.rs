@@ -1,8 +1,8 @@
 //! The table of `keepalive list`: the cells of a socket, and how the table fits into a terminal.
 
-use crate::sockets::{Clock, Holder, Socket};
 use crate::table::{Cell, Column, Style, Table, has_colour};
-use crate::timeline::brief;
+use keepalive_engine::sockets::{Clock, Holder, Socket};
+use keepalive_engine::timeline::brief;
 use keepalive_policy::SocketOption;
 use keepalive_sys::sock_diag::{Timer, TimerKind};
 use std::net::SocketAddr;

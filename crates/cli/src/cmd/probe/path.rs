@@ -1,7 +1,7 @@
 //! The connections: opened, left idle, asked.
 
 use super::search::{Outcome, Trial};
-use crate::timeline::brief;
+use keepalive_engine::timeline::brief;
 use keepalive_policy::SocketOption;
 use keepalive_sys::signal::{SignalFd, block_interrupts};
 use keepalive_sys::sock_diag::State;

@@ -8,9 +8,9 @@ use super::line::{entries, with, without};
 use super::place::{BACKUP, FILE, OLD, file, is_there, leftovers, lock};
 use super::probe::{self, Probe, Unknown};
 use super::{ADDRESS_SANITIZER, Root, failed};
-use crate::engine::preload::has_asan_programs;
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, print, wrap, write_stderr};
+use keepalive_engine::preload::has_asan_programs;
 use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::rooted::{Attributes, Place};
 use keepalive_sys::signal::block_interrupts;
@@ -144,7 +144,7 @@ impl<'a> Plan<'a> {
             Some(change.stage(&self.file, &new_text, attributes)?)
         };
         if staged_text.is_none() && staged.iter().all(Option::is_none) {
-            return Ok(wrap("It is in force already; nothing has changed.", WIDTH, 0));
+            return Ok(wrap("It is active already; nothing has changed.", WIDTH, 0));
         }
         for ((part, staged), probe) in self.parts.iter().zip(&staged).zip(&probes) {
             if let (Some(staged), Ok(probe)) = (staged, probe) {

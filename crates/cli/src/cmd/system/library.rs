@@ -2,8 +2,8 @@
 
 use super::abi::Abi;
 use super::change::LARGEST;
-use crate::engine::preload;
 use crate::error::{Error, FAILED, describe};
+use keepalive_engine::preload;
 use keepalive_sys::elf::{self, Machine};
 use keepalive_sys::regular;
 use keepalive_sys::rooted::Root;

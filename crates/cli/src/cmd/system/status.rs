@@ -1,4 +1,4 @@
-//! What is in force, for which programs, and what is wrong.
+//! What is active, for which programs, and what is wrong.
 
 use super::abi::{Abi, present, spelling};
 use super::change::LARGEST;
@@ -8,11 +8,11 @@ use super::line::{Entry, entries, entries_of_glibc};
 use super::place::{FILE, file, is_there, leftovers};
 use super::probe::{self, Unknown};
 use super::{ADDRESS_SANITIZER, Root};
-use crate::engine::preload::has_asan_programs;
 use crate::error::{Error, FAILED};
+use crate::json::line;
 use crate::output::{WIDTH, harmless, print, wrap};
-use crate::sockets::json::line;
 use crate::table::{Cell, Column, Table};
+use keepalive_engine::preload::has_asan_programs;
 use keepalive_sys::elf;
 use keepalive_sys::rooted::Place;
 use rustix::process::geteuid;

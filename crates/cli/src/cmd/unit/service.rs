@@ -3,9 +3,9 @@
 use super::drop_in::{self, FILE};
 use super::file::{LARGEST, Manager, UnitFile, is_absent, unreadable};
 use super::{Engine, say};
-use crate::engine::cgroup::entry;
-use crate::engine::cgroup::pins::Target;
 use crate::error::{Error, FAILED};
+use keepalive_engine::cgroup::entry;
+use keepalive_engine::cgroup::pins::Target;
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::program::{self, Program};
 use keepalive_sys::rooted::{Attributes, Directory, Place, Root};
@@ -231,6 +231,6 @@ impl Service {
             })
             .map(|(_, target)| target.name.display().to_string())
             .collect();
-        (!without.is_empty()).then(|| format!("{}: no policy is in force for {}", self.name, without.join(", ")))
+        (!without.is_empty()).then(|| format!("{}: no policy is active for {}", self.name, without.join(", ")))
     }
 }

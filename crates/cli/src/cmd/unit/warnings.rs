@@ -1,8 +1,8 @@
 //! What of a service is in the way of the library.
 
 use super::file::UnitFile;
-use crate::engine::apparmor::{Access, accesses_under};
-use crate::engine::preload::{self, Library};
+use keepalive_engine::apparmor::{Access, accesses_under};
+use keepalive_engine::preload::{self, Library};
 use keepalive_sys::apparmor::{self, Profile};
 use keepalive_sys::program::Program;
 use std::path::Path;

@@ -1,0 +1,155 @@
+//! How often each rule was used, and what else `status` says of a policy that is well.
+
+use super::{POLICY, pair_with};
+use crate::support::process::text;
+use serde_json::json;
+use std::fs;
+
+#[test]
+fn status_counts_the_connections_of_each_rule() {
+    let arena = arena!();
+    python!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("some.conf");
+    let path = path.to_str().expect("a path of ours");
+    fs::write(path, "# first\naccept [::1] idle=2m\n\ndefault interval=3s\n").expect("a file of ours");
+    arena.enable(&[
+        "--rule=connect 10.0.0.0/8:5432 idle=30s",
+        "--rule=connect 127.0.0.1 idle=31s",
+        "--idle=61",
+        "--config",
+        path,
+    ]);
+    let mut program = arena.puppet();
+    program.does("listener = listen(); six = listen('::1', family=socket.AF_INET6)");
+    program.does("for _ in range(3): kept.append(pair(listener))");
+    program.does("for _ in range(5): kept.append(pair(six, '::1', socket.AF_INET6))");
+    let name = arena.name();
+    assert_eq!(
+        arena.status(),
+        json!({
+            "cgroup": name,
+            "state": "in-force",
+            "default": "idle=61s interval=3s",
+            // Three were accepted from 127.0.0.1, five connected to ::1.
+            "default_connections": 8,
+            "rules": [
+                {"rule": "connect 10.0.0.0/8:5432 idle=30s", "from": "--rule", "line": 1, "connections": 0},
+                {"rule": "connect 127.0.0.1 idle=31s", "from": "--rule", "line": 2, "connections": 3},
+                {"rule": "accept [::1] idle=120s", "from": path, "line": 2, "connections": 5},
+            ],
+            "refused": 0,
+            "clamps": false,
+            "reads_fields": true,
+            "compared_because": null,
+            "shadowed": [],
+            "before": [],
+            "after": [],
+        })
+    );
+    assert_eq!(
+        arena.quiet(&["cgroup", "status"]),
+        format!(
+            "{name}: active
+  0  connect 10.0.0.0/8:5432 idle=30s  (--rule:1)
+  3  connect 127.0.0.1 idle=31s  (--rule:2)
+  5  accept [::1] idle=120s  ({path}:2)
+  8  default idle=61s interval=3s
+"
+        )
+    );
+}
+
+#[test]
+fn a_rule_of_each_source_counts_where_two_say_something_of_a_connection() {
+    let arena = arena!();
+    python!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("some.conf");
+    let path = path.to_str().expect("a path of ours");
+    fs::write(path, "connect * interval=3s\n").expect("a file of ours");
+    arena.enable(&["--rule=connect * idle=31s", "--config", path]);
+    let mut program = pair_with(&arena, "");
+    assert_eq!(program.has("client"), "1 31 3 9 0");
+    let status = arena.status();
+    assert_eq!(status["rules"][0]["connections"], 1);
+    assert_eq!(status["rules"][1]["connections"], 1);
+    assert_eq!(status["default_connections"], 1);
+}
+
+#[test]
+fn a_connection_that_a_rule_leaves_alone_is_counted() {
+    let arena = arena!();
+    python!();
+    arena.enable(&["--rule=connect * off"]);
+    let _program = pair_with(&arena, "");
+    let status = arena.status();
+    assert_eq!(status["rules"][0]["connections"], 1);
+    assert_eq!(status["default_connections"], 1);
+}
+
+#[test]
+fn a_new_policy_counts_from_nothing() {
+    let arena = arena!();
+    python!();
+    arena.enable(&POLICY);
+    let mut program = pair_with(&arena, "");
+    assert_eq!(arena.status()["default_connections"], 2);
+    arena.enable(&POLICY);
+    assert_eq!(arena.status()["default_connections"], 0);
+    program.does("other, end = pair(listener)");
+    assert_eq!(arena.status()["default_connections"], 2);
+}
+
+#[test]
+fn connections_that_many_processes_make_at_once_are_all_counted() {
+    let arena = arena!();
+    python!();
+    arena.enable(&POLICY);
+    let mut programs: Vec<_> = (0..4).map(|_| arena.puppet()).collect();
+    for program in &mut programs {
+        program.does("listener = listen()");
+    }
+    for program in &mut programs {
+        program
+            .0
+            .tell("exec('for _ in range(500): [end.close() for end in pair(listener)]')");
+    }
+    for program in &mut programs {
+        assert_eq!(program.answer(), "None");
+    }
+    assert_eq!(arena.status()["default_connections"], 4 * 500 * 2);
+}
+
+#[test]
+fn status_shows_only_the_cgroups_that_it_is_asked_for() {
+    let arena = arena!();
+    let child = arena.name_of(&arena.child("child"));
+    arena.enable(&POLICY);
+    arena.enable_for(&child, &["--idle=5"]);
+    assert_eq!(
+        arena.quiet(&["cgroup", "status", &child]),
+        format!("{child}: active\n  0  default idle=5s\n")
+    );
+    let all = arena.quiet(&["cgroup", "status"]);
+    assert_eq!(all.matches(": active\n").count(), 2, "{all}");
+
+    let output = arena.output(&["cgroup", "status", &child, "/keepalive-test-nowhere"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stdout).ends_with("/keepalive-test-nowhere: none\n"),
+        "{output:?}"
+    );
+    assert_eq!(
+        text(&output.stderr),
+        "keepalive: /keepalive-test-nowhere has no policy\n"
+    );
+}
+
+#[test]
+fn status_says_so_where_nothing_is_in_force() {
+    let arena = arena!();
+    let expected = "engine cgroup: works here; no cgroup has a policy\n";
+    assert_eq!(arena.quiet(&["cgroup", "status"]), expected);
+    assert_eq!(arena.report(), json!({"obstacle": null, "cgroups": []}));
+}

@@ -1,0 +1,179 @@
+//! Machines that have not all that others have.
+
+use super::{POLICY, both_ends, pair_with};
+use crate::support::arena::{Arena, BPF_FILE_SYSTEM, NO_BPF_FILE_SYSTEM};
+use crate::support::process::{LIMIT, output_within, text};
+use crate::support::target::TREATED;
+use keepalive_sys::cgroup::Tree;
+
+/// An arena in a namespace that is prepared so; skips the test where there is none.
+macro_rules! prepared {
+    ($($lines:tt)*) => {{
+        root!();
+        python!();
+        match Arena::prepared(&format!($($lines)*)) {
+            Ok(arena) => arena,
+            Err(why) => skip!("{why}"),
+        }
+    }};
+}
+
+#[test]
+fn a_bpf_file_system_is_mounted_where_there_is_none_and_that_is_said() {
+    let arena = prepared!("{NO_BPF_FILE_SYSTEM}");
+    let output = arena.output(&[&["cgroup", "enable", &arena.name()], &POLICY[..]].concat());
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        text(&output.stderr),
+        "keepalive: a BPF file system was mounted on /sys/fs/bpf\n"
+    );
+    assert_eq!(both_ends(&arena), [TREATED; 2]);
+    let mounts = output_within(LIMIT, arena.inside("cat").arg("/proc/self/mounts"));
+    let mounts = text(&mounts.stdout);
+    assert_eq!(mounts.matches(" /sys/fs/bpf bpf ").count(), 1, "{mounts}");
+    // The next one finds it.
+    arena.enable(&POLICY);
+    arena.disable();
+}
+
+#[test]
+fn where_none_can_be_mounted_that_is_said_with_what_helps() {
+    let arena = prepared!("{NO_BPF_FILE_SYSTEM}");
+    let name = arena.name();
+    let words = ["setpriv", "--bounding-set=-all,+bpf,+net_admin"];
+    let output = output_within(LIMIT, &mut arena.command_under(&words, &["cgroup", "enable", &name]));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "keepalive: cannot enable a policy for {name}: there is no BPF file system, and none can be mounted on \
+             /sys/fs/bpf: mount: Operation not permitted\n\
+             hint: on the machine itself, as root: mount -t bpf bpf /sys/fs/bpf\n"
+        )
+    );
+}
+
+#[test]
+fn a_bpf_file_system_elsewhere_is_found() {
+    for place in ["/run/bpf", "/run/a place", "/run/back\\slash"] {
+        let arena =
+            prepared!("{NO_BPF_FILE_SYSTEM}; mount -t tmpfs none /run; mkdir '{place}'; mount -t bpf bpf '{place}'");
+        arena.enable(&POLICY);
+        assert_eq!(both_ends(&arena), [TREATED; 2], "{place}");
+        assert!(!arena.file_system().join("keepalive").exists(), "{place}");
+        arena.disable();
+    }
+}
+
+/// A container that sees its own part of the tree, and a machine with two mounts of it.
+#[test]
+fn the_tree_is_found_wherever_it_is_mounted() {
+    let arena = prepared!(
+        "{BPF_FILE_SYSTEM}; umount -l -R /sys/fs/cgroup; mount -t tmpfs none /run; mkdir '/run/the tree'
+         mount -t cgroup2 none '/run/the tree'"
+    );
+    let output = arena.output(&[&["cgroup", "enable", &arena.name()], &POLICY[..]].concat());
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(text(&output.stdout), format!("{}: active\n", arena.name()));
+    let path = format!("/run/the tree{}", arena.name());
+    assert_eq!(
+        arena.quiet(&["cgroup", "disable", &path]),
+        format!("{}: disabled\n", arena.name())
+    );
+}
+
+#[test]
+fn a_machine_with_cgroups_of_version_1_alone_is_told_so() {
+    root!();
+    let Ok(tree) = Tree::find() else {
+        skip!("there is no cgroup v2")
+    };
+    let mount = tree.mount().display();
+    let arena = prepared!(
+        "{BPF_FILE_SYSTEM}; umount -l {mount}
+         grep -q ' - cgroup ' /proc/self/mountinfo || mount -t cgroup -o none,name=keepalive-test none /mnt"
+    );
+    let because = "this machine has cgroups of version 1 only";
+    let hint = "hint: boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY";
+    for (words, action, status) in [
+        (&["cgroup", "enable", "/x"][..], "enable a policy", 1),
+        (&["cgroup", "enable", "--watch", "/x"], "enable a policy", 1),
+        (&["cgroup", "disable", "/x"], "disable a policy", 1),
+        (
+            &["run", "--engine", "cgroup", "/bin/true"],
+            "run '/bin/true' with engine cgroup",
+            125,
+        ),
+    ] {
+        let output = arena.output(words);
+        assert_eq!(output.status.code(), Some(status), "{words:?}: {output:?}");
+        let expected = format!("keepalive: cannot {action}: {because}\n{hint}\n");
+        assert_eq!(text(&output.stderr), expected, "{words:?}");
+    }
+    let output = arena.output(&["cgroup", "status"]);
+    assert_eq!(text(&output.stdout), format!("engine cgroup: {because}\n"));
+    assert_eq!(arena.report()["obstacle"], because);
+}
+
+#[test]
+fn a_machine_without_cgroups_is_told_so() {
+    let arena = prepared!("{BPF_FILE_SYSTEM}; umount -l -R /sys/fs/cgroup");
+    let output = arena.output(&["cgroup", "enable", "/x"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let begin = "keepalive: cannot enable a policy: no cgroups of version 2 are mounted\nhint: ";
+    assert!(text(&output.stderr).starts_with(begin), "{output:?}");
+}
+
+#[test]
+fn without_the_kernels_types_it_compares_with_the_sysctls() {
+    let arena = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
+    arena.enable(&POLICY);
+    super::assert_compares(&arena);
+    let output = arena.output(&["cgroup", "enable", &arena.name(), "--rule=program x off"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "keepalive: cannot enable a policy for {}: rules for programs need to know the kernel's types, and this kernel \
+             does not tell them\n\
+             hint: leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF\n",
+            arena.name()
+        )
+    );
+}
+
+/// The sysctls are those of the network namespace in which the command runs.
+#[test]
+fn without_the_kernels_types_both_its_sysctls_and_the_kernels_own_values_are_nobodys() {
+    let arena = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
+    let prepare = "ip link set lo up; echo 600 > /proc/sys/net/ipv4/tcp_keepalive_time
+                   echo 6 > /proc/sys/net/ipv4/tcp_keepalive_intvl; echo 3 > /proc/sys/net/ipv4/tcp_keepalive_probes
+                   exec \"$@\"";
+    let wrapper = ["unshare", "--net", "sh", "-c", prepare, "sh"];
+    let name = arena.name();
+    let words = [&["cgroup", "enable", &name], &POLICY[..]].concat();
+    let output = output_within(LIMIT, &mut arena.command_under(&wrapper, &words));
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(both_ends(&arena), [TREATED; 2]);
+    let mut program = arena.puppet_in(arena.directory(), &wrapper);
+    program.does("client, accepted = pair(listen(), interval=7)");
+    assert_eq!(program.has("client"), "1 61 7 4 0");
+    assert_eq!(program.has("accepted"), TREATED);
+}
+
+#[test]
+fn every_mode_holds_without_the_kernels_types() {
+    let arena = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
+    for (mode, expected, later) in [
+        ("fill", "1 30 99 4 0", "0 30 98 3 0"),
+        ("cap", "1 30 13 4 0", "1 30 13 3 0"),
+        ("floor", "1 61 99 4 0", "0 61 98 4 0"),
+        ("enforce", "1 61 13 4 0", "1 61 13 4 0"),
+    ] {
+        arena.enable(&[&POLICY[..], &["--mode", mode]].concat());
+        let mut program = pair_with(&arena, "idle=30, interval=99");
+        assert_eq!(program.has("client"), expected, "{mode}");
+        program.does("own(client, keepalive=0, idle=30, interval=98, count=3)");
+        assert_eq!(program.has("client"), later, "{mode}");
+    }
+}

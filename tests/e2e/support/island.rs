@@ -1,0 +1,150 @@
+//! A program in a network and an /etc of its own: any address and any port is free there, and the host's
+//! /etc/keepalive.conf neither counts nor changes.
+
+use super::engine::Engine;
+use super::target::POLICY;
+use super::{PYTHON, find_program, keepalive, library, repository};
+use rustix::process::geteuid;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// Loopback has these addresses; 192.0.2.0/24 (TEST-NET-1) is reached through it too, but nobody answers there. The
+/// first argument is the file that becomes /etc/keepalive.conf, or nothing.
+const PREPARE: &str = "set -e
+ip link set lo up
+for address in 10.1.2.3/32 10.2.0.1/32 172.16.0.1/32; do ip address add $address dev lo; done
+for address in 2001:db8::1/128 2001:db8:1::1/128 fd00::1/128; do ip address add $address dev lo nodad; done
+ip route add 192.0.2.0/24 dev lo
+config=$1; shift
+mount -t tmpfs none /etc
+if [ -n \"$config\" ]; then cp \"$config\" /etc/keepalive.conf; fi
+exec \"$@\"";
+
+/// Builds the command that runs one program there.
+pub struct Island {
+    engine: Engine,
+    directory: TempDir,
+    environment: Vec<(String, OsString)>,
+    wrapper: Vec<String>,
+    config: OsString,
+}
+
+impl Island {
+    /// Why there can be none.
+    pub fn missing() -> Option<String> {
+        for needed in ["unshare", "ip", "mount", PYTHON] {
+            if find_program(needed).is_none() {
+                return Some(format!("{needed} is not installed"));
+            }
+        }
+        let output = unshare().arg("true").output().expect("unshare starts");
+        let why = String::from_utf8_lossy(&output.stderr);
+        (!output.status.success()).then(|| format!("there are no namespaces: {}", why.trim_end()))
+    }
+
+    /// With this engine, and the policy 61/13/4 in the environment.
+    pub fn new(engine: Engine) -> Self {
+        let mut island = Self::without_policy(engine);
+        for (name, value) in POLICY {
+            island = island.with(name, value);
+        }
+        island
+    }
+
+    /// With the engine alone.
+    pub fn without_policy(engine: Engine) -> Self {
+        let island = Self {
+            engine,
+            directory: TempDir::new().expect("a temporary directory"),
+            environment: Vec::new(),
+            wrapper: Vec::new(),
+            config: OsString::new(),
+        };
+        match engine {
+            Engine::Library => island.with("LD_PRELOAD", library()),
+            Engine::Supervisor | Engine::Kernel => island,
+        }
+    }
+
+    /// With a variable in the environment.
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With a command before the program that changes what it may do.
+    pub fn under(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// With this text in /etc/keepalive.conf.
+    pub fn with_etc(mut self, text: &str) -> Self {
+        self.config = self.write("etc.conf", text).into_os_string();
+        self
+    }
+
+    /// A file of this test.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// The path of a file of this test.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// What `program` prints; it must succeed.
+    pub fn run(&self, program: &Path, words: &[&str]) -> String {
+        let mut command = unshare();
+        command.args(["sh", "-c", PREPARE, "sh"]).arg(&self.config);
+        command.args(&self.wrapper).args(["env", "-i"]);
+        for (name, value) in &self.environment {
+            let mut entry = OsString::from(format!("{name}="));
+            entry.push(value);
+            command.arg(entry);
+        }
+        if self.engine != Engine::Library {
+            command
+                .arg(keepalive())
+                .args(["run", "--engine", self.engine.name(), "--"]);
+        }
+        let output = command.arg(program).args(words).stdin(Stdio::null()).output();
+        let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{} {words:?}: {}\n{errors}",
+            program.display(),
+            output.status
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What `targets/meet.py` prints under /usr/bin/python3.
+    pub fn meet(&self, words: &[&str]) -> String {
+        let script = meet();
+        let script = script.to_str().expect("a path of ours");
+        self.run(Path::new(PYTHON), &[&["-I", "-S", script], words].concat())
+    }
+}
+
+/// Where `targets/meet.py` is.
+pub fn meet() -> PathBuf {
+    repository().join("tests/targets/meet.py")
+}
+
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount"]);
+    if !geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.arg("--");
+    command
+}

@@ -1,0 +1,214 @@
+//! What the end-to-end tests share: where the built files are, skipping honestly, running and watching programs.
+
+pub mod arena;
+pub mod built;
+pub mod chroot;
+pub mod cross;
+pub mod dialogue;
+pub mod engine;
+pub mod go;
+#[macro_use]
+pub mod hung;
+pub mod island;
+pub mod observe;
+pub mod ordinary;
+pub mod process;
+pub mod puppet;
+pub mod root;
+pub mod skip;
+pub mod table;
+pub mod target;
+
+pub use skip::report_skip;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Says why a test cannot run here and returns from it; a failure where `KEEPALIVE_TEST_REQUIRE=all`.
+macro_rules! skip {
+    ($($why:tt)*) => {{
+        $crate::support::report_skip(&format!($($why)*));
+        return;
+    }};
+}
+
+/// The interpreter that many tests use, called by its path: the one in PATH may be a version manager's script.
+pub const PYTHON: &str = "/usr/bin/python3";
+
+/// Skips a test where there is no Python.
+macro_rules! python {
+    () => {
+        if $crate::support::find_program($crate::support::PYTHON).is_none() {
+            skip!("{} is not installed", $crate::support::PYTHON);
+        }
+    };
+}
+
+/// Skips a test of namespaces and other users where it cannot have them.
+macro_rules! root {
+    () => {
+        if !rustix::process::geteuid().is_root() {
+            skip!("only root has namespaces and other users");
+        }
+        for needed in ["unshare", "nsenter", "setpriv", "ip"] {
+            if $crate::support::find_program(needed).is_none() {
+                skip!("{needed} is not installed");
+            }
+        }
+    };
+}
+
+/// A cgroup to apply policies for; skips a test where there can be none.
+macro_rules! arena {
+    () => {{
+        root!();
+        match $crate::support::arena::Arena::new() {
+            Ok(arena) => arena,
+            Err(why) => skip!("{why}"),
+        }
+    }};
+}
+
+/// Makes tests of functions that take the engine: each with the library, and with the programs in the kernel.
+macro_rules! with_the_library_and_the_kernel {
+    ($($name:ident)*) => {
+        mod with_the_library {
+            $(#[test] fn $name() { super::$name($crate::support::engine::Engine::Library); })*
+        }
+
+        mod with_the_kernel {
+            use $crate::support::engine::Engine::Kernel;
+            $(
+                #[test]
+                fn $name() {
+                    if let Some(why) = Kernel.missing() {
+                        skip!("{why}");
+                    }
+                    super::$name(Kernel);
+                }
+            )*
+        }
+    };
+}
+
+/// Returns from the test where not every static build can be made.
+macro_rules! builds {
+    () => {
+        for libc in $crate::support::target::BUILDS {
+            if let Some(why) = libc.missing() {
+                skip!("{why}");
+            }
+        }
+    };
+}
+
+/// The laboratory's own reason when this machine cannot have one.
+macro_rules! output_or_skip {
+    ($run:expr) => {{
+        let output = $run;
+        if output.status.code() == Some(77) {
+            skip!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        output
+    }};
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the repository has a path")
+}
+
+/// The library under test: `target/release/libkeepalive.so`, which must not be older than its sources, or
+/// `KEEPALIVE_TEST_LIBRARY`.
+#[track_caller]
+pub fn library() -> PathBuf {
+    match env::var_os("KEEPALIVE_TEST_LIBRARY") {
+        Some(path) => {
+            let path = PathBuf::from(path);
+            assert!(path.is_file(), "KEEPALIVE_TEST_LIBRARY: {} is missing", path.display());
+            path
+        }
+        None => built::up_to_date(repository().join("target/release/libkeepalive.so"), "make build"),
+    }
+}
+
+/// The library under test as packages install it: where 32-bit programs can run on this machine, with the library for them.
+/// Without that, `keepalive run` would not preload the library into what may start them.
+pub fn packaged_library() -> PathBuf {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY
+        .get_or_init(|| {
+            if !Path::new("/lib/ld-linux.so.2").exists() {
+                return library();
+            }
+            let Ok(i386) = cross::library_for("i586-unknown-linux-gnu") else {
+                return library();
+            };
+            let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libraries");
+            let install = |file: &Path, directory: &str| -> PathBuf {
+                let directory = root.join(directory);
+                fs::create_dir_all(&directory).expect("a directory in the build directory");
+                let path = directory.join("libkeepalive.so");
+                process::install(file, &path, 0o755);
+                path
+            };
+            for directory in ["lib", "lib32", "lib/i386-linux-gnu"] {
+                install(&i386, directory);
+            }
+            install(&library(), "lib64");
+            install(&library(), "lib/x86_64-linux-gnu")
+        })
+        .clone()
+}
+
+/// The command under test: `target/debug/keepalive`, or beside these tests in another build directory. It must not be older
+/// than its sources.
+#[track_caller]
+pub fn keepalive() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_echo_server")).with_file_name("keepalive");
+    built::up_to_date(path, "cargo build")
+}
+
+/// The command as users have it: small, where it is copied often.
+#[track_caller]
+pub fn released_keepalive() -> PathBuf {
+    built::up_to_date(repository().join("target/release/keepalive"), "make build")
+}
+
+/// The server of scripts/lab's client.
+pub fn echo_server() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_echo_server"))
+}
+
+/// An address as it stands before a port.
+pub fn bracketed(address: &str) -> String {
+    if address.contains(':') {
+        format!("[{address}]")
+    } else {
+        address.to_owned()
+    }
+}
+
+/// Where `name` is installed, searched in PATH and in the directories of servers.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|path| path.is_file());
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain(postgresql_directories())
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_file())
+}
+
+/// `/usr/lib/postgresql/VERSION/bin`, where Debian keeps what it does not put into PATH.
+fn postgresql_directories() -> impl Iterator<Item = PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin"))
+}

@@ -1,0 +1,239 @@
+//! Compiling the small C programs and libraries of `tests/targets`, each once, and running them under the library.
+
+use super::chroot::{Chroot, root_of};
+use super::process::output_within;
+use super::{find_program, library, repository};
+use std::collections::HashMap;
+use std::env::consts::ARCH;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio, id};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+/// The C library that a target is compiled for, and where it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Libc {
+    /// The machine's own.
+    Host,
+    /// musl, on the machine (`musl-gcc`).
+    Musl,
+    /// That of the chroot of this name (`scripts/test-chroot`).
+    Chroot(&'static str),
+    /// glibc of another architecture, by the name of its compiler (`i686-linux-gnu-gcc`).
+    Cross(&'static str),
+}
+
+impl Libc {
+    /// Why nothing can be compiled for it or run with it here.
+    pub fn missing(self) -> Option<String> {
+        let compiler = self.compiler();
+        if find_program(compiler).is_none() {
+            return Some(format!("{compiler} is not installed"));
+        }
+        match self {
+            Self::Chroot(suite) => root_of(suite).err(),
+            Self::Host | Self::Musl | Self::Cross(_) => None,
+        }
+    }
+
+    fn compiler(self) -> &'static str {
+        match self {
+            Self::Musl => "musl-gcc",
+            Self::Host | Self::Chroot(_) => "cc",
+            Self::Cross(compiler) => compiler,
+        }
+    }
+
+    fn flags(self) -> Vec<OsString> {
+        match self {
+            Self::Host | Self::Cross(_) => Vec::new(),
+            // The kernel's headers are not among musl's.
+            Self::Musl => ["/usr/include".to_owned(), format!("/usr/include/{ARCH}-linux-gnu")]
+                .into_iter()
+                .map(|directory| format!("-idirafter{directory}").into())
+                .collect(),
+            Self::Chroot(suite) => {
+                let root = root_of(suite).unwrap_or_else(|why| panic!("{why}")).into_os_string();
+                let mut sysroot = OsString::from("--sysroot=");
+                sysroot.push(&root);
+                let mut programs = OsString::from("-B");
+                programs.push(&root);
+                programs.push(format!("/usr/lib/{ARCH}-linux-gnu"));
+                vec![sysroot, programs]
+            }
+        }
+    }
+}
+
+/// The program compiled from `tests/targets/SOURCE` (by `g++` where that ends in `.cpp`), or with `-shared` the library.
+pub fn compile(libc: Libc, source: &'static str, flags: &[&str]) -> PathBuf {
+    type Built = Arc<OnceLock<PathBuf>>;
+    static ALL: OnceLock<Mutex<HashMap<String, Built>>> = OnceLock::new();
+
+    let key = format!("{libc:?} {source} {}", flags.join(" "));
+    let built = {
+        let mut all = ALL.get_or_init(Mutex::default).lock().expect("nobody panics here");
+        Arc::clone(all.entry(key.clone()).or_default())
+    };
+    built
+        .get_or_init(|| {
+            let directory: String = key
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+                .collect();
+            let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(directory);
+            fs::create_dir_all(&directory).expect("a directory in the build directory");
+            let stem = source.split('.').next().unwrap_or(source);
+            let name = if flags.contains(&"-shared") {
+                format!("lib{stem}.so")
+            } else {
+                stem.to_owned()
+            };
+            // Another test run may be at the same.
+            let new = directory.join(format!("{name}.{}", id()));
+            run_compiler(libc, source, &[flags, &[&format!("-Wl,-soname,{name}")]].concat(), &new);
+            let program = directory.join(name);
+            fs::rename(&new, &program).expect("a file in a directory of ours");
+            program
+        })
+        .clone()
+}
+
+/// How targets are built that no library is loaded into: 64 and 32 bits, and two C libraries. glibc for i386 makes all socket
+/// calls by socketcall(2).
+pub const BUILDS: [Libc; 3] = [Libc::Host, Libc::Musl, Libc::Cross("i686-linux-gnu-gcc")];
+
+/// The target, linked statically.
+pub fn static_target(libc: Libc, source: &'static str) -> PathBuf {
+    compile(libc, source, &["-static", "-pthread"])
+}
+
+fn run_compiler(libc: Libc, source: &str, flags: &[&str], program: &Path) {
+    let is_cxx = Path::new(source)
+        .extension()
+        .is_some_and(|extension| extension == "cpp");
+    let mut command = Command::new(if is_cxx { "g++" } else { libc.compiler() });
+    command
+        .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror"])
+        .args(libc.flags())
+        .arg("-o")
+        .arg(program)
+        .arg(repository().join("tests/targets").join(source))
+        .args(flags);
+    let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// The policy of tests that need not say another: values that no program uses itself.
+pub const POLICY: [(&str, &str); 3] = [("KEEPIDLE", "61"), ("KEEPINTVL", "13"), ("KEEPCNT", "4")];
+
+/// What a target prints of a socket: keepalive, idle, interval, count, user timeout.
+pub const TREATED: &str = "1 61 13 4 0";
+/// A socket that has nothing but what the kernel gives it.
+pub const UNTOUCHED: &str = "0 7200 75 9 0";
+
+/// An empty configuration file: the machine may have an /etc/keepalive.conf.
+pub fn no_config() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty.conf");
+        fs::write(&path, "").expect("a file in the build directory");
+        path
+    })
+}
+
+/// The library and this policy, and nothing else that counts. Without standard input.
+pub fn with_library(program: &Path) -> Command {
+    let mut command = bare(program);
+    command
+        .env("LD_PRELOAD", library())
+        .env("KEEPALIVE_CONFIG", no_config())
+        .envs(POLICY);
+    command
+}
+
+/// Nothing in the environment at all. Without standard input.
+pub fn bare(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// As [`with_library`], where the program's C library is, with other libraries to preload before or after ours.
+pub struct Stage(Option<Chroot>);
+
+impl Stage {
+    pub fn new(libc: Libc) -> Self {
+        Self(match libc {
+            Libc::Chroot(suite) => Some(Chroot::new(suite)),
+            Libc::Host | Libc::Musl | Libc::Cross(_) => None,
+        })
+    }
+
+    pub fn command(&self, program: &Path, preload: &[&Path]) -> Command {
+        let preload: Vec<_> = preload.iter().map(|file| self.bring(file)).collect();
+        let preload = std::env::join_paths(preload).expect("no colon in our paths");
+        let program = self.bring(program);
+        let mut command = if let Some(chroot) = &self.0 {
+            // `env`, and not `chroot`, has files that the chroot's loader finds.
+            let mut variable = OsString::from("LD_PRELOAD=");
+            variable.push(preload);
+            let mut command = bare(&find_program("chroot").expect("one of coreutils"));
+            command
+                .arg(chroot.root())
+                .arg("/usr/bin/env")
+                .arg(variable)
+                .arg(program);
+            command
+        } else {
+            let mut command = bare(&program);
+            command.env("LD_PRELOAD", preload).env("KEEPALIVE_CONFIG", no_config());
+            command
+        };
+        command.envs(POLICY);
+        command
+    }
+
+    /// Where the program will see this file.
+    pub fn bring(&self, file: &Path) -> PathBuf {
+        self.0
+            .as_ref()
+            .map_or_else(|| file.to_owned(), |chroot| chroot.bring(file))
+    }
+}
+
+/// What `command` prints; it must succeed.
+pub fn output(command: &mut Command) -> String {
+    let output = command.output();
+    let words = || {
+        [command.get_program()]
+            .into_iter()
+            .chain(command.get_args())
+            .collect::<Vec<_>>()
+    };
+    let output = output.unwrap_or_else(|error| panic!("cannot start {:?}: {error}", words()));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{:?}: {}; it printed:\n{text}{}",
+        words(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// What `command` prints. It must succeed, in good time, and nobody must complain: the loader does so about a library that
+/// it cannot load.
+pub fn quiet_output(command: &mut Command) -> String {
+    let output = output_within(Duration::from_secs(60), command);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && errors.is_empty(),
+        "{command:?}: {}: {errors}",
+        output.status
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
