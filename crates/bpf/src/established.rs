@@ -8,7 +8,7 @@ use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Op
 use crate::branches::{Branch, branches};
 use crate::fields::{Fields, ReadTask, TaskFields};
 use crate::record;
-use crate::wish::{CREATE, WISH_SIZE, Wish};
+use crate::wish::{CREATE, WISH_LENGTH, Wish};
 use Condition::{Above, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R6, R7, R10};
 use Size::{Long, Word};
@@ -82,12 +82,7 @@ const AF_INET: i32 = 2;
 // The stack: the peer's address, the program's name, the wish.
 const PEER: i16 = -16;
 const NAME: i16 = -32;
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    reason = "a wish is small"
-)]
-const WISH: i16 = NAME - WISH_SIZE as i16;
+const WISH: i16 = NAME - WISH_LENGTH;
 /// As many bytes of a program's name as the kernel keeps (`TASK_COMM_LEN`, with the zero byte).
 const NAME_LENGTH: usize = 16;
 

@@ -4,7 +4,7 @@
 //! What is to be set is decided between the two, by the same code as for `keepalive attach`.
 
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
-use crate::wish::{UNSET, WISH_SIZE, note_wish, place};
+use crate::wish::{UNSET, WISH_LENGTH, WISH_SIZE, note_wish, place};
 use Condition::{Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Long, Word};
@@ -90,12 +90,7 @@ pub fn order(now: [u32; BY_EBPF.len()], lasting: &[u8; WISH_SIZE as usize]) -> V
 /// The bytes of an [`order`].
 pub const ORDER_SIZE: u32 = 2 * WISH_SIZE;
 /// Where in it the second half begins.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    reason = "a wish is small"
-)]
-const LASTING: i16 = WISH_SIZE as i16;
+const LASTING: i16 = WISH_LENGTH;
 
 /// The program that sets on every socket what `orders`, a [`keepalive_sys::bpf::call::MapKind::Hash`] by cookies, says of it; `wishes` as
 /// in [`crate::established::Maps`].

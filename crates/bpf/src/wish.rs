@@ -19,6 +19,13 @@ pub(crate) const AUTO: u32 = u32::MAX - 1;
 /// The bytes of a wish.
 #[expect(clippy::cast_possible_truncation, reason = "it is a few dozen")]
 pub const WISH_SIZE: u32 = 4 * NUMBERS as u32;
+/// The same, for offsets.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "it is a few dozen"
+)]
+pub(crate) const WISH_LENGTH: i16 = 4 * NUMBERS as i16;
 
 /// The numbers of the modes in a wish.
 pub(crate) const FILL: u32 = 0;

@@ -199,20 +199,26 @@ fn the_verifier_accepts_every_shape() {
 /// Where the fields stand in the listings.
 const FIELDS: Fields = Fields {
     set: [
-        number(1917, Byte),
-        number(2224, Word),
+        Some(number(1917, Byte)),
+        Some(number(2224, Word)),
         None,
-        number(2220, Word),
-        number(1168, Word),
+        Some(number(2220, Word)),
+        Some(number(1168, Word)),
     ],
     hz: 250,
     defaults: Some(Defaults {
         namespace: 48,
-        sysctls: [number(1108, Byte), number(1104, Word), None, number(1100, Word), None],
+        sysctls: [
+            Some(number(1108, Byte)),
+            Some(number(1104, Word)),
+            None,
+            Some(number(1100, Word)),
+            None,
+        ],
     }),
 };
-const fn number(offset: i16, size: Size) -> Option<Field> {
-    Some(Field { offset, size })
+const fn number(offset: i16, size: Size) -> Field {
+    Field { offset, size }
 }
 
 const TASK: TaskFields = TaskFields {

@@ -8,6 +8,7 @@ use crate::policy::Policy;
 use keepalive_policy::environment as variable;
 use keepalive_policy::protocol::{IS_SUPERVISED, SUPERVISED, TAKES_PRIVILEGES};
 use keepalive_policy::{Number, OPTIONS, Settings, SocketOption, Unit};
+use keepalive_sys::arch::MULTIARCH;
 use keepalive_sys::elf::{self, Machine};
 use keepalive_sys::program::{Format, Privilege, Program, privilege};
 use std::ffi::{OsStr, OsString};
@@ -26,15 +27,6 @@ const DIRECTORIES: [&str; 4] = [MULTIARCH, "lib64", "lib", OTHER_DIRECTORY];
 /// Where packages install the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
 /// its parent each library is found by the name that `$LIB` has for its programs.
 pub const OTHER_DIRECTORY: &str = "lib/keepalive/lib";
-/// Debian's, which has the architecture in its name.
-const MULTIARCH: &str = if cfg!(target_arch = "x86_64") {
-    "lib/x86_64-linux-gnu"
-} else if cfg!(target_arch = "aarch64") {
-    "lib/aarch64-linux-gnu"
-} else {
-    "lib"
-};
-
 /// The library's file and the machine code in it.
 #[derive(Debug)]
 pub struct Library {

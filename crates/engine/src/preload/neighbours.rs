@@ -2,6 +2,7 @@
 //! library that it cannot load, and those with AddressSanitizer's runtime, which do not start.
 
 use super::{FILE, is_ours};
+use keepalive_sys::arch::{LOADER, OTHER_LOADERS};
 use keepalive_sys::elf::{self, Machine};
 use keepalive_sys::program::{Format, Program};
 use keepalive_sys::regular;
@@ -24,23 +25,6 @@ const DIRECTORIES: [&str; 9] = [
     "libx32",
     "lib",
 ];
-
-/// glibc's loaders of 32-bit programs, and of those of another ABI, that the machine may execute too. Of a library that is not
-/// theirs each complains on standard error.
-const OTHER_LOADERS: &[&str] = if cfg!(target_arch = "x86_64") {
-    &["/lib/ld-linux.so.2", "/libx32/ld-linux-x32.so.2"]
-} else if cfg!(target_arch = "aarch64") {
-    &["/lib/ld-linux-armhf.so.3"]
-} else {
-    &[]
-};
-
-/// The loader of programs that are not known, and of those that have none.
-const LOADER: &str = if cfg!(target_arch = "x86_64") {
-    "/lib64/ld-linux-x86-64.so.2"
-} else {
-    "/lib/ld-linux-aarch64.so.1"
-};
 
 /// A name with `$LIB`, by which programs of several machines each load the library that they can.
 #[derive(Debug)]
