@@ -3,25 +3,24 @@
 //! cgroup of its own.
 #![forbid(unsafe_code)]
 
+mod cgroup_stage;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod statistics;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use cgroup_stage::{Stage, succeed};
 use keepalive_bpf::assembler::Instruction;
 use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
-use keepalive_sys::cgroup::{self, Tree};
+use keepalive_sys::cgroup;
 use rustix::process::geteuid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use statistics::{Series, Spread};
-use tempfile::TempDir;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -137,115 +136,7 @@ fn pin() -> io::Result<usize> {
     Ok(last)
 }
 
-/// The cgroup and the files of this run.
-struct Stage {
-    files: TempDir,
-    library: PathBuf,
-    cgroup: PathBuf,
-    name: String,
-}
-
-impl Stage {
-    fn prepare() -> Result<Self, Error> {
-        let tree = Tree::find().map_err(|why| format!("{why:?}"))?;
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let library = root.join("target/release/libkeepalive.so");
-        let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
-        // Process numbers begin anew in here.
-        let name = format!(
-            "keepalive-bench{}",
-            files.path().file_name().unwrap_or_default().display()
-        );
-        let stage = Self {
-            files,
-            library: library
-                .canonicalize()
-                .map_err(|error| format!("{}: {error}", library.display()))?,
-            cgroup: tree.mount().join(&name),
-            name,
-        };
-        fs::create_dir(&stage.cgroup)?;
-        let mut command = Command::new("cc");
-        command.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]);
-        let status = command
-            .arg(stage.path("program"))
-            .arg(root.join("benches/cgroup.c"))
-            .status()?;
-        if !status.success() {
-            return Err(format!("cc: {status}").into());
-        }
-        fs::write(stage.path("empty.conf"), "")?;
-        for (name, last) in [("none", "connect 192.0.2.1 idle=1"), ("last", MATCHING)] {
-            fs::write(stage.path(name), rules(last))?;
-        }
-        Ok(stage)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.files.path().join(name)
-    }
-
-    fn keepalive(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keepalive"));
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("KEEPALIVE_LIBRARY", &self.library)
-            .env("KEEPALIVE_CONFIG", self.path("empty.conf"));
-        command
-    }
-
-    fn enable(&self, flags: &[&str]) -> Result<(), Error> {
-        let flags = flags.iter().map(|flag| match *flag {
-            "NONE" => self.path("none"),
-            "LAST" => self.path("last"),
-            flag => PathBuf::from(flag),
-        });
-        succeed(self.keepalive(&["cgroup", "enable", &self.name]).args(flags))
-    }
-
-    fn disable(&self) -> Result<(), Error> {
-        succeed(self.keepalive(&["cgroup", "disable", &self.name]).stderr(Stdio::null()))
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while fs::remove_dir(&self.cgroup).is_err() && self.cgroup.exists() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-fn succeed(command: &mut Command) -> Result<(), Error> {
-    let status = command.status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?}: {status}").into())
-    }
-}
-
-const MATCHING: &str = "connect 127.0.0.0/8 idle=60 interval=15 count=5 user-timeout=135\n\
-                        accept 127.0.0.0/8 idle=60 interval=15 count=5 user-timeout=135";
-
-/// As many rules as the last of them makes up to 500, half of them for either end, and a default that leaves all alone.
-fn rules(last: &str) -> String {
-    let mut text = String::from("default off\n");
-    for number in 0..500 - last.lines().count() {
-        let end = ["connect", "accept"][number % 2];
-        let (high, low, port, idle) = (number / 256, number % 256, 1000 + number, 1 + number);
-        text += end;
-        text += &[" 10.", &high.to_string(), ".", &low.to_string(), ".0/24:"].concat();
-        text += &[&port.to_string(), " idle=", &idle.to_string(), "\n"].concat();
-    }
-    text + last + "\n"
-}
-
-/// What a lane runs under.
+/// What a contestant runs under.
 enum Policy {
     /// Nothing.
     Bare,
@@ -309,17 +200,17 @@ const fn instruction(code: u8, immediate: i32) -> Instruction {
 }
 
 /// One of the contestants.
-struct Lane {
+struct Contestant {
     name: &'static str,
     /// What `cgroup.c` does.
     case: &'static str,
     policy: Policy,
-    /// The least rate against the first lane.
+    /// The least rate against the first contestant.
     target: Option<f64>,
 }
 
-const fn lane(name: &'static str, case: &'static str, policy: Policy, target: Option<f64>) -> Lane {
-    Lane {
+const fn contestant(name: &'static str, case: &'static str, policy: Policy, target: Option<f64>) -> Contestant {
+    Contestant {
         name,
         case,
         policy,
@@ -345,17 +236,17 @@ impl Process {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         Ok(Self {
             orders: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a lane")?),
+            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a contestant")?),
             child,
         })
     }
 
     /// Nanoseconds of one iteration.
     fn slice(&mut self) -> Result<f64, Error> {
-        self.orders.as_mut().ok_or("no pipe to a lane")?.write_all(b"s")?;
+        self.orders.as_mut().ok_or("no pipe to a contestant")?.write_all(b"s")?;
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
-        Ok(line.trim().parse().map_err(|_| "a lane has ended early")?)
+        Ok(line.trim().parse().map_err(|_| "a contestant has ended early")?)
     }
 }
 
@@ -367,24 +258,28 @@ impl Drop for Process {
     }
 }
 
-/// Lets the lanes take turns; nanoseconds of each.
-fn race(stage: &Stage, lanes: &[Lane], effort: Effort) -> Result<Vec<Series>, Error> {
-    let mut times = vec![Series::default(); lanes.len()];
+/// Lets the contestants take turns; nanoseconds of each.
+fn race(stage: &Stage, contestants: &[Contestant], effort: Effort) -> Result<Vec<Series>, Error> {
+    let mut times = vec![Series::default(); contestants.len()];
     let mut processes: BTreeMap<&str, Process> = BTreeMap::new();
     for round in 0..effort.rounds {
         if round % ROUNDS_PER_PROCESS == 0 {
             processes.clear();
         }
-        for step in 0..lanes.len() {
-            // Forwards and backwards, from another one each time: no lane always follows the same lane.
-            let step = if round % 2 == 0 { step } else { lanes.len() - 1 - step };
-            let which = (step + round / 2) % lanes.len();
-            let lane = &lanes[which];
-            if !processes.contains_key(lane.case) {
-                processes.insert(lane.case, Process::start(stage, lane.case, effort)?);
+        for step in 0..contestants.len() {
+            // Forwards and backwards, from another one each time: no contestant always follows the same contestant.
+            let step = if round % 2 == 0 {
+                step
+            } else {
+                contestants.len() - 1 - step
+            };
+            let which = (step + round / 2) % contestants.len();
+            let contestant = &contestants[which];
+            if !processes.contains_key(contestant.case) {
+                processes.insert(contestant.case, Process::start(stage, contestant.case, effort)?);
             }
-            let process = processes.get_mut(lane.case).ok_or("no process")?;
-            let _link = lane.policy.begin(stage)?;
+            let process = processes.get_mut(contestant.case).ok_or("no process")?;
+            let _link = contestant.policy.begin(stage)?;
             // The command has been on this processor meanwhile.
             process.slice()?;
             times[which].0.push(process.slice()?);
@@ -393,21 +288,21 @@ fn race(stage: &Stage, lanes: &[Lane], effort: Effort) -> Result<Vec<Series>, Er
     Ok(times)
 }
 
-/// Prints the lanes as rates against the first; how many targets were missed.
-fn rates(stage: &Stage, title: &str, lanes: &[Lane], effort: Effort) -> Result<usize, Error> {
-    let times = race(stage, lanes, effort)?;
+/// Prints the contestants as rates against the first; how many targets were missed.
+fn rates(stage: &Stage, title: &str, contestants: &[Contestant], effort: Effort) -> Result<usize, Error> {
+    let times = race(stage, contestants, effort)?;
     println!("\n{title}");
     let mut missed = 0;
-    for (lane, series) in lanes.iter().zip(&times) {
+    for (contestant, series) in contestants.iter().zip(&times) {
         let Spread { low, median, high } = times[0].over(series);
         let added = series.minus(&times[0]).median();
         let rate = format!("{median:.3} [{low:.3} {high:.3}]");
         print!(
             "  {:<24}{:>7.0} ns {added:>+6.0} ns  {rate}",
-            lane.name,
+            contestant.name,
             series.median()
         );
-        if let Some(target) = lane.target {
+        if let Some(target) = contestant.target {
             let is_met = median >= target;
             missed += usize::from(!is_met);
             print!("  >= {target}: {}", if is_met { "met" } else { "MISSED" });
@@ -421,7 +316,7 @@ fn rates(stage: &Stage, title: &str, lanes: &[Lane], effort: Effort) -> Result<u
 fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
     let on = ["cgroup", "enable", &stage.name];
     let off = ["cgroup", "disable", &stage.name];
-    let lanes: [(&str, Policy, &[&str]); 7] = [
+    let contestants: [(&str, Policy, &[&str]); 7] = [
         ("true", Bare, &[]),
         (
             "run --engine preload true",
@@ -434,11 +329,11 @@ fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
         ("cgroup disable", Flags(&FIVE), &off),
         ("cgroup status", Flags(&FIVE), &["cgroup", "status"]),
     ];
-    let mut times = vec![Series::default(); lanes.len()];
+    let mut times = vec![Series::default(); contestants.len()];
     for round in 0..effort.commands {
-        for step in 0..lanes.len() {
-            let which = (step + round) % lanes.len();
-            let (_, before, words) = &lanes[which];
+        for step in 0..contestants.len() {
+            let which = (step + round) % contestants.len();
+            let (_, before, words) = &contestants[which];
             before.begin(stage)?;
             let mut command = if words.is_empty() {
                 Command::new("true")
@@ -451,7 +346,7 @@ fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
         }
     }
     println!("\ncommands, to their ends");
-    for ((name, ..), series) in lanes.iter().zip(&times) {
+    for ((name, ..), series) in contestants.iter().zip(&times) {
         let Spread { low, median, high } = Spread::of(series.0.iter().copied());
         println!("  {name:<26}{median:>7.2} ms [{low:.2} {high:.2}]");
     }
@@ -471,14 +366,14 @@ fn run(effort: Effort) -> Result<usize, Error> {
         &stage,
         "a connection: socket, connect, accept, both ends closed",
         &[
-            lane("bare", "closed", Bare, None),
-            lane("an empty program", "closed", Empty, None),
-            lane("no rule matches", "closed", Flags(&NO_MATCH), Some(0.98)),
-            lane("5 options", "closed", Flags(&FIVE), Some(0.93)),
-            lane("5 options, enforce", "closed", Flags(&FIVE_ENFORCED), None),
-            lane("500 rules, none matches", "closed", Flags(&["--config", "NONE"]), None),
-            lane("500 rules, the last does", "closed", Flags(&["--config", "LAST"]), None),
-            lane("5 set by the program", "itself", Bare, None),
+            contestant("bare", "closed", Bare, None),
+            contestant("an empty program", "closed", Empty, None),
+            contestant("no rule matches", "closed", Flags(&NO_MATCH), Some(0.98)),
+            contestant("5 options", "closed", Flags(&FIVE), Some(0.93)),
+            contestant("5 options, enforce", "closed", Flags(&FIVE_ENFORCED), None),
+            contestant("500 rules, none matches", "closed", Flags(&["--config", "NONE"]), None),
+            contestant("500 rules, the last does", "closed", Flags(&["--config", "LAST"]), None),
+            contestant("5 set by the program", "itself", Bare, None),
         ],
         effort,
     )?;
@@ -486,10 +381,10 @@ fn run(effort: Effort) -> Result<usize, Error> {
         &stage,
         "the same, reset: the shortest life that a connection can have",
         &[
-            lane("bare", "reset", Bare, None),
-            lane("an empty program", "reset", Empty, None),
-            lane("no rule matches", "reset", Flags(&NO_MATCH), None),
-            lane("5 options", "reset", Flags(&FIVE), None),
+            contestant("bare", "reset", Bare, None),
+            contestant("an empty program", "reset", Empty, None),
+            contestant("no rule matches", "reset", Flags(&NO_MATCH), None),
+            contestant("5 options", "reset", Flags(&FIVE), None),
         ],
         effort,
     )?;
@@ -497,9 +392,9 @@ fn run(effort: Effort) -> Result<usize, Error> {
         &stage,
         "setsockopt(TCP_NODELAY), which no policy is for",
         &[
-            lane("bare", "setsockopt", Bare, None),
-            lane("5 options", "setsockopt", Flags(&FIVE), None),
-            lane("5 options, enforce", "setsockopt", Flags(&FIVE_ENFORCED), None),
+            contestant("bare", "setsockopt", Bare, None),
+            contestant("5 options", "setsockopt", Flags(&FIVE), None),
+            contestant("5 options, enforce", "setsockopt", Flags(&FIVE_ENFORCED), None),
         ],
         effort,
     )?;

@@ -94,7 +94,7 @@ fn where_programs_cannot_be_confined_none_is_tried_and_that_is_said() {
 }
 
 #[test]
-fn status_says_what_is_in_force() {
+fn status_says_what_is_active() {
     let stage = system!();
     let off = stage.does(&["status"]);
     assert!(off.starts_with("Not enabled"), "{off}");

@@ -191,7 +191,7 @@ fn a_library_with_which_programs_do_not_start_silently_is_refused() {
 
 /// An active library is not lost when a newer one is refused.
 #[test]
-fn what_is_in_force_stays_when_an_update_is_refused() {
+fn what_is_active_stays_when_an_update_is_refused() {
     let stage = system!();
     stage.does(&["enable"]);
     let harmful = harmful(&["-DDIE"]);

@@ -317,7 +317,7 @@ fn remove_dangling(all: &Path, tree: &Tree, name: &Path) -> io::Result<()> {
         id: None,
     };
     for entry in read_entries(all)? {
-        if entry.state != State::InForce && entry.is_of(&gone) {
+        if entry.state != State::Active && entry.is_of(&gone) {
             remove(&entry.directory)?;
         }
     }
@@ -327,7 +327,7 @@ fn remove_dangling(all: &Path, tree: &Tree, name: &Path) -> io::Result<()> {
 /// Removes what a killed command has left before it wrote for which cgroup, if there is no such cgroup any more.
 fn remove_nameless(all: &Path, tree: &Tree) -> io::Result<()> {
     let mut nameless = read_entries(all)?;
-    nameless.retain(|entry| entry.state != State::InForce && entry.policy.is_none());
+    nameless.retain(|entry| entry.state != State::Active && entry.policy.is_none());
     if nameless.is_empty() {
         return Ok(());
     }

@@ -165,7 +165,7 @@ impl<'a> Watch<'a> {
                 say(&format!(
                     "waiting for the cgroup '{}', which is not there{}",
                     shown(cgroup),
-                    self.other(cgroup)
+                    self.with_other_driver(cgroup)
                 ));
             }
             // What is kept of one that has gone has no effect.
@@ -185,7 +185,7 @@ impl<'a> Watch<'a> {
         let entries = entries().unwrap_or_default();
         let entry = entries
             .iter()
-            .find(|entry| entry.is_of(&target) && entry.state == State::InForce);
+            .find(|entry| entry.is_of(&target) && entry.state == State::Active);
         let now = entry.and_then(Entry::program);
         let is_same = |id: u64| cgroup::id(&directory).is_ok_and(|now| now == id);
         match before {
@@ -244,16 +244,17 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Where the other of kubelet's two drivers has put its pods, if it has.
-    fn other(&self, cgroup: &OsStr) -> String {
-        const DRIVERS: [&str; 2] = ["kubepods.slice", "kubepods"];
+    /// A remark on the cgroup that has this name with `.slice`, or without: container managers name theirs in both ways,
+    /// by their cgroup driver.
+    fn with_other_driver(&self, cgroup: &OsStr) -> String {
         let name = cgroup.to_string_lossy();
-        let Some(index) = DRIVERS.iter().position(|driver| *driver == name.trim_matches('/')) else {
-            return String::new();
+        let name = name.trim_matches('/');
+        let other = match name.strip_suffix(".slice") {
+            Some(other) => other.to_owned(),
+            None => format!("{name}.slice"),
         };
-        let other = DRIVERS[1 - index];
         if self.tree.directory(other.as_ref()).is_dir() {
-            format!("; /{other} is: kubelet uses the other driver")
+            format!("; /{other} is there: another cgroup driver")
         } else {
             String::new()
         }

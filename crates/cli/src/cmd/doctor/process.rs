@@ -216,7 +216,7 @@ fn policies(findings: &mut Findings, process: &Process) {
             let target = Target::new(&tree, ancestor);
             entries
                 .iter()
-                .find(|entry| entry.state == entry::State::InForce && entry.is_of(&target))
+                .find(|entry| entry.state == entry::State::Active && entry.is_of(&target))
         });
     match nearest {
         Some(entry) => findings.fine(

@@ -221,7 +221,7 @@ impl Service {
         let entries = entry::entries().ok()?;
         let in_force = |target: &Target| {
             let mut entries = entries.iter();
-            entries.any(|entry| entry.is_of(target) && entry.state == entry::State::InForce)
+            entries.any(|entry| entry.is_of(target) && entry.state == entry::State::Active)
         };
         let without: Vec<_> = self
             .cgroups()
