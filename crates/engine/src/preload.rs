@@ -23,7 +23,7 @@ pub const FILE: &str = "libkeepalive.so";
 /// Where `make install` puts the library, told to the build.
 const LIBRARY_DIRECTORY: Option<&str> = option_env!("KEEPALIVE_LIBDIR");
 /// Where distributions have libraries, beside the directory of their commands.
-const DIRECTORIES: [&str; 4] = [MULTIARCH, "lib64", "lib", OTHER_DIRECTORY];
+const DIRECTORIES: [&str; 4] = [MULTIARCH[0], "lib64", "lib", OTHER_DIRECTORY];
 /// Where packages install the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
 /// its parent each library is found by the name that `$LIB` has for its programs.
 pub const OTHER_DIRECTORY: &str = "lib/keepalive/lib";

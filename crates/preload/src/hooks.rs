@@ -12,7 +12,7 @@ use syscall::Call;
 /// which it has `by_number`, which is syscall(2) of one of them. syscall(2) itself, by which programs make all of these calls,
 /// too, is the last function.
 macro_rules! hooks {
-    ($($file:ident: [$($function:ident)*] for $($number:ident)|+;)+) => {
+    ($($file:ident: [$($function:ident)*] for $($number:path)|+;)+) => {
         $(mod $file;)+
 
         /// The functions, by their names in the C library.
@@ -33,7 +33,7 @@ macro_rules! hooks {
         /// Whether a file stands in for the system call `n`.
         #[inline(always)]
         fn is_hooked(n: c_long) -> bool {
-            matches!(n, $($(number::$number)|+)|+)
+            matches!(n, $($($number)|+)|+)
         }
 
         /// Makes `call`, and does what the file that stands in for it does before and after.
@@ -44,7 +44,7 @@ macro_rules! hooks {
         unsafe fn by_number(call: &Call) -> c_long {
             match call.meant {
                 // SAFETY: the caller's promise.
-                $($(number::$number)|+ => unsafe { $file::by_number(call) },)+
+                $($($number)|+ => unsafe { $file::by_number(call) },)+
                 // SAFETY: the caller's promise.
                 _ => unsafe { call.make() },
             }
@@ -53,12 +53,12 @@ macro_rules! hooks {
 }
 
 hooks! {
-    accept: [accept accept4] for ACCEPT | ACCEPT4;
-    connect: [connect] for CONNECT;
-    getsockopt: [getsockopt] for GETSOCKOPT;
-    listen: [listen] for LISTEN;
-    prctl: [prctl] for PRCTL;
-    seccomp: [] for SECCOMP;
-    setsockopt: [setsockopt] for SETSOCKOPT;
-    socket: [socket] for SOCKET;
+    accept: [accept accept4] for number::ACCEPT | number::ACCEPT4;
+    connect: [connect] for number::CONNECT;
+    getsockopt: [getsockopt] for number::GETSOCKOPT;
+    listen: [listen] for number::LISTEN;
+    prctl: [prctl] for number::PRCTL;
+    seccomp: [] for number::SECCOMP;
+    setsockopt: [setsockopt] for number::SETSOCKOPT;
+    socket: [socket] for number::SOCKET;
 }

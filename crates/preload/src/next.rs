@@ -23,12 +23,11 @@ static SOCKET_IS_LIBCS: AtomicBool = AtomicBool::new(false);
 /// Defines `next::NAME`, the call of a next definition; where there is none, the system call with these arguments, whose error
 /// goes to `errno`. That loses the cancellation point, which is all that is left of libc's part then.
 macro_rules! next {
-    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $returned:ty = $number:ident[$($word:expr),*];)+) => {
+    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $returned:ty = $number:expr, [$($word:expr),*];)+) => {
         mod next {
             use super::*;
             use $crate::hooks::Function;
             use $crate::next::{address_of, from_kernel};
-            use $crate::sys::number;
 
             $(
                 /// # Safety
@@ -38,7 +37,7 @@ macro_rules! next {
                     let address = address_of(Function::$name);
                     if address == 0 {
                         // SAFETY: the system call of the same meaning; the arguments are the caller's promise.
-                        return unsafe { from_kernel(number::$number, $($word as _),*) } as $returned;
+                        return unsafe { from_kernel($number, $($word as _),*) } as $returned;
                     }
                     // SAFETY: `address` is that of the C library's function of this name, or of one that stands in for it,
                     // and this is its type.

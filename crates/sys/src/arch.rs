@@ -13,8 +13,9 @@ use x86 as own;
 #[cfg(not(any(target_arch = "aarch64", target_arch = "x86", target_arch = "x86_64")))]
 compile_error!("this architecture needs a file in crates/sys/src/arch");
 
-/// Debian's directory of libraries, which has the architecture in its name, beside that of commands.
-pub const MULTIARCH: &str = own::MULTIARCH;
+/// Debian's directories of libraries, which have the architecture in their names, of the programs that may run here, its own
+/// first.
+pub const MULTIARCH: &[&str] = own::MULTIARCH;
 /// glibc's loader of dynamic programs.
 pub const LOADER: &str = own::LOADER;
 /// glibc's loaders of 32-bit programs, and of those of another ABI, that the machine may execute too.

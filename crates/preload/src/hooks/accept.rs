@@ -2,14 +2,15 @@
 
 use super::syscall::Call;
 use crate::next::next;
+use crate::sys::number;
 use crate::{apply, own, state};
 use core::ffi::{c_int, c_long, c_void};
 use keepalive_policy::Moment;
 
 next! {
-    fn accept(fd: c_int, address: *mut c_void, length: *mut u32) -> c_int = ACCEPT4[fd, address, length, 0, 0];
+    fn accept(fd: c_int, address: *mut c_void, length: *mut u32) -> c_int = number::ACCEPT4, [fd, address, length, 0, 0];
     fn accept4(fd: c_int, address: *mut c_void, length: *mut u32, flags: c_int) -> c_int
-        = ACCEPT4[fd, address, length, flags, 0];
+        = number::ACCEPT4, [fd, address, length, flags, 0];
 }
 
 /// # Safety

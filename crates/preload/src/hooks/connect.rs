@@ -3,12 +3,13 @@
 use super::syscall::Call;
 use crate::next::next;
 use crate::policy::connection;
+use crate::sys::number;
 use crate::{apply, libc, state, supervised, sys};
 use core::ffi::{c_int, c_long, c_void};
 use keepalive_policy::Moment;
 
 next! {
-    fn connect(fd: c_int, address: *const c_void, length: u32) -> c_int = CONNECT[fd, address, length, 0, 0];
+    fn connect(fd: c_int, address: *const c_void, length: u32) -> c_int = number::CONNECT, [fd, address, length, 0, 0];
 }
 
 /// # Safety

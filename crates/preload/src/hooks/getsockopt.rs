@@ -2,13 +2,14 @@
 
 use super::syscall::Call;
 use crate::next::next;
+use crate::sys::number;
 use crate::sys::{SO_ERROR, SOL_SOCKET};
 use crate::{apply, own, state};
 use core::ffi::{c_int, c_long, c_void};
 
 next! {
     fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int
-        = GETSOCKOPT[fd, level, name, value, length];
+        = number::GETSOCKOPT, [fd, level, name, value, length];
 }
 
 /// # Safety

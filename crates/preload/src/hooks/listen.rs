@@ -3,11 +3,12 @@
 use super::syscall::Call;
 use crate::apply::Undo;
 use crate::next::next;
+use crate::sys::number;
 use crate::{apply, state};
 use core::ffi::{c_int, c_long};
 
 next! {
-    fn listen(fd: c_int, backlog: c_int) -> c_int = LISTEN[fd, backlog, 0, 0, 0];
+    fn listen(fd: c_int, backlog: c_int) -> c_int = number::LISTEN, [fd, backlog, 0, 0, 0];
 }
 
 #[unsafe(no_mangle)]

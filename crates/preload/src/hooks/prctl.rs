@@ -4,10 +4,11 @@
 use super::syscall::Call;
 use crate::next::next;
 use crate::state;
+use crate::sys::number;
 use core::ffi::{c_int, c_long};
 
 next! {
-    fn prctl(operation: c_int, b: c_long, c: c_long, d: c_long, e: c_long) -> c_int = PRCTL[operation, b, c, d, e];
+    fn prctl(operation: c_int, b: c_long, c: c_long, d: c_long, e: c_long) -> c_int = number::PRCTL, [operation, b, c, d, e];
 }
 
 /// # Safety

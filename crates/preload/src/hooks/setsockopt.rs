@@ -3,13 +3,14 @@
 
 use super::syscall::Call;
 use crate::next::next;
+use crate::sys::number;
 use crate::{apply, state, sys};
 use core::ffi::{c_int, c_long, c_void};
 use keepalive_policy::SocketOption;
 
 next! {
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: u32) -> c_int
-        = SETSOCKOPT[fd, level, name, value, length];
+        = number::SETSOCKOPT, [fd, level, name, value, length];
 }
 
 /// # Safety

@@ -2,12 +2,13 @@
 
 use super::syscall::Call;
 use crate::next::{next, socket_is_libcs};
+use crate::sys::number;
 use crate::sys::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_STREAM};
 use crate::{apply, own, state, sys};
 use core::ffi::{c_int, c_long};
 
 next! {
-    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int = SOCKET[domain, kind, protocol, 0, 0];
+    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int = number::SOCKET, [domain, kind, protocol, 0, 0];
 }
 
 #[unsafe(no_mangle)]

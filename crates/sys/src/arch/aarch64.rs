@@ -3,7 +3,7 @@
 use super::{Caught, Confined};
 use elf::abi::EM_AARCH64;
 
-pub(super) const MULTIARCH: &str = "lib/aarch64-linux-gnu";
+pub(super) const MULTIARCH: &[&str] = &["lib/aarch64-linux-gnu", "lib/arm-linux-gnueabihf"];
 pub(super) const LOADER: &str = "/lib/ld-linux-aarch64.so.1";
 pub(super) const OTHER_LOADERS: &[&str] = &["/lib/ld-linux-armhf.so.3"];
 pub(super) const MACHINES: &[u16] = &[EM_AARCH64];

@@ -5,10 +5,10 @@ use elf::abi::{EM_386, EM_X86_64};
 
 const IS_64_BIT: bool = cfg!(target_pointer_width = "64");
 
-pub(super) const MULTIARCH: &str = if IS_64_BIT {
-    "lib/x86_64-linux-gnu"
+pub(super) const MULTIARCH: &[&str] = if IS_64_BIT {
+    &["lib/x86_64-linux-gnu", "lib/i386-linux-gnu", "lib/x86_64-linux-gnux32"]
 } else {
-    "lib/i386-linux-gnu"
+    &["lib/i386-linux-gnu"]
 };
 pub(super) const LOADER: &str = if IS_64_BIT {
     "/lib64/ld-linux-x86-64.so.2"

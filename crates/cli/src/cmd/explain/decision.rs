@@ -130,12 +130,8 @@ impl Decision {
 
     /// How often connecting is tried again, and by whose word.
     pub(super) fn syn_count(&self) -> Option<&Value<u32>> {
-        self.other(SocketOption::SynCount)
-    }
-
-    /// The number of an option of [`OTHERS`], where it is set.
-    pub(super) fn other(&self, option: SocketOption) -> Option<&Value<u32>> {
-        let (_, value) = self.others.iter().find(|(of, _)| *of == option)?;
+        let mut others = self.others.iter();
+        let (_, value) = others.find(|(option, _)| *option == SocketOption::SynCount)?;
         value.as_ref()
     }
 }
