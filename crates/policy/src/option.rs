@@ -437,3 +437,32 @@ impl SocketOption {
         OPTIONS.into_iter().find(|option| option.row().name.as_bytes() == name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_is_set_after_what_its_timer_uses_and_user_timeout_last() {
+        let place = |option| IN_ORDER.iter().position(|other| *other == option);
+        for option in [SocketOption::Count, SocketOption::Interval, SocketOption::Keepalive] {
+            assert!(place(option) < place(SocketOption::Idle), "{option:?}");
+        }
+        assert_eq!(IN_ORDER.last(), Some(&SocketOption::UserTimeout));
+        for option in OPTIONS {
+            assert_eq!(place(option), Some(option.row().order), "{option:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_without_a_user_are_within_the_range_or_off() {
+        for option in OPTIONS {
+            let row = option.row();
+            let built_in = row.kernel_default.built_in().unwrap_or(row.range.0);
+            assert!(
+                built_in == 0 || (row.range.0..=row.range.1).contains(&built_in),
+                "{option:?}"
+            );
+        }
+    }
+}

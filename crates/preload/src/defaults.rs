@@ -28,7 +28,7 @@ const BUILT_IN: Defaults = {
 };
 
 /// Four values fit into a [`Defaults`].
-const _: () = assert!(WITH_SYSCTL.len() <= 4);
+const _: () = assert!(WITH_SYSCTL.len() <= 4, "`Defaults` needs more room");
 
 /// The values of the sockets that were read last.
 static LAST: AtomicU64 = AtomicU64::new(0);
