@@ -27,6 +27,7 @@ const DIRECTORIES: [&str; 4] = [MULTIARCH[0], "lib64", "lib", OTHER_DIRECTORY];
 /// Where packages install the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
 /// its parent each library is found by the name that `$LIB` has for its programs.
 pub const OTHER_DIRECTORY: &str = "lib/keepalive/lib";
+
 /// The library's file and the machine code in it.
 #[derive(Debug)]
 pub struct Library {
