@@ -4,7 +4,7 @@
 mod commands;
 mod completions;
 mod lines;
-mod links;
+pub mod links;
 mod stage;
 
 use crate::support::process::{output_within, text};
