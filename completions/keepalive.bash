@@ -40,13 +40,18 @@ _keepalive_at() {
         operand=@cgroups
         ;;
     'system')
-        commands='enable disable status'
+        commands='enable refresh disable status'
         options='--help'
         operand=''
         ;;
     'system enable')
         commands=''
         options='--setuid --library --root --help'
+        operand=''
+        ;;
+    'system refresh')
+        commands=''
+        options='--root --help'
         operand=''
         ;;
     'system disable')

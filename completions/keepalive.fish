@@ -7,7 +7,7 @@ function __keepalive_subcommands --description 'The subcommands of a subcommand'
         case 'cgroup'
             string split ' ' 'enable disable status'
         case 'system'
-            string split ' ' 'enable disable status'
+            string split ' ' 'enable refresh disable status'
         case 'unit'
             string split ' ' 'enable disable status'
     end
@@ -151,6 +151,7 @@ complete -c keepalive -n '__keepalive_at cgroup status' -s h -l help -d 'Print h
 complete -c keepalive -n '__keepalive_at cgroup status' -f -a '(__keepalive_cgroups)'
 
 complete -c keepalive -n '__keepalive_at system' -a enable -d 'Load the library into every dynamically linked program that starts from now on'
+complete -c keepalive -n '__keepalive_at system' -a refresh -d 'Update the copies of the library if it is enabled'
 complete -c keepalive -n '__keepalive_at system' -a disable -d 'Remove the library from /etc/ld.so.preload'
 complete -c keepalive -n '__keepalive_at system' -a status -d 'Show whether the library is active, for which programs, and problems'
 complete -c keepalive -n '__keepalive_at system' -s h -l help -d 'Print help'
@@ -159,6 +160,9 @@ complete -c keepalive -n '__keepalive_at system enable' -l setuid -d 'Also serve
 complete -c keepalive -n '__keepalive_at system enable' -l library -r -F -d 'A libkeepalive.so to use for its kind of programs'
 complete -c keepalive -n '__keepalive_at system enable' -l root -x -a '(__fish_complete_directories)' -d 'The root directory of another system, such as an image or a chroot'
 complete -c keepalive -n '__keepalive_at system enable' -s h -l help -d 'Print help'
+
+complete -c keepalive -n '__keepalive_at system refresh' -l root -x -a '(__fish_complete_directories)' -d 'The root directory of another system, such as an image or a chroot'
+complete -c keepalive -n '__keepalive_at system refresh' -s h -l help -d 'Print help'
 
 complete -c keepalive -n '__keepalive_at system disable' -l root -x -a '(__fish_complete_directories)' -d 'The root directory of another system, such as an image or a chroot'
 complete -c keepalive -n '__keepalive_at system disable' -s h -l help -d 'Print help'

@@ -12,6 +12,7 @@ mod library;
 mod line;
 mod place;
 mod probe;
+mod refresh;
 mod status;
 
 use crate::error::{Error, FAILED, describe};
@@ -30,6 +31,7 @@ pub(crate) struct System {
 #[derive(Debug, Subcommand)]
 enum Action {
     Enable(Enable),
+    Refresh(Refresh),
     Disable(Disable),
     Status(Status),
 }
@@ -71,6 +73,21 @@ If programs no longer start, type this in a root shell that is still open (it
 starts no program):  echo >/etc/ld.so.preload
 
 Exit status: 0; 1 when it failed, and nothing is changed; 2 usage.";
+
+/// Update the copies of the library if it is enabled
+///
+/// For package scripts, after new files were installed. If the library is enabled, this is 'enable' again, with --setuid if
+/// that was given. If not, it changes nothing.
+#[derive(Debug, Args)]
+#[command(after_long_help = REFRESH_NOTES)]
+struct Refresh {
+    #[command(flatten)]
+    place: Place,
+}
+
+const REFRESH_NOTES: &str = "\
+Exit status: 0 when the library is up to date or not enabled; 1 when it failed,
+and nothing is changed; 2 usage.";
 
 /// Remove the library from /etc/ld.so.preload
 ///
@@ -140,6 +157,7 @@ pub(super) fn open_root(path: &Path) -> Result<Root, Error> {
 pub(crate) fn run(system: &System) -> Result<(), Error> {
     match &system.action {
         Action::Enable(enable) => enable::run(&enable.place.open()?, &enable.libraries, enable.setuid),
+        Action::Refresh(refresh) => refresh::run(&refresh.place.open()?),
         Action::Disable(disable) => disable::run(&disable.place.open()?),
         Action::Status(status) => status::run(&status.place.open()?, status.json),
     }
@@ -152,7 +170,7 @@ pub(crate) fn problems() -> Vec<(String, Option<String>)> {
 
 /// Whether every program of this machine loads the library.
 pub(crate) fn is_enabled() -> bool {
-    Root::open(Path::new("/")).is_ok_and(|root| status::is_enabled(&root))
+    Root::open(Path::new("/")).is_ok_and(|root| status::is_enabled(&root).unwrap_or(false))
 }
 
 /// `call` has failed for `path`.
