@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use keepalive_linux::bpf::assembler::Instruction;
-use keepalive_linux::bpf::call::{Hook, link_to_cgroup, load_program};
-use keepalive_linux::cgroup::{self, Tree};
+use keepalive_bpf::assembler::Instruction;
+use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
+use keepalive_sys::cgroup::{self, Tree};
 use rustix::process::geteuid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use statistics::{Series, Spread};

@@ -1,7 +1,7 @@
 //! Any bytes as the kernel's answer about sockets: nothing panics, and a row is never more than its message could hold.
 #![no_main]
 
-use keepalive_linux::sock_diag::decode;
+use keepalive_sys::sock_diag::decode;
 use libfuzzer_sys::fuzz_target;
 
 /// The header of a message and what a socket's row is made of (`include/uapi/linux/inet_diag.h`).

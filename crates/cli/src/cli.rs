@@ -13,6 +13,7 @@ use crate::cmd::unit::Unit;
 use crate::output::write_stderr;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
+use keepalive_engine::choice::Wanted;
 use keepalive_policy::preset::{self, PRESETS, Remedy};
 use keepalive_policy::{Mode, Settings, SocketOption};
 use std::ffi::{OsStr, OsString};
@@ -107,6 +108,17 @@ pub(crate) enum EngineChoice {
     Seccomp,
     /// An eBPF program for a cgroup of its own; reaches every program; requires root
     Cgroup,
+}
+
+impl From<EngineChoice> for Wanted {
+    fn from(choice: EngineChoice) -> Self {
+        match choice {
+            EngineChoice::Auto => Self::Auto,
+            EngineChoice::Preload => Self::Preload,
+            EngineChoice::Seccomp => Self::Seccomp,
+            EngineChoice::Cgroup => Self::Cgroup,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

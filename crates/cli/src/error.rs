@@ -1,8 +1,8 @@
 //! Errors as users see them: `keepalive: cannot …: reason`, then a hint that helps.
 
 use crate::output::write_stderr;
+pub(crate) use keepalive_engine::describe;
 use std::fmt;
-use std::io;
 use std::process::ExitCode;
 
 /// What went wrong, what helps, and the exit status that tells it.
@@ -95,23 +95,14 @@ impl Error {
     }
 }
 
-/// The text of an error without its number.
-pub(crate) fn describe(error: &io::Error) -> String {
-    without_numbers(&error.to_string())
-}
-
-/// `text` without ` (os error N)`, which Rust appends to the kernel's errors.
-fn without_numbers(text: &str) -> String {
-    const MARK: &str = " (os error ";
-    let mut parts = text.split(MARK);
-    let mut cleaned = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.split_once(')') {
-            Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => cleaned.push_str(rest),
-            _ => cleaned.extend([MARK, part]),
+impl From<keepalive_engine::Error> for Error {
+    /// With the status [`FAILED`].
+    fn from(error: keepalive_engine::Error) -> Self {
+        Self {
+            hint: error.hint().map(str::to_owned),
+            ..Self::new(FAILED, error.to_string())
         }
     }
-    cleaned
 }
 
 impl fmt::Display for Error {
@@ -119,24 +110,6 @@ impl fmt::Display for Error {
         if !self.is_placed {
             formatter.write_str("keepalive: ")?;
         }
-        // Whatever an error was made of: the number helps nobody.
-        formatter.write_str(&without_numbers(&self.text()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_number_of_an_error_is_left_out() {
-        let error = io::Error::from_raw_os_error(2);
-        assert_eq!(describe(&error), "No such file or directory");
-        let error = Error::new(FAILED, format!("a: {error}, b: {error}: c (os error x)")).hint(error.to_string());
-        assert_eq!(
-            error.to_string(),
-            "keepalive: a: No such file or directory, b: No such file or directory: c (os error x)\n\
-             hint: No such file or directory"
-        );
+        formatter.write_str(&self.text())
     }
 }

@@ -5,17 +5,14 @@ mod cli;
 mod cmd;
 #[cfg(test)]
 mod documentation;
-mod engine;
 mod error;
+mod json;
 mod mistake;
 mod output;
 mod policy;
+mod remarks;
 mod requirements;
-mod sockets;
-mod sysctl;
 mod table;
-mod timeline;
-mod untouched;
 
 use clap::Parser;
 use cli::{Cli, Command};

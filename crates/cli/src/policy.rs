@@ -5,9 +5,10 @@ use crate::cli::PolicyFlags;
 use crate::error::{Error, describe};
 use crate::mistake::mistakes;
 use crate::output::{WIDTH, harmless, wrap, write_stderr};
-use keepalive_linux::regular::{self, Unfit};
-use keepalive_policy::parse::{Item, parse, without_mark};
-use keepalive_policy::{Environment, Keepalive, Rule, Settings, Source};
+pub(crate) use keepalive_engine::policy::{CONFIG, Part, Policy, Text};
+use keepalive_policy::parse::without_mark;
+use keepalive_policy::{Environment, Settings};
+use keepalive_sys::regular::{self, Unfit};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -17,185 +18,90 @@ use std::time::Duration;
 /// The name of the texts of the command line.
 pub(crate) const RULE: &str = "--rule";
 
-/// The file that counts unless another is named.
-pub(crate) const CONFIG: &str = "/etc/keepalive.conf";
-
 /// The largest rules file, bytes: the library reads no more.
 pub(crate) const LARGEST: u64 = 256 * 1024;
 
 /// How long a pipe that stands for a rules file is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A text of rules, and where it comes from.
-#[derive(Debug)]
-#[expect(clippy::struct_field_names, reason = "what the text is made of")]
-pub(crate) struct Text {
-    /// `--rule`, `KEEPALIVE_RULES` or the path of a file.
-    pub(crate) name: String,
-    pub(crate) text: Vec<u8>,
-    /// The number of its first line: the texts of several `--rule` are numbered as the lines of one file.
-    pub(crate) first_line: u32,
+/// Reads the policy of the flags, the environment and the configuration file. Where neither a flag nor a file says
+/// anything, `fallback` takes their place.
+///
+/// # Errors
+/// Whatever of it cannot be used, with this exit status: the library would ignore it, but here somebody is there to be
+/// told.
+pub(crate) fn read(
+    flags: &PolicyFlags,
+    environment: &[(OsString, OsString)],
+    fallback: Settings,
+    status: u8,
+) -> Result<Policy, Error> {
+    let entries: Vec<Vec<u8>> = environment
+        .iter()
+        .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
+        .collect();
+    let mut notes = Vec::new();
+    let variables = read_variables(&entries, status, &mut notes)?;
+    let mut rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
+    rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules)));
+
+    let named = flags
+        .config
+        .clone()
+        .or_else(|| variables.config.map(|path| PathBuf::from(OsStr::from_bytes(path))));
+    let (config, is_config_pipe) = read_config(named.as_deref(), status)?;
+    let refused: Vec<String> = rules
+        .iter()
+        .chain(&config)
+        .filter_map(|text| mistakes(&text.name, text.first_line, &text.text))
+        .collect();
+    if !refused.is_empty() {
+        return Err(Error::placed(status, refused.join("\n")));
+    }
+    let is_said = !flags.are_empty() || variables.rules.is_some() || config.is_some();
+    let settings = flags.settings().or(variables.settings());
+    let fallback = (!is_said).then_some(fallback);
+    let settings = settings.or(fallback.unwrap_or(Settings::NONE));
+    let mut said: Vec<(String, Settings)> = flags
+        .said()
+        .map(|(flag, settings)| (flag.to_owned(), settings))
+        .collect();
+    said.extend(say_one_by_one(&entries));
+    let config_path = named.map(|path| std::path::absolute(&path).unwrap_or(path));
+    Ok(Policy {
+        settings,
+        said,
+        fallback,
+        rules,
+        config,
+        config_path,
+        notes,
+        is_config_pipe,
+    })
 }
 
-/// The policy as it is written down.
-#[derive(Debug)]
-pub(crate) struct Policy {
-    /// What flags and variables say for all connections.
-    pub(crate) settings: Settings,
-    /// Each of those flags and variables with what it alone says, in the order of precedence.
-    pub(crate) said: Vec<(String, Settings)>,
-    /// What takes the place of flags and file, where neither is there.
-    pub(crate) fallback: Option<Settings>,
-    /// The rules of the command line, then those of the environment.
-    pub(crate) rules: Vec<Text>,
-    /// The configuration file.
-    pub(crate) config: Option<Text>,
-    /// Its path, where it was named.
-    pub(crate) config_path: Option<PathBuf>,
-    /// The variables that are ignored since they may be meant for another product, a sentence each.
-    pub(crate) notes: Vec<String>,
-    /// It was a pipe, which nobody can read again.
-    pub(crate) is_config_pipe: bool,
-}
-
-/// A source of the policy with its rules, each with the name of the text that it stands in.
-#[derive(Debug, Default)]
-pub(crate) struct Part<'a> {
-    pub(crate) default: Settings,
-    pub(crate) rules: Vec<Rule<'a>>,
-    pub(crate) names: Vec<&'a str>,
-    has_default: bool,
-}
-
-impl Policy {
-    /// Reads the policy of the flags, the environment and the configuration file. Where neither a flag nor a file says
-    /// anything, `fallback` takes their place.
-    ///
-    /// # Errors
-    /// Whatever of it cannot be used, with this exit status: the library would ignore it, but here somebody is there to be
-    /// told.
-    pub(crate) fn read(
-        flags: &PolicyFlags,
-        environment: &[(OsString, OsString)],
-        fallback: Settings,
-        status: u8,
-    ) -> Result<Self, Error> {
-        let entries: Vec<Vec<u8>> = environment
-            .iter()
-            .map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat())
-            .collect();
-        let mut notes = Vec::new();
-        let variables = read_variables(&entries, status, &mut notes)?;
-        let mut rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
-        rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules)));
-
-        let named = flags
-            .config
-            .clone()
-            .or_else(|| variables.config.map(|path| PathBuf::from(OsStr::from_bytes(path))));
-        let (config, is_config_pipe) = read_config(named.as_deref(), status)?;
-        let refused: Vec<String> = rules
-            .iter()
-            .chain(&config)
-            .filter_map(|text| mistakes(&text.name, text.first_line, &text.text))
-            .collect();
-        if !refused.is_empty() {
-            return Err(Error::placed(status, refused.join("\n")));
-        }
-        let is_said = !flags.are_empty() || variables.rules.is_some() || config.is_some();
-        let settings = flags.settings().or(variables.settings());
-        let fallback = (!is_said).then_some(fallback);
-        let settings = settings.or(fallback.unwrap_or(Settings::NONE));
-        let mut said: Vec<(String, Settings)> = flags
-            .said()
-            .map(|(flag, settings)| (flag.to_owned(), settings))
-            .collect();
-        said.extend(say_one_by_one(&entries));
-        let config_path = named.map(|path| std::path::absolute(&path).unwrap_or(path));
-        Ok(Self {
-            settings,
-            said,
-            fallback,
-            rules,
-            config,
-            config_path,
-            notes,
-            is_config_pipe,
-        })
-    }
-
-    /// Reports the variables that are ignored on standard error.
-    pub(crate) fn report_notes(&self) {
-        for note in &self.notes {
-            write_stderr(&wrap(&format!("keepalive: note: {note}"), WIDTH, 2));
-        }
-    }
-
-    /// Returns the path of the configuration file, which the library reads, where there is one.
-    pub(crate) fn rules_file(&self) -> Option<&Path> {
-        self.config.as_ref()?;
-        Some(self.config_path.as_deref().unwrap_or(Path::new(CONFIG)))
-    }
-
-    /// Returns why the path of the configuration file cannot be given to a process that reads it later, if that is so.
-    ///
-    /// # Errors
-    /// It is a pipe, with this exit status.
-    pub(crate) fn require_file(&self, reader: &str, status: u8) -> Result<(), Error> {
-        match &self.config_path {
-            Some(path) if self.is_config_pipe => Err(Error::new(
-                status,
-                format!(
-                    "cannot use '{}': it is a pipe, and {reader} would read it again",
-                    path.display()
-                ),
-            )
-            .hint("write the rules to a file, or give each with --rule")),
-            _ => Ok(()),
-        }
-    }
-
-    /// Its sources in the order of precedence: command line and environment, file.
-    pub(crate) fn parts(&self) -> [Part<'_>; 2] {
-        let mut written = Part {
-            default: self.settings,
-            ..Part::default()
-        };
-        let mut file = Part::default();
-        if self.settings.keepalive == Some(Keepalive::Off) {
-            // KEEPALIVE=off makes the library do nothing at all, whatever the rules say.
-            return [written, file];
-        }
-        self.rules.iter().for_each(|text| written.take(text));
-        self.config.iter().for_each(|text| file.take(text));
-        [written, file]
+/// Reports the variables that are ignored on standard error.
+pub(crate) fn report_notes(policy: &Policy) {
+    for note in &policy.notes {
+        write_stderr(&wrap(&format!("keepalive: note: {note}"), WIDTH, 2));
     }
 }
 
-impl<'a> Part<'a> {
-    /// Of several defaults the first counts.
-    fn take(&mut self, text: &'a Text) {
-        for item in parse(&text.text).flatten() {
-            match item {
-                Item::Default(_) if self.has_default => {}
-                Item::Default(settings) => {
-                    self.default = self.default.or(settings);
-                    self.has_default = true;
-                }
-                Item::Rule(rule) => {
-                    let line = rule.line.saturating_add(text.first_line - 1);
-                    self.rules.push(Rule { line, ..rule });
-                    self.names.push(&text.name);
-                }
-            }
-        }
-    }
-
-    pub(crate) fn source(&self) -> Source<'_> {
-        Source {
-            default: self.default,
-            rules: &self.rules,
-        }
+/// Returns why the path of the configuration file cannot be given to a process that reads it later, if that is so.
+///
+/// # Errors
+/// It is a pipe, with this exit status.
+pub(crate) fn require_file(policy: &Policy, reader: &str, status: u8) -> Result<(), Error> {
+    match &policy.config_path {
+        Some(path) if policy.is_config_pipe => Err(Error::new(
+            status,
+            format!(
+                "cannot use '{}': it is a pipe, and {reader} would read it again",
+                path.display()
+            ),
+        )
+        .hint("write the rules to a file, or give each with --rule")),
+        _ => Ok(()),
     }
 }
 

@@ -133,7 +133,7 @@ pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
 }
 
 /// The sixth argument of a setsockopt(2) that a supervisor's filter lets pass; the kernel takes five
-/// (`PASSING_OPTION_MARK` in `crates/linux/src/seccomp/filter.rs`).
+/// (`PASSING_OPTION_MARK` in `crates/sys/src/seccomp/filter.rs`).
 const PASSING_OPTION_MARK: c_long = 0x6b65_6570;
 
 /// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two, and the mark.

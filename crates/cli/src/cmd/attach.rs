@@ -3,15 +3,16 @@
 mod report;
 
 use crate::cli::PolicyFlags;
-use crate::engine::attach::{apply, is_unfinished, plan};
 use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::json::{array, line};
 use crate::output::{WIDTH, print, wrap, write_stderr};
-use crate::policy::{Part, Policy};
-use crate::sockets::json::{array, line};
-use crate::sockets::{Crew, Holder, Kernel, Obstacle, Process, Selection, Send, hidden, no_process, remark_on_hidden};
+use crate::policy::{self, Part};
+use crate::remarks::{blindness, no_process, remark_on_hidden};
 use clap::{ArgGroup, Args};
-use keepalive_linux::sockopt;
+use keepalive_engine::attach::{apply, is_unfinished, plan};
+use keepalive_engine::sockets::{Crew, Holder, Kernel, Obstacle, Process, Selection, Send, hidden};
 use keepalive_policy::{Settings, Source};
+use keepalive_sys::sockopt;
 use report::{Report, sockets, summary};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -94,8 +95,8 @@ const ABSENCE: Duration = Duration::from_secs(10);
 /// What cannot be used of the command line, the environment or the file; what could not be done.
 pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let policy = Policy::read(&attach.policy, &environment, Settings::EVERYWHERE, REFUSED)?;
-    policy.report_notes();
+    let policy = policy::read(&attach.policy, &environment, Settings::EVERYWHERE, REFUSED)?;
+    policy::report_notes(&policy);
     let parts = policy.parts();
     let (selection, missing) = match &attach.program {
         Some(name) => (Selection::Program(name.clone()), Vec::new()),
@@ -185,7 +186,7 @@ impl Work<'_> {
             round.show(self.attach)?;
             let silent = Obstacle::unanswered();
             for (pid, obstacle) in round.obstacles.iter().filter(|(_, obstacle)| *obstacle == silent) {
-                obstacle.error("attach to", *pid).report();
+                Error::from(obstacle.error("attach to", *pid)).report();
             }
             if round.processes > 0 {
                 seen = start;
@@ -199,7 +200,7 @@ impl Work<'_> {
     fn round(&mut self) -> Result<Round, Error> {
         let mut kernel = Kernel::look();
         let mut round = Round {
-            blindness: kernel.blindness(),
+            blindness: blindness(&kernel),
             ..Round::default()
         };
         let mut held_now = HashSet::new();
@@ -386,7 +387,7 @@ impl Round {
         let obstacles = self.obstacles.iter();
         let failed = self.reports.iter().filter_map(Report::error);
         let errors = obstacles
-            .map(|(pid, obstacle)| obstacle.error("attach to", *pid))
+            .map(|(pid, obstacle)| obstacle.error("attach to", *pid).into())
             .chain(failed);
         Error::all(errors).map_or(Ok(()), Err)
     }

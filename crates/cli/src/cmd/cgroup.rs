@@ -4,16 +4,16 @@ mod status;
 mod watch;
 
 use crate::cli::PolicyFlags;
-use crate::engine::cgroup::entry::{Entry, entries};
-use crate::engine::cgroup::pins::{self, Target};
-use crate::engine::cgroup::{Interrupts, Limits, Obstacle, existing, out_of_reach};
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, harmless, print, wrap, write_stderr};
-use crate::policy::Policy;
-use crate::sockets::SOCK_DIAG_HINT;
+use crate::policy::{self, Policy};
 use clap::{Args, Subcommand};
-use keepalive_linux::cgroup::Tree;
+use keepalive_engine::cgroup::entry::{Entry, entries};
+use keepalive_engine::cgroup::pins::{self, Target};
+use keepalive_engine::cgroup::{Interrupts, Limits, Obstacle, existing, out_of_reach};
+use keepalive_engine::sockets::SOCK_DIAG_HINT;
 use keepalive_policy::Settings;
+use keepalive_sys::cgroup::Tree;
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -124,12 +124,12 @@ pub(crate) fn run(cgroup: &Cgroup) -> Result<(), Error> {
 impl Enable {
     fn policy(&self) -> Result<Arc<Policy>, Error> {
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-        Policy::read(&self.policy, &environment, Settings::EVERYWHERE, REFUSED).map(Arc::new)
+        policy::read(&self.policy, &environment, Settings::EVERYWHERE, REFUSED).map(Arc::new)
     }
 
     fn once(&self) -> Result<(), Error> {
         let policy = self.policy()?;
-        policy.report_notes();
+        policy::report_notes(&policy);
         let tree = tree("enable a policy")?;
         let directories: Vec<PathBuf> = self
             .cgroups
@@ -270,7 +270,7 @@ impl Disable {
                     say(&format!("{name} has no policy"));
                     None
                 }
-                Err(obstacle) => Some(obstacle.error(&format!("disable the policy of {name}"))),
+                Err(obstacle) => Some(obstacle.error(&format!("disable the policy of {name}")).into()),
             }
         });
         let failed: Vec<_> = failed.collect();
@@ -300,7 +300,7 @@ fn say(text: &str) {
 }
 
 fn tree(action: &str) -> Result<Tree, Error> {
-    Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(action))
+    Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(action).into())
 }
 
 /// The kinds of systemd units that have processes (`systemd.unit(5)`).

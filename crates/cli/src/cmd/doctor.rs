@@ -8,11 +8,12 @@ mod program;
 
 use super::run::{find, not_startable};
 use crate::error::{Error, FAILED, describe};
+use crate::json::line;
 use crate::output::print;
-use crate::sockets::{Process, json::line};
 use clap::Args;
 use finding::{Finding, Findings, Level};
-use keepalive_linux::program::Program;
+use keepalive_engine::sockets::Process;
+use keepalive_sys::program::Program;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 
@@ -85,5 +86,5 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
 pub(super) fn own_program() -> Result<Program, Error> {
     let failed = || Error::new(FAILED, "cannot find this command's own file");
     let path = std::env::current_exe().map_err(|_| failed())?;
-    keepalive_linux::program::inspect(&path, OsStr::new("")).map_err(|_| failed())
+    keepalive_sys::program::inspect(&path, OsStr::new("")).map_err(|_| failed())
 }

@@ -8,11 +8,11 @@ mod text;
 use crate::cli::PolicyFlags;
 use crate::error::{Error, REFUSED};
 use crate::output::print;
-use crate::policy::Policy;
-use crate::sysctl::Sysctls;
+use crate::policy::{self, Policy};
 use advice::{Middleboxes, warnings};
 use clap::Args;
 use decision::Decision;
+use keepalive_engine::sysctl::Sysctls;
 use keepalive_policy::{Direction, Event, Keepalive, Moment, Settings, address};
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -98,7 +98,7 @@ pub(crate) fn run(explain: &Explain) -> Result<(), Error> {
         _ => None,
     };
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let policy = Policy::read(&explain.policy, &environment, Settings::EVERYWHERE, REFUSED)?;
+    let policy = policy::read(&explain.policy, &environment, Settings::EVERYWHERE, REFUSED)?;
     let program = explain.program.as_deref().map(name_of);
     let explanation = Explanation::new(&policy, place.as_ref(), program);
     print(&if explain.json {

@@ -4,14 +4,13 @@ mod rows;
 mod screen;
 
 use crate::error::{Error, FAILED, describe};
+use crate::json::{self, Entry, array};
 use crate::output::{self, WIDTH, print_styled, wrap, write_stderr};
-use crate::sockets::json::{self, Entry, array};
-use crate::sockets::{
-    Brief, Crew, Kernel, Obstacle, Process, Selection, Send, Socket, hidden, no_process, remark_on_hidden, unanswered,
-};
+use crate::remarks::{blindness, no_process, remark_on_hidden, unanswered};
 use crate::table::terminal_size;
 use clap::Args;
-use keepalive_linux::sock_diag::State;
+use keepalive_engine::sockets::{Brief, Crew, Kernel, Obstacle, Process, Selection, Send, Socket, hidden};
+use keepalive_sys::sock_diag::State;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -294,7 +293,7 @@ impl Seen {
             unknown.sort_by_key(|socket| socket.local);
             seen.sockets.extend(unknown);
         }
-        seen.blindness = kernel.blindness();
+        seen.blindness = blindness(&kernel);
         seen.sockets.retain(|socket| list.wants(socket));
         seen.is_hiding = hidden().is_some()
             && match selection {
@@ -360,7 +359,10 @@ impl Seen {
     }
 
     fn result(&self) -> Result<(), Error> {
-        let errors = self.obstacles.iter().map(|(pid, obstacle)| obstacle.error("see", *pid));
+        let errors = self
+            .obstacles
+            .iter()
+            .map(|(pid, obstacle)| obstacle.error("see", *pid).into());
         Error::all(errors).map_or(Ok(()), Err)
     }
 }

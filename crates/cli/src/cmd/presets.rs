@@ -1,8 +1,8 @@
 //! `keepalive presets`: the middleboxes whose timeouts are known, and what helps against each.
 
 use crate::error::Error;
+use crate::json::pretty;
 use crate::output::{WIDTH, print, wrap};
-use crate::sockets::json::pretty;
 use clap::Args;
 use keepalive_policy::preset::{PRESETS, Preset, Remedy, Timings, WhenIdle};
 use serde::Serialize;

@@ -7,11 +7,11 @@ mod show;
 
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::print;
-use crate::timeline::spell;
 use clap::Args;
 use conclusion::{Conclusion, proof};
-use keepalive_linux::names;
+use keepalive_engine::timeline::spell;
 use keepalive_policy::duration;
+use keepalive_sys::names;
 use path::{Ended, Path, Progress};
 use search::Search;
 use std::io::{self, IsTerminal as _, Write as _};

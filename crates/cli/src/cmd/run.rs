@@ -3,17 +3,17 @@
 use super::cgroup::warn_of_what_is_out_of_reach;
 use super::check::summary;
 use crate::cli::{IoUringChoice, Run};
-use crate::engine::cgroup::child::{self, Failure, HiddenLimit};
-use crate::engine::choice::{Choice, Engines, choose};
-use crate::engine::{preload, seccomp};
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
 use crate::mistake;
 use crate::output::{WIDTH, wrap, write_stderr};
-use crate::policy::{Part, Policy};
-use keepalive_linux::exec::{exec, raise_descriptor_limit};
-use keepalive_linux::program::{self, NotStartable, Program, privilege};
-use keepalive_linux::seccomp::{IoUring, is_first_to_report};
+use crate::policy::{self, Part, Policy};
+use keepalive_engine::cgroup::child::{self, Failure, HiddenLimit};
+use keepalive_engine::choice::{Choice, Engines, choose};
+use keepalive_engine::{preload, seccomp};
 use keepalive_policy::{Keepalive, Settings};
+use keepalive_sys::exec::{exec, raise_descriptor_limit};
+use keepalive_sys::program::{self, NotStartable, Program, privilege};
+use keepalive_sys::seccomp::{IoUring, is_first_to_report};
 use rustix::thread::no_new_privs;
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -28,18 +28,18 @@ use std::os::unix::ffi::OsStrExt as _;
 pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     raise_descriptor_limit();
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let policy = Policy::read(&run.policy, &environment, Settings::EVERYWHERE, NOT_RUN)?;
+    let policy = policy::read(&run.policy, &environment, Settings::EVERYWHERE, NOT_RUN)?;
 
     let program = find(&run.command).map_err(not_startable)?;
 
     let is_strict = run.io_uring == IoUringChoice::Deny;
-    let choice = choose(run.engine, &program, is_strict, policy.rules_file())?;
+    let choice = choose(run.engine.into(), &program, is_strict, policy.rules_file()).map_err(not_run)?;
     if run.verbose {
         tell(&choice, &policy);
-        policy.report_notes();
+        policy::report_notes(&policy);
     }
     if matches!(choice.engines, Engines::Preload(_) | Engines::Both(_)) {
-        policy.require_file("the library in COMMAND", NOT_RUN)?;
+        policy::require_file(&policy, "the library in COMMAND", NOT_RUN)?;
     }
     let is_off = policy.settings.keepalive == Some(Keepalive::Off) && !is_strict;
     // Somebody else may have taken them already.
@@ -132,7 +132,7 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
         }
         Err(obstacle) => {
             warn_of_confinement(choice);
-            Err(obstacle.refusal(program))
+            Err(not_run(obstacle.refusal(program)))
         }
     }
 }
@@ -151,7 +151,7 @@ fn join_cgroup(program: &Program, policy: &Policy) -> Result<(), Error> {
     let hidden = child::join(policy, name).map_err(|failure| {
         let action = format!("run '{}' with engine cgroup", program.command.display());
         match failure {
-            Failure::Programs(obstacle) => obstacle.error(&action).with_status(NOT_RUN),
+            Failure::Programs(obstacle) => not_run(obstacle.error(&action)),
             Failure::Cgroup(directory, error) => Error::new(
                 NOT_RUN,
                 format!("cannot {action}: {}: {}", directory.display(), describe(&error)),
@@ -166,6 +166,10 @@ fn join_cgroup(program: &Program, policy: &Policy) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+fn not_run(error: keepalive_engine::Error) -> Error {
+    Error::from(error).with_status(NOT_RUN)
 }
 
 fn warn(text: &str) {

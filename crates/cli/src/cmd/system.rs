@@ -17,7 +17,7 @@ mod status;
 
 use crate::error::{Error, FAILED, describe};
 use clap::{Args, Subcommand};
-use keepalive_linux::rooted::Root;
+use keepalive_sys::rooted::Root;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 

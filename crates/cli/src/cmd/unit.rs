@@ -6,14 +6,14 @@ mod service;
 mod warnings;
 
 use crate::cli::PolicyFlags;
-use crate::engine::cgroup::pins;
-use crate::engine::cgroup::{Interrupts, out_of_reach};
-use crate::engine::preload;
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::output::{WIDTH, harmless_text, print, wrap, write_stderr};
-use crate::policy::Policy;
+use crate::policy;
 use clap::{Args, Subcommand, ValueEnum};
 use file::{Manager, UnitFile};
+use keepalive_engine::cgroup::pins;
+use keepalive_engine::cgroup::{Interrupts, out_of_reach};
+use keepalive_engine::preload;
 use keepalive_policy::Settings;
 use service::Service;
 use std::io;
@@ -142,8 +142,8 @@ impl Which {
 impl Enable {
     fn run(&self) -> Result<(), Error> {
         let service = self.which.service()?;
-        let policy = Policy::read(&self.policy, &[], Settings::EVERYWHERE, REFUSED)?;
-        policy.require_file("the service", REFUSED)?;
+        let policy = policy::read(&self.policy, &[], Settings::EVERYWHERE, REFUSED)?;
+        policy::require_file(&policy, "the service", REFUSED)?;
         let unit = UnitFile::read(service.manager, &service.root, &service.name, &service.drop_in)?;
         let unit = unit.ok_or_else(|| {
             Error::new(FAILED, format!("there is no unit '{}'", service.name))
@@ -152,8 +152,7 @@ impl Enable {
         let programs = service.programs(&unit);
         let text = match self.engine {
             Engine::Preload => {
-                let library =
-                    preload::library(programs.first().unwrap_or(&super::doctor::own_program()?)).map_err(failed)?;
+                let library = preload::library(programs.first().unwrap_or(&super::doctor::own_program()?))?;
                 for warning in
                     warnings::of_library(&unit, &library, &programs, service.root.is_ours(), policy.rules_file())
                 {
@@ -253,10 +252,6 @@ impl Status {
 
 fn own_path() -> Result<PathBuf, Error> {
     std::env::current_exe().map_err(|error| cannot("find this command's own file", &error))
-}
-
-fn failed(error: Error) -> Error {
-    error.with_status(FAILED)
 }
 
 fn cannot(action: &str, error: &io::Error) -> Error {

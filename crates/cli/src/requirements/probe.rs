@@ -1,12 +1,12 @@
 //! Whether the running kernel has a feature: it is asked, its version is not looked at.
 
-use crate::engine::cgroup::{has_tcp_getsockopt, is_locked_memory_charged};
-use keepalive_linux::bpf::call::has_link_detach;
-use keepalive_linux::bpf::kernel_types::KernelTypes;
-use keepalive_linux::kernel_symbols::has_function;
-use keepalive_linux::pidfd::PidFd;
-use keepalive_linux::{netns, seccomp, sock_diag, sockopt};
+use keepalive_bpf::kernel_types::KernelTypes;
+use keepalive_engine::cgroup::{has_tcp_getsockopt, is_locked_memory_charged};
 use keepalive_policy::SocketOption;
+use keepalive_sys::bpf::call::has_link_detach;
+use keepalive_sys::kernel_symbols::has_function;
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::{netns, seccomp, sock_diag, sockopt};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, socket_with};

@@ -4,7 +4,7 @@ use crate::support::cross::library_for;
 use crate::support::process::{LIMIT, install, output_within, text};
 use crate::support::target::{Libc, POLICY, compile, no_config};
 use crate::support::{find_program, keepalive, library};
-use keepalive_linux::elf;
+use keepalive_sys::elf;
 use std::env;
 use std::fs;
 use std::os::unix::process::CommandExt as _;

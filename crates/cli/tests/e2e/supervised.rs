@@ -32,7 +32,7 @@ mod survival;
 use crate::support::process::{Running, install, output_within, within};
 use crate::support::target::{BUILDS, Libc, POLICY, no_config, static_target};
 use crate::support::{find_program, keepalive, library, packaged_library};
-use keepalive_linux::proc;
+use keepalive_sys::proc;
 use rustix::process::{Pid, Signal, kill_process};
 use std::env;
 use std::fs::{self, Permissions};

@@ -66,7 +66,7 @@ fn is_without_privileges() -> bool {
     returned != 0 || status[FLAGS] & ST_NOSUID != 0
 }
 
-/// Whether the supervisor lets this process say what is to be said once (crates/linux/src/seccomp/listener.rs).
+/// Whether the supervisor lets this process say what is to be said once (crates/sys/src/seccomp/listener.rs).
 pub(crate) fn is_first_to_speak() -> bool {
     const QUESTION: c_long = 0x6b65_0002;
     const LENGTH: c_long = 16;

@@ -1,14 +1,14 @@
 //! What became of one socket, for people and for programs.
 
-use crate::engine::attach::{Failure, Left, Plan, Reason, Step};
 use crate::error::{Error, FAILED};
+use crate::json::Entry;
 use crate::output::{WIDTH, harmless, wrap};
-use crate::sockets::json::Entry;
-use crate::sockets::{Clock, Process, Socket};
-use crate::timeline::brief;
-use keepalive_linux::sock_diag::TimerKind;
-use keepalive_linux::sockopt::{Options, Protocol};
+use keepalive_engine::attach::{Failure, Left, Plan, Reason, Step};
+use keepalive_engine::sockets::{Clock, Process, Socket};
+use keepalive_engine::timeline::brief;
 use keepalive_policy::{Moment, SocketOption, Unit};
+use keepalive_sys::sock_diag::TimerKind;
+use keepalive_sys::sockopt::{Options, Protocol};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -42,7 +42,7 @@ struct Before {
     interval_s: Option<u32>,
     count: Option<u32>,
     user_timeout_ms: Option<u32>,
-    timer: Option<crate::sockets::json::TimerEntry>,
+    timer: Option<crate::json::TimerEntry>,
 }
 
 #[derive(Serialize)]
@@ -144,7 +144,7 @@ impl Report {
                 .plan
                 .left
                 .iter()
-                .map(|left| remark(left.option, &left.describe()))
+                .map(|left| remark(left.option, &reason(left)))
                 .collect(),
             failed: self
                 .failed
@@ -168,7 +168,7 @@ impl Report {
         };
         let mut text = wrap(&format!("{}: {connection}", self.place()), WIDTH, 4);
         let mut say = |line: &str| text.push_str(&wrap(&format!("  {line}"), WIDTH, 4));
-        let steps: Vec<String> = self.plan.steps.iter().map(Step::describe).collect();
+        let steps: Vec<String> = self.plan.steps.iter().map(describe_step).collect();
         if !steps.is_empty() {
             say(&format!(
                 "{}{}",
@@ -180,7 +180,7 @@ impl Report {
             say(&format!("next probe {before} -> {after}"));
         }
         for left in &self.plan.left {
-            say(&format!("left: {}", left.describe_whole()));
+            say(&format!("left: {}", describe_left(left)));
         }
         for failure in &self.failed {
             say(&format!("failed: {}: {}", failure.option.row().name, failure.error));
@@ -222,39 +222,38 @@ impl From<&Step> for Change {
     }
 }
 
-impl Step {
-    fn describe(&self) -> String {
-        let name = self.option.row().name;
-        if self.from == self.to {
-            return format!("{name} {} again, for the timer", spell(self.option, self.to));
-        }
-        format!(
-            "{name} {} -> {}",
-            spell(self.option, self.from),
-            spell(self.option, self.to)
-        )
+/// Returns a change of an option in words.
+fn describe_step(step: &Step) -> String {
+    let name = step.option.row().name;
+    if step.from == step.to {
+        return format!("{name} {} again, for the timer", spell(step.option, step.to));
+    }
+    format!(
+        "{name} {} -> {}",
+        spell(step.option, step.from),
+        spell(step.option, step.to)
+    )
+}
+
+/// Returns why an option is left as it is.
+fn reason(left: &Left) -> String {
+    match left.reason {
+        Reason::Off => String::from("the policy says off"),
+        Reason::Own { mode, .. } => format!("set already, and mode {} keeps it", mode.name()),
+        Reason::Connecting => String::from("it would limit connecting"),
+        Reason::Late => String::from("it counts only before a connection is made"),
+        Reason::Missing(Protocol::Mptcp) => String::from("this kernel has it for TCP, not for MPTCP"),
+        Reason::Missing(Protocol::Tcp) => String::from("this kernel does not have it"),
     }
 }
 
-impl Left {
-    fn describe(&self) -> String {
-        match self.reason {
-            Reason::Off => String::from("the policy says off"),
-            Reason::Own { mode, .. } => format!("set already, and mode {} keeps it", mode.name()),
-            Reason::Connecting => String::from("it would limit connecting"),
-            Reason::Late => String::from("it counts only before a connection is made"),
-            Reason::Missing(Protocol::Mptcp) => String::from("this kernel has it for TCP, not for MPTCP"),
-            Reason::Missing(Protocol::Tcp) => String::from("this kernel does not have it"),
-        }
-    }
-
-    fn describe_whole(&self) -> String {
-        let name = self.option.row().name;
-        match self.reason {
-            Reason::Off => self.describe(),
-            Reason::Own { theirs, .. } => format!("{name} {}, {}", spell(self.option, theirs), self.describe()),
-            Reason::Connecting | Reason::Late | Reason::Missing(_) => format!("{name}, {}", self.describe()),
-        }
+/// Returns the option, its value and [`reason`].
+fn describe_left(left: &Left) -> String {
+    let name = left.option.row().name;
+    match left.reason {
+        Reason::Off => reason(left),
+        Reason::Own { theirs, .. } => format!("{name} {}, {}", spell(left.option, theirs), reason(left)),
+        Reason::Connecting | Reason::Late | Reason::Missing(_) => format!("{name}, {}", reason(left)),
     }
 }
 

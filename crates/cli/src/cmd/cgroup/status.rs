@@ -1,13 +1,13 @@
 //! `keepalive cgroup status`: what is in force.
 
 use super::{Status, target};
-use crate::engine::cgroup::entry::{Entry, State, entries};
-use crate::engine::cgroup::{Obstacle, Programs};
 use crate::error::{Error, FAILED};
+use crate::json::pretty;
 use crate::output::{WIDTH, harmless, print, wrap};
-use crate::sockets::json::pretty;
 use crate::table::terminal_size;
-use keepalive_linux::cgroup::Tree;
+use keepalive_engine::cgroup::entry::{Entry, State, entries};
+use keepalive_engine::cgroup::{Obstacle, Programs};
+use keepalive_sys::cgroup::Tree;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::fmt::Write as _;

@@ -2,14 +2,14 @@
 //! command runs. What it says goes to a log: a line for each event.
 
 use super::{Enable, find, shown, tree, warn_of_what_is_out_of_reach};
-use crate::engine::cgroup::entry::{Entry, State, entries};
-use crate::engine::cgroup::pins::{self, Target};
-use crate::engine::cgroup::{Interrupts, Obstacle};
 use crate::error::{Error, FAILED, describe};
 use crate::output::{never_wait, write_stderr};
-use crate::policy::Policy;
-use keepalive_linux::cgroup::{self, Tree};
-use keepalive_linux::signal::{SignalFd, block_interrupts};
+use crate::policy::{self, Policy};
+use keepalive_engine::cgroup::entry::{Entry, State, entries};
+use keepalive_engine::cgroup::pins::{self, Target};
+use keepalive_engine::cgroup::{Interrupts, Obstacle};
+use keepalive_sys::cgroup::{self, Tree};
+use keepalive_sys::signal::{SignalFd, block_interrupts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use std::ffi::OsStr;
@@ -35,7 +35,7 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     })?;
     let policy = enable.policy()?;
     never_wait();
-    policy.report_notes();
+    policy::report_notes(&policy);
     let tree = tree("enable a policy")?;
     warn_of_what_is_out_of_reach(&policy);
     let mut watch = Watch {
@@ -275,7 +275,7 @@ impl<'a> Watch<'a> {
                 Ok(true) => say(&format!("{name}: disabled")),
                 Ok(false) => {}
                 Err(obstacle) => {
-                    failed.push(obstacle.error(&format!("disable the policy of {name}")));
+                    failed.push(obstacle.error(&format!("disable the policy of {name}")).into());
                     // There is one lock for all of them.
                     if matches!(obstacle, Obstacle::Locked(_) | Obstacle::Interrupted) {
                         break;

@@ -3,13 +3,13 @@
 use super::finding::Findings;
 use super::process::mapped_library;
 use crate::cmd::system;
-use crate::engine::apparmor::{Access, accesses};
 use crate::error::describe;
 use crate::policy::CONFIG;
-use crate::sockets::Process;
-use keepalive_linux::apparmor::{Use, of_process};
-use keepalive_linux::proc;
-use keepalive_linux::program::Program;
+use keepalive_engine::apparmor::{Access, accesses};
+use keepalive_engine::sockets::Process;
+use keepalive_sys::apparmor::{Use, of_process};
+use keepalive_sys::proc;
+use keepalive_sys::program::Program;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};

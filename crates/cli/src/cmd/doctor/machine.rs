@@ -2,19 +2,19 @@
 
 use super::finding::Findings;
 use crate::cli::PolicyFlags;
-use crate::engine::cgroup::{self, Programs};
-use crate::engine::{preload, seccomp};
 use crate::error::{REFUSED, describe};
-use crate::policy::Policy;
+use crate::policy;
 use crate::requirements::REQUIREMENTS;
-use crate::sockets::{Obstacle, YAMA_1, YAMA_2, YAMA_3, hidden, may_trace, yama_scope};
-use crate::sysctl::Sysctls;
-use crate::timeline::{Times, spell};
-use keepalive_linux::cgroup::{NoTree, Tree};
-use keepalive_linux::pidfd::PidFd;
-use keepalive_linux::proc;
-use keepalive_linux::proc_mount::ProcMount;
+use keepalive_engine::cgroup::{self, Programs};
+use keepalive_engine::sockets::{Obstacle, YAMA_1, YAMA_2, YAMA_3, hidden, may_trace, yama_scope};
+use keepalive_engine::sysctl::Sysctls;
+use keepalive_engine::timeline::{Times, spell};
+use keepalive_engine::{preload, seccomp};
 use keepalive_policy::Settings;
+use keepalive_sys::cgroup::{NoTree, Tree};
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::proc;
+use keepalive_sys::proc_mount::ProcMount;
 use rustix::io::Errno;
 use rustix::process::getuid;
 use rustix::system::uname;
@@ -81,7 +81,7 @@ fn kernel(findings: &mut Findings) {
 fn engines(findings: &mut Findings) {
     // The library for whatever this command is itself.
     let own = super::own_program();
-    match own.and_then(|own| preload::library(&own)) {
+    match own.and_then(|own| Ok(preload::library(&own)?)) {
         Ok(library) => {
             let path = library.path();
             findings.fine("engine preload", format!("the library is {}", path.display()));
@@ -244,7 +244,7 @@ pub(super) fn preloads(findings: &mut Findings, value: &str) {
 /// What variables and the file say.
 fn policy(findings: &mut Findings) {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    match Policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED) {
+    match policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED) {
         Ok(policy) => {
             for note in &policy.notes {
                 findings.note("variable", note, "");

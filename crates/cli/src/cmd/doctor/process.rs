@@ -2,14 +2,14 @@
 
 use super::finding::{Finding, Findings, Level};
 use super::{apparmor, machine, program};
-use crate::engine::cgroup::entry;
-use crate::engine::cgroup::pins::Target;
 use crate::error::describe;
-use crate::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
-use crate::sysctl::Sysctls;
-use keepalive_linux::cgroup::Tree;
-use keepalive_linux::sock_diag::State;
-use keepalive_linux::{netns, proc, program as executable};
+use keepalive_engine::cgroup::entry;
+use keepalive_engine::cgroup::pins::Target;
+use keepalive_engine::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
+use keepalive_engine::sysctl::Sysctls;
+use keepalive_sys::cgroup::Tree;
+use keepalive_sys::sock_diag::State;
+use keepalive_sys::{netns, proc, program as executable};
 use rustix::fd::OwnedFd;
 use rustix::io::write;
 use std::ffi::OsStr;

@@ -2,14 +2,14 @@
 
 use super::apparmor;
 use super::finding::Findings;
-use crate::cli::{EngineChoice, PolicyFlags};
-use crate::engine::choice::{Engines, choose};
-use crate::engine::preload::{self, Library};
-use crate::engine::seccomp;
+use crate::cli::PolicyFlags;
 use crate::error::REFUSED;
-use crate::policy::Policy;
-use keepalive_linux::program::{Format, Privilege, Program, privilege};
+use crate::policy::{self, Policy};
+use keepalive_engine::choice::{Engines, Wanted, choose};
+use keepalive_engine::preload::{self, Library};
+use keepalive_engine::seccomp;
 use keepalive_policy::Settings;
+use keepalive_sys::program::{Format, Privilege, Program, privilege};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) const ADDRESS_SANITIZER: &str =
 pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'static str> {
     findings.fine("program", describe(program));
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let policy = Policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED).ok();
+    let policy = policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED).ok();
     let rules = policy.as_ref().and_then(Policy::rules_file);
     let library = preload::library(program).ok();
     let is_loadable = apparmor::program(findings, program, library.as_ref().map(Library::path), rules);
@@ -49,12 +49,12 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
             "--engine preload leaves it to them",
         );
     }
-    let choice = match choose(EngineChoice::Auto, program, false, rules) {
+    let choice = match choose(Wanted::Auto, program, false, rules) {
         Ok(choice) => choice,
         Err(error) => {
             findings.wrong(
                 "keepalive run",
-                error.message(),
+                error.to_string(),
                 "keepalive cgroup enable, by root, reaches it",
             );
             return None;

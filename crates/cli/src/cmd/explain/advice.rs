@@ -1,7 +1,7 @@
 //! What settings are good for, and what of them is unwise.
 
 use super::decision::Decision;
-use crate::timeline::{Fate, spell};
+use keepalive_engine::timeline::{Fate, spell};
 use keepalive_policy::preset::{PRESETS, Remedy};
 use keepalive_policy::{Keepalive, Mode};
 

@@ -2,8 +2,8 @@
 
 use crate::output::harmless_text;
 use crate::policy::{Part, Policy, RULE, Text};
-use crate::sysctl::Sysctls;
-use crate::timeline::Times;
+use keepalive_engine::sysctl::Sysctls;
+use keepalive_engine::timeline::Times;
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Event, Keepalive, Mode, Number, Rule, Settings, SocketOption, decide};
 

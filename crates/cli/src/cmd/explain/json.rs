@@ -2,8 +2,8 @@
 
 use super::decision::{Line, Matched, Origin, Value};
 use super::{Explanation, Place};
-use crate::sockets::json::pretty;
-use crate::timeline::{connecting, data_in_flight};
+use crate::json::pretty;
+use keepalive_engine::timeline::{connecting, data_in_flight};
 use keepalive_policy::{Keepalive, SocketOption};
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use super::decision::{Decision, Origin};
 use super::{Explanation, Place};
 use crate::output::{WIDTH, harmless, wrap};
-use crate::timeline::{spell, spell_roughly};
+use keepalive_engine::timeline::{spell, spell_roughly};
 use keepalive_policy::{Direction, Keepalive, Mode, SocketOption, Unit};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -186,7 +186,7 @@ fn timeline(text: &mut String, explanation: &Explanation<'_>) {
     match times.user_timeout {
         0 => {
             let retries = explanation.sysctls.retries;
-            let after = spell_roughly(crate::timeline::data_in_flight(retries));
+            let after = spell_roughly(keepalive_engine::timeline::data_in_flight(retries));
             entry(
                 text,
                 "while data is in flight",

@@ -1,10 +1,10 @@
 //! The table of `keepalive list`: the cells of a socket, and how the table fits into a terminal.
 
-use crate::sockets::{Clock, Holder, Socket};
 use crate::table::{Cell, Column, Style, Table, has_colour};
-use crate::timeline::brief;
-use keepalive_linux::sock_diag::{Timer, TimerKind};
-use keepalive_linux::sockopt::Options;
+use keepalive_engine::sockets::{Clock, Holder, Socket};
+use keepalive_engine::timeline::brief;
+use keepalive_sys::sock_diag::{Timer, TimerKind};
+use keepalive_sys::sockopt::Options;
 use std::net::SocketAddr;
 
 const COLUMNS: [Column; 11] = [

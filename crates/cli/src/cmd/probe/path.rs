@@ -1,11 +1,11 @@
 //! The connections: opened, left idle, asked.
 
 use super::search::{Outcome, Trial};
-use crate::timeline::brief;
-use keepalive_linux::signal::{SignalFd, block_interrupts};
-use keepalive_linux::sock_diag::State;
-use keepalive_linux::sockopt::{self, Activity, activity};
+use keepalive_engine::timeline::brief;
 use keepalive_policy::SocketOption;
+use keepalive_sys::signal::{SignalFd, block_interrupts};
+use keepalive_sys::sock_diag::State;
+use keepalive_sys::sockopt::{self, Activity, activity};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, Write as _};

@@ -3,8 +3,8 @@
 use super::conclusion::{Conclusion, is_usable, settings};
 use super::roughly;
 use super::search::Outcome;
+use crate::json::pretty;
 use crate::output::{WIDTH, wrap};
-use crate::sockets::json::pretty;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};

@@ -1,8 +1,8 @@
 //! The kinds of dynamic programs that a system runs: their loaders and C libraries.
 
 use super::place::{LIBRARY, library_directories};
-use keepalive_linux::elf::{self, Machine};
-use keepalive_linux::rooted::{Directory, Place, Root};
+use keepalive_sys::elf::{self, Machine};
+use keepalive_sys::rooted::{Directory, Place, Root};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 

@@ -3,8 +3,8 @@
 use super::failed;
 use super::place::is_there;
 use crate::error::Error;
-use keepalive_linux::regular;
-use keepalive_linux::rooted::{Attributes, Place};
+use keepalive_sys::regular;
+use keepalive_sys::rooted::{Attributes, Place};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;

@@ -6,8 +6,8 @@ use super::place::{BACKUP, FILE, LIBRARY, file, is_there, leftovers, library_dir
 use super::{Root, failed};
 use crate::error::Error;
 use crate::output::{WIDTH, print, wrap};
-use keepalive_linux::rooted::Place;
-use keepalive_linux::signal::block_interrupts;
+use keepalive_sys::rooted::Place;
+use keepalive_sys::signal::block_interrupts;
 
 /// Takes the line out, then removes the copies.
 ///

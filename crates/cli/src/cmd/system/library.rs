@@ -2,11 +2,11 @@
 
 use super::abi::Abi;
 use super::change::LARGEST;
-use crate::engine::preload;
 use crate::error::{Error, FAILED, describe};
-use keepalive_linux::elf::{self, Machine};
-use keepalive_linux::regular;
-use keepalive_linux::rooted::Root;
+use keepalive_engine::preload;
+use keepalive_sys::elf::{self, Machine};
+use keepalive_sys::regular;
+use keepalive_sys::rooted::Root;
 use std::fs::File;
 use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};

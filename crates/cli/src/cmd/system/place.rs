@@ -2,8 +2,8 @@
 
 use super::failed;
 use crate::error::{Error, FAILED};
-use keepalive_linux::regular::Unfit;
-use keepalive_linux::rooted::{Directory, Place, Root};
+use keepalive_sys::regular::Unfit;
+use keepalive_sys::rooted::{Directory, Place, Root};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, FlockOperation, flock};
 use std::io;

@@ -3,9 +3,9 @@
 use super::abi::Abi;
 use crate::error::describe;
 use crate::output::harmless;
-use keepalive_linux::elf;
-use keepalive_linux::rooted::Root;
-use keepalive_linux::trial::{Ended, Failure, Trial, is_foreign};
+use keepalive_sys::elf;
+use keepalive_sys::rooted::Root;
+use keepalive_sys::trial::{Ended, Failure, Trial, is_foreign};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;

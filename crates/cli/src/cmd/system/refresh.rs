@@ -4,7 +4,7 @@ use super::abi::present;
 use super::{Root, enable, status};
 use crate::error::Error;
 use crate::output::print;
-use keepalive_linux::rooted::Place;
+use keepalive_sys::rooted::Place;
 
 /// Enables again, in the mode of the present copies, where the library is enabled; else changes nothing.
 ///

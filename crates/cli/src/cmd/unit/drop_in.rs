@@ -1,9 +1,9 @@
 //! The drop-in that gives a service the policy.
 
 use super::Engine;
-use crate::engine::preload::{self, Library};
 use crate::error::{Error, REFUSED};
 use crate::policy::Policy;
+use keepalive_engine::preload::{self, Library};
 use keepalive_policy::Settings;
 use keepalive_policy::parse::statements;
 use std::ffi::OsString;

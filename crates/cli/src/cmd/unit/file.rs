@@ -1,8 +1,8 @@
 //! What systemd reads of a unit: its file and the drop-ins (`systemd.unit(5)`).
 
 use crate::error::{Error, FAILED, describe};
-use keepalive_linux::regular::Unfit;
-use keepalive_linux::rooted::{Directory, Place, Root};
+use keepalive_sys::regular::Unfit;
+use keepalive_sys::rooted::{Directory, Place, Root};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};

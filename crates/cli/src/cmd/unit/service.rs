@@ -3,12 +3,12 @@
 use super::drop_in::{self, FILE};
 use super::file::{LARGEST, Manager, UnitFile, is_absent, unreadable};
 use super::{Engine, say};
-use crate::engine::cgroup::entry;
-use crate::engine::cgroup::pins::Target;
 use crate::error::{Error, FAILED};
-use keepalive_linux::cgroup::{self, Tree};
-use keepalive_linux::program::{self, Program};
-use keepalive_linux::rooted::{Attributes, Directory, Place, Root};
+use keepalive_engine::cgroup::entry;
+use keepalive_engine::cgroup::pins::Target;
+use keepalive_sys::cgroup::{self, Tree};
+use keepalive_sys::program::{self, Program};
+use keepalive_sys::rooted::{Attributes, Directory, Place, Root};
 use rustix::process::geteuid;
 use std::ffi::OsStr;
 use std::fs;

@@ -1,10 +1,10 @@
 //! What of a service is in the way of the library.
 
 use super::file::UnitFile;
-use crate::engine::apparmor::{Access, accesses_under};
-use crate::engine::preload::{self, Library};
-use keepalive_linux::apparmor::{self, Profile};
-use keepalive_linux::program::Program;
+use keepalive_engine::apparmor::{Access, accesses_under};
+use keepalive_engine::preload::{self, Library};
+use keepalive_sys::apparmor::{self, Profile};
+use keepalive_sys::program::Program;
 use std::path::Path;
 
 /// The groups of system calls that the library needs, of which each of the others has all (`systemd.exec(5)`).

@@ -5,8 +5,8 @@ use crate::support::process::{LIMIT, eventually, output_within};
 use crate::support::puppet::Puppet;
 use crate::support::table::row;
 use crate::support::target::{TREATED, UNTOUCHED};
-use keepalive_linux::sockopt;
 use keepalive_policy::{Mode, OPTIONS};
+use keepalive_sys::sockopt;
 use serde_json::Value;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 use super::{POLICY, attached, next_probe, pair_with, show};
 use crate::support::puppet::Puppet;
 use crate::support::target::{TREATED, UNTOUCHED};
-use keepalive_linux::pidfd::PidFd;
+use keepalive_sys::pidfd::PidFd;
 use serde_json::Value;
 use std::time::Duration;
 

@@ -196,8 +196,8 @@ fn into_network_of(pid: u32) -> Command {
 fn holders(pid: u32, own: u16, peer: u16) -> Vec<(u32, Timing)> {
     let mut found = Vec::new();
     for pid in crate::support::observe::family(pid) {
-        for fd in keepalive_linux::proc::fds(pid).unwrap_or_default() {
-            let Ok(Ok(Some(socket))) = keepalive_linux::sockopt::duplicate(pid, fd).map(keepalive_linux::sockopt::read)
+        for fd in keepalive_sys::proc::fds(pid).unwrap_or_default() {
+            let Ok(Ok(Some(socket))) = keepalive_sys::sockopt::duplicate(pid, fd).map(keepalive_sys::sockopt::read)
             else {
                 continue;
             };

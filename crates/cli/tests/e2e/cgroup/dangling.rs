@@ -4,7 +4,7 @@ use super::{POLICY, both_ends};
 use crate::support::arena::{Arena, wait_until_freed};
 use crate::support::process::{LIMIT, text, within};
 use crate::support::target::{TREATED, UNTOUCHED};
-use keepalive_linux::cgroup;
+use keepalive_sys::cgroup;
 use std::fs;
 use std::path::Path;
 

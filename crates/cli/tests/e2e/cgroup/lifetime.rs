@@ -112,7 +112,7 @@ fn programs_that_were_replaced_are_not_kept() {
     };
     let place = format!(
         "keepalive/{}",
-        keepalive_linux::cgroup::id(arena.directory()).expect("a cgroup")
+        keepalive_sys::cgroup::id(arena.directory()).expect("a cgroup")
     );
     assert_eq!(
         arena.pins(),

@@ -9,7 +9,7 @@ use crate::support::keepalive;
 use crate::support::observe::family;
 use crate::support::process::{LIMIT, eventually, output_within, text};
 use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
-use keepalive_linux::lock::try_exclusive;
+use keepalive_sys::lock::try_exclusive;
 use rustix::process::Signal;
 use std::fs;
 use std::os::fd::OwnedFd;

@@ -4,7 +4,7 @@ use super::{POLICY, both_ends, pair_with};
 use crate::support::arena::{Arena, BPF_FILE_SYSTEM, NO_BPF_FILE_SYSTEM};
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::TREATED;
-use keepalive_linux::cgroup::Tree;
+use keepalive_sys::cgroup::Tree;
 
 /// An arena in a namespace that is prepared so; skips the test where there is none.
 macro_rules! prepared {

@@ -5,7 +5,7 @@ use crate::support::dialogue::Dialogue;
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::TREATED;
-use keepalive_linux::cgroup::Tree;
+use keepalive_sys::cgroup::Tree;
 use std::fs;
 
 /// Words before a command: in a cgroup namespace, with the tree as it looks from there.

@@ -9,7 +9,7 @@ use crate::support::dialogue::Dialogue;
 use crate::support::keepalive;
 use crate::support::observe::family;
 use crate::support::target::{TREATED, UNTOUCHED};
-use keepalive_linux::cgroup;
+use keepalive_sys::cgroup;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;

@@ -89,7 +89,7 @@ impl Stage {
     /// Why there can be none.
     pub fn new() -> Result<Self, String> {
         let directory = furnish();
-        let tree = keepalive_linux::cgroup::Tree::find().map_err(|why| format!("there is no cgroup v2: {why:?}"))?;
+        let tree = keepalive_sys::cgroup::Tree::find().map_err(|why| format!("there is no cgroup v2: {why:?}"))?;
         let cgroup = tree.mount().join(format!("keepalive-documentation-{}", id()));
         fs::create_dir(&cgroup).map_err(|error| format!("{}: {error}", cgroup.display()))?;
         let mut command = Command::new("sh");

@@ -7,7 +7,7 @@ use crate::support::dialogue::Dialogue;
 use crate::support::find_program;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text};
 use crate::support::puppet::Puppet;
-use keepalive_linux::sockopt;
+use keepalive_sys::sockopt;
 use serde_json::{Value, json};
 use std::env::consts::ARCH;
 use std::fs::{self, File};

@@ -6,7 +6,7 @@ use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{LIMIT, Running, eventually, output_within, text, within, wrapped};
 use crate::support::puppet::Puppet;
 use crate::support::target::{Libc, compile};
-use keepalive_linux::pidfd::PidFd;
+use keepalive_sys::pidfd::PidFd;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead as _, BufReader};

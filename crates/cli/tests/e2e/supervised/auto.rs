@@ -5,7 +5,7 @@ use crate::support::PYTHON;
 use crate::support::find_program;
 use crate::support::process::{eventually, install, output_within};
 use crate::support::target::{Libc, TREATED, compile};
-use keepalive_linux::proc;
+use keepalive_sys::proc;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

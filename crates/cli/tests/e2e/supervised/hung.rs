@@ -4,7 +4,7 @@
 use super::{Keepalive, LIMIT, Process, start, static_target};
 use crate::support::process::{Running, eventually};
 use crate::support::target::Libc;
-use keepalive_linux::proc;
+use keepalive_sys::proc;
 use rustix::process::Signal;
 use std::io::{BufRead as _, Write as _};
 use std::sync::mpsc::{Receiver, channel};

@@ -5,7 +5,7 @@ use super::{Keepalive, LIMIT, Process, line_of, outcome, printed, sockets, start
 use crate::support::process::{eventually, output_within, text};
 use crate::support::target::TREATED;
 use crate::support::{PYTHON, find_program};
-use keepalive_linux::cgroup::Tree;
+use keepalive_sys::cgroup::Tree;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CapabilitySet, capabilities};
 use std::fs;
@@ -166,7 +166,7 @@ fn a_guest_in_a_pid_namespace_leaves_its_first_process_no_child() {
     let (mut container, mut output) = start(&mut container);
     assert_eq!(line_of(&mut output), "1\n");
     let first = eventually("the first process", LIMIT, || {
-        keepalive_linux::proc::children(container.pid()).ok()?.first().copied()
+        keepalive_sys::proc::children(container.pid()).ok()?.first().copied()
     });
     let target = first.to_string();
     let sockets = sockets().display().to_string();
@@ -179,7 +179,7 @@ fn a_guest_in_a_pid_namespace_leaves_its_first_process_no_child() {
             outcome(&mut command(&keepalive, &words)),
             (expected, String::new(), Some(9))
         );
-        let children = keepalive_linux::proc::children(first).expect("it runs");
+        let children = keepalive_sys::proc::children(first).expect("it runs");
         assert_eq!(children, [0_u32; 0], "{options:?}");
     }
     drop(container.child.stdin.take());

@@ -2,7 +2,7 @@
 
 use super::keepalive;
 use super::target::{POLICY, bare, no_config, with_library};
-use keepalive_linux::cgroup::Tree;
+use keepalive_sys::cgroup::Tree;
 use rustix::process::geteuid;
 use std::path::Path;
 use std::process::Command;

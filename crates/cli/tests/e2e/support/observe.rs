@@ -1,7 +1,7 @@
 //! The TCP sockets of other processes, read from the kernel (`pidfd_getfd` and `getsockopt`).
 
-use keepalive_linux::proc;
-use keepalive_linux::sockopt::{self, TcpSocket};
+use keepalive_sys::proc;
+use keepalive_sys::sockopt::{self, TcpSocket};
 use std::os::fd::AsFd;
 
 /// One TCP socket of a process.

@@ -1,0 +1,245 @@
+//! The function of the program of [`crate::established`] that sets a wish on a socket.
+
+use crate::assembler::{Assembler, Condition, Helper, Label, Operation, Register, Size};
+use crate::established::{Maps, OwnValues, SOCKET, count, make_zero_the_longest};
+use crate::fields::{Defaults, Fields};
+use crate::wish::{AUTO, CAP, ENFORCE, FILL, UNSET, note_wish, place};
+use Condition::{AtMost, Below, Different, Equal};
+use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
+use Size::{Byte, Long, Word};
+use keepalive_policy::SocketOption;
+
+/// The function that sets what R2 points to on the socket of the context in R1. As `keepalive_policy::judge`: what nobody
+/// has set gets ours, and what the program has set is settled as the mode says.
+pub(crate) struct Apply<'a> {
+    pub(crate) code: &'a mut Assembler,
+    pub(crate) maps: &'a Maps,
+    pub(crate) own: OwnValues,
+    pub(crate) refusals: usize,
+    /// Whether there are wishes with a user timeout that is made of the times.
+    pub(crate) has_automatic: bool,
+}
+
+/// On a new connection whose keepalive is off nothing arms the timer but the switch itself, once, with the times that are there.
+/// Where it is on already, the idle time re-arms it.
+const ORDER: [SocketOption; 5] = [
+    SocketOption::Count,
+    SocketOption::Interval,
+    SocketOption::Idle,
+    SocketOption::Keepalive,
+    SocketOption::UserTimeout,
+];
+
+// Its stack: the number to set, the number that is set.
+const NUMBER: i16 = -4;
+const CURRENT: i16 = -8;
+
+impl Apply<'_> {
+    /// R6 = the context, R7 = the wish, R8 = the socket's own structure, R9 = the number of the option.
+    pub(crate) fn emit(mut self) {
+        let end = self.code.label();
+        let code = &mut *self.code;
+        code.copy(R6, R1);
+        code.copy(R7, R2);
+        if let OwnValues::Fields(_) = self.own {
+            code.load(Long, R1, R6, SOCKET);
+            code.jump_if(R1, Equal, 0, end);
+            code.call(Helper::SkcToTcpSock);
+            code.jump_if(R0, Equal, 0, end);
+            code.copy(R8, R0);
+        }
+        for option in ORDER {
+            self.option(option);
+        }
+        if let Some(wishes) = self.maps.wishes {
+            let code = &mut *self.code;
+            code.load(Long, R2, R6, SOCKET);
+            code.jump_if(R2, Equal, 0, end);
+            note_wish(code, wishes, R7, 0, end);
+        }
+        self.code.place(end);
+        self.code.exit_with(0);
+    }
+
+    fn option(&mut self, option: SocketOption) {
+        let [set, skip] = [(); 2].map(|()| self.code.label());
+        self.code.load(Word, R9, R7, place(option));
+        self.code.jump_if_word(R9, Equal, UNSET, skip);
+        if option == SocketOption::UserTimeout && self.has_automatic {
+            self.make_automatic(skip);
+        }
+        // Whether keepalive was left off or switched off cannot be told, and what is on may be set again.
+        if option != SocketOption::Keepalive {
+            self.code.load(Word, R1, R7, 0);
+            self.code.jump_if(R1, Equal, ENFORCE.cast_signed(), set);
+            self.unless_own(option, set, skip);
+            self.code.load(Word, R1, R7, 0);
+            self.code.jump_if(R1, Equal, FILL.cast_signed(), skip);
+            self.settle(option, set, skip);
+        }
+        self.code.place(set);
+        self.code.store(Word, R10, NUMBER, R9);
+        self.ask(Helper::SetSockOpt, option, NUMBER);
+        self.code.jump_if(R0, Equal, 0, skip);
+        count(self.code, self.maps.counters, self.refusals);
+        self.code.place(skip);
+    }
+
+    /// The user timeout of the connection's own times, in milliseconds, up to the kernel's limit. Where those cannot be read
+    /// the option is left alone.
+    fn make_automatic(&mut self, skip: Label) {
+        let [done, unknown, is_known] = [(); 3].map(|()| self.code.label());
+        let limit = SocketOption::UserTimeout.row().range.1;
+        self.code.jump_if_word(R9, Different, AUTO, done);
+        for (option, operation) in [
+            (SocketOption::Interval, None),
+            (SocketOption::Count, Some(Operation::Multiply)),
+            (SocketOption::Idle, Some(Operation::Add)),
+        ] {
+            self.effective(option, unknown);
+            match operation {
+                None => self.code.copy(R9, R1),
+                Some(operation) => self.code.compute_register(operation, R9, R1),
+            }
+        }
+        self.code.compute(Operation::Multiply, R9, 1000);
+        if let OwnValues::Fields(fields) = self.own {
+            self.code.compute(Operation::Divide, R9, fields.hz);
+        }
+        self.code.set_long(R1, limit.into());
+        self.code.jump_if_registers(R9, AtMost, R1, is_known);
+        self.code.copy(R9, R1);
+        self.code.jump(is_known);
+        self.code.place(unknown);
+        // The verifier accepts no instruction that nothing leads to.
+        if self.code.is_used(unknown) {
+            count(self.code, self.maps.counters, self.refusals);
+            self.code.set(R2, UNSET.cast_signed());
+            self.code.keep_word(R2);
+            self.store_user_timeout();
+            self.code.jump(skip);
+        }
+        self.code.place(is_known);
+        self.code.copy(R2, R9);
+        self.store_user_timeout();
+        self.code.place(done);
+    }
+
+    /// R2 becomes the wish's user timeout; with the idle time beside it, for all eight bytes are written at once.
+    fn store_user_timeout(&mut self) {
+        self.code.load(Word, R1, R7, place(SocketOption::Idle));
+        self.code.join_words(R1, R2);
+        self.code.store(Long, R7, place(SocketOption::Idle), R1);
+    }
+
+    /// R1 = what counts on the socket for a time or the count; times are in jiffies where the kernel's fields are read. Goes
+    /// to `unknown` where that cannot be known.
+    fn effective(&mut self, option: SocketOption, unknown: Label) {
+        let fields = match self.own {
+            OwnValues::Differ { .. } => {
+                self.ask(Helper::GetSockOpt, option, CURRENT);
+                self.code.jump_if(R0, Different, 0, unknown);
+                return self.code.load(Word, R1, R10, CURRENT);
+            }
+            OwnValues::Fields(fields) => fields,
+        };
+        let Some(defaults) = fields.defaults else {
+            return self.code.jump(unknown);
+        };
+        let is_set = self.code.label();
+        let (size, field) = field(&fields, option);
+        self.code.load(size, R1, R8, field);
+        self.code.jump_if(R1, Different, 0, is_set);
+        let (size, field) = default(&defaults, option);
+        self.code.load(Long, R1, R8, defaults.namespace);
+        self.code.load(size, R1, R1, field);
+        self.code.place(is_set);
+    }
+
+    /// Goes to `untouched` where nobody has set the option, to `unknown` where that cannot be known.
+    fn unless_own(&mut self, option: SocketOption, untouched: Label, unknown: Label) {
+        let fresh = match self.own {
+            OwnValues::Fields(fields) => {
+                let (size, field) = field(&fields, option);
+                self.code.load(size, R1, R8, field);
+                self.code.jump_if(R1, Equal, 0, untouched);
+                return;
+            }
+            OwnValues::Differ {
+                untouched: [idle, interval, count],
+            } => match option {
+                SocketOption::Idle => [idle, 7200],
+                SocketOption::Interval => [interval, 75],
+                SocketOption::Count => [count, 9],
+                _ => [0, 0],
+            },
+        };
+        let known = self.code.label();
+        self.ask(Helper::GetSockOpt, option, CURRENT);
+        self.code.jump_if(R0, Equal, 0, known);
+        count(self.code, self.maps.counters, self.refusals);
+        self.code.jump(unknown);
+        self.code.place(known);
+        self.code.load(Word, R1, R10, CURRENT);
+        for number in fresh {
+            self.code.jump_if(R1, Equal, number.cast_signed(), untouched);
+        }
+    }
+
+    /// Goes to `set` where ours wins over the program's, in the modes cap and floor, else to `skip`.
+    fn settle(&mut self, option: SocketOption, set: Label, skip: Label) {
+        let floor = self.code.label();
+        self.code.copy(R2, R9);
+        match self.own {
+            OwnValues::Fields(fields) => {
+                let (size, field) = field(&fields, option);
+                self.code.load(size, R1, R8, field);
+                if matches!(option, SocketOption::Idle | SocketOption::Interval) {
+                    self.code.compute(Operation::Multiply, R2, fields.hz);
+                }
+            }
+            // It was read already, and is still there.
+            OwnValues::Differ { .. } => self.code.load(Word, R1, R10, CURRENT),
+        }
+        if option == SocketOption::UserTimeout {
+            make_zero_the_longest(self.code);
+        }
+        self.code.load(Word, R3, R7, 0);
+        self.code.jump_if(R3, Different, CAP.cast_signed(), floor);
+        self.code.jump_if_registers(R2, Below, R1, set);
+        self.code.jump(skip);
+        self.code.place(floor);
+        self.code.jump_if_registers(R2, AtMost, R1, skip);
+    }
+
+    /// R0 = what getsockopt(2) or setsockopt(2) gives for `option`, with four bytes of the stack.
+    fn ask(&mut self, helper: Helper, option: SocketOption, place: i16) {
+        self.code.copy(R1, R6);
+        self.code.set(R2, option.row().level);
+        self.code.set(R3, option.row().optname);
+        self.code.copy(R4, R10);
+        self.code.compute(Operation::Add, R4, place.into());
+        self.code.set(R5, 4);
+        self.code.call(helper);
+    }
+}
+
+/// Where the kernel has what was set of an option.
+fn field(fields: &Fields, option: SocketOption) -> (Size, i16) {
+    match option {
+        SocketOption::Idle => (Word, fields.idle),
+        SocketOption::Interval => (Word, fields.interval),
+        SocketOption::Count => (Byte, fields.count),
+        _ => (Word, fields.user_timeout),
+    }
+}
+
+/// Where the network namespace has what counts otherwise.
+fn default(defaults: &Defaults, option: SocketOption) -> (Size, i16) {
+    match option {
+        SocketOption::Idle => (Word, defaults.idle),
+        SocketOption::Interval => (Word, defaults.interval),
+        _ if defaults.is_count_a_byte => (Byte, defaults.count),
+        _ => (Word, defaults.count),
+    }
+}

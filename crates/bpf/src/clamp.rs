@@ -1,0 +1,148 @@
+//! The program that holds programs to the policy after their connections are established (`BPF_PROG_TYPE_CGROUP_SOCKOPT`):
+//! it changes what setsockopt(2) is given, as the mode says, and the call succeeds.
+//!
+//! What counts for a socket was noted when its connection was established, so that this program is the same for every
+//! policy.
+
+use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
+use crate::established::make_zero_the_longest;
+use crate::wish::{CAP, FILL, FLOOR, SET_BY_PROGRAMS, UNSET, place};
+use Condition::{Above, AtLeast, AtMost, Below, Different, Equal};
+use Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
+use Size::{Long, Word};
+use keepalive_policy::SocketOption;
+use keepalive_policy::option::{IPPROTO_TCP, SOL_SOCKET};
+use std::io;
+
+// `struct bpf_sockopt` (`include/uapi/linux/bpf.h`).
+const SOCKET: i16 = 0;
+const VALUE: i16 = 8;
+const VALUE_END: i16 = 16;
+const LEVEL: i16 = 24;
+const NAME: i16 = 28;
+const LENGTH: i16 = 32;
+
+/// The kernel shows the program no more of a value than a page (`kernel/bpf/cgroup.c`); pages are this large or larger.
+const PAGE: i32 = 4096;
+
+/// The program, with the map of [`crate::established::Maps::wishes`].
+///
+/// # Errors
+/// None that the tests would not show.
+pub fn program(wishes: Map) -> io::Result<Vec<Instruction>> {
+    let mut code = Assembler::default();
+    let [pass, socket_level, ask, found] = [(); 4].map(|()| code.label());
+    code.copy(R6, R1);
+    code.load(Word, R1, R6, LEVEL);
+    code.load(Word, R9, R6, NAME);
+    code.jump_if(R1, Equal, SOL_SOCKET, socket_level);
+    code.jump_if(R1, Different, IPPROTO_TCP, pass);
+    for option in SET_BY_PROGRAMS.into_iter().filter(|option| is_of_tcp(*option)) {
+        code.jump_if(R9, Equal, option.row().optname, ask);
+    }
+    code.jump(pass);
+    code.place(socket_level);
+    code.jump_if(R9, Different, SocketOption::Keepalive.row().optname, pass);
+    code.place(ask);
+    // The program is shown more bytes than there are.
+    code.load(Word, R1, R6, LENGTH);
+    code.jump_if(R1, Below, 4, pass);
+    code.map(R1, wishes);
+    code.load(Long, R2, R6, SOCKET);
+    code.set(R3, 0);
+    code.set(R4, 0);
+    code.call(Helper::SkStorageGet);
+    code.jump_if(R0, Different, 0, found);
+
+    // Without this the kernel would refuse a value that is longer than what it showed.
+    code.place(pass);
+    let short = code.label();
+    code.load(Word, R1, R6, LENGTH);
+    code.jump_if(R1, AtMost, PAGE, short);
+    set_length(&mut code, 0);
+    code.place(short);
+    code.exit_with(1);
+
+    // R7 = the wish, R8 = the value, R2 = what the program wants.
+    code.place(found);
+    code.copy(R7, R0);
+    code.load(Long, R8, R6, VALUE);
+    code.load(Long, R1, R6, VALUE_END);
+    code.copy(R2, R8);
+    code.compute(Operation::Add, R2, 4);
+    code.jump_if_registers(R2, Above, R1, pass);
+    code.load(Word, R2, R8, 0);
+    // As long as nobody counts.
+    code.load(Word, R3, R7, 0);
+    code.jump_if(R3, Equal, FILL.cast_signed(), pass);
+    // One number means keepalive on one level, another option on the other.
+    let keepalive = code.label();
+    code.load(Word, R1, R6, LEVEL);
+    code.jump_if(R1, Equal, SOL_SOCKET, keepalive);
+    for option in SET_BY_PROGRAMS.into_iter().filter(|option| is_of_tcp(*option)) {
+        let other = code.label();
+        code.jump_if(R9, Different, option.row().optname, other);
+        clamp(&mut code, option, pass);
+        code.place(other);
+    }
+    code.jump(pass);
+    code.place(keepalive);
+    clamp_switch(&mut code, pass);
+    code.finish()
+}
+
+fn is_of_tcp(option: SocketOption) -> bool {
+    option.row().level == IPPROTO_TCP
+}
+
+/// R1 = our number of `option`; goes to `pass` where we have none.
+fn load_ours(code: &mut Assembler, option: SocketOption, pass: Label) {
+    code.load(Word, R1, R7, place(option));
+    code.jump_if_word(R1, Equal, UNSET, pass);
+}
+
+/// Goes to `pass` or ends.
+fn clamp(code: &mut Assembler, option: SocketOption, pass: Label) {
+    let [floor, ours] = [(); 2].map(|()| code.label());
+    let (smallest, largest) = option.row().range;
+    // What the kernel would refuse, it shall refuse.
+    if smallest > 0 {
+        code.jump_if(R2, Below, smallest.cast_signed(), pass);
+    }
+    code.jump_if(R2, Above, largest.cast_signed(), pass);
+    load_ours(code, option, pass);
+    code.copy(R9, R1);
+    if option == SocketOption::UserTimeout {
+        make_zero_the_longest(code);
+    }
+    code.load(Word, R3, R7, 0);
+    code.jump_if(R3, Equal, FLOOR.cast_signed(), floor);
+    code.jump_if(R3, Different, CAP.cast_signed(), ours);
+    code.jump_if_registers(R2, AtMost, R1, pass);
+    code.jump(ours);
+    code.place(floor);
+    code.jump_if_registers(R2, AtLeast, R1, pass);
+    code.place(ours);
+    write(code, R9);
+}
+
+/// The same for keepalive itself: only where it is to be off, and may not.
+fn clamp_switch(code: &mut Assembler, pass: Label) {
+    load_ours(code, SocketOption::Keepalive, pass);
+    code.jump_if(R2, Different, 0, pass);
+    code.load(Word, R3, R7, 0);
+    code.jump_if(R3, Equal, FLOOR.cast_signed(), pass);
+    write(code, R1);
+}
+
+/// Gives the kernel this number in place of the program's, and ends.
+fn write(code: &mut Assembler, number: Register) {
+    code.store(Word, R8, 0, number);
+    set_length(code, 4);
+    code.exit_with(1);
+}
+
+fn set_length(code: &mut Assembler, length: i32) {
+    code.set(R1, length);
+    code.store(Word, R6, LENGTH, R1);
+}

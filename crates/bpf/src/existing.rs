@@ -1,0 +1,144 @@
+//! Programs for the connections that are there already: iterators over the TCP sockets of a network namespace
+//! (`bpf_iter_tcp`), one that looks and one that sets.
+//!
+//! What is to be set is decided between the two, by the same code as for `keepalive attach`.
+
+use crate::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
+use crate::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, note_wish, place};
+use Condition::{Different, Equal};
+use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
+use Size::{Long, Word};
+use keepalive_policy::SocketOption;
+use std::io;
+
+/// The kernel's function whose number both programs are attached by.
+pub const FUNCTION: &str = "bpf_iter_tcp";
+
+/// What a socket has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// `SO_COOKIE`.
+    pub cookie: u64,
+    /// The numbers of [`SET_BY_PROGRAMS`], and [`UNSET`] for what the kernel does not tell.
+    pub numbers: [u32; SET_BY_PROGRAMS.len()],
+}
+
+/// The bytes of a [`Seen`], the last four of them unused.
+const SEEN_SIZE: i16 = 32;
+
+// `struct bpf_iter__tcp` (`net/ipv4/tcp_ipv4.c`), whose first field points to `struct bpf_iter_meta`, whose first points to
+// the file.
+const META: i16 = 0;
+const SOCKET: i16 = 8;
+
+/// The program that writes a [`Seen`] for every socket.
+///
+/// # Errors
+/// None that the tests would not show.
+pub fn look() -> io::Result<Vec<Instruction>> {
+    let mut code = Assembler::default();
+    let begin = -SEEN_SIZE;
+    socket(&mut code, begin);
+    for (option, offset) in SET_BY_PROGRAMS.into_iter().zip((begin + 8..).step_by(4)) {
+        let is_known = code.label();
+        ask(&mut code, Helper::GetSockOpt, option, offset);
+        code.jump_if(R0, Equal, 0, is_known);
+        code.store_number(Word, offset, UNSET.cast_signed());
+        code.place(is_known);
+    }
+    code.store_number(Word, -4, 0);
+    code.load(Long, R1, R6, META);
+    code.load(Long, R1, R1, 0);
+    code.copy(R2, R10);
+    code.compute(Operation::Add, R2, begin.into());
+    code.set(R3, SEEN_SIZE.into());
+    code.call(Helper::SeqWrite);
+    code.exit_with(0);
+    code.finish()
+}
+
+/// Reads what [`look`] has written.
+pub fn read(bytes: &[u8]) -> Vec<Seen> {
+    let (records, _) = bytes.as_chunks::<32>();
+    let seen = records.iter().map(|record| {
+        let (words, _) = record.as_chunks::<4>();
+        let word = |index: usize| u32::from_ne_bytes(words[index]);
+        Seen {
+            cookie: u64::from_ne_bytes(record.as_chunks::<8>().0[0]),
+            numbers: [2, 3, 4, 5, 6].map(word),
+        }
+    });
+    seen.collect()
+}
+
+/// What a socket is to get, for the map of [`set`]: the numbers to set now, or [`UNSET`] to leave an option alone; then,
+/// where its mode is other than fill, what goes on to count.
+pub fn order(now: [u32; SET_BY_PROGRAMS.len()], lasting: &[u8; WISH_SIZE as usize]) -> Vec<u8> {
+    // The first number is a mode, which does not count now.
+    let now = [0].into_iter().chain(now).flat_map(u32::to_ne_bytes);
+    now.chain(*lasting).collect()
+}
+
+/// The bytes of an [`order`].
+pub const ORDER_SIZE: u32 = 2 * WISH_SIZE;
+/// Where in it the second half begins.
+const LASTING: i16 = 24;
+
+/// The program that sets on every socket what `orders`, a [`keepalive_sys::bpf::call::MapKind::Hash`] by cookies, says of it; `wishes` as
+/// in [`crate::established::Maps`].
+///
+/// # Errors
+/// None that the tests would not show.
+pub fn set(orders: Map, wishes: Option<Map>) -> io::Result<Vec<Instruction>> {
+    let mut code = Assembler::default();
+    let end = code.label();
+    socket(&mut code, -8);
+    code.map(R1, orders);
+    code.copy(R2, R10);
+    code.compute(Operation::Add, R2, -8);
+    code.call(Helper::MapLookupElem);
+    code.jump_if(R0, Equal, 0, end);
+    code.copy(R8, R0);
+    for option in SET_BY_PROGRAMS {
+        let skip = code.label();
+        code.load(Word, R9, R8, place(option));
+        code.jump_if_word(R9, Equal, UNSET, skip);
+        code.store(Word, R10, -12, R9);
+        ask(&mut code, Helper::SetSockOpt, option, -12);
+        code.place(skip);
+    }
+    if let Some(wishes) = wishes {
+        code.copy(R2, R7);
+        note_wish(&mut code, wishes, R8, LASTING, end);
+    }
+    code.place(end);
+    code.exit_with(0);
+    code.finish()
+}
+
+/// R6 = the context, R7 = the socket; its cookie goes to the stack. What is no socket of a process ends here.
+fn socket(code: &mut Assembler, cookie: i16) {
+    let [none, some] = [(); 2].map(|()| code.label());
+    code.copy(R6, R1);
+    code.load(Long, R1, R6, SOCKET);
+    code.jump_if(R1, Equal, 0, none);
+    code.call(Helper::SkcToTcpSock);
+    code.jump_if(R0, Different, 0, some);
+    code.place(none);
+    code.exit_with(0);
+    code.place(some);
+    code.copy(R7, R0);
+    code.copy(R1, R7);
+    code.call(Helper::GetSocketCookie);
+    code.store(Long, R10, cookie, R0);
+}
+
+fn ask(code: &mut Assembler, helper: Helper, option: SocketOption, place: i16) {
+    code.copy(R1, R7);
+    code.set(R2, option.row().level);
+    code.set(R3, option.row().optname);
+    code.copy(R4, R10);
+    code.compute(Operation::Add, R4, place.into());
+    code.set(R5, 4);
+    code.call(helper);
+}

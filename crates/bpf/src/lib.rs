@@ -1,0 +1,16 @@
+//! The eBPF programs that give TCP connections their settings in the kernel: an assembler, the compiler from a policy to
+//! programs, and the maps that they share. `keepalive_sys::bpf` loads them.
+#![forbid(unsafe_code)]
+
+mod apply;
+pub mod assembler;
+mod branches;
+pub mod clamp;
+pub mod established;
+pub mod existing;
+pub mod fields;
+pub mod kernel_types;
+pub mod listing;
+pub mod probe;
+pub mod record;
+pub mod wish;

@@ -1,0 +1,54 @@
+//! What the commands that look at processes report of those that they could not see.
+
+use crate::error::{Error, FAILED, describe};
+use crate::output::{WIDTH, harmless, wrap};
+use keepalive_engine::sockets::{Kernel, Obstacle, SOCK_DIAG_HINT, hidden};
+use std::ffi::OsStr;
+
+/// No process has the name that was given.
+pub(crate) fn no_process(name: &OsStr) -> Error {
+    let name = harmless(&name.to_string_lossy());
+    match hidden() {
+        Some(Obstacle { reason, hint, .. }) => Error::new(
+            FAILED,
+            format!("no process that can be seen is called '{name}'; {reason}"),
+        )
+        .hint(&**hint),
+        None => Error::new(FAILED, format!("no process is called '{name}'"))
+            .hint("a name is the last part of the path of the program, or what ps(1) shows"),
+    }
+}
+
+/// The remark on processes that did not answer in time, with its hint.
+pub(crate) fn unanswered(pids: &[u32]) -> String {
+    const SHOWN: usize = 5;
+    let numbers: Vec<String> = pids.iter().take(SHOWN).map(u32::to_string).collect();
+    let numbers = numbers.join(", ");
+    let line = match pids.len() {
+        1 => format!("process {numbers} does not answer: what it did not show in time is not known"),
+        count => {
+            let more = if count > SHOWN { ", ..." } else { "" };
+            format!("{count} processes do not answer ({numbers}{more}): what they did not show in time is not known")
+        }
+    };
+    let hint = wrap(&format!("hint: {}", Obstacle::unanswered().hint), WIDTH, 6);
+    wrap(&format!("keepalive: {line}"), WIDTH, 0) + &hint
+}
+
+/// The remark on what is hidden, where all processes were meant; empty where nothing is.
+pub(crate) fn remark_on_hidden() -> String {
+    let Some(obstacle) = hidden() else {
+        return String::new();
+    };
+    let line = wrap(&format!("keepalive: {}", obstacle.reason), WIDTH, 0);
+    line + &wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6)
+}
+
+/// Returns the remark on what is not known since `sock_diag` shows nothing, if so.
+pub(crate) fn blindness(kernel: &Kernel) -> Option<String> {
+    let error = describe(kernel.blindness()?);
+    Some(format!(
+        "keepalive: timers, listeners and the sockets of others are not known: sock_diag: {error}\n\
+         hint: {SOCK_DIAG_HINT}\n"
+    ))
+}

@@ -1,0 +1,157 @@
+//! The cgroup engine: eBPF programs of the kernel give every new connection in a cgroup its settings. There is no process
+//! of ours, and nothing in the processes of others.
+
+mod attempt;
+pub mod child;
+mod description;
+pub mod entry;
+pub mod existing;
+mod limits;
+mod lock;
+mod obstacle;
+pub mod pins;
+mod reading;
+
+pub use description::{Description, out_of_reach};
+pub use limits::{Limits, is_locked_memory_charged};
+pub use lock::Interrupts;
+pub use obstacle::Obstacle;
+pub use reading::has_tcp_getsockopt;
+
+use crate::policy::{Part, Policy};
+use attempt::Attempt;
+use keepalive_bpf::assembler::Map;
+use keepalive_bpf::established::{self, Maps, Needs, OwnValues};
+use keepalive_bpf::wish::WISH_SIZE;
+use keepalive_bpf::{clamp, record};
+use keepalive_policy::Settings;
+use keepalive_sys::bpf::call::{Hook, MapKind, create_map, load_program, map_info, set_value};
+use rustix::fd::{AsRawFd as _, OwnedFd};
+use std::io;
+use std::path::Path;
+
+/// The programs of a policy, in the kernel.
+pub struct Programs {
+    /// Runs when a connection is established.
+    pub established: OwnedFd,
+    /// Runs before setsockopt(2), where a mode is other than fill.
+    pub clamp: Option<OwnedFd>,
+    /// The description and the counters.
+    record: OwnedFd,
+    shared: Shared,
+}
+
+/// The maps that a new policy takes over from the one before.
+#[derive(Default)]
+pub struct Shared {
+    names: Option<OwnedFd>,
+    wishes: Option<OwnedFd>,
+}
+
+/// The name of the program that decides.
+const NAME: &str = "ka_established";
+
+/// The bytes of a program's name, in the kernel.
+const NAME_SIZE: u32 = 16;
+
+const NAMES: MapKind = MapKind::Socket { is_inherited: true };
+const WISHES: MapKind = MapKind::Socket { is_inherited: false };
+
+impl Programs {
+    /// Compiles and loads `policy`, for the cgroup of this name; `is_watched` where a process looks after it.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn load(policy: &Policy, cgroup: &Path, is_watched: bool, old: Shared) -> Result<Self, Obstacle> {
+        let _limits = Limits::raise();
+        let parts = policy.parts();
+        let sources = parts.each_ref().map(Part::source);
+        let compiled = established::Policy::new(&sources);
+        let needs = compiled.needs();
+        let shared = old.fit(needs)?;
+        let load = |attempt: &Attempt, compared_because: Option<String>| {
+            let description = Description {
+                reads_fields: matches!(attempt.own, OwnValues::Fields(_)),
+                compared_because,
+                is_watched,
+                ..Description::new(cgroup, &parts, needs)
+            };
+            let text = serde_json::to_string(&description).map_err(io::Error::other)?;
+            let value = record::new(compiled.counters(), &text);
+            let size = value.len().try_into().map_err(io::Error::other)?;
+            let record = create_map(MapKind::Single, "ka_policy", size, 1)?;
+            set_value(&record, 0, &value)?;
+            let maps = Maps {
+                counters: map(&record),
+                names: shared.names.as_ref().map(map),
+                wishes: shared.wishes.as_ref().map(map),
+            };
+            let program = compiled.program(&maps, attempt.own, attempt.task)?;
+            let established = load_program(Hook::SockOps, NAME, &program)?;
+            Ok::<_, Obstacle>((established, record))
+        };
+        let (established, record) = attempt::first(needs, load)?;
+        let clamp = match &shared.wishes {
+            Some(wishes) => {
+                let program = clamp::program(map(wishes))?;
+                let loaded = load_program(Hook::SetSockOpt, "ka_clamp", &program);
+                Some(loaded.map_err(|refusal| match refusal.into() {
+                    Obstacle::Refused(refusal) => Obstacle::NoClamp(refusal),
+                    other => other,
+                })?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            established,
+            clamp,
+            record,
+            shared,
+        })
+    }
+
+    /// Loads a policy that says nothing, and lets go of it.
+    ///
+    /// # Errors
+    /// What is in the way of the engine, whatever the policy.
+    pub fn trial() -> Result<(), Obstacle> {
+        Self::load(&Policy::EVERYWHERE, Path::new("/"), false, Shared::default())?;
+        Obstacle::of_file_system()
+    }
+}
+
+impl Shared {
+    /// With what is needed, and without what is not.
+    fn fit(self, needs: Needs) -> Result<Self, Obstacle> {
+        let take = |is_needed: bool, old: Option<OwnedFd>, kind, name, size| {
+            let old = old.filter(|map| map_info(map).is_ok_and(|info| info.value_size == size));
+            match (is_needed, old) {
+                (false, _) => Ok::<_, Obstacle>(None),
+                (true, Some(old)) => Ok(Some(old)),
+                (true, None) => Ok(Some(create_map(kind, name, size, 1)?)),
+            }
+        };
+        Ok(Self {
+            names: take(needs.names, self.names, NAMES, "ka_names", NAME_SIZE)?,
+            wishes: take(needs.wishes, self.wishes, WISHES, "ka_wishes", WISH_SIZE)?,
+        })
+    }
+}
+
+fn map(map: &OwnedFd) -> Map {
+    Map(map.as_raw_fd())
+}
+
+impl Policy {
+    /// What is set where nobody says anything.
+    const EVERYWHERE: Self = Self {
+        settings: Settings::EVERYWHERE,
+        said: Vec::new(),
+        fallback: None,
+        rules: Vec::new(),
+        config: None,
+        config_path: None,
+        notes: Vec::new(),
+        is_config_pipe: false,
+    };
+}

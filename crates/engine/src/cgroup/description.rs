@@ -1,0 +1,94 @@
+//! What a policy in the kernel says of itself, beside its counters.
+
+use crate::policy::{Part, Policy};
+use keepalive_bpf::established::Needs;
+use keepalive_policy::{Keepalive, Settings};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The policy of a cgroup as people read it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub struct Description {
+    /// The cgroup's path in the tree.
+    pub cgroup: String,
+    /// What connections get that no rule is for.
+    pub default: String,
+    /// In the order of their counters.
+    pub rules: Vec<RuleText>,
+    /// Whether the kernel's own fields tell what a program has set itself.
+    pub reads_fields: bool,
+    /// Why they do not.
+    #[serde(default)]
+    pub compared_because: Option<String>,
+    /// Whether a command has put it in force that goes on to look after it (`--watch`).
+    pub is_watched: bool,
+    /// Whether rules ask for the names of programs.
+    pub(super) needs_names: bool,
+    /// Whether a mode goes on to count after a connection is established.
+    pub is_lasting: bool,
+}
+
+/// A rule, and where it is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RuleText {
+    pub rule: String,
+    pub from: String,
+    pub line: u32,
+}
+
+impl Description {
+    pub(super) fn new(cgroup: &Path, parts: &[Part<'_>], needs: Needs) -> Self {
+        let default = parts
+            .iter()
+            .fold(Settings::NONE, |settings, part| settings.or(part.source().default));
+        let rules = parts.iter().flat_map(|part| part.rules.iter().zip(&part.names));
+        let rules = rules.map(|(rule, name)| RuleText {
+            rule: rule.to_string(),
+            from: (*name).to_owned(),
+            line: rule.line,
+        });
+        Self {
+            cgroup: cgroup.display().to_string(),
+            default: words(&default),
+            rules: rules.collect(),
+            reads_fields: false,
+            compared_because: None,
+            is_watched: false,
+            needs_names: needs.names,
+            is_lasting: needs.wishes,
+        }
+    }
+}
+
+/// Settings as they are written, in words where nothing is.
+fn words(settings: &Settings) -> String {
+    if settings.keepalive == Some(Keepalive::Off) {
+        return String::from("off");
+    }
+    match settings.to_string() {
+        text if text.is_empty() => String::from("keepalive=on"),
+        text => text,
+    }
+}
+
+/// The settings that this engine cannot give, of those that `policy` asks for.
+pub fn out_of_reach(policy: &Policy) -> Vec<&'static str> {
+    use keepalive_bpf::wish::SET_BY_PROGRAMS;
+    use keepalive_policy::{Number, OPTIONS};
+    let parts = policy.parts();
+    let settings: Vec<Settings> = parts
+        .iter()
+        .flat_map(|part| part.rules.iter().map(|rule| rule.settings).chain([part.default]))
+        .collect();
+    let is_asked_for = |option| {
+        settings
+            .iter()
+            .any(|settings| settings.written(option) != Number::Unset)
+    };
+    let options = OPTIONS.into_iter().filter(|option| !SET_BY_PROGRAMS.contains(option));
+    options
+        .filter(|option| is_asked_for(*option))
+        .map(|option| option.row().name)
+        .collect()
+}

@@ -1,0 +1,328 @@
+//! Reading what stays in the kernel. Readers take no lock: they read the link before and after all that belongs to it, and
+//! begin anew where it has changed.
+
+use super::Description;
+use super::obstacle::name;
+use super::pins::{ESTABLISHED, POLICY, Target, WATCH, WISHES, directory};
+use keepalive_bpf::record;
+use keepalive_sys::bpf::call::{Attached, Hook, LinkInfo, link_info, map_info, pinned, programs, value};
+use keepalive_sys::cgroup::{self, Tree};
+use keepalive_sys::lock::{holder, try_shared};
+use rustix::fd::OwnedFd;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// What we keep in the kernel for one cgroup.
+#[derive(Debug)]
+pub struct Entry {
+    pub(super) directory: PathBuf,
+    /// Whether it is active.
+    pub state: State,
+    /// Absent where the policy cannot be read.
+    pub policy: Option<Counted>,
+    /// What was pinned as [`ESTABLISHED`].
+    link: Option<LinkInfo>,
+    /// The directory of the cgroup, where it is seen from here.
+    cgroup: Option<PathBuf>,
+}
+
+/// How an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The policy is in force.
+    InForce,
+    /// The cgroup is gone, and with it the effect.
+    Dangling,
+    /// A command was killed before the policy was in force, or after it was not any more.
+    Unfinished,
+    /// It is as if unfinished, and another command holds the lock.
+    Changing,
+}
+
+/// A policy, and how often it was used.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// The policy.
+    pub description: Description,
+    /// For each rule.
+    pub rules: Vec<u64>,
+    /// Connections that no rule was for.
+    pub default: u64,
+    /// Options that the kernel refused.
+    pub refused: u64,
+}
+
+/// How often a reader looks whether another command is done, and how long it pauses.
+const LOOKS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Everything that we keep in the kernel. Waits at most a quarter of a second for a command that is just changing it.
+///
+/// # Errors
+/// `EACCES` where this user may not look; without a BPF file system there is nothing.
+pub fn entries() -> io::Result<Vec<Entry>> {
+    let Some(all) = directory()? else {
+        return Ok(Vec::new());
+    };
+    let mut found = read_entries(&all)?;
+    for _ in 0..LOOKS {
+        let before = unfinished(&found);
+        if before.is_empty() {
+            return Ok(found);
+        }
+        // Not kept: who is stopped while it holds a lock would keep others from their work.
+        let is_changing = matches!(try_shared(&all), Ok(None));
+        found = read_entries(&all)?;
+        if !is_changing && unfinished(&found) == before {
+            return Ok(found);
+        }
+        sleep(PAUSE);
+    }
+    for entry in &mut found {
+        if entry.state == State::Unfinished {
+            entry.state = State::Changing;
+        }
+    }
+    Ok(found)
+}
+
+fn unfinished(entries: &[Entry]) -> Vec<PathBuf> {
+    let unfinished = entries.iter().filter(|entry| entry.state == State::Unfinished);
+    unfinished.map(|entry| entry.directory.clone()).collect()
+}
+
+/// All entries in this directory. Who holds the lock sees them as they stay.
+pub(super) fn read_entries(all: &Path) -> io::Result<Vec<Entry>> {
+    let directories = match fs::read_dir(all) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        directories => directories?,
+    };
+    let read = directories
+        .flatten()
+        .filter_map(|entry| Entry::read(entry.path()).transpose());
+    let mut entries: Vec<_> = read.collect::<io::Result<_>>()?;
+    if let Ok(tree) = Tree::find() {
+        for entry in &mut entries {
+            entry.find(&tree);
+        }
+    }
+    entries.sort_by_key(Entry::name);
+    Ok(entries)
+}
+
+impl Entry {
+    /// `None` where it is not there any more.
+    ///
+    /// # Errors
+    /// `EPERM` or `EACCES` where this process may not look; whatever else keeps a part of it from being read.
+    pub(super) fn read(directory: PathBuf) -> io::Result<Option<Self>> {
+        const ATTEMPTS: usize = 100;
+        for _ in 0..ATTEMPTS {
+            let link = established(&directory)?;
+            let policy = match link {
+                Some(link) => read_policy(&directory, link.program)?,
+                // Any that is left tells of what cgroup it was.
+                None => left_policy(&directory)?,
+            };
+            if established(&directory)? != link {
+                continue;
+            }
+            if !fs::symlink_metadata(&directory).is_ok_and(|about| about.is_dir()) {
+                return Ok(None);
+            }
+            return Ok(Some(Self {
+                state: match link {
+                    None => State::Unfinished,
+                    Some(LinkInfo { cgroup: 0, .. }) => State::Dangling,
+                    Some(_) => State::InForce,
+                },
+                directory,
+                policy,
+                link,
+                cgroup: None,
+            }));
+        }
+        Err(io::Error::other(format!(
+            "{} is being changed all the time",
+            directory.display()
+        )))
+    }
+
+    /// The number of the program.
+    pub fn program(&self) -> Option<u32> {
+        self.link.map(|link| link.program)
+    }
+
+    /// Whether it is still as it was read.
+    pub fn is_current(&self) -> bool {
+        established(&self.directory).is_ok_and(|link| link == self.link)
+    }
+
+    /// The path of the cgroup in the tree, or what there is in its place.
+    pub fn name(&self) -> String {
+        match &self.policy {
+            Some(policy) => policy.description.cgroup.clone(),
+            None => format!("cgroup {}", self.directory.file_name().unwrap_or_default().display()),
+        }
+    }
+
+    /// The directory of the cgroup, where it is seen from here.
+    pub fn cgroup(&self) -> Option<&Path> {
+        self.cgroup.as_deref()
+    }
+
+    /// Notes the path that its cgroup has here: the command that has put it in force may have seen another tree, of a
+    /// cgroup namespace or above it.
+    fn find(&mut self, tree: &Tree) {
+        let number = self.number();
+        let Some(policy) = &mut self.policy else {
+            return;
+        };
+        let name = &mut policy.description.cgroup;
+        let is_it = |directory: &PathBuf| cgroup::id(directory).ok() == number;
+        self.cgroup = Some(tree.directory(Path::new(name))).filter(is_it);
+        match self.state {
+            // Its command was killed after it had ended the effect, or is about to remove the rest.
+            State::Dangling if self.cgroup.is_some() => self.state = State::Unfinished,
+            State::InForce if self.cgroup.is_none() => {
+                let all = cgroup::with_all_below(tree.mount());
+                self.cgroup = all.into_iter().find(is_it);
+                *name = match (&self.cgroup, number) {
+                    (Some(directory), _) => tree.name(directory).display().to_string(),
+                    (None, Some(number)) => format!("cgroup {number}, which is not seen from here"),
+                    (None, None) => return,
+                };
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it is for this cgroup.
+    pub fn is_of(&self, target: &Target) -> bool {
+        match &self.policy {
+            // The description has the name as text, whatever bytes it has.
+            Some(policy) if self.state != State::InForce => {
+                policy.description.cgroup == target.name.display().to_string()
+            }
+            _ => target.id.is_some() && self.number() == target.id,
+        }
+    }
+
+    /// The number of the cgroup.
+    pub fn number(&self) -> Option<u64> {
+        self.directory.file_name()?.to_str()?.parse().ok()
+    }
+
+    /// The map of what goes on to count for sockets, where the policy has one.
+    pub fn wishes(&self) -> Option<OwnedFd> {
+        self.is_lasting().then(|| pinned(&self.directory.join(WISHES)).ok())?
+    }
+
+    fn is_lasting(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.description.is_lasting)
+    }
+
+    /// Whether the command that stayed to watch the policy (`--watch`) has ended and left the policy.
+    pub fn has_lost_its_watch(&self) -> bool {
+        let is_watched = |policy: &Counted| policy.description.is_watched;
+        self.policy.as_ref().is_some_and(is_watched)
+            && self
+                .watch()
+                .is_some_and(|watch| matches!(try_shared(&watch), Ok(Some(_))))
+    }
+
+    /// Whether a process of the caller's container watches the policy. A container is recognized by its mount namespace, which
+    /// runtimes never share, unlike pid and cgroup namespaces.
+    pub fn is_watched_from_here(&self) -> bool {
+        let mounts = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+        let own = mounts("self");
+        let pid = self.watch().and_then(|watch| holder(&watch).ok().flatten());
+        own.is_some() && own == pid.and_then(|pid| mounts(&pid.to_string()))
+    }
+
+    /// The directory whose lock its watch holds.
+    fn watch(&self) -> Option<PathBuf> {
+        let program = self.program()?;
+        Some(self.directory.join(format!("{WATCH}{program}")))
+    }
+
+    /// The programs that run for the processes of `directory` beside this one, in their order: number and name, and whether
+    /// they run after it, so that their word is the last.
+    pub fn others(&self, directory: &Path) -> Vec<(u32, String, bool)> {
+        let effective =
+            cgroup::open_directory(directory).and_then(|cgroup| programs(&cgroup, Hook::SockOps, Attached::Effective));
+        let Ok(effective) = effective else {
+            return Vec::new();
+        };
+        let mut is_after = false;
+        let mut others = Vec::new();
+        for id in effective.ids {
+            if Some(id) == self.program() {
+                is_after = true;
+            } else {
+                others.push((id, name(id), is_after));
+            }
+        }
+        others
+    }
+}
+
+/// The link that is pinned there, if one is.
+fn established(directory: &Path) -> io::Result<Option<LinkInfo>> {
+    let link = pinned_if_there(&directory.join(ESTABLISHED))?;
+    link.map(link_info).transpose()
+}
+
+/// What is pinned there, if anything is.
+pub(super) fn pinned_if_there(path: &Path) -> io::Result<Option<OwnedFd>> {
+    match pinned(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        object => object.map(Some),
+    }
+}
+
+/// Any policy in `place`.
+fn left_policy(place: &Path) -> io::Result<Option<Counted>> {
+    for (name, _) in files(place)? {
+        if let Some(number) = name.strip_prefix(POLICY).and_then(|number| number.parse().ok())
+            && let Some(policy) = read_policy(place, number)?
+        {
+            return Ok(Some(policy));
+        }
+    }
+    Ok(None)
+}
+
+/// The policy of the program of this number; `None` where there is none, or one of another version.
+fn read_policy(place: &Path, program: u32) -> io::Result<Option<Counted>> {
+    let Some(map) = pinned_if_there(&place.join(format!("{POLICY}{program}")))? else {
+        return Ok(None);
+    };
+    Ok(parse_policy(&value(&map, map_info(&map)?.value_size)?))
+}
+
+fn parse_policy(value: &[u8]) -> Option<Counted> {
+    let (mut counters, text) = record::read(value)?;
+    let refused = counters.pop()?;
+    let default = counters.pop()?;
+    Some(Counted {
+        description: serde_json::from_str(&text).ok()?,
+        rules: counters,
+        default,
+        refused,
+    })
+}
+
+/// The files of an entry; none where it is not there any more.
+pub(super) fn files(place: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let entries = match fs::read_dir(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?.flatten(),
+    };
+    Ok(entries
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .collect())
+}

@@ -1,0 +1,20 @@
+//! The engines, which are the ways to reach a program's sockets, and the sockets of running processes. Nothing here parses
+//! a command line, prints, or decides an exit status.
+#![forbid(unsafe_code)]
+
+pub mod apparmor;
+pub mod attach;
+pub mod cgroup;
+pub mod choice;
+pub mod error;
+pub mod policy;
+pub mod preload;
+pub mod seccomp;
+pub mod settle;
+pub mod sockets;
+pub mod sysctl;
+pub mod text;
+pub mod timeline;
+pub mod untouched;
+
+pub use error::{Error, describe};

@@ -1,0 +1,405 @@
+//! The preload engine: `libkeepalive.so` in the program's own process, by LD_PRELOAD (ld.so(8)).
+
+mod neighbours;
+
+use super::apparmor::{self, Access};
+use crate::error::Error;
+use crate::policy::Policy;
+use keepalive_policy::{Number, OPTIONS, Settings, SocketOption, Unit};
+use keepalive_sys::elf::{self, Machine};
+use keepalive_sys::program::{Format, Privilege, Program, privilege};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+pub use neighbours::has_asan_programs;
+use neighbours::{SharedName, other_machines, shared_name};
+
+/// The file's name.
+pub const FILE: &str = "libkeepalive.so";
+/// Where `make install` puts the library, told to the build.
+const LIBRARY_DIRECTORY: Option<&str> = option_env!("KEEPALIVE_LIBDIR");
+/// Where distributions have libraries, beside the directory of their commands.
+const DIRECTORIES: [&str; 4] = [MULTIARCH, "lib64", "lib", OTHER_DIRECTORY];
+/// Where packages install the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
+/// its parent each library is found by the name that `$LIB` has for its programs.
+pub const OTHER_DIRECTORY: &str = "lib/keepalive/lib";
+/// Debian's, which has the architecture in its name.
+const MULTIARCH: &str = if cfg!(target_arch = "x86_64") {
+    "lib/x86_64-linux-gnu"
+} else if cfg!(target_arch = "aarch64") {
+    "lib/aarch64-linux-gnu"
+} else {
+    "lib"
+};
+
+/// The library's file and the machine code in it.
+#[derive(Debug)]
+pub struct Library {
+    path: PathBuf,
+    machine: Machine,
+    /// As LD_PRELOAD has it, where that is not the path: with `$LIB`.
+    shared: Option<SharedName>,
+}
+
+impl Library {
+    /// Returns the path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The kinds of programs that can run on this machine and do not find a library of theirs by the same name: their loader
+    /// complains of it.
+    pub fn unserved(&self) -> Vec<Machine> {
+        match &self.shared {
+            Some(shared) => shared.unserved.clone(),
+            None => other_machines(self.machine),
+        }
+    }
+
+    /// What is missing for programs of other kinds that can run on this machine, if anything.
+    pub fn missing(&self) -> Option<String> {
+        let machines: Vec<String> = self.unserved().iter().map(Machine::to_string).collect();
+        (!machines.is_empty()).then(|| {
+            format!(
+                "there is no library for {} programs, which can run here",
+                machines.join(" and ")
+            )
+        })
+    }
+}
+
+/// Why the library cannot reach a program.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// The program is statically linked.
+    Static,
+    /// It is a Go program, which makes system calls of its own.
+    Go,
+    /// It is set-user-ID, set-group-ID, or has file capabilities.
+    Privileged(Privilege),
+    /// The library is for other machine code.
+    OtherMachine {
+        /// That of the program.
+        program: Machine,
+        /// That of the library.
+        library: Machine,
+    },
+    /// It would not start with the library.
+    AddressSanitizer,
+    /// Its loader is none that reads LD_PRELOAD.
+    Loader(PathBuf),
+    /// Its AppArmor profile does not let it use a file, or cannot be asked.
+    Profile(Access),
+}
+
+/// Finds the library: `KEEPALIVE_LIBRARY`, else beside this command, in the library directories of distributions, or where
+/// it was installed. Of several, one that `program` can load is preferred.
+///
+/// # Errors
+/// None is there, or it is no library, or its path cannot stand in LD_PRELOAD.
+pub fn library(program: &Program) -> Result<Library, Error> {
+    let candidates = candidates();
+    // Debian has libkeepalive 0.3 as /usr/lib/libkeepalive.so; it is used where it is asked for.
+    let is_named = std::env::var_os("KEEPALIVE_LIBRARY").is_some();
+    let is_meant = |path: &Path| is_named && path.exists() || is_ours(path);
+    let mut found = Vec::new();
+    for path in candidates.iter().filter(|path| is_meant(path)) {
+        let elf = elf::read(path).ok().flatten().ok_or_else(|| {
+            Error::new(format!("cannot use '{}': not an ELF library", path.display()))
+                .with_hint("KEEPALIVE_LIBRARY names libkeepalive.so")
+        })?;
+        found.push(Library {
+            path: path.clone(),
+            machine: elf.machine,
+            shared: None,
+        });
+    }
+    let fitting = found.iter().position(|library| match &program.format {
+        Format::Elf(elf) => elf.machine == library.machine,
+        Format::Unreadable | Format::Other => true,
+    });
+    if found.is_empty() {
+        let searched: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        return Err(
+            Error::new(format!("cannot find {FILE} (looked for {})", searched.join(", ")))
+                .with_hint("name it in KEEPALIVE_LIBRARY, or run make install"),
+        );
+    }
+    let mut library = found.swap_remove(fitting.unwrap_or(0));
+    expressible(&library.path)?;
+    let trees: Vec<PathBuf> = candidates
+        .iter()
+        .filter_map(|path| path.parent().filter(|directory| directory.ends_with(OTHER_DIRECTORY)))
+        .filter_map(|directory| directory.parent().map(Path::to_owned))
+        .collect();
+    library.shared = shared_name(&library.path, program, &trees);
+    Ok(library)
+}
+
+/// Whether the file at `path` is a library of ours, and not libkeepalive 0.3.
+fn is_ours(path: &Path) -> bool {
+    elf::note(path, "keepalive").is_ok_and(|note| note.is_some())
+}
+
+/// Where the library is looked for, in order.
+pub fn candidates() -> Vec<PathBuf> {
+    if let Some(path) = std::env::var_os("KEEPALIVE_LIBRARY") {
+        return vec![std::path::absolute(&path).unwrap_or_else(|_| PathBuf::from(path))];
+    }
+    let mut candidates = Vec::new();
+    if let Some(directory) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
+        candidates.push(directory.join(FILE));
+        if let Some(parent) = directory.parent() {
+            candidates.extend(DIRECTORIES.map(|name| parent.join(name).join(FILE)));
+        }
+    }
+    candidates.extend(LIBRARY_DIRECTORY.map(|directory| Path::new(directory).join(FILE)));
+    candidates
+}
+
+/// LD_PRELOAD is split at colons and white space, and `$` begins a token (ld.so(8)); there is no way to quote them.
+fn expressible(path: &Path) -> Result<(), Error> {
+    let obstacle = path
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .find(|byte| matches!(byte, b':' | b'$') || byte.is_ascii_whitespace());
+    match obstacle {
+        None => Ok(()),
+        Some(byte) => {
+            let character = char::from(*byte).escape_default();
+            Err(Error::new(format!(
+                "cannot name '{}' in LD_PRELOAD: '{character}' in a path",
+                path.display()
+            ))
+            .with_hint(
+                "copy the library to a path without white space, ':' and '$', and name that in KEEPALIVE_LIBRARY",
+            ))
+        }
+    }
+}
+
+/// What keeps `library` from reaching the sockets of `program`, if anything.
+pub fn obstacle(program: &Program, library: &Library) -> Option<Obstacle> {
+    if let Some(privilege) = privilege(&program.path) {
+        return Some(Obstacle::Privileged(privilege));
+    }
+    obstacle_without_privilege(program, library).or_else(|| {
+        let Format::Elf(elf) = &program.format else { return None };
+        let loader = elf.interpreter.as_deref()?;
+        (!neighbours::reads_preload(loader)).then(|| Obstacle::Loader(loader.to_owned()))
+    })
+}
+
+/// The same as far as what is known of the program tells it, for one of another system, whose path is not ours.
+pub fn obstacle_without_privilege(program: &Program, library: &Library) -> Option<Obstacle> {
+    if let Some(obstacle) = obstacle_of_file(program) {
+        return Some(obstacle);
+    }
+    match &program.format {
+        Format::Elf(elf) if elf.machine != library.machine => Some(Obstacle::OtherMachine {
+            program: elf.machine,
+            library: library.machine,
+        }),
+        _ => None,
+    }
+}
+
+/// What keeps any library from reaching the sockets of `program`, as its file has it.
+pub fn obstacle_of_file(program: &Program) -> Option<Obstacle> {
+    match &program.format {
+        Format::Elf(elf) if elf.is_go => Some(Obstacle::Go),
+        Format::Elf(elf) if elf.interpreter.is_none() => Some(Obstacle::Static),
+        Format::Elf(elf) if elf.needs_asan && !is_order_ignored() => Some(Obstacle::AddressSanitizer),
+        _ => None,
+    }
+}
+
+/// What of its AppArmor profile keeps the library, or the rules file that the library reads, from `program`. Where the
+/// profile cannot be observed, nothing.
+pub fn obstacle_of_profile(program: &Program, library: Option<&Path>, rules: Option<&Path>) -> Option<Obstacle> {
+    let (_, accesses) = apparmor::accesses(&program.command, library, rules).ok()?;
+    let access = accesses.into_iter().find(|access| !access.is_allowed());
+    access.map(Obstacle::Profile)
+}
+
+/// Whether AddressSanitizer's runtime starts after the library in this environment: the runtime itself is preloaded first,
+/// or is told not to look at the order.
+fn is_order_ignored() -> bool {
+    let value = |name| std::env::var_os(name).unwrap_or_default().into_vec();
+    let preload = value("LD_PRELOAD");
+    let mut names = preload.split(|byte| *byte == b':' || byte.is_ascii_whitespace());
+    let options = value("ASAN_OPTIONS");
+    let mut options = options.split(|byte| matches!(byte, b':' | b',') || byte.is_ascii_whitespace());
+    names.find(|name| !name.is_empty()).is_some_and(elf::is_asan)
+        || options.any(|option| matches!(option, b"verify_asan_link_order=0" | b"verify_asan_link_order=false"))
+}
+
+impl Obstacle {
+    /// Whether naming the library in LD_PRELOAD does harm: the program does not start, or its loader complains.
+    pub fn forbids_preload(&self) -> bool {
+        match self {
+            Self::AddressSanitizer | Self::OtherMachine { .. } => true,
+            Self::Profile(access) => access.is_of_library() && access.is_denied(),
+            Self::Static | Self::Go | Self::Privileged(_) | Self::Loader(_) => false,
+        }
+    }
+
+    /// Whether the library may reach the program all the same, in part.
+    pub fn is_partial(&self) -> bool {
+        matches!(self, Self::Profile(_)) && !self.forbids_preload()
+    }
+
+    /// The obstacle as a clause about the program.
+    pub fn describe(&self, program: &Program) -> String {
+        let path = program.path.display();
+        match self {
+            Self::Static => format!("{path} is statically linked: no library can be loaded into it"),
+            Self::Go => format!("{path} is a Go program: it makes its system calls without the C library"),
+            Self::Privileged(privilege) => {
+                let how = match privilege {
+                    Privilege::SetUserId => "is set-user-ID",
+                    Privilege::SetGroupId => "is set-group-ID",
+                    Privilege::Capabilities => "has file capabilities",
+                };
+                format!("{path} {how}: the loader ignores LD_PRELOAD for it")
+            }
+            Self::OtherMachine { program, library } => {
+                format!("{path} is a program for {program}, the library is for {library}")
+            }
+            Self::Loader(loader) => {
+                format!(
+                    "{path} has the loader {}, which does not read LD_PRELOAD",
+                    loader.display()
+                )
+            }
+            Self::AddressSanitizer => format!(
+                "{path} loads AddressSanitizer's runtime, which must be the first library: with this one before it, it would \
+                 not start"
+            ),
+            Self::Profile(access) => format!("{path}: {}", access.describe()),
+        }
+    }
+
+    /// The error that refuses to run the program.
+    pub fn refusal(&self, program: &Program) -> Error {
+        let command = program.command.display();
+        let hint = match self {
+            Self::Static | Self::Go | Self::OtherMachine { .. } | Self::Loader(_) => {
+                "use the program's own keepalive options, if it has any, or keepalive attach --watch when it runs\n\
+                 hint: --engine preload runs it all the same, without effect on this program itself"
+            }
+            Self::AddressSanitizer => {
+                "with ASAN_OPTIONS=verify_asan_link_order=0 it starts with the library; or use keepalive attach --watch when \
+                 it runs"
+            }
+            Self::Profile(access) => {
+                return Error::new(format!("cannot reach '{command}': {}", self.describe(program)))
+                    .with_hint(access.advice());
+            }
+            Self::Privileged(_) => {
+                "run keepalive as root, or start it with its privilege already in place (as that user or group)\n\
+                 hint: --engine preload runs it all the same, without effect on this program itself"
+            }
+        };
+        Error::new(format!("cannot reach '{command}': {}", self.describe(program))).with_hint(hint)
+    }
+}
+
+/// Changes `environment` so that the library is loaded and finds `policy`.
+pub fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Library, policy: &Policy) {
+    // Appended, not prepended: sanitizers insist on coming first.
+    let mut preload = value(environment, "LD_PRELOAD").unwrap_or_default();
+    let mut named = preload
+        .as_bytes()
+        .split(|byte| *byte == b':' || byte.is_ascii_whitespace());
+    let name = library
+        .shared
+        .as_ref()
+        .map_or(library.path.as_os_str(), |shared| &shared.name);
+    let own = [name, library.path.as_os_str()].map(OsStrExt::as_bytes);
+    if !named.any(|path| own.contains(&path)) {
+        if !preload.is_empty() {
+            preload.push(":");
+        }
+        preload.push(name);
+    }
+    set(environment, "LD_PRELOAD", preload);
+    hand_over(environment, policy);
+}
+
+/// Changes `environment`, which names the library, so that programs with AddressSanitizer's runtime start that the command
+/// starts: the runtime ends them where another library is loaded before it. Nothing changes where there are none.
+pub fn ignore_order(environment: &mut Vec<(OsString, OsString)>) {
+    const NAME: &str = "ASAN_OPTIONS";
+    const OPTION: &str = "verify_asan_link_order=0";
+    let mut options = value(environment, NAME).unwrap_or_default();
+    if !has_asan_programs() || options.to_string_lossy().contains("verify_asan_link_order") {
+        return;
+    }
+    if !options.is_empty() {
+        options.push(":");
+    }
+    options.push(OPTION);
+    set(environment, NAME, options);
+}
+
+/// Changes `environment` so that the library, where it is loaded anyway (`/etc/ld.so.preload`), finds `policy`.
+pub fn hand_over(environment: &mut Vec<(OsString, OsString)>, policy: &Policy) {
+    for option in OPTIONS {
+        let variable = option.row().variable;
+        // The environment's own word on KEEPALIVE stands: there is no flag for it.
+        if let Some(text) = text_of(policy.settings, option)
+            && option != SocketOption::Keepalive
+            && !variable.is_empty()
+        {
+            set(environment, variable, OsString::from(text));
+        }
+    }
+    if let Some(mode) = policy.settings.mode {
+        set(environment, "KEEPALIVE_MODE", OsString::from(mode.name()));
+    }
+    if !policy.rules.is_empty() {
+        let rules: Vec<&[u8]> = policy.rules.iter().map(|text| text.text.as_slice()).collect();
+        set(environment, "KEEPALIVE_RULES", OsString::from_vec(rules.join(&b'\n')));
+    }
+    if let Some(path) = policy.config_path.as_ref().filter(|_| !policy.is_config_pipe) {
+        set(environment, "KEEPALIVE_CONFIG", path.clone().into_os_string());
+    }
+}
+
+/// Tells the library in `environment` whether there is a supervisor beside it, and whether set-user-ID programs have lost
+/// their privilege to that one, or to one around it.
+pub fn note_supervisor(environment: &mut Vec<(OsString, OsString)>, is_supervised: bool, takes_privileges: bool) {
+    const NAME: &str = "KEEPALIVE_SUPERVISED";
+    const TAKES_PRIVILEGES: &str = "1,no_new_privs";
+    let takes_privileges = takes_privileges || value(environment, NAME).is_some_and(|value| value == TAKES_PRIVILEGES);
+    environment.retain(|(name, _)| name != OsStr::new(NAME));
+    if is_supervised {
+        let value = if takes_privileges { TAKES_PRIVILEGES } else { "1" };
+        set(environment, NAME, OsString::from(value));
+    }
+}
+
+/// The text by which a variable hands `option` to the library; `None` leaves the variable as it is.
+fn text_of(settings: Settings, option: SocketOption) -> Option<String> {
+    match (settings.written(option), option.row().unit) {
+        (Number::Unset | Number::Default, _) => None,
+        (Number::Auto, _) => Some(String::from("auto")),
+        (Number::Is(number), Unit::Milliseconds) => Some(format!("{number}ms")),
+        (Number::Is(number), _) => Some(number.to_string()),
+    }
+}
+
+fn value(environment: &[(OsString, OsString)], name: &str) -> Option<OsString> {
+    environment
+        .iter()
+        .find(|(other, _)| other == OsStr::new(name))
+        .map(|(_, value)| value.clone())
+}
+
+fn set(environment: &mut Vec<(OsString, OsString)>, name: &str, value: OsString) {
+    environment.retain(|(other, _)| other != OsStr::new(name));
+    environment.push((OsString::from(name), value));
+}

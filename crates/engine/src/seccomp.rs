@@ -1,0 +1,446 @@
+//! The seccomp engine: the calls that open connections wait until a supervisor has given their sockets their settings.
+//!
+//! The command keeps the process id of this one. The supervisor is a process of its own, in a session of its own, and lives
+//! until the last process under the filter has ended.
+
+mod front;
+mod guard;
+mod in_place;
+mod journal;
+mod memory;
+mod progress;
+mod supervisor;
+mod threads;
+mod unfinished;
+mod watch;
+
+use crate::error::{Error, describe};
+use crate::settle::settle_inherited;
+use crate::sockets::{YAMA_2, YAMA_3, is_sandboxed, may_trace, yama_scope};
+use keepalive_policy::{Mode, Number, OPTIONS, Settings, SocketOption, Source};
+use keepalive_sys::background::{detach, harden};
+use keepalive_sys::capability;
+use keepalive_sys::fork::{Side, exit_now, fork};
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::proc;
+use keepalive_sys::program::Program;
+use keepalive_sys::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised, sock_filter};
+use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, read, write};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{WaitOptions, getppid, setpriority_process, waitpid};
+use rustix::thread::CapabilitySet;
+use std::io;
+
+/// Why the engine cannot be used here.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// It is used already, by a keepalive around this one.
+    Nested,
+    /// Another program supervises this process in the same way.
+    Foreign,
+    /// The supervisor may not look into the command.
+    Restricted(io::Error),
+    /// The kernel or a sandbox refuses.
+    Refused(&'static str, io::Error),
+    /// The supervisor was ended while it started: this process cannot go on.
+    Lost,
+}
+
+impl Obstacle {
+    /// Whether the command can be run without this engine.
+    pub fn is_harmless(&self) -> bool {
+        !matches!(self, Self::Lost)
+    }
+
+    /// The obstacle as a clause.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Nested => String::from("a keepalive around this one supervises it already"),
+            Self::Foreign => String::from("another program supervises the system calls of this process"),
+            Self::Restricted(error) => {
+                let because = match yama_scope() {
+                    Some(scope @ 1..) if (scope == 3 || !may_trace()) && !is_sandboxed() => {
+                        format!(" (kernel.yama.ptrace_scope is {scope})")
+                    }
+                    _ => String::new(),
+                };
+                format!(
+                    "the supervisor may not look into the command{because}: pidfd_getfd: {}",
+                    describe(error)
+                )
+            }
+            Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => format!(
+                "the kernel is older than Linux 5.19, or a sandbox refuses: seccomp: {}",
+                describe(error)
+            ),
+            Self::Refused(call, error) if is_limit(error) => format!("a limit is reached: {call}: {}", describe(error)),
+            Self::Refused(call, error) => format!("the kernel or a sandbox refuses: {call}: {}", describe(error)),
+            Self::Lost => String::from("the supervisor was ended while it started"),
+        }
+    }
+
+    /// What helps.
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Nested | Self::Lost => "try again",
+            Self::Foreign => "a process can have one such supervisor: start keepalive outside the other one",
+            Self::Restricted(_) if is_sandboxed() => {
+                "a sandbox here denies pidfd_getfd(2), as those of container engines do: start keepalive outside, or give \
+                 the container CAP_SYS_PTRACE"
+            }
+            Self::Restricted(_) => match yama_scope().unwrap_or(0) {
+                0 => {
+                    "a security module denies it: run keepalive as root, or use --engine preload, or keepalive cgroup enable"
+                }
+                1 => {
+                    "leave out --in-place: then the supervisor is above the command; or run keepalive as root (CAP_SYS_PTRACE)"
+                }
+                2 => YAMA_2,
+                _ => YAMA_3,
+            },
+            Self::Refused("seccomp", error) if error.kind() == io::ErrorKind::InvalidInput => {
+                "the seccomp engine needs Linux 5.19"
+            }
+            Self::Refused(_, error) if Errno::from_io_error(error) == Some(Errno::MFILE) => {
+                "too many files are open here already: raise the limit (ulimit -n)"
+            }
+            Self::Refused("fork", error) if Errno::from_io_error(error) == Some(Errno::AGAIN) => {
+                "this user has too many processes already: raise the limit (ulimit -u, or pids.max of the cgroup)"
+            }
+            Self::Refused(..) => "start keepalive outside the container or sandbox",
+        }
+    }
+
+    /// The error for a program that is not reached otherwise.
+    pub fn refusal(&self, program: &Program) -> Error {
+        let command = program.command.display();
+        Error::new(format!("cannot supervise '{command}': {}", self.reason())).with_hint(self.hint())
+    }
+}
+
+/// Why a [`trial`] failed.
+#[derive(Debug)]
+pub struct Unavailable {
+    /// A clause.
+    pub reason: String,
+    /// What helps.
+    pub hint: String,
+}
+
+impl From<Obstacle> for Unavailable {
+    fn from(obstacle: Obstacle) -> Self {
+        Self {
+            reason: obstacle.reason(),
+            hint: obstacle.hint().to_owned(),
+        }
+    }
+}
+
+/// Whether the user, and not a sandbox, is the reason: limits of descriptors and of processes.
+fn is_limit(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN)
+    )
+}
+
+/// Puts the command under a supervisor: this process, which is to become it, or where `may_front`, and this one may not be
+/// looked into, a child of it.
+///
+/// # Errors
+/// Why that cannot be. But for [`Obstacle::Lost`] this process then is as it was before.
+pub fn supervise(plan: &Plan<'_>, may_front: bool) -> Result<(), Obstacle> {
+    if is_supervised() {
+        return Err(Obstacle::Nested);
+    }
+    // The first process of this pid namespace, which did not start this one, would have the supervisors as children: as
+    // where a program is executed in a container that runs.
+    let is_guest = getppid().is_none() && std::process::id() != 1;
+    if may_front && is_guest {
+        return front::launch(plan);
+    }
+    match in_place::launch(plan) {
+        // A sandbox that forbids the call itself forbids it to everybody.
+        Err(Obstacle::Restricted(_)) if may_front && !is_sandboxed() => front::launch(plan),
+        result => result,
+    }
+}
+
+/// Where the command would run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Under the process id of keepalive.
+    InPlace,
+    /// Under another, with a process that stands in for it.
+    Front,
+}
+
+/// Tries in another process whether the engine works here.
+///
+/// # Errors
+/// Why it does not.
+pub fn trial() -> Result<Place, Unavailable> {
+    const IN_PLACE: i32 = 0;
+    const FRONT: i32 = 1;
+    const FAILED: i32 = 2;
+    let (ours, theirs) = socket_pair()?;
+    match fork() {
+        Err(error) => Err(Obstacle::Refused("fork", error).into()),
+        Ok(Side::Child) => {
+            let own = std::process::id();
+            let plan = Plan {
+                sources: &[],
+                program: &[],
+                io_uring: IoUring::Allow,
+            };
+            match supervise(&plan, true) {
+                Ok(()) => send(&theirs, if own == std::process::id() { IN_PLACE } else { FRONT }),
+                Err(obstacle) => {
+                    send(&theirs, FAILED);
+                    let _ = write(
+                        &theirs,
+                        format!("{}\0{}", obstacle.reason(), obstacle.hint()).as_bytes(),
+                    );
+                }
+            }
+            exit_now(0)
+        }
+        Ok(Side::Parent(child)) => {
+            drop(theirs);
+            let outcome = receive(&ours);
+            let mut why = [0; 2048];
+            let length = if outcome == Some(FAILED) {
+                read(&ours, &mut why).unwrap_or(0)
+            } else {
+                0
+            };
+            let _ = waitpid(Some(child), WaitOptions::empty());
+            match outcome {
+                Some(IN_PLACE) => Ok(Place::InPlace),
+                Some(FRONT) => Ok(Place::Front),
+                Some(_) => {
+                    let why = String::from_utf8_lossy(&why[..length]);
+                    let (reason, hint) = why.split_once('\0').unwrap_or((&why, ""));
+                    Err(Unavailable {
+                        reason: reason.to_owned(),
+                        hint: hint.to_owned(),
+                    })
+                }
+                None => Err(Obstacle::Lost.into()),
+            }
+        }
+    }
+}
+
+/// What a supervisor does.
+pub struct Plan<'a> {
+    /// The policy.
+    pub sources: &'a [Source<'a>],
+    /// The command's name, for rules.
+    pub program: &'a [u8],
+    /// Whether the program may use io_uring.
+    pub io_uring: IoUring,
+}
+
+impl Plan<'_> {
+    fn filter(&self) -> Vec<sock_filter> {
+        filter(self.sources, self.io_uring).program()
+    }
+}
+
+/// Puts this process under the supervisors at the other ends of these sockets.
+fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
+    for supervisor in supervisors {
+        send(supervisor, std::process::id().cast_signed());
+        match receive(supervisor) {
+            Some(0) => {}
+            Some(errno) if errno == Errno::BUSY.raw_os_error() => return Err(Obstacle::Foreign),
+            Some(errno) => return Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno))),
+            None => return Err(Obstacle::Lost),
+        }
+    }
+    let code = plan.filter();
+    let listener = install(&code, may_keep_privileges()).map_err(|error| {
+        if Errno::from_io_error(&error) == Some(Errno::BUSY) {
+            Obstacle::Foreign
+        } else {
+            Obstacle::Refused("seccomp", error)
+        }
+    })?;
+    let mut is_taken = true;
+    for supervisor in supervisors {
+        send(supervisor, listener.as_fd().as_raw_fd());
+        is_taken &= receive(supervisor) == Some(0);
+    }
+    drop(listener);
+    // The first call: when it is answered all is in place, and the standby knows the numbers of the calls.
+    if !is_taken || !is_supervised() {
+        return Err(Obstacle::Lost);
+    }
+    settle_inherited(plan.sources, plan.program);
+    Ok(())
+}
+
+/// Whether another listener is in the way. A supervisor tries it in a child of its own: trying gives privileges up, and the
+/// command must not have had a child. It is under the same filters as the command.
+fn is_taken(code: &[sock_filter]) -> bool {
+    const TAKEN: u8 = 1;
+    if !proc::own_status().is_ok_and(|status| status.is_filtered) {
+        return false;
+    }
+    match fork() {
+        Ok(Side::Child) => {
+            let result = install(code, false);
+            let is_taken = result.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::BUSY));
+            exit_now(if is_taken { TAKEN } else { 0 })
+        }
+        Ok(Side::Parent(child)) => {
+            let status = waitpid(Some(child), WaitOptions::empty());
+            let status = status.ok().flatten().and_then(|(_, status)| status.exit_status());
+            status == Some(TAKEN.into())
+        }
+        Err(_) => false,
+    }
+}
+
+/// Where a supervisor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beside {
+    /// Beside the command.
+    Command,
+    /// Above it: the command is its descendant.
+    Descendant,
+}
+
+/// Whether Yama keeps such a supervisor from looking into the command (`Documentation/admin-guide/LSM/Yama.rst`).
+fn is_restricted(place: Beside) -> bool {
+    match yama_scope() {
+        None | Some(0) => false,
+        Some(1) => place == Beside::Command && !may_trace(),
+        Some(2) => !may_trace(),
+        Some(_) => true,
+    }
+}
+
+/// The highest priority of an ordinary process (setpriority(2)).
+const HIGHEST: i32 = -20;
+
+/// What a supervisor does with its capabilities. Without the first, which lets it look into any process, it may look into
+/// those that have no capability that it lacks (ptrace(2)): then it keeps all.
+fn needed_capabilities() -> CapabilitySet {
+    if capability::is_effective(CapabilitySet::SYS_PTRACE) {
+        // The others are for a look at another network namespace (`netns::of_socket`, `netns::within`).
+        CapabilitySet::SYS_PTRACE | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN
+    } else {
+        CapabilitySet::all()
+    }
+}
+
+/// The other side of [`submit`]: the command, and its listener. This process is out of sight then. It ends where it may
+/// not look into the command, or the command has ended.
+fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside, plan: &Plan<'_>) -> (PidFd, Listener) {
+    let look = || {
+        detach(keep)?;
+        // Until a call is received, a signal can end it, as if it had begun to wait: so it must not lie for long. Not
+        // everybody may do this.
+        let _ = setpriority_process(None, HIGHEST);
+        harden(needed_capabilities())?;
+        let pid = receive(socket).ok_or(io::ErrorKind::UnexpectedEof)?;
+        // Yama would write its refusal to the kernel's log.
+        if is_restricted(place) {
+            return Err(Errno::PERM.into());
+        }
+        if !may_keep_privileges() && is_taken(&plan.filter()) {
+            return Err(Errno::BUSY.into());
+        }
+        let command = PidFd::open(pid.cast_unsigned())?;
+        match command.duplicate(socket.as_raw_fd()) {
+            // Any answer but a refusal is as good.
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::BADF) => Err(error),
+            _ => Ok(command),
+        }
+    };
+    let command = look().unwrap_or_else(|error: io::Error| {
+        send(socket, error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
+        exit_now(1);
+    });
+    send(socket, 0);
+    // The other side has closed the socket where there is no listener.
+    let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
+        exit_now(1);
+    };
+    let listener = Listener::from_fd(listener);
+    listener.wake_here();
+    send(socket, 0);
+    (command, listener)
+}
+
+fn socket_pair() -> Result<(OwnedFd, OwnedFd), Obstacle> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|error| Obstacle::Refused("socketpair", error.into()))
+}
+
+fn refused(call: &'static str) -> impl Fn(io::Error) -> Obstacle {
+    move |error| Obstacle::Refused(call, error)
+}
+
+/// A number for the other side.
+fn send(socket: &OwnedFd, number: i32) {
+    // Where nobody reads it any more, [`receive`] will tell.
+    let _ = write(socket, &number.to_ne_bytes());
+}
+
+/// A number from the other side; `None` when it has ended.
+fn receive(socket: &OwnedFd) -> Option<i32> {
+    let mut number = [0; 4];
+    loop {
+        match read(socket, &mut number) {
+            Ok(4) => return Some(i32::from_ne_bytes(number)),
+            Err(Errno::INTR) => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Whether set-user-ID programs keep their privilege under the filter.
+pub fn may_keep_privileges() -> bool {
+    capability::is_effective(CapabilitySet::SYS_ADMIN)
+}
+
+/// What must be caught for these sources.
+fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
+    let all = || {
+        let rules = |source: &Source<'_>| source.rules.iter().map(|rule| rule.settings).collect::<Vec<_>>();
+        sources
+            .iter()
+            .flat_map(move |source| std::iter::once(source.default).chain(rules(source)))
+    };
+    let own = [
+        SocketOption::Keepalive,
+        SocketOption::Idle,
+        SocketOption::Interval,
+        SocketOption::Count,
+        SocketOption::UserTimeout,
+    ];
+    let has_rules = sources.iter().any(|source| !source.rules.is_empty());
+    let settings = sources
+        .iter()
+        .fold(Settings::NONE, |settings, source| settings.or(source.default));
+    let action = |option: SocketOption| {
+        let is_said = settings.number(option).is_some() || settings.written(option) == Number::Auto;
+        match settings.mode.unwrap_or_default() {
+            _ if !own.contains(&option) => SetOption::Pass,
+            Mode::Enforce if !has_rules && is_said => SetOption::Ask,
+            Mode::Enforce if !has_rules => SetOption::Pass,
+            _ if all().any(|settings| settings.mode.is_some_and(|mode| mode != Mode::Fill)) => SetOption::Ask,
+            // That it was switched off cannot be seen afterwards.
+            _ if option == SocketOption::Keepalive => SetOption::Ask,
+            _ => SetOption::Pass,
+        }
+    };
+    Filter {
+        set_option: OPTIONS.map(action),
+        io_uring,
+    }
+}

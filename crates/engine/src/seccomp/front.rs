@@ -1,0 +1,175 @@
+//! The command as a descendant of its supervisors: where a process may look into its descendants alone (Yama,
+//! `kernel.yama.ptrace_scope` 1), and where supervisors beside the command would be children of a stranger. This process
+//! stands in for the command: it hands on the signals that it gets, stops when the command stops, and ends as the command
+//! ends.
+
+use super::guard::{Family, Guard};
+use super::journal::Journal;
+use super::{Beside, Obstacle, Plan, receive, refused, send, socket_pair, submit, take_over};
+use keepalive_sys::fork::{Side, exit_now, fork};
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::proc;
+use keepalive_sys::signal::{Arrived, Mask, SignalFd, block_all, end_by, restore, stop_by};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, set_child_subreaper, set_parent_process_death_signal, waitpid,
+};
+use std::io;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Puts a child of this process under supervisors and gives the child; this process does not return.
+pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
+    let journal = Journal::new().map_err(refused("mmap"))?;
+    let signals = SignalFd::new().map_err(refused("signalfd"))?;
+    let (news, told) = socket_pair()?;
+    let (standby, to_standby) = socket_pair()?;
+    let (active, to_active) = socket_pair()?;
+    // Nothing is to end this process alone, from here on.
+    let mask = block_all();
+    let family = Family {
+        signals: &signals,
+        told: &told,
+        front: Some(getpid()),
+    };
+    match fork() {
+        Err(error) => {
+            restore(&mask);
+            Err(Obstacle::Refused("fork", error))
+        }
+        Ok(Side::Parent(child)) => {
+            drop((told, standby, to_standby, active, to_active));
+            match receive(&news) {
+                Some(pid @ 1..) => stand_in(pid.cast_unsigned(), &news, &signals, child),
+                refusal => {
+                    let _ = waitpid(Some(child), WaitOptions::empty());
+                    restore(&mask);
+                    let errno = refusal.map_or(Errno::IO.raw_os_error(), i32::wrapping_neg);
+                    if errno == Errno::BUSY.raw_os_error() {
+                        return Err(Obstacle::Foreign);
+                    }
+                    Err(Obstacle::Restricted(io::Error::from_raw_os_error(errno)))
+                }
+            }
+        }
+        Ok(Side::Child) => {
+            let _ = set_child_subreaper(Some(getpid()));
+            let own = PidFd::open(std::process::id());
+            match (fork(), own) {
+                (Ok(Side::Child), Ok(parent)) => {
+                    let _ = set_child_subreaper(Some(getpid()));
+                    match fork() {
+                        Ok(Side::Child) => {
+                            // Their other ends are the supervisors': when those end, it is to be noticed.
+                            drop((standby, active));
+                            become_command(plan, &mask, &told, &[to_standby, to_active]);
+                            Ok(())
+                        }
+                        Ok(Side::Parent(_)) => {
+                            let keep = [active.as_fd(), told.as_fd(), signals.as_fd(), parent.as_fd()];
+                            let (command, listener) = take_over(&active, &keep, Beside::Descendant, plan);
+                            let family = Family { front: None, ..family };
+                            Guard::new(&listener, journal, plan.sources)
+                                .with_family(family, &command)
+                                .serve(parent)
+                        }
+                        Err(_) => exit_now(1),
+                    }
+                }
+                (Ok(Side::Parent(serving)), _) => {
+                    let keep = [standby.as_fd(), told.as_fd(), signals.as_fd()];
+                    let (command, listener) = take_over(&standby, &keep, Beside::Descendant, plan);
+                    // So that this one hears when the front is killed.
+                    let _ = set_parent_process_death_signal(Some(Signal::CHILD));
+                    Guard::new(&listener, journal, plan.sources)
+                        .with_family(family, &command)
+                        .stand_by(serving)
+                }
+                _ => exit_now(1),
+            }
+        }
+    }
+}
+
+/// Says whether the command is under its supervisors, and which process it is; only then this one goes on to become it.
+fn become_command(plan: &Plan<'_>, mask: &Mask, told: &OwnedFd, supervisors: &[OwnedFd; 2]) {
+    if let Err(obstacle) = submit(plan, supervisors) {
+        let errno = match obstacle {
+            Obstacle::Restricted(error) | Obstacle::Refused(_, error) => error.raw_os_error(),
+            Obstacle::Foreign => Some(Errno::BUSY.raw_os_error()),
+            Obstacle::Nested | Obstacle::Lost => None,
+        };
+        send(told, -errno.unwrap_or(Errno::IO.raw_os_error()));
+        exit_now(1);
+    }
+    send(told, std::process::id().cast_signed());
+    restore(mask);
+}
+
+/// What the command's end was, as a supervisor tells it: its status, or a signal's number from here on.
+pub(super) const SIGNALS: i32 = 256;
+
+/// Added to that where no process is left under the filter, so that the supervisors end.
+pub(super) const NOBODY_LEFT: i32 = 1 << 16;
+
+/// Is the command, as far as others see. The child `supervisor` is the one that stands by.
+fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! {
+    // A command that has ended already needs no signals; how it ended is told all the same.
+    let command = PidFd::open(pid).ok();
+    loop {
+        let mut fds = [PollFd::new(news, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        let _ = poll(&mut fds, None);
+        let [news_come, signals_come] = fds.map(|fd| !fd.revents().is_empty());
+        if signals_come {
+            while let Some(signal) = signals.next() {
+                if signal.number == Signal::CHILD.as_raw() {
+                    // As the first process of a container it is the parent of all orphans.
+                    while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+                } else if let Some(command) = &command {
+                    hand_on(signal, pid, command);
+                }
+            }
+        }
+        if news_come {
+            let Some(told) = receive(news) else {
+                // Both supervisors were killed: nobody knows how the command will end.
+                if let Some(command) = &command {
+                    let _ = poll(&mut [PollFd::new(command, PollFlags::IN)], None);
+                }
+                exit_now(125)
+            };
+            if told >= NOBODY_LEFT {
+                // Else the supervisors would be children of a stranger for a moment.
+                while let Err(Errno::INTR) = waitpid(Some(supervisor), WaitOptions::empty()) {}
+            }
+            match told % NOBODY_LEFT {
+                status @ 0..SIGNALS => exit_now(u8::try_from(status).unwrap_or(u8::MAX)),
+                signal => end_by(signal - SIGNALS),
+            }
+        }
+    }
+}
+
+/// Hands a signal on to the command. What a terminal sends goes to all processes before it, so that the command has it.
+fn hand_on(signal: Arrived, pid: u32, command: &PidFd) {
+    /// The command stops sooner, or has a handler that may let it stop later.
+    const PATIENCE: u32 = 50;
+    if !signal.is_from_kernel {
+        let _ = command.signal(signal.number);
+    }
+    let stops = [Signal::TSTP, Signal::TTIN, Signal::TTOU].map(Signal::as_raw);
+    if !stops.contains(&signal.number) {
+        return;
+    }
+    for _ in 0..PATIENCE {
+        if proc::status(pid).is_ok_and(|status| status.is_stopped) {
+            stop_by(signal.number);
+            // Whoever let this process go on may have meant it alone.
+            let _ = command.signal(Signal::CONT.as_raw());
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,90 @@
+//! What supervisors know beyond one call. It outlasts a thread that has to be given up, and goes on to a new process.
+
+use super::unfinished::Unfinished;
+use crate::settle::SwitchedOff;
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::proc;
+use std::collections::HashSet;
+use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is known. No lock is held while anything is asked of the kernel that another process can delay.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) switched_off: SwitchedOff,
+    /// Ports that somebody listens on: what arrives there was accepted.
+    listening: Mutex<HashSet<u16>>,
+    unfinished: Mutex<Unfinished>,
+    offenders: Mutex<Vec<Offender>>,
+    /// How many threads of this process were given up and still hang.
+    pub(super) hung: AtomicUsize,
+    /// How many threads of this process close what may make them hang.
+    pub(super) closing: Arc<AtomicUsize>,
+}
+
+/// Each costs a descriptor.
+const MOST_OFFENDERS: usize = 64;
+
+/// A process that has made a thread hang: nothing is asked of it any more.
+pub(super) struct Offender {
+    pid: u32,
+    process: PidFd,
+}
+
+impl Offender {
+    /// The process of thread `tid`; the caller must make sure afterwards that it is the thread that it means.
+    pub(super) fn of_thread(tid: u32) -> io::Result<Self> {
+        let pid = proc::status(tid)?.tgid;
+        let process = PidFd::open(pid)?;
+        Ok(Self { pid, process })
+    }
+}
+
+impl Memory {
+    pub(super) fn unfinished(&self) -> MutexGuard<'_, Unfinished> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_listening(&self, port: u16) {
+        self.listening().insert(port);
+    }
+
+    pub(super) fn listens(&self, port: u16) -> bool {
+        self.listening().contains(&port)
+    }
+
+    fn listening(&self) -> MutexGuard<'_, HashSet<u16>> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_offender(&self, offender: Offender) {
+        let mut offenders = self.offenders();
+        if offenders.len() >= MOST_OFFENDERS {
+            offenders.remove(0);
+        }
+        offenders.push(offender);
+    }
+
+    /// Whether thread `tid` belongs to a process that has made a thread hang.
+    pub(super) fn is_offender(&self, tid: u32) -> bool {
+        let mut offenders = self.offenders();
+        if offenders.is_empty() {
+            return false;
+        }
+        // A process that has ended is not the one that has its number now.
+        offenders.retain(|offender| !offender.process.has_ended());
+        let process = proc::status(tid).map(|status| status.tgid);
+        process.is_ok_and(|pid| offenders.iter().any(|offender| offender.pid == pid))
+    }
+
+    fn offenders(&self) -> MutexGuard<'_, Vec<Offender>> {
+        self.offenders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes all descriptors, in a process that does not serve any more.
+    pub(super) fn clear(&self) {
+        self.unfinished().clear();
+        self.offenders().clear();
+    }
+}

@@ -1,0 +1,411 @@
+//! Serving the calls that wait: each socket gets its settings, then its call goes on.
+//!
+//! A call names a thread by a number, which another thread has once that one has ended. So whatever was found by the number
+//! is used only after the kernel has confirmed that the call still waits (`seccomp_unotify(2)`).
+
+use super::guard::Guard;
+use super::memory::Memory;
+use super::progress::{Event, Progress, Subject, Watcher};
+use super::threads::Threads;
+use super::unfinished::Connection;
+use super::watch::{MOST_HUNG, STACK};
+use crate::settle::{Settler, number};
+use keepalive_policy::{Event as Occasion, Keepalive, Mode, Moment, Number, Settings, SocketOption, decide};
+use keepalive_sys::seccomp::{Address, Answer, Call, Notification};
+use keepalive_sys::sock_diag::State;
+use keepalive_sys::sockopt::Kind;
+use keepalive_sys::thread::Thread;
+use keepalive_sys::{memory, proc, sockopt};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::listen;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
+
+/// Serves the calls of one listener.
+pub(super) struct Supervisor<'a> {
+    guard: &'a Guard<'a>,
+    memory: &'a Memory,
+    progress: &'a Progress,
+    watcher: &'a Watcher,
+    asks: Asks,
+    threads: Threads,
+    settler: Settler<'a>,
+}
+
+/// What must be known of a socket before the policy can be asked.
+#[derive(Clone, Copy)]
+struct Asks {
+    /// The peer, for rules.
+    peer: bool,
+    /// Whether a connect(2) can succeed, since what the program has set itself would be changed.
+    validity: bool,
+    program: bool,
+}
+
+/// Why serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The last process under the filter has ended.
+    NobodyLeft,
+    /// The standby has ended, or this process cannot serve.
+    Alone,
+}
+
+/// More threads than this do not close at a time what may make them hang.
+const MOST_CLOSING: usize = 16;
+
+impl<'a> Supervisor<'a> {
+    pub(super) fn new(guard: &'a Guard<'a>, progress: &'a Progress, watcher: &'a Watcher) -> Self {
+        let rules = || guard.sources.iter().flat_map(|source| source.rules);
+        let is_fill = |settings: Settings| settings.mode.unwrap_or_default() == Mode::Fill;
+        let has_rules = rules().next().is_some();
+        Self {
+            guard,
+            memory: &guard.memory,
+            progress,
+            watcher,
+            asks: Asks {
+                peer: has_rules,
+                validity: has_rules || !guard.sources.iter().all(|source| is_fill(source.default)),
+                program: rules().any(|rule| rule.program.is_some()),
+            },
+            threads: Threads::new(),
+            settler: Settler::new(&guard.memory.switched_off),
+        }
+    }
+
+    /// Serves until nobody is left, or until `stop` is signalled or another thread has taken the place of this one: then
+    /// `None`.
+    pub(super) fn serve_all(&mut self, stop: &Event) -> Option<End> {
+        while self.progress.is_current() {
+            let mut fds = [
+                PollFd::new(self.guard.listener, PollFlags::IN),
+                PollFd::new(stop, PollFlags::IN),
+            ];
+            let pause = self.memory.unfinished().pause();
+            let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+            match poll(&mut fds, pause.as_ref()) {
+                Err(Errno::INTR) => continue,
+                // Without poll(2) nothing can be served here: another process may do better.
+                Err(_) => return Some(End::Alone),
+                Ok(_) => {}
+            }
+            let [calls, stop] = fds.map(|fd| fd.revents());
+            if !stop.is_empty() {
+                return None;
+            }
+            if calls.contains(PollFlags::IN) {
+                // The caller may have been killed meanwhile.
+                if let Ok(call) = self.guard.listener.receive() {
+                    self.guard.journal.received(&call);
+                    self.serve(&call);
+                }
+            } else if calls.contains(PollFlags::HUP) {
+                return Some(End::NobodyLeft);
+            }
+            self.look_at_unfinished();
+        }
+        None
+    }
+
+    /// Does what the call needs, and lets it go on.
+    pub(super) fn serve(&mut self, call: &Notification) {
+        let (id, tid) = (call.id, call.tid);
+        self.progress.begin(Subject::Call { id, tid }, self.watcher);
+        let answer = self.guard.listener.answer_to_question(call).unwrap_or_else(|| {
+            let mut result = self.serve_call(call);
+            if result.as_ref().is_err_and(is_full) {
+                self.threads.clear();
+                self.memory.unfinished().make_room();
+                result = self.serve_call(call);
+            }
+            // Whatever fails, the call goes on as without us.
+            result.unwrap_or(Answer::Continue)
+        });
+        // One that has been killed waits for no answer.
+        let _ = self.guard.listener.answer(id, answer);
+        // Else it was answered elsewhere, and noted.
+        if self.progress.end() {
+            self.guard.journal.answered(id);
+        }
+    }
+
+    fn serve_call(&mut self, notification: &Notification) -> io::Result<Answer> {
+        let has_too_many_hung = self.memory.hung.load(Ordering::Relaxed) >= MOST_HUNG;
+        if has_too_many_hung || self.memory.is_offender(notification.tid) {
+            return Ok(Answer::Continue);
+        }
+        let Some(call) = Call::read(notification)? else {
+            return Ok(Answer::Continue);
+        };
+        let (thread, socket) = self.duplicate(notification, call.fd())?;
+        let is_ipv6 = match sockopt::kind(&socket)? {
+            Kind::Tcp { is_ipv6, .. } => is_ipv6,
+            Kind::OtherSocket => return Ok(Answer::Continue),
+            Kind::NoSocket => {
+                self.close(socket);
+                return Ok(Answer::Continue);
+            }
+        };
+        match call {
+            Call::Connect { fd, address } => {
+                let caller = Caller { notification, thread };
+                self.connect(caller, fd, &socket, address, is_ipv6)?;
+            }
+            Call::Listen { backlog, .. } => self.listen(notification, &socket, backlog)?,
+            Call::SetOption {
+                level,
+                name,
+                value,
+                length,
+                ..
+            } => {
+                if let (Some(option), true) = (SocketOption::from_number(level, name), length >= 4) {
+                    let theirs = memory::read_u32(notification.tid, value)?;
+                    return self.set_option(notification, &socket, option, theirs);
+                }
+            }
+        }
+        Ok(Answer::Continue)
+    }
+
+    fn connect(
+        &mut self,
+        caller: Caller<'_>,
+        fd: i32,
+        socket: &OwnedFd,
+        address: Address,
+        is_ipv6: bool,
+    ) -> io::Result<()> {
+        let tid = caller.notification.tid;
+        let mut peer = None;
+        if self.asks.validity {
+            // The kernel fails before it changes anything where the address is none, or the socket not a fresh one.
+            peer = address.read(tid, is_ipv6)?;
+            let is_fresh = !matches!(sockopt::state(socket), Ok((state, _)) if state != Some(State::Closed));
+            if peer.is_none() || !is_fresh {
+                return Ok(());
+            }
+        }
+        let peer = peer.filter(|_| self.asks.peer);
+        let settings = self.decide(tid, Moment::Connect, peer, peer);
+        self.confirm(caller.notification)?;
+        self.settler.settle(socket, &settings);
+        if settings.written(SocketOption::UserTimeout) != Number::Unset {
+            self.memory.unfinished().add(Connection {
+                tid,
+                thread: caller.thread,
+                fd,
+                cookie: sockopt::cookie(socket)?,
+                settings,
+            });
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self, notification: &Notification, socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+        let state = sockopt::state(socket).ok().and_then(|(state, _)| state);
+        // The kernel refuses any other.
+        if !matches!(state, None | Some(State::Closed | State::Listen)) {
+            return Ok(());
+        }
+        let settings = self.decide(notification.tid, Moment::Listen, None, sockopt::local(socket));
+        self.confirm(notification)?;
+        let changes = self.settler.settle_listener(socket, &settings);
+        if changes.must_be_undone() && state != Some(State::Listen) {
+            // Only the kernel knows whether the call will succeed. If it does, the program's own changes nothing more.
+            let result = self.confirm(notification).and_then(|()| Ok(listen(socket, backlog)?));
+            if result.is_err() {
+                self.settler.restore(socket, &changes);
+                return Ok(());
+            }
+        }
+        if let Some(local) = sockopt::local(socket) {
+            self.memory.add_listening(local.port());
+        }
+        Ok(())
+    }
+
+    /// The program is about to set `option` to `theirs` itself.
+    fn set_option(
+        &mut self,
+        notification: &Notification,
+        socket: &OwnedFd,
+        option: SocketOption,
+        theirs: u32,
+    ) -> io::Result<Answer> {
+        let (least, most) = option.row().range;
+        let theirs = if option == SocketOption::Keepalive {
+            theirs.min(1)
+        } else {
+            theirs
+        };
+        if !(least..=most).contains(&theirs) {
+            // The kernel's own error is what the program shall see.
+            return Ok(Answer::Continue);
+        }
+        let (local, peer) = (sockopt::local(socket), sockopt::peer(socket));
+        let moment = match (peer, local) {
+            (Some(_), Some(local)) if self.memory.listens(local.port()) => Moment::Accept,
+            (Some(_), _) => Moment::Connect,
+            (None, _) if sockopt::state(socket)?.0 == Some(State::Listen) => Moment::Listen,
+            (None, _) => Moment::Create,
+        };
+        let port = match moment {
+            Moment::Accept | Moment::Listen => local,
+            Moment::Connect | Moment::Create => peer,
+        };
+        let settings = self.decide(notification.tid, moment, peer, port);
+        self.confirm(notification)?;
+        if option == SocketOption::Keepalive {
+            self.memory.switched_off.note(sockopt::cookie(socket)?, theirs != 0);
+        }
+        let mode = settings.mode.unwrap_or_default();
+        // A rule may say another mode when the peer is known, and a user timeout before that is a limit on connecting.
+        let is_early = moment == Moment::Create && (self.asks.peer || option == SocketOption::UserTimeout);
+        if mode == Mode::Fill || is_early || settings.keepalive == Some(Keepalive::Off) {
+            return Ok(Answer::Continue);
+        }
+        let Some(ours) = number(socket, &settings, option) else {
+            return Ok(Answer::Continue);
+        };
+        let target = mode.settle(option, ours, theirs);
+        if target == theirs {
+            return Ok(Answer::Continue);
+        }
+        // Where the kernel refuses the option it refuses the program's own call too.
+        sockopt::set(socket, option, target)?;
+        Ok(Answer::Succeed)
+    }
+
+    /// Looks at the connections under way whose time has come.
+    fn look_at_unfinished(&mut self) {
+        let now = Instant::now();
+        while let Some(waiting) = { self.memory.unfinished().take_due(now) } {
+            let connection = &waiting.connection;
+            let subject = Subject::Connection {
+                thread: connection.thread.clone(),
+                tid: connection.tid,
+            };
+            self.progress.begin(subject, self.watcher);
+            let is_under_way = self.is_under_way(connection, waiting.is_early());
+            let is_current = self.progress.end();
+            if is_under_way {
+                self.memory.unfinished().look_again(waiting);
+            }
+            if !is_current {
+                return;
+            }
+        }
+    }
+
+    /// Whether `connection` is not complete yet. If it is, it gets its user timeout.
+    fn is_under_way(&mut self, connection: &Connection, is_early: bool) -> bool {
+        if self.memory.is_offender(connection.tid) {
+            return false;
+        }
+        let duplicate = match connection.thread.duplicate(connection.fd) {
+            Err(error) if is_full(&error) => {
+                self.threads.clear();
+                connection.thread.duplicate(connection.fd)
+            }
+            duplicate => duplicate,
+        };
+        let Ok(socket) = duplicate else {
+            return false;
+        };
+        if !matches!(sockopt::kind(&socket), Ok(Kind::Tcp { .. })) {
+            self.close(socket);
+            return false;
+        }
+        if sockopt::cookie(&socket).ok() != Some(connection.cookie) {
+            return false;
+        }
+        match sockopt::state(&socket) {
+            Ok((Some(State::SynSent), _)) => return true,
+            // The call was let go on, but its thread may not have run yet.
+            Ok((Some(State::Closed), _)) => return is_early,
+            Ok((Some(State::Established), _)) => self.settler.limit_unacknowledged(&socket, &connection.settings),
+            _ => {}
+        }
+        false
+    }
+
+    fn decide(&self, tid: u32, moment: Moment, peer: Option<SocketAddr>, port: Option<SocketAddr>) -> Settings {
+        // Another thread watches this one.
+        let program = if self.asks.program {
+            proc::program_from_any_memory(tid)
+        } else {
+            None
+        };
+        let program = program.map(OsStringExt::into_vec).unwrap_or_default();
+        let event = Occasion {
+            moment,
+            peer: peer.map(|peer| peer.ip()),
+            port: port.map(|address| address.port()),
+            program: &program,
+        };
+        decide(self.guard.sources, &event)
+    }
+
+    /// The calling thread, and a duplicate of its descriptor `fd`.
+    fn duplicate(&mut self, notification: &Notification, fd: i32) -> io::Result<(Arc<Thread>, OwnedFd)> {
+        let tid = notification.tid;
+        if let Some(thread) = self.threads.find(tid) {
+            match thread.duplicate(fd) {
+                // It has ended, and another thread has its number now.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => {}
+                duplicate => return Ok((thread.clone(), duplicate?)),
+            }
+        }
+        let thread = Arc::new(Thread::open(tid)?);
+        self.confirm(notification)?;
+        self.threads.hold(tid, thread.clone());
+        let duplicate = thread.duplicate(fd)?;
+        Ok((thread, duplicate))
+    }
+
+    /// Makes sure that the call still waits, and so that all that was found by the number of its thread belongs to it.
+    fn confirm(&self, notification: &Notification) -> io::Result<()> {
+        if self.guard.listener.is_waiting(notification.id) {
+            Ok(())
+        } else {
+            Err(Errno::SRCH.into())
+        }
+    }
+
+    /// Closes a duplicate that is no socket. What serves a file may let its close(2) wait, for which nobody else has to.
+    fn close(&self, file: OwnedFd) {
+        let closing = self.memory.closing.clone();
+        if closing.load(Ordering::Relaxed) >= MOST_CLOSING {
+            return;
+        }
+        closing.fetch_add(1, Ordering::Relaxed);
+        let close = move || {
+            drop(file);
+            closing.fetch_sub(1, Ordering::Relaxed);
+        };
+        // Where no thread can be started the file is closed here.
+        if thread::Builder::new().stack_size(STACK).spawn(close).is_err() {
+            self.memory.closing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Who makes a call.
+struct Caller<'a> {
+    notification: &'a Notification,
+    thread: Arc<Thread>,
+}
+
+/// Whether there are too many descriptors, in this process or on this machine.
+fn is_full(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}

@@ -1,0 +1,281 @@
+//! The thread that serves, and the one that watches it. A process decides how long it takes to read its memory, or to lock
+//! its socket: where that takes too long, its call goes on without settings, and another thread serves the others.
+
+use super::guard::Guard;
+use super::memory::Offender;
+use super::progress::{Event, Progress, Subject, Watcher};
+use super::supervisor::{End, Supervisor};
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::proc;
+use keepalive_sys::seccomp::{Answer, Notification};
+use keepalive_sys::signal::SignalFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{Builder, Scope, ScopedJoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+/// How often the thread that serves is looked at while it has something to do.
+const TICK: Duration = Duration::from_millis(250);
+/// What it still does after so many ticks hangs, and is given up. Ticks are counted, and not the time: this process may have
+/// been stopped meanwhile, with all others.
+const MOST_TICKS: u32 = 4;
+/// After so long without anything to do the watcher sleeps.
+const REST: Duration = Duration::from_secs(2);
+/// More threads than this do not hang: then nothing is done any more that may.
+pub(super) const MOST_HUNG: usize = 64;
+/// What serving takes, several times over.
+pub(super) const STACK: usize = 256 * 1024;
+
+/// A thread that serves.
+struct Worker<'scope> {
+    handle: ScopedJoinHandle<'scope, Option<End>>,
+    progress: Arc<Progress>,
+    /// Its step when it was looked at last, since when that has not changed, and for how many ticks.
+    step: u64,
+    since: Instant,
+    ticks: u32,
+    last_tick: Instant,
+}
+
+/// The threads of one process that serves.
+pub(super) struct Watch<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    guard: &'env Guard<'env>,
+    watcher: Arc<Watcher>,
+    /// Ends the thread that serves.
+    stop: Arc<Event>,
+    worker: Option<Worker<'scope>>,
+    hung: Vec<Worker<'scope>>,
+}
+
+impl<'scope, 'env> Watch<'scope, 'env> {
+    /// # Errors
+    /// As [`Event::new`].
+    pub(super) fn new(scope: &'scope Scope<'scope, 'env>, guard: &'env Guard<'env>) -> io::Result<Self> {
+        Ok(Self {
+            scope,
+            guard,
+            watcher: Arc::new(Watcher::new()?),
+            stop: Arc::new(Event::new()?),
+            worker: None,
+            hung: Vec::new(),
+        })
+    }
+
+    /// Serves, the call `first` before all others, until nobody is left, or until the process behind `standby` has ended.
+    /// `children`, if there may be any, tells when `reap` is to be called.
+    pub(super) fn serve(
+        &mut self,
+        standby: &PidFd,
+        children: Option<&SignalFd>,
+        mut first: Option<Notification>,
+        reap: impl Fn(),
+    ) -> End {
+        self.stop.reset();
+        loop {
+            if self.worker.is_none() {
+                self.worker = self.start(first.take());
+            }
+            let is_served = self.worker.is_some();
+            let timeout = self.pause();
+            let mut fds = [
+                PollFd::new(&self.watcher.event, PollFlags::IN),
+                PollFd::new(standby, PollFlags::IN),
+                // A descriptor that nothing is asked of stands in for one that is not there.
+                children.map_or(PollFd::new(standby, PollFlags::empty()), |children| {
+                    PollFd::new(children, PollFlags::IN)
+                }),
+                // Where no thread can be had, this one lets the calls go on.
+                if is_served {
+                    PollFd::new(standby, PollFlags::empty())
+                } else {
+                    PollFd::new(self.guard.listener, PollFlags::IN)
+                },
+            ];
+            let result = poll(&mut fds, timeout.as_ref());
+            self.watcher.set_asleep(false);
+            match result {
+                Err(Errno::INTR) => continue,
+                Err(_) => {
+                    sleep(TICK);
+                    continue;
+                }
+                Ok(_) => {}
+            }
+            let [event, standby_ends, children, calls] = fds.map(|fd| fd.revents());
+            if !event.is_empty() {
+                self.watcher.event.reset();
+            }
+            if !children.is_empty() {
+                reap();
+            }
+            if !is_served && calls.contains(PollFlags::IN) {
+                self.let_next_go_on();
+            } else if !is_served && calls.contains(PollFlags::HUP) {
+                return End::NobodyLeft;
+            }
+            if let Some(end) = self.end_of_worker() {
+                return end;
+            }
+            if !standby_ends.is_empty() {
+                self.stop();
+                return End::Alone;
+            }
+            self.look(standby);
+        }
+    }
+
+    /// Starts a thread that serves.
+    fn start(&self, first: Option<Notification>) -> Option<Worker<'scope>> {
+        let progress = Arc::new(Progress::default());
+        let guard = self.guard;
+        let (own, watcher, stop) = (progress.clone(), self.watcher.clone(), self.stop.clone());
+        let serve = move || {
+            own.set_thread(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned());
+            let mut supervisor = Supervisor::new(guard, &own, &watcher);
+            if let Some(call) = first {
+                supervisor.serve(&call);
+            }
+            let end = supervisor.serve_all(&stop);
+            own.finish(&watcher);
+            end
+        };
+        let Ok(handle) = Builder::new().stack_size(STACK).spawn_scoped(self.scope, serve) else {
+            if let Some(call) = first {
+                self.let_go_on(&call);
+            }
+            return None;
+        };
+        let now = Instant::now();
+        Some(Worker {
+            handle,
+            progress,
+            step: 0,
+            since: now,
+            ticks: 0,
+            last_tick: now,
+        })
+    }
+
+    /// How long to wait for what comes next. `None`, for ever, where nothing is done.
+    fn pause(&self) -> Option<Timespec> {
+        let is_resting = self.worker.as_ref().is_some_and(|worker| {
+            self.watcher.set_asleep(true);
+            worker.progress.step() == (worker.step, false) && worker.since.elapsed() >= REST
+        });
+        if is_resting && self.hung.is_empty() {
+            return None;
+        }
+        self.watcher.set_asleep(false);
+        Timespec::try_from(TICK).ok()
+    }
+
+    /// Why the thread that serves has ended, if it has.
+    fn end_of_worker(&mut self) -> Option<End> {
+        let worker = self.worker.take_if(|worker| worker.progress.has_ended())?;
+        worker.handle.join().ok().flatten()
+    }
+
+    /// Looks whether the thread that serves hangs, and whether those that did have ended.
+    fn look(&mut self, standby: &PidFd) {
+        let hung = self.hung.len();
+        self.hung.retain(|worker| !worker.handle.is_finished());
+        if self.hung.len() != hung {
+            self.note_hung(None);
+        }
+        if let Some(worker) = self.worker.take_if(Worker::hangs) {
+            self.give_up(worker);
+            self.note_hung(Some(standby));
+        }
+    }
+
+    fn note_hung(&self, standby: Option<&PidFd>) {
+        self.guard.memory.hung.store(self.hung.len(), Ordering::Relaxed);
+        self.guard.journal.set_hung(self.hung.len());
+        // A process does not end before all its threads have: the standby must not wait for that from now on.
+        if let Some(standby) = standby {
+            let _ = standby.signal(Signal::CHILD.as_raw());
+        }
+    }
+
+    /// Lets the call go on for which `worker` hangs, and remembers its process.
+    fn give_up(&mut self, worker: Worker<'scope>) {
+        let (listener, memory) = (self.guard.listener, &self.guard.memory);
+        match worker.progress.replace() {
+            Some(Subject::Call { id, tid }) => {
+                let offender = Offender::of_thread(tid);
+                if listener.is_waiting(id)
+                    && let Ok(offender) = offender
+                {
+                    memory.add_offender(offender);
+                }
+                let _ = listener.answer(id, Answer::Continue);
+                self.guard.journal.answered(id);
+            }
+            Some(Subject::Connection { thread, tid }) => {
+                let offender = Offender::of_thread(tid);
+                if thread.is_alive()
+                    && let Ok(offender) = offender
+                {
+                    memory.add_offender(offender);
+                }
+            }
+            None => {}
+        }
+        self.hung.push(worker);
+    }
+
+    /// Ends the thread that serves, or gives it up.
+    fn stop(&mut self) {
+        self.stop.signal();
+        while let Some(worker) = &self.worker {
+            if worker.progress.has_ended() {
+                self.end_of_worker();
+                return;
+            }
+            let timeout = Timespec::try_from(TICK).ok();
+            let _ = poll(&mut [PollFd::new(&self.watcher.event, PollFlags::IN)], timeout.as_ref());
+            self.watcher.event.reset();
+            // It hears of it as soon as it has nothing else to do.
+            if let Some(worker) = self.worker.take_if(Worker::hangs) {
+                self.give_up(worker);
+                self.note_hung(None);
+            }
+        }
+    }
+
+    fn let_next_go_on(&self) {
+        if let Ok(call) = self.guard.listener.receive() {
+            self.guard.journal.received(&call);
+            self.let_go_on(&call);
+        }
+    }
+
+    /// Lets a call go on as it is.
+    fn let_go_on(&self, call: &Notification) {
+        let answer = self.guard.listener.answer_to_question(call).unwrap_or(Answer::Continue);
+        let _ = self.guard.listener.answer(call.id, answer);
+        self.guard.journal.answered(call.id);
+    }
+}
+
+impl Worker<'_> {
+    /// Looks at it. Whether it has been at the same for too long: a thread that could run, and does not come to it since others
+    /// do, does not hang.
+    fn hangs(&mut self) -> bool {
+        let now = Instant::now();
+        let (step, is_busy) = self.progress.step();
+        if step != self.step {
+            (self.step, self.since, self.ticks, self.last_tick) = (step, now, 0, now);
+        } else if now - self.last_tick >= TICK * 9 / 10 {
+            self.ticks += 1;
+            self.last_tick = now;
+        }
+        let is_late = is_busy && self.ticks >= MOST_TICKS;
+        is_late && proc::thread_state(std::process::id(), self.progress.thread()) != Some('R')
+    }
+}

@@ -1,0 +1,374 @@
+//! The TCP sockets of running processes, as far as the kernel shows them to this user.
+//!
+//! `sock_diag(7)` shows anyone every socket of a network namespace, but no option of it; with ptrace access to a process
+//! its sockets can be duplicated (`pidfd_getfd(2)`) and asked for everything.
+
+mod brief;
+mod crew;
+mod hidden;
+mod namespace;
+mod obstacle;
+mod process;
+
+pub use brief::Brief;
+pub use crew::{Crew, Send};
+pub use hidden::hidden;
+pub use namespace::Namespace;
+pub use obstacle::{Obstacle, YAMA_1, YAMA_2, YAMA_3, is_gone, is_sandboxed, may_trace, yama_scope};
+pub use process::{Process, Selection};
+
+use crate::timeline::Times;
+use keepalive_sys::netns;
+use keepalive_sys::sock_diag::{Row, State, Timer, TimerKind};
+use keepalive_sys::sockopt::{self, Options, Protocol};
+use rustix::fd::OwnedFd;
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::thread;
+
+/// A TCP socket, through one of the descriptors that refer to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Socket {
+    /// Absent where this user may not see who holds it.
+    pub holder: Option<Holder>,
+    /// The inode of the socket, unique while it exists.
+    pub inode: u64,
+    /// TCP or MPTCP.
+    pub protocol: Protocol,
+    /// The local address.
+    pub local: Option<SocketAddr>,
+    /// The peer's address, where it is connected.
+    pub peer: Option<SocketAddr>,
+    /// Absent where the kernel names none that a socket of a process can have.
+    pub state: Option<State>,
+    /// Absent without ptrace access to a holder.
+    pub options: Option<Options>,
+    /// Its timer.
+    pub timer: Clock,
+    /// Probes in a row without an answer.
+    pub unanswered: Option<u8>,
+    /// The number of the cgroup that it was made in, if known.
+    pub cgroup: Option<u64>,
+    /// The index of its network namespace in [`Kernel::namespaces`], if that could be looked into.
+    namespace: Option<usize>,
+}
+
+/// The timer of a socket, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Clock {
+    /// It could not be observed.
+    Unknown,
+    /// No timer runs.
+    Stopped,
+    /// This timer runs.
+    Running(Timer),
+}
+
+/// A descriptor of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// The thread with a table of descriptors of its own; else the same number as the process.
+    pub tid: u32,
+    /// The descriptor.
+    pub fd: i32,
+}
+
+/// What `sock_diag(7)` requires.
+pub const SOCK_DIAG_HINT: &str =
+    "it requires the kernel's module tcp_diag (modprobe tcp_diag), and a sandbox that allows netlink(7)";
+
+/// What the kernel shows of all sockets at one moment.
+pub struct Kernel {
+    /// This process's own is the first.
+    namespaces: Vec<Namespace>,
+    /// By inode, each with the index of its namespace.
+    rows: HashMap<u64, (Row, usize)>,
+    /// What was read from sockets that several descriptors refer to.
+    exact: HashMap<u64, Exact>,
+    /// Why `sock_diag` shows nothing, if so.
+    blind: Option<io::Error>,
+}
+
+/// What only a descriptor of the socket tells.
+#[derive(Clone, Copy)]
+struct Exact {
+    protocol: Protocol,
+    options: Options,
+}
+
+impl Kernel {
+    /// Looks at the network namespace of this process. Others are looked at when a socket of them is met.
+    pub fn look() -> Self {
+        let mut kernel = Self {
+            namespaces: Vec::new(),
+            rows: HashMap::new(),
+            exact: HashMap::new(),
+            blind: None,
+        };
+        let (namespace, rows) = Namespace::look();
+        kernel.blind = kernel.add(namespace, rows).err();
+        kernel
+    }
+
+    /// Returns why `sock_diag` shows nothing, so that timers, listeners and the sockets of others are not known, if so.
+    pub fn blindness(&self) -> Option<&io::Error> {
+        self.blind.as_ref()
+    }
+
+    /// Why `sock_diag` does not list the sockets of a network namespace, if so.
+    pub fn into_unlisted(self) -> Option<io::Error> {
+        self.blind
+    }
+
+    fn add(&mut self, namespace: Namespace, rows: io::Result<Vec<Row>>) -> io::Result<()> {
+        let index = self.namespaces.len();
+        self.namespaces.push(namespace);
+        for row in rows?.into_iter().filter(|row| row.inode != 0) {
+            // Of the subflows of one MPTCP socket the first stands for all.
+            self.rows.entry(row.inode).or_insert((row, index));
+        }
+        Ok(())
+    }
+
+    /// The TCP sockets among those that `process` holds, and why some of them are not known exactly, if so.
+    pub fn sockets(&mut self, process: &Process, held: &[(Holder, u64)]) -> (Vec<Socket>, Option<Obstacle>) {
+        let mut found = Vec::new();
+        let mut obstacle = None;
+        self.read(process, held);
+        for &(holder, inode) in held {
+            match self.socket(process, holder, inode) {
+                Ok(socket) => found.extend(socket),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => {
+                    obstacle.get_or_insert_with(|| process.obstacle(&error));
+                    found.extend(self.row(inode).map(|(row, _)| Socket::seen(row, Some(holder))));
+                }
+            }
+        }
+        (found, obstacle)
+    }
+
+    /// Reads the sockets that are known to be TCP, on all processors where they are many: this takes most of the time.
+    fn read(&mut self, process: &Process, held: &[(Holder, u64)]) {
+        /// Reading so many takes longer than starting a thread.
+        const MANY: usize = 256;
+        let is_wanted = |inode| self.rows.contains_key(inode) && !self.exact.contains_key(inode);
+        let wanted: Vec<_> = held.iter().filter(|(_, inode)| is_wanted(inode)).copied().collect();
+        if wanted.len() <= MANY {
+            self.exact.extend(read_all(process, &wanted));
+            return;
+        }
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let exact: Vec<_> = thread::scope(|scope| {
+            let shares = wanted.chunks(wanted.len().div_ceil(threads).max(MANY));
+            let readers: Vec<_> = shares.map(|share| scope.spawn(|| read_all(process, share))).collect();
+            let read = readers.into_iter().flat_map(|reader| reader.join().unwrap_or_default());
+            read.collect()
+        });
+        self.exact.extend(exact);
+    }
+
+    /// The TCP sockets among those that a process holds, as far as the kernel's table alone shows them.
+    pub fn seen(&self, held: &[(Holder, u64)]) -> Vec<Socket> {
+        let seen = held
+            .iter()
+            .filter_map(|(holder, inode)| Some((self.row(*inode)?, *holder)));
+        seen.map(|((row, namespace), holder)| Socket {
+            namespace: Some(*namespace),
+            ..Socket::seen(row, Some(holder))
+        })
+        .collect()
+    }
+
+    /// The sockets whose inodes are not among the `known`: those of processes that cannot be seen.
+    pub fn unknown(&self, known: &HashSet<u64>) -> Vec<Socket> {
+        let rows = self.rows.values().map(|(row, _)| row);
+        rows.filter(|row| !known.contains(&row.inode))
+            .map(|row| Socket::seen(row, None))
+            .collect()
+    }
+
+    fn row(&self, inode: u64) -> Option<&(Row, usize)> {
+        self.rows.get(&inode)
+    }
+
+    /// `None` when it is not TCP.
+    fn socket(&mut self, process: &Process, holder: Holder, inode: u64) -> io::Result<Option<Socket>> {
+        if let (Some((row, namespace)), Some(exact)) = (self.row(inode), self.exact.get(&inode)) {
+            return Ok(Some(Socket::exact(row, *namespace, holder, *exact)));
+        }
+        let duplicate = process.duplicate(holder, inode)?;
+        let Some(exact) = Exact::read(&duplicate)? else {
+            return Ok(None);
+        };
+        if self.row(inode).is_none() {
+            self.look_into_namespace_of(&duplicate);
+        }
+        if let Some((row, namespace)) = self.row(inode) {
+            let socket = Socket::exact(row, *namespace, holder, exact);
+            self.exact.insert(inode, exact);
+            return Ok(Some(socket));
+        }
+        let (state, unanswered) = sockopt::state(&duplicate)?;
+        Ok(Some(Socket {
+            holder: Some(holder),
+            inode,
+            protocol: exact.protocol,
+            local: sockopt::local(&duplicate),
+            peer: sockopt::peer(&duplicate),
+            state,
+            options: Some(exact.options),
+            timer: if state == Some(State::Closed) {
+                Clock::Stopped
+            } else {
+                Clock::Unknown
+            },
+            unanswered: Some(unanswered),
+            cgroup: None,
+            namespace: self.namespace_of(&duplicate),
+        }))
+    }
+
+    fn namespace_of(&self, socket: &OwnedFd) -> Option<usize> {
+        let cookie = netns::cookie(socket).ok()?;
+        let mut namespaces = self.namespaces.iter();
+        namespaces.position(|namespace| namespace.cookie == Some(cookie))
+    }
+
+    /// Adds what the namespace of `socket` shows, unless it is known already. Without the rights to enter it, it stays
+    /// unknown.
+    fn look_into_namespace_of(&mut self, socket: &OwnedFd) {
+        if self.namespace_of(socket).is_none()
+            && let Ok(namespace) = netns::of_socket(socket)
+            && let Ok((namespace, rows)) = netns::within(&namespace, Namespace::look)
+            && namespace.cookie.is_some()
+            && let Err(error) = self.add(namespace, rows)
+        {
+            self.blind.get_or_insert(error);
+        }
+    }
+
+    /// The timer of the socket `inode`, where it is in the namespace of this process.
+    pub fn timer(&self, inode: u64) -> Clock {
+        self.row(inode).map_or(Clock::Unknown, |(row, _)| row.timer.into())
+    }
+
+    /// The network namespace of `socket`, as far as it is known.
+    pub fn namespace(&self, socket: &Socket) -> Option<&Namespace> {
+        self.namespaces.get(socket.namespace?)
+    }
+}
+
+/// What the sockets tell, up to the first that may not be asked.
+fn read_all(process: &Process, held: &[(Holder, u64)]) -> Vec<(u64, Exact)> {
+    let mut read = Vec::with_capacity(held.len());
+    for (holder, inode) in held {
+        match process
+            .duplicate(*holder, *inode)
+            .and_then(|duplicate| Exact::read(&duplicate))
+        {
+            Ok(exact) => read.extend(exact.map(|exact| (*inode, exact))),
+            Err(error) if is_gone(&error) => {}
+            Err(_) => break,
+        }
+    }
+    read
+}
+
+impl Exact {
+    /// `None` when it is not TCP.
+    fn read(socket: &OwnedFd) -> io::Result<Option<Self>> {
+        let Some(protocol) = sockopt::protocol(socket)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            protocol,
+            options: sockopt::options(socket)?,
+        }))
+    }
+}
+
+impl Clock {
+    /// Returns the timer that runs, if one is known to.
+    pub fn timer(self) -> Option<Timer> {
+        match self {
+            Self::Running(timer) => Some(timer),
+            Self::Unknown | Self::Stopped => None,
+        }
+    }
+}
+
+impl From<Option<Timer>> for Clock {
+    fn from(timer: Option<Timer>) -> Self {
+        timer.map_or(Self::Stopped, Self::Running)
+    }
+}
+
+impl Socket {
+    /// Whether keepalive is on, from the option, else from the timer: it shows on an established connection, unless one
+    /// for data hides it (`net/ipv4/inet_diag.c`).
+    pub fn keepalive(&self) -> Option<bool> {
+        if let Some(options) = &self.options {
+            return Some(options.keepalive);
+        }
+        match (self.timer, self.state?) {
+            (Clock::Running(timer), _) => (timer.kind == TimerKind::Keepalive).then_some(true),
+            (Clock::Stopped, State::Established | State::CloseWait) => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether it is in the namespace of this process.
+    pub fn is_at_home(&self) -> bool {
+        self.namespace == Some(0)
+    }
+
+    /// The times that decide when a dead peer is noticed, where all are known.
+    pub fn times(&self) -> Option<Times> {
+        let options = self.options?;
+        Some(Times {
+            idle: options.idle?,
+            interval: options.interval?,
+            count: options.count?,
+            user_timeout: options.user_timeout.unwrap_or(0),
+        })
+    }
+
+    /// Seconds of silence after which a dead peer is noticed; `None` also where it never is.
+    pub fn dead_after(&self) -> Option<u64> {
+        self.times()
+            .filter(|_| self.keepalive() == Some(true))
+            .map(Times::dead_after)
+    }
+
+    /// What anyone may know.
+    pub fn seen(row: &Row, holder: Option<Holder>) -> Self {
+        Self {
+            holder,
+            inode: row.inode,
+            protocol: Protocol::Tcp,
+            local: Some(row.local),
+            peer: row.peer,
+            state: Some(row.state),
+            options: None,
+            timer: row.timer.into(),
+            unanswered: row.unanswered,
+            cgroup: row.cgroup,
+            namespace: Some(0),
+        }
+    }
+
+    fn exact(row: &Row, namespace: usize, holder: Holder, exact: Exact) -> Self {
+        Self {
+            protocol: exact.protocol,
+            options: Some(exact.options),
+            namespace: Some(namespace),
+            ..Self::seen(row, Some(holder))
+        }
+    }
+}

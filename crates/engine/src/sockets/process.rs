@@ -1,0 +1,329 @@
+//! A running process whose sockets are looked at.
+
+use super::Holder;
+use super::crew::{Crew, Send};
+use super::hidden::{hidden, is_foreign};
+use super::obstacle::Obstacle;
+use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::proc::{self, Status};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Which processes are meant.
+#[derive(Debug)]
+pub enum Selection {
+    /// All that can be seen, but this one.
+    All,
+    /// Those of this name.
+    Program(OsString),
+    /// These.
+    Named(Vec<Process>),
+}
+
+/// A process, the same one even when its number is given to another.
+#[derive(Debug)]
+pub struct Process {
+    /// Its number in this pid namespace.
+    pub pid: u32,
+    /// What anyone may know of it.
+    pub(super) status: Status,
+    /// To reach its descriptors.
+    handle: io::Result<PidFd>,
+    name: OnceLock<OsString>,
+}
+
+/// What came of a question to processes.
+pub struct Asked {
+    /// How many processes were meant.
+    pub processes: usize,
+    /// Those of them that were overdue.
+    pub unanswered: Vec<Process>,
+}
+
+impl Selection {
+    /// The processes of these numbers, each once, and what is in the way of the others.
+    pub fn named(pids: &[u32]) -> (Self, Vec<(u32, Obstacle)>) {
+        let (mut processes, mut missing) = (Vec::new(), Vec::new());
+        for (index, &pid) in pids.iter().enumerate() {
+            if pids[..index].contains(&pid) {
+                continue;
+            }
+            match Process::find(pid) {
+                Ok(process) => processes.push(process),
+                Err(obstacle) => missing.push((pid, obstacle)),
+            }
+        }
+        (Self::Named(processes), missing)
+    }
+
+    /// Visits each process that is there now; gives how many there are. Of those that were not named, each is let go
+    /// before the next: there may be more of them than this process may have descriptors.
+    pub fn visit(&self, mut visit: impl FnMut(&Process)) -> usize {
+        let mut count = 0;
+        let mut visit = |process: &Process| {
+            count += 1;
+            visit(process);
+        };
+        if let Self::Named(processes) = self {
+            processes
+                .iter()
+                .filter(|process| process.is_there())
+                .for_each(&mut visit);
+            return count;
+        }
+        let mut pids = proc::processes().unwrap_or_default();
+        pids.sort_unstable();
+        for pid in pids.into_iter().filter(|pid| *pid != std::process::id()) {
+            // One that has ended since it was seen is none.
+            let Ok(process) = Process::find(pid) else { continue };
+            if !matches!(self, Self::Program(name) if !process.is_called(name)) {
+                visit(&process);
+            }
+        }
+        count
+    }
+
+    /// Asks each process that is there now, in the workers of `crew`, where `answer` runs; `take` gets what it sends, with the
+    /// number of the process. A process that waits for something cannot hold this up.
+    ///
+    /// # Errors
+    /// There can be no workers.
+    pub fn ask<T: Serialize + DeserializeOwned>(
+        &self,
+        crew: &mut Crew,
+        answer: &mut dyn FnMut(&Process, &mut Send<'_, T>),
+        take: &mut dyn FnMut(u32, T),
+    ) -> io::Result<Asked> {
+        let named: Vec<&Process> = match self {
+            Self::Named(processes) => processes.iter().filter(|process| process.is_there()).collect(),
+            Self::All | Self::Program(_) => Vec::new(),
+        };
+        let mut pids: Vec<u32> = match self {
+            Self::Named(_) => named.iter().map(|process| process.pid).collect(),
+            Self::All | Self::Program(_) => proc::processes().unwrap_or_default(),
+        };
+        pids.retain(|pid| *pid != std::process::id() || matches!(self, Self::Named(_)));
+        if !matches!(self, Self::Named(_)) {
+            pids.sort_unstable();
+        }
+        let keep: Vec<BorrowedFd<'_>> = named.iter().flat_map(|process| process.handles()).collect();
+        let mut is_meant = vec![false; pids.len()];
+        let mut answer = |question: usize, send: &mut Send<'_, Option<T>>| {
+            let found = match named.get(question) {
+                Some(_) => None,
+                // One that has ended since it was seen is none.
+                None => Process::find(pids[question]).ok(),
+            };
+            let Some(process) = named.get(question).copied().or(found.as_ref()) else {
+                return;
+            };
+            if !matches!(self, Self::Program(name) if !process.is_called(name)) {
+                send(None);
+                answer(process, &mut |result| send(Some(result)));
+            }
+        };
+        let unanswered = crew.ask(&pids, &keep, &mut answer, &mut |question, told| match told {
+            None => is_meant[question] = true,
+            Some(result) => take(pids[question], result),
+        })?;
+        let mut overdue = Vec::new();
+        for question in unanswered {
+            let Ok(process) = Process::find(pids[question]) else {
+                continue;
+            };
+            // Of its names only this one is known without waiting.
+            if is_meant[question] || !matches!(self, Self::Program(name) if *name != *process.short_name()) {
+                is_meant[question] = true;
+                overdue.push(process);
+            }
+        }
+        Ok(Asked {
+            processes: is_meant.into_iter().filter(|is_meant| *is_meant).count(),
+            unanswered: overdue,
+        })
+    }
+
+    /// Waits for `pause`, or until one of the processes that were named has ended.
+    pub fn rest(&self, pause: Duration) {
+        let Self::Named(processes) = self else {
+            return sleep(pause);
+        };
+        let there = processes.iter().filter(|process| process.is_there());
+        let handles = there.filter_map(|process| process.handle.as_ref().ok());
+        let mut fds: Vec<PollFd<'_>> = handles.map(|handle| PollFd::new(handle, PollFlags::IN)).collect();
+        // A signal ends it early, which does no harm.
+        let _ = poll(&mut fds, Timespec::try_from(pause).ok().as_ref());
+    }
+}
+
+impl Process {
+    /// Finds a process by its number.
+    ///
+    /// # Errors
+    /// Why it cannot be looked into.
+    pub fn find(pid: u32) -> Result<Self, Obstacle> {
+        // The handle first: whatever is read afterwards is of this process, or the handle is of no use any more.
+        let handle = PidFd::open(pid);
+        if is_foreign() {
+            return Err(hidden().cloned().unwrap_or_else(Obstacle::gone));
+        }
+        let status = match (proc::status(pid), &handle) {
+            (Ok(status), _) => status,
+            // The kernel knows the process, but /proc does not show it.
+            (Err(_), Ok(process)) if !has_ended(process) => {
+                return Err(hidden().cloned().unwrap_or_else(Obstacle::gone));
+            }
+            _ => return Err(Obstacle::gone()),
+        };
+        if status.tgid != pid {
+            return Err(Obstacle {
+                reason: String::from("it is a thread"),
+                hint: format!("name its process, {}", status.tgid),
+                is_gone: false,
+            });
+        }
+        let process = Self {
+            pid,
+            status,
+            handle,
+            name: OnceLock::new(),
+        };
+        if process.is_there() {
+            Ok(process)
+        } else {
+            Err(Obstacle::gone())
+        }
+    }
+
+    /// The name that rules for programs mean: the last part of the path by which it was started. Without ptrace access,
+    /// the name that ps(1) shows.
+    pub fn name(&self) -> &OsStr {
+        self.name.get_or_init(|| {
+            let name = proc::program(self.pid).or_else(|| proc::executable(self.pid));
+            name.unwrap_or_else(|| OsString::from(&self.status.comm))
+        })
+    }
+
+    /// What a worker must keep open to reach its descriptors.
+    pub fn handles(&self) -> Vec<BorrowedFd<'_>> {
+        self.handle.iter().map(|handle| handle.as_fd()).collect()
+    }
+
+    /// The name that ps(1) shows. It is known without waiting for anything.
+    pub fn short_name(&self) -> &str {
+        &self.status.comm
+    }
+
+    /// Whether this is its name, by one of the ways in which people know programs.
+    fn is_called(&self, name: &OsStr) -> bool {
+        self.status.comm.as_bytes() == name.as_bytes()
+            || proc::executable(self.pid).is_some_and(|executable| executable == name)
+            || self.name() == name
+    }
+
+    /// The sockets that it holds, TCP and others, each with its inode.
+    ///
+    /// # Errors
+    /// Why nothing of the process can be seen.
+    pub fn sockets(&self) -> Result<Vec<(Holder, u64)>, Obstacle> {
+        let mut found = self.table(self.pid)?;
+        let tables = proc::tables(self.pid).unwrap_or_default();
+        for tid in tables.into_iter().filter(|tid| *tid != self.pid) {
+            // A thread that has ended has taken its table along.
+            found.extend(self.table(tid).unwrap_or_default());
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn table(&self, tid: u32) -> Result<Vec<(Holder, u64)>, Obstacle> {
+        let pid = self.pid;
+        let sockets = match (proc::sockets(pid, tid), &self.handle) {
+            // With CAP_SYS_PTRACE alone the directory is closed, but not the descriptors.
+            (Err(error), Ok(handle)) if error.kind() == io::ErrorKind::PermissionDenied && pid == tid => {
+                try_all(handle, self.status.fd_size).ok_or(error)
+            }
+            (sockets, _) => sockets,
+        };
+        let sockets = sockets.map_err(|error| Obstacle::new(self, &format!("/proc/{pid}/fd"), &error))?;
+        let sockets = sockets.into_iter();
+        Ok(sockets.map(|(fd, inode)| (Holder { pid, tid, fd }, inode)).collect())
+    }
+
+    /// A duplicate of the descriptor `holder`, if it still refers to the socket `inode`.
+    ///
+    /// # Errors
+    /// `EBADF` when it does not; else as [`PidFd::duplicate`].
+    pub fn duplicate(&self, holder: Holder, inode: u64) -> io::Result<OwnedFd> {
+        let duplicate = if holder.tid == self.pid {
+            self.handle.as_ref().map_err(repeat)?.duplicate(holder.fd)?
+        } else {
+            PidFd::open_thread(holder.tid)?.duplicate(holder.fd)?
+        };
+        if socket_inode(&duplicate) == Some(inode) {
+            Ok(duplicate)
+        } else {
+            Err(Errno::BADF.into())
+        }
+    }
+
+    /// Why a descriptor could not be duplicated.
+    pub fn obstacle(&self, error: &io::Error) -> Obstacle {
+        Obstacle::new(self, "pidfd_getfd", error)
+    }
+
+    /// Why a file below `/proc/PID` could not be read.
+    pub fn obstacle_at(&self, path: &str, error: &io::Error) -> Obstacle {
+        Obstacle::new(self, path, error)
+    }
+
+    /// Whether it still runs.
+    pub fn is_there(&self) -> bool {
+        match &self.handle {
+            Ok(handle) => !has_ended(handle),
+            // Without a handle its number is all that tells.
+            Err(_) => proc::status(self.pid).is_ok(),
+        }
+    }
+}
+
+/// The sockets among the first `size` descriptors, by duplicating each; `None` where that is denied.
+fn try_all(handle: &PidFd, size: u32) -> Option<Vec<(i32, u64)>> {
+    let mut found = Vec::new();
+    for fd in 0..i32::try_from(size).ok()? {
+        match handle.duplicate(fd) {
+            Ok(duplicate) => found.extend(socket_inode(&duplicate).map(|inode| (fd, inode))),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(found)
+}
+
+/// An error that is kept is told each time.
+fn repeat(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+fn socket_inode(fd: &OwnedFd) -> Option<u64> {
+    let stat = fstat(fd).ok()?;
+    (FileType::from_raw_mode(stat.st_mode) == FileType::Socket).then_some(stat.st_ino)
+}
+
+/// Whether the process has ended: its handle becomes readable then.
+fn has_ended(handle: &PidFd) -> bool {
+    let mut fds = [PollFd::new(handle, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}

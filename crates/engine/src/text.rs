@@ -1,0 +1,68 @@
+//! Text from elsewhere, made safe for a terminal.
+
+/// `text`, a name or a line from elsewhere, as a terminal can show it: each character that would move the cursor, change the
+/// order of others or be invisible is replaced by U+FFFD.
+pub fn harmless(text: &str) -> String {
+    let replace = |character| {
+        if is_format(character) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
+    text.chars().map(replace).collect()
+}
+
+/// As [`harmless`], for text of several lines: line feeds and tabs stay.
+pub fn harmless_text(text: &str) -> String {
+    let replace = |character| match character {
+        '\n' | '\t' => character,
+        character if is_format(character) => char::REPLACEMENT_CHARACTER,
+        character => character,
+    };
+    text.chars().map(replace).collect()
+}
+
+/// Whether a character is a control or format character or a line or paragraph separator (Unicode's general categories Cc,
+/// Cf, Zl and Zp, version 16).
+pub fn is_format(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{600}'..='\u{605}'
+                | '\u{61c}'
+                | '\u{6dd}'
+                | '\u{70f}'
+                | '\u{890}'..='\u{891}'
+                | '\u{8e2}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{110bd}'
+                | '\u{110cd}'
+                | '\u{13430}'..='\u{1343f}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0001}'
+                | '\u{e0020}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{harmless, harmless_text};
+
+    #[test]
+    fn a_text_cannot_write_over_the_terminal() {
+        assert_eq!(harmless("a\tö\x1b[2J\r\u{9b}"), "a\u{fffd}ö\u{fffd}[2J\u{fffd}\u{fffd}");
+        assert_eq!(
+            harmless("\u{202e}x\n\u{2067}\u{e0041}\u{200b}"),
+            "\u{fffd}x\u{fffd}\u{fffd}\u{fffd}\u{fffd}"
+        );
+        assert_eq!(harmless_text("a\tb\n\u{2028}\x07"), "a\tb\n\u{fffd}\u{fffd}");
+    }
+}

@@ -1,0 +1,21 @@
+//! The kernel's clocks.
+
+use std::io;
+
+/// Returns how often the coarse monotonic clock advances, in nanoseconds: once a jiffy (`clock_getres(2)`,
+/// `CLOCK_MONOTONIC_COARSE`).
+///
+/// # Errors
+/// As `clock_getres(2)`; a resolution of a second or more.
+pub fn coarse_resolution() -> io::Result<i64> {
+    let mut resolution = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_getres(2) writes one `struct timespec`.
+    if unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut resolution) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if resolution.tv_sec != 0 {
+        return Err(io::Error::other(format!("a clock of {} s", resolution.tv_sec)));
+    }
+    #[allow(clippy::useless_conversion, reason = "32 bits on some targets")]
+    Ok(i64::from(resolution.tv_nsec))
+}

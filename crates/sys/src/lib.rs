@@ -1,0 +1,32 @@
+//! Safe wrappers over the kernel interfaces that keepalive uses. Beside `crates/preload` the only place where
+//! `unsafe` may stand; nothing here decides policy or prints.
+
+pub mod apparmor;
+pub mod background;
+pub mod bpf;
+pub mod capability;
+pub mod cgroup;
+pub mod clock;
+pub mod elf;
+pub mod errno;
+pub mod exec;
+pub mod fork;
+pub mod kernel_symbols;
+mod layout;
+pub mod lock;
+pub mod memory;
+pub mod names;
+pub mod netns;
+pub mod pidfd;
+pub mod proc;
+pub mod proc_mount;
+pub mod program;
+pub mod regular;
+pub mod rooted;
+pub mod seccomp;
+pub mod signal;
+pub mod sock_diag;
+pub mod sockopt;
+pub mod thread;
+pub mod trial;
+pub mod worker;
