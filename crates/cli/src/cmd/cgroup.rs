@@ -5,6 +5,7 @@ mod watch;
 
 use crate::cli::PolicyFlags;
 use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::help::{Json, Notes, POLICY_USAGE, PRECEDENCE, SUCCESS, USAGE};
 use crate::output::{WIDTH, harmless, print, wrap, write_stderr};
 use crate::policy::{self, Policy};
 use clap::{Args, Subcommand};
@@ -37,7 +38,7 @@ enum Action {
 
 /// Apply a policy to a cgroup, in place of its current one
 #[derive(Debug, Args)]
-#[command(after_long_help = NOTES, override_usage = "keepalive cgroup enable [OPTIONS] CGROUP...")]
+#[command(override_usage = "keepalive cgroup enable [OPTIONS] CGROUP...")]
 struct Enable {
     /// A path below the mount of cgroup v2, / for the whole machine, or a running systemd unit
     #[arg(required = true, value_name = "CGROUP")]
@@ -59,7 +60,6 @@ struct Enable {
 
 /// End the policy of a cgroup; open connections keep their settings
 #[derive(Debug, Args)]
-#[command(after_long_help = DISABLE_NOTES)]
 struct Disable {
     /// Cgroups, as for enable
     #[arg(required = true, value_name = "CGROUP")]
@@ -68,7 +68,6 @@ struct Disable {
 
 /// Show the active policies, how often each rule was used, and problems
 #[derive(Debug, Args)]
-#[command(after_long_help = STATUS_NOTES)]
 struct Status {
     /// Only these cgroups, as for enable
     #[arg(value_name = "CGROUP")]
@@ -86,26 +85,98 @@ struct Status {
     json: bool,
 }
 
-const NOTES: &str = "\
-Options override the environment (KEEPIDLE, ...), which overrides
-/etc/keepalive.conf. Without any policy option, rule or file: --idle 60
---interval 15 --count 5.
+pub(crate) const ENABLE_NOTES: Notes = Notes {
+    command: "cgroup enable",
+    precedence: PRECEDENCE,
+    paragraphs: &[
+        "Requires root (CAP_BPF and CAP_NET_ADMIN), Linux 5.9 and cgroup v2. The policy is active until it is disabled, \
+         the cgroup is removed or the machine is shut down. keepalive-cgroup@.service applies it at boot. 'program \
+         NAME' in a rule matches the process that connects or listens, by the first 15 bytes of its name.",
+    ],
+    statuses: &[
+        SUCCESS,
+        (
+            "1",
+            "It could not be done, or --existing could not set all open connections (the policy is active).",
+        ),
+        POLICY_USAGE,
+    ],
+    ..Notes::DEFAULT
+};
 
-Requires root (CAP_BPF and CAP_NET_ADMIN), Linux 5.9 and cgroup v2. The policy
-is active until it is disabled, the cgroup is removed or the machine is shut
-down. keepalive-cgroup@.service applies it at boot. 'program NAME' in a rule
-matches the process that connects or listens, by the first 15 bytes of its name.
+pub(crate) const DISABLE_NOTES: Notes = Notes {
+    command: "cgroup disable",
+    ..Notes::DEFAULT
+};
 
-Exit status: 0; 1 when it could not be done, or --existing could not set all
-open connections (the policy is active); 2 when the command line or the policy
-cannot be used.";
-
-const DISABLE_NOTES: &str = "\
-Exit status: 0; 1 when it could not be done.";
-
-const STATUS_NOTES: &str = "\
-Exit status: 0; 1 when a named cgroup has no active policy (with --watched: none
-that is kept from here), or a policy has a problem.";
+pub(crate) const STATUS_NOTES: Notes = Notes {
+    command: "cgroup status",
+    json: Some(Json {
+        heading: "The JSON object has",
+        fields: &[
+            (
+                "obstacle",
+                "string",
+                "why the engine does not work on this machine, for this user",
+            ),
+            ("cgroups[].cgroup", "string", "path below the mount of cgroup v2"),
+            (
+                "cgroups[].state",
+                "string",
+                "in-force, dangling, unfinished, changing or none",
+            ),
+            ("cgroups[].default", "string", "the settings without a rule"),
+            ("cgroups[].default_connections", "number", "connections that got them"),
+            ("cgroups[].rules[].rule", "string", ""),
+            ("cgroups[].rules[].from", "string", "the source"),
+            ("cgroups[].rules[].line", "number", ""),
+            (
+                "cgroups[].rules[].connections",
+                "number",
+                "connections that the rule matched",
+            ),
+            ("cgroups[].refused", "number", "options that the kernel refused to set"),
+            ("cgroups[].clamps", "boolean", "whether a mode changes setsockopt(2)"),
+            (
+                "cgroups[].reads_fields",
+                "boolean",
+                "whether the kernel's fields show what a program has set itself",
+            ),
+            ("cgroups[].compared_because", "string", "why they do not"),
+            (
+                "cgroups[].shadowed",
+                "array",
+                "cgroups below with a policy of their own, which overrides this one",
+            ),
+            (
+                "cgroups[].before",
+                "array",
+                "foreign eBPF programs that run before this one",
+            ),
+            (
+                "cgroups[].after",
+                "array",
+                "foreign eBPF programs that run after this one, and override it",
+            ),
+            (
+                "cgroups[].watched",
+                "boolean",
+                "with --watched: whether enable --watch in this container keeps it",
+            ),
+        ],
+        null: "Null is unknown, or does not apply.",
+    }),
+    statuses: &[
+        SUCCESS,
+        (
+            "1",
+            "A named cgroup has no active policy (with --watched: none that is kept from here), or a policy has a \
+             problem.",
+        ),
+        USAGE,
+    ],
+    ..Notes::DEFAULT
+};
 
 /// Does what is asked for.
 ///

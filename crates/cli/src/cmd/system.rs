@@ -16,6 +16,7 @@ mod refresh;
 mod status;
 
 use crate::error::{Error, FAILED, describe};
+use crate::help::{Json, Notes, SUCCESS, Status as ExitStatus, USAGE};
 use clap::{Args, Subcommand};
 use keepalive_sys::rooted::Root;
 use std::io;
@@ -42,7 +43,6 @@ enum Action {
 /// Then copies the library into the library directory of each kind, and adds a line to /etc/ld.so.preload. Starts the
 /// programs again, and undoes all changes if one prints anything. An older copy is updated.
 #[derive(Debug, Args)]
-#[command(after_long_help = ENABLE_NOTES)]
 struct Enable {
     /// Also serve set-user-ID programs and others in secure-execution mode
     #[arg(long)]
@@ -60,34 +60,37 @@ struct Enable {
 const ADDRESS_SANITIZER: &str = "programs that load AddressSanitizer's runtime (-fsanitize=address) do not start with the \
                                  library: set ASAN_OPTIONS=verify_asan_link_order=0 where they are started";
 
-const ENABLE_NOTES: &str = "\
-The policy is that of /etc/keepalive.conf, see keepalive.conf(5). Running
-programs do not change until they are restarted. Static programs, Go programs
-and programs of musl are not reached: their loaders, if any, do not read
-/etc/ld.so.preload.
+pub(crate) const ENABLE_NOTES: Notes = Notes {
+    command: "system enable",
+    paragraphs: &[
+        "The policy is that of /etc/keepalive.conf, see keepalive.conf(5). Running programs do not change until they are \
+         restarted. Static programs, Go programs and programs of musl are not reached: their loaders, if any, do not \
+         read /etc/ld.so.preload.",
+        "Other lines of the file do not change. The previous file is kept as /etc/ld.so.preload.before-keepalive.",
+        "If programs no longer start, type 'echo >/etc/ld.so.preload' in a root shell that is still open. This starts no \
+         program.",
+    ],
+    statuses: &[SUCCESS, UNCHANGED, USAGE],
+    ..Notes::DEFAULT
+};
 
-Other lines of the file do not change. The previous file is kept as
-/etc/ld.so.preload.before-keepalive.
-
-If programs no longer start, type this in a root shell that is still open (it
-starts no program):  echo >/etc/ld.so.preload
-
-Exit status: 0; 1 when it failed, and nothing is changed; 2 usage.";
+const UNCHANGED: ExitStatus = ("1", "It failed, and nothing has changed.");
 
 /// Update the copies of the library if it is enabled
 ///
 /// For package scripts, after new files were installed. If the library is enabled, this is 'enable' again, with --setuid if
 /// that was given. If not, it changes nothing.
 #[derive(Debug, Args)]
-#[command(after_long_help = REFRESH_NOTES)]
 struct Refresh {
     #[command(flatten)]
     place: Place,
 }
 
-const REFRESH_NOTES: &str = "\
-Exit status: 0 when the library is up to date or not enabled; 1 when it failed,
-and nothing is changed; 2 usage.";
+pub(crate) const REFRESH_NOTES: Notes = Notes {
+    command: "system refresh",
+    statuses: &[("0", "The library is up to date, or not enabled."), UNCHANGED, USAGE],
+    ..Notes::DEFAULT
+};
 
 /// Remove the library from /etc/ld.so.preload
 ///
@@ -100,7 +103,6 @@ struct Disable {
 
 /// Show whether the library is active, for which programs, and problems
 #[derive(Debug, Args)]
-#[command(after_long_help = STATUS_NOTES)]
 struct Status {
     /// Print a JSON object
     #[arg(long)]
@@ -110,13 +112,49 @@ struct Status {
     place: Place,
 }
 
-const STATUS_NOTES: &str = "\
-The JSON object has: file, target (what that is a link to), enabled, setuid,
-tried (whether programs were started: not with --root), programs (machine, libc,
-loader, library, version, up_to_date, served, state), entries (line, name,
-ours), problems (what, hint). Null means none, or unknown.
+pub(crate) const STATUS_NOTES: Notes = Notes {
+    command: "system status",
+    json: Some(Json {
+        heading: "The JSON object has",
+        fields: &[
+            ("file", "string", "/etc/ld.so.preload"),
+            ("target", "string", "where that is a link to"),
+            ("tried", "boolean", "whether programs were started: not with --root"),
+            ("enabled", "boolean", ""),
+            ("setuid", "boolean", "whether set-user-ID programs are served"),
+            ("programs[].machine", "string", ""),
+            ("programs[].libc", "string", "glibc or musl"),
+            ("programs[].loader", "string", ""),
+            ("programs[].library", "string", "the copy of the library"),
+            ("programs[].version", "string", "of the copy"),
+            (
+                "programs[].up_to_date",
+                "boolean",
+                "whether the copy is the library of this command",
+            ),
+            ("programs[].served", "boolean", "whether they load the copy"),
+            ("programs[].state", "string", "the same as a text"),
+            ("entries[].line", "number", ""),
+            ("entries[].name", "string", "a library that the file names"),
+            ("entries[].ours", "boolean", ""),
+            ("problems[].what", "string", ""),
+            ("problems[].hint", "string", ""),
+            ("notes", "array", "what does not work while the library is enabled"),
+        ],
+        null: "Null means none, or unknown.",
+    }),
+    statuses: &[
+        ("0", "No problem, whether enabled or not."),
+        ("1", "There is a problem."),
+        USAGE,
+    ],
+    ..Notes::DEFAULT
+};
 
-Exit status: 0, whether enabled or not; 1 when there is a problem; 2 usage.";
+pub(crate) const DISABLE_NOTES: Notes = Notes {
+    command: "system disable",
+    ..Notes::DEFAULT
+};
 
 #[derive(Args, Debug)]
 struct Place {

@@ -50,7 +50,7 @@ fn refresh_updates_the_line() {
     let stage = system!();
     stage.does(&["enable"]);
     let copy = stage.copy();
-    stage.root.write(FILE, &format!("# first\n{copy}:{copy}\n"));
+    stage.root.write(FILE, format!("# first\n{copy}:{copy}\n"));
     stage.does(&["refresh"]);
     assert_eq!(stage.read(FILE), format!("# first\n{copy}\n"));
 }

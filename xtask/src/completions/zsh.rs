@@ -1,6 +1,6 @@
 //! zsh.
 
-use super::{Kind, Node, brief, fill, is_repeated, kinds, names, quoted};
+use super::{Kind, Node, fill, help, is_repeated, kinds, names, quoted};
 use clap::Arg;
 use std::fmt::Write as _;
 
@@ -82,7 +82,7 @@ fn spec(arg: &Arg) -> String {
     } else {
         String::new()
     };
-    let mut rest = format!("[{}]", escaped(&brief(arg)));
+    let mut rest = format!("[{}]", escaped(&help(arg)));
     for (kind, name) in kinds.iter().zip(arg.get_value_names().unwrap_or_default()) {
         let _ = write!(rest, ":{}:{}", escaped(&name.to_lowercase()), action(kind));
     }

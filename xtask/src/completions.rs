@@ -5,7 +5,7 @@ mod bash;
 mod fish;
 mod zsh;
 
-use super::manual::{arguments, shown, takes_values};
+use crate::manual::{arguments, shown, takes_values};
 use clap::{Arg, ArgAction, Command, ValueHint};
 use std::path::PathBuf;
 
@@ -35,7 +35,7 @@ struct Node<'a> {
 }
 
 /// The scripts, under the names that shells look for.
-pub(super) fn scripts(root: &Command) -> Vec<(PathBuf, String)> {
+pub(crate) fn scripts(root: &Command) -> Vec<(PathBuf, String)> {
     let mut nodes = Vec::new();
     visit(root, &[], &mut nodes);
     [
@@ -126,11 +126,12 @@ fn names(arg: &Arg) -> Vec<String> {
         .collect()
 }
 
-/// The beginning of the help, in which the values are not explained.
-fn brief(arg: &Arg) -> String {
-    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    let ends = [": ", "; ", " ("].map(|mark| help.find(mark).unwrap_or(help.len()));
-    help[..ends.into_iter().min().unwrap_or_default()].to_owned()
+/// The short help of an option.
+fn help(arg: &Arg) -> String {
+    match arg.get_action() {
+        ArgAction::Help => String::from("Print help"),
+        _ => arg.get_help().map(ToString::to_string).unwrap_or_default(),
+    }
 }
 
 fn is_repeated(arg: &Arg) -> bool {

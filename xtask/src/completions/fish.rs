@@ -1,6 +1,6 @@
 //! fish.
 
-use super::{Kind, Node, brief, fill, kinds, names};
+use super::{Kind, Node, fill, help, kinds, names};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -71,7 +71,7 @@ fn completions(nodes: &[Node<'_>]) -> String {
             if let Some(kind) = kinds(arg).first() {
                 let _ = write!(text, " {}", words(kind));
             }
-            let _ = writeln!(text, " -d {}", quoted(&brief(arg)));
+            let _ = writeln!(text, " -d {}", quoted(&help(arg)));
         }
         match node.operands() {
             Some(Kind::Command) => {
