@@ -1,129 +1,133 @@
-//! Completions for bash, fish and zsh: which words and options there are, and what a value can be. What is the same for
-//! every definition stands in the templates; a line `@NAME@` of theirs is replaced by what is generated.
-
-mod bash;
-mod fish;
-mod zsh;
+//! Completions for bash, fish and zsh. Each script has the same table of subcommands, options and values, which the functions
+//! of its template read.
 
 use crate::manual::{arguments, shown, takes_values};
 use clap::{Arg, ArgAction, Command, ValueHint};
 use std::path::PathBuf;
 
-/// What a value can be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
-    /// One of these, each with what it means, or nothing.
-    Words(Vec<(String, String)>),
-    Files,
-    Directories,
-    /// The numbers of running processes.
-    Processes,
-    /// The names of running programs.
-    Programs,
-    Cgroups,
-    Units,
-    /// A command with its arguments, which complete as they do alone.
-    Command,
-    /// Something that nobody can know beforehand.
-    Unknown,
-}
-
-/// A command and the words that lead to it, without the first.
-struct Node<'a> {
-    path: Vec<&'a str>,
-    command: &'a Command,
-}
-
-/// The scripts, under the names that shells look for.
-pub(crate) fn scripts(root: &Command) -> Vec<(PathBuf, String)> {
-    let mut nodes = Vec::new();
-    visit(root, &[], &mut nodes);
+/// The scripts, under the names that shells find.
+pub(crate) fn scripts(root: &Command) -> [(PathBuf, String); 3] {
+    let mut table = Table::default();
+    table.add(root, "");
+    let bash = table.lines(|row| format!("    {}\n", quoted(row, r"'\''")));
+    let fish = table.lines(|row| format!("    {} \\\n", quoted(&row.replace('\\', r"\\"), r"\'")));
     [
-        ("completions/keepalive.bash", bash::script(&nodes)),
-        ("completions/keepalive.fish", fish::script(&nodes)),
-        ("completions/_keepalive", zsh::script(&nodes)),
+        ("keepalive.bash", include_str!("completions/template.bash"), &bash),
+        ("keepalive.fish", include_str!("completions/template.fish"), &fish),
+        ("_keepalive", include_str!("completions/template.zsh"), &bash),
     ]
-    .map(|(path, script)| (PathBuf::from(path), script))
-    .into()
+    .map(|(name, template, table)| {
+        let path = PathBuf::from("completions").join(name);
+        (path, template.replace("@TABLE@\n", table))
+    })
 }
 
-fn visit<'a>(command: &'a Command, path: &[&'a str], nodes: &mut Vec<Node<'a>>) {
-    nodes.push(Node {
-        path: path.to_vec(),
-        command,
-    });
-    for subcommand in shown(command) {
-        visit(subcommand, &[path, &[subcommand.get_name()]].concat(), nodes);
-    }
+/// Lines `CONTEXT|WORD|REPEATED|VALUES|HELP`; the templates document them.
+#[derive(Default)]
+struct Table {
+    rows: Vec<[String; 5]>,
+    /// Lists of words that a value can be, each with its help.
+    lists: Vec<Vec<[String; 2]>>,
 }
 
-impl Node<'_> {
-    fn options(&self) -> impl Iterator<Item = &Arg> {
-        arguments(self.command).filter(|arg| !arg.is_positional())
+impl Table {
+    /// Adds a command and those below it.
+    fn add(&mut self, command: &Command, context: &str) {
+        let row = |word: &str, repeated: &str, values: &str, help: String| {
+            [context, word, repeated, values, &help].map(String::from)
+        };
+        for subcommand in shown(command) {
+            let about = subcommand.get_about().map(ToString::to_string);
+            self.rows
+                .push(row(subcommand.get_name(), "", "", about.unwrap_or_default()));
+        }
+        for arg in arguments(command) {
+            let values = self.values(arg);
+            let repeated = if is_repeated(arg) { "*" } else { "" };
+            if arg.is_positional() {
+                self.rows.push(row("", repeated, &values, String::new()));
+            }
+            let short = arg.get_short().map(|short| format!("-{short}"));
+            for name in short.into_iter().chain(arg.get_long().map(|long| format!("--{long}"))) {
+                self.rows.push(row(&name, repeated, &values, help(arg)));
+            }
+        }
+        for subcommand in shown(command) {
+            self.add(subcommand, format!("{context} {}", subcommand.get_name()).trim_start());
+        }
     }
 
-    fn operand(&self) -> Option<&Arg> {
-        arguments(self.command).find(|arg| arg.is_positional())
+    /// Each of the argument's values as `NAME@KIND`.
+    fn values(&mut self, arg: &Arg) -> String {
+        let names = arg.get_value_names().filter(|_| takes_values(arg)).unwrap_or_default();
+        let values: Vec<String> = names
+            .iter()
+            .map(|name| format!("{}@{}", name.replace('|', "/").to_lowercase(), self.kind(arg, name)))
+            .collect();
+        values.join(" ")
     }
 
-    /// What its operands can be.
-    fn operands(&self) -> Option<Kind> {
-        self.operand().and_then(|arg| kinds(arg).pop())
+    fn kind(&mut self, arg: &Arg, name: &str) -> String {
+        let mut words: Vec<[String; 2]> = arg
+            .get_possible_values()
+            .iter()
+            .map(|value| {
+                let help = value.get_help().map(ToString::to_string);
+                [value.get_name().to_owned(), help.unwrap_or_default()]
+            })
+            .collect();
+        if words.is_empty() && name.contains('|') {
+            words = name.split('|').map(|word| [word.to_owned(), String::new()]).collect();
+        }
+        if !words.is_empty() {
+            return format!("words{}", self.list(words));
+        }
+        let kind = match (arg.get_value_hint(), name) {
+            _ if arg.is_trailing_var_arg_set() => "command",
+            _ if arg.get_id() == "program" => "programs",
+            (_, "PID") => "processes",
+            (_, "CGROUP") => "cgroups",
+            (_, "UNIT") => "units",
+            (_, "DIR") => "directories",
+            (ValueHint::AnyPath, _) => "files",
+            _ => "unknown",
+        };
+        kind.to_owned()
     }
 
-    fn subcommands(&self) -> impl Iterator<Item = (&str, String)> {
-        shown(self.command).map(|command| {
-            let about = command.get_about().map(ToString::to_string);
-            (command.get_name(), about.unwrap_or_default())
+    /// The number of a list, which is added unless it is known.
+    fn list(&mut self, words: Vec<[String; 2]>) -> usize {
+        let known = self.lists.iter().position(|list| *list == words);
+        known.unwrap_or_else(|| {
+            self.lists.push(words);
+            self.lists.len() - 1
         })
     }
-}
 
-/// What each of the argument's values can be; nothing for a flag.
-fn kinds(arg: &Arg) -> Vec<Kind> {
-    if !takes_values(arg) {
-        return Vec::new();
-    }
-    let words: Vec<(String, String)> = arg
-        .get_possible_values()
-        .iter()
-        .filter(|value| !value.is_hide_set())
-        .map(|value| {
-            (
-                value.get_name().to_owned(),
-                value.get_help().map(ToString::to_string).unwrap_or_default(),
-            )
+    fn lines(&self, line: impl Fn(&str) -> String) -> String {
+        let lists = self.lists.iter().enumerate().flat_map(|(number, list)| {
+            list.iter().map(move |[word, help]| {
+                [
+                    format!("words{number}"),
+                    word.clone(),
+                    String::new(),
+                    String::new(),
+                    help.clone(),
+                ]
+            })
+        });
+        let rows = self.rows.iter().cloned().chain(lists);
+        rows.map(|fields| {
+            assert!(fields.iter().all(|field| !field.contains('|')), "{fields:?}");
+            line(&fields.join("|"))
         })
-        .collect();
-    let names = arg.get_value_names().unwrap_or_default();
-    if !words.is_empty() {
-        return vec![Kind::Words(words)];
-    }
-    names.iter().map(|name| kind(arg, name)).collect()
-}
-
-fn kind(arg: &Arg, name: &str) -> Kind {
-    match (arg.get_value_hint(), name) {
-        _ if arg.is_trailing_var_arg_set() => Kind::Command,
-        (ValueHint::DirPath, _) | (_, "DIRECTORY" | "DIR") => Kind::Directories,
-        // clap gives the hint AnyPath to whatever is a path.
-        (ValueHint::FilePath | ValueHint::AnyPath, _) | (_, "FILE") => Kind::Files,
-        (_, "PID") => Kind::Processes,
-        (_, "CGROUP") => Kind::Cgroups,
-        (_, "UNIT") => Kind::Units,
-        _ if arg.get_id() == "program" => Kind::Programs,
-        _ if name.contains('|') => Kind::Words(name.split('|').map(|word| (word.to_owned(), String::new())).collect()),
-        _ => Kind::Unknown,
-    }
-}
-
-/// `-v`, `--verbose`.
-fn names(arg: &Arg) -> Vec<String> {
-    let short = arg.get_short().map(|short| format!("-{short}"));
-    short
-        .into_iter()
-        .chain(arg.get_long().map(|long| format!("--{long}")))
         .collect()
+    }
+}
+
+fn is_repeated(arg: &Arg) -> bool {
+    let has_several = arg.is_positional() && arg.get_num_args().is_some_and(|number| number.max_values() > 1);
+    has_several || matches!(arg.get_action(), ArgAction::Append | ArgAction::Count)
 }
 
 /// The short help of an option.
@@ -134,18 +138,7 @@ fn help(arg: &Arg) -> String {
     }
 }
 
-fn is_repeated(arg: &Arg) -> bool {
-    matches!(arg.get_action(), ArgAction::Append | ArgAction::Count)
-}
-
-/// The template with `text` in the place of the line.
-fn fill(template: &str, line: &str, text: &str) -> String {
-    let line = format!("{line}\n");
-    assert!(template.contains(&line), "{line}: not in the template");
-    template.replace(&line, text)
-}
-
-/// In single quotes, for bash and zsh.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+/// In single quotes.
+fn quoted(text: &str, quote: &str) -> String {
+    format!("'{}'", text.replace('\'', quote))
 }

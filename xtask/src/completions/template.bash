@@ -1,53 +1,65 @@
 # bash completion of keepalive(1). Made by make docs, of the command.
 # shellcheck shell=bash
 
-# What there is at the subcommand $path: into commands, options and operand, which is a kind of values as below.
-_keepalive_at() {
-    case $path in
-@SUBCOMMANDS@
-    esac
+# CONTEXT|WORD|REPEATED|VALUES|HELP: what follows the subcommand CONTEXT. A subcommand or option is its WORD; operands have
+# none. Each of the VALUES is NAME@KIND; the kind wordsNUMBER is the CONTEXT of a list of words.
+_keepalive_table=(
+@TABLE@
+)
+
+# Sets values to the values of word $2 in context $1, if there is such a word.
+_keepalive_find() {
+    local row
+    for row in "${_keepalive_table[@]}"; do
+        if [[ $row == "$1|$2|"* ]]; then
+            IFS='|' read -r _ _ _ row _ <<<"$row"
+            read -ra values <<<"$row"
+            return 0
+        fi
+    done
+    return 1
 }
 
-# What the values of option $1 can be, each: into kinds.
-_keepalive_kinds() {
-    kinds=()
-    case "$path $1" in
-@OPTIONS@
-    esac
+# Completes $cur with the words of context $1 that match the pattern $2.
+_keepalive_words() {
+    local row context word
+    for row in "${_keepalive_table[@]}"; do
+        IFS='|' read -r context word _ <<<"$row"
+        # shellcheck disable=SC2053
+        if [[ $context == "$1" && $word == $2 && $word == "$cur"* ]]; then
+            COMPREPLY+=("$word")
+        fi
+    done
 }
 
-# Completes $cur: $1 is a list of words, or a kind.
-_keepalive_complete() {
-    local words prefix
-    case $1 in
-    @files)
+# Completes $cur with a value NAME@KIND.
+_keepalive_value() {
+    local prefix words=''
+    case ${1#*@} in
+    words*) _keepalive_words "${1#*@}" '*' ;;
+    files)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-        return
         ;;
-    @directories)
+    directories)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -d -- "$cur")
-        return
         ;;
-    @cgroups)
+    cgroups)
         prefix=/sys/fs/cgroup
         [[ ! -d $prefix/unified ]] || prefix+=/unified
         compopt -o nospace
         mapfile -t COMPREPLY < <(compgen -d -- "$prefix/${cur#/}")
         COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
-        return
         ;;
-    @processes)
-        words=(/proc/[0-9]*)
-        words=("${words[@]#/proc/}")
-        ;;
-    @programs) mapfile -t words < <(cat /proc/[0-9]*/comm 2>/dev/null | sort -u) ;;
-    @units) mapfile -t words < <(systemctl list-unit-files --plain --no-legend 2>/dev/null | sed 's/ .*//') ;;
-    *) read -ra words <<<"$1" ;;
+    processes) words=$(cd /proc && printf '%s\n' [0-9]*) ;;
+    programs) words=$(cat /proc/[0-9]*/comm 2>/dev/null | sort -u) ;;
+    units) words=$(systemctl list-unit-files --plain --no-legend 2>/dev/null | sed 's/ .*//') ;;
     esac
-    local IFS=$'\n'
-    mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$cur")
+    if [[ -n $words ]]; then
+        local IFS=$'\n'
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+    fi
 }
 
 # Completes the command that begins with word $1.
@@ -65,39 +77,40 @@ _keepalive_command() {
 }
 
 _keepalive() {
-    local cur=${COMP_WORDS[COMP_CWORD]} path='' commands='' options='' operand='' word has_ended=''
-    local -a kinds=()
+    local cur=${COMP_WORDS[COMP_CWORD]} path='' word has_ended=''
+    local -a values=() operand=()
     local -i i
     COMPREPLY=()
-    _keepalive_at
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
-        if ((${#kinds[@]} > 0)); then
+        if ((${#values[@]} > 0)); then
             # --option=value is three words here.
-            [[ $word == = ]] || kinds=("${kinds[@]:1}")
+            [[ $word == = ]] || values=("${values[@]:1}")
         elif [[ $word == -- && -z $has_ended ]]; then
             has_ended=yes
         elif [[ $word == -* && -z $has_ended ]]; then
-            _keepalive_kinds "$word"
-        elif [[ " $commands " == *" $word "* ]]; then
-            path=${path:+$path }$word
-            _keepalive_at
-        elif [[ $operand == @command ]]; then
+            _keepalive_find "$path" "$word"
+        elif [[ ${operand[0]-} == *@command ]]; then
             _keepalive_command "$i"
             return
+        elif _keepalive_find "$path" "$word"; then
+            path=${path:+$path }$word
+            _keepalive_find "$path" ''
+            operand=("${values[@]}")
+            values=()
         fi
     done
-    if ((${#kinds[@]} > 0)); then
+    if ((${#values[@]} > 0)); then
         [[ $cur != = ]] || cur=''
-        _keepalive_complete "${kinds[0]}"
+        _keepalive_value "${values[0]}"
     elif [[ $cur == -* && -z $has_ended ]]; then
-        _keepalive_complete "$options"
-    elif [[ -n $commands ]]; then
-        _keepalive_complete "$commands"
-    elif [[ $operand == @command ]]; then
+        _keepalive_words "$path" '-*'
+    elif [[ ${operand[0]-} == *@command ]]; then
         _keepalive_command "$COMP_CWORD"
+    elif ((${#operand[@]} > 0)); then
+        _keepalive_value "${operand[0]}"
     else
-        _keepalive_complete "$operand"
+        _keepalive_words "$path" '[!-]*'
     fi
 }
 
