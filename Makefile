@@ -115,16 +115,17 @@ image: static
 # Where nothing can be linked statically, so do the tests of the image.
 test: build
 	-$(MAKE) --no-print-directory static
+	$(CARGO) build --workspace
 	$(SUMMARY) $(CARGO) test --workspace
 
 # Two parts of it: the tests of the crates, and the end-to-end tests of the command.
 test-unit: build
-	$(SUMMARY) sh -ec '$(CARGO) test --workspace --exclude keepalive-cli; $(CARGO) test --package keepalive-cli --lib'
+	$(SUMMARY) $(CARGO) test --workspace --exclude keepalive-tests
 
 test-e2e: build
 	-$(MAKE) --no-print-directory static
-	$(CARGO) build --package keepalive-cli --examples
-	$(SUMMARY) $(CARGO) test --package keepalive-cli --test e2e
+	$(CARGO) build --workspace
+	$(SUMMARY) $(CARGO) test --package keepalive-tests
 
 # Test suites of other projects, bare and under each engine; as root, about half an hour. SUITES=--quick is what CI runs.
 test-suites: build
@@ -135,8 +136,9 @@ test-suites: build
 SEQUENCES ?= 100000
 FIRST ?= 0
 fuzz-calls: build
+	$(CARGO) build --workspace
 	KEEPALIVE_TEST_REQUIRE=all KEEPALIVE_TEST_SEQUENCES=$(SEQUENCES) KEEPALIVE_TEST_FIRST_SEQUENCE=$(FIRST) \
-		$(CARGO) test --package keepalive-cli --test e2e -- differential::sequences
+		$(CARGO) test --package keepalive-tests --test e2e -- differential::sequences
 
 # Packages of one commit, made in two directories, have the same bytes.
 test-reproducible:
@@ -149,12 +151,10 @@ test-vm:
 	tests/vm/run-systems
 
 demo: build
-	$(CARGO) build --release --package keepalive-cli --examples
 	scripts/demo
 
 # Draws docs/picture.svg again, from the packets of a run of the demo. Requires python3.
 picture: build
-	$(CARGO) build --release --package keepalive-cli --examples
 	scripts/picture
 
 bench: build

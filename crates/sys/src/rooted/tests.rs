@@ -1,5 +1,5 @@
 #[expect(unreachable_pub, reason = "the end-to-end tests have it too")]
-#[path = "../../../cli/tests/e2e/support/skip.rs"]
+#[path = "../../../../tests/e2e/support/skip.rs"]
 mod skip;
 
 use super::*;

@@ -7,14 +7,7 @@ use std::path::{Path, PathBuf};
 /// The Markdown files that readers follow links in.
 fn documents() -> Vec<PathBuf> {
     let mut documents = Vec::new();
-    for directory in [
-        "",
-        "docs",
-        ".github",
-        ".github/ISSUE_TEMPLATE",
-        "tests/vm",
-        "crates/cli/tests",
-    ] {
+    for directory in ["", "docs", ".github", ".github/ISSUE_TEMPLATE", "tests/vm", "tests"] {
         let Ok(entries) = fs::read_dir(repository().join(directory)) else {
             continue;
         };

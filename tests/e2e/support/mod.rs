@@ -118,7 +118,7 @@ macro_rules! output_or_skip {
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
+        .join("..")
         .canonicalize()
         .expect("the repository has a path")
 }
@@ -166,9 +166,12 @@ pub fn packaged_library() -> PathBuf {
         .clone()
 }
 
-/// The command under test.
+/// The command under test: `target/debug/keepalive`, or beside these tests in another build directory. It must not be older
+/// than its sources.
+#[track_caller]
 pub fn keepalive() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_keepalive"))
+    let path = Path::new(env!("CARGO_BIN_EXE_echo_server")).with_file_name("keepalive");
+    built::up_to_date(path, "cargo build")
 }
 
 /// The command as users have it: small, where it is copied often.
@@ -178,10 +181,8 @@ pub fn released_keepalive() -> PathBuf {
 }
 
 /// The server of scripts/lab's client.
-#[track_caller]
 pub fn echo_server() -> PathBuf {
-    let path = keepalive().with_file_name("examples").join("echo_server");
-    built::up_to_date(path, "cargo build --package keepalive-cli --examples")
+    PathBuf::from(env!("CARGO_BIN_EXE_echo_server"))
 }
 
 /// An address as it stands before a port.

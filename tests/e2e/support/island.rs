@@ -136,7 +136,7 @@ impl Island {
 
 /// Where `targets/meet.py` is.
 pub fn meet() -> PathBuf {
-    repository().join("crates/cli/tests/targets/meet.py")
+    repository().join("tests/targets/meet.py")
 }
 
 fn unshare() -> Command {

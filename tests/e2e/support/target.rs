@@ -120,7 +120,7 @@ fn run_compiler(libc: Libc, source: &str, flags: &[&str], program: &Path) {
         .args(libc.flags())
         .arg("-o")
         .arg(program)
-        .arg(repository().join("crates/cli/tests/targets").join(source))
+        .arg(repository().join("tests/targets").join(source))
         .args(flags);
     let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(status.success(), "{command:?}: {status}");

@@ -33,7 +33,7 @@ impl GoProgram {
         let built = Command::new(go)
             .args(["build", "-ldflags=-s -w", "-o"])
             .arg(program.path())
-            .arg(repository().join("crates/cli/tests/targets/ends.go"))
+            .arg(repository().join("tests/targets/ends.go"))
             .env("CGO_ENABLED", "0")
             .env("HOME", &home)
             .env("GOFLAGS", "-modcacherw")

@@ -38,7 +38,7 @@ fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 fn target(name: &str) -> PathBuf {
-    repository().join("crates/cli/tests/targets").join(name)
+    repository().join("tests/targets").join(name)
 }
 
 /// A program of `targets/ends.*`: it has connected to us, and we to it.

@@ -85,7 +85,7 @@ impl Lab<'_> {
 
 /// Where `tests/targets/NAME` is.
 fn script(name: &str) -> PathBuf {
-    repository().join("crates/cli/tests/targets").join(name)
+    repository().join("tests/targets").join(name)
 }
 
 fn stdout(output: &Output) -> String {

@@ -17,7 +17,7 @@ pub(super) fn sit_at(keepalive: &Keepalive, command: &mut Command, steps: &[&str
 
 /// An interactive shell at a terminal.
 pub(super) fn terminal(command: &mut Command) -> &mut Command {
-    let script = repository().join("crates/cli/tests/targets/terminal.py");
+    let script = repository().join("tests/targets/terminal.py");
     command.env("PS1", "ready>").arg(script);
     command.arg("bash --norc --noprofile --noediting -i")
 }
