@@ -127,7 +127,7 @@ impl Page {
         page
     }
 
-    /// Adds the policy options and the JSON output of a subcommand.
+    /// Adds the policy options, JSON output and examples of a subcommand.
     fn add_notes(&mut self, command: &Command, notes: &Notes, markup: &Markup) {
         if arguments(command).any(is_policy) {
             self.add("OPTIONS", &policy_options(command, notes, markup));
@@ -138,6 +138,10 @@ impl Page {
         }
         if let Some(json) = &notes.json {
             self.add("JSON OUTPUT", &fields(json, markup));
+        }
+        for (what, lines) in notes.examples {
+            let lines: String = lines.iter().map(|line| format!(".Dl $ {}\n", literal(line))).collect();
+            self.add("EXAMPLES", &format!("{}.Pp\n{lines}", markup.text(what)));
         }
     }
 

@@ -151,6 +151,29 @@ const RUN_NOTES: Notes = Notes {
         ("127", "COMMAND was not found."),
         ("else", "The exit status of COMMAND."),
     ],
+    examples: &[
+        (
+            "The defaults: 60 s idle time, then up to 5 probes, 15 s apart:",
+            &["keepalive run -- ssh host"],
+        ),
+        (
+            "A known middlebox, and a program that sets keepalive itself. It may probe sooner than the \
+             policy, not later, and cannot switch keepalive off:",
+            &["keepalive run --preset aws-nlb --mode cap -- node server.js"],
+        ),
+        (
+            "A Go program; prints the engine and the reason:",
+            &["keepalive run -v -- kubectl port-forward svc/db 5432"],
+        ),
+        (
+            "A rule for databases:",
+            &["keepalive run --rule 'connect *:5432 idle=30s' -- ./job"],
+        ),
+        (
+            "What the kernel has on each socket of a program:",
+            &["KEEPALIVE_LOG=stderr keepalive run --idle 2m -- ssh host"],
+        ),
+    ],
     ..Notes::DEFAULT
 };
 

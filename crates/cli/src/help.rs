@@ -16,7 +16,12 @@ pub struct Notes {
     pub json: Option<Json>,
     /// Each exit status.
     pub statuses: &'static [Status],
+    /// Examples.
+    pub examples: &'static [Example],
 }
+
+/// What one or more command lines do, and the lines.
+pub type Example = (&'static str, &'static [&'static str]);
 
 /// An exit status, and what it means in a sentence.
 pub type Status = (&'static str, &'static str);
@@ -52,6 +57,7 @@ impl Notes {
         paragraphs: &[],
         json: None,
         statuses: &[SUCCESS, NOT_DONE, USAGE],
+        examples: &[],
     };
 
     /// The text for `--help`.
@@ -82,6 +88,15 @@ impl Notes {
         for (status, meaning) in self.statuses {
             item(&mut text, &format!("{status:width$}"), meaning);
         }
+        if !self.examples.is_empty() {
+            text.push_str("\nExamples:\n");
+        }
+        for (what, lines) in self.examples {
+            text.push_str(&wrap(&format!("  {what}"), WIDTH, 2));
+            for line in *lines {
+                let _ = writeln!(text, "    $ {line}");
+            }
+        }
         text
     }
 }
@@ -107,12 +122,13 @@ mod tests {
                 null: "Null is unknown.",
             }),
             statuses: &[SUCCESS, ("125", "It failed.")],
+            examples: &[("Three:", &["keepalive list"])],
             ..Notes::DEFAULT
         };
         assert_eq!(
             notes.help(),
             "One.\n\nTwo.\n\nThe JSON object has:\n  a       number  seconds\n  b.long  string\n\nNull is unknown.\n\n\
-             Exit status:\n  0    Success.\n  125  It failed.\n"
+             Exit status:\n  0    Success.\n  125  It failed.\n\nExamples:\n  Three:\n    $ keepalive list\n"
         );
     }
 }

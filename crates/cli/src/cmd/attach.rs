@@ -95,6 +95,23 @@ pub(crate) const NOTES: Notes = Notes {
         null: "Null is unknown, or does not apply.",
     }),
     statuses: &[SUCCESS, ("1", "A request could not be completed."), POLICY_USAGE],
+    examples: &[
+        (
+            "Print what would be set, then set it:",
+            &[
+                "keepalive attach --dry-run --program postgres",
+                "keepalive attach --program postgres",
+            ],
+        ),
+        (
+            "One process and the sockets that it opens later, until it ends:",
+            &["keepalive attach --idle 30 --watch 4242"],
+        ),
+        (
+            "All processes of this user, with a rules file:",
+            &["keepalive attach --all --config /etc/keepalive.conf"],
+        ),
+    ],
 };
 
 /// The shortest time between two looks of `--watch`.

@@ -101,6 +101,19 @@ pub(crate) const ENABLE_NOTES: Notes = Notes {
         ),
         POLICY_USAGE,
     ],
+    examples: &[
+        (
+            "The whole machine, open connections included, with the policy of /etc/keepalive.conf:",
+            &["sudo keepalive cgroup enable --existing /"],
+        ),
+        (
+            "The services of a machine behind a known middlebox, and the undo:",
+            &[
+                "sudo keepalive cgroup enable --preset aws-nlb /system.slice",
+                "sudo keepalive cgroup disable /system.slice",
+            ],
+        ),
+    ],
     ..Notes::DEFAULT
 };
 
@@ -175,6 +188,10 @@ pub(crate) const STATUS_NOTES: Notes = Notes {
         ),
         USAGE,
     ],
+    examples: &[(
+        "Which policies are active, and how often was each rule used?",
+        &["sudo keepalive cgroup status"],
+    )],
     ..Notes::DEFAULT
 };
 

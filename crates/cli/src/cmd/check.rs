@@ -32,6 +32,13 @@ pub(crate) const NOTES: Notes = Notes {
         ("0", "The file can be used."),
         ("2", "The file or the command line cannot be used."),
     ],
+    examples: &[(
+        "The file for all programs; rules from standard input:",
+        &[
+            "keepalive check /etc/keepalive.conf",
+            "echo 'connect 10.0.0.0/8:5432 idle=30s' | keepalive check -",
+        ],
+    )],
     ..Notes::DEFAULT
 };
 

@@ -58,6 +58,14 @@ pub(crate) const NOTES: Notes = Notes {
         ),
         USAGE,
     ],
+    examples: &[(
+        "The machine; a program to run; a running process:",
+        &[
+            "keepalive doctor",
+            "keepalive doctor -- docker ps",
+            "keepalive doctor --pid 4242",
+        ],
+    )],
     ..Notes::DEFAULT
 };
 

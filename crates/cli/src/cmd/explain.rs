@@ -83,6 +83,17 @@ pub(crate) const NOTES: Notes = Notes {
         null: "Null means: does not apply.",
     }),
     statuses: &[SUCCESS, POLICY_USAGE],
+    examples: &[
+        (
+            "What does a connection to a database get, from which source, and what does it survive?",
+            &["keepalive explain --for connect 10.0.0.5:5432"],
+        ),
+        (
+            "What do the connections get that a server accepts on port 8000?",
+            &["keepalive explain --for accept :8000 --program nginx"],
+        ),
+        ("Is a preset enough?", &["keepalive explain --preset aws-nlb"]),
+    ],
     ..Notes::DEFAULT
 };
 

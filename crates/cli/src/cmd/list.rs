@@ -96,6 +96,20 @@ pub(crate) const NOTES: Notes = Notes {
         null: "Null is unknown, or does not apply.",
     }),
     statuses: &[SUCCESS, ("1", "A named process cannot be seen."), USAGE],
+    examples: &[
+        (
+            "Connections of running programs without keepalive:",
+            &["keepalive list --off"],
+        ),
+        (
+            "All sockets of a process; the listening sockets at a port:",
+            &["keepalive list 4242", "keepalive list --listening --port 5432"],
+        ),
+        (
+            "JSON for another program:",
+            &["keepalive list --json --program postgres"],
+        ),
+    ],
     ..Notes::DEFAULT
 };
 

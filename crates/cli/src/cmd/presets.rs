@@ -47,6 +47,10 @@ pub(crate) const NOTES: Notes = Notes {
         ],
         null: "Null means unknown, or does not apply.",
     }),
+    examples: &[(
+        "A table; JSON for another program:",
+        &["keepalive presets", "keepalive presets --json"],
+    )],
     ..Notes::DEFAULT
 };
 

@@ -99,6 +99,16 @@ pub(crate) const NOTES: Notes = Notes {
         ),
         USAGE,
     ],
+    examples: &[
+        (
+            "How long is a connection to a database remembered?",
+            &["keepalive probe db.example.com:5432"],
+        ),
+        (
+            "With less precision, and only up to five minutes:",
+            &["keepalive probe --max 5m --precision 20% db.example.com:5432"],
+        ),
+    ],
     ..Notes::DEFAULT
 };
 

@@ -71,6 +71,14 @@ pub(crate) const ENABLE_NOTES: Notes = Notes {
          program.",
     ],
     statuses: &[SUCCESS, UNCHANGED, USAGE],
+    examples: &[(
+        "Every program that starts from now on; the state; the undo:",
+        &[
+            "sudo keepalive system enable",
+            "keepalive system status",
+            "sudo keepalive system disable",
+        ],
+    )],
     ..Notes::DEFAULT
 };
 

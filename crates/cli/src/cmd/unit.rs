@@ -99,6 +99,14 @@ pub(crate) const ENABLE_NOTES: Notes = Notes {
          Restart the service afterwards; the command makes systemd read its files again.",
     ],
     statuses: &[SUCCESS, NOT_DONE, POLICY_USAGE],
+    examples: &[(
+        "Print the drop-in, write it, and restart the service to use it:",
+        &[
+            "keepalive unit enable --dry-run postgresql",
+            "sudo keepalive unit enable postgresql",
+            "sudo systemctl restart postgresql",
+        ],
+    )],
     ..Notes::DEFAULT
 };
 
