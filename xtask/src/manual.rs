@@ -15,9 +15,14 @@ pub(crate) const ENVIRONMENT: &str = "environment";
 /// The heading of policy options in the help.
 const POLICY_HEADING: &str = "Policy";
 
-/// The sections in the order of mdoc(7); sections with other names follow OPTIONS.
-const BEFORE: [&str; 5] = ["NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS"];
-const AFTER: [&str; 9] = [
+/// The sections in the order of mdoc(7).
+const ORDER: [&str; 15] = [
+    "NAME",
+    "SYNOPSIS",
+    "DESCRIPTION",
+    "COMMANDS",
+    "OPTIONS",
+    OTHERS,
     "ENVIRONMENT",
     "FILES",
     "EXIT STATUS",
@@ -28,6 +33,8 @@ const AFTER: [&str; 9] = [
     "HISTORY",
     "CAVEATS",
 ];
+/// The place of sections with other names.
+const OTHERS: &str = "";
 
 /// A page for the command and one for each subcommand, without their dates. `written` returns the sections written by hand.
 ///
@@ -140,8 +147,11 @@ impl Page {
             self.add("JSON OUTPUT", &fields(json, markup));
         }
         for (what, lines) in notes.examples {
-            let lines: String = lines.iter().map(|line| format!(".Dl $ {}\n", literal(line))).collect();
-            self.add("EXAMPLES", &format!("{}.Pp\n{lines}", markup.text(what)));
+            let mut text = markup.text(what) + ".Pp\n";
+            for line in *lines {
+                let _ = writeln!(text, ".Dl $ {}", literal(line));
+            }
+            self.add("EXAMPLES", &text);
         }
     }
 
@@ -185,18 +195,13 @@ impl Page {
 
     /// Adds what is written by hand, and orders the sections.
     fn finish(mut self, written: &dyn Fn(&str) -> String) -> (PathBuf, String) {
-        self.shared.sort_by_key(|name| *name != POLICY);
-        self.shared.dedup();
-        for name in self.shared.clone() {
+        for name in std::mem::take(&mut self.shared) {
             self.add_written(&written(name));
         }
         self.add_written(&written(&self.name));
-        let place = |heading: &str| {
-            let find = |headings: &[&str]| headings.iter().position(|name| *name == heading);
-            let after = find(&AFTER).map(|index| BEFORE.len() + 1 + index);
-            find(&BEFORE).or(after).unwrap_or(BEFORE.len())
-        };
-        self.sections.sort_by_key(|(heading, _)| place(heading));
+        let place = |heading: &str| ORDER.iter().position(|name| *name == heading);
+        self.sections
+            .sort_by_key(|(heading, _)| place(heading).or(place(OTHERS)));
         let name = &self.name;
         let mut text = format!(
             ".\\\" Made by make docs, of the command and man/sections/{name}.mdoc.\n.Dt {} 1\n.Os Linux\n",

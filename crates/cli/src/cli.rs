@@ -13,7 +13,8 @@ use crate::cmd::unit::{self, Unit};
 use crate::help::Notes;
 use crate::output::write_stderr;
 use clap::builder::{PossibleValue, TypedValueParser};
-use clap::{Arg, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use keepalive_engine::choice::Wanted;
 use keepalive_policy::preset::{self, PRESETS, Remedy};
 use keepalive_policy::{Mode, Settings, SocketOption};
@@ -50,9 +51,11 @@ impl Cli {
     /// # Errors
     /// Why it cannot be used, or the help or version that it requests.
     pub(crate) fn read() -> Result<Self, clap::Error> {
-        let mut command = command();
-        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+        Self::try_parse().map_err(|refusal| match refusal.kind() {
+            // Only the help needs the notes, which take longer to render than most of what a start needs.
+            ErrorKind::DisplayHelp => command().try_get_matches().err().unwrap_or(refusal),
+            _ => refusal,
+        })
     }
 }
 
