@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 
 use crate::Effort;
-use crate::lane::{Lane, race};
+use crate::contestant::{Contestant, race};
 use crate::library::{Bench, Error, Library, Role, TIMINGS};
 use crate::report::{self, Figure, Ratio, Report, Target, Unit};
 use crate::statistics::Series;
@@ -101,12 +101,12 @@ fn with_rules(bench: &Bench, effort: Effort, connect: Effort, port: u16, report:
             title,
             "with the timings; what ours costs over bare; + is over ours without rules",
         );
-        let lanes: Vec<Lane> = policies
+        let contestants: Vec<Contestant> = policies
             .iter()
             .map(|(_, policy, _)| bench.calls(ours, &[&TIMINGS, *policy].concat(), case, effort.slice_ms, port))
             .collect();
         // Each process is compared with itself, for none is as fast as another.
-        let costs: Vec<Series> = race(&lanes, effort)?
+        let costs: Vec<Series> = race(&contestants, effort)?
             .iter()
             .map(|times| times[PROGRAM].minus(&times[BARE]))
             .collect();
@@ -172,11 +172,11 @@ fn race_case<'a>(
         .iter()
         .filter(|library| !is_left_out(library))
         .collect();
-    let lanes: Vec<Lane> = libraries
+    let contestants: Vec<Contestant> = libraries
         .iter()
         .map(|library| bench.calls(library, policy, case, effort.slice_ms, port))
         .collect();
-    let times = race(&lanes, effort)?;
+    let times = race(&contestants, effort)?;
     Ok(libraries
         .into_iter()
         .zip(times)

@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 /// Why nothing can be measured here.
 fn missing() -> Option<String> {
     if !geteuid().is_root() {
-        return Some("it takes root".to_owned());
+        return Some("it requires root".to_owned());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |tool: &&str| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
@@ -245,7 +245,7 @@ fn rules(last: &str) -> String {
     text + last + "\n"
 }
 
-/// What a lane runs under.
+/// What a contestant runs under.
 enum Policy {
     /// Nothing.
     Bare,
@@ -281,7 +281,7 @@ const FIVE_ENFORCED: [&str; 10] = [
 const NO_MATCH: [&str; 4] = ["--rule", "default off", "--rule", "connect 192.0.2.0/24 idle=30"];
 
 impl Policy {
-    /// Puts it in force until what this gives is dropped, or the next one is.
+    /// Applies it until what this gives is dropped, or the next one is.
     fn begin(&self, stage: &Stage) -> Result<Option<OwnedFd>, Error> {
         match self {
             Bare => stage.disable().map(|()| None),
@@ -309,17 +309,17 @@ const fn instruction(code: u8, immediate: i32) -> Instruction {
 }
 
 /// One of the contestants.
-struct Lane {
+struct Contestant {
     name: &'static str,
     /// What `cgroup.c` does.
     case: &'static str,
     policy: Policy,
-    /// The least rate against the first lane.
+    /// The least rate against the first contestant.
     target: Option<f64>,
 }
 
-const fn lane(name: &'static str, case: &'static str, policy: Policy, target: Option<f64>) -> Lane {
-    Lane {
+const fn contestant(name: &'static str, case: &'static str, policy: Policy, target: Option<f64>) -> Contestant {
+    Contestant {
         name,
         case,
         policy,
@@ -345,17 +345,17 @@ impl Process {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         Ok(Self {
             orders: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a lane")?),
+            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a contestant")?),
             child,
         })
     }
 
     /// Nanoseconds of one iteration.
     fn slice(&mut self) -> Result<f64, Error> {
-        self.orders.as_mut().ok_or("no pipe to a lane")?.write_all(b"s")?;
+        self.orders.as_mut().ok_or("no pipe to a contestant")?.write_all(b"s")?;
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
-        Ok(line.trim().parse().map_err(|_| "a lane has ended early")?)
+        Ok(line.trim().parse().map_err(|_| "a contestant has ended early")?)
     }
 }
 
@@ -367,24 +367,28 @@ impl Drop for Process {
     }
 }
 
-/// Lets the lanes take turns; nanoseconds of each.
-fn race(stage: &Stage, lanes: &[Lane], effort: Effort) -> Result<Vec<Series>, Error> {
-    let mut times = vec![Series::default(); lanes.len()];
+/// Lets the contestants take turns; nanoseconds of each.
+fn race(stage: &Stage, contestants: &[Contestant], effort: Effort) -> Result<Vec<Series>, Error> {
+    let mut times = vec![Series::default(); contestants.len()];
     let mut processes: BTreeMap<&str, Process> = BTreeMap::new();
     for round in 0..effort.rounds {
         if round % ROUNDS_PER_PROCESS == 0 {
             processes.clear();
         }
-        for step in 0..lanes.len() {
-            // Forwards and backwards, from another one each time: no lane always follows the same lane.
-            let step = if round % 2 == 0 { step } else { lanes.len() - 1 - step };
-            let which = (step + round / 2) % lanes.len();
-            let lane = &lanes[which];
-            if !processes.contains_key(lane.case) {
-                processes.insert(lane.case, Process::start(stage, lane.case, effort)?);
+        for step in 0..contestants.len() {
+            // Forwards and backwards, from another one each time: no contestant always follows the same contestant.
+            let step = if round % 2 == 0 {
+                step
+            } else {
+                contestants.len() - 1 - step
+            };
+            let which = (step + round / 2) % contestants.len();
+            let contestant = &contestants[which];
+            if !processes.contains_key(contestant.case) {
+                processes.insert(contestant.case, Process::start(stage, contestant.case, effort)?);
             }
-            let process = processes.get_mut(lane.case).ok_or("no process")?;
-            let _link = lane.policy.begin(stage)?;
+            let process = processes.get_mut(contestant.case).ok_or("no process")?;
+            let _link = contestant.policy.begin(stage)?;
             // The command has been on this processor meanwhile.
             process.slice()?;
             times[which].0.push(process.slice()?);
@@ -393,21 +397,21 @@ fn race(stage: &Stage, lanes: &[Lane], effort: Effort) -> Result<Vec<Series>, Er
     Ok(times)
 }
 
-/// Prints the lanes as rates against the first; how many targets were missed.
-fn rates(stage: &Stage, title: &str, lanes: &[Lane], effort: Effort) -> Result<usize, Error> {
-    let times = race(stage, lanes, effort)?;
+/// Prints the contestants as rates against the first; how many targets were missed.
+fn rates(stage: &Stage, title: &str, contestants: &[Contestant], effort: Effort) -> Result<usize, Error> {
+    let times = race(stage, contestants, effort)?;
     println!("\n{title}");
     let mut missed = 0;
-    for (lane, series) in lanes.iter().zip(&times) {
+    for (contestant, series) in contestants.iter().zip(&times) {
         let Spread { low, median, high } = times[0].over(series);
         let added = series.minus(&times[0]).median();
         let rate = format!("{median:.3} [{low:.3} {high:.3}]");
         print!(
             "  {:<24}{:>7.0} ns {added:>+6.0} ns  {rate}",
-            lane.name,
+            contestant.name,
             series.median()
         );
-        if let Some(target) = lane.target {
+        if let Some(target) = contestant.target {
             let is_met = median >= target;
             missed += usize::from(!is_met);
             print!("  >= {target}: {}", if is_met { "met" } else { "MISSED" });
@@ -421,7 +425,7 @@ fn rates(stage: &Stage, title: &str, lanes: &[Lane], effort: Effort) -> Result<u
 fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
     let on = ["cgroup", "enable", &stage.name];
     let off = ["cgroup", "disable", &stage.name];
-    let lanes: [(&str, Policy, &[&str]); 7] = [
+    let contestants: [(&str, Policy, &[&str]); 7] = [
         ("true", Bare, &[]),
         (
             "run --engine preload true",
@@ -434,11 +438,11 @@ fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
         ("cgroup disable", Flags(&FIVE), &off),
         ("cgroup status", Flags(&FIVE), &["cgroup", "status"]),
     ];
-    let mut times = vec![Series::default(); lanes.len()];
+    let mut times = vec![Series::default(); contestants.len()];
     for round in 0..effort.commands {
-        for step in 0..lanes.len() {
-            let which = (step + round) % lanes.len();
-            let (_, before, words) = &lanes[which];
+        for step in 0..contestants.len() {
+            let which = (step + round) % contestants.len();
+            let (_, before, words) = &contestants[which];
             before.begin(stage)?;
             let mut command = if words.is_empty() {
                 Command::new("true")
@@ -451,7 +455,7 @@ fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
         }
     }
     println!("\ncommands, to their ends");
-    for ((name, ..), series) in lanes.iter().zip(&times) {
+    for ((name, ..), series) in contestants.iter().zip(&times) {
         let Spread { low, median, high } = Spread::of(series.0.iter().copied());
         println!("  {name:<26}{median:>7.2} ms [{low:.2} {high:.2}]");
     }
@@ -471,14 +475,14 @@ fn run(effort: Effort) -> Result<usize, Error> {
         &stage,
         "a connection: socket, connect, accept, both ends closed",
         &[
-            lane("bare", "closed", Bare, None),
-            lane("an empty program", "closed", Empty, None),
-            lane("no rule matches", "closed", Flags(&NO_MATCH), Some(0.98)),
-            lane("5 options", "closed", Flags(&FIVE), Some(0.93)),
-            lane("5 options, enforce", "closed", Flags(&FIVE_ENFORCED), None),
-            lane("500 rules, none matches", "closed", Flags(&["--config", "NONE"]), None),
-            lane("500 rules, the last does", "closed", Flags(&["--config", "LAST"]), None),
-            lane("5 set by the program", "itself", Bare, None),
+            contestant("bare", "closed", Bare, None),
+            contestant("an empty program", "closed", Empty, None),
+            contestant("no rule matches", "closed", Flags(&NO_MATCH), Some(0.98)),
+            contestant("5 options", "closed", Flags(&FIVE), Some(0.93)),
+            contestant("5 options, enforce", "closed", Flags(&FIVE_ENFORCED), None),
+            contestant("500 rules, none matches", "closed", Flags(&["--config", "NONE"]), None),
+            contestant("500 rules, the last does", "closed", Flags(&["--config", "LAST"]), None),
+            contestant("5 set by the program", "itself", Bare, None),
         ],
         effort,
     )?;
@@ -486,10 +490,10 @@ fn run(effort: Effort) -> Result<usize, Error> {
         &stage,
         "the same, reset: the shortest life that a connection can have",
         &[
-            lane("bare", "reset", Bare, None),
-            lane("an empty program", "reset", Empty, None),
-            lane("no rule matches", "reset", Flags(&NO_MATCH), None),
-            lane("5 options", "reset", Flags(&FIVE), None),
+            contestant("bare", "reset", Bare, None),
+            contestant("an empty program", "reset", Empty, None),
+            contestant("no rule matches", "reset", Flags(&NO_MATCH), None),
+            contestant("5 options", "reset", Flags(&FIVE), None),
         ],
         effort,
     )?;
@@ -497,9 +501,9 @@ fn run(effort: Effort) -> Result<usize, Error> {
         &stage,
         "setsockopt(TCP_NODELAY), which no policy is for",
         &[
-            lane("bare", "setsockopt", Bare, None),
-            lane("5 options", "setsockopt", Flags(&FIVE), None),
-            lane("5 options, enforce", "setsockopt", Flags(&FIVE_ENFORCED), None),
+            contestant("bare", "setsockopt", Bare, None),
+            contestant("5 options", "setsockopt", Flags(&FIVE), None),
+            contestant("5 options, enforce", "setsockopt", Flags(&FIVE_ENFORCED), None),
         ],
         effort,
     )?;

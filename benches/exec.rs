@@ -2,7 +2,7 @@
 
 use crate::Effort;
 use crate::calls::rules;
-use crate::lane::{Lane, race};
+use crate::contestant::{Contestant, race};
 use crate::library::{Bench, Error, Role, TIMINGS};
 use crate::report::{self, Figure, Ratio, Report, Target, Unit};
 use crate::statistics::Series;
@@ -48,13 +48,13 @@ fn with_config(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(),
     let ours = bench
         .of(Role::Ours, bench.libraries())
         .ok_or("our library is not there")?;
-    let mut lanes = vec![bench.exec(bare, &[], effort.slice_ms, PROGRAM)];
-    lanes.extend(
+    let mut contestants = vec![bench.exec(bare, &[], effort.slice_ms, PROGRAM)];
+    contestants.extend(
         policies
             .iter()
             .map(|(_, policy)| bench.exec(ours, policy, effort.slice_ms, PROGRAM)),
     );
-    let times: Vec<Series> = race(&lanes, effort)?.into_iter().flatten().collect();
+    let times: Vec<Series> = race(&contestants, effort)?.into_iter().flatten().collect();
     report.row("bare", Figure::of(&times[0], Unit::Microseconds), &[]);
     for ((name, _), with_policy) in policies.iter().zip(&times[1..]) {
         let added = with_policy.minus(&times[0]);
@@ -71,11 +71,11 @@ fn compare(
     target: fn(f64) -> Target,
 ) -> Result<(), Error> {
     let libraries = bench.libraries();
-    let lanes: Vec<Lane> = libraries
+    let contestants: Vec<Contestant> = libraries
         .iter()
         .map(|library| bench.exec(library, environment, effort.slice_ms, PROGRAM))
         .collect();
-    let times: Vec<Series> = race(&lanes, effort)?.into_iter().flatten().collect();
+    let times: Vec<Series> = race(&contestants, effort)?.into_iter().flatten().collect();
     let added: Vec<Series> = times.iter().map(|series| series.minus(&times[0])).collect();
     for ((library, times), added_by_this) in libraries.iter().zip(&times).zip(&added) {
         let to = |role, name, target| {

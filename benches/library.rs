@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::lane::Lane;
+use crate::contestant::Contestant;
 
 /// Any failure of the bench itself: it is printed, and the bench ends.
 pub(crate) type Error = Box<dyn std::error::Error>;
@@ -146,8 +146,8 @@ impl Bench {
         case: &str,
         milliseconds: u32,
         port: u16,
-    ) -> Lane {
-        Lane {
+    ) -> Contestant {
+        Contestant {
             name: format!("{case}, {}", library.name),
             program: self.directory.path().join("calls"),
             arguments: vec![case.into(), milliseconds.to_string().into(), port.to_string().into()],
@@ -156,7 +156,13 @@ impl Bench {
     }
 
     /// `exec MILLISECONDS PROGRAM` with a library preloaded into the program alone.
-    pub(crate) fn exec(&self, library: &Library, more: &[(&str, &str)], milliseconds: u32, program: &str) -> Lane {
+    pub(crate) fn exec(
+        &self,
+        library: &Library,
+        more: &[(&str, &str)],
+        milliseconds: u32,
+        program: &str,
+    ) -> Contestant {
         let mut arguments = vec![milliseconds.to_string().into(), program.into()];
         for (name, value) in library.environment(more) {
             arguments.push(
@@ -165,7 +171,7 @@ impl Bench {
                     .collect(),
             );
         }
-        Lane {
+        Contestant {
             name: library.name.clone(),
             program: self.directory.path().join("exec"),
             arguments,

@@ -149,13 +149,13 @@ impl Drop for Holder {
 }
 
 /// A command, and what its times were in milliseconds.
-struct Lane {
+struct Contestant {
     name: &'static str,
     words: Vec<String>,
     times: Vec<f64>,
 }
 
-impl Lane {
+impl Contestant {
     fn new(name: &'static str, words: &[&str]) -> Self {
         Self {
             name,
@@ -214,10 +214,10 @@ fn run(rounds: usize) -> Result<(), Error> {
         "as root: every socket exactly, and who holds it",
         rounds,
         vec![
-            Lane::new("ss -tnoap", &["ss", "-tnoap"]),
-            Lane::new("keepalive list PID", &[keepalive, "list", &pid]),
-            Lane::new("keepalive list", &[keepalive, "list"]),
-            Lane::new("keepalive list --json", &[keepalive, "list", "--json"]),
+            Contestant::new("ss -tnoap", &["ss", "-tnoap"]),
+            Contestant::new("keepalive list PID", &[keepalive, "list", &pid]),
+            Contestant::new("keepalive list", &[keepalive, "list"]),
+            Contestant::new("keepalive list --json", &[keepalive, "list", "--json"]),
         ],
     )?;
     let nobody = |words: &[&'static str]| [&NOBODY[..], words].concat();
@@ -225,33 +225,41 @@ fn run(rounds: usize) -> Result<(), Error> {
         "as an ordinary user: what anyone may know",
         rounds,
         vec![
-            Lane::new("ss -tnoa", &nobody(&["ss", "-tnoa"])),
-            Lane::new("keepalive list", &[&NOBODY[..], &[keepalive, "list"]].concat()),
+            Contestant::new("ss -tnoa", &nobody(&["ss", "-tnoa"])),
+            Contestant::new("keepalive list", &[&NOBODY[..], &[keepalive, "list"]].concat()),
         ],
     )
 }
 
-/// Lets the lanes take turns, and prints what they took, each beside the first.
-fn race(title: &str, rounds: usize, mut lanes: Vec<Lane>) -> Result<(), Error> {
-    for lane in &lanes {
-        lane.check()?;
+/// Lets the contestants take turns, and prints what they took, each beside the first.
+fn race(title: &str, rounds: usize, mut contestants: Vec<Contestant>) -> Result<(), Error> {
+    for contestant in &contestants {
+        contestant.check()?;
     }
     for round in 0..rounds {
-        for step in 0..lanes.len() {
-            // Forwards and backwards, from another one each time: no lane always follows the same lane.
-            let step = if round % 2 == 0 { step } else { lanes.len() - 1 - step };
-            let which = (step + round / 2) % lanes.len();
-            lanes[which].run()?;
+        for step in 0..contestants.len() {
+            // Forwards and backwards, from another one each time: no contestant always follows the same contestant.
+            let step = if round % 2 == 0 {
+                step
+            } else {
+                contestants.len() - 1 - step
+            };
+            let which = (step + round / 2) % contestants.len();
+            contestants[which].run()?;
         }
     }
     println!("\n{title}");
-    for lane in &lanes {
-        let [_, median, _] = quartiles(lane.times.iter().copied());
-        print!("  {:<24}{median:>7.1} ms", lane.name);
-        if lane.name != lanes[0].name {
-            let ratios = lane.times.iter().zip(&lanes[0].times).map(|(time, first)| time / first);
+    for contestant in &contestants {
+        let [_, median, _] = quartiles(contestant.times.iter().copied());
+        print!("  {:<24}{median:>7.1} ms", contestant.name);
+        if contestant.name != contestants[0].name {
+            let ratios = contestant
+                .times
+                .iter()
+                .zip(&contestants[0].times)
+                .map(|(time, first)| time / first);
             let [low, median, high] = quartiles(ratios);
-            print!("  {median:.2} × {} [{low:.2} {high:.2}]", lanes[0].name);
+            print!("  {median:.2} × {} [{low:.2} {high:.2}]", contestants[0].name);
         }
         println!();
     }

@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod contestant;
 mod exec;
-mod lane;
 mod library;
 mod memory;
 mod report;

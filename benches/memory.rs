@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::lane::Process;
+use crate::contestant::Process;
 use crate::library::{Bench, Error, Library, Role, TIMINGS};
 use crate::report::{self, Figure, Ratio, Report, Target, Unit};
 use crate::statistics::Series;

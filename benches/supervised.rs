@@ -127,7 +127,7 @@ impl Stage {
 }
 
 /// A way to run the program, and what it has taken.
-struct Lane {
+struct Contestant {
     name: &'static str,
     child: Child,
     orders: Option<ChildStdin>,
@@ -136,7 +136,7 @@ struct Lane {
     times: Vec<(f64, f64)>,
 }
 
-impl Lane {
+impl Contestant {
     fn start(stage: &Stage, name: &'static str, words: &[&str], effort: Effort) -> Result<Self, Error> {
         let mut command = stage.command(words);
         command.arg(stage.path("program")).arg(effort.slice_ms.to_string());
@@ -144,17 +144,20 @@ impl Lane {
         Ok(Self {
             name,
             orders: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a lane")?),
+            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a contestant")?),
             child,
             times: Vec::new(),
         })
     }
 
     fn slice(&mut self, order: u8) -> Result<(f64, f64), Error> {
-        self.orders.as_mut().ok_or("no pipe to a lane")?.write_all(&[order])?;
+        self.orders
+            .as_mut()
+            .ok_or("no pipe to a contestant")?
+            .write_all(&[order])?;
         let mut line = String::new();
         self.answers.read_line(&mut line)?;
-        let (median, mean) = line.trim().split_once(' ').ok_or("a lane has ended early")?;
+        let (median, mean) = line.trim().split_once(' ').ok_or("a contestant has ended early")?;
         Ok((median.parse()?, mean.parse()?))
     }
 
@@ -167,7 +170,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for Contestant {
     fn drop(&mut self) {
         drop(self.orders.take());
         // Nothing can be done about a process that does not end when its input does.
@@ -181,18 +184,22 @@ const SECCOMP: [&str; 4] = ["KEEPALIVE", "run", "--engine", "seccomp"];
 const BOTH: [&str; 3] = ["KEEPALIVE", "run", "env"];
 const STRACE: [&str; 6] = ["strace", "-f", "-e", "trace=connect", "-o", "/dev/null"];
 
-/// Lets the lanes take turns.
-fn race(lanes: &mut [Lane], order: u8, rounds: usize) -> Result<(), Error> {
-    for lane in &mut *lanes {
-        lane.slice(order)?;
+/// Lets the contestants take turns.
+fn race(contestants: &mut [Contestant], order: u8, rounds: usize) -> Result<(), Error> {
+    for contestant in &mut *contestants {
+        contestant.slice(order)?;
     }
     for round in 0..rounds {
-        for step in 0..lanes.len() {
-            // Forwards and backwards, from another one each time: no lane always follows the same lane.
-            let step = if round % 2 == 0 { step } else { lanes.len() - 1 - step };
-            let which = (step + round / 2) % lanes.len();
-            let times = lanes[which].slice(order)?;
-            lanes[which].times.push(times);
+        for step in 0..contestants.len() {
+            // Forwards and backwards, from another one each time: no contestant always follows the same contestant.
+            let step = if round % 2 == 0 {
+                step
+            } else {
+                contestants.len() - 1 - step
+            };
+            let which = (step + round / 2) % contestants.len();
+            let times = contestants[which].slice(order)?;
+            contestants[which].times.push(times);
         }
     }
     Ok(())
@@ -209,27 +216,30 @@ fn run(effort: Effort) -> Result<usize, Error> {
 
 fn connects(stage: &Stage, effort: Effort) -> Result<usize, Error> {
     let has_strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok();
-    let lane = |name, words: &[&str]| {
+    let contestant = |name, words: &[&str]| {
         let words = if words.is_empty() { &["env"] } else { words };
-        Lane::start(stage, name, words, effort)
+        Contestant::start(stage, name, words, effort)
     };
-    let mut lanes = vec![
-        lane("bare", &BARE)?,
-        lane("preload", &PRELOAD)?,
-        lane("both", &BOTH)?,
-        lane("seccomp", &SECCOMP)?,
+    let mut contestants = vec![
+        contestant("bare", &BARE)?,
+        contestant("preload", &PRELOAD)?,
+        contestant("both", &BOTH)?,
+        contestant("seccomp", &SECCOMP)?,
     ];
     if has_strace {
-        lanes.push(lane("strace", &STRACE)?);
+        contestants.push(contestant("strace", &STRACE)?);
     }
-    race(&mut lanes, b'c', effort.rounds)?;
+    race(&mut contestants, b'c', effort.rounds)?;
     println!("\na socket and its connect (p50 of each slice, then the mean; + is over bare)");
     let mut missed = 0;
-    for (what, figures) in [("p50", Lane::medians as fn(&Lane) -> Vec<f64>), ("mean", Lane::means)] {
-        let all: Vec<Vec<f64>> = lanes.iter().map(figures).collect();
-        for (lane, times) in lanes.iter().zip(&all) {
+    for (what, figures) in [
+        ("p50", Contestant::medians as fn(&Contestant) -> Vec<f64>),
+        ("mean", Contestant::means),
+    ] {
+        let all: Vec<Vec<f64>> = contestants.iter().map(figures).collect();
+        for (contestant, times) in contestants.iter().zip(&all) {
             let added = minus(times, &all[0]);
-            print!("  {:<8}{what:<5}{} µs", lane.name, shown(times, 1e3));
+            print!("  {:<8}{what:<5}{} µs", contestant.name, shown(times, 1e3));
             println!("  +{} µs", shown(&added, 1e3));
         }
         if let [bare, preload, both, seccomp, strace] = &all[..] {
@@ -247,24 +257,24 @@ fn connects(stage: &Stage, effort: Effort) -> Result<usize, Error> {
 }
 
 fn other_calls(stage: &Stage, effort: Effort) -> Result<usize, Error> {
-    let mut lanes = vec![
-        Lane::start(stage, "bare", &["env"], effort)?,
-        Lane::start(stage, "bare again", &["env"], effort)?,
-        Lane::start(stage, "seccomp", &SECCOMP, effort)?,
+    let mut contestants = vec![
+        Contestant::start(stage, "bare", &["env"], effort)?,
+        Contestant::start(stage, "bare again", &["env"], effort)?,
+        Contestant::start(stage, "seccomp", &SECCOMP, effort)?,
     ];
-    race(&mut lanes, b'g', effort.rounds)?;
+    race(&mut contestants, b'g', effort.rounds)?;
     println!("\na system call that concerns nobody (getppid)");
-    let bare = lanes[0].medians();
-    for lane in &lanes {
-        let added = minus(&lane.medians(), &bare);
+    let bare = contestants[0].medians();
+    for contestant in &contestants {
+        let added = minus(&contestant.medians(), &bare);
         println!(
             "  {:<11}{} ns  +{} ns",
-            lane.name,
-            shown(&lane.medians(), 1.0),
+            contestant.name,
+            shown(&contestant.medians(), 1.0),
             shown(&added, 1.0)
         );
     }
-    let added = minus(&lanes[2].medians(), &bare);
+    let added = minus(&contestants[2].medians(), &bare);
     Ok(judge("nanoseconds that the filter adds", &added, 25.0, true))
 }
 
@@ -297,7 +307,7 @@ fn starts(stage: &Stage, effort: Effort) -> Result<usize, Error> {
 }
 
 fn memory(stage: &Stage) -> Result<usize, Error> {
-    let mut program = Lane::start(stage, "seccomp", &SECCOMP, QUICK)?;
+    let mut program = Contestant::start(stage, "seccomp", &SECCOMP, QUICK)?;
     // They have served something.
     program.slice(b'c')?;
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-# Everything that is in force ends, as long as the command is there. What fails is said and keeps nothing from being
+# Everything that is active ends, as long as the command is there. What fails is said and keeps nothing from being
 # removed: /etc/ld.so.preload names a copy that no package owns, and that stays where the line stays.
 to_be_removed() {
     # A line by hand that names the package's own file is none of ours; without the file every program would complain.

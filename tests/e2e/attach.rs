@@ -15,7 +15,7 @@ mod watch;
 use crate::support::keepalive;
 use crate::support::observe::{has, show};
 use crate::support::process::{LIMIT, output_within, text, wrapped};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::table::row;
 use crate::support::target::no_config;
 use std::path::Path;
@@ -57,8 +57,8 @@ fn next_probe(pid: u32, fd: i32) -> Option<Duration> {
 }
 
 /// A program with a listener, a connection to it with these options of its own, and what was accepted of that.
-fn pair_with(values: &str) -> Puppet {
-    let mut program = Puppet::start();
+fn pair_with(values: &str) -> PyPeer {
+    let mut program = PyPeer::start();
     program.does(&format!(
         "listener = listen(); client, accepted = pair(listener, {values})"
     ));

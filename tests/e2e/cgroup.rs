@@ -19,16 +19,16 @@ mod policy;
 mod rights;
 mod watch;
 
-use crate::support::arena::Arena;
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::TREATED;
+use crate::support::test_cgroup::TestCgroup;
 
 /// The policy of tests that need not say another: [`crate::support::target::TREATED`].
 const POLICY: [&str; 3] = ["--idle=61", "--interval=13", "--count=4"];
 
 /// A program in the cgroup with a listener, a connection to it with these options of its own, and what was accepted of that.
-fn pair_with(arena: &Arena, values: &str) -> Puppet {
-    let mut program = arena.puppet();
+fn pair_with(test_cgroup: &TestCgroup, values: &str) -> PyPeer {
+    let mut program = test_cgroup.py_peer();
     program.does(&format!(
         "listener = listen(); client, accepted = pair(listener, {values})"
     ));
@@ -36,22 +36,22 @@ fn pair_with(arena: &Arena, values: &str) -> Puppet {
 }
 
 /// What a new connection in the cgroup has, at both ends.
-fn both_ends(arena: &Arena) -> [String; 2] {
-    let mut program = pair_with(arena, "");
+fn both_ends(test_cgroup: &TestCgroup) -> [String; 2] {
+    let mut program = pair_with(test_cgroup, "");
     ["client", "accepted"].map(|end| program.has(end))
 }
 
 /// The policy [`POLICY`] tells what a program has set by comparison, and says so.
 #[track_caller]
-fn assert_compares(arena: &Arena) {
-    let status = arena.status();
+fn assert_compares(test_cgroup: &TestCgroup) {
+    let status = test_cgroup.status();
     assert_eq!(status["reads_fields"], false, "{status}");
-    let printed = arena.quiet(&["cgroup", "status"]);
+    let printed = test_cgroup.quiet(&["cgroup", "status"]);
     assert!(
         printed.contains("  what differs from the sysctls counts as set by the program"),
         "{printed}"
     );
-    let mut program = pair_with(arena, "idle=31, user_timeout=7000");
+    let mut program = pair_with(test_cgroup, "idle=31, user_timeout=7000");
     assert_eq!(program.has("client"), "1 31 13 4 7000");
     assert_eq!(program.has("accepted"), TREATED);
     // What is the kernel's own value cannot be told from what nobody has set.

@@ -4,7 +4,7 @@
 use crate::support::PYTHON;
 use crate::support::engine::Engine;
 use crate::support::find_program;
-use crate::support::island::Island;
+use crate::support::netns::NetNs;
 use std::thread;
 
 /// Nobody answers there, and the kernel tries three times: it gives up after 1 + 2 + 4 seconds.
@@ -72,7 +72,7 @@ with_the_library_and_the_kernel! {
 
 /// One test, so that all of them wait at the same time.
 fn a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without(engine: Engine) {
-    if let Some(why) = Island::missing() {
+    if let Some(why) = NetNs::missing() {
         skip!("{why}");
     }
     for (_, program, _) in CLIENTS {
@@ -97,10 +97,10 @@ fn a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without(engine: Eng
 }
 
 fn seconds(engine: Engine, (name, program, script): (&str, &str, &str), (variable, value): (&str, &str)) -> f64 {
-    let island = Island::new(engine).under(&FEW_TRIES).with(variable, value);
+    let netns = NetNs::new(engine).under(&FEW_TRIES).with(variable, value);
     let program = find_program(program).expect("it was there before");
     let option = if name == "libuv" { "-e" } else { "-c" };
-    let printed = island.run(&program, &[option, &script.replace("SILENCE", SILENCE)]);
+    let printed = netns.run(&program, &[option, &script.replace("SILENCE", SILENCE)]);
     printed
         .trim_end()
         .parse()

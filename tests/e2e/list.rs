@@ -18,14 +18,14 @@ use crate::support::hung::nobody_hangs;
 use crate::support::keepalive;
 use crate::support::ordinary::Installed;
 use crate::support::process::{LIMIT, output_within, text, wrapped};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 
 /// What most programs here do: a listener, and a connection of which one end has keepalive on.
 const CONNECTION: &str = "listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61)";
 
-impl Puppet {
+impl PyPeer {
     /// What `keepalive list` shows of one of its sockets.
     #[track_caller]
     fn entry(&mut self, name: &str) -> Value {

@@ -1,7 +1,7 @@
 //! Messages: what they say, what they leave out, and that nothing foreign writes on the terminal through them.
 
 use crate::support::process::{LIMIT, Running, output_within, text, wrapped};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::no_config;
 use crate::support::{keepalive, library};
 use serde_json::Value;
@@ -129,7 +129,7 @@ fn the_name_of_a_process_reaches_the_terminal_without_its_format_characters() {
                 }
             })
             .collect();
-        let mut program = Puppet::called(name);
+        let mut program = PyPeer::called(name);
         let prctl = format!(
             "ctypes.CDLL(None).prctl(15, {:?}.encode().decode('unicode_escape').encode(), 0, 0, 0)",
             escaped(name)
@@ -178,7 +178,7 @@ fn so_does_the_name_that_anyone_may_see() {
     root!();
     python!();
     let name = NAMES[0];
-    let mut program = Puppet::called(name);
+    let mut program = PyPeer::called(name);
     program.does("listener = listen()");
     let pid = program.pid().to_string();
     let copy = crate::support::ordinary::Installed::new();

@@ -1,5 +1,5 @@
 //! The packages: what is in them, and what installing, upgrading, removing and purging them does to whole distributions, with
-//! `keepalive system enable` in force.
+//! `keepalive system enable` active.
 
 /// The packages; skips the test where they cannot be built.
 macro_rules! packages {

@@ -6,7 +6,7 @@ mod sources;
 
 use crate::support::PYTHON;
 use crate::support::engine::Engine;
-use crate::support::island::{Island, meet};
+use crate::support::netns::{NetNs, meet};
 use crate::support::process::install;
 use crate::support::target::{TREATED, UNTOUCHED};
 use std::os::unix::fs::symlink;
@@ -20,14 +20,14 @@ const RULED_TOO: &str = "1 40 75 9 0";
 pub type Row = (&'static str, &'static str, &'static str, &'static str);
 
 /// Returns from the test where there are no namespaces.
-macro_rules! island {
+macro_rules! netns {
     () => {
-        if let Some(why) = $crate::support::island::Island::missing() {
+        if let Some(why) = $crate::support::netns::NetNs::missing() {
             skip!("{why}");
         }
     };
 }
-use island;
+use netns;
 
 /// Rules `idle=30` and `idle=40` over the policy 61/13/4.
 pub const ROWS: &[Row] = &[
@@ -183,7 +183,7 @@ pub fn check(engine: Engine, flags: &[&str]) {
     for rows in ROWS.chunk_by(|one, next| one.0 == next.0) {
         let rules = rows[0].0;
         let words: Vec<&str> = flags.iter().copied().chain(rows.iter().map(|row| row.1)).collect();
-        let printed = Island::new(engine).with("KEEPALIVE_RULES", rules).meet(&words);
+        let printed = NetNs::new(engine).with("KEEPALIVE_RULES", rules).meet(&words);
         assert_eq!(printed.lines().count(), rows.len(), "{rules:?}: {printed}");
         for (printed, &(_, endpoint, connect, accept)) in printed.lines().zip(rows) {
             let is_unknown = engine == Engine::Supervisor && asks_for_clients(rules);
@@ -205,22 +205,22 @@ with_the_library_and_the_kernel! {
 }
 
 fn every_form_of_rule_is_for_the_connections_that_it_names(engine: Engine) {
-    island!();
+    netns!();
     check(engine, &[]);
 }
 
 fn a_connect_that_does_not_wait_has_the_same_rules(engine: Engine) {
-    island!();
+    netns!();
     check(engine, &["--non-blocking"]);
 }
 
 fn a_program_is_known_by_the_name_of_its_file(engine: Engine) {
-    island!();
+    netns!();
     let rules = "program known accept idle=30; program known connect idle=40; connect off";
-    let run = |program: &Path, island: &Island, words: &[&str]| island.run(program, words);
+    let run = |program: &Path, netns: &NetNs, words: &[&str]| netns.run(program, words);
 
-    let island = Island::new(engine).with("KEEPALIVE_RULES", rules);
-    let copy = island.path("known");
+    let netns = NetNs::new(engine).with("KEEPALIVE_RULES", rules);
+    let copy = netns.path("known");
     install(
         &Path::new(PYTHON).canonicalize().expect("it was there before"),
         &copy,
@@ -230,39 +230,39 @@ fn a_program_is_known_by_the_name_of_its_file(engine: Engine) {
     let script = meet_script.to_str().expect("a path of ours");
     let words = ["-I", "-S", script, "10.1.2.3:80"];
     assert_eq!(
-        run(&copy, &island, &words),
+        run(&copy, &netns, &words),
         line("10.1.2.3:80", RULED_TOO, RULED),
         "a renamed copy"
     );
 
-    let link = island.path("unknown");
+    let link = netns.path("unknown");
     symlink(&copy, &link).expect("a link in a directory of ours");
     assert_eq!(
-        run(&link, &island, &words),
+        run(&link, &netns, &words),
         line("10.1.2.3:80", UNTOUCHED, TREATED),
         "a link's name is its own"
     );
 }
 
 fn a_script_has_the_name_of_its_file(engine: Engine) {
-    island!();
-    let island = Island::new(engine).with("KEEPALIVE_RULES", "program script connect idle=30; program python3 off");
+    netns!();
+    let netns = NetNs::new(engine).with("KEEPALIVE_RULES", "program script connect idle=30; program python3 off");
     let text = std::fs::read_to_string(meet()).expect("a file of the repository");
-    let source = island.write("source", format!("#!{PYTHON} -IS\n{text}"));
-    let script = island.path("script");
+    let source = netns.write("source", format!("#!{PYTHON} -IS\n{text}"));
+    let script = netns.path("script");
     install(&source, &script, 0o755);
     assert_eq!(
-        island.run(&script, &["10.1.2.3:80"]),
+        netns.run(&script, &["10.1.2.3:80"]),
         line("10.1.2.3:80", RULED, TREATED)
     );
 }
 
 fn a_hundred_rules_are_tried_in_order(engine: Engine) {
-    island!();
+    netns!();
     let mut rules: Vec<String> = (1..=98).map(|port| format!("connect :{port} idle={port}")).collect();
     rules.push("connect :7000-7999 idle=99".to_owned());
     rules.push("accept 10.0.0.0/8 idle=100".to_owned());
-    let island = Island::new(engine).with("KEEPALIVE_RULES", rules.join("; "));
+    let netns = NetNs::new(engine).with("KEEPALIVE_RULES", rules.join("; "));
     let endpoints = [
         "10.1.2.3:1",
         "10.1.2.3:98",
@@ -278,5 +278,5 @@ fn a_hundred_rules_are_tried_in_order(engine: Engine) {
         line(endpoints[3], TREATED, hundred),
         line(endpoints[4], "1 50 75 9 0", TREATED),
     ];
-    assert_eq!(island.meet(&endpoints), expected.concat());
+    assert_eq!(netns.meet(&endpoints), expected.concat());
 }

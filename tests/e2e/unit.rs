@@ -222,7 +222,7 @@ fn paths_are_written_unchanged_or_refused() {
 }
 
 #[test]
-fn the_kernels_engine_is_put_in_force_at_each_start_and_never_in_the_way() {
+fn the_cgroup_engine_is_enabled_at_each_start_and_never_keeps_a_service_from_starting() {
     systemd!();
     let image = Image::dynamic("");
     image.expect(&["enable", "--engine", "cgroup", "--idle", "90", "db"], 0);
@@ -359,7 +359,7 @@ fn a_user_has_units_of_their_own() {
     assert_eq!(status, Some(0), "{stderr}");
     let (status, stderr) = unit(&["enable", "--user", "--engine", "cgroup", "mine"]);
     assert_eq!(status, Some(2), "{stderr}");
-    assert!(stderr.contains("it takes root"), "{stderr}");
+    assert!(stderr.contains("it requires root"), "{stderr}");
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub const REQUIREMENTS: [Requirement; 12] = [
         what: "engine cgroup: no limit of locked memory",
         linux: "5.11",
         feature: "eBPF memory charged to the cgroup",
-        without: "it takes CAP_SYS_RESOURCE, or a higher limit (ulimit -l)",
+        without: "it requires CAP_SYS_RESOURCE, or a higher limit (ulimit -l)",
         probe: probe::memory,
     },
     Requirement {
@@ -87,7 +87,7 @@ pub const REQUIREMENTS: [Requirement; 12] = [
         what: "cgroup enable --existing, by the kernel",
         linux: "5.15",
         feature: "bpf_setsockopt() in iterators over TCP sockets",
-        without: "it goes through the descriptors of the processes, which takes CAP_SYS_PTRACE",
+        without: "it goes through the descriptors of the processes, which requires CAP_SYS_PTRACE",
         probe: probe::iterators,
     },
     Requirement {

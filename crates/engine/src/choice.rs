@@ -108,7 +108,7 @@ impl Engines {
 pub fn choose(wanted: Wanted, program: &Program, is_strict: bool, rules: Option<&Path>) -> Result<Choice, Error> {
     match wanted {
         Wanted::Preload if is_strict => Err(Error::new("--io-uring deny: the library sees no io_uring")
-            .with_hint("it takes the supervisor: --engine auto or seccomp")),
+            .with_hint("it requires the supervisor: --engine auto or seccomp")),
         Wanted::Preload => {
             let library = preload::library(program)?;
             let obstacle = preload::obstacle(program, &library);

@@ -1,8 +1,8 @@
 //! Processes that wait for a file system which answers nothing: they cannot delay what is set on the others.
 
 use super::{POLICY, attach, pair_with};
-use crate::support::dialogue::Dialogue;
 use crate::support::hung::{TIME, may_hang};
+use crate::support::line_peer::LinePeer;
 use crate::support::process::{eventually, output_within, text};
 use crate::support::target::TREATED;
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,7 +12,7 @@ use std::process::Stdio;
 #[test]
 fn a_name_in_memory_that_cannot_be_read_is_not_read() {
     let fuse = hung!();
-    let mut program = fuse.puppet();
+    let mut program = fuse.py_peer();
     program.does("listener = listen(); client, accepted = pair(listener)");
     program.does("map_hung_over_name()");
     program.hang();
@@ -29,7 +29,7 @@ page = ctypes.c_void_p(map_hung())
 os.kill(int(os.environ['HUNG_SERVER']), 10)
 threading.Thread(target=libc.send, args=[client.fileno(), page, 4096, 0], daemon=True).start()";
     let fuse = hung!();
-    let mut program = fuse.puppet();
+    let mut program = fuse.py_peer();
     program.does("listener = listen(); client, accepted = pair(listener)");
     program.does(SEND);
     program.does("time.sleep(0.2)");
@@ -54,14 +54,14 @@ threading.Thread(target=libc.send, args=[client.fileno(), page, 4096, 0], daemon
 fn a_watch_goes_on_and_is_ended_by_a_signal() {
     let fuse = hung!();
     let _guard = may_hang();
-    let mut program = fuse.puppet();
+    let mut program = fuse.py_peer();
     program.does("file = open(os.environ['HUNG_FILE']); listener = listen()");
     program.does("child = os.fork() or (os.kill(int(os.environ['HUNG_SERVER']), 10), os.execv('/bin/true', ['true']))");
     let child = program.number("child").to_string();
     let mut other = pair_with("");
     let mut command = attach();
     command.args(POLICY).args(["--watch", &child, &other.pid().to_string()]);
-    let mut watch = Dialogue::start(command.stderr(Stdio::null()));
+    let mut watch = LinePeer::start(command.stderr(Stdio::null()));
     for name in ["first", "second", "third"] {
         other.does(&format!("{name}, end = pair(listener)"));
         eventually(name, TIME, || (other.has(name) == TREATED).then_some(()));

@@ -2,7 +2,7 @@
 
 use super::{POLICY, attached, pair_with};
 use crate::support::process::{LIMIT, eventually, output_within};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::table::row;
 use crate::support::target::{TREATED, UNTOUCHED};
 use keepalive_policy::{Mode, OPTIONS};
@@ -34,7 +34,7 @@ fn each_mode_settles_what_the_program_has_set_itself() {
 fn what_the_sysctls_say_is_nobodys_own() {
     root!();
     python!();
-    let mut program = Puppet::in_a_network();
+    let mut program = PyPeer::in_a_network();
     program.sysctl("tcp_keepalive_time", 600);
     program.sysctl("tcp_keepalive_intvl", 5);
     program.sysctl("tcp_keepalive_probes", 8);
@@ -118,7 +118,7 @@ fn rules_ask_for_ports_and_peers_and_a_listener_has_no_peer() {
 #[test]
 fn program_rules_go_by_the_name_that_started_it() {
     python!();
-    let mut programs = [Puppet::start(), Puppet::called("another-name")];
+    let mut programs = [PyPeer::start(), PyPeer::called("another-name")];
     let mut words: Vec<String> = vec![
         "--rule=program another-name idle=36s".to_owned(),
         "--idle=61".to_owned(),
@@ -187,7 +187,7 @@ fn an_automatic_user_timeout_is_made_of_what_the_socket_has() {
 #[test]
 fn a_socket_that_may_still_connect_gets_no_user_timeout() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("fresh = socket.socket(); bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
     let printed = attached(program.pid(), &[&POLICY[..], &["--user-timeout=auto"]].concat());
     assert_eq!([program.has("fresh"), program.has("bound")], [TREATED; 2]);
@@ -202,7 +202,7 @@ fn a_socket_that_may_still_connect_gets_no_user_timeout() {
 fn a_connect_that_nobody_answers_takes_as_long_with_a_user_timeout_as_without() {
     root!();
     python!();
-    let mut programs = [(), (), ()].map(|()| Puppet::in_a_network());
+    let mut programs = [(), (), ()].map(|()| PyPeer::in_a_network());
     for (index, program) in programs.iter_mut().enumerate() {
         program.sysctl("tcp_syn_retries", 2);
         program.does("silent = socket.socket()");

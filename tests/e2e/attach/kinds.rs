@@ -2,7 +2,7 @@
 //! thread has.
 
 use super::{POLICY, attached, next_probe, pair_with, show};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::{TREATED, UNTOUCHED};
 use keepalive_sys::pidfd::PidFd;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use std::time::Duration;
 #[test]
 fn ipv6_and_mapped_connections_are_set_and_rules_know_them() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(
         "listener = listen('::', family=socket.AF_INET6); \
          client, accepted = pair(listener, '::1', socket.AF_INET6); \
@@ -51,7 +51,7 @@ fn ipv6_and_mapped_connections_are_set_and_rules_know_them() {
 #[test]
 fn an_mptcp_connection_is_set_with_all_that_it_has() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program
         .0
         .tell("exec('listener = listen(protocol=MPTCP); client, accepted = pair(listener, protocol=MPTCP)')");
@@ -81,7 +81,7 @@ fn an_mptcp_connection_is_set_with_all_that_it_has() {
 fn sockets_of_another_network_are_set_by_what_is_so_there() {
     root!();
     python!();
-    let mut program = Puppet::in_a_network();
+    let mut program = PyPeer::in_a_network();
     program.sysctl("tcp_keepalive_time", 300);
     program.does("listener = listen(); client, accepted = pair(listener)");
     program.does("own(client, idle=7200)");
@@ -102,7 +102,7 @@ fn sockets_of_another_network_are_set_by_what_is_so_there() {
 fn the_timer_of_another_network_is_told_as_it_is_afterwards() {
     root!();
     python!();
-    let mut program = Puppet::in_a_network();
+    let mut program = PyPeer::in_a_network();
     program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
     let [client] = program.fds(["client"]);
     let printed = attached(program.pid(), &[&POLICY[..], &["--json"]].concat());
@@ -118,7 +118,7 @@ fn the_timer_of_another_network_is_told_as_it_is_afterwards() {
 fn a_program_with_sockets_of_two_networks_has_both_set() {
     root!();
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(
         "listener = listen(); client, accepted = pair(listener); \
          assert_unshared = ctypes.CDLL(None).unshare(0x40000000); os.system('ip link set lo up'); \
@@ -136,7 +136,7 @@ fn a_program_with_sockets_of_two_networks_has_both_set() {
 #[test]
 fn a_threads_own_descriptors_are_found() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     let answer = program.ask("thread_with_its_own_table()");
     let numbers: Vec<u32> = answer
         .split(' ')

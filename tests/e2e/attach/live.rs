@@ -1,12 +1,12 @@
 //! Programs of every language with open sessions: their sockets have the new settings, and the sessions go on.
 
 use super::{POLICY, attached};
-use crate::support::dialogue::Dialogue;
 use crate::support::go::GoProgram;
+use crate::support::line_peer::LinePeer;
 use crate::support::observe::{Seen, tcp_sockets};
 use crate::support::ordinary::NOBODY;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::{PYTHON, find_program, repository};
 use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
@@ -43,7 +43,7 @@ fn target(name: &str) -> PathBuf {
 
 /// A program of `targets/ends.*`: it has connected to us, and we to it.
 struct Ends {
-    program: Dialogue,
+    program: LinePeer,
     outgoing: TcpStream,
     incoming: TcpStream,
     port: u16,
@@ -53,7 +53,7 @@ impl Ends {
     fn start(command: &mut Command) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
         let port = listener.local_addr().expect("bound").port();
-        let mut program = Dialogue::start(command.arg(port.to_string()));
+        let mut program = LinePeer::start(command.arg(port.to_string()));
         let answer = program.answer();
         let port = answer.parse().unwrap_or_else(|_| panic!("{command:?} says: {answer}"));
         let outgoing = accept(&listener);
@@ -161,7 +161,7 @@ fn a_program_with_64_threads_goes_on() {
     python!();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
     let port = listener.local_addr().expect("bound").port();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program
         .0
         .tell(&format!("len([start_echo({port}) for _ in range({THREADS})])"));
@@ -274,7 +274,7 @@ fn a_session_with_postgres_goes_on() {
     command
         .args(["-AtX", "host=127.0.0.1 user=somebody dbname=postgres"])
         .env_clear();
-    let mut client = Dialogue::start(&mut command);
+    let mut client = LinePeer::start(&mut command);
     client.tell("select 40 + 2;");
     assert_eq!(client.answer(), "42");
     attach_to_session(server.pid(), client.pid(), 5432);
@@ -338,7 +338,7 @@ fn a_session_with_sshd_goes_on() {
         "-oLogLevel=ERROR",
     ]);
     command.args(["-oIdentityAgent=none", "root@127.0.0.1", "cat"]);
-    let mut client = Dialogue::start(&mut command);
+    let mut client = LinePeer::start(&mut command);
     client.tell("before");
     assert_eq!(
         client.answer(),

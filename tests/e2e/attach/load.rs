@@ -1,9 +1,9 @@
 //! Programs that are busy: nothing is stopped, interrupted or lost, and whatever changes meanwhile does no harm.
 
 use super::{POLICY, attach, attached};
-use crate::support::dialogue::Dialogue;
+use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, output_within, text, within};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::{Libc, TREATED, bare, compile};
 use keepalive_policy::SocketOption;
 use keepalive_sys::pidfd::PidFd;
@@ -24,7 +24,7 @@ fn status(pid: u32, key: &str) -> String {
 
 #[test]
 fn a_busy_program_is_neither_stopped_nor_traced_nor_interrupted() {
-    let mut program = Dialogue::start(&mut bare(&compile(Libc::Host, "steady.c", &["-lpthread"])));
+    let mut program = LinePeer::start(&mut bare(&compile(Libc::Host, "steady.c", &["-lpthread"])));
     assert_eq!(program.answer(), "ready");
     let pid = program.pid();
     thread::scope(|scope| {
@@ -54,7 +54,7 @@ fn a_busy_program_is_neither_stopped_nor_traced_nor_interrupted() {
 
 #[test]
 fn a_program_that_opens_and_closes_all_the_time_does_no_harm_and_gets_none() {
-    let mut program = Dialogue::start(&mut bare(&compile(Libc::Host, "churn.c", &[])));
+    let mut program = LinePeer::start(&mut bare(&compile(Libc::Host, "churn.c", &[])));
     assert_eq!(program.answer(), "ready");
     let pid = program.pid();
     for round in 0..200 {
@@ -91,7 +91,7 @@ fn programs_that_end_meanwhile_are_set_or_not_there() {
     let sockets = compile(Libc::Host, "sockets.c", &[]);
     for round in 0..100 {
         let mut command = bare(&sockets);
-        let mut program = Dialogue::start(command.args("tcp listen client accept tcp udp hold".split(' ')));
+        let mut program = LinePeer::start(command.args("tcp listen client accept tcp udp hold".split(' ')));
         assert_eq!(program.answer(), "holding");
         let mut command = attach();
         command.args(POLICY).arg(program.pid().to_string());
@@ -121,7 +121,7 @@ fn ten_thousand_sockets_are_all_set() {
     if limit.is_some_and(|limit| limit < 2 * CONNECTIONS + 100) {
         skip!("a process may have {limit:?} descriptors here");
     }
-    let mut program = Puppet::in_a_network();
+    let mut program = PyPeer::in_a_network();
     program.does("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(7)[1]] * 2)");
     program.does(&format!(
         "listener = listen(); ends = [pair(listener) for _ in range({CONNECTIONS})]"

@@ -1,11 +1,11 @@
 //! Who may: a user on his own processes, root on all; and what is said to others.
 
 use super::{POLICY, attach_under};
-use crate::support::dialogue::Dialogue;
+use crate::support::line_peer::LinePeer;
 use crate::support::observe::family;
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{LIMIT, eventually, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
 use std::fs::{self, File};
 use std::process::{Command, Output};
@@ -26,7 +26,7 @@ impl Installed {
 
     /// Asserts that the policy is not set, and that standard error tells why and what helps.
     #[track_caller]
-    fn assert_denied(&self, wrapper: &[&str], program: &mut Puppet, hint: &str) {
+    fn assert_denied(&self, wrapper: &[&str], program: &mut PyPeer, hint: &str) {
         let pid = program.pid().to_string();
         let output = self.attach(wrapper, &[&pid]);
         let errors = text(&output.stderr).replace("\n      ", " ");
@@ -41,8 +41,8 @@ impl Installed {
 }
 
 /// A program with a connection, under `wrapper`.
-fn program(wrapper: &[&str]) -> Puppet {
-    let mut program = Puppet::under(wrapper);
+fn program(wrapper: &[&str]) -> PyPeer {
+    let mut program = PyPeer::under(wrapper);
     program.does("listener = listen(); client, accepted = pair(listener)");
     program
 }
@@ -101,11 +101,11 @@ fn what_cannot_be_watched_is_told_at_once() {
     let watch = |pids: &[u32]| {
         let mut command = installed.attach_command(&NOBODY);
         command.arg("--watch").args(pids.iter().map(ToString::to_string));
-        Dialogue::start(command.stderr(File::create(&log).expect("a file of ours")))
+        LinePeer::start(command.stderr(File::create(&log).expect("a file of ours")))
     };
     let hint = "hint: it belongs to user 0";
     let told = || fs::read_to_string(&log).unwrap_or_default().matches(hint).count();
-    let status = |mut watch: Dialogue| watch.wait_for_end().code();
+    let status = |mut watch: LinePeer| watch.wait_for_end().code();
 
     let alone = watch(&[other.pid()]);
     eventually("an error", LIMIT, || (told() == 1).then_some(()));
@@ -186,14 +186,14 @@ fn all_are_those_that_a_user_may() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut own = Puppet::in_a_world(&NOBODY);
+    let mut own = PyPeer::in_a_world(&NOBODY);
     own.does("listener = listen(); client, accepted = pair(listener)");
     let world = own.world();
     let enter: Vec<&str> = world.iter().map(String::as_str).collect();
     let mut other = program(&enter);
-    let seen = |puppet: &mut Puppet| {
-        let pid = *family(puppet.pid()).last().expect("itself at least");
-        let fds = puppet.fds(["client", "accepted", "listener"]);
+    let seen = |py_peer: &mut PyPeer| {
+        let pid = *family(py_peer.pid()).last().expect("itself at least");
+        let fds = py_peer.fds(["client", "accepted", "listener"]);
         fds.map(|fd| super::has(pid, fd))
     };
 
@@ -222,7 +222,7 @@ fn all_are_those_that_a_user_may() {
 fn all_to_root_without_the_capability_are_told_to_be_out_of_reach() {
     root!();
     python!();
-    let mut own = Puppet::in_a_world(&NOBODY);
+    let mut own = PyPeer::in_a_world(&NOBODY);
     own.does("listener = listen(); client, accepted = pair(listener)");
     let world = own.world();
     let enter: Vec<&str> = world.iter().map(String::as_str).collect();

@@ -2,14 +2,14 @@
 //! seen on the wire.
 
 use super::{attached, next_probe};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use std::time::Duration;
 
 #[test]
 fn a_timer_of_two_hours_becomes_one_of_seconds_and_probes_are_sent() {
     root!();
     python!();
-    let mut program = Puppet::in_a_network();
+    let mut program = PyPeer::in_a_network();
     program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
     let [client] = program.fds(["client"]);
     let before = next_probe(program.pid(), client).expect("keepalive is on");
@@ -30,7 +30,7 @@ fn a_timer_of_two_hours_becomes_one_of_seconds_and_probes_are_sent() {
 fn keepalive_that_was_off_starts_to_probe() {
     root!();
     python!();
-    let mut program = Puppet::in_a_network();
+    let mut program = PyPeer::in_a_network();
     program.does("listener = listen(); client, accepted = pair(listener)");
     let [client] = program.fds(["client"]);
     assert_eq!(next_probe(program.pid(), client), None);
@@ -48,7 +48,7 @@ fn a_timer_is_set_anew_where_the_kernels_own_value_was_lowered_after_it_was_arme
     root!();
     python!();
     for idle in ["60", "90", "30"] {
-        let mut program = Puppet::in_a_network();
+        let mut program = PyPeer::in_a_network();
         program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
         program.sysctl("tcp_keepalive_time", 60);
         let [client] = program.fds(["client"]);

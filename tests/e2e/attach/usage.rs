@@ -3,7 +3,7 @@
 use super::{POLICY, attach, attach_under, attached, next_probe, outcome, pair_with};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, ended, eventually, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -88,7 +88,7 @@ fn a_process_that_has_ended_is_not_there() {
 #[test]
 fn a_thread_is_no_process_and_its_process_is_named() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     let answer = program.ask("thread_with_its_own_table()");
     let tid = answer.split(' ').next().expect("a number");
     let hint = format!("it is a thread\nhint: name its process, {}", program.pid());
@@ -105,7 +105,7 @@ fn all_programs_of_a_name_are_set_and_none_is_an_error() {
         1,
         &[&format!("no process is called '{name}'\nhint: ")],
     );
-    let mut programs = [(), ()].map(|()| Puppet::called(&name));
+    let mut programs = [(), ()].map(|()| PyPeer::called(&name));
     let mut other = pair_with("");
     for program in &mut programs {
         program.does("listener = listen()");
@@ -207,7 +207,7 @@ fn a_process_that_is_named_twice_is_told_of_once() {
 #[test]
 fn a_name_that_would_command_the_terminal_does_not() {
     python!();
-    let mut program = Puppet::called("a\x1b[2Jb\nc");
+    let mut program = PyPeer::called("a\x1b[2Jb\nc");
     program.does("listener = listen()");
     let printed = attached(program.pid(), &POLICY);
     assert!(!printed.contains('\x1b') && printed.lines().count() == 2, "{printed:?}");
@@ -349,6 +349,6 @@ fn json_tells_what_the_kernel_has() {
         }
         assert_eq!(of(listener)["state"], "listen");
     }
-    let nothing = Puppet::start();
+    let nothing = PyPeer::start();
     assert_eq!(attached(nothing.pid(), &["--json"]), "[]\n");
 }

@@ -1,11 +1,11 @@
 //! `--watch`: what comes later is set too, until the processes have ended.
 
 use super::{POLICY, attach, attach_under, pair_with};
-use crate::support::dialogue::Dialogue;
 use crate::support::keepalive;
+use crate::support::line_peer::LinePeer;
 use crate::support::observe::{family, tcp_sockets};
 use crate::support::process::{LIMIT, eventually};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::TREATED;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -14,15 +14,15 @@ use std::process::{Stdio, id};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-fn watch(words: &[&str]) -> Dialogue {
+fn watch(words: &[&str]) -> LinePeer {
     let mut command = attach();
     command.args(POLICY).arg("--watch").args(words).stderr(Stdio::null());
-    Dialogue::start(&mut command)
+    LinePeer::start(&mut command)
 }
 
 /// Waits until the socket of this name has these settings.
 #[track_caller]
-fn await_settings(program: &mut Puppet, name: &str, settings: &str) {
+fn await_settings(program: &mut PyPeer, name: &str, settings: &str) {
     let [fd] = program.fds([name]);
     let pid = program.pid();
     eventually(&format!("{name} has {settings}"), LIMIT, || {
@@ -32,7 +32,7 @@ fn await_settings(program: &mut Puppet, name: &str, settings: &str) {
 
 /// Asserts that the watch ends by itself, and well.
 #[track_caller]
-fn assert_ends(watch: &mut Dialogue) {
+fn assert_ends(watch: &mut LinePeer) {
     let status = watch.wait_for_end();
     assert!(status.success(), "{status}");
 }
@@ -96,14 +96,14 @@ fn a_process_that_gets_the_number_of_one_that_has_ended_is_not_taken_for_it() {
     const NUMBER: &str = "100";
     root!();
     python!();
-    let mut world = Puppet::in_a_world(&[]);
+    let mut world = PyPeer::in_a_world(&[]);
     let enter = world.world();
     assert_eq!(world.ask("child_with_listener(100)"), NUMBER);
     let first = family(world.pid())[2];
     let idle = |pid: u32| tcp_sockets(pid).first().map(|seen| seen.timing().1);
     let enter: Vec<&str> = enter.iter().map(String::as_str).collect();
     let mut command = attach_under(&enter, &keepalive());
-    let mut watch = Dialogue::start(command.args(POLICY).args(["--watch", NUMBER]).stderr(Stdio::null()));
+    let mut watch = LinePeer::start(command.args(POLICY).args(["--watch", NUMBER]).stderr(Stdio::null()));
     eventually("the first is set", LIMIT, || (idle(first) == Some(61)).then_some(()));
 
     assert_eq!(
@@ -124,7 +124,7 @@ fn new_processes_of_a_name_are_set_until_there_has_been_none_for_ten_seconds() {
     python!();
     let name = format!("watched-{}-by-test", id());
     let start = || {
-        let mut program = Puppet::called(&name);
+        let mut program = PyPeer::called(&name);
         program.does("listener = listen(); client, accepted = pair(listener)");
         program
     };

@@ -4,10 +4,10 @@
 mod refused;
 
 use super::{POLICY, pair_with};
-use crate::support::arena::Arena;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text, within};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::TREATED;
+use crate::support::test_cgroup::TestCgroup;
 use crate::support::{PYTHON, keepalive};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -36,50 +36,50 @@ fn wait_until_tidy(directory: &Path) {
     });
 }
 
-/// `keepalive run --engine cgroup` with these options in the arena's cgroup; a command is to follow.
-fn run(arena: &Arena, options: &[&str]) -> Command {
-    let mut command = arena.enter(keepalive());
+/// `keepalive run --engine cgroup` with these options in the test_cgroup's cgroup; a command is to follow.
+fn run(test_cgroup: &TestCgroup, options: &[&str]) -> Command {
+    let mut command = test_cgroup.enter(keepalive());
     command.args(["run", "--engine", "cgroup"]).args(options).arg("--");
     command
 }
 
-fn shell(arena: &Arena, script: &str) -> Output {
-    output_within(LIMIT, run(arena, &POLICY).args(["sh", "-c", script]))
+fn shell(test_cgroup: &TestCgroup, script: &str) -> Output {
+    output_within(LIMIT, run(test_cgroup, &POLICY).args(["sh", "-c", script]))
 }
 
-/// A puppet under `keepalive run`.
-fn puppet(arena: &Arena, directory: &Path, options: &[&str]) -> Puppet {
+/// A py_peer under `keepalive run`.
+fn py_peer(test_cgroup: &TestCgroup, directory: &Path, options: &[&str]) -> PyPeer {
     let keepalive = keepalive();
     let keepalive = keepalive.to_str().expect("a path of ours");
     let words = [&[keepalive, "run", "--engine", "cgroup"], options, &["--"]].concat();
-    arena.puppet_in(directory, &words)
+    test_cgroup.py_peer_in(directory, &words)
 }
 
 #[test]
 fn the_exit_status_is_the_commands() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     for status in [0, 1, 7, 125, 255] {
-        let output = shell(&arena, &format!("echo out; echo err >&2; exit {status}"));
+        let output = shell(&test_cgroup, &format!("echo out; echo err >&2; exit {status}"));
         assert_eq!(output.status.code(), Some(status));
         assert_eq!([text(&output.stdout), text(&output.stderr)], ["out\n", "err\n"]);
     }
     for signal in [Signal::TERM, Signal::KILL, Signal::HUP] {
-        let output = shell(&arena, &format!("kill -{} $$", signal.as_raw()));
+        let output = shell(&test_cgroup, &format!("kill -{} $$", signal.as_raw()));
         assert_eq!(output.status.signal(), Some(signal.as_raw()));
     }
-    wait_until_tidy(arena.directory());
+    wait_until_tidy(test_cgroup.directory());
 }
 
 #[test]
 fn the_command_keeps_the_process_number_and_has_no_child() {
-    let arena = arena!();
-    let mut program = run(&arena, &[]);
+    let test_cgroup = test_cgroup!();
+    let mut program = run(&test_cgroup, &[]);
     program.args([
         "sh",
         "-c",
         "echo $$; echo $(cat /proc/$$/task/$$/children); exec sleep 1000",
     ]);
-    let mut program = crate::support::dialogue::Dialogue::start(&mut program);
+    let mut program = crate::support::line_peer::LinePeer::start(&mut program);
     assert_eq!(program.answer(), program.pid().to_string());
     // cat itself is the only one.
     let children = program.answer();
@@ -87,7 +87,7 @@ fn the_command_keeps_the_process_number_and_has_no_child() {
     let pid = Pid::from_raw(program.pid().cast_signed()).expect("a process");
     kill_process(pid, Signal::TERM).expect("it runs");
     assert_eq!(program.wait_for_end().signal(), Some(Signal::TERM.as_raw()));
-    wait_until_tidy(arena.directory());
+    wait_until_tidy(test_cgroup.directory());
 }
 
 /// The process that removes the cgroup is no child of the first process of a container, or of a child subreaper
@@ -96,7 +96,7 @@ fn the_command_keeps_the_process_number_and_has_no_child() {
 fn a_command_can_wait_for_all_its_children() {
     const SUBREAPER: &str =
         "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])";
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let script = "
 import os
@@ -112,7 +112,7 @@ except ChildProcessError:
     let container = ["--pid", "--fork", "--kill-child", "--mount-proc"];
     let subreaper = ["-c", SUBREAPER];
     for (first, words) in [("unshare", &container[..]), (PYTHON, &subreaper)] {
-        let mut command = arena.enter(first);
+        let mut command = test_cgroup.enter(first);
         command
             .args(words)
             .arg(keepalive())
@@ -124,35 +124,35 @@ except ChildProcessError:
             "{first}"
         );
     }
-    wait_until_tidy_of_commands(&arena);
+    wait_until_tidy_of_commands(&test_cgroup);
 }
 
 #[test]
 fn the_cgroup_lasts_as_long_as_what_the_command_has_left_behind() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let output = shell(&arena, "sleep 1000 >&- 2>&- & echo $!");
+    let output = shell(&test_cgroup, "sleep 1000 >&- 2>&- & echo $!");
     let left: u32 = text(&output.stdout).trim().parse().expect("a number");
-    let [directory] = &below(arena.directory())[..] else {
+    let [directory] = &below(test_cgroup.directory())[..] else {
         panic!("one cgroup");
     };
     assert_eq!(processes(directory), [left]);
     // It is a cgroup as others are.
-    let mut program = arena.puppet_in(directory, &[]);
+    let mut program = test_cgroup.py_peer_in(directory, &[]);
     program.does("client, accepted = pair(listen())");
     assert_eq!(program.has("client"), TREATED);
     program.0.finish();
     program.0.wait_for_end();
     let pid = Pid::from_raw(left.cast_signed()).expect("a process");
     kill_process(pid, Signal::KILL).expect("it sleeps");
-    wait_until_tidy(arena.directory());
+    wait_until_tidy(test_cgroup.directory());
 }
 
 #[test]
 fn the_next_command_removes_what_one_has_left_whose_helper_was_killed() {
-    let arena = arena!();
-    let mut first = Running::start(run(&arena, &[]).args(["sleep", "1000"]));
-    let directory = arena.directory().to_owned();
+    let test_cgroup = test_cgroup!();
+    let mut first = Running::start(run(&test_cgroup, &[]).args(["sleep", "1000"]));
+    let directory = test_cgroup.directory().to_owned();
     let helper = eventually("the helper", LIMIT, || {
         let all = processes(&directory);
         let others: Vec<u32> = all.into_iter().filter(|pid| *pid != first.pid()).collect();
@@ -171,19 +171,19 @@ fn the_next_command_removes_what_one_has_left_whose_helper_was_killed() {
     let [left] = &below(&directory)[..] else {
         panic!("one cgroup");
     };
-    assert!(shell(&arena, "").status.success());
+    assert!(shell(&test_cgroup, "").status.success());
     assert_eq!(processes(left), [first.pid()]);
     let pid = Pid::from_raw(first.pid().cast_signed()).expect("a process");
     kill_process(pid, Signal::KILL).expect("it sleeps");
     first.wait_for_end();
     eventually("it is empty", LIMIT, || processes(left).is_empty().then_some(()));
-    assert!(shell(&arena, "").status.success());
-    wait_until_tidy(arena.directory());
+    assert!(shell(&test_cgroup, "").status.success());
+    wait_until_tidy(test_cgroup.directory());
 }
 
 #[test]
 fn the_number_of_a_process_may_be_taken() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     // Both are the first processes of their pid namespaces.
     let keepalive = keepalive();
@@ -195,7 +195,9 @@ fn the_number_of_a_process_may_be_taken() {
         &["--"],
     ]
     .concat();
-    let mut programs: Vec<_> = (0..3).map(|_| arena.puppet_in(arena.directory(), &words)).collect();
+    let mut programs: Vec<_> = (0..3)
+        .map(|_| test_cgroup.py_peer_in(test_cgroup.directory(), &words))
+        .collect();
     for program in &mut programs {
         // The number of a descriptor is seen by the process that holds it, which is the wrapper's child.
         program.does("client, accepted = pair(listen())");
@@ -204,51 +206,51 @@ fn the_number_of_a_process_may_be_taken() {
             "[1, 61, 13, 4, 0]"
         );
     }
-    assert_eq!(below(arena.directory()).len(), 3);
+    assert_eq!(below(test_cgroup.directory()).len(), 3);
     drop(programs);
-    wait_until_tidy_of_commands(&arena);
+    wait_until_tidy_of_commands(&test_cgroup);
 }
 
 /// In a pid namespace the helpers are killed with its first process; the next command finds what is left.
 #[track_caller]
-fn wait_until_tidy_of_commands(arena: &Arena) {
+fn wait_until_tidy_of_commands(test_cgroup: &TestCgroup) {
     eventually("nothing is left", LIMIT, || {
-        assert!(shell(arena, "").status.success());
+        assert!(shell(test_cgroup, "").status.success());
         // That command has a helper of its own, which takes a while.
         within(Duration::from_secs(2), || {
-            (below(arena.directory()).is_empty() && processes(arena.directory()).is_empty()).then_some(())
+            (below(test_cgroup.directory()).is_empty() && processes(test_cgroup.directory()).is_empty()).then_some(())
         })
     });
 }
 
 #[test]
 fn a_command_inside_of_a_command_has_its_own_policy_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let keepalive = keepalive();
     let keepalive = keepalive.to_str().expect("a path of ours");
     let inner = ["--", keepalive, "run", "--engine", "cgroup", "--idle=31"];
-    let mut program = puppet(&arena, arena.directory(), &[&POLICY[..], &inner].concat());
+    let mut program = py_peer(&test_cgroup, test_cgroup.directory(), &[&POLICY[..], &inner].concat());
     program.does("client, accepted = pair(listen())");
     assert_eq!(program.has("client"), "1 31 75 9 0");
     drop(program);
-    wait_until_tidy(arena.directory());
+    wait_until_tidy(test_cgroup.directory());
 }
 
 #[test]
 fn its_policy_counts_in_the_place_of_that_of_the_cgroup_around_it() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&["--idle=31", "--mode=enforce"]);
-    let child = arena.child("child");
-    let mut program = puppet(&arena, &child, &POLICY);
+    test_cgroup.enable(&["--idle=31", "--mode=enforce"]);
+    let child = test_cgroup.child("child");
+    let mut program = py_peer(&test_cgroup, &child, &POLICY);
     program.does("client, accepted = pair(listen(), count=7)");
     assert_eq!(program.has("client"), "1 61 13 7 0");
     let [directory] = &below(&child)[..] else {
         panic!("one cgroup");
     };
     assert_eq!(processes(directory), [program.pid()]);
-    let mut other = pair_with(&arena, "");
+    let mut other = pair_with(&test_cgroup, "");
     assert_eq!(other.has("client"), "1 31 75 9 0");
     drop((program, other));
     wait_until_tidy(&child);
@@ -256,26 +258,29 @@ fn its_policy_counts_in_the_place_of_that_of_the_cgroup_around_it() {
 
 #[test]
 fn a_policy_of_off_makes_no_cgroup() {
-    let arena = arena!();
-    let name = arena.name();
-    let mut command = run(&arena, &POLICY);
+    let test_cgroup = test_cgroup!();
+    let name = test_cgroup.name();
+    let mut command = run(&test_cgroup, &POLICY);
     command
         .env("KEEPALIVE", "off")
         .args(["grep", "^0::", "/proc/self/cgroup"]);
     let output = output_within(LIMIT, &mut command);
     assert_eq!(text(&output.stdout), format!("0::{name}\n"), "{output:?}");
-    let output = output_within(LIMIT, run(&arena, &POLICY).args(["grep", "^0::", "/proc/self/cgroup"]));
+    let output = output_within(
+        LIMIT,
+        run(&test_cgroup, &POLICY).args(["grep", "^0::", "/proc/self/cgroup"]),
+    );
     let begin = format!("0::{name}/keepalive-");
     assert!(text(&output.stdout).starts_with(&begin), "{output:?}");
-    wait_until_tidy(arena.directory());
+    wait_until_tidy(test_cgroup.directory());
 }
 
 #[test]
 fn it_says_which_engine_it_uses() {
-    let arena = arena!();
-    let output = output_within(LIMIT, run(&arena, &["-v", "--idle=61"]).arg("true"));
+    let test_cgroup = test_cgroup!();
+    let output = output_within(LIMIT, run(&test_cgroup, &["-v", "--idle=61"]).arg("true"));
     assert!(output.status.success(), "{output:?}");
     let begin = "keepalive: engine cgroup: because --engine cgroup asks for it\nkeepalive: settings: idle=61s\n";
     assert!(text(&output.stderr).starts_with(begin), "{output:?}");
-    wait_until_tidy(arena.directory());
+    wait_until_tidy(test_cgroup.directory());
 }

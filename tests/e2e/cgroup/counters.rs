@@ -7,26 +7,26 @@ use std::fs;
 
 #[test]
 fn status_counts_the_connections_of_each_rule() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
     let path = path.to_str().expect("a path of ours");
     fs::write(path, "# first\naccept [::1] idle=2m\n\ndefault interval=3s\n").expect("a file of ours");
-    arena.enable(&[
+    test_cgroup.enable(&[
         "--rule=connect 10.0.0.0/8:5432 idle=30s",
         "--rule=connect 127.0.0.1 idle=31s",
         "--idle=61",
         "--config",
         path,
     ]);
-    let mut program = arena.puppet();
+    let mut program = test_cgroup.py_peer();
     program.does("listener = listen(); six = listen('::1', family=socket.AF_INET6)");
     program.does("for _ in range(3): kept.append(pair(listener))");
     program.does("for _ in range(5): kept.append(pair(six, '::1', socket.AF_INET6))");
-    let name = arena.name();
+    let name = test_cgroup.name();
     assert_eq!(
-        arena.status(),
+        test_cgroup.status(),
         json!({
             "cgroup": name,
             "state": "in-force",
@@ -48,9 +48,9 @@ fn status_counts_the_connections_of_each_rule() {
         })
     );
     assert_eq!(
-        arena.quiet(&["cgroup", "status"]),
+        test_cgroup.quiet(&["cgroup", "status"]),
         format!(
-            "{name}: in force
+            "{name}: active
   0  connect 10.0.0.0/8:5432 idle=30s  (--rule:1)
   3  connect 127.0.0.1 idle=31s  (--rule:2)
   5  accept [::1] idle=120s  ({path}:2)
@@ -62,16 +62,16 @@ fn status_counts_the_connections_of_each_rule() {
 
 #[test]
 fn a_rule_of_each_source_counts_where_two_say_something_of_a_connection() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
     let path = path.to_str().expect("a path of ours");
     fs::write(path, "connect * interval=3s\n").expect("a file of ours");
-    arena.enable(&["--rule=connect * idle=31s", "--config", path]);
-    let mut program = pair_with(&arena, "");
+    test_cgroup.enable(&["--rule=connect * idle=31s", "--config", path]);
+    let mut program = pair_with(&test_cgroup, "");
     assert_eq!(program.has("client"), "1 31 3 9 0");
-    let status = arena.status();
+    let status = test_cgroup.status();
     assert_eq!(status["rules"][0]["connections"], 1);
     assert_eq!(status["rules"][1]["connections"], 1);
     assert_eq!(status["default_connections"], 1);
@@ -79,34 +79,34 @@ fn a_rule_of_each_source_counts_where_two_say_something_of_a_connection() {
 
 #[test]
 fn a_connection_that_a_rule_leaves_alone_is_counted() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&["--rule=connect * off"]);
-    let _program = pair_with(&arena, "");
-    let status = arena.status();
+    test_cgroup.enable(&["--rule=connect * off"]);
+    let _program = pair_with(&test_cgroup, "");
+    let status = test_cgroup.status();
     assert_eq!(status["rules"][0]["connections"], 1);
     assert_eq!(status["default_connections"], 1);
 }
 
 #[test]
 fn a_new_policy_counts_from_nothing() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&POLICY);
-    let mut program = pair_with(&arena, "");
-    assert_eq!(arena.status()["default_connections"], 2);
-    arena.enable(&POLICY);
-    assert_eq!(arena.status()["default_connections"], 0);
+    test_cgroup.enable(&POLICY);
+    let mut program = pair_with(&test_cgroup, "");
+    assert_eq!(test_cgroup.status()["default_connections"], 2);
+    test_cgroup.enable(&POLICY);
+    assert_eq!(test_cgroup.status()["default_connections"], 0);
     program.does("other, end = pair(listener)");
-    assert_eq!(arena.status()["default_connections"], 2);
+    assert_eq!(test_cgroup.status()["default_connections"], 2);
 }
 
 #[test]
 fn connections_that_many_processes_make_at_once_are_all_counted() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&POLICY);
-    let mut programs: Vec<_> = (0..4).map(|_| arena.puppet()).collect();
+    test_cgroup.enable(&POLICY);
+    let mut programs: Vec<_> = (0..4).map(|_| test_cgroup.py_peer()).collect();
     for program in &mut programs {
         program.does("listener = listen()");
     }
@@ -118,23 +118,23 @@ fn connections_that_many_processes_make_at_once_are_all_counted() {
     for program in &mut programs {
         assert_eq!(program.answer(), "None");
     }
-    assert_eq!(arena.status()["default_connections"], 4 * 500 * 2);
+    assert_eq!(test_cgroup.status()["default_connections"], 4 * 500 * 2);
 }
 
 #[test]
 fn status_shows_only_the_cgroups_that_it_is_asked_for() {
-    let arena = arena!();
-    let child = arena.name_of(&arena.child("child"));
-    arena.enable(&POLICY);
-    arena.enable_for(&child, &["--idle=5"]);
+    let test_cgroup = test_cgroup!();
+    let child = test_cgroup.name_of(&test_cgroup.child("child"));
+    test_cgroup.enable(&POLICY);
+    test_cgroup.enable_for(&child, &["--idle=5"]);
     assert_eq!(
-        arena.quiet(&["cgroup", "status", &child]),
-        format!("{child}: in force\n  0  default idle=5s\n")
+        test_cgroup.quiet(&["cgroup", "status", &child]),
+        format!("{child}: active\n  0  default idle=5s\n")
     );
-    let all = arena.quiet(&["cgroup", "status"]);
-    assert_eq!(all.matches(": in force\n").count(), 2, "{all}");
+    let all = test_cgroup.quiet(&["cgroup", "status"]);
+    assert_eq!(all.matches(": active\n").count(), 2, "{all}");
 
-    let output = arena.output(&["cgroup", "status", &child, "/keepalive-test-nowhere"]);
+    let output = test_cgroup.output(&["cgroup", "status", &child, "/keepalive-test-nowhere"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
         text(&output.stdout).ends_with("/keepalive-test-nowhere: none\n"),
@@ -147,9 +147,9 @@ fn status_shows_only_the_cgroups_that_it_is_asked_for() {
 }
 
 #[test]
-fn status_says_so_where_nothing_is_in_force() {
-    let arena = arena!();
+fn status_says_so_where_nothing_is_active() {
+    let test_cgroup = test_cgroup!();
     let expected = "engine cgroup: works here; no cgroup has a policy\n";
-    assert_eq!(arena.quiet(&["cgroup", "status"]), expected);
-    assert_eq!(arena.report(), json!({"obstacle": null, "cgroups": []}));
+    assert_eq!(test_cgroup.quiet(&["cgroup", "status"]), expected);
+    assert_eq!(test_cgroup.report(), json!({"obstacle": null, "cgroups": []}));
 }

@@ -3,19 +3,19 @@
 mod reach;
 
 use super::{POLICY, pair_with};
-use crate::support::arena::Arena;
 use crate::support::process::{LIMIT, eventually};
 use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::test_cgroup::TestCgroup;
 
 /// A wrapper that gives a network namespace of its own.
 const IN_A_NETWORK: [&str; 6] = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
 
 /// `enable --existing` with these flags; gives the line about open sockets.
 #[track_caller]
-fn enable(arena: &Arena, flags: &[&str]) -> String {
-    let printed = arena.enable(&[&["--existing"], flags].concat());
+fn enable(test_cgroup: &TestCgroup, flags: &[&str]) -> String {
+    let printed = test_cgroup.enable(&[&["--existing"], flags].concat());
     let line = printed.lines().last().expect("a line").to_owned();
-    let begin = format!("{}: ", arena.name());
+    let begin = format!("{}: ", test_cgroup.name());
     line.strip_prefix(&begin)
         .unwrap_or_else(|| panic!("{printed}"))
         .to_owned()
@@ -23,10 +23,10 @@ fn enable(arena: &Arena, flags: &[&str]) -> String {
 
 #[test]
 fn without_it_open_sockets_are_left_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = pair_with(&arena, "");
-    arena.enable(&POLICY);
+    let mut program = pair_with(&test_cgroup, "");
+    test_cgroup.enable(&POLICY);
     for end in ["client", "accepted", "listener"] {
         assert_eq!(program.has(end), UNTOUCHED, "{end}");
     }
@@ -34,21 +34,21 @@ fn without_it_open_sockets_are_left_alone() {
 
 #[test]
 fn open_connections_and_listeners_are_set_and_those_that_are_set_are_not_set_again() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = pair_with(&arena, "");
+    let mut program = pair_with(&test_cgroup, "");
     program.does("fresh = socket.socket()");
-    let printed = arena.enable(&[&["--existing"], &POLICY[..]].concat());
-    let name = arena.name();
+    let printed = test_cgroup.enable(&[&["--existing"], &POLICY[..]].concat());
+    let name = test_cgroup.name();
     assert_eq!(
         printed,
-        format!("{name}: in force\n{name}: 3 of 3 open sockets changed\n")
+        format!("{name}: active\n{name}: 3 of 3 open sockets changed\n")
     );
     for end in ["client", "accepted", "listener"] {
         assert_eq!(program.has(end), TREATED, "{end}");
     }
     program.assert_talks("client", "accepted");
-    assert_eq!(enable(&arena, &POLICY), "0 of 3 open sockets changed");
+    assert_eq!(enable(&test_cgroup, &POLICY), "0 of 3 open sockets changed");
     program.does("late, end = pair(listener); unused = fresh.connect(listener.getsockname())");
     for end in ["late", "end", "fresh"] {
         assert_eq!(program.has(end), TREATED, "{end}");
@@ -57,10 +57,10 @@ fn open_connections_and_listeners_are_set_and_those_that_are_set_are_not_set_aga
 
 #[test]
 fn what_programs_have_set_themselves_stays() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = pair_with(&arena, "idle=31, user_timeout=7000");
-    let line = enable(&arena, &[&POLICY[..], &["--user-timeout=9s"]].concat());
+    let mut program = pair_with(&test_cgroup, "idle=31, user_timeout=7000");
+    let line = enable(&test_cgroup, &[&POLICY[..], &["--user-timeout=9s"]].concat());
     assert_eq!(line, "3 of 3 open sockets changed");
     assert_eq!(program.has("client"), "1 31 13 4 7000");
     assert_eq!(program.has("accepted"), "1 61 13 4 9000");
@@ -68,9 +68,9 @@ fn what_programs_have_set_themselves_stays() {
 
 #[test]
 fn sockets_of_ipv6_and_of_mapped_addresses_are_set_by_the_same_rules() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = arena.puppet();
+    let mut program = test_cgroup.py_peer();
     program.does(
         "INET6 = socket.AF_INET6
 both = listen('::', family=INET6)
@@ -79,7 +79,7 @@ narrow, wide = pair(both)
 mapped, mapped_accepted = pair(both, '::ffff:127.0.0.1', INET6)",
     );
     enable(
-        &arena,
+        &test_cgroup,
         &[
             "--rule=connect [::/0] idle=61s",
             "--rule=connect 127.0.0.0/8 idle=41s",
@@ -103,24 +103,24 @@ mapped, mapped_accepted = pair(both, '::ffff:127.0.0.1', INET6)",
 /// The sysctls of each namespace are nobody's own values there.
 #[test]
 fn what_the_sysctls_of_a_namespace_say_is_not_the_programs() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = arena.puppet_in(arena.directory(), &IN_A_NETWORK);
+    let mut program = test_cgroup.py_peer_in(test_cgroup.directory(), &IN_A_NETWORK);
     program.sysctl("tcp_keepalive_time", 600);
     program.does("listener = listen(); client, accepted = pair(listener); own(accepted, idle=7200)");
-    enable(&arena, &POLICY);
+    enable(&test_cgroup, &POLICY);
     assert_eq!(program.has("client"), TREATED);
     assert_eq!(program.has("accepted"), "1 7200 13 4 0");
 }
 
 #[test]
 fn rules_go_by_direction_and_port() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = pair_with(&arena, "");
+    let mut program = pair_with(&test_cgroup, "");
     let port = program.number("listener.getsockname()[1]");
     enable(
-        &arena,
+        &test_cgroup,
         &[
             &format!("--rule=connect 127.0.0.1:{port} idle=31s"),
             &format!("--rule=accept :{port} idle=32s"),
@@ -130,8 +130,8 @@ fn rules_go_by_direction_and_port() {
     assert_eq!(program.has("client"), "1 31 75 9 0");
     assert_eq!(program.has("accepted"), "1 32 75 9 0");
     assert_eq!(program.has("listener"), "1 32 75 9 0");
-    let mut program = pair_with(&arena, "");
-    enable(&arena, &["--rule=accept * off", "--rule=connect * idle=33s"]);
+    let mut program = pair_with(&test_cgroup, "");
+    enable(&test_cgroup, &["--rule=accept * off", "--rule=connect * idle=33s"]);
     assert_eq!(program.has("client"), "1 99 75 9 0");
     program.does("late, end = pair(listener)");
     assert_eq!(program.has("late"), "1 33 75 9 0");
@@ -139,22 +139,22 @@ fn rules_go_by_direction_and_port() {
 
 #[test]
 fn rules_go_by_the_program() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("ka-existing");
     std::os::unix::fs::symlink(crate::support::PYTHON, &path).expect("a link in a directory of ours");
     let path = path.to_str().expect("a path of ours");
     // The interpreter by another name.
-    let mut named = arena.puppet_in(
-        arena.directory(),
+    let mut named = test_cgroup.py_peer_in(
+        test_cgroup.directory(),
         &["sh", "-c", &format!("shift; exec {path} \"$@\""), "sh"],
     );
-    let mut other = arena.puppet();
+    let mut other = test_cgroup.py_peer();
     for program in [&mut named, &mut other] {
         program.does("listener = listen(); client, accepted = pair(listener)");
     }
-    enable(&arena, &["--rule=program ka-existing idle=31s", "--idle=99"]);
+    enable(&test_cgroup, &["--rule=program ka-existing idle=31s", "--idle=99"]);
     for end in ["client", "accepted", "listener"] {
         assert_eq!(named.has(end), "1 31 75 9 0", "{end}");
         assert_eq!(other.has(end), "1 99 75 9 0", "{end}");
@@ -163,7 +163,7 @@ fn rules_go_by_the_program() {
 
 #[test]
 fn the_modes_hold_open_connections_to_the_policy() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     for (mode, now, later) in [
         ("fill", "1 30 99 4 0", "0 29 98 3 0"),
@@ -171,9 +171,9 @@ fn the_modes_hold_open_connections_to_the_policy() {
         ("floor", "1 61 99 4 0", "0 61 98 4 0"),
         ("enforce", "1 61 13 4 0", "1 61 13 4 0"),
     ] {
-        let arena = Arena::new().expect("as the first");
-        let mut program = pair_with(&arena, "idle=30, interval=99");
-        enable(&arena, &[&POLICY[..], &["--mode", mode]].concat());
+        let test_cgroup = TestCgroup::new().expect("as the first");
+        let mut program = pair_with(&test_cgroup, "idle=30, interval=99");
+        enable(&test_cgroup, &[&POLICY[..], &["--mode", mode]].concat());
         assert_eq!(program.has("client"), now, "{mode}");
         program.does("own(client, keepalive=0, idle=29, interval=98, count=3)");
         assert_eq!(program.has("client"), later, "{mode}");
@@ -185,24 +185,24 @@ fn the_modes_hold_open_connections_to_the_policy() {
         };
         assert_eq!(program.has("end"), format!("1 {idle} 13 4 0"), "{mode}");
     }
-    drop(arena);
+    drop(test_cgroup);
 }
 
 #[test]
 fn a_later_policy_with_another_mode_takes_over_open_connections() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&[&POLICY[..], &["--mode=enforce"]].concat());
-    let mut program = pair_with(&arena, "");
+    test_cgroup.enable(&[&POLICY[..], &["--mode=enforce"]].concat());
+    let mut program = pair_with(&test_cgroup, "");
     // Without --existing they stay under the policy under which they were established.
-    arena.enable(&["--idle=31", "--mode=enforce"]);
+    test_cgroup.enable(&["--idle=31", "--mode=enforce"]);
     program.does("own(client, idle=99)");
     assert_eq!(program.has("client"), TREATED);
-    enable(&arena, &["--idle=31", "--mode=enforce"]);
+    enable(&test_cgroup, &["--idle=31", "--mode=enforce"]);
     assert_eq!(program.has("client"), "1 31 13 4 0");
     program.does("own(client, idle=99, interval=98)");
     assert_eq!(program.has("client"), "1 31 98 4 0");
-    enable(&arena, &["--idle=31", "--mode=enforce", "--rule=connect * off"]);
+    enable(&test_cgroup, &["--idle=31", "--mode=enforce", "--rule=connect * off"]);
     program.does("own(client, idle=99); own(accepted, idle=99)");
     assert_eq!(program.has("client"), "1 99 98 4 0");
     assert_eq!(program.has("accepted"), "1 31 13 4 0");
@@ -210,17 +210,20 @@ fn a_later_policy_with_another_mode_takes_over_open_connections() {
 
 #[test]
 fn a_socket_that_connects_just_now_gets_no_user_timeout_before_it_is_connected() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let prepare = "ip link set lo up && ip route add 192.0.2.0/24 dev lo && exec \"$@\"";
-    let mut program = arena.puppet_in(arena.directory(), &["unshare", "--net", "sh", "-c", prepare, "sh"]);
+    let mut program = test_cgroup.py_peer_in(
+        test_cgroup.directory(),
+        &["unshare", "--net", "sh", "-c", prepare, "sh"],
+    );
     program.does("silent = socket.socket(); silent.setblocking(False); silent.connect_ex(('192.0.2.1', 80))");
     let [silent] = program.fds(["silent"]);
     let pid = program.pid();
     eventually("a SYN", LIMIT, || {
         (crate::support::table::row(pid, silent)?.state == 2).then_some(())
     });
-    enable(&arena, &[&POLICY[..], &["--user-timeout=1s"]].concat());
+    enable(&test_cgroup, &[&POLICY[..], &["--user-timeout=1s"]].concat());
     assert!(
         program.has("silent").ends_with(" 61 13 4 0"),
         "{}",

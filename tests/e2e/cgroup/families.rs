@@ -1,9 +1,9 @@
 //! IPv4, IPv6, and IPv4 in sockets of IPv6.
 
 use super::POLICY;
-use crate::support::arena::Arena;
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::TREATED;
+use crate::support::test_cgroup::TestCgroup;
 
 /// Connections of all kinds: `four`, `six`, and `mapped`, where both ends are sockets of IPv6 and their packets are IPv4;
 /// `narrow` and `wide` are the ends of a connection from a socket of IPv4 to one of IPv6, `wider` and `narrower` of one the
@@ -18,18 +18,18 @@ narrow, wide = pair(both)
 wider, narrower = pair(listen(), '::ffff:127.0.0.1', INET6)
 ";
 
-fn connections(arena: &Arena) -> Puppet {
-    let mut program = arena.puppet();
+fn connections(test_cgroup: &TestCgroup) -> PyPeer {
+    let mut program = test_cgroup.py_peer();
     program.does(CONNECTIONS);
     program
 }
 
 #[test]
 fn connections_of_both_families_and_of_mapped_addresses_have_the_policy() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&POLICY);
-    let mut program = connections(&arena);
+    test_cgroup.enable(&POLICY);
+    let mut program = connections(&test_cgroup);
     for [one, other] in [
         ["four", "four_accepted"],
         ["six", "six_accepted"],
@@ -46,15 +46,15 @@ fn connections_of_both_families_and_of_mapped_addresses_have_the_policy() {
 /// The rules for IPv6 come first, and would take everything if they were for mapped addresses too.
 #[test]
 fn a_rule_for_all_of_one_family_is_not_for_the_other() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&[
+    test_cgroup.enable(&[
         "--rule=connect [::/0] idle=61s",
         "--rule=accept [::/0] idle=62s",
         "--rule=connect 0.0.0.0/0 idle=41s",
         "--rule=accept 0.0.0.0/0 idle=42s",
     ]);
-    let mut program = connections(&arena);
+    let mut program = connections(&test_cgroup);
     for (end, idle) in [
         ("four", 41),
         ("four_accepted", 42),
@@ -73,15 +73,15 @@ fn a_rule_for_all_of_one_family_is_not_for_the_other() {
 
 #[test]
 fn a_rule_for_a_network_of_ipv4_is_for_peers_with_mapped_addresses() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&[
+    test_cgroup.enable(&[
         "--rule=connect 127.0.0.1 idle=41s",
         "--rule=accept 127.0.0.0/30 idle=42s",
         "--rule=connect [::1] idle=61s",
         "--idle=99",
     ]);
-    let mut program = connections(&arena);
+    let mut program = connections(&test_cgroup);
     for (end, idle) in [
         ("four", 41),
         ("four_accepted", 42),
@@ -98,10 +98,10 @@ fn a_rule_for_a_network_of_ipv4_is_for_peers_with_mapped_addresses() {
 
 #[test]
 fn a_network_holds_what_begins_with_its_bits_and_nothing_else() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = arena.puppet_in(
-        arena.directory(),
+    let mut program = test_cgroup.py_peer_in(
+        test_cgroup.directory(),
         &[
             "unshare",
             "--net",
@@ -115,7 +115,7 @@ fn a_network_holds_what_begins_with_its_bits_and_nothing_else() {
             "sh",
         ],
     );
-    arena.enable(&[
+    test_cgroup.enable(&[
         "--rule=connect 10.0.0.0/13 idle=31s",
         "--rule=connect [2001:db8::/33] idle=32s",
         "--idle=99",

@@ -1,16 +1,16 @@
 //! Programs of others on the same cgroups (`targets/another.c` attaches them).
 
 use super::{POLICY, both_ends, pair_with};
-use crate::support::arena::Arena;
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::test_cgroup::TestCgroup;
 use serde_json::json;
 use std::path::Path;
 
 /// Attaches a program; `words` are the hook, how, and then its name and a file.
 #[track_caller]
-fn attach(arena: &Arena, [hook, how]: [&str; 2], directory: &Path, rest: &[&str]) {
-    let mut command = arena.inside(compile(Libc::Host, "another.c", &[]));
+fn attach(test_cgroup: &TestCgroup, [hook, how]: [&str; 2], directory: &Path, rest: &[&str]) {
+    let mut command = test_cgroup.inside(compile(Libc::Host, "another.c", &[]));
     command.args([hook, how]).arg(directory).args(rest);
     let output = output_within(LIMIT, &mut command);
     assert!(output.status.success(), "{}", text(&output.stdout));
@@ -34,72 +34,87 @@ fn only_name(list: &serde_json::Value) -> String {
 
 #[test]
 fn programs_of_others_run_beside_ours_and_are_named() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
         skip!("{why}");
     }
-    attach(&arena, ["sockops", "multi"], arena.directory(), &["first"]);
-    arena.enable(&POLICY);
-    attach(&arena, ["sockops", "multi"], arena.directory(), &["second"]);
-    assert_eq!(both_ends(&arena), [TREATED; 2]);
-    let status = arena.status();
+    attach(&test_cgroup, ["sockops", "multi"], test_cgroup.directory(), &["first"]);
+    test_cgroup.enable(&POLICY);
+    attach(&test_cgroup, ["sockops", "multi"], test_cgroup.directory(), &["second"]);
+    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    let status = test_cgroup.status();
     assert_eq!(only_name(&status["before"]), "'first'");
     assert_eq!(only_name(&status["after"]), "'second'");
     assert_eq!(status["shadowed"], json!([]));
-    let printed = arena.quiet(&["cgroup", "status", &arena.name()]);
+    let printed = test_cgroup.quiet(&["cgroup", "status", &test_cgroup.name()]);
     for line in [" 'first' of others run", " 'second' of others run"] {
         assert!(printed.contains(line), "{printed}");
     }
     // In its place, though others have come after it.
-    arena.enable(&["--idle=31"]);
-    assert_eq!(only_name(&arena.status()["after"]), "'second'");
-    arena.disable();
-    assert_eq!(both_ends(&arena), [UNTOUCHED; 2]);
-    assert_eq!(arena.programs(arena.directory()).len(), 2);
+    test_cgroup.enable(&["--idle=31"]);
+    assert_eq!(only_name(&test_cgroup.status()["after"]), "'second'");
+    test_cgroup.disable();
+    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+    assert_eq!(test_cgroup.programs(test_cgroup.directory()).len(), 2);
 }
 
 #[test]
 fn programs_that_others_attach_by_links_run_beside_ours() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
         skip!("{why}");
     }
     let [first, second] = ["/sys/fs/bpf/one", "/sys/fs/bpf/two"];
-    attach(&arena, ["sockops", "link"], arena.directory(), &["first", first]);
-    arena.enable(&["--mode=enforce", "--idle=61"]);
-    attach(&arena, ["sockops", "link"], arena.directory(), &["second", second]);
-    attach(&arena, ["setsockopt", "multi"], arena.directory(), &["third"]);
-    let mut program = pair_with(&arena, "idle=99");
+    attach(
+        &test_cgroup,
+        ["sockops", "link"],
+        test_cgroup.directory(),
+        &["first", first],
+    );
+    test_cgroup.enable(&["--mode=enforce", "--idle=61"]);
+    attach(
+        &test_cgroup,
+        ["sockops", "link"],
+        test_cgroup.directory(),
+        &["second", second],
+    );
+    attach(
+        &test_cgroup,
+        ["setsockopt", "multi"],
+        test_cgroup.directory(),
+        &["third"],
+    );
+    let mut program = pair_with(&test_cgroup, "idle=99");
     program.does("own(accepted, idle=99)");
     assert_eq!(["client", "accepted"].map(|end| program.has(end)), ["1 61 75 9 0"; 2]);
-    let status = arena.status();
+    let status = test_cgroup.status();
     assert_eq!(only_name(&status["before"]), "'first'");
     assert_eq!(only_name(&status["after"]), "'second'");
 }
 
 #[test]
 fn a_program_of_the_cgroup_above_runs_after_ours_and_one_below_before() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     if let Some(why) = is_missing() {
         skip!("{why}");
     }
-    let child = arena.child("child");
-    attach(&arena, ["sockops", "multi"], arena.directory(), &["above"]);
-    arena.enable_for(&arena.name_of(&child), &POLICY);
-    let report = arena.report();
+    let child = test_cgroup.child("child");
+    attach(&test_cgroup, ["sockops", "multi"], test_cgroup.directory(), &["above"]);
+    test_cgroup.enable_for(&test_cgroup.name_of(&child), &POLICY);
+    let report = test_cgroup.report();
     assert_eq!(only_name(&report["cgroups"][0]["after"]), "'above'");
     assert_eq!(report["cgroups"][0]["before"], json!([]));
 }
 
 #[test]
 fn our_own_policies_of_other_cgroups_are_not_programs_of_others() {
-    let arena = arena!();
-    let child = arena.child("child");
-    arena.enable_for(&arena.name_of(&child), &POLICY);
-    arena.enable(&POLICY);
-    let report = arena.report();
+    let test_cgroup = test_cgroup!();
+    let child = test_cgroup.child("child");
+    test_cgroup.enable_for(&test_cgroup.name_of(&child), &POLICY);
+    test_cgroup.enable(&POLICY);
+    let report = test_cgroup.report();
     for cgroup in report["cgroups"].as_array().expect("a list") {
         assert_eq!(cgroup["before"], json!([]));
         assert_eq!(cgroup["after"], json!([]));
@@ -109,12 +124,12 @@ fn our_own_policies_of_other_cgroups_are_not_programs_of_others() {
 /// One that excludes others, on the cgroup or above it.
 #[test]
 fn a_program_that_excludes_others_is_named_and_nothing_is_left_behind() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     if let Some(why) = is_missing() {
         skip!("{why}");
     }
-    let child = arena.child("child");
-    let name = arena.name_of(&child);
+    let child = test_cgroup.child("child");
+    let name = test_cgroup.name_of(&child);
     for (how, hook, place, flags) in [
         ("none", "sockops", "on", &POLICY[..]),
         ("override", "sockops", "on", &POLICY),
@@ -122,56 +137,69 @@ fn a_program_that_excludes_others_is_named_and_nothing_is_left_behind() {
         ("none", "setsockopt", "on", &["--mode=enforce", "--idle=61"]),
         ("none", "setsockopt", "above", &["--mode=cap", "--idle=61"]),
     ] {
-        let arena = Arena::new().expect("as the first");
-        let child = arena.child("child");
-        let name = arena.name_of(&child);
-        let directory = if place == "on" { &child } else { arena.directory() };
-        attach(&arena, [hook, how], directory, &["excluder"]);
-        let output = arena.output(&[&["cgroup", "enable", &name], flags].concat());
+        let test_cgroup = TestCgroup::new().expect("as the first");
+        let child = test_cgroup.child("child");
+        let name = test_cgroup.name_of(&child);
+        let directory = if place == "on" { &child } else { test_cgroup.directory() };
+        attach(&test_cgroup, [hook, how], directory, &["excluder"]);
+        let output = test_cgroup.output(&[&["cgroup", "enable", &name], flags].concat());
         assert_eq!(output.status.code(), Some(1), "{how} {hook} {place}");
         let error = text(&output.stderr);
         let begin = format!("keepalive: cannot enable a policy for {name}: program ");
         assert!(error.starts_with(&begin), "{how} {hook} {place}: {error}");
-        let middle = format!(" 'excluder' on {} excludes other programs", arena.name_of(directory));
+        let middle = format!(
+            " 'excluder' on {} excludes other programs",
+            test_cgroup.name_of(directory)
+        );
         assert!(error.contains(&middle), "{how} {hook} {place}: {error}");
         assert!(error.contains("hint: "), "{error}");
         assert_eq!(text(&output.stdout), "");
-        assert_eq!(arena.report()["cgroups"], json!([]), "{how} {hook} {place}");
-        assert!(arena.pins().is_empty(), "{how} {hook} {place}");
+        assert_eq!(test_cgroup.report()["cgroups"], json!([]), "{how} {hook} {place}");
+        assert!(test_cgroup.pins().is_empty(), "{how} {hook} {place}");
     }
     // Without it nothing is in the way.
-    arena.enable_for(&name, &POLICY);
+    test_cgroup.enable_for(&name, &POLICY);
 }
 
 /// `override` above is no obstacle: ours takes its place.
 #[test]
 fn a_program_above_that_may_be_overridden_is_no_obstacle() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
         skip!("{why}");
     }
-    let child = arena.child("child");
-    attach(&arena, ["sockops", "override"], arena.directory(), &["yielding"]);
-    arena.enable_for(&arena.name_of(&child), &POLICY);
-    let mut program = arena.puppet_in(&child, &[]);
+    let child = test_cgroup.child("child");
+    attach(
+        &test_cgroup,
+        ["sockops", "override"],
+        test_cgroup.directory(),
+        &["yielding"],
+    );
+    test_cgroup.enable_for(&test_cgroup.name_of(&child), &POLICY);
+    let mut program = test_cgroup.py_peer_in(&child, &[]);
     program.does("client, accepted = pair(listen())");
     assert_eq!(program.has("client"), TREATED);
 }
 
 #[test]
 fn a_policy_that_an_excluding_program_keeps_from_being_replaced_stays() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
         skip!("{why}");
     }
-    arena.enable(&POLICY);
-    attach(&arena, ["setsockopt", "none"], arena.directory(), &["excluder"]);
-    let output = arena.output(&["cgroup", "enable", &arena.name(), "--mode=enforce", "--idle=31"]);
+    test_cgroup.enable(&POLICY);
+    attach(
+        &test_cgroup,
+        ["setsockopt", "none"],
+        test_cgroup.directory(),
+        &["excluder"],
+    );
+    let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "--mode=enforce", "--idle=31"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(both_ends(&arena), [TREATED; 2]);
-    let status = arena.status();
+    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    let status = test_cgroup.status();
     assert_eq!(status["default"], "idle=61s interval=13s count=4");
     assert_eq!(status["default_connections"], 2);
     assert_eq!(status["clamps"], false);
@@ -181,24 +209,24 @@ fn a_policy_that_an_excluding_program_keeps_from_being_replaced_stays() {
 /// `compute_effective_progs`).
 #[test]
 fn a_program_below_takes_nothing_from_ours() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
         skip!("{why}");
     }
     for how in ["none", "override", "multi"] {
         for hook in ["sockops", "setsockopt"] {
-            let child = arena.child(&format!("{hook}-{how}"));
-            let deep = arena.child(&format!("{hook}-{how}/deep"));
-            attach(&arena, [hook, how], &child, &["other"]);
-            arena.enable(&["--mode=enforce", "--idle=61"]);
+            let child = test_cgroup.child(&format!("{hook}-{how}"));
+            let deep = test_cgroup.child(&format!("{hook}-{how}/deep"));
+            attach(&test_cgroup, [hook, how], &child, &["other"]);
+            test_cgroup.enable(&["--mode=enforce", "--idle=61"]);
             for directory in [child, deep] {
-                let mut program = arena.puppet_in(&directory, &[]);
+                let mut program = test_cgroup.py_peer_in(&directory, &[]);
                 program.does("client, accepted = pair(listen(), idle=98); own(accepted, idle=99)");
                 let ends = ["client", "accepted"].map(|end| program.has(end));
                 assert_eq!(ends, ["1 61 75 9 0"; 2], "{hook} {how}");
             }
-            arena.quiet(&["cgroup", "status", &arena.name()]);
+            test_cgroup.quiet(&["cgroup", "status", &test_cgroup.name()]);
         }
     }
 }

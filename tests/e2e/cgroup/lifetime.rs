@@ -1,18 +1,18 @@
 //! From `enable` to `disable`, and what stays between: nothing of ours but programs in the kernel.
 
 use super::{POLICY, both_ends, pair_with};
-use crate::support::arena::{Arena, wait_until_freed};
 use crate::support::process::text;
 use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::test_cgroup::{TestCgroup, wait_until_freed};
 use std::fs;
 use std::path::PathBuf;
 
 /// Where the pin of this name is.
 #[track_caller]
-fn pin(arena: &Arena, name: &str) -> PathBuf {
-    let found = arena.pins();
+fn pin(test_cgroup: &TestCgroup, name: &str) -> PathBuf {
+    let found = test_cgroup.pins();
     let path = found.iter().find(|path| path.rsplit('/').next() == Some(name));
-    arena
+    test_cgroup
         .file_system()
         .join(path.unwrap_or_else(|| panic!("no {name} in {found:?}")))
 }
@@ -24,38 +24,38 @@ const EVERYTHING: [&str; 3] = ["--mode=enforce", "--rule=program nothing off", "
 
 #[test]
 fn a_policy_stays_when_its_command_has_ended_and_needs_no_process() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let output = arena.output(&["cgroup", "enable", &arena.name(), "--idle=61"]);
+    let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "--idle=61"]);
     assert!(output.status.success(), "{output:?}");
     // What it printed ends here: nobody holds the pipes.
-    let text_of_processes = fs::read_to_string(arena.directory().join("cgroup.procs")).expect("a cgroup");
+    let text_of_processes = fs::read_to_string(test_cgroup.directory().join("cgroup.procs")).expect("a cgroup");
     assert_eq!(text_of_processes, "");
-    assert_eq!(both_ends(&arena), ["1 61 75 9 0"; 2]);
+    assert_eq!(both_ends(&test_cgroup), ["1 61 75 9 0"; 2]);
 }
 
 #[test]
 fn a_new_policy_replaces_the_old_one_and_open_connections_keep_what_they_have() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&POLICY);
-    let mut program = pair_with(&arena, "");
-    let printed = arena.enable(&["--idle=31"]);
-    assert_eq!(printed, format!("{}: replaced\n", arena.name()));
+    test_cgroup.enable(&POLICY);
+    let mut program = pair_with(&test_cgroup, "");
+    let printed = test_cgroup.enable(&["--idle=31"]);
+    assert_eq!(printed, format!("{}: replaced\n", test_cgroup.name()));
     program.does("late, end = pair(listener)");
     assert_eq!(program.has("late"), "1 31 75 9 0");
     assert_eq!(program.has("end"), "1 31 75 9 0");
     assert_eq!(program.has("client"), TREATED);
     assert_eq!(program.has("accepted"), TREATED);
-    assert_eq!(arena.programs(arena.directory()).len(), 1);
+    assert_eq!(test_cgroup.programs(test_cgroup.directory()).len(), 1);
 }
 
 #[test]
 fn no_connection_is_without_a_policy_while_one_replaces_another() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&["--idle=31"]);
-    let mut program = arena.puppet();
+    test_cgroup.enable(&["--idle=31"]);
+    let mut program = test_cgroup.py_peer();
     program.does(
         "def run():
     seen = set()
@@ -71,8 +71,8 @@ thread = threading.Thread(target=lambda: seen.update(run()), daemon=True)
 thread.start()",
     );
     for number in 0..20 {
-        arena.enable(&EVERYTHING);
-        arena.enable(&[&format!("--idle={}", 31 + number % 2)]);
+        test_cgroup.enable(&EVERYTHING);
+        test_cgroup.enable(&[&format!("--idle={}", 31 + number % 2)]);
     }
     program.does("stop.set(); thread.join()");
     assert_eq!(program.ask("sorted(seen - {31, 32, 61})"), "[]");
@@ -81,16 +81,16 @@ thread.start()",
 
 #[test]
 fn disable_leaves_nothing_behind_and_connections_as_they_are() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&EVERYTHING);
-    let mut program = pair_with(&arena, "");
-    let programs = arena.programs(arena.directory());
+    test_cgroup.enable(&EVERYTHING);
+    let mut program = pair_with(&test_cgroup, "");
+    let programs = test_cgroup.programs(test_cgroup.directory());
     assert_eq!(programs.len(), 2);
-    assert_ne!(arena.pins(), NOTHING);
-    assert_eq!(arena.disable(), format!("{}: disabled\n", arena.name()));
-    assert!(arena.programs(arena.directory()).is_empty());
-    assert_eq!(arena.pins(), NOTHING);
+    assert_ne!(test_cgroup.pins(), NOTHING);
+    assert_eq!(test_cgroup.disable(), format!("{}: disabled\n", test_cgroup.name()));
+    assert!(test_cgroup.programs(test_cgroup.directory()).is_empty());
+    assert_eq!(test_cgroup.pins(), NOTHING);
     wait_until_freed(&programs);
     assert_eq!(program.has("client"), "1 61 75 9 0");
     // Nothing holds the program to it any more.
@@ -102,20 +102,20 @@ fn disable_leaves_nothing_behind_and_connections_as_they_are() {
 
 #[test]
 fn programs_that_were_replaced_are_not_kept() {
-    let arena = arena!();
-    arena.enable(&EVERYTHING);
-    let old = arena.programs(arena.directory());
-    arena.enable(&["--idle=31"]);
+    let test_cgroup = test_cgroup!();
+    test_cgroup.enable(&EVERYTHING);
+    let old = test_cgroup.programs(test_cgroup.directory());
+    test_cgroup.enable(&["--idle=31"]);
     wait_until_freed(&old);
-    let [program] = arena.programs(arena.directory())[..] else {
+    let [program] = test_cgroup.programs(test_cgroup.directory())[..] else {
         panic!("one program");
     };
     let place = format!(
         "keepalive/{}",
-        keepalive_sys::cgroup::id(arena.directory()).expect("a cgroup")
+        keepalive_sys::cgroup::id(test_cgroup.directory()).expect("a cgroup")
     );
     assert_eq!(
-        arena.pins(),
+        test_cgroup.pins(),
         [
             "keepalive".to_owned(),
             place.clone(),
@@ -127,11 +127,11 @@ fn programs_that_were_replaced_are_not_kept() {
 
 #[test]
 fn disabling_what_is_not_enabled_is_no_error() {
-    let arena = arena!();
-    arena.enable(&POLICY);
-    arena.disable();
-    for cgroup in [arena.name().as_str(), "/keepalive-test-nowhere"] {
-        let output = arena.output(&["cgroup", "disable", cgroup]);
+    let test_cgroup = test_cgroup!();
+    test_cgroup.enable(&POLICY);
+    test_cgroup.disable();
+    for cgroup in [test_cgroup.name().as_str(), "/keepalive-test-nowhere"] {
+        let output = test_cgroup.output(&["cgroup", "disable", cgroup]);
         assert!(output.status.success(), "{output:?}");
         assert_eq!(text(&output.stderr), format!("keepalive: {cgroup} has no policy\n"));
         assert_eq!(text(&output.stdout), "");
@@ -140,82 +140,88 @@ fn disabling_what_is_not_enabled_is_no_error() {
 
 #[test]
 fn several_cgroups_are_enabled_and_disabled_at_once() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let names = ["one", "two"].map(|name| arena.name_of(&arena.child(name)));
+    let names = ["one", "two"].map(|name| test_cgroup.name_of(&test_cgroup.child(name)));
     let words: Vec<&str> = names.iter().map(String::as_str).collect();
-    let printed = arena.quiet(&[&["cgroup", "enable", "--idle=61"], &words[..]].concat());
-    assert_eq!(printed, format!("{}: in force\n{}: in force\n", names[0], names[1]));
-    let mut program = arena.puppet_in(&arena.directory().join("two"), &[]);
+    let printed = test_cgroup.quiet(&[&["cgroup", "enable", "--idle=61"], &words[..]].concat());
+    assert_eq!(printed, format!("{}: active\n{}: active\n", names[0], names[1]));
+    let mut program = test_cgroup.py_peer_in(&test_cgroup.directory().join("two"), &[]);
     program.does("client, accepted = pair(listen())");
     assert_eq!(program.has("client"), "1 61 75 9 0");
-    let printed = arena.quiet(&[&["cgroup", "disable"], &words[..]].concat());
+    let printed = test_cgroup.quiet(&[&["cgroup", "disable"], &words[..]].concat());
     assert_eq!(printed, format!("{}: disabled\n{}: disabled\n", names[0], names[1]));
-    assert_eq!(arena.pins(), NOTHING);
+    assert_eq!(test_cgroup.pins(), NOTHING);
 }
 
 #[test]
 fn a_cgroup_may_be_named_by_its_path_in_the_file_system() {
-    let arena = arena!();
-    let path = arena.directory().to_str().expect("a path of ours");
-    assert_eq!(arena.enable_for(path, &POLICY), format!("{}: in force\n", arena.name()));
+    let test_cgroup = test_cgroup!();
+    let path = test_cgroup.directory().to_str().expect("a path of ours");
     assert_eq!(
-        arena.quiet(&["cgroup", "disable", path]),
-        format!("{}: disabled\n", arena.name())
+        test_cgroup.enable_for(path, &POLICY),
+        format!("{}: active\n", test_cgroup.name())
+    );
+    assert_eq!(
+        test_cgroup.quiet(&["cgroup", "disable", path]),
+        format!("{}: disabled\n", test_cgroup.name())
     );
 }
 
-/// As if its command had been killed before it was in force, or half way through `disable`.
+/// As if its command had been killed before it was active, or half way through `disable`.
 #[test]
 fn what_is_unfinished_is_told_and_may_be_enabled_or_disabled() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let name = arena.name();
+    let name = test_cgroup.name();
     for again in [&["--idle=31"][..], &EVERYTHING] {
-        arena.enable(&EVERYTHING);
-        fs::remove_file(pin(&arena, "established")).expect("it is there");
-        assert_eq!(both_ends(&arena), [UNTOUCHED; 2]);
-        let output = arena.output(&["cgroup", "status", &name]);
+        test_cgroup.enable(&EVERYTHING);
+        fs::remove_file(pin(&test_cgroup, "established")).expect("it is there");
+        assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+        let output = test_cgroup.output(&["cgroup", "status", &name]);
         assert_eq!(output.status.code(), Some(1));
         assert!(
             text(&output.stdout).starts_with(&format!("{name}: unfinished\n")),
             "{output:?}"
         );
-        assert_eq!(arena.status()["state"], "unfinished");
+        assert_eq!(test_cgroup.status()["state"], "unfinished");
         let hint = format!("keepalive cgroup enable or disable {name}");
         assert!(text(&output.stderr).contains(&hint), "{output:?}");
-        arena.enable(again);
-        assert_eq!(arena.status()["state"], "in-force");
+        test_cgroup.enable(again);
+        assert_eq!(test_cgroup.status()["state"], "in-force");
         let idle = if again == EVERYTHING { 61 } else { 31 };
         assert_eq!(
-            both_ends(&arena),
+            both_ends(&test_cgroup),
             [format!("1 {idle} 75 9 0"), format!("1 {idle} 75 9 0")]
         );
     }
-    fs::remove_file(pin(&arena, "established")).expect("it is there");
-    assert_eq!(arena.disable(), format!("{name}: disabled\n"));
-    assert_eq!(arena.pins(), NOTHING);
+    fs::remove_file(pin(&test_cgroup, "established")).expect("it is there");
+    assert_eq!(test_cgroup.disable(), format!("{name}: disabled\n"));
+    assert_eq!(test_cgroup.pins(), NOTHING);
 }
 
 /// Killed when nothing was there but the directory, or nothing that says for which cgroup it is.
 #[test]
 fn what_is_unfinished_without_a_description_may_be_enabled_or_disabled() {
-    let arena = arena!();
-    let name = arena.name();
-    arena.enable(&POLICY);
+    let test_cgroup = test_cgroup!();
+    let name = test_cgroup.name();
+    test_cgroup.enable(&POLICY);
     for is_enabled_again in [true, false] {
-        let directory = pin(&arena, "established").parent().expect("a directory").to_owned();
+        let directory = pin(&test_cgroup, "established")
+            .parent()
+            .expect("a directory")
+            .to_owned();
         for entry in fs::read_dir(&directory).expect("a directory").flatten() {
             fs::remove_file(entry.path()).expect("a pin");
         }
         if is_enabled_again {
-            arena.enable(&POLICY);
-            assert_eq!(arena.status()["state"], "in-force");
+            test_cgroup.enable(&POLICY);
+            assert_eq!(test_cgroup.status()["state"], "in-force");
         } else {
-            let output = arena.output(&["cgroup", "status"]);
+            let output = test_cgroup.output(&["cgroup", "status"]);
             assert_eq!(output.status.code(), Some(1), "{output:?}");
-            arena.quiet(&["cgroup", "disable", &name]);
-            assert_eq!(arena.pins(), NOTHING);
+            test_cgroup.quiet(&["cgroup", "disable", &name]);
+            assert_eq!(test_cgroup.pins(), NOTHING);
         }
     }
 }

@@ -1,18 +1,18 @@
 //! Machines that have not all that others have.
 
 use super::{POLICY, both_ends, pair_with};
-use crate::support::arena::{Arena, BPF_FILE_SYSTEM, NO_BPF_FILE_SYSTEM};
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::TREATED;
+use crate::support::test_cgroup::{BPF_FILE_SYSTEM, NO_BPF_FILE_SYSTEM, TestCgroup};
 use keepalive_sys::cgroup::Tree;
 
-/// An arena in a namespace that is prepared so; skips the test where there is none.
+/// An test_cgroup in a namespace that is prepared so; skips the test where there is none.
 macro_rules! prepared {
     ($($lines:tt)*) => {{
         root!();
         python!();
-        match Arena::prepared(&format!($($lines)*)) {
-            Ok(arena) => arena,
+        match TestCgroup::prepared(&format!($($lines)*)) {
+            Ok(test_cgroup) => test_cgroup,
             Err(why) => skip!("{why}"),
         }
     }};
@@ -20,28 +20,31 @@ macro_rules! prepared {
 
 #[test]
 fn a_bpf_file_system_is_mounted_where_there_is_none_and_that_is_said() {
-    let arena = prepared!("{NO_BPF_FILE_SYSTEM}");
-    let output = arena.output(&[&["cgroup", "enable", &arena.name()], &POLICY[..]].concat());
+    let test_cgroup = prepared!("{NO_BPF_FILE_SYSTEM}");
+    let output = test_cgroup.output(&[&["cgroup", "enable", &test_cgroup.name()], &POLICY[..]].concat());
     assert!(output.status.success(), "{output:?}");
     assert_eq!(
         text(&output.stderr),
         "keepalive: a BPF file system was mounted on /sys/fs/bpf\n"
     );
-    assert_eq!(both_ends(&arena), [TREATED; 2]);
-    let mounts = output_within(LIMIT, arena.inside("cat").arg("/proc/self/mounts"));
+    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    let mounts = output_within(LIMIT, test_cgroup.inside("cat").arg("/proc/self/mounts"));
     let mounts = text(&mounts.stdout);
     assert_eq!(mounts.matches(" /sys/fs/bpf bpf ").count(), 1, "{mounts}");
     // The next one finds it.
-    arena.enable(&POLICY);
-    arena.disable();
+    test_cgroup.enable(&POLICY);
+    test_cgroup.disable();
 }
 
 #[test]
 fn where_none_can_be_mounted_that_is_said_with_what_helps() {
-    let arena = prepared!("{NO_BPF_FILE_SYSTEM}");
-    let name = arena.name();
+    let test_cgroup = prepared!("{NO_BPF_FILE_SYSTEM}");
+    let name = test_cgroup.name();
     let words = ["setpriv", "--bounding-set=-all,+bpf,+net_admin"];
-    let output = output_within(LIMIT, &mut arena.command_under(&words, &["cgroup", "enable", &name]));
+    let output = output_within(
+        LIMIT,
+        &mut test_cgroup.command_under(&words, &["cgroup", "enable", &name]),
+    );
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(
         text(&output.stderr),
@@ -56,29 +59,29 @@ fn where_none_can_be_mounted_that_is_said_with_what_helps() {
 #[test]
 fn a_bpf_file_system_elsewhere_is_found() {
     for place in ["/run/bpf", "/run/a place", "/run/back\\slash"] {
-        let arena =
+        let test_cgroup =
             prepared!("{NO_BPF_FILE_SYSTEM}; mount -t tmpfs none /run; mkdir '{place}'; mount -t bpf bpf '{place}'");
-        arena.enable(&POLICY);
-        assert_eq!(both_ends(&arena), [TREATED; 2], "{place}");
-        assert!(!arena.file_system().join("keepalive").exists(), "{place}");
-        arena.disable();
+        test_cgroup.enable(&POLICY);
+        assert_eq!(both_ends(&test_cgroup), [TREATED; 2], "{place}");
+        assert!(!test_cgroup.file_system().join("keepalive").exists(), "{place}");
+        test_cgroup.disable();
     }
 }
 
 /// A container that sees its own part of the tree, and a machine with two mounts of it.
 #[test]
 fn the_tree_is_found_wherever_it_is_mounted() {
-    let arena = prepared!(
+    let test_cgroup = prepared!(
         "{BPF_FILE_SYSTEM}; umount -l -R /sys/fs/cgroup; mount -t tmpfs none /run; mkdir '/run/the tree'
          mount -t cgroup2 none '/run/the tree'"
     );
-    let output = arena.output(&[&["cgroup", "enable", &arena.name()], &POLICY[..]].concat());
+    let output = test_cgroup.output(&[&["cgroup", "enable", &test_cgroup.name()], &POLICY[..]].concat());
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(text(&output.stdout), format!("{}: in force\n", arena.name()));
-    let path = format!("/run/the tree{}", arena.name());
+    assert_eq!(text(&output.stdout), format!("{}: active\n", test_cgroup.name()));
+    let path = format!("/run/the tree{}", test_cgroup.name());
     assert_eq!(
-        arena.quiet(&["cgroup", "disable", &path]),
-        format!("{}: disabled\n", arena.name())
+        test_cgroup.quiet(&["cgroup", "disable", &path]),
+        format!("{}: disabled\n", test_cgroup.name())
     );
 }
 
@@ -89,7 +92,7 @@ fn a_machine_with_cgroups_of_version_1_alone_is_told_so() {
         skip!("there is no cgroup v2")
     };
     let mount = tree.mount().display();
-    let arena = prepared!(
+    let test_cgroup = prepared!(
         "{BPF_FILE_SYSTEM}; umount -l {mount}
          grep -q ' - cgroup ' /proc/self/mountinfo || mount -t cgroup -o none,name=keepalive-test none /mnt"
     );
@@ -105,20 +108,20 @@ fn a_machine_with_cgroups_of_version_1_alone_is_told_so() {
             125,
         ),
     ] {
-        let output = arena.output(words);
+        let output = test_cgroup.output(words);
         assert_eq!(output.status.code(), Some(status), "{words:?}: {output:?}");
         let expected = format!("keepalive: cannot {action}: {because}\n{hint}\n");
         assert_eq!(text(&output.stderr), expected, "{words:?}");
     }
-    let output = arena.output(&["cgroup", "status"]);
+    let output = test_cgroup.output(&["cgroup", "status"]);
     assert_eq!(text(&output.stdout), format!("engine cgroup: {because}\n"));
-    assert_eq!(arena.report()["obstacle"], because);
+    assert_eq!(test_cgroup.report()["obstacle"], because);
 }
 
 #[test]
 fn a_machine_without_cgroups_is_told_so() {
-    let arena = prepared!("{BPF_FILE_SYSTEM}; umount -l -R /sys/fs/cgroup");
-    let output = arena.output(&["cgroup", "enable", "/x"]);
+    let test_cgroup = prepared!("{BPF_FILE_SYSTEM}; umount -l -R /sys/fs/cgroup");
+    let output = test_cgroup.output(&["cgroup", "enable", "/x"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let begin = "keepalive: cannot enable a policy: no cgroups of version 2 are mounted\nhint: ";
     assert!(text(&output.stderr).starts_with(begin), "{output:?}");
@@ -126,10 +129,10 @@ fn a_machine_without_cgroups_is_told_so() {
 
 #[test]
 fn without_the_kernels_types_it_compares_with_the_sysctls() {
-    let arena = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
-    arena.enable(&POLICY);
-    super::assert_compares(&arena);
-    let output = arena.output(&["cgroup", "enable", &arena.name(), "--rule=program x off"]);
+    let test_cgroup = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
+    test_cgroup.enable(&POLICY);
+    super::assert_compares(&test_cgroup);
+    let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "--rule=program x off"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(
         text(&output.stderr),
@@ -137,7 +140,7 @@ fn without_the_kernels_types_it_compares_with_the_sysctls() {
             "keepalive: cannot enable a policy for {}: rules for programs need to know the kernel's types, and this kernel \
              does not tell them\n\
              hint: leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF\n",
-            arena.name()
+            test_cgroup.name()
         )
     );
 }
@@ -145,17 +148,17 @@ fn without_the_kernels_types_it_compares_with_the_sysctls() {
 /// The sysctls are those of the network namespace in which the command runs.
 #[test]
 fn without_the_kernels_types_both_its_sysctls_and_the_kernels_own_values_are_nobodys() {
-    let arena = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
+    let test_cgroup = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
     let prepare = "ip link set lo up; echo 600 > /proc/sys/net/ipv4/tcp_keepalive_time
                    echo 6 > /proc/sys/net/ipv4/tcp_keepalive_intvl; echo 3 > /proc/sys/net/ipv4/tcp_keepalive_probes
                    exec \"$@\"";
     let wrapper = ["unshare", "--net", "sh", "-c", prepare, "sh"];
-    let name = arena.name();
+    let name = test_cgroup.name();
     let words = [&["cgroup", "enable", &name], &POLICY[..]].concat();
-    let output = output_within(LIMIT, &mut arena.command_under(&wrapper, &words));
+    let output = output_within(LIMIT, &mut test_cgroup.command_under(&wrapper, &words));
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(both_ends(&arena), [TREATED; 2]);
-    let mut program = arena.puppet_in(arena.directory(), &wrapper);
+    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    let mut program = test_cgroup.py_peer_in(test_cgroup.directory(), &wrapper);
     program.does("client, accepted = pair(listen(), interval=7)");
     assert_eq!(program.has("client"), "1 61 7 4 0");
     assert_eq!(program.has("accepted"), TREATED);
@@ -163,15 +166,15 @@ fn without_the_kernels_types_both_its_sysctls_and_the_kernels_own_values_are_nob
 
 #[test]
 fn every_mode_holds_without_the_kernels_types() {
-    let arena = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
+    let test_cgroup = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
     for (mode, expected, later) in [
         ("fill", "1 30 99 4 0", "0 30 98 3 0"),
         ("cap", "1 30 13 4 0", "1 30 13 3 0"),
         ("floor", "1 61 99 4 0", "0 61 98 4 0"),
         ("enforce", "1 61 13 4 0", "1 61 13 4 0"),
     ] {
-        arena.enable(&[&POLICY[..], &["--mode", mode]].concat());
-        let mut program = pair_with(&arena, "idle=30, interval=99");
+        test_cgroup.enable(&[&POLICY[..], &["--mode", mode]].concat());
+        let mut program = pair_with(&test_cgroup, "idle=30, interval=99");
         assert_eq!(program.has("client"), expected, "{mode}");
         program.does("own(client, keepalive=0, idle=30, interval=98, count=3)");
         assert_eq!(program.has("client"), later, "{mode}");

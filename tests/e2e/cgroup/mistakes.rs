@@ -10,26 +10,26 @@ use std::os::unix::ffi::OsStrExt as _;
 
 #[test]
 fn mistakes_in_a_file_are_told_by_line_and_column_and_change_nothing() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&POLICY);
+    test_cgroup.enable(&POLICY);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
     let path = path.to_str().expect("a path of ours");
     fs::write(path, "default idle=60s\nconnect 10.0.0.0/33 idle=5s\naccept * idel=5\n").expect("a file of ours");
-    let output = arena.output(&["cgroup", "enable", &arena.name(), "--config", path]);
+    let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "--config", path]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = text(&output.stderr);
     for begin in [format!("{path}:2:9: "), format!("{path}:3:10: ")] {
         assert!(error.lines().any(|line| line.starts_with(&begin)), "{begin}: {error}");
     }
     assert_eq!(text(&output.stdout), "");
-    assert_eq!(both_ends(&arena), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
 }
 
 #[test]
 fn mistakes_on_the_command_line_are_told() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     for (words, expected) in [
         (&["--rule=connect foo"][..], "--rule:1:9: not an address"),
         (&["--idle=0"], "--idle"),
@@ -37,38 +37,38 @@ fn mistakes_on_the_command_line_are_told() {
         (&["--preset=nothing"], "--preset"),
         (&["--config=/nowhere.conf"], "cannot read '/nowhere.conf'"),
     ] {
-        let output = arena.output(&[&["cgroup", "enable", &arena.name()], words].concat());
+        let output = test_cgroup.output(&[&["cgroup", "enable", &test_cgroup.name()], words].concat());
         assert_eq!(output.status.code(), Some(2), "{words:?}: {output:?}");
         assert!(text(&output.stderr).contains(expected), "{words:?}: {output:?}");
     }
-    let output = arena.output(&["cgroup", "enable"]);
+    let output = test_cgroup.output(&["cgroup", "enable"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    let output = arena.output(&["cgroup"]);
+    let output = test_cgroup.output(&["cgroup"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 #[test]
 fn what_comes_too_late_to_be_set_is_told_and_the_rest_is_set() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let rules = [
         "--rule=connect * idle=61s interval=13 count=4 syn-count=3",
         "--rule=accept * idle=61s interval=13 count=4",
     ];
-    let output = arena.output(&[&["cgroup", "enable", &arena.name()], &rules[..]].concat());
+    let output = test_cgroup.output(&[&["cgroup", "enable", &test_cgroup.name()], &rules[..]].concat());
     assert!(output.status.success(), "{output:?}");
     let error = text(&output.stderr).replace("\n  ", " ");
     assert_eq!(
         error,
         "keepalive: not set by the cgroup engine, which comes after the handshake: syn-count\n"
     );
-    assert_eq!(both_ends(&arena), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
 }
 
 #[test]
 fn more_rules_than_a_program_holds_are_refused_with_a_hint() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
     let networks = (0..250).map(|number| format!("connect 10.{number}.0.0/16 idle=9"));
@@ -77,7 +77,15 @@ fn more_rules_than_a_program_holds_are_refused_with_a_hint() {
     // Each of these goes with each of those.
     let ports = (1..=250).map(|port| format!("connect :{port} count=9"));
     let ports = ports.collect::<Vec<_>>().join(";");
-    let output = arena.output(&["cgroup", "enable", &arena.name(), "--config", path, "--rule", &ports]);
+    let output = test_cgroup.output(&[
+        "cgroup",
+        "enable",
+        &test_cgroup.name(),
+        "--config",
+        path,
+        "--rule",
+        &ports,
+    ]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let error = text(&output.stderr);
     assert!(
@@ -85,41 +93,41 @@ fn more_rules_than_a_program_holds_are_refused_with_a_hint() {
         "{error}"
     );
     assert!(error.contains("\nhint: "), "{error}");
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 /// The system would go up from where it leads, and `a/../b` could be another cgroup than `b`.
 #[test]
 fn a_path_with_two_dots_is_refused() {
-    let arena = arena!();
-    arena.child("a");
-    arena.child("b");
-    arena.enable(&POLICY);
+    let test_cgroup = test_cgroup!();
+    test_cgroup.child("a");
+    test_cgroup.child("b");
+    test_cgroup.enable(&POLICY);
     for path in [
-        format!("{}/a/..", arena.name()),
-        format!("{}/a/../b", arena.name()),
+        format!("{}/a/..", test_cgroup.name()),
+        format!("{}/a/../b", test_cgroup.name()),
         "/..".to_owned(),
     ] {
         for verb in ["enable", "disable", "status"] {
-            let output = arena.output(&["cgroup", verb, &path]);
+            let output = test_cgroup.output(&["cgroup", verb, &path]);
             assert_eq!(output.status.code(), Some(1), "{output:?}");
             let expected = format!("keepalive: there is no cgroup '{path}'\nhint: write the path without '..'; ");
             assert!(text(&output.stderr).starts_with(&expected), "{output:?}");
         }
     }
-    assert_eq!(arena.status()["state"], "in-force");
-    assert_eq!(arena.report()["cgroups"].as_array().map(Vec::len), Some(1));
+    assert_eq!(test_cgroup.status()["state"], "in-force");
+    assert_eq!(test_cgroup.report()["cgroups"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
 fn a_directory_of_another_file_system_in_the_tree_is_no_cgroup() {
-    let arena = arena!();
-    let child = arena.child("child");
+    let test_cgroup = test_cgroup!();
+    let child = test_cgroup.child("child");
     let path = child.to_str().expect("a path of ours");
-    let mount = output_within(LIMIT, arena.inside("mount").args(["-t", "tmpfs", "none", path]));
+    let mount = output_within(LIMIT, test_cgroup.inside("mount").args(["-t", "tmpfs", "none", path]));
     assert!(mount.status.success(), "{mount:?}");
-    let name = arena.name_of(&child);
-    let output = arena.output(&["cgroup", "enable", &name]);
+    let name = test_cgroup.name_of(&child);
+    let output = test_cgroup.output(&["cgroup", "enable", &name]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(
         text(&output.stderr),
@@ -128,13 +136,13 @@ fn a_directory_of_another_file_system_in_the_tree_is_no_cgroup() {
              mounted there\n"
         )
     );
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 /// Any bytes but a line feed may be in it; a terminal must not obey them.
 #[test]
 fn a_cgroup_of_any_name_has_its_policy_and_loses_it() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     for bytes in [
         &b"a b$(x)'\"\\"[..],
@@ -144,10 +152,10 @@ fn a_cgroup_of_any_name_has_its_policy_and_loses_it() {
         b"--watch",
         b"%n",
     ] {
-        let directory = arena.directory().join(OsStr::from_bytes(bytes));
+        let directory = test_cgroup.directory().join(OsStr::from_bytes(bytes));
         fs::create_dir(&directory).expect("a cgroup");
         let run = |verb: &str| {
-            let mut command = arena.command(&["cgroup", verb]);
+            let mut command = test_cgroup.command(&["cgroup", verb]);
             let output = output_within(
                 LIMIT,
                 command.args(POLICY.iter().filter(|_| verb == "enable")).arg(&directory),
@@ -156,37 +164,37 @@ fn a_cgroup_of_any_name_has_its_policy_and_loses_it() {
             assert!(!output.stdout.contains(&0x1b), "{output:?}");
             text(&output.stdout)
         };
-        assert!(run("enable").ends_with(": in force\n"));
+        assert!(run("enable").ends_with(": active\n"));
         assert!(run("enable").ends_with(": replaced\n"));
-        assert!(run("status").contains(": in force\n"));
+        assert!(run("status").contains(": active\n"));
         assert!(run("disable").ends_with(": disabled\n"));
         // What is left of one that has gone is found by its name.
-        assert!(run("enable").ends_with(": in force\n"));
+        assert!(run("enable").ends_with(": active\n"));
         fs::remove_dir(&directory).expect("an empty cgroup");
         // The kernel detaches in its own time.
         let is_found = || run("disable").ends_with(": disabled\n").then_some(());
         eventually(&format!("{bytes:?} is disabled"), LIMIT, is_found);
-        assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+        assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
     }
 }
 
 #[test]
 fn few_descriptors_are_enough_and_a_command_inherits_its_limits() {
-    let arena = arena!();
-    let name = arena.name();
+    let test_cgroup = test_cgroup!();
+    let name = test_cgroup.name();
     for soft in ["24", "8"] {
         let wrapper = ["prlimit", &format!("--nofile={soft}:64")];
         let rule = "--rule=program python3 idle=62 mode=enforce";
         let output = output_within(
             LIMIT,
-            &mut arena.command_under(&wrapper, &["cgroup", "enable", &name, rule]),
+            &mut test_cgroup.command_under(&wrapper, &["cgroup", "enable", &name, rule]),
         );
         assert!(output.status.success(), "{soft}: {output:?}");
-        arena.disable();
+        test_cgroup.disable();
     }
     let limits = ["--memlock=65536:131072", "--nofile=100:200"];
     let script = "ulimit -Sl; ulimit -Hl; ulimit -Sn; ulimit -Hn";
-    let mut command = arena.enter("prlimit");
+    let mut command = test_cgroup.enter("prlimit");
     command.args(limits).arg(keepalive());
     command.args(["run", "--engine", "cgroup", "sh", "-c", script]);
     let output = output_within(LIMIT, &mut command);

@@ -13,44 +13,44 @@ fn assert_refused(output: &Output, expected: &str) {
 
 #[test]
 fn a_cgroup_that_is_not_there_is_told_with_how_to_find_its_path() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     for name in ["/keepalive-test-nowhere", "keepalive-test-nowhere/child.service"] {
         assert_refused(
-            &arena.output(&["cgroup", "enable", name]),
+            &test_cgroup.output(&["cgroup", "enable", name]),
             &format!(
                 "keepalive: there is no cgroup '{name}'\n\
                  hint: the path is below the mount of cgroup v2, as /proc/PID/cgroup shows it after 0::\n"
             ),
         );
     }
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 #[test]
 fn a_unit_is_found_by_its_name_wherever_it_is() {
-    let arena = arena!();
-    arena.child("system.slice");
+    let test_cgroup = test_cgroup!();
+    test_cgroup.child("system.slice");
     let unit = format!("keepalive-test-{}.service", std::process::id());
-    let child = arena.child(&format!("system.slice/{unit}"));
-    let name = arena.name_of(&child);
-    assert_eq!(arena.enable_for(&unit, &POLICY), format!("{name}: in force\n"));
-    let printed = arena.quiet(&["cgroup", "status", &unit]);
-    assert!(printed.starts_with(&format!("{name}: in force\n")), "{printed}");
+    let child = test_cgroup.child(&format!("system.slice/{unit}"));
+    let name = test_cgroup.name_of(&child);
+    assert_eq!(test_cgroup.enable_for(&unit, &POLICY), format!("{name}: active\n"));
+    let printed = test_cgroup.quiet(&["cgroup", "status", &unit]);
+    assert!(printed.starts_with(&format!("{name}: active\n")), "{printed}");
     assert_eq!(
-        arena.quiet(&["cgroup", "disable", &unit]),
+        test_cgroup.quiet(&["cgroup", "disable", &unit]),
         format!("{name}: disabled\n")
     );
 }
 
 #[test]
 fn a_unit_of_two_managers_is_refused_and_both_are_named() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     let unit = format!("keepalive-test-two-{}.service", std::process::id());
     let mut names = ["one.slice", "two.slice"].map(|slice| {
-        arena.child(slice);
-        arena.name_of(&arena.child(&format!("{slice}/{unit}")))
+        test_cgroup.child(slice);
+        test_cgroup.name_of(&test_cgroup.child(&format!("{slice}/{unit}")))
     });
-    let output = arena.output(&["cgroup", "enable", &unit]);
+    let output = test_cgroup.output(&["cgroup", "enable", &unit]);
     let found = text(&output.stderr);
     let (first, hint) = found.split_once('\n').expect("two lines");
     assert_eq!(first, format!("keepalive: there are 2 cgroups '{unit}'"));
@@ -61,18 +61,18 @@ fn a_unit_of_two_managers_is_refused_and_both_are_named() {
     names.sort_unstable();
     assert_eq!(listed, names);
     assert_eq!(output.status.code(), Some(1));
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
     assert_eq!(
-        arena.enable_for(&names[1], &POLICY),
-        format!("{}: in force\n", names[1])
+        test_cgroup.enable_for(&names[1], &POLICY),
+        format!("{}: active\n", names[1])
     );
 }
 
 #[test]
 fn a_unit_that_does_not_run_is_told() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     assert_refused(
-        &arena.output(&["cgroup", "enable", "keepalive-test-none.service"]),
+        &test_cgroup.output(&["cgroup", "enable", "keepalive-test-none.service"]),
         "keepalive: there is no cgroup 'keepalive-test-none.service'\n\
          hint: a unit has a cgroup only while it runs; 'systemctl status UNIT' shows which\n",
     );
@@ -81,17 +81,17 @@ fn a_unit_that_does_not_run_is_told() {
 /// All or nothing: nothing was enabled when one of the names turns out to be wrong.
 #[test]
 fn one_wrong_name_among_several_leaves_the_others_alone() {
-    let arena = arena!();
-    let output = arena.output(&["cgroup", "enable", &arena.name(), "/keepalive-test-nowhere"]);
+    let test_cgroup = test_cgroup!();
+    let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "/keepalive-test-nowhere"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout), "");
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 #[test]
 fn no_path_leads_out_of_the_tree() {
-    let arena = arena!();
-    let output = arena.output(&["cgroup", "enable", "../../../tmp"]);
+    let test_cgroup = test_cgroup!();
+    let output = test_cgroup.output(&["cgroup", "enable", "../../../tmp"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let begin = "keepalive: there is no cgroup '../../../tmp'\n";
     assert!(text(&output.stderr).starts_with(begin), "{output:?}");
@@ -99,14 +99,14 @@ fn no_path_leads_out_of_the_tree() {
 
 #[test]
 fn names_with_odd_letters_are_shown_without_harm() {
-    let arena = arena!();
-    let child = arena.child("with space\u{1b}[31m\\x2d-ä");
-    let name = arena.name_of(&child);
-    arena.enable_for(&name, &POLICY);
-    let printed = arena.quiet(&["cgroup", "status", &name]);
+    let test_cgroup = test_cgroup!();
+    let child = test_cgroup.child("with space\u{1b}[31m\\x2d-ä");
+    let name = test_cgroup.name_of(&child);
+    test_cgroup.enable_for(&name, &POLICY);
+    let printed = test_cgroup.quiet(&["cgroup", "status", &name]);
     assert!(!printed.contains('\u{1b}'), "{printed:?}");
-    let report = arena.report();
+    let report = test_cgroup.report();
     assert_eq!(report["cgroups"][0]["cgroup"], name.as_str());
-    let printed = arena.quiet(&["cgroup", "disable", &name]);
+    let printed = test_cgroup.quiet(&["cgroup", "disable", &name]);
     assert!(!printed.contains('\u{1b}'), "{printed:?}");
 }

@@ -1,8 +1,8 @@
 //! Cgroup namespaces, as containers have them.
 
 use super::POLICY;
-use crate::support::dialogue::Dialogue;
 use crate::support::keepalive;
+use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::TREATED;
 use keepalive_sys::cgroup::Tree;
@@ -10,7 +10,7 @@ use std::fs;
 
 /// Words before a command: in a cgroup namespace, with the tree as it looks from there.
 fn contained() -> Vec<String> {
-    let tree = Tree::find().expect("arena!() has found it");
+    let tree = Tree::find().expect("test_cgroup!() has found it");
     let mount = tree.mount().display();
     let script = format!("umount -l {mount} && mount -t cgroup2 none {mount} && exec \"$@\"");
     let words = ["unshare", "--cgroup", "--mount", "sh", "-c", &script, "sh"];
@@ -19,57 +19,57 @@ fn contained() -> Vec<String> {
 
 #[test]
 fn a_policy_of_a_cgroup_namespace_is_seen_and_ended_from_outside() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let name = arena.name();
-    let mut command = arena.enter("env");
+    let name = test_cgroup.name();
+    let mut command = test_cgroup.enter("env");
     command
         .args(contained())
         .arg(keepalive())
         .args(["cgroup", "enable", "/"]);
     let output = output_within(LIMIT, command.args(POLICY));
     assert!(output.status.success(), "{output:?}");
-    let mut program = arena.puppet();
+    let mut program = test_cgroup.py_peer();
     program.does("client, accepted = pair(listen())");
     assert_eq!(program.has("client"), TREATED);
 
-    assert_eq!(arena.status()["state"], "in-force");
-    let printed = arena.quiet(&["cgroup", "status", &name]);
-    assert!(printed.starts_with(&format!("{name}: in force\n")), "{printed}");
-    assert_eq!(arena.disable(), format!("{name}: disabled\n"));
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert_eq!(test_cgroup.status()["state"], "in-force");
+    let printed = test_cgroup.quiet(&["cgroup", "status", &name]);
+    assert!(printed.starts_with(&format!("{name}: active\n")), "{printed}");
+    assert_eq!(test_cgroup.disable(), format!("{name}: disabled\n"));
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 #[test]
 fn a_policy_from_outside_is_seen_and_ended_in_a_cgroup_namespace() {
-    let arena = arena!();
-    arena.enable(&POLICY);
+    let test_cgroup = test_cgroup!();
+    test_cgroup.enable(&POLICY);
     for (words, expected) in [
-        (&["status"][..], "/: in force\n"),
-        (&["status", "/"], "/: in force\n"),
+        (&["status"][..], "/: active\n"),
+        (&["status", "/"], "/: active\n"),
         (&["disable", "/"], "/: disabled\n"),
     ] {
-        let mut command = arena.enter("env");
+        let mut command = test_cgroup.enter("env");
         command.args(contained()).arg(keepalive()).arg("cgroup").args(words);
         let output = output_within(LIMIT, &mut command);
         assert!(output.status.success(), "{output:?}");
         assert!(text(&output.stdout).starts_with(expected), "{output:?}");
     }
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 #[test]
 fn a_command_does_not_leave_its_cgroup_where_the_namespace_is_not_that_of_the_tree() {
-    let arena = arena!();
-    let mut command = arena.enter("unshare");
+    let test_cgroup = test_cgroup!();
+    let mut command = test_cgroup.enter("unshare");
     command
         .arg("--cgroup")
         .arg(keepalive())
         .args(["run", "--engine", "cgroup"]);
-    let mut program = Dialogue::start(command.args(["--", "sh", "-c", "echo begun; read _"]));
+    let mut program = LinePeer::start(command.args(["--", "sh", "-c", "echo begun; read _"]));
     if program.answer() == "begun" {
         let place = fs::read_to_string(format!("/proc/{}/cgroup", program.pid())).expect("it runs");
-        let begin = format!("0::{}/keepalive-", arena.name());
+        let begin = format!("0::{}/keepalive-", test_cgroup.name());
         assert!(place.lines().any(|line| line.starts_with(&begin)), "{place}");
     } else {
         // It may refuse.
@@ -81,8 +81,8 @@ fn a_command_does_not_leave_its_cgroup_where_the_namespace_is_not_that_of_the_tr
 
 #[test]
 fn a_command_in_a_cgroup_namespace_has_its_own_cgroup() {
-    let arena = arena!();
-    let mut command = arena.enter("env");
+    let test_cgroup = test_cgroup!();
+    let mut command = test_cgroup.enter("env");
     command
         .args(contained())
         .arg(keepalive())

@@ -1,35 +1,35 @@
 //! Cgroups in one another, network namespaces, and sockets that are older than the policy or than their process's place.
 
 use super::{POLICY, pair_with};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::{TREATED, UNTOUCHED};
 
 #[test]
 fn cgroups_below_have_the_policy_however_deep_and_however_late() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let early = arena.child("early");
-    arena.enable(&POLICY);
-    arena.child("early/deep");
-    let late = arena.child("early/deep/late");
+    let early = test_cgroup.child("early");
+    test_cgroup.enable(&POLICY);
+    test_cgroup.child("early/deep");
+    let late = test_cgroup.child("early/deep/late");
     for directory in [early, late] {
-        let mut program = arena.puppet_in(&directory, &[]);
+        let mut program = test_cgroup.py_peer_in(&directory, &[]);
         program.does("client, accepted = pair(listen())");
         assert_eq!(program.has("client"), TREATED, "{}", directory.display());
         assert_eq!(program.has("accepted"), TREATED, "{}", directory.display());
     }
-    assert_eq!(arena.status()["default_connections"], 4);
+    assert_eq!(test_cgroup.status()["default_connections"], 4);
 }
 
 #[test]
 fn of_several_policies_the_nearest_counts_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let child = arena.child("child");
+    let child = test_cgroup.child("child");
     // Whatever the order in which they come.
     for is_child_first in [true, false] {
-        let near = || arena.enable_for(&arena.name_of(&child), &["--idle=31", "--rule=accept * off"]);
-        let far = || arena.enable(&[&POLICY[..], &["--mode=enforce"]].concat());
+        let near = || test_cgroup.enable_for(&test_cgroup.name_of(&child), &["--idle=31", "--rule=accept * off"]);
+        let far = || test_cgroup.enable(&[&POLICY[..], &["--mode=enforce"]].concat());
         if is_child_first {
             near();
             far();
@@ -37,7 +37,7 @@ fn of_several_policies_the_nearest_counts_alone() {
             far();
             near();
         }
-        let mut program = arena.puppet_in(&child, &[]);
+        let mut program = test_cgroup.py_peer_in(&child, &[]);
         program.does("client, accepted = pair(listen())");
         assert_eq!(program.has("client"), "1 31 75 9 0");
         assert_eq!(program.has("accepted"), UNTOUCHED);
@@ -45,67 +45,67 @@ fn of_several_policies_the_nearest_counts_alone() {
         program.does("own(client, keepalive=0, idle=99); own(accepted, count=8)");
         assert_eq!(program.has("client"), "0 99 75 9 0");
         assert_eq!(program.has("accepted"), "0 7200 75 8 0");
-        let mut program = pair_with(&arena, "");
+        let mut program = pair_with(&test_cgroup, "");
         assert_eq!(program.has("client"), TREATED);
-        let report = arena.report();
+        let report = test_cgroup.report();
         assert_eq!(report["cgroups"][0]["default_connections"], 2, "{report}");
-        arena.quiet(&["cgroup", "disable", &arena.name(), &arena.name_of(&child)]);
+        test_cgroup.quiet(&["cgroup", "disable", &test_cgroup.name(), &test_cgroup.name_of(&child)]);
     }
 }
 
 #[test]
 fn of_three_policies_one_below_another_the_nearest_counts_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let middle = arena.child("middle");
-    arena.child("middle/plain");
-    let deep = arena.child("middle/plain/deep");
-    arena.enable(&["--idle=31", "--mode=enforce"]);
-    arena.enable_for(&arena.name_of(&middle), &["--interval=32", "--mode=cap"]);
-    arena.enable_for(&arena.name_of(&deep), &["--count=3", "--mode=floor"]);
+    let middle = test_cgroup.child("middle");
+    test_cgroup.child("middle/plain");
+    let deep = test_cgroup.child("middle/plain/deep");
+    test_cgroup.enable(&["--idle=31", "--mode=enforce"]);
+    test_cgroup.enable_for(&test_cgroup.name_of(&middle), &["--interval=32", "--mode=cap"]);
+    test_cgroup.enable_for(&test_cgroup.name_of(&deep), &["--count=3", "--mode=floor"]);
     for (directory, expected) in [
-        (arena.directory(), "1 31 75 9 0"),
+        (test_cgroup.directory(), "1 31 75 9 0"),
         (&middle, "1 7200 32 9 0"),
         (&middle.join("plain"), "1 7200 32 9 0"),
         (&deep, "1 7200 75 3 0"),
     ] {
-        let mut program = arena.puppet_in(directory, &[]);
+        let mut program = test_cgroup.py_peer_in(directory, &[]);
         program.does("client, accepted = pair(listen())");
         assert_eq!(program.has("client"), expected, "{}", directory.display());
         assert_eq!(program.has("accepted"), expected, "{}", directory.display());
     }
     // Each holds its own connections to what it says.
-    let mut program = arena.puppet_in(&deep, &[]);
+    let mut program = test_cgroup.py_peer_in(&deep, &[]);
     program.does("client, accepted = pair(listen()); own(client, idle=99, interval=98, count=2)");
     assert_eq!(program.has("client"), "1 99 98 3 0");
 }
 
 #[test]
 fn status_names_the_cgroups_in_which_a_nearer_policy_counts() {
-    let arena = arena!();
-    let child = arena.name_of(&arena.child("child"));
-    arena.child("other");
-    arena.enable(&POLICY);
-    arena.enable_for(&child, &["--idle=31"]);
-    assert_eq!(arena.status()["shadowed"], serde_json::json!([child]));
-    let printed = arena.quiet(&["cgroup", "status", &arena.name()]);
+    let test_cgroup = test_cgroup!();
+    let child = test_cgroup.name_of(&test_cgroup.child("child"));
+    test_cgroup.child("other");
+    test_cgroup.enable(&POLICY);
+    test_cgroup.enable_for(&child, &["--idle=31"]);
+    assert_eq!(test_cgroup.status()["shadowed"], serde_json::json!([child]));
+    let printed = test_cgroup.quiet(&["cgroup", "status", &test_cgroup.name()]);
     let expected = format!("  in {child} a policy counts that is nearer\n");
     assert!(printed.ends_with(&expected), "{printed}");
-    let printed = arena.quiet(&["cgroup", "status", &child]);
-    assert_eq!(printed, format!("{child}: in force\n  0  default idle=31s\n"));
+    let printed = test_cgroup.quiet(&["cgroup", "status", &child]);
+    assert_eq!(printed, format!("{child}: active\n  0  default idle=31s\n"));
 }
 
 #[test]
 fn the_policy_further_up_holds_again_where_the_nearer_one_is_disabled() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let child = arena.child("child");
-    arena.enable_for(&arena.name_of(&child), &["--idle=31"]);
-    arena.enable(&POLICY);
-    let mut program = arena.puppet_in(&child, &[]);
+    let child = test_cgroup.child("child");
+    test_cgroup.enable_for(&test_cgroup.name_of(&child), &["--idle=31"]);
+    test_cgroup.enable(&POLICY);
+    let mut program = test_cgroup.py_peer_in(&child, &[]);
     program.does("listener = listen(); one, two = pair(listener)");
     assert_eq!(program.has("one"), "1 31 75 9 0");
-    arena.quiet(&["cgroup", "disable", &arena.name_of(&child)]);
+    test_cgroup.quiet(&["cgroup", "disable", &test_cgroup.name_of(&child)]);
     program.does("three, four = pair(listener)");
     assert_eq!(program.has("three"), TREATED);
     assert_eq!(program.has("one"), "1 31 75 9 0");
@@ -113,11 +113,14 @@ fn the_policy_further_up_holds_again_where_the_nearer_one_is_disabled() {
 
 #[test]
 fn other_network_namespaces_make_no_difference() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&POLICY);
+    test_cgroup.enable(&POLICY);
     let prepare = "ip link set lo up && exec \"$@\"";
-    let mut program = arena.puppet_in(arena.directory(), &["unshare", "--net", "sh", "-c", prepare, "sh"]);
+    let mut program = test_cgroup.py_peer_in(
+        test_cgroup.directory(),
+        &["unshare", "--net", "sh", "-c", prepare, "sh"],
+    );
     program.does("client, accepted = pair(listen()); own(client, count=8)");
     assert_eq!(program.has("client"), "1 61 13 8 0");
     assert_eq!(program.has("accepted"), TREATED);
@@ -131,29 +134,29 @@ fn other_network_namespaces_make_no_difference() {
 
 #[test]
 fn what_listeners_older_than_the_policy_accept_has_it() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = arena.puppet();
+    let mut program = test_cgroup.py_peer();
     program.does("listener = listen(); six = listen('::', family=socket.AF_INET6)");
-    arena.enable(&POLICY);
+    test_cgroup.enable(&POLICY);
     program.does("one, two = pair(listener); three, four = pair(six, '::1', socket.AF_INET6)");
     for end in ["two", "four"] {
         assert_eq!(program.has(end), TREATED, "{end}");
     }
     // A connection that was complete but not accepted yet when the policy came is as it was.
-    arena.disable();
+    test_cgroup.disable();
     program.does("early = socket.create_connection(listener.getsockname())");
-    arena.enable(&POLICY);
+    test_cgroup.enable(&POLICY);
     program.does("accepted = listener.accept()[0]");
     assert_eq!(program.has("accepted"), UNTOUCHED);
 }
 
 #[test]
 fn what_a_program_has_set_itself_stays_whenever_it_does() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&[&POLICY[..], &["--user-timeout=9s"]].concat());
-    let mut program = arena.puppet();
+    test_cgroup.enable(&[&POLICY[..], &["--user-timeout=9s"]].concat());
+    let mut program = test_cgroup.py_peer();
     program.does(
         "listener = own(listen(), keepalive=1, idle=31)
 client, accepted = pair(listener, keepalive=1, interval=5, user_timeout=7000)
@@ -168,24 +171,24 @@ own(late, keepalive=0, count=3)",
 /// The kernel's own values, said by the program: they are its own all the same, since its fields tell.
 #[test]
 fn what_a_program_has_set_to_the_kernels_own_value_stays() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&POLICY);
-    let mut program = pair_with(&arena, "idle=7200, interval=75, count=9");
+    test_cgroup.enable(&POLICY);
+    let mut program = pair_with(&test_cgroup, "idle=7200, interval=75, count=9");
     assert_eq!(program.has("client"), "1 7200 75 9 0");
     assert_eq!(program.has("accepted"), TREATED);
 }
 
 #[test]
 fn a_socket_belongs_to_the_cgroup_in_which_it_was_made() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&POLICY);
-    let other = arena.child("other");
-    arena.enable_for(&arena.name_of(&other), &["--idle=31"]);
-    let mut program = Puppet::start();
+    test_cgroup.enable(&POLICY);
+    let other = test_cgroup.child("other");
+    test_cgroup.enable_for(&test_cgroup.name_of(&other), &["--idle=31"]);
+    let mut program = PyPeer::start();
     program.does("listener = listen(); early = socket.socket()");
-    arena.move_to(arena.directory(), program.pid());
+    test_cgroup.move_to(test_cgroup.directory(), program.pid());
     program.does(
         "early.connect(listener.getsockname()); of_outside = listener.accept()[0]
 client, accepted = pair(listen())
@@ -196,7 +199,7 @@ inside = listen(); unconnected = socket.socket()",
     assert_eq!(program.has("client"), TREATED);
     assert_eq!(program.has("accepted"), TREATED);
     // On to another: what was made here stays of here.
-    arena.move_to(&other, program.pid());
+    test_cgroup.move_to(&other, program.pid());
     program.does("unconnected.connect(inside.getsockname()); end = inside.accept()[0]; own_now, _ = pair(listen())");
     assert_eq!(program.has("unconnected"), TREATED);
     assert_eq!(program.has("end"), TREATED);

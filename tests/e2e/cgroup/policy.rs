@@ -1,18 +1,18 @@
 //! Where a policy comes from.
 
 use super::{POLICY, both_ends, pair_with};
-use crate::support::arena::{Arena, BPF_FILE_SYSTEM};
 use crate::support::process::{LIMIT, output_within};
 use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::test_cgroup::{BPF_FILE_SYSTEM, TestCgroup};
 use std::fs;
 
 #[test]
 fn a_connection_has_it_at_both_ends_and_its_listener_is_left_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let printed = arena.enable(&POLICY);
-    assert_eq!(printed, format!("{}: in force\n", arena.name()));
-    let mut program = pair_with(&arena, "");
+    let printed = test_cgroup.enable(&POLICY);
+    assert_eq!(printed, format!("{}: active\n", test_cgroup.name()));
+    let mut program = pair_with(&test_cgroup, "");
     assert_eq!(program.has("client"), TREATED);
     assert_eq!(program.has("accepted"), TREATED);
     assert_eq!(program.has("listener"), UNTOUCHED);
@@ -21,13 +21,13 @@ fn a_connection_has_it_at_both_ends_and_its_listener_is_left_alone() {
 
 #[test]
 fn what_is_outside_of_the_cgroup_is_left_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&POLICY);
-    let mut inside = arena.puppet();
+    test_cgroup.enable(&POLICY);
+    let mut inside = test_cgroup.py_peer();
     inside.does("listener = listen()");
     let port = inside.number("listener.getsockname()[1]");
-    let mut outside = crate::support::puppet::Puppet::start();
+    let mut outside = crate::support::py_peer::PyPeer::start();
     outside.does(&format!("client = socket.create_connection(('127.0.0.1', {port}))"));
     inside.does("accepted = listener.accept()[0]");
     assert_eq!(inside.has("accepted"), TREATED);
@@ -36,32 +36,33 @@ fn what_is_outside_of_the_cgroup_is_left_alone() {
 
 #[test]
 fn without_a_word_of_policy_it_is_60_15_5() {
-    let _ = arena!();
+    let _ = test_cgroup!();
     python!();
     // The machine's own file of rules would be one.
-    let arena = Arena::prepared(&format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /etc")).expect("as the other");
-    let mut command = arena.command(&["cgroup", "enable", &arena.name()]);
+    let test_cgroup =
+        TestCgroup::prepared(&format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /etc")).expect("as the other");
+    let mut command = test_cgroup.command(&["cgroup", "enable", &test_cgroup.name()]);
     let output = output_within(LIMIT, command.env_remove("KEEPALIVE_CONFIG"));
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    assert_eq!(both_ends(&arena), ["1 60 15 5 0"; 2]);
+    assert_eq!(both_ends(&test_cgroup), ["1 60 15 5 0"; 2]);
 }
 
 #[test]
 fn the_file_of_the_machine_counts() {
-    let _ = arena!();
+    let _ = test_cgroup!();
     python!();
     let lines = format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /etc; echo 'connect * idle=33s' > /etc/keepalive.conf");
-    let arena = Arena::prepared(&lines).expect("as the other");
-    let mut command = arena.command(&["cgroup", "enable", &arena.name(), "--interval=9s"]);
+    let test_cgroup = TestCgroup::prepared(&lines).expect("as the other");
+    let mut command = test_cgroup.command(&["cgroup", "enable", &test_cgroup.name(), "--interval=9s"]);
     let output = output_within(LIMIT, command.env_remove("KEEPALIVE_CONFIG"));
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    assert_eq!(both_ends(&arena), ["1 33 9 9 0", "1 7200 9 9 0"]);
-    assert_eq!(arena.status()["rules"][0]["from"], "/etc/keepalive.conf");
+    assert_eq!(both_ends(&test_cgroup), ["1 33 9 9 0", "1 7200 9 9 0"]);
+    assert_eq!(test_cgroup.status()["rules"][0]["from"], "/etc/keepalive.conf");
 }
 
 #[test]
 fn every_option_of_the_command_line_counts() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     for (flags, expected) in [
         (&["--idle=2m"][..], "1 120 75 9 0"),
@@ -76,33 +77,33 @@ fn every_option_of_the_command_line_counts() {
         (&["--user-timeout=auto"], "1 7200 75 9 7875000"),
         (&["--preset=aws-nlb", "--count=2"], "1 110 30 2 0"),
     ] {
-        arena.enable(flags);
-        assert_eq!(both_ends(&arena), [expected; 2], "{flags:?}");
+        test_cgroup.enable(flags);
+        assert_eq!(both_ends(&test_cgroup), [expected; 2], "{flags:?}");
     }
 }
 
 #[test]
 fn rules_of_the_command_line_come_in_their_order() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&[
+    test_cgroup.enable(&[
         "--rule=connect 127.0.0.0/8 idle=31s",
         "--rule=connect * idle=30s",
         "--rule=accept * idle=32s interval=3s",
         "--idle=61",
     ]);
-    assert_eq!(both_ends(&arena), ["1 31 75 9 0", "1 32 3 9 0"]);
+    assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0", "1 32 3 9 0"]);
 }
 
 #[test]
 fn rules_ask_for_ports_of_the_peer_and_of_the_listener() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = arena.puppet();
+    let mut program = test_cgroup.py_peer();
     program.does("here = listen(); there = listen()");
     let [here, there] = ["here", "there"].map(|name| program.number(&format!("{name}.getsockname()[1]")));
     let (low, high) = (here.min(there), here.max(there));
-    arena.enable(&[
+    test_cgroup.enable(&[
         &format!("--rule=connect 127.0.0.1:{here} idle=31s"),
         &format!("--rule=accept :{there} idle=32s"),
         &format!("--rule=connect :{low}-{high} idle=33s"),
@@ -118,23 +119,23 @@ fn rules_ask_for_ports_of_the_peer_and_of_the_listener() {
 
 #[test]
 fn a_rule_that_says_off_leaves_a_connection_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&[&POLICY[..], &["--rule=connect * off"]].concat());
-    assert_eq!(both_ends(&arena), [UNTOUCHED, TREATED]);
+    test_cgroup.enable(&[&POLICY[..], &["--rule=connect * off"]].concat());
+    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED, TREATED]);
 }
 
 #[test]
 fn program_rules_go_by_the_name_of_the_one_that_connects_or_listens() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    arena.enable(&[
+    test_cgroup.enable(&[
         "--rule=program ka-first connect * idle=31s",
         "--rule=program ka-first idle=32s",
         "--rule=program ka-a-name-of-twenty idle=33s",
         "--idle=61",
     ]);
-    let mut program = arena.puppet();
+    let mut program = test_cgroup.py_peer();
     program.does("def call(name): open('/proc/self/comm', 'w').write(name)");
     for (name, expected) in [
         ("ka-first", ["1 31 75 9 0", "1 32 75 9 0"]),
@@ -149,28 +150,28 @@ fn program_rules_go_by_the_name_of_the_one_that_connects_or_listens() {
 
 #[test]
 fn a_file_of_rules_counts_and_what_it_says_comes_after_the_command_line() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
     let path = path.to_str().expect("a path of ours");
     fs::write(path, "accept * idle=32s interval=3s\n\ndefault idle=40s count=7\n").expect("a file of ours");
-    arena.enable(&["--config", path]);
-    assert_eq!(both_ends(&arena), ["1 40 75 7 0", "1 32 3 9 0"]);
-    arena.enable(&["--config", path, "--idle=61"]);
-    assert_eq!(both_ends(&arena), ["1 61 75 7 0", "1 61 3 9 0"]);
-    arena.enable(&["--config", path, "--rule=connect * count=2"]);
-    assert_eq!(both_ends(&arena), ["1 40 75 2 0", "1 32 3 9 0"]);
+    test_cgroup.enable(&["--config", path]);
+    assert_eq!(both_ends(&test_cgroup), ["1 40 75 7 0", "1 32 3 9 0"]);
+    test_cgroup.enable(&["--config", path, "--idle=61"]);
+    assert_eq!(both_ends(&test_cgroup), ["1 61 75 7 0", "1 61 3 9 0"]);
+    test_cgroup.enable(&["--config", path, "--rule=connect * count=2"]);
+    assert_eq!(both_ends(&test_cgroup), ["1 40 75 2 0", "1 32 3 9 0"]);
 }
 
 #[test]
 fn the_environment_counts_after_the_command_line_and_before_the_file() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
     fs::write(&path, "default idle=40s interval=4s count=7\n").expect("a file of ours");
-    let mut command = arena.command(&["cgroup", "enable", &arena.name(), "--idle=61"]);
+    let mut command = test_cgroup.command(&["cgroup", "enable", &test_cgroup.name(), "--idle=61"]);
     command
         .env("KEEPALIVE_CONFIG", &path)
         .env("KEEPIDLE", "50")
@@ -178,17 +179,17 @@ fn the_environment_counts_after_the_command_line_and_before_the_file() {
         .env("KEEPALIVE_RULES", "accept * user-timeout=9s");
     let output = output_within(LIMIT, &mut command);
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
-    assert_eq!(both_ends(&arena), ["1 61 5 7 0", "1 40 4 7 9000"]);
+    assert_eq!(both_ends(&test_cgroup), ["1 61 5 7 0", "1 40 4 7 9000"]);
 }
 
 #[test]
 fn a_policy_of_off_sets_nothing_and_hides_nothing() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let name = arena.name();
-    let mut command = arena.command(&["cgroup", "enable", &name, "--idle=61"]);
+    let name = test_cgroup.name();
+    let mut command = test_cgroup.command(&["cgroup", "enable", &name, "--idle=61"]);
     let output = output_within(LIMIT, command.env("KEEPALIVE", "off"));
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(both_ends(&arena), [UNTOUCHED; 2]);
-    assert_eq!(arena.status()["default"], "off");
+    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+    assert_eq!(test_cgroup.status()["default"], "off");
 }

@@ -4,32 +4,32 @@ mod file;
 mod unread;
 
 use super::{POLICY, both_ends};
-use crate::support::arena::Arena;
-use crate::support::dialogue::Dialogue;
 use crate::support::keepalive;
+use crate::support::line_peer::LinePeer;
 use crate::support::observe::family;
 use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::test_cgroup::TestCgroup;
 use keepalive_sys::cgroup;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::Path;
 
 /// A command that watches, with all that it says.
-pub(super) struct Watch(Dialogue);
+pub(super) struct Watch(LinePeer);
 
 impl Watch {
-    pub(super) fn start(arena: &Arena, words: &[&str]) -> Self {
-        Self::under(arena, &[], words)
+    pub(super) fn start(test_cgroup: &TestCgroup, words: &[&str]) -> Self {
+        Self::under(test_cgroup, &[], words)
     }
 
-    pub(super) fn under(arena: &Arena, wrapper: &[&str], words: &[&str]) -> Self {
-        let mut command = arena.inside("sh");
+    pub(super) fn under(test_cgroup: &TestCgroup, wrapper: &[&str], words: &[&str]) -> Self {
+        let mut command = test_cgroup.inside("sh");
         command.args(["-c", "exec \"$@\" 2>&1", "sh"]).args(wrapper);
         command
             .arg(keepalive())
             .args(["cgroup", "enable", "--watch"])
             .args(words);
-        Self(Dialogue::start(&mut command))
+        Self(LinePeer::start(&mut command))
     }
 
     /// The next line that it prints is this one.
@@ -82,174 +82,174 @@ fn disabled(name: &str) -> [String; 1] {
 }
 
 /// What a new connection in `directory` has.
-fn has(arena: &Arena, directory: &Path) -> String {
-    let mut program = arena.puppet_in(directory, &[]);
+fn has(test_cgroup: &TestCgroup, directory: &Path) -> String {
+    let mut program = test_cgroup.py_peer_in(directory, &[]);
     program.does("client, accepted = pair(listen())");
     program.has("client")
 }
 
 #[test]
-fn the_policy_is_in_force_until_the_command_is_ended() {
-    let arena = arena!();
+fn the_policy_is_active_until_the_command_is_ended() {
+    let test_cgroup = test_cgroup!();
     python!();
-    let name = arena.name();
+    let name = test_cgroup.name();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-        watch.says(&format!("{name}: in force"));
-        assert_eq!(both_ends(&arena), [TREATED; 2]);
+        let mut watch = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
+        watch.says(&format!("{name}: active"));
+        assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
         watch.ends(signal, &disabled(&name));
-        assert_eq!(both_ends(&arena), [UNTOUCHED; 2]);
-        assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+        assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+        assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
     }
 }
 
 #[test]
 fn it_waits_for_a_cgroup_that_comes_and_goes() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let directory = arena.directory().join("late");
-    let name = arena.name_of(&directory);
-    let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
+    let directory = test_cgroup.directory().join("late");
+    let name = test_cgroup.name_of(&directory);
+    let mut watch = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
     watch.waits_for(&name);
     for _ in 0..2 {
         fs::create_dir(&directory).expect("it is not there");
-        watch.says(&format!("{name}: in force"));
-        assert_eq!(has(&arena, &directory), TREATED);
+        watch.says(&format!("{name}: active"));
+        assert_eq!(has(&test_cgroup, &directory), TREATED);
         cgroup::remove(&directory).expect("nothing is in it");
         watch.waits_for(&name);
     }
     watch.ends(Signal::TERM, &[]);
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 #[test]
 fn it_may_be_ended_before_there_is_a_cgroup() {
-    let arena = arena!();
-    let name = format!("{}/never", arena.name());
-    let mut watch = Watch::start(&arena, &[&name]);
+    let test_cgroup = test_cgroup!();
+    let name = format!("{}/never", test_cgroup.name());
+    let mut watch = Watch::start(&test_cgroup, &[&name]);
     watch.waits_for(&name);
     watch.ends(Signal::TERM, &[]);
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 /// As a unit that is restarted.
 #[test]
 fn a_cgroup_that_is_made_again_at_once_has_the_policy_again() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let directory = arena.child("unit");
-    let name = arena.name_of(&directory);
-    let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    watch.says(&format!("{name}: in force"));
+    let directory = test_cgroup.child("unit");
+    let name = test_cgroup.name_of(&directory);
+    let mut watch = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
+    watch.says(&format!("{name}: active"));
     cgroup::remove(&directory).expect("nothing is in it");
     fs::create_dir(&directory).expect("it is gone");
-    watch.says(&format!("{name}: in force"));
-    assert_eq!(has(&arena, &directory), TREATED);
-    let report = arena.report();
+    watch.says(&format!("{name}: active"));
+    assert_eq!(has(&test_cgroup, &directory), TREATED);
+    let report = test_cgroup.report();
     assert_eq!(report["cgroups"].as_array().map(Vec::len), Some(1), "{report}");
     watch.ends(Signal::TERM, &disabled(&name));
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 #[test]
 fn a_unit_is_waited_for_by_its_name() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let unit = format!("keepalive-test-{}-watched.service", std::process::id());
-    let mut watch = Watch::start(&arena, &[&[unit.as_str()], &POLICY[..]].concat());
+    let mut watch = Watch::start(&test_cgroup, &[&[unit.as_str()], &POLICY[..]].concat());
     watch.waits_for(&unit);
-    arena.child("some.slice");
-    let directory = arena.child(&format!("some.slice/{unit}"));
-    let name = arena.name_of(&directory);
-    watch.says(&format!("{name}: in force"));
-    assert_eq!(has(&arena, &directory), TREATED);
+    test_cgroup.child("some.slice");
+    let directory = test_cgroup.child(&format!("some.slice/{unit}"));
+    let name = test_cgroup.name_of(&directory);
+    watch.says(&format!("{name}: active"));
+    assert_eq!(has(&test_cgroup, &directory), TREATED);
     watch.ends(Signal::TERM, &disabled(&name));
 }
 
 #[test]
 fn another_command_takes_over_and_what_it_says_stays() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let name = arena.name();
-    let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    watch.says(&format!("{name}: in force"));
-    arena.enable(&["--idle=31"]);
+    let name = test_cgroup.name();
+    let mut watch = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
+    watch.says(&format!("{name}: active"));
+    test_cgroup.enable(&["--idle=31"]);
     watch.says(&format!("keepalive: {name}: another command has taken over"));
-    assert_eq!(both_ends(&arena), ["1 31 75 9 0"; 2]);
+    assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0"; 2]);
     watch.ends(Signal::TERM, &[]);
-    assert_eq!(both_ends(&arena), ["1 31 75 9 0"; 2]);
-    assert_eq!(arena.status()["state"], "in-force");
+    assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0"; 2]);
+    assert_eq!(test_cgroup.status()["state"], "in-force");
 }
 
 #[test]
-fn what_another_command_has_disabled_is_put_in_force_again() {
-    let arena = arena!();
+fn what_another_command_has_disabled_is_applied_again() {
+    let test_cgroup = test_cgroup!();
     python!();
-    let name = arena.name();
-    let mut watch = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    watch.says(&format!("{name}: in force"));
-    arena.disable();
-    watch.says(&format!("{name}: in force"));
-    arena.enable(&["--idle=31"]);
+    let name = test_cgroup.name();
+    let mut watch = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
+    watch.says(&format!("{name}: active"));
+    test_cgroup.disable();
+    watch.says(&format!("{name}: active"));
+    test_cgroup.enable(&["--idle=31"]);
     watch.says(&format!("keepalive: {name}: another command has taken over"));
-    arena.disable();
-    watch.says(&format!("{name}: in force"));
-    assert_eq!(both_ends(&arena), [TREATED; 2]);
+    test_cgroup.disable();
+    watch.says(&format!("{name}: active"));
+    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
     watch.ends(Signal::TERM, &disabled(&name));
 }
 
 #[test]
 fn the_policy_outlives_a_command_that_is_killed_and_the_next_takes_it_over() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let name = arena.name();
-    let mut first = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    first.says(&format!("{name}: in force"));
+    let name = test_cgroup.name();
+    let mut first = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
+    first.says(&format!("{name}: active"));
     send(first.0.pid(), Signal::KILL);
     first.0.wait_for_end();
-    assert_eq!(both_ends(&arena), [TREATED; 2]);
-    let mut second = Watch::start(&arena, &[&name, "--idle=31"]);
+    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    let mut second = Watch::start(&test_cgroup, &[&name, "--idle=31"]);
     second.says(&format!("{name}: replaced"));
-    assert_eq!(both_ends(&arena), ["1 31 75 9 0"; 2]);
+    assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0"; 2]);
     second.ends(Signal::TERM, &disabled(&name));
-    assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
 #[test]
 fn of_two_that_watch_the_later_one_counts_and_the_other_stands_by() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let name = arena.name();
-    let mut first = Watch::start(&arena, &[&[name.as_str()], &POLICY[..]].concat());
-    first.says(&format!("{name}: in force"));
-    let mut second = Watch::start(&arena, &[&name, "--idle=31"]);
+    let name = test_cgroup.name();
+    let mut first = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
+    first.says(&format!("{name}: active"));
+    let mut second = Watch::start(&test_cgroup, &[&name, "--idle=31"]);
     second.says(&format!("{name}: replaced"));
     first.says(&format!("keepalive: {name}: another command has taken over"));
-    assert_eq!(both_ends(&arena), ["1 31 75 9 0"; 2]);
+    assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0"; 2]);
     send(second.0.pid(), Signal::KILL);
     first.says(&format!(
         "keepalive: {name}: the command that had taken over has ended without a word"
     ));
     first.says(&format!("{name}: replaced"));
-    assert_eq!(both_ends(&arena), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
     first.ends(Signal::TERM, &disabled(&name));
 }
 
 /// As in a container: signals that a first process does not ask for do nothing to it.
 #[test]
 fn it_ends_as_the_first_process_of_a_pid_namespace() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let name = arena.name();
+    let name = test_cgroup.name();
     let wrapper = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
     for signal in [Signal::TERM, Signal::INT] {
-        let mut watch = Watch::under(&arena, &wrapper, &[&[name.as_str()], &POLICY[..]].concat());
-        watch.says(&format!("{name}: in force"));
-        assert_eq!(both_ends(&arena), [TREATED; 2]);
+        let mut watch = Watch::under(&test_cgroup, &wrapper, &[&[name.as_str()], &POLICY[..]].concat());
+        watch.says(&format!("{name}: active"));
+        assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
         send(family(watch.0.pid())[1], signal);
         watch.says(&format!("keepalive: {name}: disabled"));
         watch.says("");
         assert_eq!(watch.0.wait_for_end().code(), Some(0));
-        assert!(arena.pins().is_empty(), "{:?}", arena.pins());
+        assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
     }
 }

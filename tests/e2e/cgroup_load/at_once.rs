@@ -29,7 +29,7 @@ fn commands(place: &Place, policies: &[Policy]) -> Vec<Command> {
     policies.iter().map(|policy| place.command(&[], *policy)).collect()
 }
 
-/// Runs the commands that lead to all these policies at the same time, again and again: then one of them is in force, and
+/// Runs the commands that lead to all these policies at the same time, again and again: then one of them is active, and
 /// nothing is left of the others.
 fn check(place: &mut Place, policies: &[Policy]) {
     let due: Vec<_> = policies.iter().map(|policy| place.state_with(*policy)).collect();
@@ -44,17 +44,20 @@ fn check(place: &mut Place, policies: &[Policy]) {
 
 #[test]
 fn of_enables_one_has_the_last_word() {
-    check(&mut Place::new(arena!()), &[FILL, HOLD, CAP, FILL, HOLD, CAP]);
+    check(&mut Place::new(test_cgroup!()), &[FILL, HOLD, CAP, FILL, HOLD, CAP]);
 }
 
 #[test]
 fn of_enables_and_disables_one_has_the_last_word() {
-    check(&mut Place::new(arena!()), &[FILL, NONE, HOLD, NONE, CAP, NONE, HOLD]);
+    check(
+        &mut Place::new(test_cgroup!()),
+        &[FILL, NONE, HOLD, NONE, CAP, NONE, HOLD],
+    );
 }
 
 #[test]
 fn disables_do_not_mind_each_other() {
-    let place = Place::new(arena!());
+    let place = Place::new(test_cgroup!());
     for _ in 0..ROUNDS {
         place.set(HOLD);
         at_once(commands(&place, &[NONE; 5]));
@@ -71,7 +74,7 @@ fn the_first_enables_mount_one_file_system_together() {
     for _ in 0..ROUNDS {
         place.set(NONE);
         at_once(commands(&place, &[FILL, HOLD, CAP, FILL, HOLD, CAP]));
-        let mounts = output_within(LIMIT, place.arena.inside("cat").arg("/proc/self/mountinfo"));
+        let mounts = output_within(LIMIT, place.test_cgroup.inside("cat").arg("/proc/self/mountinfo"));
         let mounts = text(&mounts.stdout);
         let mounted = mounts.lines().filter(|line| line.contains(" /sys/fs/bpf "));
         assert_eq!(mounted.count(), 1, "{mounts}");
@@ -80,7 +83,7 @@ fn the_first_enables_mount_one_file_system_together() {
 
 #[test]
 fn status_sees_whole_policies_while_they_come_and_go() {
-    let mut place = Place::new(arena!());
+    let mut place = Place::new(test_cgroup!());
     let whole: Vec<_> = [FILL, HOLD, NONE].map(|policy| place.state_with(policy).told).into();
     for _ in 0..ROUNDS {
         thread::scope(|scope| {
@@ -96,19 +99,19 @@ fn status_sees_whole_policies_while_they_come_and_go() {
 
 #[test]
 fn cgroups_get_their_policies_at_the_same_time() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     let names: Vec<String> = (0..8)
-        .map(|number| arena.name_of(&arena.child(&format!("child-{number}"))))
+        .map(|number| test_cgroup.name_of(&test_cgroup.child(&format!("child-{number}"))))
         .collect();
     let idle = |number: usize| format!("{}s", 100 + number);
     for _ in 0..ROUNDS {
         let enable = |(number, name): (usize, &String)| {
-            let mut command = arena.command(&["cgroup", "enable", name, "--idle"]);
+            let mut command = test_cgroup.command(&["cgroup", "enable", name, "--idle"]);
             command.arg(idle(number));
             command
         };
         at_once(names.iter().enumerate().map(enable).collect());
-        let report = arena.report();
+        let report = test_cgroup.report();
         for (number, name) in names.iter().enumerate() {
             let mut cgroups = report["cgroups"].as_array().expect("a list").iter();
             let told = cgroups.find(|cgroup| cgroup["cgroup"] == name.as_str());
@@ -118,9 +121,9 @@ fn cgroups_get_their_policies_at_the_same_time() {
         at_once(
             names
                 .iter()
-                .map(|name| arena.command(&["cgroup", "disable", name]))
+                .map(|name| test_cgroup.command(&["cgroup", "disable", name]))
                 .collect(),
         );
-        assert_eq!(arena.report()["cgroups"].as_array().map(Vec::len), Some(0));
+        assert_eq!(test_cgroup.report()["cgroups"].as_array().map(Vec::len), Some(0));
     }
 }

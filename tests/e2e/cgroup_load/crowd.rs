@@ -1,15 +1,15 @@
 //! A crowd in a cgroup: threads that connect to themselves without a pause, and look at what both ends have.
 
-use crate::support::arena::Arena;
-use crate::support::dialogue::Dialogue;
+use crate::support::line_peer::LinePeer;
 use crate::support::target::{Libc, compile};
+use crate::support::test_cgroup::TestCgroup;
 use std::path::Path;
 
 /// The idle time that every end asks for when it has looked at what it has.
 pub const OWN_IDLE: u32 = 9999;
 
 /// A running crowd (`targets/crowd.c`).
-pub struct Crowd(Dialogue);
+pub struct Crowd(LinePeer);
 
 /// What some ends had.
 #[derive(Clone, Copy, Debug)]
@@ -23,11 +23,11 @@ pub struct Seen {
 
 impl Crowd {
     /// One in this cgroup. Whoever replaces policies goes before it.
-    pub fn start(arena: &Arena, directory: &Path, threads: u32) -> Self {
+    pub fn start(test_cgroup: &TestCgroup, directory: &Path, threads: u32) -> Self {
         let program = compile(Libc::Host, "crowd.c", &["-pthread"]);
-        let mut command = arena.enter_into(directory, "nice");
+        let mut command = test_cgroup.enter_into(directory, "nice");
         command.args(["-n", "10"]).arg(program).arg(threads.to_string());
-        Self(Dialogue::start(&mut command))
+        Self(LinePeer::start(&mut command))
     }
 
     /// From now on another phase counts; it is told when every thread has made connections in it.

@@ -4,8 +4,8 @@
 //! `KEEPALIVE_TEST_SEEDS=1000-2000` tries more of them than the suite.
 
 use super::random::{ADDRESSES, Chance, OPTIONS, PORTS};
-use crate::support::arena::Arena;
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
+use crate::support::test_cgroup::TestCgroup;
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Event, Mode, Moment, Rule, Settings, SocketOption, Source, decide};
 use std::env;
@@ -26,7 +26,7 @@ const SHOWN: [SocketOption; 5] = [
     SocketOption::UserTimeout,
 ];
 
-/// Lines of Python for the puppet.
+/// Lines of Python for the py_peer.
 const MEET: &str = "
 listeners = {}
 
@@ -209,13 +209,13 @@ impl Meeting {
 }
 
 /// One policy, and connections under it.
-fn check(arena: &Arena, puppet: &mut Puppet, seed: u64) {
+fn check(test_cgroup: &TestCgroup, py_peer: &mut PyPeer, seed: u64) {
     let mut chance = Chance(seed);
     let counts = [[0, 1], [1, 0], [3, 3], [8, 8], [2, 60], [60, 2], [0, 500], [500, 0]];
     let texts = chance.of(&counts).map(|count| chance.rules(count));
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     fs::write(file.path(), &texts[1]).expect("a file of ours");
-    arena.enable(&["--config", file.path().to_str().expect("a path"), "--rule", &texts[0]]);
+    test_cgroup.enable(&["--config", file.path().to_str().expect("a path"), "--rule", &texts[0]]);
     let parts = texts.each_ref().map(|text| read(text));
     let sources = parts.each_ref().map(|(default, rules)| Source {
         default: *default,
@@ -227,13 +227,13 @@ fn check(arena: &Arena, puppet: &mut Puppet, seed: u64) {
         let is_dual = if *is_dual { "True" } else { "False" };
         format!("({port}, {is_dual}, {})", written(own))
     });
-    puppet.does(&format!("open_all([{}])", words.join(", ")));
+    py_peer.does(&format!("open_all([{}])", words.join(", ")));
 
     let mut counted = vec![0_u64; parts[0].1.len()];
     let mut without_rule = 0;
     for _ in 0..MEETINGS {
         let meeting = Meeting::by(&mut chance);
-        let answer = puppet.ask(&meeting.expression());
+        let answer = py_peer.ask(&meeting.expression());
         let numbers: Vec<u32> = answer
             .split(' ')
             .map(|number| number.parse().expect("a number"))
@@ -261,7 +261,7 @@ fn check(arena: &Arena, puppet: &mut Puppet, seed: u64) {
         }
     }
 
-    let status = arena.status();
+    let status = test_cgroup.status();
     let told = status["rules"]
         .as_array()
         .expect("a list")
@@ -282,14 +282,17 @@ fn check(arena: &Arena, puppet: &mut Puppet, seed: u64) {
 
 #[test]
 fn what_the_kernel_does_is_what_the_policy_decides() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     let seeds = env::var("KEEPALIVE_TEST_SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
     let (first, last) = seeds.split_once('-').expect("two numbers");
     let [first, last] = [first, last].map(|number| number.parse::<u64>().expect("a number"));
     let prepare = prepare();
-    let mut puppet = arena.puppet_in(arena.directory(), &["unshare", "--net", "sh", "-c", &prepare, "sh"]);
-    puppet.does(MEET);
+    let mut py_peer = test_cgroup.py_peer_in(
+        test_cgroup.directory(),
+        &["unshare", "--net", "sh", "-c", &prepare, "sh"],
+    );
+    py_peer.does(MEET);
     for seed in first..=last {
-        check(&arena, &mut puppet, seed);
+        check(&test_cgroup, &mut py_peer, seed);
     }
 }

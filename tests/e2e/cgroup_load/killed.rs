@@ -47,7 +47,7 @@ fn check(mut place: Place, from: Policy, to: Policy) {
 
 #[test]
 fn the_first_enable() {
-    check(Place::new(arena!()), NONE, HOLD);
+    check(Place::new(test_cgroup!()), NONE, HOLD);
 }
 
 #[test]
@@ -61,40 +61,40 @@ fn the_first_enable_which_mounts_the_file_system() {
 
 #[test]
 fn an_enable_that_goes_on_to_hold_programs() {
-    check(Place::new(arena!()), FILL, HOLD);
+    check(Place::new(test_cgroup!()), FILL, HOLD);
 }
 
 #[test]
 fn an_enable_that_lets_them_go() {
-    check(Place::new(arena!()), HOLD, FILL);
+    check(Place::new(test_cgroup!()), HOLD, FILL);
 }
 
 #[test]
 fn an_enable_that_holds_them_to_other_numbers() {
-    check(Place::new(arena!()), CAP, HOLD);
+    check(Place::new(test_cgroup!()), CAP, HOLD);
 }
 
 #[test]
 fn an_enable_that_asks_for_their_names_no_more() {
-    check(Place::new(arena!()), HOLD, CAP);
+    check(Place::new(test_cgroup!()), HOLD, CAP);
 }
 
 #[test]
 fn a_disable() {
-    check(Place::new(arena!()), HOLD, NONE);
+    check(Place::new(test_cgroup!()), HOLD, NONE);
 }
 
 #[test]
 fn a_run_with_its_own_cgroup_and_with_it_the_process_that_would_remove_that() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     let run = |wrapper: &[&str]| {
-        let mut command = arena.enter("env");
+        let mut command = test_cgroup.enter("env");
         command.args(wrapper).arg(keepalive());
         command.args(["run", "--engine", "cgroup", "true"]);
         command
     };
     let is_empty = || {
-        let entries = fs::read_dir(arena.directory()).expect("a cgroup").flatten();
+        let entries = fs::read_dir(test_cgroup.directory()).expect("a cgroup").flatten();
         let mut kinds = entries.map(|entry| entry.file_type().expect("the type of a file"));
         (!kinds.any(|kind| kind.is_dir())).then_some(())
     };

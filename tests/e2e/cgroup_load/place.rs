@@ -1,13 +1,13 @@
 //! A cgroup whose policies come and go, and how it is at a moment.
 
 use super::probe::{End, Probe};
-use crate::support::arena::{Arena, NO_BPF_FILE_SYSTEM};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text, within};
+use crate::support::test_cgroup::{NO_BPF_FILE_SYSTEM, TestCgroup};
 use serde_json::Value;
 use std::process::Command;
 
-/// What is put in force.
+/// What is applied.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// None where there is to be no policy.
@@ -57,7 +57,7 @@ pub const CAP: Policy = Policy {
 /// How it is.
 #[derive(Debug, PartialEq)]
 pub struct State {
-    /// What status says, without counters; nothing where no policy is in force.
+    /// What status says, without counters; nothing where no policy is active.
     pub told: Option<Value>,
     /// What new connections get.
     pub end: End,
@@ -67,17 +67,17 @@ pub struct State {
 
 /// A cgroup whose policies come and go.
 pub struct Place {
-    pub arena: Arena,
+    pub test_cgroup: TestCgroup,
     probe: Probe,
     /// Whether the BPF file system goes with the policy.
     unmounts: bool,
 }
 
 impl Place {
-    pub fn new(arena: Arena) -> Self {
+    pub fn new(test_cgroup: TestCgroup) -> Self {
         Self {
-            probe: Probe::start(&arena),
-            arena,
+            probe: Probe::start(&test_cgroup),
+            test_cgroup,
             unmounts: false,
         }
     }
@@ -87,19 +87,21 @@ impl Place {
     /// # Errors
     /// Why there can be none.
     pub fn without_file_system() -> Result<Self, String> {
-        let arena = Arena::prepared(NO_BPF_FILE_SYSTEM)?;
+        let test_cgroup = TestCgroup::prepared(NO_BPF_FILE_SYSTEM)?;
         Ok(Self {
             unmounts: true,
-            ..Self::new(arena)
+            ..Self::new(test_cgroup)
         })
     }
 
     /// The command that leads to a policy, under another one.
     pub fn command(&self, wrapper: &[&str], policy: Policy) -> Command {
         let verb = if policy.flags.is_empty() { "disable" } else { "enable" };
-        let mut command = self.arena.inside("env");
+        let mut command = self.test_cgroup.inside("env");
         command.args(wrapper).arg(keepalive());
-        command.args(["cgroup", verb, &self.arena.name()]).args(policy.flags);
+        command
+            .args(["cgroup", verb, &self.test_cgroup.name()])
+            .args(policy.flags);
         command
     }
 
@@ -107,21 +109,21 @@ impl Place {
     pub fn set(&self, policy: Policy) {
         let output = output_within(LIMIT, &mut self.command(&[], policy));
         assert!(output.status.success(), "{policy:?}: {}", text(&output.stderr));
-        let unmount = || output_within(LIMIT, self.arena.inside("umount").arg("/sys/fs/bpf"));
+        let unmount = || output_within(LIMIT, self.test_cgroup.inside("umount").arg("/sys/fs/bpf"));
         while self.unmounts && policy.flags.is_empty() && unmount().status.success() {}
     }
 
     /// What status says of the cgroup, without counters, if it says anything.
     pub fn told(&self) -> Option<Value> {
-        let report = self.arena.report();
-        let name = self.arena.name();
+        let report = self.test_cgroup.report();
+        let name = self.test_cgroup.name();
         let mut cgroups = report["cgroups"].as_array().into_iter().flatten();
         let told = cgroups.find(|cgroup| cgroup["cgroup"] == name.as_str());
         told.cloned().map(without_counters)
     }
 
     pub fn state(&mut self) -> State {
-        let output = output_within(LIMIT, self.arena.inside("find").arg("/sys/fs/bpf/keepalive"));
+        let output = output_within(LIMIT, self.test_cgroup.inside("find").arg("/sys/fs/bpf/keepalive"));
         let mut kept: Vec<String> = text(&output.stdout).lines().map(without_number).collect();
         kept.sort();
         State {

@@ -1,7 +1,7 @@
 //! What a new connection in a cgroup gets.
 
-use crate::support::arena::Arena;
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
+use crate::support::test_cgroup::TestCgroup;
 
 /// What both ends of a connection have, and whether they are held to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +36,13 @@ def look():
 ";
 
 /// A program in a cgroup that makes connections.
-pub struct Probe(Puppet);
+pub struct Probe(PyPeer);
 
 impl Probe {
-    pub fn start(arena: &Arena) -> Self {
-        let mut puppet = arena.puppet();
-        puppet.does(LOOK);
-        Self(puppet)
+    pub fn start(test_cgroup: &TestCgroup) -> Self {
+        let mut py_peer = test_cgroup.py_peer();
+        py_peer.does(LOOK);
+        Self(py_peer)
     }
 
     /// What a new connection gets, the same at both ends.

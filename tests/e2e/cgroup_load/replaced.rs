@@ -1,7 +1,7 @@
 //! A policy takes the place of another at once: no connection has something of both, and none fails.
 
 use super::crowd::{Crowd, OWN_IDLE, Seen};
-use crate::support::arena::Arena;
+use crate::support::test_cgroup::TestCgroup;
 use std::collections::BTreeSet;
 
 /// What connections have where nobody has set anything.
@@ -33,7 +33,7 @@ impl Numbered {
         has == self.default() || self.has_rule && has == self.rule()
     }
 
-    fn enable(self, arena: &Arena) {
+    fn enable(self, test_cgroup: &TestCgroup) {
         let settings = |[_, idle, interval, count, user_timeout]: [u32; 5]| {
             let mode = self.mode;
             format!("idle={idle} interval={interval} count={count} user-timeout={user_timeout}ms mode={mode}")
@@ -44,14 +44,14 @@ impl Numbered {
         if self.has_rule {
             flags.extend(["--rule", &rule]);
         }
-        arena.enable(&flags);
+        test_cgroup.enable(&flags);
     }
 }
 
 /// Two crowds: one in the cgroup, and one below it.
-fn crowds(arena: &Arena) -> [Crowd; 2] {
-    let below = arena.child("below");
-    [arena.directory(), &below].map(|directory| Crowd::start(arena, directory, 4))
+fn crowds(test_cgroup: &TestCgroup) -> [Crowd; 2] {
+    let below = test_cgroup.child("below");
+    [test_cgroup.directory(), &below].map(|directory| Crowd::start(test_cgroup, directory, 4))
 }
 
 fn begin_phase(crowds: &mut [Crowd], number: u32) {
@@ -66,8 +66,8 @@ fn finish(crowds: [Crowd; 2]) -> Vec<Seen> {
 
 #[test]
 fn of_a_hundred_policies_in_turn_every_connection_has_exactly_one() {
-    let arena = arena!();
-    let mut crowds = crowds(&arena);
+    let test_cgroup = test_cgroup!();
+    let mut crowds = crowds(&test_cgroup);
     let policies: Vec<Numbered> = (0..100)
         .map(|number| Numbered {
             number,
@@ -78,14 +78,14 @@ fn of_a_hundred_policies_in_turn_every_connection_has_exactly_one() {
     let [first, .., last] = policies.as_slice() else {
         unreachable!("there are a hundred");
     };
-    first.enable(&arena);
+    first.enable(&test_cgroup);
     begin_phase(&mut crowds, 1);
     for policy in &policies {
-        policy.enable(&arena);
+        policy.enable(&test_cgroup);
     }
     begin_phase(&mut crowds, 2);
     begin_phase(&mut crowds, 3);
-    arena.disable();
+    test_cgroup.disable();
     begin_phase(&mut crowds, 4);
     let mut numbers = BTreeSet::new();
     for seen in finish(crowds) {
@@ -110,18 +110,18 @@ fn of_a_hundred_policies_in_turn_every_connection_has_exactly_one() {
 
 #[test]
 fn while_modes_that_hold_programs_replace_each_other_no_connection_is_let_go() {
-    let arena = arena!();
-    let mut crowds = crowds(&arena);
+    let test_cgroup = test_cgroup!();
+    let mut crowds = crowds(&test_cgroup);
     let policies = (0..40).map(|number| Numbered {
         number,
         mode: ["enforce", "cap"][number as usize % 2],
         has_rule: number % 3 == 1,
     });
     let policies: Vec<Numbered> = policies.collect();
-    policies[0].enable(&arena);
+    policies[0].enable(&test_cgroup);
     begin_phase(&mut crowds, 1);
     for policy in &policies {
-        policy.enable(&arena);
+        policy.enable(&test_cgroup);
     }
     for seen in finish(crowds).into_iter().filter(|seen| seen.phase > 0) {
         assert!(policies.iter().any(|policy| policy.allows(seen.has)), "{seen:?}");
@@ -131,17 +131,17 @@ fn while_modes_that_hold_programs_replace_each_other_no_connection_is_let_go() {
 
 #[test]
 fn a_rule_for_the_program_is_for_all_that_it_begins_under_it_while_it_is_replaced() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     let policies = (0..40).map(|number| Numbered {
         number,
         mode: ["enforce", "fill"][number as usize % 2],
         has_rule: true,
     });
     let policies: Vec<Numbered> = policies.collect();
-    policies[0].enable(&arena);
-    let crowds = crowds(&arena);
+    policies[0].enable(&test_cgroup);
+    let crowds = crowds(&test_cgroup);
     for policy in &policies {
-        policy.enable(&arena);
+        policy.enable(&test_cgroup);
     }
     for seen in finish(crowds) {
         assert!(policies.iter().any(|policy| policy.rule() == seen.has), "{seen:?}");

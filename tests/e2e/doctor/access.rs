@@ -3,7 +3,7 @@
 use super::unfolded;
 use crate::support::ordinary::Installed;
 use crate::support::process::{LIMIT, Running, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use std::process::{Command, Output};
 
 /// In a mount namespace: a `/proc` with the options `$1`.
@@ -33,7 +33,7 @@ fn hidden_processes_are_named_as_such() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); client, accepted = pair(listener)");
     let pid = program.pid().to_string();
     for (hidepid, what) in [

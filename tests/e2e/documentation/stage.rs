@@ -1,7 +1,7 @@
 //! Where the command lines of the documents run: with the hosts, programs, processes and files that they speak of, in
 //! namespaces in which they can do no harm.
 
-use crate::support::dialogue::Dialogue;
+use crate::support::line_peer::LinePeer;
 use crate::support::observe::family;
 use crate::support::process::{install, output_within, text};
 use crate::support::{keepalive, repository};
@@ -79,7 +79,7 @@ exec sh -c "$1"
 
 /// It and all that runs there are gone when this is dropped.
 pub struct Stage {
-    keeper: Dialogue,
+    keeper: LinePeer,
     cgroup: PathBuf,
     _directory: TempDir,
 }
@@ -108,7 +108,7 @@ impl Stage {
             ])
             .args(["sh", "-c", PREPARE, "sh"])
             .arg(directory.path());
-        let mut keeper = Dialogue::start(&mut command);
+        let mut keeper = LinePeer::start(&mut command);
         let answer = keeper.answer();
         let stage = Self {
             keeper,

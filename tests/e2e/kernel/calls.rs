@@ -1,4 +1,4 @@
-//! setsockopt(2) while a mode other than fill is in force, for which a program of ours looks at every call in the cgroup.
+//! setsockopt(2) while a mode other than fill is active, for which a program of ours looks at every call in the cgroup.
 
 use super::{printed, run};
 use crate::support::PYTHON;

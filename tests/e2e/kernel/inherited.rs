@@ -53,9 +53,9 @@ fn sockets_that_the_command_inherits_are_set_before_it_starts() {
 /// Under `cgroup enable` nobody looks at them: systemd makes its sockets in the cgroup of the socket unit, or its own.
 #[test]
 fn sockets_that_were_made_outside_are_not_of_the_cgroup() {
-    let arena = arena!();
-    arena.enable(&["--idle=61", "--interval=13", "--count=4", "--mode=enforce"]);
-    let enter = || arena.enter("env");
+    let test_cgroup = test_cgroup!();
+    test_cgroup.enable(&["--idle=61", "--interval=13", "--count=4", "--mode=enforce"]);
+    let enter = || test_cgroup.enter("env");
     assert_eq!(
         output(enter(), listener(), "fd=0 client accept show"),
         format!("accept: {UNTOUCHED}\n")

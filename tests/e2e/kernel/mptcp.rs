@@ -3,7 +3,7 @@
 
 use super::{OWN_NETWORK, printed, run};
 use crate::support::PYTHON;
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use std::fs;
 
 /// Skips a test where the kernel has no MPTCP.
@@ -41,7 +41,7 @@ fn the_subflows_send_probes_and_the_programs_socket_does_not_say_so() {
     let words = [keepalive.get_program()].into_iter().chain(keepalive.get_args());
     let words = words.map(|word| word.to_str().expect("a word of ours"));
     let words: Vec<&str> = words.chain(OWN_NETWORK).collect();
-    let mut program = Puppet::under(&words);
+    let mut program = PyPeer::under(&words);
     program.does("listener = listen(protocol=MPTCP); one, other = pair(listener, protocol=MPTCP)");
     let times = probes(program.pid());
     assert!(

@@ -1,20 +1,20 @@
 //! The timer, which is what keepalive is: from outside, as the kernel shows it to anyone (`/proc/net/tcp`).
 
 use super::run;
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::table::row;
 
-/// A puppet with these options.
-fn puppet(options: &[&str]) -> Puppet {
+/// A py_peer with these options.
+fn py_peer(options: &[&str]) -> PyPeer {
     let command = run(options);
     let words = [command.get_program()].into_iter().chain(command.get_args());
     let words = words.map(|word| word.to_str().expect("a word of ours"));
-    Puppet::under(&words.collect::<Vec<_>>())
+    PyPeer::under(&words.collect::<Vec<_>>())
 }
 
 /// The seconds until the next probe, if there will be one.
 #[track_caller]
-fn next_probe(program: &mut Puppet, name: &str) -> Option<u64> {
+fn next_probe(program: &mut PyPeer, name: &str) -> Option<u64> {
     let [fd] = program.fds([name]);
     let row = row(program.pid(), fd).expect("a connection");
     (row.timer == 2).then_some(row.expires.as_secs())
@@ -34,7 +34,7 @@ fn the_timer_runs_with_the_idle_time_that_the_connection_has() {
         ("enforce", "keepalive=1, idle=600", 61),
         ("enforce", "keepalive=1, idle=5", 61),
     ] {
-        let mut program = puppet(&["--mode", mode, "--idle=61"]);
+        let mut program = py_peer(&["--mode", mode, "--idle=61"]);
         program.does(&format!(
             "listener = own(listen(), {own}); client, accepted = pair(listener, {own})"
         ));
@@ -52,7 +52,7 @@ fn the_timer_runs_with_the_idle_time_that_the_connection_has() {
 fn what_a_mode_does_not_allow_leaves_the_timer_as_it_is() {
     kernel!();
     python!();
-    let mut program = puppet(&["--mode=enforce", "--idle=61"]);
+    let mut program = py_peer(&["--mode=enforce", "--idle=61"]);
     program.does("listener = listen(); client, accepted = pair(listener)");
     program.does("own(client, idle=600, keepalive=0); own(accepted, keepalive=0, idle=1)");
     for end in ["client", "accepted"] {

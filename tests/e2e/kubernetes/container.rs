@@ -128,7 +128,7 @@ fn a_pod_is_ready_as_soon_as_there_are_pods() {
 }
 
 #[test]
-fn a_new_policy_is_in_force_without_a_restart_and_one_with_a_mistake_is_not() {
+fn a_new_policy_is_active_without_a_restart_and_one_with_a_mistake_is_not() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
@@ -192,7 +192,7 @@ fn a_pod_that_is_deleted_before_there_are_pods_ends_at_once() {
 }
 
 #[test]
-fn a_pod_that_is_killed_leaves_the_policy_in_force_and_the_next_takes_it_over() {
+fn a_pod_that_is_killed_leaves_the_active_policy_and_the_next_takes_it_over() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");

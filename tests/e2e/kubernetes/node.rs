@@ -3,10 +3,10 @@
 
 use super::image::Image;
 use super::words;
-use crate::support::dialogue::Dialogue;
 use crate::support::find_program;
+use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use keepalive_sys::sockopt;
 use serde_json::{Value, json};
 use std::env::consts::ARCH;
@@ -80,7 +80,7 @@ pub struct Node {
     /// Its tree of cgroups, as the machine sees it.
     tree: PathBuf,
     /// The program that keeps its mounts.
-    keeper: Dialogue,
+    keeper: LinePeer,
 }
 
 impl Node {
@@ -93,7 +93,7 @@ impl Node {
         keeper.args(["--mount", "--propagation", "private", "sh", "-c", PREPARE, "sh"]);
         let mut node = Self {
             directory: TempDir::new().expect("a temporary directory"),
-            keeper: Dialogue::start(keeper.arg(&tree)),
+            keeper: LinePeer::start(keeper.arg(&tree)),
             tree,
         };
         assert_eq!(node.keeper.answer(), "ready", "a node cannot be made");
@@ -145,7 +145,7 @@ impl Node {
             "echo $$ >{}/cgroup.procs && ip link set lo up && exec \"$@\"",
             cgroup.display()
         );
-        let mut program = Puppet::under(&["unshare", "--net", "sh", "-c", &join, "sh"]);
+        let mut program = PyPeer::under(&["unshare", "--net", "sh", "-c", &join, "sh"]);
         program.does("listener = listen()");
         Pod {
             program: Some(program),
@@ -230,12 +230,12 @@ fn remove(cgroup: &Path) {
 
 /// The pod of a workload: a program with a network and a cgroup of its own.
 pub struct Pod {
-    program: Option<Puppet>,
+    program: Option<PyPeer>,
     cgroup: PathBuf,
 }
 
 impl Pod {
-    pub fn program(&mut self) -> &mut Puppet {
+    pub fn program(&mut self) -> &mut PyPeer {
         self.program.as_mut().expect("it runs until the end")
     }
 

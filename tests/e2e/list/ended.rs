@@ -3,7 +3,7 @@
 use super::{assert_refused, list};
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{LIMIT, ended, output_within};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 
 #[test]
 fn a_process_that_has_ended_is_refused() {
@@ -25,7 +25,7 @@ fn a_process_that_nobody_has_waited_for_has_ended() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut program = Puppet::under(&NOBODY);
+    let mut program = PyPeer::under(&NOBODY);
     program.does("child = os.fork()\nif child == 0: os._exit(0)");
     program.does("os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)");
     let child = program.ask("child");
@@ -44,7 +44,7 @@ fn a_process_that_nobody_has_waited_for_has_ended() {
 #[test]
 fn a_thread_is_refused_with_its_process_named() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()");
     let tid = program.number("threading.enumerate()[1].native_id");
     assert_refused(

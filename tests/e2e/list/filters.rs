@@ -2,7 +2,7 @@
 
 use super::{entries, entries_of_all, list, parsed, shown};
 use crate::support::process::{LIMIT, Running, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ fn pids(entries: &[Value]) -> BTreeSet<u64> {
 
 /// The descriptors that are shown with these words, by their names.
 #[track_caller]
-fn names(program: &mut Puppet, words: &[&str]) -> BTreeSet<String> {
+fn names(program: &mut PyPeer, words: &[&str]) -> BTreeSet<String> {
     let number = program.pid().to_string();
     let entries = entries(&[words, &[&number]].concat());
     let known =
@@ -37,7 +37,7 @@ fn names(program: &mut Puppet, words: &[&str]) -> BTreeSet<String> {
 #[test]
 fn only_the_processes_that_were_named_are_shown() {
     python!();
-    let (mut one, mut other) = (Puppet::start(), Puppet::start());
+    let (mut one, mut other) = (PyPeer::start(), PyPeer::start());
     one.does("listener = listen()");
     other.does("listener = listen()");
     let [first, second] = [one.pid(), other.pid()].map(|pid| pid.to_string());
@@ -62,7 +62,7 @@ fn only_the_processes_that_were_named_are_shown() {
 #[test]
 fn a_process_that_is_named_twice_is_shown_once() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen()");
     let number = program.pid().to_string();
     assert_eq!(entries(&[&number, &number]).len(), 1);
@@ -72,8 +72,8 @@ fn a_process_that_is_named_twice_is_shown_once() {
 fn a_program_is_known_by_its_path_and_by_what_it_calls_itself() {
     python!();
     let name = format!("odd{}", std::process::id());
-    let mut program = Puppet::called(&name);
-    let mut other = Puppet::start();
+    let mut program = PyPeer::called(&name);
+    let mut other = PyPeer::start();
     program.does("listener = listen()");
     other.does("listener = listen()");
     let found = entries(&["--program", &name]);
@@ -125,7 +125,7 @@ fn a_name_that_no_process_has_is_an_error() {
 #[test]
 fn sockets_are_chosen_by_state_port_and_keepalive() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); on, on_peer = pair(listener, keepalive=1); other = own(listen(), keepalive=1)");
     let port = program.ask("listener.getsockname()[1]");
     let from = program.ask("on.getsockname()[1]");
@@ -146,7 +146,7 @@ fn sockets_are_chosen_by_state_port_and_keepalive() {
 #[test]
 fn keepalive_that_is_unknown_is_not_off() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("mine = listen()");
     let all = entries_of_all();
     let off = output_within(LIMIT, &mut list(&["--off", "--json"]));

@@ -4,7 +4,7 @@ use super::{CONNECTION, assert_has, entries, entries_of_all, entry, list, parsed
 use crate::support::keepalive;
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{LIMIT, Running, eventually, output_within, text, within, wrapped};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::{Libc, compile};
 use keepalive_sys::pidfd::PidFd;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn a_socket_of_two_processes_is_shown_for_each() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     program.does("spare = os.dup(client.fileno())");
     program.does("child = os.fork()\nif child == 0:\n    time.sleep(3600)");
@@ -45,7 +45,7 @@ fn a_socket_of_two_processes_is_shown_for_each() {
 #[test]
 fn a_thread_with_descriptors_of_its_own_is_named() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     let told = program.ask("thread_with_its_own_table()");
     let numbers: Vec<u64> = told
         .split(' ')
@@ -79,7 +79,7 @@ fn a_thread_with_descriptors_of_its_own_is_named() {
 #[test]
 fn a_process_whose_first_thread_has_ended_is_still_seen() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let fd = program.number("client.fileno()");
     let number = program.pid().to_string();
@@ -110,7 +110,7 @@ fn more_processes_than_descriptors_are_shown_exactly() {
     let mut line = String::new();
     let stdout = sleepers.child.stdout.take().expect("a pipe");
     BufReader::new(stdout).read_line(&mut line).expect("text");
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let mut few = Command::new("sh");
     few.args(["-c", "ulimit -S -n 50 && exec \"$0\" list --json"])
@@ -130,7 +130,7 @@ fn more_processes_than_descriptors_are_shown_exactly() {
 fn sockets_of_another_network_namespace_are_exact_for_root() {
     root!();
     python!();
-    let mut program = Puppet::in_a_network();
+    let mut program = PyPeer::in_a_network();
     program.does(CONNECTION);
     program.does("listener6 = listen('::', family=socket.AF_INET6)");
     for name in ["client", "accepted", "listener", "listener6"] {
@@ -154,7 +154,7 @@ fn sockets_of_another_network_namespace_are_exact_for_root() {
 fn sockets_of_two_namespaces_in_one_process_are_each_shown_with_its_timer() {
     root!();
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     program.does("outside = (listener, client, accepted); libc = ctypes.CDLL(None)");
     program.does("home = open('/proc/self/ns/net'); assert libc.unshare(0x40000000) == 0");
@@ -199,7 +199,7 @@ fn in_a_namespace_that_cannot_be_entered_only_the_timer_is_unknown() {
     {
         skip!("an ordinary user has no namespaces here");
     }
-    let mut program = Puppet::under(&wrapper);
+    let mut program = PyPeer::under(&wrapper);
     program.does(CONNECTION);
     let number = program.pid().to_string();
     let output = installed.list(&NOBODY, &[&number, "--json"]);

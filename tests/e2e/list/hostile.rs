@@ -4,7 +4,7 @@ use super::{CONNECTION, assert_has, entries, list, parsed};
 use crate::support::hung::TIME;
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::{Libc, compile, no_config};
 use serde_json::json;
 use std::fs;
@@ -23,7 +23,7 @@ fn attach(words: &[&str]) -> Output {
 
 /// Its connection has what [`attach`] sets.
 #[track_caller]
-fn assert_attached(program: &Puppet) {
+fn assert_attached(program: &PyPeer) {
     let pid = program.pid().to_string();
     let seen = entries(&[&pid]);
     assert_eq!(seen.len(), 3);
@@ -41,7 +41,7 @@ fn assert_attached(program: &Puppet) {
 fn a_name_whose_page_faults_are_not_served_delays_nothing() {
     root!();
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let answer = program.ask("userfault_over_name()");
     if answer != "registered" {
@@ -59,12 +59,12 @@ fn a_name_whose_page_faults_are_not_served_delays_nothing() {
 /// It cannot run, but its sockets are the kernel's.
 #[test]
 fn a_frozen_process_is_shown_and_attached_to() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let pid = program.pid().to_string();
-    let cgroup = arena.child("frozen");
+    let cgroup = test_cgroup.child("frozen");
     fs::write(cgroup.join("cgroup.procs"), &pid).expect("a cgroup of ours");
     fs::write(cgroup.join("cgroup.freeze"), "1").expect("a cgroup of ours");
     eventually("it is frozen", LIMIT, || {
@@ -88,7 +88,7 @@ fn processes_that_start_others_without_end_delay_nothing() {
     if let Some(why) = Libc::Host.missing() {
         skip!("{why}");
     }
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let pid = program.pid().to_string();
     let endless = compile(Libc::Host, "endless.c", &[]);

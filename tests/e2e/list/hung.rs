@@ -6,7 +6,7 @@ use crate::support::hung::{HungFuse, TIME, may_hang};
 use crate::support::observe::family;
 use crate::support::ordinary::Installed;
 use crate::support::process::{Running, eventually, output_within, text, wrapped};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::{PYTHON, keepalive};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ fn parsed_output(output: &Output) -> Vec<Value> {
 #[test]
 fn a_name_in_memory_that_cannot_be_read_is_not_read() {
     let fuse = hung!();
-    let mut program = fuse.puppet();
+    let mut program = fuse.py_peer();
     program.does(CONNECTION);
     program.does("map_hung_over_name()");
     program.hang();
@@ -53,14 +53,14 @@ fn a_name_in_memory_that_cannot_be_read_is_not_read() {
 #[test]
 fn a_descriptor_whose_file_system_hangs_delays_no_other_process() {
     let fuse = hung!();
-    let mut program = fuse.puppet();
+    let mut program = fuse.py_peer();
     program.does(CONNECTION);
     program.does("file = open(os.environ['HUNG_FILE'])");
     program.hang();
     let pid = program.pid().to_string();
     // Root looks at sockets alone.
     assert_eq!(entries(&[&pid]).len(), 3);
-    let mut other = Puppet::start();
+    let mut other = PyPeer::start();
     other.does(CONNECTION);
     let installed = Installed::new();
     let other_pid = other.pid().to_string();
@@ -84,7 +84,7 @@ fn a_descriptor_whose_file_system_hangs_delays_no_other_process() {
 fn of_a_process_that_hangs_in_execve_its_sockets_are_shown_as_of_unknown_holders() {
     let fuse = hung!();
     let _guard = may_hang();
-    let mut program = fuse.puppet();
+    let mut program = fuse.py_peer();
     program.does("file = open(os.environ['HUNG_FILE'])");
     program.does("listener = listen(); os.set_inheritable(listener.fileno(), True)");
     program.does("child = os.fork() or (os.kill(int(os.environ['HUNG_SERVER']), 10), os.execv('/bin/true', ['true']))");
@@ -99,7 +99,7 @@ fn of_a_process_that_hangs_in_execve_its_sockets_are_shown_as_of_unknown_holders
         let size: u64 = size.split_whitespace().next()?.parse().ok()?;
         (size < 1000).then_some(())
     });
-    let mut other = Puppet::start();
+    let mut other = PyPeer::start();
     other.does(CONNECTION);
     let output = output_within(TIME, &mut list(&["--json"]));
     let entries = parsed_output(&output);
@@ -122,10 +122,10 @@ fn of_a_process_that_hangs_in_execve_its_sockets_are_shown_as_of_unknown_holders
 #[test]
 fn a_watch_goes_on_and_leaves_one_worker_behind_at_most() {
     let fuse = hung!();
-    let mut program = fuse.puppet();
+    let mut program = fuse.py_peer();
     program.does("file = open(os.environ['HUNG_FILE'])");
     program.hang();
-    let mut other = Puppet::start();
+    let mut other = PyPeer::start();
     other.does(CONNECTION);
     let installed = Installed::new();
     let numbers = [program.pid(), other.pid()].map(|pid| pid.to_string());

@@ -2,13 +2,13 @@
 
 use super::{assert_has, entries, shown};
 use crate::support::process::{LIMIT, eventually};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use serde_json::{Value, json};
 
 #[test]
 fn a_listener_has_no_peer_and_no_timer() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = own(listen(), keepalive=1, idle=61)");
     let port = program.number("listener.getsockname()[1]");
     let entry = program.entry("listener");
@@ -26,7 +26,7 @@ fn a_listener_has_no_peer_and_no_timer() {
 #[test]
 fn ipv6_addresses_stand_in_brackets() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen('::', family=socket.AF_INET6)");
     let port = program.number("listener.getsockname()[1]");
     assert_has(
@@ -56,7 +56,7 @@ fn ipv6_addresses_stand_in_brackets() {
 #[test]
 fn an_ipv4_connection_of_an_ipv6_listener_is_mapped_at_one_end_only() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen('::', family=socket.AF_INET6); client, accepted = pair(listener)");
     assert_eq!(program.entry("client")["family"], "inet");
     let accepted = program.entry("accepted");
@@ -69,7 +69,7 @@ fn an_ipv4_connection_of_an_ipv6_listener_is_mapped_at_one_end_only() {
 #[test]
 fn an_mptcp_socket_is_shown_once_with_its_own_settings() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     if program.ask("os.path.exists('/proc/sys/net/mptcp/enabled')") != "True" {
         skip!("this kernel has no MPTCP");
     }
@@ -99,7 +99,7 @@ fn an_mptcp_socket_is_shown_once_with_its_own_settings() {
 #[test]
 fn a_socket_without_a_connection_is_closed() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("fresh = own(socket.socket(), keepalive=1, idle=61); fresh6 = socket.socket(socket.AF_INET6)");
     program.does("bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
     let port = program.number("bound.getsockname()[1]");
@@ -119,7 +119,7 @@ fn a_socket_without_a_connection_is_closed() {
 #[test]
 fn the_states_of_a_connection_that_ends_are_told() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61)");
     program.does("client.shutdown(socket.SHUT_WR); assert accepted.recv(1) == b''");
     for (name, state) in [("client", "fin-wait-2"), ("accepted", "close-wait")] {
@@ -135,7 +135,7 @@ fn the_states_of_a_connection_that_ends_are_told() {
 }
 
 /// The kernel's answer to a packet comes when it comes.
-fn entry_in_state(program: &mut Puppet, name: &str, state: &str) -> Value {
+fn entry_in_state(program: &mut PyPeer, name: &str, state: &str) -> Value {
     eventually(state, LIMIT, || {
         Some(program.entry(name)).filter(|entry| entry["state"] == state)
     })
@@ -144,7 +144,7 @@ fn entry_in_state(program: &mut Puppet, name: &str, state: &str) -> Value {
 #[test]
 fn other_sockets_are_not_shown() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("kept.extend([socket.socketpair(), socket.socket(type=socket.SOCK_DGRAM)])");
     program.does("kept.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))");
     let number = program.pid().to_string();

@@ -5,7 +5,7 @@ use super::{CONNECTION, assert_has, assert_refused, entry, parsed, remark};
 use crate::support::keepalive;
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{LIMIT, ended, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -20,7 +20,7 @@ fn of_other_users_an_ordinary_one_sees_the_connection_and_its_timer() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let [client, accepted, listener] =
         ["client", "accepted", "listener"].map(|name| program.ask(&format!("'%s:%d' % {name}.getsockname()")));
@@ -66,7 +66,7 @@ fn the_table_shows_what_is_not_known_as_such() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let port = program.ask("client.getsockname()[1]");
     let output = installed.list(&NOBODY, &["--port", &port]);
@@ -106,7 +106,7 @@ fn an_ordinary_user_sees_what_is_its_own_exactly() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut program = Puppet::under(&NOBODY);
+    let mut program = PyPeer::under(&NOBODY);
     program.does(CONNECTION);
     let number = program.pid().to_string();
     let output = installed.list(&NOBODY, &[&number, "--json"]);
@@ -123,7 +123,7 @@ fn a_process_of_another_user_is_refused_by_its_number() {
     root!();
     python!();
     let installed = Installed::new();
-    let program = Puppet::start();
+    let program = PyPeer::start();
     let number = program.pid();
     for words in [&[][..], &["--json"], &["--watch"]] {
         let output = installed.list(&NOBODY, &[&[&*number.to_string()], words].concat());
@@ -141,7 +141,7 @@ fn each_process_that_cannot_be_seen_is_named() {
     root!();
     python!();
     let installed = Installed::new();
-    let (denied, mut program) = (Puppet::start(), Puppet::under(&NOBODY));
+    let (denied, mut program) = (PyPeer::start(), PyPeer::under(&NOBODY));
     program.does("listener = listen()");
     let (denied, number) = (denied.pid().to_string(), program.pid().to_string());
     let gone = ended().to_string();
@@ -164,7 +164,7 @@ fn an_undumpable_process_says_so() {
         skip!("kernel.yama.ptrace_scope is the first thing in the way here");
     }
     let installed = Installed::new();
-    let mut program = Puppet::under(&NOBODY);
+    let mut program = PyPeer::under(&NOBODY);
     program.does(CONNECTION);
     program.does("assert ctypes.CDLL(None).prctl(4, 0) == 0");
     let number = program.pid();
@@ -187,7 +187,7 @@ fn to_root_nothing_is_said_about_rights() {
         for n in $(seq 50); do \"$0\" list || exit; done";
     root!();
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", SCRIPT]);
@@ -213,7 +213,7 @@ fn the_capability_to_trace_is_enough() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let number = program.pid().to_string();
     let output = installed.list(&TRACER, &[&number, "--json"]);

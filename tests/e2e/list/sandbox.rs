@@ -4,7 +4,7 @@ use super::{CONNECTION, assert_has, entry, parsed, remark};
 use crate::support::keepalive;
 use crate::support::ordinary::NOBODY;
 use crate::support::process::{LIMIT, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::{Libc, compile};
 use serde_json::json;
 use std::process::{Command, Output};
@@ -26,7 +26,7 @@ const SANDBOX_HINT: &str = "a seccomp filter here denies pidfd_getfd(2), as thos
 #[test]
 fn a_sandbox_is_named_as_what_is_in_the_way() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let number = program.pid().to_string();
     let output = in_sandbox(&[&number, "--json"]);
@@ -50,7 +50,7 @@ fn a_sandbox_is_named_as_what_is_in_the_way() {
 fn a_sandbox_is_named_whoever_the_process_belongs_to() {
     root!();
     python!();
-    let mut program = Puppet::under(&NOBODY);
+    let mut program = PyPeer::under(&NOBODY);
     program.does(CONNECTION);
     let output = in_sandbox(&[&program.pid().to_string()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -61,7 +61,7 @@ fn a_sandbox_is_named_whoever_the_process_belongs_to() {
 #[test]
 fn in_a_sandbox_what_is_not_in_the_kernels_table_is_left_out() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("fresh = socket.socket(); listener = listen()");
     let output = in_sandbox(&[&program.pid().to_string(), "--json"]);
     let entries = parsed(&text(&output.stdout));
@@ -81,7 +81,7 @@ fn what_the_kernel_shows_nothing_of_is_told() {
     if cfg!(not(target_arch = "x86_64")) {
         skip!("the numbers of system calls are those of x86_64");
     }
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTION);
     let number = program.pid().to_string();
     let output = without(NO_SOCKETS, &["list", "--json", &number]);

@@ -2,7 +2,7 @@
 
 use super::{list, shown};
 use crate::support::process::{LIMIT, Running, output_within, text};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -116,7 +116,7 @@ for n in range(5):
 #[test]
 fn in_a_pipe_a_socket_is_a_line_below_the_heading() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTIONS);
     let number = program.pid().to_string();
     let table = shown(&[&number]);
@@ -149,7 +149,7 @@ fn in_a_pipe_a_socket_is_a_line_below_the_heading() {
 #[test]
 fn on_a_terminal_of_80_columns_an_ipv4_connection_is_one_line() {
     python!();
-    let mut program = Puppet::called("prometheus-node");
+    let mut program = PyPeer::called("prometheus-node");
     program.does(
         "listener = listen('127.123.234.123')
 client = own(socket.socket(), keepalive=1, idle=7200, interval=75, count=9)
@@ -170,7 +170,7 @@ accepted = listener.accept()[0]",
 #[test]
 fn on_a_terminal_no_row_is_folded() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does(CONNECTIONS);
     let number = program.pid().to_string();
     for columns in [80, 100, 132, 200] {
@@ -185,7 +185,7 @@ fn on_a_terminal_no_row_is_folded() {
 #[test]
 fn on_a_wide_terminal_the_table_is_that_of_a_pipe() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); client, accepted = pair(listener)");
     let number = program.pid().to_string();
     assert_eq!(on_terminal(300, 24, &[&number]), shown(&[&number]));
@@ -197,7 +197,7 @@ fn on_a_wide_terminal_the_table_is_that_of_a_pipe() {
 #[test]
 fn colours_mark_keepalive_that_is_off_on_a_terminal_alone() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=2000)");
     // What is shown must not change from one look to the next.
     let number = program.pid().to_string();
@@ -230,7 +230,7 @@ fn wide_characters_in_a_name_keep_the_columns_aligned() {
     const NAME: &str = "\u{65e5}\u{672c}e\u{301}";
     const NAME_COLUMNS: usize = 5;
     python!();
-    let mut program = Puppet::called(NAME);
+    let mut program = PyPeer::called(NAME);
     program.does("listener = listen()");
     let table = shown(&[&program.pid().to_string()]);
     let [heading, row] = table.lines().collect::<Vec<_>>()[..] else {
@@ -246,7 +246,7 @@ fn wide_characters_in_a_name_keep_the_columns_aligned() {
 #[test]
 fn a_name_cannot_write_over_the_terminal() {
     python!();
-    let mut program = Puppet::called("a\x1b[2J\nb");
+    let mut program = PyPeer::called("a\x1b[2J\nb");
     program.does("listener = listen()");
     let table = shown(&[&program.pid().to_string()]);
     assert!(table.contains(" a\u{fffd}[2J\u{fffd}b "), "{table:?}");

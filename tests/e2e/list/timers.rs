@@ -3,7 +3,7 @@
 
 use super::{assert_has, shown};
 use crate::support::process::{LIMIT, eventually};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::table::{Row, row};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -26,8 +26,8 @@ macro_rules! silence {
     };
 }
 
-fn with_connection(settings: &str) -> Puppet {
-    let mut program = Puppet::start();
+fn with_connection(settings: &str) -> PyPeer {
+    let mut program = PyPeer::start();
     program.does(SILENCE);
     program.does(&format!(
         "listener = listen(); client, accepted = pair(listener, {settings})"
@@ -38,7 +38,7 @@ fn with_connection(settings: &str) -> Puppet {
 
 /// The timer of a socket in the kernel's own table.
 #[track_caller]
-fn kernels_timer(program: &mut Puppet, name: &str) -> Row {
+fn kernels_timer(program: &mut PyPeer, name: &str) -> Row {
     let [fd] = program.fds([name]);
     row(program.pid(), fd).expect("the socket's row")
 }

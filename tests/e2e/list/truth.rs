@@ -3,7 +3,7 @@
 use super::{assert_has, entries, list, shown};
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{LIMIT, output_within};
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use serde_json::json;
 
 /// Every field, as the help lists them.
@@ -31,7 +31,7 @@ const FIELDS: [&str; 18] = [
 #[test]
 fn a_socket_is_shown_with_every_field_that_the_help_names() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61, interval=13, count=4)");
     let (from, to) = (
         program.number("client.getsockname()[1]"),
@@ -69,7 +69,7 @@ fn a_socket_is_shown_with_every_field_that_the_help_names() {
 #[test]
 fn what_is_shown_is_what_the_program_has_set_before_and_after() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); client, accepted = pair(listener)");
     for (settings, expected) in [
         (
@@ -108,7 +108,7 @@ fn what_is_shown_is_what_the_program_has_set_before_and_after() {
 #[test]
 fn no_socket_is_missing_and_none_is_made_up() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); kept.extend(pair(listener, keepalive=n % 2, idle=n + 1) for n in range(300))");
     program.does("kept.extend([socket.socketpair(), socket.socket(type=socket.SOCK_DGRAM), open('/dev/null')])");
     let mut expected: Vec<_> = tcp_sockets(program.pid())
@@ -144,7 +144,7 @@ fn no_socket_is_missing_and_none_is_made_up() {
 #[test]
 fn to_look_changes_nothing() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61)");
     let state = "[os.readlink('/proc/self/fd/' + fd) for fd in sorted(os.listdir('/proc/self/fd')) \
                  if os.path.lexists('/proc/self/fd/' + fd)]";

@@ -3,7 +3,7 @@
 use super::shown::Terminal;
 use super::{list, parsed};
 use crate::support::process::Running;
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{ChildStdout, Stdio};
@@ -28,7 +28,7 @@ fn assert_ends_well(running: &mut Running) {
     assert_eq!((status.code(), &*errors), (Some(0), ""));
 }
 
-fn kill(program: &Puppet) {
+fn kill(program: &PyPeer) {
     let pid = Pid::from_raw(program.pid().cast_signed()).expect("a number of a process");
     kill_process(pid, Signal::KILL).expect("it is ours");
 }
@@ -36,7 +36,7 @@ fn kill(program: &Puppet) {
 #[test]
 fn on_a_terminal_it_is_drawn_anew_in_the_same_place() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); client, accepted = pair(listener)");
     let number = program.pid().to_string();
     let mut terminal = Terminal::start(200, 24, &[&number, "--watch"]);
@@ -70,7 +70,7 @@ fn on_a_terminal_it_is_drawn_anew_in_the_same_place() {
 #[test]
 fn what_does_not_fit_on_the_terminal_is_counted() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); kept.extend(pair(listener) for n in range(30))");
     let number = program.pid().to_string();
     let mut terminal = Terminal::start(200, 24, &[&number, "--watch"]);
@@ -85,7 +85,7 @@ fn what_does_not_fit_on_the_terminal_is_counted() {
 #[test]
 fn in_a_pipe_it_is_printed_again_until_the_process_ends() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen()");
     let (mut running, mut reader) = watch(&[&program.pid().to_string()]);
     let mut lines = Vec::new();
@@ -114,7 +114,7 @@ fn in_a_pipe_it_is_printed_again_until_the_process_ends() {
 #[test]
 fn as_json_each_look_is_an_array_in_a_line() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen()");
     let number = program.pid().to_string();
     let (mut running, reader) = watch(&[&number, "--json"]);
@@ -140,7 +140,7 @@ fn as_json_each_look_is_an_array_in_a_line() {
 #[test]
 fn of_several_processes_the_last_one_counts() {
     python!();
-    let (mut first, mut last) = (Puppet::start(), Puppet::start());
+    let (mut first, mut last) = (PyPeer::start(), PyPeer::start());
     first.does("listener = listen()");
     last.does("listener = listen()");
     let (mut running, reader) = watch(&[&first.pid().to_string(), &last.pid().to_string(), "--json"]);
@@ -161,7 +161,7 @@ fn of_several_processes_the_last_one_counts() {
 fn programs_of_a_name_are_watched_until_the_last_has_ended() {
     python!();
     let name = format!("w {}", std::process::id());
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen()");
     program.does(&format!("assert ctypes.CDLL(None).prctl(15, {name:?}.encode()) == 0"));
     let (mut running, reader) = watch(&["--program", &name, "--json"]);
@@ -176,7 +176,7 @@ fn programs_of_a_name_are_watched_until_the_last_has_ended() {
 #[test]
 fn it_ends_when_the_reader_goes_away() {
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen()");
     let number = program.pid().to_string();
     for words in [&[&*number][..], &[&number, "--json"], &["--json"]] {

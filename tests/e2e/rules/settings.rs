@@ -1,8 +1,8 @@
 //! What rules can set: everything that the default can, on the connections that they are for.
 
-use super::{RULED, RULED_TOO, island, line};
+use super::{RULED, RULED_TOO, line, netns};
 use crate::support::engine::Engine;
-use crate::support::island::Island;
+use crate::support::netns::NetNs;
 use crate::support::target::{TREATED, UNTOUCHED};
 use keepalive_policy::SocketOption::{Count, Idle, Interval};
 use keepalive_policy::preset::{self, Remedy};
@@ -12,7 +12,7 @@ const HERE: &str = "10.1.2.3:80";
 /// What tries rules with this engine: the words for `targets/meet.py`, and what the connecting and the accepting end have.
 fn expecting(engine: Engine) -> impl Fn(&str, &[&str], &str, &str) {
     move |rules, words, connect, accept| {
-        let printed = Island::new(engine).with("KEEPALIVE_RULES", rules).meet(words);
+        let printed = NetNs::new(engine).with("KEEPALIVE_RULES", rules).meet(words);
         assert_eq!(
             printed,
             line(words[words.len() - 1], connect, accept),
@@ -34,8 +34,8 @@ fn number(printed: &str, end: &str, name: &str) -> u32 {
 
 /// What `targets/meet.py` prints of further options, with the library.
 fn extras(rules: &str) -> String {
-    let island = Island::new(Engine::Library).with("KEEPALIVE_RULES", rules);
-    island.meet(&["--extras", HERE])
+    let netns = NetNs::new(Engine::Library).with("KEEPALIVE_RULES", rules);
+    netns.meet(&["--extras", HERE])
 }
 
 with_the_library_and_the_kernel! {
@@ -48,7 +48,7 @@ with_the_library_and_the_kernel! {
 }
 
 fn every_setting_of_a_rule_is_set(engine: Engine) {
-    island!();
+    netns!();
     let expect_under = expecting(engine);
     for endpoint in [HERE, "[2001:db8::1]:80", "[::ffff:10.1.2.3]:80"] {
         let all = "idle=2m interval=7 count=3 user-timeout=1500ms";
@@ -61,7 +61,7 @@ fn every_setting_of_a_rule_is_set(engine: Engine) {
 }
 
 fn keepalive_can_be_left_as_it_is(engine: Engine) {
-    island!();
+    netns!();
     let expect_under = expecting(engine);
     expect_under("connect keepalive=leave idle=30", &[HERE], "0 30 75 9 0", TREATED);
     expect_under("accept keepalive=leave", &[HERE], TREATED, UNTOUCHED);
@@ -70,7 +70,7 @@ fn keepalive_can_be_left_as_it_is(engine: Engine) {
 }
 
 fn a_preset_stands_for_its_settings(engine: Engine) {
-    island!();
+    netns!();
     let expect_under = expecting(engine);
     let Some(Remedy::Settings(settings)) = preset::remedy(b"aws-nlb") else {
         panic!("keepalive helps there");
@@ -84,7 +84,7 @@ fn a_preset_stands_for_its_settings(engine: Engine) {
 }
 
 fn a_user_timeout_is_of_the_connections_that_the_rule_is_for(engine: Engine) {
-    island!();
+    netns!();
     let expect_under = expecting(engine);
     let auto = "user-timeout=auto idle=60 interval=10 count=6";
     expect_under(&format!("connect {auto}"), &[HERE], "1 60 10 6 120000", TREATED);
@@ -120,7 +120,7 @@ fn a_user_timeout_is_of_the_connections_that_the_rule_is_for(engine: Engine) {
 }
 
 fn what_the_program_sets_stays_under_a_rule(engine: Engine) {
-    island!();
+    netns!();
     let expect_under = expecting(engine);
     expect_under("connect idle=30", &["--own", "6.4=5", HERE], "1 5 75 9 0", TREATED);
     expect_under("connect idle=30", &["--own", "6.4=61", HERE], "1 61 75 9 0", TREATED);
@@ -142,7 +142,7 @@ fn what_the_program_sets_stays_under_a_rule(engine: Engine) {
 
 /// The mode of the rule, and no other, decides about what the program has set before the peer was known.
 fn a_mode_is_of_the_connections_that_the_rule_is_for(engine: Engine) {
-    island!();
+    netns!();
     let expect_under = expecting(engine);
     let own = ["--own", "6.4=5", "--own", "6.5=100", HERE];
     expect_under("connect idle=30 interval=30 mode=fill", &own, "1 5 100 9 0", TREATED);
@@ -190,11 +190,11 @@ fn a_mode_is_of_the_connections_that_the_rule_is_for(engine: Engine) {
 
 #[test]
 fn tries_to_connect_are_limited_by_the_rule_for_the_peer() {
-    island!();
+    netns!();
     let rules = "connect 192.0.2.0/24 syn-count=1; connect idle=30";
-    let island = Island::new(Engine::Library).with("KEEPALIVE_RULES", rules);
+    let netns = NetNs::new(Engine::Library).with("KEEPALIVE_RULES", rules);
     // The kernel's six tries would take two minutes.
-    let printed = island.under(&["timeout", "20"]).meet(&["--silent", "192.0.2.1:80"]);
+    let printed = netns.under(&["timeout", "20"]).meet(&["--silent", "192.0.2.1:80"]);
     let seconds = printed
         .strip_prefix("192.0.2.1:80 Connection timed out: ")
         .map(str::trim);
@@ -209,7 +209,7 @@ fn tries_to_connect_are_limited_by_the_rule_for_the_peer() {
 
 #[test]
 fn segments_are_limited_by_the_rule_for_the_connection() {
-    island!();
+    netns!();
     // Both ends keep to what either announces, without the 12 bytes of the timestamps.
     for rules in [
         "connect :80 max-segment=700",
@@ -229,7 +229,7 @@ fn segments_are_limited_by_the_rule_for_the_connection() {
 
 #[test]
 fn windows_are_limited_by_the_rule_for_the_connection() {
-    island!();
+    netns!();
     for (rules, [connect, accept]) in [
         ("connect :80 window-clamp=9000", [true, false]),
         ("accept :80 window-clamp=9000", [false, true]),
@@ -248,7 +248,7 @@ fn windows_are_limited_by_the_rule_for_the_connection() {
 
 #[test]
 fn only_listeners_wait_for_the_first_data() {
-    island!();
+    netns!();
     for (rules, expected) in [
         ("default defer-accept=5", true),
         ("accept :80 defer-accept=5", true),

@@ -1,10 +1,10 @@
 //! Where rules are written: the environment, a file, and what becomes of texts that cannot be used.
 
-use super::{RULED, RULED_TOO, island, line};
+use super::{RULED, RULED_TOO, line, netns};
 use crate::support::PYTHON;
 use crate::support::engine::Engine;
-use crate::support::island::Island;
 use crate::support::library;
+use crate::support::netns::NetNs;
 use crate::support::target::{TREATED, UNTOUCHED};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{self, Permissions};
@@ -15,8 +15,8 @@ const HERE: &str = "10.1.2.3:80";
 /// Keepalive is on, and nothing else is said.
 const KERNELS: &str = "1 7200 75 9 0";
 
-fn expect(island: &Island, connect: &str, accept: &str) {
-    assert_eq!(island.meet(&[HERE]), line(HERE, connect, accept));
+fn expect(netns: &NetNs, connect: &str, accept: &str) {
+    assert_eq!(netns.meet(&[HERE]), line(HERE, connect, accept));
 }
 
 with_the_library_and_the_kernel! {
@@ -27,12 +27,12 @@ with_the_library_and_the_kernel! {
 }
 
 fn the_file_in_etc_counts(engine: Engine) {
-    island!();
+    netns!();
     let file = "# comment\n\ndefault idle=50 count=3  # and more\nconnect 10.0.0.0/8 idle=30\naccept :80 off\n";
-    expect(&Island::without_policy(engine).with_etc(file), RULED, UNTOUCHED);
+    expect(&NetNs::without_policy(engine).with_etc(file), RULED, UNTOUCHED);
     let elsewhere = "default idle=50 count=3\nconnect 172.16.0.0/12 idle=30\n";
     expect(
-        &Island::without_policy(engine).with_etc(elsewhere),
+        &NetNs::without_policy(engine).with_etc(elsewhere),
         "1 50 75 3 0",
         "1 50 75 3 0",
     );
@@ -40,19 +40,19 @@ fn the_file_in_etc_counts(engine: Engine) {
 
 #[test]
 fn another_file_counts_instead_of_the_one_in_etc() {
-    island!();
-    let island = Island::without_policy(Engine::Library).with_etc("default interval=5");
-    let file = island.write("other.conf", "connect idle=30");
-    expect(&island.with("KEEPALIVE_CONFIG", file), RULED, KERNELS);
+    netns!();
+    let netns = NetNs::without_policy(Engine::Library).with_etc("default interval=5");
+    let file = netns.write("other.conf", "connect idle=30");
+    expect(&netns.with("KEEPALIVE_CONFIG", file), RULED, KERNELS);
     // No file at all is a file that says nothing.
-    let island = Island::without_policy(Engine::Library).with_etc("default interval=5");
-    expect(&island.with("KEEPALIVE_CONFIG", ""), KERNELS, KERNELS);
+    let netns = NetNs::without_policy(Engine::Library).with_etc("default interval=5");
+    expect(&netns.with("KEEPALIVE_CONFIG", ""), KERNELS, KERNELS);
 }
 
 fn the_environment_comes_before_the_file_option_by_option(engine: Engine) {
-    island!();
+    netns!();
     let over = |rules: &str, file: &str| {
-        Island::without_policy(engine)
+        NetNs::without_policy(engine)
             .with("KEEPALIVE_RULES", rules)
             .with_etc(file)
     };
@@ -70,48 +70,48 @@ fn the_environment_comes_before_the_file_option_by_option(engine: Engine) {
         "1 30 7 9 0",
     );
     // A rule of the file does not come before the environment's default.
-    let island = Island::new(engine).with_etc("connect idle=30 interval=5 user-timeout=9s");
-    expect(&island, "1 61 13 4 9000", TREATED);
-    expect(&Island::new(engine).with_etc("connect off"), UNTOUCHED, TREATED);
+    let netns = NetNs::new(engine).with_etc("connect idle=30 interval=5 user-timeout=9s");
+    expect(&netns, "1 61 13 4 9000", TREATED);
+    expect(&NetNs::new(engine).with_etc("connect off"), UNTOUCHED, TREATED);
 }
 
 fn the_variables_of_options_are_the_environments_default(engine: Engine) {
-    island!();
-    let island = Island::without_policy(engine)
+    netns!();
+    let netns = NetNs::without_policy(engine)
         .with("KEEPIDLE", "70")
         .with("KEEPALIVE_RULES", "default idle=50 interval=7; accept idle=30");
-    expect(&island, "1 70 7 9 0", RULED);
-    let island = Island::without_policy(engine)
+    expect(&netns, "1 70 7 9 0", RULED);
+    let netns = NetNs::without_policy(engine)
         .with("KEEPIDLE", "70")
         .with("KEEPALIVE", "skip")
         .with("KEEPALIVE_RULES", "accept idle=30");
-    expect(&island, "0 70 75 9 0", RULED);
+    expect(&netns, "0 70 75 9 0", RULED);
 }
 
 fn keepalive_off_switches_everything_off(engine: Engine) {
-    island!();
-    let island = Island::new(engine)
+    netns!();
+    let netns = NetNs::new(engine)
         .with("KEEPALIVE", "off")
         .with("KEEPALIVE_RULES", "connect idle=30; default idle=40")
         .with_etc("default idle=50 mode=enforce\naccept idle=60");
-    expect(&island, UNTOUCHED, UNTOUCHED);
-    let island = Island::without_policy(engine).with_etc("default off\naccept idle=30");
-    expect(&island, UNTOUCHED, RULED);
+    expect(&netns, UNTOUCHED, UNTOUCHED);
+    let netns = NetNs::without_policy(engine).with_etc("default off\naccept idle=30");
+    expect(&netns, UNTOUCHED, RULED);
 }
 
 #[test]
 fn a_line_that_cannot_be_used_is_left_out_and_named_in_the_log() {
-    island!();
+    netns!();
     let text = "default idle=61 interval=13 count=4\nconect off\nconnect 10.0.0.0/33 off\n\n  connect idle=30x # no\n\
                 connect :80 idle=30\nconnect :80 idle=0\naccept :80 idle=40";
     let ignored = |log: &str| -> Vec<String> {
         let lines = log.lines().filter_map(|line| line.split_once("]: ignored "));
         lines.map(|(_, rest)| rest.to_owned()).collect()
     };
-    let island = Island::without_policy(Engine::Library);
-    let (file, log) = (island.write("rules", text), island.path("log"));
-    let island = island.with("KEEPALIVE_CONFIG", &file).with("KEEPALIVE_LOG", &log);
-    expect(&island, RULED, RULED_TOO);
+    let netns = NetNs::without_policy(Engine::Library);
+    let (file, log) = (netns.write("rules", text), netns.path("log"));
+    let netns = netns.with("KEEPALIVE_CONFIG", &file).with("KEEPALIVE_LOG", &log);
+    expect(&netns, RULED, RULED_TOO);
     let said = ignored(&fs::read_to_string(&log).expect("a log was asked for"));
     let lines: Vec<_> = said.iter().filter_map(|line| line.split(" of ").next()).collect();
     assert_eq!(lines, ["line 2", "line 3", "line 5", "line 7"], "{said:#?}");
@@ -124,12 +124,12 @@ fn a_line_that_cannot_be_used_is_left_out_and_named_in_the_log() {
     ];
     assert_eq!(reasons, expected);
 
-    let island = Island::without_policy(Engine::Library);
-    let log = island.path("log");
-    let island = island
+    let netns = NetNs::without_policy(Engine::Library);
+    let log = netns.path("log");
+    let netns = netns
         .with("KEEPALIVE_RULES", text.replace('\n', ";").replace(" # no", ""))
         .with("KEEPALIVE_LOG", &log);
-    expect(&island, RULED, RULED_TOO);
+    expect(&netns, RULED, RULED_TOO);
     let said = ignored(&fs::read_to_string(&log).expect("a log was asked for"));
     assert_eq!(said.len(), 4, "{said:#?}");
     assert!(
@@ -141,8 +141,8 @@ fn a_line_that_cannot_be_used_is_left_out_and_named_in_the_log() {
 /// The program goes on as it would without a file, and the log says why.
 #[test]
 fn a_file_that_cannot_be_read_is_no_file() {
-    island!();
-    let files = Island::new(Engine::Library);
+    netns!();
+    let files = NetNs::new(Engine::Library);
     let closed = files.write("closed", "default idle=50");
     fs::set_permissions(&closed, Permissions::from_mode(0o000)).expect("our own file");
     let fifo = files.path("fifo");
@@ -160,14 +160,14 @@ fn a_file_that_cannot_be_read_is_no_file() {
         .map(|path| (path, true))
         .chain(not_read.iter().map(|path| (path, false)))
     {
-        let island = Island::new(Engine::Library);
-        let log = island.path("log");
-        let island = island
+        let netns = NetNs::new(Engine::Library);
+        let log = netns.path("log");
+        let netns = netns
             // Root reads every file, unless it gives that right away.
             .under(&["setpriv", "--bounding-set=-dac_override,-dac_read_search"])
             .with("KEEPALIVE_CONFIG", path)
             .with("KEEPALIVE_LOG", &log);
-        expect(&island, TREATED, TREATED);
+        expect(&netns, TREATED, TREATED);
         let said = fs::read_to_string(&log).expect("a log was asked for");
         let reason = if path.ends_with("closed") {
             "permission denied, by the file's mode, AppArmor or SELinux"
@@ -182,16 +182,16 @@ fn a_file_that_cannot_be_read_is_no_file() {
 /// The log names the file that nothing names, unless there is none: else its policy would be lost unseen.
 #[test]
 fn the_log_names_a_file_in_etc_that_cannot_be_read() {
-    island!();
+    netns!();
     for (mode, is_read) in [("0", false), ("644", true)] {
-        let island = Island::without_policy(Engine::Library).with_etc("default idle=50");
-        let log = island.path("log");
+        let netns = NetNs::without_policy(Engine::Library).with_etc("default idle=50");
+        let log = netns.path("log");
         let line = format!(
             "chmod {mode} /etc/keepalive.conf; exec setpriv --bounding-set=-dac_override,-dac_read_search \"$@\""
         );
-        let island = island.under(&["sh", "-c", &line, "sh"]).with("KEEPALIVE_LOG", &log);
+        let netns = netns.under(&["sh", "-c", &line, "sh"]).with("KEEPALIVE_LOG", &log);
         let values = if is_read { "1 50 75 9 0" } else { KERNELS };
-        expect(&island, values, values);
+        expect(&netns, values, values);
         let written = fs::read_to_string(&log).expect("a log was asked for");
         let names = written.contains("ignored /etc/keepalive.conf: permission denied");
         assert_eq!(names, !is_read, "{written}");
@@ -200,7 +200,7 @@ fn the_log_names_a_file_in_etc_that_cannot_be_read() {
 
 #[test]
 fn line_ends_and_the_last_line_may_be_of_any_kind() {
-    island!();
+    netns!();
     for text in [
         "default idle=40\nconnect idle=30",
         "default idle=40\r\nconnect idle=30\r\n",
@@ -209,17 +209,13 @@ fn line_ends_and_the_last_line_may_be_of_any_kind() {
         ";;\n\tdefault\tidle=40;\n;connect\tidle=30;",
         "default idle=40\nconnect idle=30\n# no newline behind a comment",
     ] {
-        expect(
-            &Island::without_policy(Engine::Library).with_etc(text),
-            RULED,
-            RULED_TOO,
-        );
+        expect(&NetNs::without_policy(Engine::Library).with_etc(text), RULED, RULED_TOO);
     }
 }
 
 #[test]
 fn a_large_file_counts_as_far_as_it_is_read_and_no_line_by_half() {
-    island!();
+    netns!();
     // 300 KB: the first rule comes late, but within what is read.
     let comment = format!("#{}\n", "x".repeat(99));
     let large = |before: usize, behind: usize| {
@@ -230,7 +226,7 @@ fn a_large_file_counts_as_far_as_it_is_read_and_no_line_by_half() {
         )
     };
     expect(
-        &Island::without_policy(Engine::Library).with_etc(&large(1000, 2000)),
+        &NetNs::without_policy(Engine::Library).with_etc(&large(1000, 2000)),
         RULED,
         KERNELS,
     );
@@ -240,7 +236,7 @@ fn a_large_file_counts_as_far_as_it_is_read_and_no_line_by_half() {
     let text = format!("#{}\n{line}", "x".repeat(filling - 2));
     assert!(text.len() > 256 * 1024 && text.as_bytes()[256 * 1024 - 1].is_ascii_digit());
     expect(
-        &Island::without_policy(Engine::Library).with_etc(&text),
+        &NetNs::without_policy(Engine::Library).with_etc(&text),
         KERNELS,
         KERNELS,
     );
@@ -248,15 +244,15 @@ fn a_large_file_counts_as_far_as_it_is_read_and_no_line_by_half() {
 
 #[test]
 fn a_program_that_overwrites_its_environment_keeps_its_rules() {
-    island!();
-    let island =
-        Island::new(Engine::Library).with("KEEPALIVE_RULES", "program python3 connect :80 idle=30; accept idle=40");
-    assert_eq!(island.meet(&["--scrub", HERE]), line(HERE, RULED, RULED_TOO));
+    netns!();
+    let netns =
+        NetNs::new(Engine::Library).with("KEEPALIVE_RULES", "program python3 connect :80 idle=30; accept idle=40");
+    assert_eq!(netns.meet(&["--scrub", HERE]), line(HERE, RULED, RULED_TOO));
 }
 
 #[test]
 fn other_libraries_variables_count_alone_and_behind_ours() {
-    island!();
+    netns!();
     for (variables, expected) in [
         (
             &[
@@ -318,19 +314,19 @@ fn other_libraries_variables_count_alone_and_behind_ours() {
             "1 44 75 9 0",
         ),
     ] {
-        let island = variables
+        let netns = variables
             .iter()
-            .fold(Island::without_policy(Engine::Library), |island, (name, value)| {
-                island.with(name, value)
+            .fold(NetNs::without_policy(Engine::Library), |netns, (name, value)| {
+                netns.with(name, value)
             });
-        assert_eq!(island.meet(&[HERE]), line(HERE, expected, expected), "{variables:?}");
+        assert_eq!(netns.meet(&[HERE]), line(HERE, expected, expected), "{variables:?}");
     }
 }
 
 /// A listener that another process made: what its maker's default set on it is no wish of the program.
 #[test]
 fn a_listener_from_elsewhere_accepts_by_the_rules() {
-    island!();
+    netns!();
     let service = "import os, socket
 listener = socket.socket(fileno=3)
 client = socket.create_connection(listener.getsockname())
@@ -347,9 +343,9 @@ os.execv({PYTHON:?}, ['python3', '-IS', '-c', {service:?}])"
     let library = library();
     let library = library.to_str().expect("a path without surprises");
     for unset in ["LD_PRELOAD", "NOTHING"] {
-        let island = Island::new(Engine::Library).with("KEEPALIVE_RULES", "accept idle=30");
+        let netns = NetNs::new(Engine::Library).with("KEEPALIVE_RULES", "accept idle=30");
         let words = ["-u", unset, PYTHON, "-IS", "-c", &maker, library];
-        let printed = island.run(Path::new("/usr/bin/env"), &words);
+        let printed = netns.run(Path::new("/usr/bin/env"), &words);
         assert_eq!(printed, "[1, 30, 75, 9]\n", "its maker ran without {unset}");
     }
 }

@@ -5,7 +5,7 @@ use crate::rules;
 use crate::support::engine::Engine;
 use crate::support::find_program;
 use crate::support::go::{GoProgram, timings};
-use crate::support::island::Island;
+use crate::support::netns::NetNs;
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, within};
 use crate::support::target::{Libc, TREATED, UNTOUCHED};
@@ -284,7 +284,7 @@ fn sockets_that_the_command_inherits_are_set_before_it_starts() {
 #[test]
 fn rules_are_for_the_connections_that_they_name() {
     python!();
-    if let Some(why) = Island::missing() {
+    if let Some(why) = NetNs::missing() {
         skip!("{why}");
     }
     rules::check(Engine::Supervisor, &[]);

@@ -1,6 +1,6 @@
 //! `targets/ends.go`, a program without a C library, which sets keepalive itself.
 
-use super::dialogue::Dialogue;
+use super::line_peer::LinePeer;
 use super::observe::tcp_sockets;
 use super::process::LIMIT;
 use super::{find_program, repository};
@@ -71,7 +71,7 @@ impl GoProgram {
 pub fn timings(command: &mut Command) -> [Timing; 2] {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
     let there = listener.local_addr().expect("bound");
-    let mut program = Dialogue::start(command.arg(there.port().to_string()));
+    let mut program = LinePeer::start(command.arg(there.port().to_string()));
     // Go sets its options after the call, and before the program goes on: it has when it answers, and when it echoes.
     let port: u16 = program.answer().parse().expect("its port");
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");

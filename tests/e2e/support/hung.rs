@@ -2,7 +2,7 @@
 
 use super::observe::family;
 use super::process::Running;
-use super::puppet::Puppet;
+use super::py_peer::PyPeer;
 use super::target::{Libc, compile};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -41,7 +41,7 @@ pub fn may_hang() -> RwLockWriteGuard<'static, ()> {
 }
 
 /// A directory on which such a file system is mounted, in the mount namespace of the programs that run under
-/// [`HungFuse::wrapper`] alone. The file system answers until [`Puppet::hang`].
+/// [`HungFuse::wrapper`] alone. The file system answers until [`PyPeer::hang`].
 pub struct HungFuse {
     directory: TempDir,
     program: PathBuf,
@@ -78,19 +78,19 @@ impl HungFuse {
     }
 
     /// A Python program that runs with the file system, whose file has zeroes for `source`.
-    pub fn puppet(&self) -> Puppet {
+    pub fn py_peer(&self) -> PyPeer {
         let source = self.directory.path().with_extension("zeroes");
         fs::write(&source, [0; 16384]).expect("a file of ours");
         let wrapper = self.wrapper(&source);
         let words: Vec<&str> = wrapper.iter().map(String::as_str).collect();
-        let puppet = Puppet::under(&words);
+        let py_peer = PyPeer::under(&words);
         fs::remove_file(source).expect("it is there");
-        puppet
+        py_peer
     }
 }
 
 impl HungFuse {
-    /// As [`Puppet::hang`], for a program that was started under the wrapper.
+    /// As [`PyPeer::hang`], for a program that was started under the wrapper.
     #[track_caller]
     pub fn hang(running: &Running) {
         let server = family(running.pid())[1];
@@ -99,7 +99,7 @@ impl HungFuse {
     }
 }
 
-impl Puppet {
+impl PyPeer {
     /// Makes the file system stop: from now on it answers nothing, and who asks waits, unkillable, until the server ends.
     #[track_caller]
     pub fn hang(&mut self) {

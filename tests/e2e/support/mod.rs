@@ -1,19 +1,19 @@
 //! What the end-to-end tests share: where the built files are, skipping honestly, running and watching programs.
 
-pub mod arena;
 pub mod built;
 pub mod chroot;
 pub mod cross;
-pub mod dialogue;
 pub mod engine;
 pub mod go;
+pub mod line_peer;
+pub mod test_cgroup;
 #[macro_use]
 pub mod hung;
-pub mod island;
+pub mod netns;
 pub mod observe;
 pub mod ordinary;
 pub mod process;
-pub mod puppet;
+pub mod py_peer;
 pub mod root;
 pub mod skip;
 pub mod table;
@@ -60,12 +60,12 @@ macro_rules! root {
     };
 }
 
-/// A cgroup to put policies in force for; skips a test where there can be none.
-macro_rules! arena {
+/// A cgroup to apply policies for; skips a test where there can be none.
+macro_rules! test_cgroup {
     () => {{
         root!();
-        match $crate::support::arena::Arena::new() {
-            Ok(arena) => arena,
+        match $crate::support::test_cgroup::TestCgroup::new() {
+            Ok(test_cgroup) => test_cgroup,
             Err(why) => skip!("{why}"),
         }
     }};

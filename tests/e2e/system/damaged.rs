@@ -1,7 +1,7 @@
-//! Where the library in force makes every dynamic program die, there is a way back.
+//! Where the active library makes every dynamic program die, there is a way back.
 
 use super::stage::{COMMAND, FILE, Stage, succeeded};
-use crate::support::dialogue::Dialogue;
+use crate::support::line_peer::LinePeer;
 use crate::support::process::text;
 use crate::support::repository;
 use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
@@ -44,7 +44,7 @@ fn an_open_shell_is_enough() {
     let told = stage.does(&["enable"]);
     let line = format!("echo >{FILE}");
     assert!(told.lines().any(|told| told.trim() == line), "{told}");
-    let mut shell = Dialogue::start(&mut stage.program("/bin/sh", &[]));
+    let mut shell = LinePeer::start(&mut stage.program("/bin/sh", &[]));
     shell.tell("echo ready");
     assert_eq!(shell.answer(), "ready");
     damage(&stage);

@@ -95,7 +95,7 @@ fn system_enable_serves_64_bit_and_32_bit_programs() {
         "{status}"
     );
     let again = succeeded(&mut keepalive(&stage, &["system", "enable"]));
-    assert!(again.contains("in force already"), "{again}");
+    assert!(again.contains("active already"), "{again}");
 
     succeeded(&mut keepalive(&stage, &["system", "disable"]));
     assert_eq!(both(&stage), [UNTOUCHED, UNTOUCHED]);

@@ -45,10 +45,7 @@ fn doing_it_twice_changes_nothing() {
     stage.does(&["disable"]);
     stage.does(&["enable"]);
     let before = (stage.read(FILE), stage.ours());
-    assert_eq!(
-        stage.does(&["enable"]),
-        "It is in force already; nothing has changed.\n"
-    );
+    assert_eq!(stage.does(&["enable"]), "It is active already; nothing has changed.\n");
     assert_eq!((stage.read(FILE), stage.ours()), before);
     stage.does(&["disable"]);
     let told = stage.does(&["disable"]);
@@ -97,7 +94,7 @@ fn where_programs_cannot_be_confined_none_is_tried_and_that_is_said() {
 }
 
 #[test]
-fn status_says_what_is_in_force() {
+fn status_says_what_is_active() {
     let stage = system!();
     let off = stage.does(&["status"]);
     assert!(off.starts_with("Not enabled"), "{off}");

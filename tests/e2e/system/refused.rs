@@ -44,7 +44,7 @@ fn a_directory_that_cannot_be_written_to_is_refused() {
         );
         assert_untouched(&stage, &[]);
     }
-    // Enabled, and then made read-only: what was in force stays in force, all of it.
+    // Enabled, and then made read-only: what was active stays active, all of it.
     stage.does(&["enable"]);
     let command = "mount --bind \"$1/etc\" \"$1/etc\"; mount -o remount,ro,bind \"$1/etc\"
         exec \"$2\" system disable --root \"$1\"";
@@ -189,9 +189,9 @@ fn a_library_with_which_programs_do_not_start_silently_is_refused() {
     }
 }
 
-/// A library in force is not lost when a newer one is refused.
+/// An active library is not lost when a newer one is refused.
 #[test]
-fn what_is_in_force_stays_when_an_update_is_refused() {
+fn what_is_active_stays_when_an_update_is_refused() {
     let stage = system!();
     stage.does(&["enable"]);
     let harmful = harmful(&["-DDIE"]);

@@ -1,4 +1,4 @@
-//! Units whose service runs: what is in force ends, and what is said of it is right.
+//! Units whose service runs: what is active ends, and what is said of it is right.
 
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{Running, text, wrapped};
@@ -8,10 +8,10 @@ use std::os::unix::fs::chown;
 /// A user's own unit is of no concern to the kernel's programs, which are root's.
 #[test]
 fn a_users_unit_is_disabled_while_it_runs() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     let installed = Installed::new();
-    let directory = arena.child("mine.service");
-    let mut sleep = arena.enter_into(&directory, "sleep");
+    let directory = test_cgroup.child("mine.service");
+    let mut sleep = test_cgroup.enter_into(&directory, "sleep");
     let _running = Running::start(sleep.arg("1000"));
     let home = tempfile::tempdir().expect("a temporary directory");
     let drop_ins = home.path().join("systemd/user/mine.service.d");
@@ -49,16 +49,19 @@ fn a_users_unit_is_disabled_while_it_runs() {
 /// The policy of the system's unit of the same name stays, and a drop-in of the cgroup engine speaks of no library.
 #[test]
 fn disabling_ends_the_policy_of_that_unit_alone_and_says_so() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     let name = "both.service";
-    arena.child("user@0.service");
-    let (theirs, ours) = (arena.child("user@0.service/both.service"), arena.child(name));
+    test_cgroup.child("user@0.service");
+    let (theirs, ours) = (
+        test_cgroup.child("user@0.service/both.service"),
+        test_cgroup.child(name),
+    );
     let _running = [&theirs, &ours].map(|directory| {
-        let mut sleep = arena.enter_into(directory, "sleep");
+        let mut sleep = test_cgroup.enter_into(directory, "sleep");
         Running::start(sleep.arg("1000"))
     });
-    arena.enable_for(&arena.name_of(&theirs), &["--idle", "61"]);
-    arena.enable_for(&arena.name_of(&ours), &["--idle", "62"]);
+    test_cgroup.enable_for(&test_cgroup.name_of(&theirs), &["--idle", "61"]);
+    test_cgroup.enable_for(&test_cgroup.name_of(&ours), &["--idle", "62"]);
     let home = tempfile::tempdir().expect("a temporary directory");
     let script = r#"
         mount -t tmpfs none /etc/systemd
@@ -70,8 +73,10 @@ fn disabling_ends_the_policy_of_that_unit_alone_and_says_so() {
         "$2" unit disable "$1"
         "$2" cgroup status "$3" || echo gone
         "$2" cgroup status "$4""#;
-    let mut command = arena.command_under(&["unshare", "--mount", "sh", "-ec", script, "sh", name], &[]);
-    command.arg(arena.name_of(&ours)).arg(arena.name_of(&theirs));
+    let mut command = test_cgroup.command_under(&["unshare", "--mount", "sh", "-ec", script, "sh", name], &[]);
+    command
+        .arg(test_cgroup.name_of(&ours))
+        .arg(test_cgroup.name_of(&theirs));
     let output = command
         .env("XDG_CONFIG_HOME", home.path())
         .output()

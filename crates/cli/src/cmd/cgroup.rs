@@ -247,7 +247,7 @@ impl Enable {
         if done.has_mounted {
             say("a BPF file system was mounted on /sys/fs/bpf");
         }
-        let word = if done.has_replaced { "replaced" } else { "in force" };
+        let word = if done.has_replaced { "replaced" } else { "active" };
         print(&format!("{name}: {word}\n"))?;
         Ok(done)
     }
@@ -308,7 +308,7 @@ fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
         };
         problems.push((
             format!("{count} {what} are out of reach: {}{why}", describe(error)),
-            "it takes CAP_SYS_ADMIN and CAP_SYS_PTRACE",
+            "it requires CAP_SYS_ADMIN and CAP_SYS_PTRACE",
         ));
     }
     if let Some(error) = &done.unlisted {
@@ -325,7 +325,7 @@ fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
                 "{} sockets are not seen in their network namespaces, nor of which cgroup they are",
                 done.unseen
             ),
-            "it takes CAP_SYS_ADMIN and CAP_NET_ADMIN there",
+            "it requires CAP_SYS_ADMIN and CAP_NET_ADMIN there",
         ));
     }
     if done.resisting > 0 {
@@ -337,7 +337,7 @@ fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
     if done.hidden > 0 && problems.is_empty() {
         problems.push((
             format!("{} processes are not of this pid namespace", done.hidden),
-            "it takes the machine's own (hostPID: true in a pod)",
+            "it requires the machine's own (hostPID: true in a pod)",
         ));
     }
     problems

@@ -1,7 +1,9 @@
 //! `keepalive probe`: how long a path remembers an idle connection.
 
 mod conclusion;
+mod idle;
 mod path;
+mod progress;
 mod search;
 mod show;
 
@@ -13,7 +15,8 @@ use conclusion::{Conclusion, proof};
 use keepalive_engine::timeline::spell;
 use keepalive_policy::duration;
 use keepalive_sys::names;
-use path::{Ended, Path, Progress};
+use path::{Ended, Path};
+use progress::Progress;
 use search::Search;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;

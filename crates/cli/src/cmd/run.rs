@@ -156,7 +156,7 @@ fn join_cgroup(program: &Program, policy: &Policy) -> Result<(), Error> {
                 NOT_RUN,
                 format!("cannot {action}: {}: {}", directory.display(), describe(&error)),
             )
-            .hint("it takes a cgroup in which this user may make others: root's, or a delegated one"),
+            .hint("it requires a cgroup in which this user may make others: root's, or a delegated one"),
         }
     })?;
     for HiddenLimit { file, limit } in hidden {

@@ -186,8 +186,8 @@ impl Enable {
             }
             Engine::Cgroup if service.manager == Manager::User => {
                 return Err(
-                    Error::new(REFUSED, "cannot use --engine cgroup with --user: it takes root")
-                        .hint("--engine preload; or, by root, keepalive cgroup enable user.slice"),
+                    Error::new(REFUSED, "cannot use --engine cgroup with --user: it requires root")
+                        .hint("--engine preload; or, as root, keepalive cgroup enable user.slice"),
                 );
             }
             Engine::Cgroup => {

@@ -21,7 +21,7 @@ pub struct Description {
     /// Why they do not.
     #[serde(default)]
     pub compared_because: Option<String>,
-    /// Whether a command has put it in force that goes on to look after it (`--watch`).
+    /// Whether a command has applied it that goes on to look after it (`--watch`).
     pub is_watched: bool,
     /// Whether rules ask for the names of programs.
     pub(super) needs_names: bool,

@@ -9,6 +9,7 @@ use keepalive_sys::bpf::call::{Attached, Hook, LinkInfo, link_info, map_info, pi
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::lock::{holder, try_shared};
 use rustix::fd::OwnedFd;
+use serde::Serialize;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,17 +30,31 @@ pub struct Entry {
     cgroup: Option<PathBuf>,
 }
 
-/// How an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a policy is active; in JSON in small letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// The policy is in force.
-    InForce,
+    /// The policy is active.
+    #[serde(rename = "in-force")]
+    Active,
     /// The cgroup is gone, and with it the effect.
     Dangling,
-    /// A command was killed before the policy was in force, or after it was not any more.
+    /// A command was killed before the policy was active, or after it was not any more.
     Unfinished,
     /// It is as if unfinished, and another command holds the lock.
     Changing,
+}
+
+impl State {
+    /// Returns the word for people.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Dangling => "dangling",
+            Self::Unfinished => "unfinished",
+            Self::Changing => "changing",
+        }
+    }
 }
 
 /// A policy, and how often it was used.
@@ -137,7 +152,7 @@ impl Entry {
                 state: match link {
                     None => State::Unfinished,
                     Some(LinkInfo { cgroup: 0, .. }) => State::Dangling,
-                    Some(_) => State::InForce,
+                    Some(_) => State::Active,
                 },
                 directory,
                 policy,
@@ -174,7 +189,7 @@ impl Entry {
         self.cgroup.as_deref()
     }
 
-    /// Notes the path that its cgroup has here: the command that has put it in force may have seen another tree, of a
+    /// Notes the path that its cgroup has here: the command that has applied it may have seen another tree, of a
     /// cgroup namespace or above it.
     fn find(&mut self, tree: &Tree) {
         let number = self.number();
@@ -187,7 +202,7 @@ impl Entry {
         match self.state {
             // Its command was killed after it had ended the effect, or is about to remove the rest.
             State::Dangling if self.cgroup.is_some() => self.state = State::Unfinished,
-            State::InForce if self.cgroup.is_none() => {
+            State::Active if self.cgroup.is_none() => {
                 let all = cgroup::with_all_below(tree.mount());
                 self.cgroup = all.into_iter().find(is_it);
                 *name = match (&self.cgroup, number) {
@@ -204,7 +219,7 @@ impl Entry {
     pub fn is_of(&self, target: &Target) -> bool {
         match &self.policy {
             // The description has the name as text, whatever bytes it has.
-            Some(policy) if self.state != State::InForce => {
+            Some(policy) if self.state != State::Active => {
                 policy.description.cgroup == target.name.display().to_string()
             }
             _ => target.id.is_some() && self.number() == target.id,

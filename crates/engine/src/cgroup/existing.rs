@@ -46,7 +46,7 @@ pub struct Done {
 }
 
 /// Sets `policy` on the sockets that belong to the cgroup in `directory` or to one below it. `wishes` is the map of the
-/// programs that are in force, if they have one.
+/// programs that are active, if they have one.
 pub fn set(directory: &Path, policy: &Policy, wishes: Option<&OwnedFd>) -> Done {
     let parts = policy.parts();
     let sources = parts.each_ref().map(Part::source);
@@ -77,7 +77,7 @@ fn counting(directory: &Path) -> HashSet<u64> {
     counting
 }
 
-/// Whether a policy of ours is in force for just this cgroup.
+/// Whether a policy of ours is active for just this cgroup.
 fn has_policy(directory: &Path) -> bool {
     let attached =
         cgroup::open_directory(directory).and_then(|cgroup| programs(&cgroup, Hook::SockOps, Attached::Here));

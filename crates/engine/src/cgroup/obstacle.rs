@@ -63,7 +63,7 @@ impl Unread {
         match self {
             Self::NoTypes => String::from("this kernel does not tell its types (CONFIG_DEBUG_INFO_BTF)"),
             Self::NoCapability(refusal) => format!(
-                "the kernel's own fields take CAP_PERFMON, which this process lacks; the verifier says: {}",
+                "the kernel's own fields require CAP_PERFMON, which this process lacks; the verifier says: {}",
                 last_word(&refusal.log)
             ),
             Self::Refused(refusal) => format!(
@@ -214,10 +214,10 @@ impl Obstacle {
             Self::NoTree(NoTree::NotMounted) => String::from("no cgroups of version 2 are mounted"),
             Self::Forbidden => match missing_capabilities().as_slice() {
                 [] => String::from("bpf: Operation not permitted, though the capabilities are there"),
-                missing => format!("it takes root; this process lacks {}", missing.join(" and ")),
+                missing => format!("it requires root; this process lacks {}", missing.join(" and ")),
             },
             Self::UserNamespace => String::from(
-                "it takes root; this process is in a user namespace, whose capabilities do not count for eBPF",
+                "it requires root; this process is in a user namespace, whose capabilities do not count for eBPF",
             ),
             Self::LockedMemory(limit) => format!(
                 "this kernel counts eBPF as locked memory, as all before Linux 5.11 do, and the limit of {} KiB is too low",
@@ -280,7 +280,7 @@ impl Obstacle {
                 "boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY"
             }
             Self::Forbidden | Self::TooOld(..) if missing_capabilities().is_empty() && is_filtered() => {
-                "a seccomp filter is in force here, and may forbid bpf(2): containerd 1.6.9, Docker 23 and containers-common \
+                "a seccomp filter is active here, and may forbid bpf(2): containerd 1.6.9, Docker 23 and containers-common \
                  0.60 allow it with CAP_BPF"
             }
             Self::UserNamespace => {
@@ -294,18 +294,18 @@ impl Obstacle {
                 "a container, a security module or the kernel's lockdown is in the way"
             }
             Self::Forbidden => {
-                "run it by root, or with these capabilities; without root: keepalive run, --engine seccomp"
+                "run it as root, or with these capabilities; without root: keepalive run, --engine seccomp"
             }
-            Self::TooOld(..) => "it takes Linux 5.9 with CONFIG_CGROUP_BPF",
-            Self::NoClamp(_) if !has(CAP_PERFMON) => "run it by root, or with this capability, or in mode fill",
+            Self::TooOld(..) => "it requires Linux 5.9 with CONFIG_CGROUP_BPF",
+            Self::NoClamp(_) if !has(CAP_PERFMON) => "run it as root, or with this capability, or in mode fill",
             Self::Refused(_) | Self::NoClamp(_) => "this is a mistake in keepalive: please report it, with these lines",
-            Self::NoNames(Unread::NoCapability(_)) => "leave them out, or run it by root, or with this capability",
+            Self::NoNames(Unread::NoCapability(_)) => "leave them out, or run it as root, or with this capability",
             Self::NoNames(Unread::NoTypes) => "leave them out, or use a kernel with CONFIG_DEBUG_INFO_BTF",
             Self::NoNames(Unread::Refused(_)) => {
-                "leave them out; they take bpf_get_current_task_btf() or bpf_probe_read_kernel(), which a kernel that is locked down forbids"
+                "leave them out; they require bpf_get_current_task_btf() or bpf_probe_read_kernel(), which a kernel that is locked down forbids"
             }
             Self::NoReading(Unread::NoCapability(_)) => {
-                "run it by root, or with this capability; --mode enforce without user-timeout=auto reads nothing"
+                "run it as root, or with this capability; --mode enforce without user-timeout=auto reads nothing"
             }
             Self::NoReading(_) => "--mode enforce without user-timeout=auto reads nothing",
             Self::TooLarge => "about 1,000 rules fit; networks and ranges of ports take the place of many",

@@ -1,7 +1,7 @@
 //! What stays in the kernel when the command has ended: a directory in the BPF file system for each cgroup, named by the
 //! cgroup's number.
 //!
-//! `established` is the link that counts: with it the policy is in force, without it everything else has no effect. It is
+//! `established` is the link that counts: with it the policy is active, without it everything else has no effect. It is
 //! made last and removed first, and replaced at once, so that a command that is killed leaves the policy on or off.
 //!
 //! A command that stays (`--watch`) holds the lock of `watch-PROGRAM` from before its program counts until it ends. The
@@ -65,13 +65,13 @@ pub struct Done {
     pub has_mounted: bool,
     /// A policy was there already.
     pub has_replaced: bool,
-    /// The number of the program that is in force now.
+    /// The number of the program that is active now.
     pub program: u32,
     /// The lock that tells others, as long as this process has it, that the policy is watched; where that was asked for.
     pub watch: Option<OwnedFd>,
 }
 
-/// Puts `policy` in force for the cgroup in `directory`; `is_watched` where this process goes on to look after it.
+/// Applies `policy` for the cgroup in `directory`; `is_watched` where this process goes on to look after it.
 ///
 /// # Errors
 /// What is in the way; then nothing is changed.
@@ -231,7 +231,7 @@ fn number(map: Option<&OwnedFd>) -> io::Result<Option<u32>> {
     map.map(|map| map_info(map).map(|info| info.id)).transpose()
 }
 
-/// Removes what does not belong to the policy that is in force; everything where none is.
+/// Removes what does not belong to the policy that is active; everything where none is.
 fn tidy(place: &Path) -> io::Result<()> {
     let Some(entry) = Entry::read(place.to_owned())? else {
         return Ok(());
@@ -317,7 +317,7 @@ fn remove_dangling(all: &Path, tree: &Tree, name: &Path) -> io::Result<()> {
         id: None,
     };
     for entry in read_entries(all)? {
-        if entry.state != State::InForce && entry.is_of(&gone) {
+        if entry.state != State::Active && entry.is_of(&gone) {
             remove(&entry.directory)?;
         }
     }
@@ -327,7 +327,7 @@ fn remove_dangling(all: &Path, tree: &Tree, name: &Path) -> io::Result<()> {
 /// Removes what a killed command has left before it wrote for which cgroup, if there is no such cgroup any more.
 fn remove_nameless(all: &Path, tree: &Tree) -> io::Result<()> {
     let mut nameless = read_entries(all)?;
-    nameless.retain(|entry| entry.state != State::InForce && entry.policy.is_none());
+    nameless.retain(|entry| entry.state != State::Active && entry.policy.is_none());
     if nameless.is_empty() {
         return Ok(());
     }

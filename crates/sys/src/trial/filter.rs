@@ -129,7 +129,7 @@ fn instruction(code: u32, k: u32) -> sock_filter {
     }
 }
 
-/// Puts the filter in force for this process and those that it starts, for good. It must have no_new_privs.
+/// Applies the filter for this process and those that it starts, for good. It must have no_new_privs.
 ///
 /// # Errors
 /// `EINVAL` where the kernel has no filters.

@@ -2,26 +2,26 @@
 
 use super::{IN_A_NETWORK, enable};
 use crate::cgroup::POLICY;
-use crate::support::arena::{Arena, BPF_FILE_SYSTEM};
 use crate::support::process::text;
-use crate::support::puppet::Puppet;
+use crate::support::py_peer::PyPeer;
 use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::test_cgroup::{BPF_FILE_SYSTEM, TestCgroup};
 
 #[test]
 fn sockets_in_every_network_namespace_are_set() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let child = arena.child("child");
+    let child = test_cgroup.child("child");
     let mut programs = [
-        arena.puppet(),
-        arena.puppet_in(arena.directory(), &IN_A_NETWORK),
-        arena.puppet_in(&child, &IN_A_NETWORK),
-        arena.puppet_in(&child, &[]),
+        test_cgroup.py_peer(),
+        test_cgroup.py_peer_in(test_cgroup.directory(), &IN_A_NETWORK),
+        test_cgroup.py_peer_in(&child, &IN_A_NETWORK),
+        test_cgroup.py_peer_in(&child, &[]),
     ];
     for program in &mut programs {
         program.does("listener = listen(); client, accepted = pair(listener)");
     }
-    assert_eq!(enable(&arena, &POLICY), "12 of 12 open sockets changed");
+    assert_eq!(enable(&test_cgroup, &POLICY), "12 of 12 open sockets changed");
     for program in &mut programs {
         for end in ["client", "accepted", "listener"] {
             assert_eq!(program.has(end), TREATED, "{end}");
@@ -31,17 +31,17 @@ fn sockets_in_every_network_namespace_are_set() {
 
 #[test]
 fn sockets_of_other_cgroups_are_left_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = arena.puppet();
+    let mut program = test_cgroup.py_peer();
     program.does("listener = listen()");
     let port = program.number("listener.getsockname()[1]");
-    let mut other = Puppet::start();
+    let mut other = PyPeer::start();
     other.does(&format!(
         "listener = listen(); client = socket.create_connection(('127.0.0.1', {port}))"
     ));
     program.does("accepted = listener.accept()[0]");
-    assert_eq!(enable(&arena, &POLICY), "2 of 2 open sockets changed");
+    assert_eq!(enable(&test_cgroup, &POLICY), "2 of 2 open sockets changed");
     assert_eq!(program.has("accepted"), TREATED);
     assert_eq!(other.has("client"), UNTOUCHED);
     assert_eq!(other.has("listener"), UNTOUCHED);
@@ -49,13 +49,13 @@ fn sockets_of_other_cgroups_are_left_alone() {
 
 #[test]
 fn what_a_process_has_brought_along_is_left_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = Puppet::start();
+    let mut program = PyPeer::start();
     program.does("listener = listen(); client, accepted = pair(listener)");
-    arena.move_to(arena.directory(), program.pid());
+    test_cgroup.move_to(test_cgroup.directory(), program.pid());
     program.does("own_listener = listen()");
-    assert_eq!(enable(&arena, &POLICY), "1 of 1 open sockets changed");
+    assert_eq!(enable(&test_cgroup, &POLICY), "1 of 1 open sockets changed");
     assert_eq!(program.has("own_listener"), TREATED);
     for end in ["client", "accepted", "listener"] {
         assert_eq!(program.has(end), UNTOUCHED, "{end}");
@@ -64,18 +64,18 @@ fn what_a_process_has_brought_along_is_left_alone() {
 
 #[test]
 fn sockets_of_cgroups_with_a_nearer_policy_are_left_alone() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let child = arena.child("child");
-    let deep = arena.child("child/deep");
-    arena.enable_for(&arena.name_of(&child), &["--idle=31"]);
-    let mut near = arena.puppet_in(&child, &[]);
-    let mut deeper = arena.puppet_in(&deep, &[]);
-    let mut far = arena.puppet();
+    let child = test_cgroup.child("child");
+    let deep = test_cgroup.child("child/deep");
+    test_cgroup.enable_for(&test_cgroup.name_of(&child), &["--idle=31"]);
+    let mut near = test_cgroup.py_peer_in(&child, &[]);
+    let mut deeper = test_cgroup.py_peer_in(&deep, &[]);
+    let mut far = test_cgroup.py_peer();
     for program in [&mut near, &mut deeper, &mut far] {
         program.does("listener = listen(); client, accepted = pair(listener)");
     }
-    let line = enable(&arena, &[&POLICY[..], &["--mode=enforce"]].concat());
+    let line = enable(&test_cgroup, &[&POLICY[..], &["--mode=enforce"]].concat());
     for end in ["client", "accepted"] {
         assert_eq!(near.has(end), "1 31 75 9 0", "{end}");
         assert_eq!(deeper.has(end), "1 31 75 9 0", "{end}");
@@ -89,18 +89,18 @@ fn sockets_of_cgroups_with_a_nearer_policy_are_left_alone() {
 
 #[test]
 fn an_empty_cgroup_has_nothing_to_set() {
-    let arena = arena!();
-    assert_eq!(enable(&arena, &POLICY), "0 of 0 open sockets changed");
+    let test_cgroup = test_cgroup!();
+    assert_eq!(enable(&test_cgroup, &POLICY), "0 of 0 open sockets changed");
 }
 
 #[test]
 fn a_thousand_sockets_are_set() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = arena.puppet();
+    let mut program = test_cgroup.py_peer();
     program.does("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096)); listener = listen()");
     program.does("for _ in range(1000): kept.append(pair(listener))");
-    assert_eq!(enable(&arena, &POLICY), "2001 of 2001 open sockets changed");
+    assert_eq!(enable(&test_cgroup, &POLICY), "2001 of 2001 open sockets changed");
     assert_eq!(
         program.ask("{tuple(end.getsockopt(*OPTIONS[name]) for name in OPTIONS) for ends in kept for end in ends}"),
         "{(1, 61, 13, 4, 0)}"
@@ -112,21 +112,21 @@ fn a_thousand_sockets_are_set() {
 fn without_iterators_it_goes_through_the_descriptors() {
     root!();
     python!();
-    let arena = match Arena::prepared(&format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf")) {
-        Ok(arena) => arena,
+    let test_cgroup = match TestCgroup::prepared(&format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf")) {
+        Ok(test_cgroup) => test_cgroup,
         Err(why) => skip!("{why}"),
     };
-    let child = arena.child("child");
-    let mut brought = Puppet::start();
+    let child = test_cgroup.child("child");
+    let mut brought = PyPeer::start();
     brought.does("listener = listen()");
-    arena.move_to(arena.directory(), brought.pid());
-    let mut programs = [arena.puppet(), arena.puppet_in(&child, &IN_A_NETWORK)];
+    test_cgroup.move_to(test_cgroup.directory(), brought.pid());
+    let mut programs = [test_cgroup.py_peer(), test_cgroup.py_peer_in(&child, &IN_A_NETWORK)];
     for program in &mut programs {
         program.does("listener = listen(); client, accepted = pair(listener, idle=30)");
     }
     let by_descriptor = "open sockets changed, through the processes' descriptors";
     let flags = [&POLICY[..], &["--mode=cap"]].concat();
-    assert_eq!(enable(&arena, &flags), format!("6 of 6 {by_descriptor}"));
+    assert_eq!(enable(&test_cgroup, &flags), format!("6 of 6 {by_descriptor}"));
     for program in &mut programs {
         assert_eq!(program.has("client"), "1 30 13 4 0");
         assert_eq!(program.has("accepted"), TREATED);
@@ -135,25 +135,25 @@ fn without_iterators_it_goes_through_the_descriptors() {
         assert_eq!(program.has("client"), "1 61 13 4 0");
     }
     assert_eq!(brought.has("listener"), UNTOUCHED);
-    assert_eq!(enable(&arena, &flags), format!("0 of 6 {by_descriptor}"));
+    assert_eq!(enable(&test_cgroup, &flags), format!("0 of 6 {by_descriptor}"));
 }
 
 #[test]
 fn what_is_out_of_reach_is_told_and_new_connections_are_set_all_the_same() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
-    let mut program = arena.puppet_in(arena.directory(), &IN_A_NETWORK);
+    let mut program = test_cgroup.py_peer_in(test_cgroup.directory(), &IN_A_NETWORK);
     program.does("listener = listen(); client, accepted = pair(listener)");
-    let name = arena.name();
+    let name = test_cgroup.name();
     let words = [&["cgroup", "enable", "--existing", &name], &POLICY[..]].concat();
     // CAP_SYS_ADMIN enters network namespaces.
     let wrapper = ["setpriv", "--bounding-set=-sys_admin"];
-    let output = arena.command_under(&wrapper, &words).output().expect("it starts");
+    let output = test_cgroup.command_under(&wrapper, &words).output().expect("it starts");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let error = text(&output.stderr);
     let begin = format!(
         "keepalive: cannot set all open sockets of {}: 1 network namespaces are out of reach: ",
-        arena.name()
+        test_cgroup.name()
     );
     assert!(error.starts_with(&begin), "{error}");
     assert!(error.contains("new connections are set all the same"), "{error}");
@@ -172,18 +172,18 @@ fn sock_diag_that_lists_no_sockets_is_named() {
     }
     let without_types = format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
     for prepare in [BPF_FILE_SYSTEM, &without_types] {
-        let arena = match Arena::prepared(prepare) {
-            Ok(arena) => arena,
+        let test_cgroup = match TestCgroup::prepared(prepare) {
+            Ok(test_cgroup) => test_cgroup,
             Err(why) => skip!("{why}"),
         };
-        let mut program = arena.puppet();
+        let mut program = test_cgroup.py_peer();
         program.does("listener = listen()");
-        let name = arena.name();
+        let name = test_cgroup.name();
         let words = [&["cgroup", "enable", "--existing", &name], &POLICY[..]].concat();
         let denied = compile(Libc::Host, "denied.c", &[]);
         // socket(2) fails for lack of address families.
         let wrapper = [denied.to_str().expect("a path of ours"), "41", "97"];
-        let output = arena.command_under(&wrapper, &words).output().expect("it starts");
+        let output = test_cgroup.command_under(&wrapper, &words).output().expect("it starts");
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let begin = format!(
             "keepalive: cannot set all open sockets of {name}: the kernel lists neither the sockets nor their cgroups: \

@@ -1,10 +1,10 @@
 //! A log that nobody reads: the command does not wait for it.
 
 use super::{both_ends, send};
-use crate::support::arena::Arena;
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, Running, eventually};
 use crate::support::target::UNTOUCHED;
+use crate::support::test_cgroup::TestCgroup;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::io::{Errno, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -68,36 +68,36 @@ fn with_idle(seconds: u32) -> [String; 2] {
     [(); 2].map(|()| format!("1 {seconds} 13 4 0"))
 }
 
-fn follows_its_policy_and_ends(arena: &Arena, directory: &TempDir, [reader, log]: Log) {
+fn follows_its_policy_and_ends(test_cgroup: &TestCgroup, directory: &TempDir, [reader, log]: Log) {
     let config = directory.path().join("config");
     let policy = |idle: u32| {
         fs::write(&config, format!("default idle={idle} interval=13 count=4\n")).expect("a file of ours");
     };
     policy(61);
-    let mut command = arena.inside(keepalive());
+    let mut command = test_cgroup.inside(keepalive());
     command
-        .args(["cgroup", "enable", "--watch", &arena.name(), "--config"])
+        .args(["cgroup", "enable", "--watch", &test_cgroup.name(), "--config"])
         .arg(&config);
     command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
     let mut watch = Running::start(&mut command);
     for idle in [61, 62] {
         policy(idle);
         eventually("the policy counts", LIMIT, || {
-            (both_ends(arena) == with_idle(idle)).then_some(())
+            (both_ends(test_cgroup) == with_idle(idle)).then_some(())
         });
     }
     send(watch.pid(), Signal::TERM);
     assert_eq!(watch.wait_for_end().code(), Some(0));
-    assert_eq!(both_ends(arena), [UNTOUCHED; 2]);
+    assert_eq!(both_ends(test_cgroup), [UNTOUCHED; 2]);
     drop(reader);
 }
 
 #[test]
 fn a_log_that_is_full_delays_neither_a_policy_nor_a_signal() {
-    let arena = arena!();
+    let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     for log in [full_pipe(), full_fifo(&directory), full_socket(), full_terminal()] {
-        follows_its_policy_and_ends(&arena, &directory, log);
+        follows_its_policy_and_ends(&test_cgroup, &directory, log);
     }
 }

@@ -1,4 +1,4 @@
-//! `keepalive cgroup status`: what is in force.
+//! `keepalive cgroup status`: what is active.
 
 use super::{Status, target};
 use crate::error::{Error, FAILED};
@@ -8,7 +8,7 @@ use crate::table::terminal_size;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
 use keepalive_engine::cgroup::{Obstacle, Programs};
 use keepalive_sys::cgroup::Tree;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -24,7 +24,9 @@ struct Report {
 #[derive(Serialize)]
 struct Object {
     cgroup: String,
-    state: Condition,
+    /// `None` where it has no policy.
+    #[serde(serialize_with = "state_or_none")]
+    state: Option<State>,
     default: Option<String>,
     default_connections: Option<u64>,
     rules: Vec<CountedRule>,
@@ -46,39 +48,8 @@ struct Object {
     watched: Option<bool>,
 }
 
-/// What there is of a policy of a cgroup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Condition {
-    InForce,
-    Dangling,
-    Unfinished,
-    Changing,
-    None,
-}
-
-impl Condition {
-    const fn describe(self) -> &'static str {
-        match self {
-            Self::InForce => "in force",
-            Self::Dangling => "dangling",
-            Self::Unfinished => "unfinished",
-            Self::Changing => "changing",
-            Self::None => "none",
-        }
-    }
-}
-
-impl From<State> for Condition {
-    fn from(state: State) -> Self {
-        match state {
-            State::InForce => Self::InForce,
-            State::Dangling => Self::Dangling,
-            State::Unfinished => Self::Unfinished,
-            State::Changing => Self::Changing,
-        }
-    }
-}
+/// The state of a cgroup without a policy, in JSON and for people.
+const NONE: &str = "none";
 
 #[derive(Serialize)]
 struct CountedRule {
@@ -88,7 +59,15 @@ struct CountedRule {
     connections: u64,
 }
 
-/// Prints what is in force.
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn state_or_none<S: Serializer>(state: &Option<State>, serializer: S) -> Result<S::Ok, S::Error> {
+    match state {
+        Some(state) => state.serialize(serializer),
+        None => serializer.serialize_str(NONE),
+    }
+}
+
+/// Prints what is active.
 ///
 /// # Errors
 /// Something is wrong with it.
@@ -100,7 +79,7 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
     };
     let obstacle = match &tree {
         Err(obstacle) => Some(obstacle.reason()),
-        // A policy that is in force shows that the engine works; a trial would take most of this command's time, which a
+        // A policy that is active shows that the engine works; a trial would take most of this command's time, which a
         // readiness probe has to spare.
         Ok(_) if is_shown_by(&objects, status) => None,
         Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
@@ -137,9 +116,9 @@ fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
     Ok(read)
 }
 
-/// Whether all the cgroups that were named have a policy in force.
+/// Whether all the cgroups that were named have a policy active.
 fn is_shown_by(objects: &[Object], status: &Status) -> bool {
-    !status.cgroups.is_empty() && objects.iter().all(|object| object.state == Condition::InForce)
+    !status.cgroups.is_empty() && objects.iter().all(|object| object.state == Some(State::Active))
 }
 
 /// What there is of the cgroups that were named, or of all.
@@ -164,7 +143,7 @@ impl Object {
     fn none(name: &Path) -> Self {
         Self {
             cgroup: name.display().to_string(),
-            state: Condition::None,
+            state: None,
             default: None,
             default_connections: None,
             rules: Vec::new(),
@@ -182,7 +161,7 @@ impl Object {
     fn new(entry: &Entry, all: &[Entry]) -> Self {
         let name = entry.name();
         let mut object = Self {
-            state: entry.state.into(),
+            state: Some(entry.state),
             ..Self::none(Path::new(&name))
         };
         if let Some(policy) = &entry.policy {
@@ -192,7 +171,7 @@ impl Object {
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
             object.compared_because.clone_from(&description.compared_because);
-            object.clamps = description.is_lasting && entry.state == State::InForce;
+            object.clamps = description.is_lasting && entry.state == State::Active;
             let rules = description.rules.iter().zip(&policy.rules);
             object.rules = rules
                 .map(|(rule, connections)| CountedRule {
@@ -203,11 +182,8 @@ impl Object {
                 })
                 .collect();
         }
-        if entry.state == State::InForce {
-            let nearer = all
-                .iter()
-                .filter(|other| other.state == State::InForce)
-                .map(Entry::name);
+        if entry.state == State::Active {
+            let nearer = all.iter().filter(|other| other.state == State::Active).map(Entry::name);
             let nearer = nearer.filter(|other| *other != name && Path::new(other).starts_with(&name));
             object.shadowed = nearer.collect();
             let ours: HashSet<u32> = all.iter().filter_map(Entry::program).collect();
@@ -233,24 +209,24 @@ impl Object {
         let name = &self.cgroup;
         let mut problems = Vec::new();
         match self.state {
-            Condition::None => problems.push(format!("{name} has no policy")),
-            Condition::Dangling => problems.push(format!(
+            None => problems.push(format!("{name} has no policy")),
+            Some(State::Dangling) => problems.push(format!(
                 "{name} is gone, and its policy has no effect; a unit that starts again has a new cgroup\n\
                  hint: keepalive cgroup enable or disable {name}"
             )),
-            Condition::Changing => problems.push(format!(
-                "{name}: another command is putting a policy in force, or ending it\n\
+            Some(State::Changing) => problems.push(format!(
+                "{name}: another command is applying a policy, or ending it\n\
                  hint: look again; if this stays so, keepalive cgroup disable {name} tells which process it is"
             )),
-            Condition::Unfinished => problems.push(format!(
-                "{name}: a command was killed half way; nothing is in force\n\
+            Some(State::Unfinished) => problems.push(format!(
+                "{name}: a command was killed half way; nothing is active\n\
                  hint: keepalive cgroup enable or disable {name}"
             )),
-            Condition::InForce if self.watched == Some(false) => problems.push(format!(
+            Some(State::Active) if self.watched == Some(false) => problems.push(format!(
                 "{name} has a policy, but no 'keepalive cgroup enable --watch' in this container keeps it\n\
                  hint: after an update it takes over within seconds; the log of the command tells why it did not"
             )),
-            Condition::InForce => {}
+            Some(State::Active) => {}
         }
         if let Some(refused @ 1..) = self.refused {
             problems.push(format!(
@@ -279,7 +255,12 @@ impl Report {
 
 impl Object {
     fn write(&self, text: &mut String) {
-        let _ = writeln!(text, "{}: {}", harmless(&self.cgroup), self.state.describe());
+        let _ = writeln!(
+            text,
+            "{}: {}",
+            harmless(&self.cgroup),
+            self.state.map_or(NONE, State::describe)
+        );
         let counted = self.rules.iter().map(|rule| {
             let from = format!("{}:{}", rule.from, rule.line);
             (rule.connections, rule.rule.clone(), from)

@@ -20,7 +20,7 @@ use std::sync::Arc;
 const PERIOD: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// Puts the policy in force until a signal ends this command.
+/// Applies the policy until a signal ends this command.
 ///
 /// # Errors
 /// What cannot be used of the policy at the beginning; what is in the way of the engine.
@@ -73,7 +73,7 @@ struct Watch<'a> {
 struct Watched<'a> {
     cgroup: &'a OsStr,
     place: Place,
-    /// The version of the policy that was put in force last.
+    /// The version of the policy that was applied last.
     version: u64,
     /// What was in the way the last time, if anything.
     obstacle: Option<String>,
@@ -148,14 +148,14 @@ impl<'a> Watch<'a> {
                 let mistake = error.to_string();
                 if self.mistake.as_ref() != Some(&mistake) {
                     error.report();
-                    say("the policy from before stays in force");
+                    say("the policy from before stays active");
                     self.mistake = Some(mistake);
                 }
             }
         }
     }
 
-    /// Looks at one cgroup, and puts the policy in force where it is not.
+    /// Looks at one cgroup, and applies the policy where it is not.
     fn look(&mut self, index: usize) -> Result<(), Error> {
         let is_changed = self.cgroups[index].version != self.version;
         let cgroup = self.cgroups[index].cgroup;
@@ -165,7 +165,7 @@ impl<'a> Watch<'a> {
                 say(&format!(
                     "waiting for the cgroup '{}', which is not there{}",
                     shown(cgroup),
-                    self.other(cgroup)
+                    self.with_other_driver(cgroup)
                 ));
             }
             // What is kept of one that has gone has no effect.
@@ -185,7 +185,7 @@ impl<'a> Watch<'a> {
         let entries = entries().unwrap_or_default();
         let entry = entries
             .iter()
-            .find(|entry| entry.is_of(&target) && entry.state == State::InForce);
+            .find(|entry| entry.is_of(&target) && entry.state == State::Active);
         let now = entry.and_then(Entry::program);
         let is_same = |id: u64| cgroup::id(&directory).is_ok_and(|now| now == id);
         match before {
@@ -211,7 +211,7 @@ impl<'a> Watch<'a> {
         self.put_in_force(index, &directory, before == Place::New)
     }
 
-    /// Puts the policy in force for one cgroup.
+    /// Applies the policy for one cgroup.
     fn put_in_force(&mut self, index: usize, directory: &Path, is_first: bool) -> Result<(), Error> {
         let interrupts = self.interrupts();
         let watched = &mut self.cgroups[index];
@@ -244,16 +244,17 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Where the other of kubelet's two drivers has put its pods, if it has.
-    fn other(&self, cgroup: &OsStr) -> String {
-        const DRIVERS: [&str; 2] = ["kubepods.slice", "kubepods"];
+    /// A remark on the cgroup that has this name with `.slice`, or without: container managers name theirs in both ways,
+    /// by their cgroup driver.
+    fn with_other_driver(&self, cgroup: &OsStr) -> String {
         let name = cgroup.to_string_lossy();
-        let Some(index) = DRIVERS.iter().position(|driver| *driver == name.trim_matches('/')) else {
-            return String::new();
+        let name = name.trim_matches('/');
+        let other = match name.strip_suffix(".slice") {
+            Some(other) => other.to_owned(),
+            None => format!("{name}.slice"),
         };
-        let other = DRIVERS[1 - index];
         if self.tree.directory(other.as_ref()).is_dir() {
-            format!("; /{other} is: kubelet uses the other driver")
+            format!("; /{other} is there: another cgroup driver")
         } else {
             String::new()
         }
@@ -262,7 +263,7 @@ impl<'a> Watch<'a> {
     /// Ends what is still this command's.
     ///
     /// # Errors
-    /// What keeps a policy in force.
+    /// What keeps a policy active.
     fn end(&self) -> Result<(), Error> {
         let mut failed = Vec::new();
         for watched in &self.cgroups {

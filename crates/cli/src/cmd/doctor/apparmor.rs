@@ -47,7 +47,7 @@ pub(super) fn program(
         Err(error) => findings.note(
             SUBJECT,
             format!("which profile {command} gets cannot be observed: {}", describe(&error)),
-            "run keepalive doctor by root, or start it and examine the process: keepalive doctor --pid PID",
+            "run keepalive doctor as root, or start it and examine the process: keepalive doctor --pid PID",
         ),
     }
     is_loadable
@@ -61,7 +61,7 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
         Ok(None) => return,
         Err(error) => {
             let text = format!("the profile of the process cannot be read: {}", describe(&error));
-            return findings.note(SUBJECT, text, "run keepalive doctor by root");
+            return findings.note(SUBJECT, text, "run keepalive doctor as root");
         }
     };
     findings.note(

@@ -95,10 +95,7 @@ fn engines(findings: &mut Findings) {
             if is_confined_by_apparmor() && !path.starts_with("/usr/lib") && !path.starts_with("/lib") {
                 findings.note(
                     "apparmor",
-                    format!(
-                        "is in force; profiles may keep programs from reading {}",
-                        path.display()
-                    ),
+                    format!("is active; profiles may keep programs from reading {}", path.display()),
                     "install the library into the distribution's library directory, below /usr/lib",
                 );
             }
@@ -287,7 +284,7 @@ fn confinement(findings: &mut Findings) {
         );
     }
     if !is_confined_by_apparmor() {
-        findings.fine("apparmor", "is not in force");
+        findings.fine("apparmor", "is not active");
     }
     if let Some(kind) = container() {
         findings.note(

@@ -215,12 +215,12 @@ fn policies(findings: &mut Findings, process: &Process) {
             let target = Target::new(&tree, ancestor);
             entries
                 .iter()
-                .find(|entry| entry.state == entry::State::InForce && entry.is_of(&target))
+                .find(|entry| entry.state == entry::State::Active && entry.is_of(&target))
         });
     match nearest {
         Some(entry) => findings.fine(
             "cgroup",
-            format!("{path}, where the policy of {} is in force", entry.name()),
+            format!("{path}, where the policy of {} is active", entry.name()),
         ),
         None => findings.fine("cgroup", format!("{path}, without a policy")),
     }

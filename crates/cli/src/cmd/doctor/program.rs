@@ -55,7 +55,7 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
             findings.wrong(
                 "keepalive run",
                 error.to_string(),
-                "keepalive cgroup enable, by root, reaches it",
+                "keepalive cgroup enable, as root, reaches it",
             );
             return None;
         }
@@ -79,7 +79,7 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
             findings.wrong(
                 "keepalive run",
                 format!("nothing reaches {}: {reason}", program.command.display()),
-                "keepalive cgroup enable, by root, reaches it",
+                "keepalive cgroup enable, as root, reaches it",
             );
             None
         }

@@ -143,7 +143,7 @@ impl<'a> Plan<'a> {
             Some(change.stage(&self.file, &new_text, attributes)?)
         };
         if staged_text.is_none() && staged.iter().all(Option::is_none) {
-            return Ok(wrap("It is in force already; nothing has changed.", WIDTH, 0));
+            return Ok(wrap("It is active already; nothing has changed.", WIDTH, 0));
         }
         for ((part, staged), probe) in self.parts.iter().zip(&staged).zip(&probes) {
             if let (Some(staged), Ok(probe)) = (staged, probe) {

@@ -1,4 +1,4 @@
-//! What is in force, for which programs, and what is wrong.
+//! What is active, for which programs, and what is wrong.
 
 use super::abi::{Abi, present, spelling};
 use super::change::LARGEST;

@@ -221,7 +221,7 @@ impl Service {
         let entries = entry::entries().ok()?;
         let in_force = |target: &Target| {
             let mut entries = entries.iter();
-            entries.any(|entry| entry.is_of(target) && entry.state == entry::State::InForce)
+            entries.any(|entry| entry.is_of(target) && entry.state == entry::State::Active)
         };
         let without: Vec<_> = self
             .cgroups()
@@ -231,6 +231,6 @@ impl Service {
             })
             .map(|(_, target)| target.name.display().to_string())
             .collect();
-        (!without.is_empty()).then(|| format!("{}: no policy is in force for {}", self.name, without.join(", ")))
+        (!without.is_empty()).then(|| format!("{}: no policy is active for {}", self.name, without.join(", ")))
     }
 }

@@ -1,8 +1,8 @@
-//! A cgroup, and a BPF file system that nobody else sees: where a test puts policies of the cgroup engine in force.
+//! A cgroup, and a BPF file system that nobody else sees: where a test applies policies of the cgroup engine.
 
-use super::dialogue::Dialogue;
+use super::line_peer::LinePeer;
 use super::process::{LIMIT, output_within, text, within};
-use super::puppet::Puppet;
+use super::py_peer::PyPeer;
 use super::target::no_config;
 use super::{find_program, keepalive};
 use keepalive_sys::bpf::call::{Attached, Hook, program_by_id, programs};
@@ -14,24 +14,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// For [`Arena::prepared`]: no BPF file system is mounted anywhere, as on no machine that systemd has started.
+/// For [`TestCgroup::prepared`]: no BPF file system is mounted anywhere, as on no machine that systemd has started.
 pub const NO_BPF_FILE_SYSTEM: &str = "umount --all --types bpf";
 
-/// What every arena has unless its test says otherwise.
+/// What every test_cgroup has unless its test says otherwise.
 pub const BPF_FILE_SYSTEM: &str = "mount -t bpf bpf /sys/fs/bpf";
 
 /// Joins the cgroup in `$0`; "0" is the process that writes it.
 const JOIN: &str = r#"echo 0 > "$0/cgroup.procs" && exec "$@""#;
 
 /// Both are gone when this is dropped, with all processes in the cgroup and in those below it.
-pub struct Arena {
+pub struct TestCgroup {
     /// Holds the mount namespace.
-    keeper: Dialogue,
+    keeper: LinePeer,
     mount: PathBuf,
     directory: PathBuf,
 }
 
-impl Arena {
+impl TestCgroup {
     /// # Errors
     /// Why there can be none.
     pub fn new() -> Result<Self, String> {
@@ -52,7 +52,7 @@ impl Arena {
         let script = format!("exec 2>&1; set -e; {lines}\necho ready; exec cat");
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", &script]);
-        let mut keeper = Dialogue::start(&mut command);
+        let mut keeper = LinePeer::start(&mut command);
         let answer = keeper.answer();
         if answer != "ready" {
             return Err(format!("the mount namespace cannot be prepared: {answer}"));
@@ -129,22 +129,22 @@ impl Arena {
         command
     }
 
-    /// A puppet in the cgroup, in the network of the tests.
-    pub fn puppet(&self) -> Puppet {
-        self.puppet_in(&self.directory, &[])
+    /// A py_peer in the cgroup, in the network of the tests.
+    pub fn py_peer(&self) -> PyPeer {
+        self.py_peer_in(&self.directory, &[])
     }
 
-    /// A puppet in this cgroup, under a further wrapper.
-    pub fn puppet_in(&self, directory: &Path, wrapper: &[&str]) -> Puppet {
+    /// A py_peer in this cgroup, under a further wrapper.
+    pub fn py_peer_in(&self, directory: &Path, wrapper: &[&str]) -> PyPeer {
         let words = self.words();
         let mut all: Vec<&str> = words.iter().map(String::as_str).collect();
         all.extend(["sh", "-c", JOIN, directory.to_str().expect("a path of ours")]);
         all.extend(wrapper);
-        Puppet::under(&all)
+        PyPeer::under(&all)
     }
 
     /// Moves a process to a cgroup.
-    #[expect(clippy::unused_self, reason = "cgroups are the arena's")]
+    #[expect(clippy::unused_self, reason = "cgroups are the test_cgroup's")]
     pub fn move_to(&self, directory: &Path, pid: u32) {
         let path = directory.join("cgroup.procs");
         fs::write(&path, pid.to_string()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -165,13 +165,13 @@ impl Arena {
         text(&output.stdout)
     }
 
-    /// Puts a policy in force for the cgroup.
+    /// Applies a policy for the cgroup.
     #[track_caller]
     pub fn enable(&self, flags: &[&str]) -> String {
         self.enable_for(&self.name(), flags)
     }
 
-    /// Puts a policy in force for this cgroup.
+    /// Applies a policy for this cgroup.
     #[track_caller]
     pub fn enable_for(&self, cgroup: &str, flags: &[&str]) -> String {
         self.quiet(&[&["cgroup", "enable", cgroup], flags].concat())
@@ -202,7 +202,7 @@ impl Arena {
     }
 
     /// The numbers of the programs that run for the processes of this cgroup.
-    #[expect(clippy::unused_self, reason = "cgroups are the arena's")]
+    #[expect(clippy::unused_self, reason = "cgroups are the test_cgroup's")]
     pub fn programs(&self, directory: &Path) -> Vec<u32> {
         let cgroup = cgroup::open_directory(directory).expect("a cgroup");
         let hooks = [Hook::SockOps, Hook::SetSockOpt];
@@ -255,7 +255,7 @@ pub fn wait_until_freed(programs: &[u32]) {
     );
 }
 
-impl Drop for Arena {
+impl Drop for TestCgroup {
     fn drop(&mut self) {
         let _ = fs::write(self.directory.join("cgroup.kill"), "1");
         let removed = within(LIMIT, || {

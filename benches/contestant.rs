@@ -1,4 +1,4 @@
-//! Lanes: processes that live side by side, each doing one thing for a slice of time whenever it is told to.
+//! Contestants: processes that live side by side, each doing one thing for a slice of time whenever it is told to.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use crate::statistics::Series;
 const ROUNDS_PER_PROCESS: usize = 5;
 
 /// What one contestant runs.
-pub(crate) struct Lane {
+pub(crate) struct Contestant {
     /// For error messages.
     pub(crate) name: String,
     pub(crate) program: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct Lane {
     pub(crate) environment: Environment,
 }
 
-/// A lane's process.
+/// A contestant's process.
 pub(crate) struct Process {
     name: String,
     child: Child,
@@ -30,7 +30,7 @@ pub(crate) struct Process {
     answers: BufReader<ChildStdout>,
 }
 
-impl Lane {
+impl Contestant {
     pub(crate) fn start(&self) -> Result<Process, Error> {
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
@@ -43,7 +43,7 @@ impl Lane {
         Ok(Process {
             name: self.name.clone(),
             orders: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a lane")?),
+            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a contestant")?),
             child,
         })
     }
@@ -83,23 +83,27 @@ impl Drop for Process {
     }
 }
 
-/// Lets the lanes take turns. For each lane, for each way in which it does its thing, a series of nanoseconds.
-pub(crate) fn race(lanes: &[Lane], effort: Effort) -> Result<Vec<Vec<Series>>, Error> {
-    let mut times = vec![Vec::new(); lanes.len()];
+/// Lets the contestants take turns. For each contestant, for each way in which it does its thing, a series of nanoseconds.
+pub(crate) fn race(contestants: &[Contestant], effort: Effort) -> Result<Vec<Vec<Series>>, Error> {
+    let mut times = vec![Vec::new(); contestants.len()];
     let mut processes = Vec::new();
     for round in 0..effort.rounds {
         if round % ROUNDS_PER_PROCESS == 0 {
             processes.clear();
-            for lane in lanes {
-                processes.push(lane.start()?);
+            for contestant in contestants {
+                processes.push(contestant.start()?);
             }
         }
-        let mut slices = vec![Vec::new(); lanes.len()];
+        let mut slices = vec![Vec::new(); contestants.len()];
         for turn in round..round + effort.slices {
-            for step in 0..lanes.len() {
-                // Forwards and backwards, from another one each time: no lane always follows the same lane.
-                let step = if turn % 2 == 0 { step } else { lanes.len() - 1 - step };
-                let which = (step + turn / 2) % lanes.len();
+            for step in 0..contestants.len() {
+                // Forwards and backwards, from another one each time: no contestant always follows the same contestant.
+                let step = if turn % 2 == 0 {
+                    step
+                } else {
+                    contestants.len() - 1 - step
+                };
+                let which = (step + turn / 2) % contestants.len();
                 append(&mut slices[which], &processes[which].slice()?);
             }
         }

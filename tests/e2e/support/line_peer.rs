@@ -6,13 +6,13 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 /// A running program, line by line.
-pub struct Dialogue {
+pub struct LinePeer {
     running: Running,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
-impl Dialogue {
+impl LinePeer {
     pub fn start(command: &mut Command) -> Self {
         let mut running = Running::start_with_input(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
         Self {

@@ -24,7 +24,7 @@ if [ -n \"$config\" ]; then cp \"$config\" /etc/keepalive.conf; fi
 exec \"$@\"";
 
 /// Builds the command that runs one program there.
-pub struct Island {
+pub struct NetNs {
     engine: Engine,
     directory: TempDir,
     environment: Vec<(String, OsString)>,
@@ -32,7 +32,7 @@ pub struct Island {
     config: OsString,
 }
 
-impl Island {
+impl NetNs {
     /// Why there can be none.
     pub fn missing() -> Option<String> {
         for needed in ["unshare", "ip", "mount", PYTHON] {
@@ -47,16 +47,16 @@ impl Island {
 
     /// With this engine, and the policy 61/13/4 in the environment.
     pub fn new(engine: Engine) -> Self {
-        let mut island = Self::without_policy(engine);
+        let mut netns = Self::without_policy(engine);
         for (name, value) in POLICY {
-            island = island.with(name, value);
+            netns = netns.with(name, value);
         }
-        island
+        netns
     }
 
     /// With the engine alone.
     pub fn without_policy(engine: Engine) -> Self {
-        let island = Self {
+        let netns = Self {
             engine,
             directory: TempDir::new().expect("a temporary directory"),
             environment: Vec::new(),
@@ -64,8 +64,8 @@ impl Island {
             config: OsString::new(),
         };
         match engine {
-            Engine::Library => island.with("LD_PRELOAD", library()),
-            Engine::Supervisor | Engine::Kernel => island,
+            Engine::Library => netns.with("LD_PRELOAD", library()),
+            Engine::Supervisor | Engine::Kernel => netns,
         }
     }
 

@@ -1,17 +1,17 @@
-//! A Python program that does what it is told (`targets/puppet.py`), in whatever surroundings.
+//! A Python program that does what it is told (`targets/py_peer.py`), in whatever surroundings.
 
 use super::PYTHON;
-use super::dialogue::Dialogue;
+use super::line_peer::LinePeer;
 use super::observe::{family, has};
 use super::process::wrapped;
 use std::env;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// The program. Its dialogue is for what is told without waiting for the answer.
-pub struct Puppet(pub Dialogue);
+/// The program. Its line_peer is for what is told without waiting for the answer.
+pub struct PyPeer(pub LinePeer);
 
-impl Puppet {
+impl PyPeer {
     pub fn start() -> Self {
         Self::under(&[])
     }
@@ -50,15 +50,15 @@ impl Puppet {
     fn run(python: &Path, wrapper: &[&str]) -> Self {
         let mut command = wrapped(wrapper, python);
         command
-            .args(["-I", "-S", "-c", include_str!("../../targets/puppet.py")])
+            .args(["-I", "-S", "-c", include_str!("../../targets/py_peer.py")])
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default())
             // Where an ordinary user may be.
             .current_dir("/");
-        let mut puppet = Self(Dialogue::start(&mut command));
+        let mut py_peer = Self(LinePeer::start(&mut command));
         // From now on the wrapper is the program.
-        puppet.does("");
-        puppet
+        py_peer.does("");
+        py_peer
     }
 
     pub fn pid(&self) -> u32 {
