@@ -3,25 +3,24 @@
 //! cgroup of its own.
 #![forbid(unsafe_code)]
 
+mod cgroup_stage;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod statistics;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use cgroup_stage::{Stage, succeed};
 use keepalive_bpf::assembler::Instruction;
 use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
-use keepalive_sys::cgroup::{self, Tree};
+use keepalive_sys::cgroup;
 use rustix::process::geteuid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use statistics::{Series, Spread};
-use tempfile::TempDir;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -135,114 +134,6 @@ fn pin() -> io::Result<usize> {
     only.set(last);
     sched_setaffinity(None, &only)?;
     Ok(last)
-}
-
-/// The cgroup and the files of this run.
-struct Stage {
-    files: TempDir,
-    library: PathBuf,
-    cgroup: PathBuf,
-    name: String,
-}
-
-impl Stage {
-    fn prepare() -> Result<Self, Error> {
-        let tree = Tree::find().map_err(|why| format!("{why:?}"))?;
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let library = root.join("target/release/libkeepalive.so");
-        let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
-        // Process numbers begin anew in here.
-        let name = format!(
-            "keepalive-bench{}",
-            files.path().file_name().unwrap_or_default().display()
-        );
-        let stage = Self {
-            files,
-            library: library
-                .canonicalize()
-                .map_err(|error| format!("{}: {error}", library.display()))?,
-            cgroup: tree.mount().join(&name),
-            name,
-        };
-        fs::create_dir(&stage.cgroup)?;
-        let mut command = Command::new("cc");
-        command.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]);
-        let status = command
-            .arg(stage.path("program"))
-            .arg(root.join("benches/cgroup.c"))
-            .status()?;
-        if !status.success() {
-            return Err(format!("cc: {status}").into());
-        }
-        fs::write(stage.path("empty.conf"), "")?;
-        for (name, last) in [("none", "connect 192.0.2.1 idle=1"), ("last", MATCHING)] {
-            fs::write(stage.path(name), rules(last))?;
-        }
-        Ok(stage)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.files.path().join(name)
-    }
-
-    fn keepalive(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keepalive"));
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("KEEPALIVE_LIBRARY", &self.library)
-            .env("KEEPALIVE_CONFIG", self.path("empty.conf"));
-        command
-    }
-
-    fn enable(&self, flags: &[&str]) -> Result<(), Error> {
-        let flags = flags.iter().map(|flag| match *flag {
-            "NONE" => self.path("none"),
-            "LAST" => self.path("last"),
-            flag => PathBuf::from(flag),
-        });
-        succeed(self.keepalive(&["cgroup", "enable", &self.name]).args(flags))
-    }
-
-    fn disable(&self) -> Result<(), Error> {
-        succeed(self.keepalive(&["cgroup", "disable", &self.name]).stderr(Stdio::null()))
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while fs::remove_dir(&self.cgroup).is_err() && self.cgroup.exists() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-fn succeed(command: &mut Command) -> Result<(), Error> {
-    let status = command.status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?}: {status}").into())
-    }
-}
-
-const MATCHING: &str = "connect 127.0.0.0/8 idle=60 interval=15 count=5 user-timeout=135\n\
-                        accept 127.0.0.0/8 idle=60 interval=15 count=5 user-timeout=135";
-
-/// As many rules as the last of them makes up to 500, half of them for either end, and a default that leaves all alone.
-fn rules(last: &str) -> String {
-    let mut text = String::from("default off\n");
-    for number in 0..500 - last.lines().count() {
-        let end = ["connect", "accept"][number % 2];
-        let (high, low, port, idle) = (number / 256, number % 256, 1000 + number, 1 + number);
-        text += end;
-        text += &[" 10.", &high.to_string(), ".", &low.to_string(), ".0/24:"].concat();
-        text += &[&port.to_string(), " idle=", &idle.to_string(), "\n"].concat();
-    }
-    text + last + "\n"
 }
 
 /// What a contestant runs under.

@@ -1,6 +1,8 @@
 //! `keepalive explain`: what people see, what programs read, and that both say what the policy does.
 
 mod refusals;
+mod sources;
+mod warnings;
 
 use crate::support::{PYTHON, keepalive, library};
 use serde_json::{Value, json};
@@ -278,112 +280,6 @@ fn off_has_no_times_and_the_kernels_numbers() {
     assert!(object["connecting_s"].is_u64());
 }
 
-#[test]
-fn every_setting_names_who_says_it() {
-    let object = object_with(
-        &[
-            ("KEEPINTVL", "7"),
-            ("KEEPIDLE", "99"),
-            ("KEEPALIVE", "skip"),
-            ("TCP_KEEPCNT", "4"),
-            ("KEEPALIVE_MODE", "cap"),
-        ],
-        &["--idle", "31", "--config", "test.conf"],
-    );
-    assert_setting(&object, "keepalive", "leave", "KEEPALIVE");
-    assert_setting(&object, "idle_s", 31, "--idle");
-    assert_setting(&object, "interval_s", 7, "KEEPINTVL");
-    assert_setting(&object, "count", 4, "TCP_KEEPCNT");
-    assert_setting(&object, "user_timeout_ms", 59_000, "TCP_KEEPCNT");
-    assert_setting(&object, "mode", "cap", "KEEPALIVE_MODE");
-}
-
-#[test]
-fn presets_rules_and_variables_are_sources_too() {
-    let preset = object(&["--preset", "azure", "--count", "3", "--config", "test.conf"]);
-    assert_setting(&preset, "idle_s", 80, "--preset");
-    assert_setting(&preset, "count", 3, "--count");
-    let rule = object(&["--rule", "program a idle=5", "--config", "test.conf", "--program", "a"]);
-    assert_setting(&rule, "idle_s", 5, "--rule");
-    assert_setting(&rule, "interval_s", 10, "test.conf:2");
-    let lines = [
-        ("KEEPALIVE_RULES", "# first\nprogram a idle=5;default count=2"),
-        ("KEEPALIVE_CONFIG", "test.conf"),
-    ];
-    let variable = object_with(&lines, &["--program", "a"]);
-    assert_setting(&variable, "idle_s", 5, "KEEPALIVE_RULES:2");
-    assert_setting(&variable, "count", 6, "test.conf:2");
-    assert_setting(&object_with(&lines, &[]), "count", 2, "KEEPALIVE_RULES:2");
-}
-
-#[test]
-fn several_rules_of_the_command_line_are_numbered() {
-    let rules = [
-        "program a idle=5",
-        "program b idle=6\nprogram c idle=7",
-        "program d idle=8",
-        "default count=3",
-    ];
-    let flags: Vec<&str> = rules.iter().flat_map(|rule| ["--rule", rule]).collect();
-    for (program, idle, line) in [("a", 5, 1), ("b", 6, 2), ("c", 7, 3), ("d", 8, 4)] {
-        let object = object(&[&flags[..], &["--program", program]].concat());
-        assert_setting(&object, "idle_s", idle, &format!("--rule:{line}"));
-        let rule = &object["rule"];
-        assert_eq!(rule["text"], format!("program {program} idle={idle}"), "{object}");
-        assert_eq!(
-            (&rule["source"], &rule["line"]),
-            (&"--rule".into(), &line.into()),
-            "{object}"
-        );
-    }
-    assert_setting(&object(&flags), "count", 3, "--rule:5");
-}
-
-#[test]
-fn without_a_policy_it_is_what_run_uses() {
-    if has_policy() {
-        skip!("there is an /etc/keepalive.conf");
-    }
-    let bare = object(&[]);
-    for (name, value) in [("idle_s", 60), ("interval_s", 15), ("count", 5)] {
-        assert_setting(&bare, name, value, "fallback");
-    }
-    assert_eq!(bare["dead_after_s"], 135);
-    assert_eq!(bare["outlives"], json!(HELPFUL));
-    assert_eq!(bare["no_remedy"], json!(USELESS));
-    for field in ["at_risk", "forgotten_by", "warnings"] {
-        assert_eq!(bare[field], json!([]), "{field}");
-    }
-    assert!(explain(&[]).contains("\n  (there are no policy options and no file: what is not said is as 'keepalive\n"));
-    let variable = object_with(&[("KEEPIDLE", "99")], &[]);
-    assert_setting(&variable, "idle_s", 99, "KEEPIDLE");
-    assert_setting(&variable, "count", 5, "fallback");
-    let off = object_with(
-        &[("KEEPALIVE", "off"), ("KEEPALIVE_RULES", "program a idle=5")],
-        &["--program", "a"],
-    );
-    assert_setting(&off, "keepalive", "off", "KEEPALIVE");
-    assert!(off["rule"].is_null());
-}
-
-#[test]
-fn the_sysctls_are_those_of_the_network_namespace() {
-    let script = "echo 100 > /proc/sys/net/ipv4/tcp_keepalive_time && \
-                  echo 3 > /proc/sys/net/ipv4/tcp_retries2 && exec \"$0\" explain --interval 1 --json";
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "sh", "-c", script])
-        .arg(keepalive())
-        .output();
-    let output = match output {
-        Ok(output) if output.status.success() => output,
-        Ok(output) => skip!("no network namespace can be made: {}", text(&output.stderr).trim()),
-        Err(error) => skip!("no unshare: {error}"),
-    };
-    let object: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_setting(&object, "idle_s", 100, "net.ipv4.tcp_keepalive_time");
-    assert_eq!(object["data_in_flight_s"], 3.0);
-}
-
 /// The library and this command decide with the same code, but read the policy each on its own.
 #[test]
 fn what_is_explained_is_what_a_connection_gets() {
@@ -470,94 +366,6 @@ fn middleboxes_are_outlived_as_the_arithmetic_says() {
     }
     let object = object(&["--idle", "90", "--interval", "75"]);
     assert_eq!(object["at_risk"], json!(["azure", "home"]));
-}
-
-#[test]
-fn every_unwise_setting_has_its_warning() {
-    let wise = ["--idle=60", "--interval=15", "--count=5"];
-    let warnings = |arguments: &[&str]| -> Vec<String> {
-        serde_json::from_value(object(arguments)["warnings"].clone()).expect("texts")
-    };
-    assert_eq!(warnings(&wise), Vec::<String>::new());
-    for (arguments, expected) in [
-        (
-            &["--idle=60", "--interval=15", "--count=2"][..],
-            &["with a count of 2 two lost probes end a live connection"][..],
-        ),
-        (
-            &["--idle=60", "--interval=15", "--count=1"],
-            &["with a count of 1 one lost probe ends a live connection"],
-        ),
-        (
-            &["--idle=60", "--interval=15", "--count=5", "--user-timeout=auto"],
-            &["the user timeout also ends the connection to a live peer that stops reading for 2 min 15 s"],
-        ),
-        (
-            &["--idle=60", "--interval=15", "--count=5", "--user-timeout=89900ms"],
-            &[
-                "the user timeout of 1 min 29.9 s is less than idle + 2 x interval = 1 min 30 s: two lost probes end a \
-                 live connection",
-                "the count of 5 is ignored: with a user timeout the kernel does not count probes; user-timeout=auto (2 \
-                 min 15 s) keeps the two alike",
-                "the user timeout also ends the connection to a live peer that stops reading for 1 min 29.9 s",
-            ],
-        ),
-        (
-            &["--idle=9", "--interval=15", "--count=5"],
-            &[
-                "an idle time of 9 s makes much traffic and keeps radios awake; 60 s is soon enough for every known \
-                 middlebox",
-            ],
-        ),
-        (
-            &["--idle=5m", "--interval=30", "--count=5"],
-            &[
-                "the first probe comes after 5 min: 3 of the known middleboxes have forgotten the connection by then; \
-                 idle=60s interval=15s is soon enough for all",
-                "one or two lost probes lose the connection behind aws-nat, aws-nlb, aws-gwlb, aws-ec2, aws-nfw, \
-                 oci-nlb: the third comes after 6 min",
-            ],
-        ),
-        (
-            &["--idle=60", "--interval=15", "--count=5", "--program=curl"],
-            &[
-                "curl sets keepalive itself (idle=60 interval=60), which stays in mode fill; mode=cap, floor or enforce \
-                 would change it",
-            ],
-        ),
-        (
-            &[
-                "--idle=60",
-                "--interval=15",
-                "--count=5",
-                "--program=curl",
-                "--mode=cap",
-            ],
-            &[],
-        ),
-        (
-            &["--rule", "program a off", "--program", "a"],
-            &[
-                "keepalive is off here: unless the program asks for it, an idle connection is never probed; a middlebox \
-                 may forget it, and a peer that has vanished is not noticed",
-            ],
-        ),
-        (
-            &[
-                "--rule",
-                "program a keepalive=leave preset=azure user-timeout=auto",
-                "--program",
-                "a",
-            ],
-            &[
-                "whether there is keepalive is left to the program: the times count only if it switches it on",
-                "without keepalive a user timeout never ends an idle connection: it waits for data or a probe",
-                "the user timeout also ends the connection to a live peer that stops reading for 3 min",
-            ],
-        ),
-    ] {
-        assert_eq!(warnings(arguments), expected, "{arguments:?}");
-    }
 }
 
 #[test]
