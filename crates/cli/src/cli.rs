@@ -125,9 +125,9 @@ pub(crate) struct Run {
 pub(crate) const NOTES: [&Notes; 18] = [
     &RUN_NOTES,
     &attach::NOTES,
-    &cgroup::ENABLE_NOTES,
-    &cgroup::DISABLE_NOTES,
-    &cgroup::STATUS_NOTES,
+    &cgroup::notes::ENABLE,
+    &cgroup::notes::DISABLE,
+    &cgroup::notes::STATUS,
     &system::ENABLE_NOTES,
     &system::REFRESH_NOTES,
     &system::DISABLE_NOTES,
