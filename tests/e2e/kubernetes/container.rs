@@ -21,6 +21,8 @@ macro_rules! node {
     };
 }
 
+mod update;
+
 /// What both ends of a connection have: under no policy, and under those of these tests.
 const NOTHING: [&str; 2] = ["0 7200 75 9"; 2];
 const BASE: [&str; 2] = ["1 60 15 5"; 2];
