@@ -1,7 +1,5 @@
 //! The image, run as the manifests say, on a node with pods that come and go.
 
-mod update;
-
 use super::image::{Image, bring, files, image};
 use super::node::{Container, Node, missing};
 use super::{CGROUPFS, EXISTING, Manifests, succeeds, words};
