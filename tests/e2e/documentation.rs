@@ -5,7 +5,7 @@ mod commands;
 mod completions;
 mod json;
 mod lines;
-mod links;
+pub mod links;
 mod stage;
 
 use crate::support::process::{output_within, text};

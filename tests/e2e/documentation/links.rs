@@ -43,12 +43,12 @@ fn anchors(path: &Path) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn links_in_documents_lead_to_files_and_headings() {
+/// The links of these documents that lead nowhere, and how many links there are.
+pub fn wrong_links(documents: &[PathBuf]) -> (Vec<String>, usize) {
     let mut wrong = Vec::new();
     let mut number = 0;
-    for document in documents() {
-        let text = fs::read_to_string(&document).expect("a document");
+    for document in documents {
+        let text = fs::read_to_string(document).expect("a document");
         for target in targets(&text) {
             if target.contains("://") {
                 continue;
@@ -66,6 +66,12 @@ fn links_in_documents_lead_to_files_and_headings() {
             }
         }
     }
+    (wrong, number)
+}
+
+#[test]
+fn links_in_documents_lead_to_files_and_headings() {
+    let (wrong, number) = wrong_links(&documents());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(number > 20, "only {number} links were found");
 }

@@ -1,6 +1,7 @@
 //! What is in the packages.
 
 use super::{Packages, pack};
+use crate::documentation::links::wrong_links;
 use crate::support::process::text;
 use crate::support::target::{Libc, compile};
 use crate::support::{find_program, repository};
@@ -169,6 +170,25 @@ fn the_libraries_of_both_kinds_are_found_by_their_directory() {
             );
         }
     }
+}
+
+#[test]
+fn links_in_the_documents_of_the_archive_lead_to_files_in_it() {
+    let packages = packages!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let archive = super::only(&packages.first, ".tar.gz");
+    let mut tar = Command::new("tar");
+    tar.args(["--strip-components=1", "-xzf"]).arg(archive);
+    printed(tar.arg("-C").arg(directory.path()));
+    let docs = fs::read_dir(directory.path().join("docs")).expect("docs/ in the archive");
+    let docs = docs.map(|entry| entry.expect("an entry").path());
+    let mut documents: Vec<_> = docs
+        .filter(|path| path.extension().is_some_and(|it| it == "md"))
+        .collect();
+    documents.push(directory.path().join("README.md"));
+    let (wrong, number) = wrong_links(&documents);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(number > 20, "only {number} links were found");
 }
 
 /// The files of one directory, and what they have.
