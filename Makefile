@@ -53,7 +53,7 @@ BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --r
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
-	$(CARGO) build --release --workspace
+	$(CARGO) build --release --workspace --exclude xtask
 
 install:
 	@test -f $(LIBRARY) || { echo "run make first" >&2; exit 1; }
@@ -92,9 +92,9 @@ package: export SOURCE_DATE_EPOCH := $(SOURCE_DATE_EPOCH)
 package: $(if $(filter $(HOST),$(TARGET)),build)
 	scripts/package $(PACKAGES)
 
-# Writes the manual pages and completions that are made of the command, which CI finds stale otherwise.
+# Writes the manual pages and completions from the definition of the command line. make lint finds stale ones.
 docs:
-	KEEPALIVE_WRITE_DOCUMENTATION=1 $(CARGO) test --quiet --package keepalive-cli --bin keepalive documentation
+	$(CARGO) run --quiet --package xtask -- docs
 
 # The command that needs no other file.
 static:
@@ -175,7 +175,7 @@ lint:
 	rustfmt --check --edition 2024 crates/preload/src/hooks/*.rs
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) deny check bans licenses sources
-	$(CARGO) test --quiet --package keepalive-cli --bin keepalive documentation
+	$(CARGO) run --quiet --package xtask -- docs --check
 
 # Known vulnerabilities of the crates in Cargo.lock. Fetches the advisory database of RustSec; ADVISORIES=--offline takes the one
 # that is in $$CARGO_HOME/advisory-dbs already.

@@ -1,177 +1,257 @@
 # bash completion of keepalive(1). Made by make docs, of the command.
 # shellcheck shell=bash
 
-# What there is at the subcommand $path: into commands, options and operand, which is a kind of values as below.
-_keepalive_at() {
-    case $path in
-    '')
-        commands='run attach cgroup system unit list probe doctor explain check presets'
-        options='--help --version'
-        operand=''
-        ;;
-    'run')
-        commands=''
-        options='--engine --in-place --io-uring --verbose --idle --interval --count --user-timeout --mode --preset --rule --config --help'
-        operand=@command
-        ;;
-    'attach')
-        commands=''
-        options='--program --all --dry-run --watch --json --idle --interval --count --user-timeout --mode --preset --rule --config --help'
-        operand=@processes
-        ;;
-    'cgroup')
-        commands='enable disable status'
-        options='--help'
-        operand=''
-        ;;
-    'cgroup enable')
-        commands=''
-        options='--existing --watch --idle --interval --count --user-timeout --mode --preset --rule --config --help'
-        operand=@cgroups
-        ;;
-    'cgroup disable')
-        commands=''
-        options='--help'
-        operand=@cgroups
-        ;;
-    'cgroup status')
-        commands=''
-        options='--watched --json --help'
-        operand=@cgroups
-        ;;
-    'system')
-        commands='enable disable status'
-        options='--help'
-        operand=''
-        ;;
-    'system enable')
-        commands=''
-        options='--setuid --library --root --help'
-        operand=''
-        ;;
-    'system disable')
-        commands=''
-        options='--root --help'
-        operand=''
-        ;;
-    'system status')
-        commands=''
-        options='--json --root --help'
-        operand=''
-        ;;
-    'unit')
-        commands='enable disable status'
-        options='--help'
-        operand=''
-        ;;
-    'unit enable')
-        commands=''
-        options='--user --root --engine --dry-run --idle --interval --count --user-timeout --mode --preset --rule --config --help'
-        operand=@units
-        ;;
-    'unit disable')
-        commands=''
-        options='--user --root --help'
-        operand=@units
-        ;;
-    'unit status')
-        commands=''
-        options='--user --root --help'
-        operand=@units
-        ;;
-    'list')
-        commands=''
-        options='--program --listening --port --off --json --watch --help'
-        operand=@processes
-        ;;
-    'probe')
-        commands=''
-        options='--max --precision --parallel --no-verify --json --help'
-        operand=''
-        ;;
-    'doctor')
-        commands=''
-        options='--pid --json --help'
-        operand=@command
-        ;;
-    'explain')
-        commands=''
-        options='--for --program --json --idle --interval --count --user-timeout --mode --preset --rule --config --help'
-        operand=''
-        ;;
-    'check')
-        commands=''
-        options='--help'
-        operand=@files
-        ;;
-    'presets')
-        commands=''
-        options='--json --help'
-        operand=''
-        ;;
-    esac
+# CONTEXT|WORD|REPEATED|VALUES|HELP: what follows the subcommand CONTEXT. A subcommand or option is its WORD; operands have
+# none. Each of the VALUES is NAME@KIND; the kind wordsNUMBER is the CONTEXT of a list of words.
+_keepalive_table=(
+    '|run|||Run a program with TCP keepalive on every connection'
+    '|attach|||Set keepalive on the connections of running processes'
+    '|cgroup|||Set keepalive for every program in a cgroup, by eBPF'
+    '|system|||Load the library into every program of the system, by /etc/ld.so.preload'
+    '|unit|||Set keepalive for a systemd service, by a drop-in'
+    '|list|||Show the TCP sockets of running processes and their real keepalive settings'
+    '|probe|||Measure how long a path remembers an idle connection'
+    '|doctor|||Show which engines work on this machine, reach a program, or reach a process'
+    '|explain|||Show what a policy does: settings, their sources, the timeline, and warnings'
+    '|check|||Check a rules file'
+    '|presets|||List the presets: known middleboxes, their timeouts, and settings that help'
+    '|-h|||Print help'
+    '|--help|||Print help'
+    '|-V|||Print version'
+    '|--version|||Print version'
+    'run|--engine||engine@words0|Engine that reaches COMMAND'
+    'run|--in-place|||Run COMMAND under the process id of keepalive, or fail'
+    'run|--io-uring||allow/deny@words1|Whether COMMAND may use io_uring'
+    'run|-v|||Print the engine, the reason for it and the policy on standard error'
+    'run|--verbose|||Print the engine, the reason for it and the policy on standard error'
+    'run||*|command@command|'
+    'run|--idle||time@unknown|Idle time before the first probe'
+    'run|--interval||time@unknown|Time between unanswered probes'
+    'run|--count||n@unknown|Unanswered probes that end the connection'
+    'run|--user-timeout||time@unknown|How long sent data may stay unacknowledged'
+    'run|--mode||mode@words2|Precedence where the program sets keepalive itself'
+    'run|--preset||name@words3|Idle time, interval and count for a known middlebox'
+    'run|--rule|*|rule@unknown|Rule for some connections; may be repeated'
+    'run|--config||file@files|Rules file to read instead of /etc/keepalive.conf'
+    'run|-h|||Print help'
+    'run|--help|||Print help'
+    'attach||*|pid@processes|'
+    'attach|--program||name@programs|The processes with this name'
+    'attach|--all|||All processes that the user may trace'
+    'attach|--dry-run|||Print what would be set, and set nothing'
+    'attach|--watch|||Continue with new sockets until the processes have ended'
+    'attach|--json|||Print a JSON array; with --watch, one object a line'
+    'attach|--idle||time@unknown|Idle time before the first probe'
+    'attach|--interval||time@unknown|Time between unanswered probes'
+    'attach|--count||n@unknown|Unanswered probes that end the connection'
+    'attach|--user-timeout||time@unknown|How long sent data may stay unacknowledged'
+    'attach|--mode||mode@words2|Precedence where the program sets keepalive itself'
+    'attach|--preset||name@words3|Idle time, interval and count for a known middlebox'
+    'attach|--rule|*|rule@unknown|Rule for some connections; may be repeated'
+    'attach|--config||file@files|Rules file to read instead of /etc/keepalive.conf'
+    'attach|-h|||Print help'
+    'attach|--help|||Print help'
+    'cgroup|enable|||Apply a policy to a cgroup, in place of its current one'
+    'cgroup|disable|||End the policy of a cgroup; open connections keep their settings'
+    'cgroup|status|||Show the active policies, how often each rule was used, and problems'
+    'cgroup|-h|||Print help'
+    'cgroup|--help|||Print help'
+    'cgroup enable||*|cgroup@cgroups|'
+    'cgroup enable|--existing|||Also set open connections'
+    'cgroup enable|--watch|||Stay, follow changes, and end the policy with this command'
+    'cgroup enable|--idle||time@unknown|Idle time before the first probe'
+    'cgroup enable|--interval||time@unknown|Time between unanswered probes'
+    'cgroup enable|--count||n@unknown|Unanswered probes that end the connection'
+    'cgroup enable|--user-timeout||time@unknown|How long sent data may stay unacknowledged'
+    'cgroup enable|--mode||mode@words2|Precedence where the program sets keepalive itself'
+    'cgroup enable|--preset||name@words3|Idle time, interval and count for a known middlebox'
+    'cgroup enable|--rule|*|rule@unknown|Rule for some connections; may be repeated'
+    'cgroup enable|--config||file@files|Rules file to read instead of /etc/keepalive.conf'
+    'cgroup enable|-h|||Print help'
+    'cgroup enable|--help|||Print help'
+    'cgroup disable||*|cgroup@cgroups|'
+    'cgroup disable|-h|||Print help'
+    'cgroup disable|--help|||Print help'
+    'cgroup status||*|cgroup@cgroups|'
+    'cgroup status|--watched|||Also require that enable --watch in this container keeps each policy'
+    'cgroup status|--json|||Print a JSON object'
+    'cgroup status|-h|||Print help'
+    'cgroup status|--help|||Print help'
+    'system|enable|||Load the library into every dynamically linked program that starts from now on'
+    'system|refresh|||Update the copies of the library if it is enabled'
+    'system|disable|||Remove the library from /etc/ld.so.preload'
+    'system|status|||Show whether the library is active, for which programs, and problems'
+    'system|-h|||Print help'
+    'system|--help|||Print help'
+    'system enable|--setuid|||Also serve set-user-ID programs and others in secure-execution mode'
+    'system enable|--library|*|file@files|A libkeepalive.so to use for its kind of programs; may be repeated'
+    'system enable|--root||dir@directories|The root directory of another system, such as an image or a chroot'
+    'system enable|-h|||Print help'
+    'system enable|--help|||Print help'
+    'system refresh|--root||dir@directories|The root directory of another system, such as an image or a chroot'
+    'system refresh|-h|||Print help'
+    'system refresh|--help|||Print help'
+    'system disable|--root||dir@directories|The root directory of another system, such as an image or a chroot'
+    'system disable|-h|||Print help'
+    'system disable|--help|||Print help'
+    'system status|--json|||Print a JSON object'
+    'system status|--root||dir@directories|The root directory of another system, such as an image or a chroot'
+    'system status|-h|||Print help'
+    'system status|--help|||Print help'
+    'unit|enable|||Write the drop-in'
+    'unit|disable|||Remove the drop-in'
+    'unit|status|||Show the drop-in, and whether the running service uses it'
+    'unit|-h|||Print help'
+    'unit|--help|||Print help'
+    'unit enable|||unit@units|'
+    'unit enable|--user|||A unit of the user'\''s own systemd manager'
+    'unit enable|--root||dir@directories|A unit of the system below DIR, such as an image or a chroot'
+    'unit enable|--engine||engine@words4|Engine that reaches the service'
+    'unit enable|--dry-run|||Print the drop-in, and write nothing'
+    'unit enable|--idle||time@unknown|Idle time before the first probe'
+    'unit enable|--interval||time@unknown|Time between unanswered probes'
+    'unit enable|--count||n@unknown|Unanswered probes that end the connection'
+    'unit enable|--user-timeout||time@unknown|How long sent data may stay unacknowledged'
+    'unit enable|--mode||mode@words2|Precedence where the program sets keepalive itself'
+    'unit enable|--preset||name@words3|Idle time, interval and count for a known middlebox'
+    'unit enable|--rule|*|rule@unknown|Rule for some connections; may be repeated'
+    'unit enable|--config||file@files|Rules file to read instead of /etc/keepalive.conf'
+    'unit enable|-h|||Print help'
+    'unit enable|--help|||Print help'
+    'unit disable|||unit@units|'
+    'unit disable|--user|||A unit of the user'\''s own systemd manager'
+    'unit disable|--root||dir@directories|A unit of the system below DIR, such as an image or a chroot'
+    'unit disable|-h|||Print help'
+    'unit disable|--help|||Print help'
+    'unit status|||unit@units|'
+    'unit status|--user|||A unit of the user'\''s own systemd manager'
+    'unit status|--root||dir@directories|A unit of the system below DIR, such as an image or a chroot'
+    'unit status|-h|||Print help'
+    'unit status|--help|||Print help'
+    'list||*|pid@processes|'
+    'list|--program||name@programs|The processes with this name'
+    'list|--listening|||Only listening sockets'
+    'list|--port||port@unknown|Only sockets with this port, at either end'
+    'list|--off|||Only sockets without keepalive'
+    'list|--json|||Print a JSON array; with --watch, one array a line'
+    'list|--watch|||Print again every second, until the named processes have ended'
+    'list|-h|||Print help'
+    'list|--help|||Print help'
+    'probe|||host:port@unknown|'
+    'probe|--max||time@unknown|Longest idle time to try: 10 seconds to 9 hours'
+    'probe|--precision||percent@unknown|Precision of the result: 1% to 50% of the timeout'
+    'probe|--parallel||n@unknown|Connections at a time: 2 to 64'
+    'probe|--no-verify|||Do not check at the end that keepalive helps'
+    'probe|--json|||Print a JSON object'
+    'probe|-h|||Print help'
+    'probe|--help|||Print help'
+    'doctor|--pid||pid@processes|Examine a running process and its connections'
+    'doctor|--json|||Print a JSON object'
+    'doctor||*|command@command|'
+    'doctor|-h|||Print help'
+    'doctor|--help|||Print help'
+    'explain|--for|*|connect/accept@words5 address:port@unknown|A connection to ADDRESS:PORT, or from ADDRESS accepted on the local PORT'
+    'explain|--program||name@programs|Name of the program: the last part of the path by which it is started'
+    'explain|--json|||Print a JSON object'
+    'explain|--idle||time@unknown|Idle time before the first probe'
+    'explain|--interval||time@unknown|Time between unanswered probes'
+    'explain|--count||n@unknown|Unanswered probes that end the connection'
+    'explain|--user-timeout||time@unknown|How long sent data may stay unacknowledged'
+    'explain|--mode||mode@words2|Precedence where the program sets keepalive itself'
+    'explain|--preset||name@words3|Idle time, interval and count for a known middlebox'
+    'explain|--rule|*|rule@unknown|Rule for some connections; may be repeated'
+    'explain|--config||file@files|Rules file to read instead of /etc/keepalive.conf'
+    'explain|-h|||Print help'
+    'explain|--help|||Print help'
+    'check|||file@files|'
+    'check|-h|||Print help'
+    'check|--help|||Print help'
+    'presets|--json|||Print a JSON array'
+    'presets|-h|||Print help'
+    'presets|--help|||Print help'
+    'words0|auto|||Choose automatically; fail if no engine can reach the program'
+    'words0|preload|||The library, by LD_PRELOAD, even if it has no effect'
+    'words0|seccomp|||A supervisor of system calls; also reaches static and Go programs'
+    'words0|cgroup|||An eBPF program for a cgroup of its own; reaches every program; requires root'
+    'words1|allow|||COMMAND may use it'
+    'words1|deny|||io_uring_setup(2) fails with ENOSYS, so that COMMAND uses ordinary calls'
+    'words2|fill|||the program'\''s values stay'
+    'words2|cap|||never higher than the policy'
+    'words2|floor|||never lower than the policy'
+    'words2|enforce|||exactly the policy'
+    'words3|aws-nat|||AWS NAT gateway, VPC interface endpoint (not settable)'
+    'words3|aws-nlb|||AWS Network Load Balancer (60 to 6000 s settable; not for TLS listeners)'
+    'words3|aws-gwlb|||AWS Gateway Load Balancer (60 to 6000 s and RST settable)'
+    'words3|aws-ec2|||security groups of EC2 instances on Nitro v6, 2025 (before: 5 days; settable)'
+    'words3|aws-nfw|||AWS Network Firewall (60 to 6000 s settable)'
+    'words3|azure|||Azure Load Balancer (4 to 100 min and RST settable), NAT gateway (to 120 min)'
+    'words3|gcp|||Google Cloud VPC firewall (Cloud NAT: 1200 s); the vendor'\''s own settings'
+    'words3|oci-nlb|||Oracle Cloud Network Load Balancer (settable)'
+    'words3|ipvs|||Kubernetes kube-proxy in IPVS mode (settable: --ipvs-tcp-timeout)'
+    'words3|swarm|||virtual address of a Docker Swarm service'
+    'words3|fw-1h|||Cisco ASA, FortiGate, Palo Alto (settable)'
+    'words3|home|||home routers (the shortest of 34 measured; their mean is over six hours)'
+    'words3|mobile|||mobile carriers (4 of 73 wait for 5 min or less, 11 for less than 10); probes cost battery'
+    'words3|default|||unknown path: short enough for every middlebox here'
+    'words4|preload|||The library, by LD_PRELOAD'
+    'words4|cgroup|||An eBPF program for the service'\''s cgroup; also reaches static programs'
+    'words5|connect|||'
+    'words5|accept|||'
+)
+
+# Sets values to the values of word $2 in context $1, if there is such a word.
+_keepalive_find() {
+    local row
+    for row in "${_keepalive_table[@]}"; do
+        if [[ $row == "$1|$2|"* ]]; then
+            IFS='|' read -r _ _ _ row _ <<<"$row"
+            read -ra values <<<"$row"
+            return 0
+        fi
+    done
+    return 1
 }
 
-# What the values of option $1 can be, each: into kinds.
-_keepalive_kinds() {
-    kinds=()
-    case "$path $1" in
-    *' --config') kinds=(@files) ;;
-    *' --count') kinds=('') ;;
-    'run --engine') kinds=('auto preload seccomp cgroup') ;;
-    'unit enable --engine') kinds=('preload cgroup') ;;
-    *' --for') kinds=('connect accept' '') ;;
-    *' --idle') kinds=('') ;;
-    *' --interval') kinds=('') ;;
-    *' --io-uring') kinds=('allow deny') ;;
-    *' --library') kinds=(@files) ;;
-    *' --max') kinds=('') ;;
-    *' --mode') kinds=('fill cap floor enforce') ;;
-    *' --parallel') kinds=('') ;;
-    *' --pid') kinds=(@processes) ;;
-    *' --port') kinds=('') ;;
-    *' --precision') kinds=('') ;;
-    *' --preset') kinds=('aws-nat aws-nlb aws-gwlb aws-ec2 aws-nfw azure gcp oci-nlb ipvs swarm fw-1h home mobile default') ;;
-    'attach --program' | 'list --program') kinds=(@programs) ;;
-    'explain --program') kinds=(@files) ;;
-    *' --root') kinds=(@directories) ;;
-    *' --rule') kinds=('') ;;
-    *' --user-timeout') kinds=('') ;;
-    esac
+# Completes $cur with the words of context $1 that match the pattern $2.
+_keepalive_words() {
+    local row context word
+    for row in "${_keepalive_table[@]}"; do
+        IFS='|' read -r context word _ <<<"$row"
+        # shellcheck disable=SC2053
+        if [[ $context == "$1" && $word == $2 && $word == "$cur"* ]]; then
+            COMPREPLY+=("$word")
+        fi
+    done
 }
 
-# Completes $cur: $1 is a list of words, or a kind.
-_keepalive_complete() {
-    local words prefix
-    case $1 in
-    @files)
+# Completes $cur with a value NAME@KIND.
+_keepalive_value() {
+    local prefix words=''
+    case ${1#*@} in
+    words*) _keepalive_words "${1#*@}" '*' ;;
+    files)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-        return
         ;;
-    @directories)
+    directories)
         compopt -o filenames
         mapfile -t COMPREPLY < <(compgen -d -- "$cur")
-        return
         ;;
-    @cgroups)
+    cgroups)
         prefix=/sys/fs/cgroup
         [[ ! -d $prefix/unified ]] || prefix+=/unified
         compopt -o nospace
         mapfile -t COMPREPLY < <(compgen -d -- "$prefix/${cur#/}")
         COMPREPLY=("${COMPREPLY[@]#"$prefix"}")
-        return
         ;;
-    @processes)
-        words=(/proc/[0-9]*)
-        words=("${words[@]#/proc/}")
-        ;;
-    @programs) mapfile -t words < <(cat /proc/[0-9]*/comm 2>/dev/null | sort -u) ;;
-    @units) mapfile -t words < <(systemctl list-unit-files --plain --no-legend 2>/dev/null | sed 's/ .*//') ;;
-    *) read -ra words <<<"$1" ;;
+    processes) words=$(cd /proc && printf '%s\n' [0-9]*) ;;
+    programs) words=$(cat /proc/[0-9]*/comm 2>/dev/null | sort -u) ;;
+    units) words=$(systemctl list-unit-files --plain --no-legend 2>/dev/null | sed 's/ .*//') ;;
     esac
-    local IFS=$'\n'
-    mapfile -t COMPREPLY < <(compgen -W "${words[*]}" -- "$cur")
+    if [[ -n $words ]]; then
+        local IFS=$'\n'
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+    fi
 }
 
 # Completes the command that begins with word $1.
@@ -189,39 +269,40 @@ _keepalive_command() {
 }
 
 _keepalive() {
-    local cur=${COMP_WORDS[COMP_CWORD]} path='' commands='' options='' operand='' word has_ended=''
-    local -a kinds=()
+    local cur=${COMP_WORDS[COMP_CWORD]} path='' word has_ended=''
+    local -a values=() operand=()
     local -i i
     COMPREPLY=()
-    _keepalive_at
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
-        if ((${#kinds[@]} > 0)); then
+        if ((${#values[@]} > 0)); then
             # --option=value is three words here.
-            [[ $word == = ]] || kinds=("${kinds[@]:1}")
+            [[ $word == = ]] || values=("${values[@]:1}")
         elif [[ $word == -- && -z $has_ended ]]; then
             has_ended=yes
         elif [[ $word == -* && -z $has_ended ]]; then
-            _keepalive_kinds "$word"
-        elif [[ " $commands " == *" $word "* ]]; then
-            path=${path:+$path }$word
-            _keepalive_at
-        elif [[ $operand == @command ]]; then
+            _keepalive_find "$path" "$word"
+        elif [[ ${operand[0]-} == *@command ]]; then
             _keepalive_command "$i"
             return
+        elif _keepalive_find "$path" "$word"; then
+            path=${path:+$path }$word
+            _keepalive_find "$path" ''
+            operand=("${values[@]}")
+            values=()
         fi
     done
-    if ((${#kinds[@]} > 0)); then
+    if ((${#values[@]} > 0)); then
         [[ $cur != = ]] || cur=''
-        _keepalive_complete "${kinds[0]}"
+        _keepalive_value "${values[0]}"
     elif [[ $cur == -* && -z $has_ended ]]; then
-        _keepalive_complete "$options"
-    elif [[ -n $commands ]]; then
-        _keepalive_complete "$commands"
-    elif [[ $operand == @command ]]; then
+        _keepalive_words "$path" '-*'
+    elif [[ ${operand[0]-} == *@command ]]; then
         _keepalive_command "$COMP_CWORD"
+    elif ((${#operand[@]} > 0)); then
+        _keepalive_value "${operand[0]}"
     else
-        _keepalive_complete "$operand"
+        _keepalive_words "$path" '[!-]*'
     fi
 }
 

@@ -3,6 +3,7 @@
 
 mod commands;
 mod completions;
+mod json;
 mod lines;
 pub mod links;
 mod stage;

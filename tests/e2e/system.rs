@@ -20,6 +20,7 @@ mod lines;
 mod order;
 mod packaged;
 mod plain;
+mod refresh;
 mod refused;
 mod run;
 mod setuid;

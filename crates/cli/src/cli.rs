@@ -1,18 +1,20 @@
 //! The command line: one definition for parsing, help, manual pages and completions.
 
-use crate::cmd::attach::Attach;
-use crate::cmd::cgroup::Cgroup;
-use crate::cmd::check::Check;
-use crate::cmd::doctor::Doctor;
-use crate::cmd::explain::Explain;
-use crate::cmd::list::List;
-use crate::cmd::presets::Presets;
-use crate::cmd::probe::Probe;
-use crate::cmd::system::System;
-use crate::cmd::unit::Unit;
+use crate::cmd::attach::{self, Attach};
+use crate::cmd::cgroup::{self, Cgroup};
+use crate::cmd::check::{self, Check};
+use crate::cmd::doctor::{self, Doctor};
+use crate::cmd::explain::{self, Explain};
+use crate::cmd::list::{self, List};
+use crate::cmd::presets::{self, Presets};
+use crate::cmd::probe::{self, Probe};
+use crate::cmd::system::{self, System};
+use crate::cmd::unit::{self, Unit};
+use crate::help::Notes;
 use crate::output::write_stderr;
 use clap::builder::{PossibleValue, TypedValueParser};
-use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use keepalive_engine::choice::Wanted;
 use keepalive_policy::preset::{self, PRESETS, Remedy};
 use keepalive_policy::{Mode, OPTIONS, Settings, SocketOption};
@@ -43,13 +45,42 @@ pub(crate) enum Command {
     Presets(Presets),
 }
 
+impl Cli {
+    /// Parses the command line of this process.
+    ///
+    /// # Errors
+    /// Why it cannot be used, or the help or version that it requests.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(|refusal| match refusal.kind() {
+            // Rendering the notes takes 0.2 ms, and only the help prints them.
+            ErrorKind::DisplayHelp => command().try_get_matches().err().unwrap_or(refusal),
+            _ => refusal,
+        })
+    }
+}
+
+/// Returns the definition of the command line, with the notes in the help of each subcommand.
+pub(crate) fn command() -> clap::Command {
+    NOTES.into_iter().fold(Cli::command(), |command, notes| {
+        let mut words = notes.command.split(' ');
+        with_notes(command, &mut words, notes)
+    })
+}
+
+fn with_notes<'a>(command: clap::Command, words: &mut impl Iterator<Item = &'a str>, notes: &Notes) -> clap::Command {
+    match words.next() {
+        Some(word) => command.mut_subcommand(word, |subcommand| with_notes(subcommand, words, notes)),
+        None => command.after_long_help(notes.help()),
+    }
+}
+
 /// Run a program with TCP keepalive on every connection
 ///
 /// COMMAND keeps the process id, the terminal and the signals of keepalive, and its exit status is its own. Where Yama
 /// restricts ptrace(2) to descendants, a keepalive process takes its place. If no engine can reach COMMAND, keepalive fails
 /// before COMMAND starts.
 #[derive(Debug, Args)]
-#[command(override_usage = "keepalive run [OPTIONS] [--] COMMAND [ARG]...", after_long_help = RUN_NOTES)]
+#[command(override_usage = "keepalive run [OPTIONS] [--] COMMAND [ARG]...")]
 pub(crate) struct Run {
     /// Engine that reaches COMMAND
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
@@ -90,13 +121,64 @@ pub(crate) struct Run {
     pub(crate) policy: PolicyFlags,
 }
 
-const RUN_NOTES: &str = "\
-Options override the environment (KEEPIDLE, ...; see libkeepalive(7)), which
-overrides /etc/keepalive.conf, which overrides the kernel's sysctls. Without any
-policy option, rule or file: --idle 60 --interval 15 --count 5.
+/// The notes on each subcommand that does something.
+pub(crate) const NOTES: [&Notes; 18] = [
+    &RUN_NOTES,
+    &attach::NOTES,
+    &cgroup::notes::ENABLE,
+    &cgroup::notes::DISABLE,
+    &cgroup::notes::STATUS,
+    &system::ENABLE_NOTES,
+    &system::REFRESH_NOTES,
+    &system::DISABLE_NOTES,
+    &system::STATUS_NOTES,
+    &unit::ENABLE_NOTES,
+    &unit::DISABLE_NOTES,
+    &unit::STATUS_NOTES,
+    &list::NOTES,
+    &probe::NOTES,
+    &doctor::NOTES,
+    &explain::NOTES,
+    &check::NOTES,
+    &presets::NOTES,
+];
 
-Exit status: that of COMMAND; 125 when keepalive itself fails, 126 when COMMAND
-is found but cannot be executed, 127 when COMMAND is not found.";
+const RUN_NOTES: Notes = Notes {
+    command: "run",
+    precedence: "Options override the environment (KEEPIDLE, ...; see libkeepalive(7)), which overrides \
+                 /etc/keepalive.conf, which overrides the kernel's sysctls. Without any policy option, rule or file: \
+                 --idle 60 --interval 15 --count 5.",
+    statuses: &[
+        ("125", "keepalive itself failed."),
+        ("126", "COMMAND was found but cannot be executed."),
+        ("127", "COMMAND was not found."),
+        ("else", "The exit status of COMMAND."),
+    ],
+    examples: &[
+        (
+            "The defaults: 60 s idle time, then up to 5 probes, 15 s apart:",
+            &["keepalive run -- ssh host"],
+        ),
+        (
+            "A known middlebox, and a program that sets keepalive itself. It may probe sooner than the \
+             policy, not later, and cannot switch keepalive off:",
+            &["keepalive run --preset aws-nlb --mode cap -- node server.js"],
+        ),
+        (
+            "A Go program; prints the engine and the reason:",
+            &["keepalive run -v -- kubectl port-forward svc/db 5432"],
+        ),
+        (
+            "A rule for databases:",
+            &["keepalive run --rule 'connect *:5432 idle=30s' -- ./job"],
+        ),
+        (
+            "What the kernel has on each socket of a program:",
+            &["KEEPALIVE_LOG=stderr keepalive run --idle 2m -- ssh host"],
+        ),
+    ],
+    ..Notes::DEFAULT
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineChoice {
@@ -331,10 +413,27 @@ fn usage_status(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
+    fn definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_without_subcommands_has_notes() {
+        let mut left: Vec<(String, clap::Command)> = vec![(String::new(), command())];
+        let mut number = 0;
+        while let Some((words, command)) = left.pop() {
+            let subcommands: Vec<&clap::Command> = command.get_subcommands().collect();
+            for subcommand in &subcommands {
+                let words = format!("{words} {}", subcommand.get_name());
+                left.push((words.trim_start().to_owned(), (*subcommand).clone()));
+            }
+            if subcommands.is_empty() {
+                assert!(NOTES.iter().any(|notes| notes.command == words), "{words}");
+                number += 1;
+            }
+        }
+        assert_eq!(number, NOTES.len(), "notes on a subcommand that does not exist");
     }
 }

@@ -3,26 +3,23 @@
 
 mod probe;
 
-#[cfg(test)]
-use std::fmt::Write as _;
-
 /// Something that keepalive does, and what it requires of the kernel.
 #[derive(Debug)]
-pub(crate) struct Requirement {
+pub struct Requirement {
     /// What it is of keepalive.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// The first version of Linux that has what it requires; "any" before 5.10, the oldest that is tested.
-    pub(crate) linux: &'static str,
+    pub linux: &'static str,
     /// The feature of the kernel.
-    pub(crate) feature: &'static str,
+    pub feature: &'static str,
     /// What is so without it.
-    pub(crate) without: &'static str,
+    pub without: &'static str,
     /// Whether the running kernel has it; `None` where this process cannot find out.
     pub(crate) probe: fn() -> Option<bool>,
 }
 
 /// Every requirement, in the order in which it is shown.
-pub(crate) const REQUIREMENTS: [Requirement; 12] = [
+pub const REQUIREMENTS: [Requirement; 12] = [
     Requirement {
         what: "engine preload",
         linux: "any",
@@ -111,40 +108,10 @@ pub(crate) const REQUIREMENTS: [Requirement; 12] = [
 
 impl Requirement {
     /// The version that has it, in a clause.
-    pub(crate) fn since(&self) -> String {
+    pub fn since(&self) -> String {
         match self.linux {
             "any" => String::from("any Linux"),
             version => format!("Linux {version}"),
         }
     }
-}
-
-/// The table as a section of a manual page (mdoc(7)).
-#[cfg(test)]
-pub(crate) fn mdoc() -> String {
-    let mut section = String::from(
-        ".Sh REQUIREMENTS\nA feature of the kernel decides, not the version, which is the first of Linux that has it.\n\
-         .Xr keepalive-doctor 1\nshows which features the running kernel has.\n.Bl -tag -width Ds\n",
-    );
-    for row in &REQUIREMENTS {
-        let _ = writeln!(section, ".It {}\n{}: {}.", row.what, row.since(), row.feature);
-        if row.without != "-" {
-            let _ = writeln!(section, "Without it: {}.", row.without);
-        }
-    }
-    section + ".El\n"
-}
-
-/// The table in Markdown.
-#[cfg(test)]
-pub(crate) fn markdown() -> String {
-    let mut table = String::from("| what | Linux | what it requires of the kernel | without it |\n|---|---|---|---|\n");
-    for row in &REQUIREMENTS {
-        let _ = writeln!(
-            table,
-            "| {} | {} | {} | {} |",
-            row.what, row.linux, row.feature, row.without
-        );
-    }
-    table
 }

@@ -4,6 +4,7 @@ mod report;
 
 use crate::cli::PolicyFlags;
 use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::help::{Json, Notes, POLICY_USAGE, PRECEDENCE, SUCCESS};
 use crate::json::{array, line};
 use crate::output::{WIDTH, print, wrap, write_stderr};
 use crate::policy::{self, Part};
@@ -28,7 +29,6 @@ use std::time::{Duration, Instant};
 /// user, or root.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = NOTES,
     group = ArgGroup::new("who").required(true),
     override_usage = "keepalive attach [OPTIONS] <PID... | --program NAME | --all>",
 )]
@@ -64,21 +64,55 @@ pub(crate) struct Attach {
     policy: PolicyFlags,
 }
 
-const NOTES: &str = "\
-Options override the environment (KEEPIDLE, ...), which overrides
-/etc/keepalive.conf. Without any policy option, rule or file: --idle 60
---interval 15 --count 5.
-
-What a program has set itself is inferred from the value: a value that differs
-from the kernel's default is the program's, or that of an earlier attach, and
-stays unless --mode changes it. A connection counts as accepted if a socket
-listens on its local address and port, and as opened by the process otherwise.
-
-A process that waits, for example for a file server that hangs, delays no other:
-after about a second it is reported, and --watch tries it again.
-
-Exit status: 0; 1 when a request could not be completed; 2 when the command line
-or the policy cannot be used.";
+pub(crate) const NOTES: Notes = Notes {
+    command: "attach",
+    precedence: PRECEDENCE,
+    paragraphs: &[
+        "What a program has set itself is inferred from the value: a value that differs from the kernel's default is \
+         the program's, or that of an earlier attach, and stays unless --mode changes it. A connection counts as \
+         accepted if a socket listens on its local address and port, and as opened by the process otherwise.",
+        "A process that waits, for example for a file server that hangs, delays no other: after about a second it is \
+         reported, and --watch tries it again.",
+    ],
+    json: Some(Json {
+        heading: "The JSON objects have the fields of 'keepalive list', with the values after the change, and",
+        fields: &[
+            ("direction", "string", "connect or accept"),
+            ("dry_run", "boolean", ""),
+            (
+                "before",
+                "object",
+                "keepalive, idle_s, interval_s, count, user_timeout_ms and timer before the change",
+            ),
+            ("changes[].option", "string", ""),
+            ("changes[].from", "number", ""),
+            ("changes[].to", "number", ""),
+            ("left[].option", "string", "an option that was not changed"),
+            ("left[].reason", "string", ""),
+            ("failed[].option", "string", "an option that could not be set"),
+            ("failed[].reason", "string", ""),
+        ],
+        null: "Null is unknown, or does not apply.",
+    }),
+    statuses: &[SUCCESS, ("1", "A request could not be completed."), POLICY_USAGE],
+    examples: &[
+        (
+            "Print what would be set, then set it:",
+            &[
+                "keepalive attach --dry-run --program postgres",
+                "keepalive attach --program postgres",
+            ],
+        ),
+        (
+            "One process and the sockets that it opens later, until it ends:",
+            &["keepalive attach --idle 30 --watch 4242"],
+        ),
+        (
+            "All processes of this user, with a rules file:",
+            &["keepalive attach --all --config /etc/keepalive.conf"],
+        ),
+    ],
+};
 
 /// The shortest time between two looks of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! `keepalive cgroup`: a policy for everything in a cgroup, in the kernel.
 
+pub(crate) mod notes;
 mod status;
 mod watch;
 
@@ -37,7 +38,7 @@ enum Action {
 
 /// Apply a policy to a cgroup, in place of its current one
 #[derive(Debug, Args)]
-#[command(after_long_help = NOTES, override_usage = "keepalive cgroup enable [OPTIONS] CGROUP...")]
+#[command(override_usage = "keepalive cgroup enable [OPTIONS] CGROUP...")]
 struct Enable {
     /// A path below the mount of cgroup v2, / for the whole machine, or a running systemd unit
     #[arg(required = true, value_name = "CGROUP")]
@@ -59,7 +60,6 @@ struct Enable {
 
 /// End the policy of a cgroup; open connections keep their settings
 #[derive(Debug, Args)]
-#[command(after_long_help = DISABLE_NOTES)]
 struct Disable {
     /// Cgroups, as for enable
     #[arg(required = true, value_name = "CGROUP")]
@@ -68,7 +68,6 @@ struct Disable {
 
 /// Show the active policies, how often each rule was used, and problems
 #[derive(Debug, Args)]
-#[command(after_long_help = STATUS_NOTES)]
 struct Status {
     /// Only these cgroups, as for enable
     #[arg(value_name = "CGROUP")]
@@ -85,27 +84,6 @@ struct Status {
     #[arg(long)]
     json: bool,
 }
-
-const NOTES: &str = "\
-Options override the environment (KEEPIDLE, ...), which overrides
-/etc/keepalive.conf. Without any policy option, rule or file: --idle 60
---interval 15 --count 5.
-
-Requires root (CAP_BPF and CAP_NET_ADMIN), Linux 5.9 and cgroup v2. The policy
-is active until it is disabled, the cgroup is removed or the machine is shut
-down. keepalive-cgroup@.service applies it at boot. 'program NAME' in a rule
-matches the process that connects or listens, by the first 15 bytes of its name.
-
-Exit status: 0; 1 when it could not be done, or --existing could not set all
-open connections (the policy is active); 2 when the command line or the policy
-cannot be used.";
-
-const DISABLE_NOTES: &str = "\
-Exit status: 0; 1 when it could not be done.";
-
-const STATUS_NOTES: &str = "\
-Exit status: 0; 1 when a named cgroup has no active policy (with --watched: none
-that is kept from here), or a policy has a problem.";
 
 /// Does what is asked for.
 ///

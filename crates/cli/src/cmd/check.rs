@@ -1,6 +1,7 @@
 //! `keepalive check`: whether a file of rules can be used, before anything does.
 
 use crate::error::{Error, REFUSED};
+use crate::help::Notes;
 use crate::mistake;
 use crate::output::{print, write_stderr};
 use crate::policy::{LARGEST, read_rules, unreadable};
@@ -18,17 +19,28 @@ use std::path::{Path, PathBuf};
 ///
 /// Prints every mistake with its line and column. Also notes rules that are valid but have no effect or are unwise.
 #[derive(Debug, Args)]
-#[command(after_long_help = NOTES)]
 pub(crate) struct Check {
     /// A regular file of at most 256 KiB, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-const NOTES: &str = "\
-The grammar is in keepalive.conf(5).
-
-Exit status: 0 when the file can be used, 2 when it cannot be used.";
+pub(crate) const NOTES: Notes = Notes {
+    command: "check",
+    paragraphs: &["The grammar is in keepalive.conf(5)."],
+    statuses: &[
+        ("0", "The file can be used."),
+        ("2", "The file or the command line cannot be used."),
+    ],
+    examples: &[(
+        "The file for all programs; rules from standard input:",
+        &[
+            "keepalive check /etc/keepalive.conf",
+            "echo 'connect 10.0.0.0/8:5432 idle=30s' | keepalive check -",
+        ],
+    )],
+    ..Notes::DEFAULT
+};
 
 /// Checks the file.
 ///

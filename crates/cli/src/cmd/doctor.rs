@@ -8,6 +8,7 @@ mod program;
 
 use super::run::{find, not_startable};
 use crate::error::{Error, FAILED, describe};
+use crate::help::{Json, Notes, SUCCESS, USAGE};
 use crate::json::line;
 use crate::output::print;
 use clap::Args;
@@ -21,7 +22,7 @@ use std::ffi::{OsStr, OsString};
 ///
 /// Problems come first, each with a remedy. Changes nothing, and does not run COMMAND.
 #[derive(Debug, Args)]
-#[command(override_usage = "keepalive doctor [OPTIONS] [--] [COMMAND [ARG]...]", after_long_help = NOTES)]
+#[command(override_usage = "keepalive doctor [OPTIONS] [--] [COMMAND [ARG]...]")]
 pub(crate) struct Doctor {
     /// Examine a running process and its connections
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
@@ -36,9 +37,37 @@ pub(crate) struct Doctor {
     command: Vec<OsString>,
 }
 
-const NOTES: &str = "\
-Exit status: 0; 1 when there is a problem, no engine reaches the program, or the
-program does not exist.";
+pub(crate) const NOTES: Notes = Notes {
+    command: "doctor",
+    json: Some(Json {
+        heading: "The JSON object has",
+        fields: &[
+            ("engine", "string", "the engine that 'keepalive run' uses for COMMAND"),
+            ("findings[].level", "string", "wrong, note or fine"),
+            ("findings[].subject", "string", "what it is about, in a word or two"),
+            ("findings[].text", "string", ""),
+            ("findings[].advice", "string", "what to do"),
+        ],
+        null: "Null means none.",
+    }),
+    statuses: &[
+        SUCCESS,
+        (
+            "1",
+            "There is a problem, no engine reaches the program, or the program does not exist.",
+        ),
+        USAGE,
+    ],
+    examples: &[(
+        "The machine; a program to run; a running process:",
+        &[
+            "keepalive doctor",
+            "keepalive doctor -- docker ps",
+            "keepalive doctor --pid 4242",
+        ],
+    )],
+    ..Notes::DEFAULT
+};
 
 /// What was found, as a program reads it.
 #[derive(Serialize)]

@@ -7,6 +7,7 @@ mod text;
 
 use crate::cli::PolicyFlags;
 use crate::error::{Error, REFUSED};
+use crate::help::{Json, Notes, POLICY_USAGE, SUCCESS};
 use crate::output::print;
 use crate::policy::{self, Policy};
 use advice::{Middleboxes, warnings};
@@ -24,7 +25,6 @@ use std::path::{Path, PathBuf};
 /// Without --for, shows what a new socket gets before its peer is known. Without any policy, shows the defaults of
 /// 'keepalive run'.
 #[derive(Debug, Args)]
-#[command(after_long_help = NOTES)]
 pub(crate) struct Explain {
     /// A connection to ADDRESS:PORT, or from ADDRESS accepted on the local PORT
     ///
@@ -44,23 +44,58 @@ pub(crate) struct Explain {
     policy: PolicyFlags,
 }
 
-const NOTES: &str = "\
-Options override the environment (KEEPIDLE, ...), which overrides
-/etc/keepalive.conf.
-
-The JSON object has: for (direction, address, port), program, rule (text,
-source, line), settings (the value and its source of each), first_probe_s (the
-idle time), lost_probes (unanswered probes that end the connection),
-dead_after_s (the time until a dead peer is detected), data_in_flight_s (how
-long unacknowledged data may stay), connecting_s (how long connecting may take),
-outlives (presets whose timeout the connection survives), at_risk (presets where
-one or two lost probes lose it), forgotten_by (presets that forget it),
-no_remedy (presets that keepalive cannot help), warnings (also about ignored
-variables). Null means: does not apply. A source is a flag, a variable,
-file:line, 'fallback' (no policy at all), a sysctl, or 'built-in' (the default
-of keepalive).
-
-Exit status: 0; 2 when the command line or the policy cannot be used.";
+pub(crate) const NOTES: Notes = Notes {
+    command: "explain",
+    precedence: "Options override the environment (KEEPIDLE, ...), which overrides /etc/keepalive.conf.",
+    json: Some(Json {
+        heading: "The JSON object has",
+        fields: &[
+            ("for.direction", "string", "connect or accept"),
+            ("for.address", "string", ""),
+            ("for.port", "number", ""),
+            ("program", "string", ""),
+            ("rule.text", "string", "the rule that matches"),
+            ("rule.source", "string", "file, variable or flag"),
+            ("rule.line", "number", ""),
+            (
+                "settings.NAME.value",
+                "any",
+                "NAME is keepalive, idle_s, interval_s, count, user_timeout_ms, mode, syn_count, defer_accept_s, \
+                 max_segment or window_clamp",
+            ),
+            (
+                "settings.NAME.source",
+                "string",
+                "a flag, a variable, file:line, 'fallback' (no policy at all), a sysctl, or 'built-in' (the default of \
+                 keepalive)",
+            ),
+            ("first_probe_s", "number", "the idle time"),
+            ("lost_probes", "number", "unanswered probes that end the connection"),
+            ("dead_after_s", "number", "the time until a dead peer is detected"),
+            ("data_in_flight_s", "number", "how long unacknowledged data may stay"),
+            ("connecting_s", "number", "how long connecting may take"),
+            ("outlives", "array", "presets whose timeout the connection survives"),
+            ("at_risk", "array", "presets where one or two lost probes lose it"),
+            ("forgotten_by", "array", "presets that forget it"),
+            ("no_remedy", "array", "presets that keepalive cannot help"),
+            ("warnings", "array", "also about ignored variables"),
+        ],
+        null: "Null means: does not apply.",
+    }),
+    statuses: &[SUCCESS, POLICY_USAGE],
+    examples: &[
+        (
+            "What does a connection to a database get, from which source, and what does it survive?",
+            &["keepalive explain --for connect 10.0.0.5:5432"],
+        ),
+        (
+            "What do the connections get that a server accepts on port 8000?",
+            &["keepalive explain --for accept :8000 --program nginx"],
+        ),
+        ("Is a preset enough?", &["keepalive explain --preset aws-nlb"]),
+    ],
+    ..Notes::DEFAULT
+};
 
 /// What is explained.
 struct Explanation<'a> {

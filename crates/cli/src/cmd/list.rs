@@ -4,6 +4,7 @@ mod rows;
 mod screen;
 
 use crate::error::{Error, FAILED, describe};
+use crate::help::{Json, Notes, SUCCESS, USAGE};
 use crate::json::{self, Entry, array};
 use crate::output::{self, WIDTH, print_styled, wrap, write_stderr};
 use crate::remarks::{blindness, no_process, remark_on_hidden, unanswered};
@@ -22,7 +23,6 @@ use std::time::Duration;
 /// With the right to trace a process (the same user, or root) all values are exact. Of other processes the kernel shows the
 /// connection and the running timer. Unknown values are shown as '?'.
 #[derive(Debug, Args)]
-#[command(after_long_help = NOTES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct List {
     /// Process ids; without one, all processes that can be seen
@@ -54,33 +54,64 @@ pub(crate) struct List {
     watch: bool,
 }
 
-const NOTES: &str = "\
-One line a socket. PID/FD is the process and its descriptor; PID:TID/FD is a
-thread with descriptors of its own. STATE is as in ss(8). KEEPALIVE is
-idle/interval/count, in seconds and probes, or off. USER-TIMEOUT is
-TCP_USER_TIMEOUT. NEXT-PROBE is the time until the next keepalive probe; sent
-data that is not acknowledged ('unacked') or that the peer's closed window holds
-back ('zero-win') suspends keepalive. LOST-PROBES is the number of unanswered
-probes, of how many. DEAD-AFTER is the time until a dead peer is detected. A '-'
-is none, or not applicable.
-
-On a narrow terminal the headings are TIMEOUT, NEXT, LOST and DEAD, columns
-without values are omitted, and long program names end with an ellipsis. If
-needed, FD, DEAD, NEXT and TIMEOUT are omitted, in this order. Only a row with a
-long IPv6 address may be wider than the terminal. IPv4-mapped addresses are
-printed as IPv4. Colours mark keepalive that is off and unanswered probes, on a
-terminal, unless NO_COLOR is set or TERM is dumb.
-
-The JSON objects have: pid, program, tid (the thread, where it has descriptors
-of its own), fd, inode, family (inet, inet6), protocol (tcp, mptcp), local,
-peer, state, keepalive, idle_s, interval_s, count, user_timeout_ms (0 is none),
-timer (kind: keepalive, retransmit, zero-window; expires_ms), unanswered_probes,
-dead_after_s. Null is unknown, or does not apply.
-
-A process that waits, for example for a file server that hangs, delays no other:
-after about a second its unknown values are '?', and it is reported.
-
-Exit status: 0; 1 when a named process cannot be seen.";
+pub(crate) const NOTES: Notes = Notes {
+    command: "list",
+    paragraphs: &[
+        "One line a socket. PID/FD is the process and its descriptor; PID:TID/FD is a thread with descriptors of its own. \
+         STATE is as in ss(8). KEEPALIVE is idle/interval/count, in seconds and probes, or off. USER-TIMEOUT is \
+         TCP_USER_TIMEOUT. NEXT-PROBE is the time until the next keepalive probe; sent data that is not acknowledged \
+         ('unacked') or that the peer's closed window holds back ('zero-win') suspends keepalive. LOST-PROBES is the \
+         number of unanswered probes, of how many. DEAD-AFTER is the time until a dead peer is detected. A '-' is none, \
+         or not applicable.",
+        "On a narrow terminal the headings are TIMEOUT, NEXT, LOST and DEAD, columns without values are omitted, and long \
+         program names end with an ellipsis. If needed, FD, DEAD, NEXT and TIMEOUT are omitted, in this order. Only a \
+         row with a long IPv6 address may be wider than the terminal. IPv4-mapped addresses are printed as IPv4. \
+         Colours mark keepalive that is off and unanswered probes, on a terminal, unless NO_COLOR is set or TERM is dumb.",
+        "A process that waits, for example for a file server that hangs, delays no other: after about a second its unknown \
+         values are '?', and it is reported.",
+    ],
+    json: Some(Json {
+        heading: "The JSON objects have",
+        fields: &[
+            ("pid", "number", "process id"),
+            ("program", "string", "name of the program"),
+            ("tid", "number", "the thread, where it has descriptors of its own"),
+            ("fd", "number", "descriptor"),
+            ("inode", "number", ""),
+            ("family", "string", "inet or inet6"),
+            ("protocol", "string", "tcp or mptcp"),
+            ("local", "string", "address and port"),
+            ("peer", "string", "address and port"),
+            ("state", "string", "as in ss(8)"),
+            ("keepalive", "boolean", ""),
+            ("idle_s", "number", "seconds"),
+            ("interval_s", "number", "seconds"),
+            ("count", "number", ""),
+            ("user_timeout_ms", "number", "milliseconds; 0: none"),
+            ("timer.kind", "string", "keepalive, retransmit or zero-window"),
+            ("timer.expires_ms", "number", "milliseconds"),
+            ("unanswered_probes", "number", ""),
+            ("dead_after_s", "number", "time until a dead peer is detected, seconds"),
+        ],
+        null: "Null is unknown, or does not apply.",
+    }),
+    statuses: &[SUCCESS, ("1", "A named process cannot be seen."), USAGE],
+    examples: &[
+        (
+            "Connections of running programs without keepalive:",
+            &["keepalive list --off"],
+        ),
+        (
+            "All sockets of a process; the listening sockets at a port:",
+            &["keepalive list 4242", "keepalive list --listening --port 5432"],
+        ),
+        (
+            "JSON for another program:",
+            &["keepalive list --json --program postgres"],
+        ),
+    ],
+    ..Notes::DEFAULT
+};
 
 /// How often `--watch` looks.
 const PERIOD: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! `keepalive presets`: the middleboxes whose timeouts are known, and what helps against each.
 
 use crate::error::Error;
+use crate::help::{Json, Notes};
 use crate::json::pretty;
 use crate::output::{WIDTH, print, wrap};
 use clap::Args;
@@ -10,17 +11,48 @@ use std::fmt::Write as _;
 
 /// List the presets: known middleboxes, their timeouts, and settings that help
 #[derive(Debug, Args)]
-#[command(after_long_help = NOTES)]
 pub(crate) struct Presets {
-    /// Print JSON: an array of objects, times in seconds, null where nothing applies
+    /// Print a JSON array
     #[arg(long)]
     json: bool,
 }
 
-const NOTES: &str = "\
-Use a preset with --preset NAME, or with preset=NAME in a rule. A timeout is the
-middlebox's default: if yours differs, use --idle, --interval and --count. A
-date is that of the source, or of the day on which it was read.";
+pub(crate) const NOTES: Notes = Notes {
+    command: "presets",
+    paragraphs: &[
+        "Use a preset with --preset NAME, or with preset=NAME in a rule. A timeout is the middlebox's default: if yours \
+         differs, use --idle, --interval and --count. A date is that of the source, or of the day on which it was read.",
+    ],
+    json: Some(Json {
+        heading: "The JSON objects have",
+        fields: &[
+            ("name", "string", ""),
+            ("what", "string", "the middlebox"),
+            (
+                "timeout_s",
+                "number",
+                "after which it forgets an idle connection, seconds",
+            ),
+            (
+                "when_idle",
+                "string",
+                "how: rst, silence, silence-or-rst, close or unknown",
+            ),
+            ("idle_s", "number", "settings that help: idle time, seconds"),
+            ("interval_s", "number", "seconds"),
+            ("count", "number", ""),
+            ("useless", "string", "why keepalive cannot help"),
+            ("source", "string", "URL"),
+            ("date", "string", "of the source"),
+        ],
+        null: "Null means unknown, or does not apply.",
+    }),
+    examples: &[(
+        "A table; JSON for another program:",
+        &["keepalive presets", "keepalive presets --json"],
+    )],
+    ..Notes::DEFAULT
+};
 
 /// Prints the presets.
 ///

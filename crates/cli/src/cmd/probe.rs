@@ -8,6 +8,7 @@ mod search;
 mod show;
 
 use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::help::{Json, Notes, SUCCESS, USAGE};
 use crate::output::print;
 use clap::Args;
 use conclusion::{Conclusion, proof};
@@ -26,7 +27,6 @@ use std::time::Duration;
 /// Opens connections to a TCP server, leaves them idle for different times, and sends one keepalive probe on each to learn
 /// whether the path and the server still know it. Sends no data. Prints settings that help, and checks that they do.
 #[derive(Debug, Args)]
-#[command(after_long_help = NOTES)]
 pub(crate) struct Probe {
     /// A server that accepts idle connections: 'db.example.com:5432', '[2001:db8::1]:443'
     #[arg(value_name = "HOST:PORT")]
@@ -53,22 +53,67 @@ pub(crate) struct Probe {
     json: bool,
 }
 
-const NOTES: &str = "\
-With the defaults it takes 20 minutes if nothing is forgotten. A timeout of 350
-s takes about 12 minutes to find, and 7 to check the settings. Ctrl-C ends the
-measurement and prints what is known. The kernel chooses source address and
-ports. One more connection is kept alive by a probe each second. An idle
-connection counts as lost when five or six probes of that one are answered and
-none of its own. If that one is reset too, the path is not the cause.
-
-The JSON object has: target, address, lived_s and died_s (the longest idle time
-that a connection survived and the shortest that it did not; null: none), how
-(silence, reset, reset-unasked, closed), by (path, server, unknown), helps,
-idle_s, interval_s, count, presets, verified, irregular (connections that did
-not answer though others outlived them), interrupted.
-
-Exit status: 0; 1 when the server cannot be reached or fails, or the measurement
-is interrupted; 2 when the command line cannot be used.";
+pub(crate) const NOTES: Notes = Notes {
+    command: "probe",
+    paragraphs: &[
+        "With the defaults it takes 20 minutes if nothing is forgotten. A timeout of 350 s takes about 12 minutes to find, \
+         and 7 to check the settings. Ctrl-C ends the measurement and prints what is known. The kernel chooses source \
+         address and ports. One more connection is kept alive by a probe each second. An idle connection counts as lost \
+         when five or six probes of that one are answered and none of its own. If that one is reset too, the path is not \
+         the cause.",
+    ],
+    json: Some(Json {
+        heading: "The JSON object has",
+        fields: &[
+            ("target", "string", "HOST:PORT"),
+            ("address", "string", "address and port of the server"),
+            (
+                "lived_s",
+                "number",
+                "the longest idle time that a connection survived, seconds",
+            ),
+            (
+                "died_s",
+                "number",
+                "the shortest idle time that a connection did not survive, seconds",
+            ),
+            ("how", "string", "silence, reset, reset-unasked or closed"),
+            ("by", "string", "path, server or unknown"),
+            ("helps", "boolean", "whether keepalive helps"),
+            ("idle_s", "number", "settings that help: idle time, seconds"),
+            ("interval_s", "number", "seconds"),
+            ("count", "number", ""),
+            ("presets", "array", "presets that help"),
+            ("verified", "boolean", "whether the settings were checked to help"),
+            (
+                "irregular",
+                "number",
+                "connections that did not answer though others outlived them",
+            ),
+            ("interrupted", "boolean", ""),
+        ],
+        null: "Null means none, or unknown.",
+    }),
+    statuses: &[
+        SUCCESS,
+        (
+            "1",
+            "The server cannot be reached or fails, or the measurement is interrupted.",
+        ),
+        USAGE,
+    ],
+    examples: &[
+        (
+            "How long is a connection to a database remembered?",
+            &["keepalive probe db.example.com:5432"],
+        ),
+        (
+            "With less precision, and only up to five minutes:",
+            &["keepalive probe --max 5m --precision 20% db.example.com:5432"],
+        ),
+    ],
+    ..Notes::DEFAULT
+};
 
 /// Seconds of a round beside its longest idle time: connecting, and the questions that nobody answers.
 const SETTLING: f64 = 8.0;

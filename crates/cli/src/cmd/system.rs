@@ -12,9 +12,11 @@ mod library;
 mod line;
 mod place;
 mod probe;
+mod refresh;
 mod status;
 
 use crate::error::{Error, FAILED, describe};
+use crate::help::{Json, Notes, SUCCESS, Status as ExitStatus, USAGE};
 use clap::{Args, Subcommand};
 use keepalive_sys::rooted::Root;
 use std::io;
@@ -30,6 +32,7 @@ pub(crate) struct System {
 #[derive(Debug, Subcommand)]
 enum Action {
     Enable(Enable),
+    Refresh(Refresh),
     Disable(Disable),
     Status(Status),
 }
@@ -40,7 +43,6 @@ enum Action {
 /// Then copies the library into the library directory of each kind, and adds a line to /etc/ld.so.preload. Starts the
 /// programs again, and undoes all changes if one prints anything. An older copy is updated.
 #[derive(Debug, Args)]
-#[command(after_long_help = ENABLE_NOTES)]
 struct Enable {
     /// Also serve set-user-ID programs and others in secure-execution mode
     #[arg(long)]
@@ -58,19 +60,45 @@ struct Enable {
 const ADDRESS_SANITIZER: &str = "programs that load AddressSanitizer's runtime (-fsanitize=address) do not start with the \
                                  library: set ASAN_OPTIONS=verify_asan_link_order=0 where they are started";
 
-const ENABLE_NOTES: &str = "\
-The policy is that of /etc/keepalive.conf, see keepalive.conf(5). Running
-programs do not change until they are restarted. Static programs, Go programs
-and programs of musl are not reached: their loaders, if any, do not read
-/etc/ld.so.preload.
+pub(crate) const ENABLE_NOTES: Notes = Notes {
+    command: "system enable",
+    paragraphs: &[
+        "The policy is that of /etc/keepalive.conf, see keepalive.conf(5). Running programs do not change until they are \
+         restarted. Static programs, Go programs and programs of musl are not reached: their loaders, if any, do not \
+         read /etc/ld.so.preload.",
+        "Other lines of the file do not change. The previous file is kept as /etc/ld.so.preload.before-keepalive.",
+        "If programs no longer start, type 'echo >/etc/ld.so.preload' in a root shell that is still open. This starts no \
+         program.",
+    ],
+    statuses: &[SUCCESS, UNCHANGED, USAGE],
+    examples: &[(
+        "Every program that starts from now on; the state; the undo:",
+        &[
+            "sudo keepalive system enable",
+            "keepalive system status",
+            "sudo keepalive system disable",
+        ],
+    )],
+    ..Notes::DEFAULT
+};
 
-Other lines of the file do not change. The previous file is kept as
-/etc/ld.so.preload.before-keepalive.
+const UNCHANGED: ExitStatus = ("1", "It failed, and nothing has changed.");
 
-If programs no longer start, type this in a root shell that is still open (it
-starts no program):  echo >/etc/ld.so.preload
+/// Update the copies of the library if it is enabled
+///
+/// For package scripts, after new files were installed. If the library is enabled, this is 'enable' again, with --setuid if
+/// that was given. If not, it changes nothing.
+#[derive(Debug, Args)]
+struct Refresh {
+    #[command(flatten)]
+    place: Place,
+}
 
-Exit status: 0; 1 when it failed, and nothing is changed; 2 usage.";
+pub(crate) const REFRESH_NOTES: Notes = Notes {
+    command: "system refresh",
+    statuses: &[("0", "The library is up to date, or not enabled."), UNCHANGED, USAGE],
+    ..Notes::DEFAULT
+};
 
 /// Remove the library from /etc/ld.so.preload
 ///
@@ -83,7 +111,6 @@ struct Disable {
 
 /// Show whether the library is active, for which programs, and problems
 #[derive(Debug, Args)]
-#[command(after_long_help = STATUS_NOTES)]
 struct Status {
     /// Print a JSON object
     #[arg(long)]
@@ -93,13 +120,49 @@ struct Status {
     place: Place,
 }
 
-const STATUS_NOTES: &str = "\
-The JSON object has: file, target (what that is a link to), enabled, setuid,
-tried (whether programs were started: not with --root), programs (machine, libc,
-loader, library, version, up_to_date, served, state), entries (line, name,
-ours), problems (what, hint). Null means none, or unknown.
+pub(crate) const STATUS_NOTES: Notes = Notes {
+    command: "system status",
+    json: Some(Json {
+        heading: "The JSON object has",
+        fields: &[
+            ("file", "string", "/etc/ld.so.preload"),
+            ("target", "string", "where that is a link to"),
+            ("tried", "boolean", "whether programs were started: not with --root"),
+            ("enabled", "boolean", ""),
+            ("setuid", "boolean", "whether set-user-ID programs are served"),
+            ("programs[].machine", "string", ""),
+            ("programs[].libc", "string", "glibc or musl"),
+            ("programs[].loader", "string", ""),
+            ("programs[].library", "string", "the copy of the library"),
+            ("programs[].version", "string", "of the copy"),
+            (
+                "programs[].up_to_date",
+                "boolean",
+                "whether the copy is the library of this command",
+            ),
+            ("programs[].served", "boolean", "whether they load the copy"),
+            ("programs[].state", "string", "the same as a text"),
+            ("entries[].line", "number", ""),
+            ("entries[].name", "string", "a library that the file names"),
+            ("entries[].ours", "boolean", ""),
+            ("problems[].what", "string", ""),
+            ("problems[].hint", "string", ""),
+            ("notes", "array", "what does not work while the library is enabled"),
+        ],
+        null: "Null means none, or unknown.",
+    }),
+    statuses: &[
+        ("0", "No problem, whether enabled or not."),
+        ("1", "There is a problem."),
+        USAGE,
+    ],
+    ..Notes::DEFAULT
+};
 
-Exit status: 0, whether enabled or not; 1 when there is a problem; 2 usage.";
+pub(crate) const DISABLE_NOTES: Notes = Notes {
+    command: "system disable",
+    ..Notes::DEFAULT
+};
 
 #[derive(Args, Debug)]
 struct Place {
@@ -140,6 +203,7 @@ pub(super) fn open_root(path: &Path) -> Result<Root, Error> {
 pub(crate) fn run(system: &System) -> Result<(), Error> {
     match &system.action {
         Action::Enable(enable) => enable::run(&enable.place.open()?, &enable.libraries, enable.setuid),
+        Action::Refresh(refresh) => refresh::run(&refresh.place.open()?),
         Action::Disable(disable) => disable::run(&disable.place.open()?),
         Action::Status(status) => status::run(&status.place.open()?, status.json),
     }
@@ -152,7 +216,7 @@ pub(crate) fn problems() -> Vec<(String, Option<String>)> {
 
 /// Whether every program of this machine loads the library.
 pub(crate) fn is_enabled() -> bool {
-    Root::open(Path::new("/")).is_ok_and(|root| status::is_enabled(&root))
+    Root::open(Path::new("/")).is_ok_and(|root| status::is_enabled(&root).unwrap_or(false))
 }
 
 /// `call` has failed for `path`.

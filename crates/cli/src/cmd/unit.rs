@@ -7,6 +7,7 @@ mod warnings;
 
 use crate::cli::PolicyFlags;
 use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::help::{NOT_DONE, Notes, POLICY_USAGE, SUCCESS, USAGE};
 use crate::output::{WIDTH, harmless_text, print, wrap, write_stderr};
 use crate::policy;
 use clap::{Args, Subcommand, ValueEnum};
@@ -37,7 +38,7 @@ enum Action {
 
 /// Write the drop-in
 #[derive(Debug, Args)]
-#[command(after_long_help = NOTES, override_usage = "keepalive unit enable [OPTIONS] UNIT")]
+#[command(override_usage = "keepalive unit enable [OPTIONS] UNIT")]
 struct Enable {
     #[command(flatten)]
     which: Which,
@@ -63,7 +64,6 @@ struct Disable {
 
 /// Show the drop-in, and whether the running service uses it
 #[derive(Debug, Args)]
-#[command(after_long_help = STATUS_NOTES)]
 struct Status {
     #[command(flatten)]
     which: Which,
@@ -92,17 +92,41 @@ enum Engine {
     Cgroup,
 }
 
-const NOTES: &str = "\
-Without any policy option or file: --idle 60 --interval 15 --count 5. The
-environment of this command is ignored. Restart the service afterwards; the
-command makes systemd read its files again.
+pub(crate) const ENABLE_NOTES: Notes = Notes {
+    command: "unit enable",
+    paragraphs: &[
+        "Without any policy option or file: --idle 60 --interval 15 --count 5. The environment of this command is ignored. \
+         Restart the service afterwards; the command makes systemd read its files again.",
+    ],
+    statuses: &[SUCCESS, NOT_DONE, POLICY_USAGE],
+    examples: &[(
+        "Print the drop-in, write it, and restart the service to use it:",
+        &[
+            "keepalive unit enable --dry-run postgresql",
+            "sudo keepalive unit enable postgresql",
+            "sudo systemctl restart postgresql",
+        ],
+    )],
+    ..Notes::DEFAULT
+};
 
-Exit status: 0; 1 when it could not be done; 2 when the command line or the
-policy cannot be used.";
+pub(crate) const DISABLE_NOTES: Notes = Notes {
+    command: "unit disable",
+    ..Notes::DEFAULT
+};
 
-const STATUS_NOTES: &str = "\
-Exit status: 0; 1 when there is no drop-in, or a process of the service was
-started without it.";
+pub(crate) const STATUS_NOTES: Notes = Notes {
+    command: "unit status",
+    statuses: &[
+        SUCCESS,
+        (
+            "1",
+            "There is no drop-in, or a process of the service was started without it.",
+        ),
+        USAGE,
+    ],
+    ..Notes::DEFAULT
+};
 
 /// Does what is asked for.
 ///

@@ -53,9 +53,12 @@ pub(super) fn problems(root: &Root) -> Vec<(String, Option<String>)> {
 }
 
 /// Whether the file names the library.
-pub(super) fn is_enabled(root: &Root) -> bool {
-    let text = file(root).and_then(|path| super::change::read(&path));
-    text.is_ok_and(|text| text.is_some_and(|(text, _)| entries(&text).iter().any(Entry::is_ours)))
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn is_enabled(root: &Root) -> Result<bool, Error> {
+    let text = super::change::read(&file(root)?)?;
+    Ok(text.is_some_and(|(text, _)| entries(&text).iter().any(Entry::is_ours)))
 }
 
 /// All that is known.

@@ -1,0 +1,113 @@
+//! The notes on the subcommands.
+
+use crate::help::{Json, Notes, POLICY_USAGE, PRECEDENCE, SUCCESS, USAGE};
+
+pub(crate) const ENABLE: Notes = Notes {
+    command: "cgroup enable",
+    precedence: PRECEDENCE,
+    paragraphs: &[
+        "Requires root (CAP_BPF and CAP_NET_ADMIN), Linux 5.9 and cgroup v2. The policy is active until it is disabled, \
+         the cgroup is removed or the machine is shut down. keepalive-cgroup@.service applies it at boot. 'program \
+         NAME' in a rule matches the process that connects or listens, by the first 15 bytes of its name.",
+    ],
+    statuses: &[
+        SUCCESS,
+        (
+            "1",
+            "It could not be done, or --existing could not set all open connections (the policy is active).",
+        ),
+        POLICY_USAGE,
+    ],
+    examples: &[
+        (
+            "The whole machine, open connections included, with the policy of /etc/keepalive.conf:",
+            &["sudo keepalive cgroup enable --existing /"],
+        ),
+        (
+            "The services of a machine behind a known middlebox, and the undo:",
+            &[
+                "sudo keepalive cgroup enable --preset aws-nlb /system.slice",
+                "sudo keepalive cgroup disable /system.slice",
+            ],
+        ),
+    ],
+    ..Notes::DEFAULT
+};
+
+pub(crate) const DISABLE: Notes = Notes {
+    command: "cgroup disable",
+    ..Notes::DEFAULT
+};
+
+pub(crate) const STATUS: Notes = Notes {
+    command: "cgroup status",
+    json: Some(Json {
+        heading: "The JSON object has",
+        fields: &[
+            (
+                "obstacle",
+                "string",
+                "why the engine does not work on this machine, for this user",
+            ),
+            ("cgroups[].cgroup", "string", "path below the mount of cgroup v2"),
+            (
+                "cgroups[].state",
+                "string",
+                "in-force, dangling, unfinished, changing or none",
+            ),
+            ("cgroups[].default", "string", "the settings without a rule"),
+            ("cgroups[].default_connections", "number", "connections that got them"),
+            ("cgroups[].rules[].rule", "string", ""),
+            ("cgroups[].rules[].from", "string", "the source"),
+            ("cgroups[].rules[].line", "number", ""),
+            (
+                "cgroups[].rules[].connections",
+                "number",
+                "connections that the rule matched",
+            ),
+            ("cgroups[].refused", "number", "options that the kernel refused to set"),
+            ("cgroups[].clamps", "boolean", "whether a mode changes setsockopt(2)"),
+            (
+                "cgroups[].reads_fields",
+                "boolean",
+                "whether the kernel's fields show what a program has set itself",
+            ),
+            ("cgroups[].compared_because", "string", "why they do not"),
+            (
+                "cgroups[].shadowed",
+                "array",
+                "cgroups below with a policy of their own, which overrides this one",
+            ),
+            (
+                "cgroups[].before",
+                "array",
+                "foreign eBPF programs that run before this one",
+            ),
+            (
+                "cgroups[].after",
+                "array",
+                "foreign eBPF programs that run after this one, and override it",
+            ),
+            (
+                "cgroups[].watched",
+                "boolean",
+                "with --watched: whether enable --watch in this container keeps it",
+            ),
+        ],
+        null: "Null is unknown, or does not apply.",
+    }),
+    statuses: &[
+        SUCCESS,
+        (
+            "1",
+            "A named cgroup has no active policy (with --watched: none that is kept from here), or a policy has a \
+             problem.",
+        ),
+        USAGE,
+    ],
+    examples: &[(
+        "Which policies are active, and how often was each rule used?",
+        &["sudo keepalive cgroup status"],
+    )],
+    ..Notes::DEFAULT
+};
