@@ -172,6 +172,7 @@ fuzz:
 
 lint:
 	$(CARGO) fmt --all --check
+	rustfmt --check --edition 2024 crates/preload/src/hooks/*.rs
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	$(CARGO) deny check bans licenses sources
 	$(CARGO) run --quiet --package xtask -- docs --check

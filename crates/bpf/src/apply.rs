@@ -2,12 +2,13 @@
 
 use crate::assembler::{Assembler, Condition, Helper, Label, Operation, Register, Size};
 use crate::established::{Maps, OwnValues, SOCKET, count, make_zero_the_longest};
-use crate::fields::{Defaults, Fields};
+use crate::fields::Field;
 use crate::wish::{AUTO, CAP, ENFORCE, FILL, UNSET, note_wish, place};
 use Condition::{AtMost, Below, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
-use Size::{Byte, Long, Word};
+use Size::{Long, Word};
 use keepalive_policy::SocketOption;
+use keepalive_policy::option::{BY_EBPF, ByEbpf, KernelField};
 
 /// The function that sets what R2 points to on the socket of the context in R1. As `keepalive_policy::judge`: what nobody
 /// has set gets ours, and what the program has set is settled as the mode says.
@@ -19,16 +20,6 @@ pub(crate) struct Apply<'a> {
     /// Whether there are wishes with a user timeout that is made of the times.
     pub(crate) has_automatic: bool,
 }
-
-/// On a new connection whose keepalive is off nothing arms the timer but the switch itself, once, with the times that are there.
-/// Where it is on already, the idle time re-arms it.
-const ORDER: [SocketOption; 5] = [
-    SocketOption::Count,
-    SocketOption::Interval,
-    SocketOption::Idle,
-    SocketOption::Keepalive,
-    SocketOption::UserTimeout,
-];
 
 // Its stack: the number to set, the number that is set.
 const NUMBER: i16 = -4;
@@ -48,7 +39,7 @@ impl Apply<'_> {
             code.jump_if(R0, Equal, 0, end);
             code.copy(R8, R0);
         }
-        for option in ORDER {
+        for option in BY_EBPF {
             self.option(option);
         }
         if let Some(wishes) = self.maps.wishes {
@@ -69,13 +60,13 @@ impl Apply<'_> {
             self.make_automatic(skip);
         }
         // Whether keepalive was left off or switched off cannot be told, and what is on may be set again.
-        if option != SocketOption::Keepalive {
+        if let ByEbpf::Unless(field) = option.row().by_ebpf {
             self.code.load(Word, R1, R7, 0);
             self.code.jump_if(R1, Equal, ENFORCE.cast_signed(), set);
             self.unless_own(option, set, skip);
             self.code.load(Word, R1, R7, 0);
             self.code.jump_if(R1, Equal, FILL.cast_signed(), skip);
-            self.settle(option, set, skip);
+            self.settle(option, field, set, skip);
         }
         self.code.place(set);
         self.code.store(Word, R10, NUMBER, R9);
@@ -125,11 +116,13 @@ impl Apply<'_> {
         self.code.place(done);
     }
 
-    /// R2 becomes the wish's user timeout; with the idle time beside it, for all eight bytes are written at once.
+    /// R2 becomes the wish's user timeout; with the number before it, for all eight bytes are written at once.
     fn store_user_timeout(&mut self) {
-        self.code.load(Word, R1, R7, place(SocketOption::Idle));
+        const PAIR: i16 = place(SocketOption::UserTimeout) - 4;
+        const { assert!(PAIR % 8 == 0, "the user timeout is the second of two numbers") };
+        self.code.load(Word, R1, R7, PAIR);
         self.code.join_words(R1, R2);
-        self.code.store(Long, R7, place(SocketOption::Idle), R1);
+        self.code.store(Long, R7, PAIR, R1);
     }
 
     /// R1 = what counts on the socket for a time or the count; times are in jiffies where the kernel's fields are read. Goes
@@ -147,12 +140,10 @@ impl Apply<'_> {
             return self.code.jump(unknown);
         };
         let is_set = self.code.label();
-        let (size, field) = field(&fields, option);
-        self.code.load(size, R1, R8, field);
+        load(self.code, R8, field(fields.set, option));
         self.code.jump_if(R1, Different, 0, is_set);
-        let (size, field) = default(&defaults, option);
         self.code.load(Long, R1, R8, defaults.namespace);
-        self.code.load(size, R1, R1, field);
+        load(self.code, R1, field(defaults.sysctls, option));
         self.code.place(is_set);
     }
 
@@ -160,19 +151,14 @@ impl Apply<'_> {
     fn unless_own(&mut self, option: SocketOption, untouched: Label, unknown: Label) {
         let fresh = match self.own {
             OwnValues::Fields(fields) => {
-                let (size, field) = field(&fields, option);
-                self.code.load(size, R1, R8, field);
+                load(self.code, R8, field(fields.set, option));
                 self.code.jump_if(R1, Equal, 0, untouched);
                 return;
             }
-            OwnValues::Differ {
-                untouched: [idle, interval, count],
-            } => match option {
-                SocketOption::Idle => [idle, 7200],
-                SocketOption::Interval => [interval, 75],
-                SocketOption::Count => [count, 9],
-                _ => [0, 0],
-            },
+            OwnValues::Differ { untouched } => {
+                let fresh = BY_EBPF.into_iter().zip(untouched).find(|(of, _)| *of == option);
+                [fresh.map(|(_, number)| number), option.row().kernel_default.built_in()]
+            }
         };
         let known = self.code.label();
         self.ask(Helper::GetSockOpt, option, CURRENT);
@@ -181,20 +167,19 @@ impl Apply<'_> {
         self.code.jump(unknown);
         self.code.place(known);
         self.code.load(Word, R1, R10, CURRENT);
-        for number in fresh {
+        for number in fresh.into_iter().flatten() {
             self.code.jump_if(R1, Equal, number.cast_signed(), untouched);
         }
     }
 
     /// Goes to `set` where ours wins over the program's, in the modes cap and floor, else to `skip`.
-    fn settle(&mut self, option: SocketOption, set: Label, skip: Label) {
+    fn settle(&mut self, option: SocketOption, in_kernel: KernelField, set: Label, skip: Label) {
         let floor = self.code.label();
         self.code.copy(R2, R9);
         match self.own {
             OwnValues::Fields(fields) => {
-                let (size, field) = field(&fields, option);
-                self.code.load(size, R1, R8, field);
-                if matches!(option, SocketOption::Idle | SocketOption::Interval) {
+                load(self.code, R8, field(fields.set, option));
+                if in_kernel.is_in_jiffies {
                     self.code.compute(Operation::Multiply, R2, fields.hz);
                 }
             }
@@ -224,22 +209,15 @@ impl Apply<'_> {
     }
 }
 
-/// Where the kernel has what was set of an option.
-fn field(fields: &Fields, option: SocketOption) -> (Size, i16) {
-    match option {
-        SocketOption::Idle => (Word, fields.idle),
-        SocketOption::Interval => (Word, fields.interval),
-        SocketOption::Count => (Byte, fields.count),
-        _ => (Word, fields.user_timeout),
-    }
+/// The field of `option` among those of [`BY_EBPF`].
+fn field(fields: [Option<Field>; BY_EBPF.len()], option: SocketOption) -> Option<Field> {
+    BY_EBPF.into_iter().zip(fields).find(|(of, _)| *of == option)?.1
 }
 
-/// Where the network namespace has what counts otherwise.
-fn default(defaults: &Defaults, option: SocketOption) -> (Size, i16) {
-    match option {
-        SocketOption::Idle => (Word, defaults.idle),
-        SocketOption::Interval => (Word, defaults.interval),
-        _ if defaults.is_count_a_byte => (Byte, defaults.count),
-        _ => (Word, defaults.count),
+/// R1 = the number in `field` of the structure that `base` points to; 0 where there is no such field.
+fn load(code: &mut Assembler, base: Register, field: Option<Field>) {
+    match field {
+        Some(Field { offset, size }) => code.load(size, R1, base, offset),
+        None => code.set(R1, 0),
     }
 }

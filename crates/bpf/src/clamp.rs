@@ -6,12 +6,12 @@
 
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
 use crate::established::make_zero_the_longest;
-use crate::wish::{CAP, FILL, FLOOR, SET_BY_PROGRAMS, UNSET, place};
+use crate::wish::{CAP, FILL, FLOOR, UNSET, place};
 use Condition::{Above, AtLeast, AtMost, Below, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use Size::{Long, Word};
 use keepalive_policy::SocketOption;
-use keepalive_policy::option::{IPPROTO_TCP, SOL_SOCKET};
+use keepalive_policy::option::{BY_EBPF, IPPROTO_TCP, SOL_SOCKET};
 use std::io;
 
 // `struct bpf_sockopt` (`include/uapi/linux/bpf.h`).
@@ -37,7 +37,7 @@ pub fn program(wishes: Map) -> io::Result<Vec<Instruction>> {
     code.load(Word, R9, R6, NAME);
     code.jump_if(R1, Equal, SOL_SOCKET, socket_level);
     code.jump_if(R1, Different, IPPROTO_TCP, pass);
-    for option in SET_BY_PROGRAMS.into_iter().filter(|option| is_of_tcp(*option)) {
+    for option in BY_EBPF.into_iter().filter(|option| is_of_tcp(*option)) {
         code.jump_if(R9, Equal, option.row().optname, ask);
     }
     code.jump(pass);
@@ -79,7 +79,7 @@ pub fn program(wishes: Map) -> io::Result<Vec<Instruction>> {
     let keepalive = code.label();
     code.load(Word, R1, R6, LEVEL);
     code.jump_if(R1, Equal, SOL_SOCKET, keepalive);
-    for option in SET_BY_PROGRAMS.into_iter().filter(|option| is_of_tcp(*option)) {
+    for option in BY_EBPF.into_iter().filter(|option| is_of_tcp(*option)) {
         let other = code.label();
         code.jump_if(R9, Different, option.row().optname, other);
         clamp(&mut code, option, pass);

@@ -8,10 +8,11 @@ use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Op
 use crate::branches::{Branch, branches};
 use crate::fields::{Fields, ReadTask, TaskFields};
 use crate::record;
-use crate::wish::{CREATE, Wish};
+use crate::wish::{CREATE, WISH_LENGTH, Wish};
 use Condition::{Above, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R6, R7, R10};
 use Size::{Long, Word};
+use keepalive_policy::option::BY_EBPF;
 use keepalive_policy::{Direction, Network, Ports, Source};
 use std::io;
 
@@ -49,8 +50,8 @@ pub enum OwnValues {
     /// What is neither this nor what the kernel is built with has been set. The values are read by `bpf_getsockopt()`, which
     /// knows these options since Linux 6.1.
     Differ {
-        /// What a fresh socket has: idle time, interval, count.
-        untouched: [u32; 3],
+        /// What a fresh socket has, in the order of [`BY_EBPF`].
+        untouched: [u32; BY_EBPF.len()],
     },
 }
 
@@ -81,7 +82,7 @@ const AF_INET: i32 = 2;
 // The stack: the peer's address, the program's name, the wish.
 const PEER: i16 = -16;
 const NAME: i16 = -32;
-const WISH: i16 = -56;
+const WISH: i16 = NAME - WISH_LENGTH;
 /// As many bytes of a program's name as the kernel keeps (`TASK_COMM_LEN`, with the zero byte).
 const NAME_LENGTH: usize = 16;
 

@@ -4,11 +4,12 @@
 //! What is to be set is decided between the two, by the same code as for `keepalive attach`.
 
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
-use crate::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, note_wish, place};
+use crate::wish::{UNSET, WISH_LENGTH, WISH_SIZE, note_wish, place};
 use Condition::{Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Long, Word};
 use keepalive_policy::SocketOption;
+use keepalive_policy::option::BY_EBPF;
 use std::io;
 
 /// The kernel's function whose number both programs are attached by.
@@ -19,12 +20,12 @@ pub const FUNCTION: &str = "bpf_iter_tcp";
 pub struct Seen {
     /// `SO_COOKIE`.
     pub cookie: u64,
-    /// The numbers of [`SET_BY_PROGRAMS`], and [`UNSET`] for what the kernel does not tell.
-    pub numbers: [u32; SET_BY_PROGRAMS.len()],
+    /// The numbers of [`BY_EBPF`], and [`UNSET`] for what the kernel does not tell.
+    pub numbers: [u32; BY_EBPF.len()],
 }
 
-/// The bytes of a [`Seen`], the last four of them unused.
-const SEEN_SIZE: i16 = 32;
+/// The bytes of a [`Seen`], in whole words of eight.
+const SEEN_SIZE: usize = (8 + 4 * BY_EBPF.len()).next_multiple_of(8);
 
 // `struct bpf_iter__tcp` (`net/ipv4/tcp_ipv4.c`), whose first field points to `struct bpf_iter_meta`, whose first points to
 // the file.
@@ -37,21 +38,23 @@ const SOCKET: i16 = 8;
 /// None that the tests would not show.
 pub fn look() -> io::Result<Vec<Instruction>> {
     let mut code = Assembler::default();
-    let begin = -SEEN_SIZE;
+    let begin = -i16::try_from(SEEN_SIZE).map_err(io::Error::other)?;
     socket(&mut code, begin);
-    for (option, offset) in SET_BY_PROGRAMS.into_iter().zip((begin + 8..).step_by(4)) {
+    for (option, offset) in BY_EBPF.into_iter().zip((begin + 8..).step_by(4)) {
         let is_known = code.label();
         ask(&mut code, Helper::GetSockOpt, option, offset);
         code.jump_if(R0, Equal, 0, is_known);
         code.store_number(Word, offset, UNSET.cast_signed());
         code.place(is_known);
     }
-    code.store_number(Word, -4, 0);
+    if !BY_EBPF.len().is_multiple_of(2) {
+        code.store_number(Word, -4, 0);
+    }
     code.load(Long, R1, R6, META);
     code.load(Long, R1, R1, 0);
     code.copy(R2, R10);
     code.compute(Operation::Add, R2, begin.into());
-    code.set(R3, SEEN_SIZE.into());
+    code.set(R3, (-begin).into());
     code.call(Helper::SeqWrite);
     code.exit_with(0);
     code.finish()
@@ -59,13 +62,12 @@ pub fn look() -> io::Result<Vec<Instruction>> {
 
 /// Reads what [`look`] has written.
 pub fn read(bytes: &[u8]) -> Vec<Seen> {
-    let (records, _) = bytes.as_chunks::<32>();
+    let (records, _) = bytes.as_chunks::<SEEN_SIZE>();
     let seen = records.iter().map(|record| {
         let (words, _) = record.as_chunks::<4>();
-        let word = |index: usize| u32::from_ne_bytes(words[index]);
         Seen {
             cookie: u64::from_ne_bytes(record.as_chunks::<8>().0[0]),
-            numbers: [2, 3, 4, 5, 6].map(word),
+            numbers: std::array::from_fn(|index| u32::from_ne_bytes(words[2 + index])),
         }
     });
     seen.collect()
@@ -73,16 +75,22 @@ pub fn read(bytes: &[u8]) -> Vec<Seen> {
 
 /// What a socket is to get, for the map of [`set`]: the numbers to set now, or [`UNSET`] to leave an option alone; then,
 /// where its mode is other than fill, what goes on to count.
-pub fn order(now: [u32; SET_BY_PROGRAMS.len()], lasting: &[u8; WISH_SIZE as usize]) -> Vec<u8> {
+pub fn order(now: [u32; BY_EBPF.len()], lasting: &[u8; WISH_SIZE as usize]) -> Vec<u8> {
     // The first number is a mode, which does not count now.
-    let now = [0].into_iter().chain(now).flat_map(u32::to_ne_bytes);
-    now.chain(*lasting).collect()
+    let mut order = [0]
+        .into_iter()
+        .chain(now)
+        .flat_map(u32::to_ne_bytes)
+        .collect::<Vec<_>>();
+    order.resize(WISH_SIZE as usize, 0);
+    order.extend(lasting);
+    order
 }
 
 /// The bytes of an [`order`].
 pub const ORDER_SIZE: u32 = 2 * WISH_SIZE;
 /// Where in it the second half begins.
-const LASTING: i16 = 24;
+const LASTING: i16 = WISH_LENGTH;
 
 /// The program that sets on every socket what `orders`, a [`keepalive_sys::bpf::call::MapKind::Hash`] by cookies, says of it; `wishes` as
 /// in [`crate::established::Maps`].
@@ -99,7 +107,7 @@ pub fn set(orders: Map, wishes: Option<Map>) -> io::Result<Vec<Instruction>> {
     code.call(Helper::MapLookupElem);
     code.jump_if(R0, Equal, 0, end);
     code.copy(R8, R0);
-    for option in SET_BY_PROGRAMS {
+    for option in BY_EBPF {
         let skip = code.label();
         code.load(Word, R9, R8, place(option));
         code.jump_if_word(R9, Equal, UNSET, skip);

@@ -1,24 +1,29 @@
 //! Where the kernel's structures have what programs read of them, and in which units.
 
+use crate::assembler::Size;
 use crate::kernel_types::KernelTypes;
+use keepalive_policy::option::{BY_EBPF, ByEbpf, KernelDefault, KernelField, Row};
 use keepalive_sys::clock::coarse_resolution;
 use std::io;
 
 /// What a program reads of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields {
-    /// `keepalive_time` in `struct tcp_sock`, in jiffies.
-    pub idle: i16,
-    /// `keepalive_intvl`, in jiffies.
-    pub interval: i16,
-    /// `keepalive_probes`, a byte.
-    pub count: i16,
-    /// `icsk_user_timeout`, in milliseconds.
-    pub user_timeout: i16,
+    /// Where the socket has what was set of each option, in the order of [`BY_EBPF`]; 0 where nothing was.
+    pub set: [Option<Field>; BY_EBPF.len()],
     /// How many jiffies are a second.
     pub hz: i32,
     /// What counts where those are 0.
     pub defaults: Option<Defaults>,
+}
+
+/// Where a structure has a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// In bytes from its beginning.
+    pub offset: i16,
+    /// How large the number is.
+    pub size: Size,
 }
 
 /// The sysctls of a socket's network namespace.
@@ -26,14 +31,8 @@ pub struct Fields {
 pub struct Defaults {
     /// The pointer to the namespace in `struct tcp_sock`.
     pub namespace: i16,
-    /// `tcp_keepalive_time` there, in jiffies.
-    pub idle: i16,
-    /// `tcp_keepalive_intvl`, in jiffies.
-    pub interval: i16,
-    /// `tcp_keepalive_probes`.
-    pub count: i16,
-    /// Whether that is a byte, as since Linux 5.13.
-    pub is_count_a_byte: bool,
+    /// Where the namespace has the default of each option, in the order of [`BY_EBPF`], in the unit of the socket's own number.
+    pub sysctls: [Option<Field>; BY_EBPF.len()],
 }
 
 /// Where the name of a task stands, and how it is read.
@@ -61,11 +60,12 @@ pub enum ReadTask {
 impl Fields {
     /// In the running kernel; with the defaults where that is asked for.
     pub fn find(types: &KernelTypes, with_defaults: bool) -> Option<Self> {
+        let set = of_each(|row| match row.by_ebpf {
+            ByEbpf::Unless(KernelField { structure, name, .. }) => Some(Field::find(types, structure, name)),
+            ByEbpf::Always | ByEbpf::No => None,
+        });
         Some(Self {
-            idle: types.offset("tcp_sock", "keepalive_time")?,
-            interval: types.offset("tcp_sock", "keepalive_intvl")?,
-            count: types.offset("tcp_sock", "keepalive_probes")?,
-            user_timeout: types.offset("inet_connection_sock", "icsk_user_timeout")?,
+            set: set?,
             hz: jiffies_per_second().ok()?,
             defaults: if with_defaults {
                 Some(Defaults::find(types)?)
@@ -76,24 +76,46 @@ impl Fields {
     }
 }
 
+impl Field {
+    fn find(types: &KernelTypes, structure: &str, name: &str) -> Option<Self> {
+        let (offset, bytes) = types.number(structure, name)?;
+        let size = match bytes {
+            1 => Size::Byte,
+            4 => Size::Word,
+            _ => return None,
+        };
+        Some(Self { offset, size })
+    }
+}
+
 impl Defaults {
     fn find(types: &KernelTypes) -> Option<Self> {
         let ipv4 = types.offset("net", "ipv4")?;
-        let within = |field| types.number("netns_ipv4", field);
-        let number = |field| within(field).filter(|(_, size)| *size == 4);
-        let (count, size) = within("sysctl_tcp_keepalive_probes")?;
+        let within = |name: &str| {
+            let field = Field::find(types, "netns_ipv4", &format!("sysctl_{name}"))?;
+            let offset = ipv4.checked_add(field.offset)?;
+            Some(Field { offset, ..field })
+        };
+        let sysctls = of_each(|row| match row.kernel_default {
+            KernelDefault::Sysctl { name, .. } => Some(within(name.rsplit('.').next()?)),
+            KernelDefault::Fixed(_) | KernelDefault::Route => None,
+        });
         Some(Self {
             namespace: types.offset("sock_common", "skc_net")?,
-            idle: ipv4.checked_add(number("sysctl_tcp_keepalive_time")?.0)?,
-            interval: ipv4.checked_add(number("sysctl_tcp_keepalive_intvl")?.0)?,
-            count: ipv4.checked_add(count)?,
-            is_count_a_byte: match size {
-                1 => true,
-                4 => false,
-                _ => return None,
-            },
+            sysctls: sysctls?,
         })
     }
+}
+
+/// A field for each option of [`BY_EBPF`] that `find` looks for one of; `None` where it does not find one.
+fn of_each(find: impl Fn(Row) -> Option<Option<Field>>) -> Option<[Option<Field>; BY_EBPF.len()]> {
+    let mut fields = [None; BY_EBPF.len()];
+    for (option, field) in BY_EBPF.into_iter().zip(&mut fields) {
+        if let Some(found) = find(option.row()) {
+            *field = Some(found?);
+        }
+    }
+    Some(fields)
 }
 
 impl TaskFields {

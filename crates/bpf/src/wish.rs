@@ -1,21 +1,15 @@
-//! What a connection is to get, as six numbers that programs pass on to each other.
+//! What a connection is to get, as a few numbers that programs pass on to each other.
 
 use crate::assembler::{Assembler, Condition, Helper, Label, Map, Operation, Register, Size};
+use keepalive_policy::option::{BY_EBPF, ByEbpf};
 use keepalive_policy::{Keepalive, Mode, Number, Settings, SocketOption};
 
-/// The options that programs set, in the order in which a running timer takes them up; then the user timeout, which may
-/// be made of the others.
-pub const SET_BY_PROGRAMS: [SocketOption; 5] = [
-    SocketOption::Count,
-    SocketOption::Interval,
-    SocketOption::Keepalive,
-    SocketOption::Idle,
-    SocketOption::UserTimeout,
-];
+/// How many numbers a wish has: the mode, one for each option, and one more where they would not be pairs.
+const NUMBERS: usize = (1 + BY_EBPF.len()).next_multiple_of(2);
 
 /// What a connection is to get: the mode, and the number of each option or [`UNSET`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wish(pub(crate) [u32; 1 + SET_BY_PROGRAMS.len()]);
+pub(crate) struct Wish(pub(crate) [u32; NUMBERS]);
 
 /// Nothing is said of an option.
 pub const UNSET: u32 = u32::MAX;
@@ -23,7 +17,15 @@ pub const UNSET: u32 = u32::MAX;
 pub(crate) const AUTO: u32 = u32::MAX - 1;
 
 /// The bytes of a wish.
-pub const WISH_SIZE: u32 = 24;
+#[expect(clippy::cast_possible_truncation, reason = "it is a few dozen")]
+pub const WISH_SIZE: u32 = 4 * NUMBERS as u32;
+/// The same, for offsets.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "it is a few dozen"
+)]
+pub(crate) const WISH_LENGTH: i16 = 4 * NUMBERS as i16;
 
 /// The numbers of the modes in a wish.
 pub(crate) const FILL: u32 = 0;
@@ -37,8 +39,8 @@ pub(crate) const CREATE: i32 = 1;
 /// What goes on to count on a connection with these settings and times (seconds, seconds, probes), as the programs note it.
 pub fn lasting(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8; WISH_SIZE as usize] {
     let mut wish = Wish::of(settings).unwrap_or(Wish::NOTHING);
-    if let [.., user_timeout @ AUTO] = &mut wish.0 {
-        *user_timeout = settings.user_timeout_ms(idle, interval, count).unwrap_or(UNSET);
+    if wish.is_automatic() {
+        wish.0[index(SocketOption::UserTimeout)] = settings.user_timeout_ms(idle, interval, count).unwrap_or(UNSET);
     }
     let mut bytes = [0; WISH_SIZE as usize];
     for (to, number) in bytes.as_chunks_mut().0.iter_mut().zip(wish.0) {
@@ -49,32 +51,34 @@ pub fn lasting(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8
 
 impl Wish {
     /// Nothing is to be set, and nothing goes on to count.
-    pub(crate) const NOTHING: Self = Self([FILL, UNSET, UNSET, UNSET, UNSET, UNSET]);
+    pub(crate) const NOTHING: Self = {
+        let mut numbers = [UNSET; NUMBERS];
+        numbers[0] = FILL;
+        Self(numbers)
+    };
 
     /// `None` where nothing is to be set.
     pub(crate) fn of(settings: &Settings) -> Option<Self> {
         if settings.keepalive == Some(Keepalive::Off) {
             return None;
         }
-        let options = SET_BY_PROGRAMS.map(|option| match (option, settings.written(option)) {
-            (SocketOption::UserTimeout, Number::Auto) => AUTO,
-            _ => settings.number(option).unwrap_or(UNSET),
-        });
-        let mode = match settings.mode.unwrap_or_default() {
+        let mut wish = Self::NOTHING;
+        for option in BY_EBPF {
+            wish.0[index(option)] = match settings.written(option) {
+                Number::Auto => AUTO,
+                _ => settings.number(option).unwrap_or(UNSET),
+            };
+        }
+        if wish == Self::NOTHING {
+            return None;
+        }
+        wish.0[0] = match settings.mode.unwrap_or_default() {
             Mode::Fill => FILL,
             Mode::Cap => CAP,
             Mode::Floor => FLOOR,
             Mode::Enforce => ENFORCE,
         };
-        let [count, interval, keepalive, idle, user_timeout] = options;
-        options.iter().any(|number| *number != UNSET).then_some(Self([
-            mode,
-            count,
-            interval,
-            keepalive,
-            idle,
-            user_timeout,
-        ]))
+        Some(wish)
     }
 
     /// Whether it goes on to count after the connection is established.
@@ -84,27 +88,36 @@ impl Wish {
 
     /// Whether its user timeout is made of the connection's times.
     pub(crate) fn is_automatic(&self) -> bool {
-        let [.., user_timeout] = self.0;
-        user_timeout == AUTO
+        self.0[index(SocketOption::UserTimeout)] == AUTO
     }
 
     /// Whether what is to be set depends on what the program has set before.
     pub(crate) fn reads(&self) -> bool {
-        let [mode, count, interval, _, idle, user_timeout] = self.0;
-        let is_set = |number: u32| number != UNSET;
-        self.is_automatic() || mode != ENFORCE && [count, interval, idle, user_timeout].into_iter().any(is_set)
+        let mut compared = BY_EBPF
+            .into_iter()
+            .filter(|option| matches!(option.row().by_ebpf, ByEbpf::Unless(_)));
+        let is_set = |option| self.0[index(option)] != UNSET;
+        self.is_automatic() || self.0[0] != ENFORCE && compared.any(is_set)
     }
 }
 
-/// Where the number of `option` stands in a wish.
-pub(crate) fn place(option: SocketOption) -> i16 {
-    match option {
-        SocketOption::Count => 4,
-        SocketOption::Interval => 8,
-        SocketOption::Keepalive => 12,
-        SocketOption::Idle => 16,
-        _ => 20,
+/// The index of the number of `option` in a wish; that of the mode for an option that the programs do not set.
+const fn index(option: SocketOption) -> usize {
+    let mut index = BY_EBPF.len();
+    while index > 0 && BY_EBPF[index - 1] as usize != option as usize {
+        index -= 1;
     }
+    index
+}
+
+/// Where the number of `option` stands in a wish.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a wish is small"
+)]
+pub(crate) const fn place(option: SocketOption) -> i16 {
+    4 * index(option) as i16
 }
 
 /// Leaves the wish that stands `offset` bytes behind `from` with the socket in R2, where [`crate::clamp`] looks for it.
@@ -121,7 +134,7 @@ pub(crate) fn note_wish(code: &mut Assembler, wishes: Map, from: Register, offse
     code.compute(Operation::Add, R3, offset.into());
     code.call(Helper::SkStorageGet);
     code.jump_if(R0, Condition::Equal, 0, end);
-    for word in (0..).step_by(4).take(1 + SET_BY_PROGRAMS.len()) {
+    for word in (0..).step_by(4).take(1 + BY_EBPF.len()) {
         code.load(Size::Word, R1, from, offset + word);
         code.store(Size::Word, R0, word, R1);
     }

@@ -1,8 +1,9 @@
 //! The programs against the verifier of the running kernel, and their listings against those that were read by people.
 
+use keepalive_bpf::assembler::Size::{self, Byte, Word};
 use keepalive_bpf::assembler::{Instruction, Map};
 use keepalive_bpf::established::{Maps, OwnValues, Policy};
-use keepalive_bpf::fields::{Defaults, Fields, ReadTask, TaskFields};
+use keepalive_bpf::fields::{Defaults, Field, Fields, ReadTask, TaskFields};
 use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_bpf::listing::listing;
 use keepalive_bpf::wish::WISH_SIZE;
@@ -56,7 +57,7 @@ fn verify_policy(first: &str, second: &str, types: &KernelTypes) {
     };
     let fields = OwnValues::Fields(Fields::find(types, needs.automatic).expect("the kernel's fields"));
     let differ = OwnValues::Differ {
-        untouched: [7200, 75, 9],
+        untouched: [9, 75, 0, 7200, 0],
     };
     for (own, read) in [
         (fields, ReadTask::Typed),
@@ -197,19 +198,29 @@ fn the_verifier_accepts_every_shape() {
 
 /// Where the fields stand in the listings.
 const FIELDS: Fields = Fields {
-    idle: 2220,
-    interval: 2224,
-    count: 1917,
-    user_timeout: 1168,
+    set: [
+        Some(number(1917, Byte)),
+        Some(number(2224, Word)),
+        None,
+        Some(number(2220, Word)),
+        Some(number(1168, Word)),
+    ],
     hz: 250,
     defaults: Some(Defaults {
         namespace: 48,
-        idle: 1100,
-        interval: 1104,
-        count: 1108,
-        is_count_a_byte: true,
+        sysctls: [
+            Some(number(1108, Byte)),
+            Some(number(1104, Word)),
+            None,
+            Some(number(1100, Word)),
+            None,
+        ],
     }),
 };
+const fn number(offset: i16, size: Size) -> Field {
+    Field { offset, size }
+}
+
 const TASK: TaskFields = TaskFields {
     leader: 1544,
     name: 3024,
@@ -250,7 +261,7 @@ fn the_programs_are_those_that_were_read() {
     expect_listing("nothing-set.txt", &compile("default off", fields));
     expect_listing("default.txt", &compile("default idle=60s interval=15s count=5", fields));
     let differ = OwnValues::Differ {
-        untouched: [7200, 75, 9],
+        untouched: [9, 75, 0, 7200, 0],
     };
     expect_listing(
         "by-comparison.txt",

@@ -14,10 +14,10 @@ use crate::help::Notes;
 use crate::output::write_stderr;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use keepalive_engine::choice::Wanted;
 use keepalive_policy::preset::{self, PRESETS, Remedy};
-use keepalive_policy::{Mode, Settings, SocketOption};
+use keepalive_policy::{Mode, OPTIONS, Settings, SocketOption};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -215,31 +215,8 @@ pub(crate) enum IoUringChoice {
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Policy")]
 pub(crate) struct PolicyFlags {
-    /// Idle time before the first probe
-    ///
-    /// TCP_KEEPIDLE, 1 to 32767 seconds: 90, 90s, 5m or 2h. Example: --idle 5m
-    #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::Idle), allow_hyphen_values = true)]
-    idle: Option<Settings>,
-
-    /// Time between unanswered probes
-    ///
-    /// TCP_KEEPINTVL, 1 to 32767 seconds. Example: --interval 15
-    #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::Interval), allow_hyphen_values = true)]
-    interval: Option<Settings>,
-
-    /// Unanswered probes that end the connection
-    ///
-    /// TCP_KEEPCNT, 1 to 127. A dead peer is detected after idle + interval x count. Example: --count 5
-    #[arg(long, value_name = "N", value_parser = value_of(SocketOption::Count), allow_hyphen_values = true)]
-    count: Option<Settings>,
-
-    /// How long sent data may stay unacknowledged
-    ///
-    /// TCP_USER_TIMEOUT: off, a time up to 2147483647ms, or auto (idle + interval x count). With a user timeout the
-    /// kernel ignores the count, and ends connections to a peer that stops reading. Default: off. Example: --user-timeout
-    /// auto
-    #[arg(long, value_name = "TIME", value_parser = value_of(SocketOption::UserTimeout), allow_hyphen_values = true)]
-    user_timeout: Option<Settings>,
+    #[command(flatten)]
+    options: OptionFlags,
 
     /// Precedence where the program sets keepalive itself
     ///
@@ -277,22 +254,60 @@ impl PolicyFlags {
     }
 
     /// Each flag that says something for all connections, in the order of precedence.
-    pub(crate) fn said(&self) -> impl Iterator<Item = (&'static str, Settings)> {
-        [
-            ("--idle", self.idle),
-            ("--interval", self.interval),
-            ("--count", self.count),
-            ("--user-timeout", self.user_timeout),
-            ("--mode", self.mode),
-            ("--preset", self.preset),
-        ]
-        .into_iter()
-        .filter_map(|(flag, settings)| Some((flag, settings?)))
+    pub(crate) fn said(&self) -> impl Iterator<Item = (String, Settings)> {
+        let options = OPTIONS.into_iter().zip(self.options.0);
+        let options = options.map(|(option, flag)| (option.row().name, flag));
+        options
+            .chain([("mode", self.mode), ("preset", self.preset)])
+            .filter_map(|(name, settings)| Some((format!("--{name}"), settings?)))
     }
 
     /// Whether no flag was given.
     pub(crate) fn are_empty(&self) -> bool {
         self.settings() == Settings::NONE && self.rules.is_empty() && self.config.is_none()
+    }
+}
+
+/// The flags of the table of options, in its order.
+#[derive(Debug, Default)]
+struct OptionFlags([Option<Settings>; OPTIONS.len()]);
+
+impl Args for OptionFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(OPTIONS.into_iter().filter_map(|option| {
+            let row = option.row();
+            let flag = row.flag?;
+            let argument = Arg::new(row.name).long(row.name).value_name(flag.value);
+            Some(
+                argument
+                    .help(flag.short)
+                    .long_help(format!("{}\n\n{}", flag.short, flag.long))
+                    .value_parser(value_of(option))
+                    .allow_hyphen_values(true),
+            )
+        }))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for OptionFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for (option, flag) in OPTIONS.into_iter().zip(&mut self.0) {
+            let row = option.row();
+            if row.flag.is_some() {
+                *flag = matches.get_one(row.name).copied().or(*flag);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,8 +2,9 @@
 
 use keepalive_engine::sockets::Socket;
 use keepalive_engine::text::is_format;
+use keepalive_policy::SocketOption;
 use keepalive_sys::sock_diag::{State, Timer};
-use keepalive_sys::sockopt::{Options, Protocol};
+use keepalive_sys::sockopt::Protocol;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -40,7 +41,7 @@ pub(crate) struct TimerEntry {
 impl Entry {
     pub(crate) fn new(socket: &Socket, program: Option<String>) -> Self {
         let address = socket.local.or(socket.peer);
-        let number = |number: fn(&Options) -> Option<u32>| socket.options.as_ref().and_then(number);
+        let number = |option| socket.number(option);
         Self {
             pid: socket.holder.map(|holder| holder.pid),
             program,
@@ -56,10 +57,10 @@ impl Entry {
             peer: socket.peer.map(|address| address.to_string()),
             state: socket.state.map(State::name),
             keepalive: socket.keepalive(),
-            idle_s: number(|options| options.idle),
-            interval_s: number(|options| options.interval),
-            count: number(|options| options.count),
-            user_timeout_ms: number(|options| options.user_timeout),
+            idle_s: number(SocketOption::Idle),
+            interval_s: number(SocketOption::Interval),
+            count: number(SocketOption::Count),
+            user_timeout_ms: number(SocketOption::UserTimeout),
             timer: socket.timer.timer().map(Into::into),
             unanswered_probes: socket.unanswered,
             dead_after_s: socket.dead_after(),

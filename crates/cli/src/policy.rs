@@ -5,8 +5,10 @@ use crate::cli::PolicyFlags;
 use crate::error::{Error, describe};
 use crate::mistake::mistakes;
 use crate::output::{WIDTH, harmless, wrap, write_stderr};
-pub(crate) use keepalive_engine::policy::{CONFIG, Part, Policy, Text};
+pub(crate) use keepalive_engine::policy::{Part, Policy, Text};
+use keepalive_policy::environment as variable;
 use keepalive_policy::parse::without_mark;
+use keepalive_policy::protocol::{CONFIG, LARGEST_RULES};
 use keepalive_policy::{Environment, Settings};
 use keepalive_sys::regular::{self, Unfit};
 use std::ffi::{OsStr, OsString};
@@ -19,7 +21,7 @@ use std::time::Duration;
 pub(crate) const RULE: &str = "--rule";
 
 /// The largest rules file, bytes: the library reads no more.
-pub(crate) const LARGEST: u64 = 256 * 1024;
+pub(crate) const LARGEST: u64 = LARGEST_RULES as u64;
 
 /// How long a pipe that stands for a rules file is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,7 +45,7 @@ pub(crate) fn read(
     let mut notes = Vec::new();
     let variables = read_variables(&entries, status, &mut notes)?;
     let mut rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
-    rules.extend(variables.rules.map(|rules| text("KEEPALIVE_RULES", rules)));
+    rules.extend(variables.rules.map(|rules| text(variable::RULES, rules)));
 
     let named = flags
         .config
@@ -62,10 +64,7 @@ pub(crate) fn read(
     let settings = flags.settings().or(variables.settings());
     let fallback = (!is_said).then_some(fallback);
     let settings = settings.or(fallback.unwrap_or(Settings::NONE));
-    let mut said: Vec<(String, Settings)> = flags
-        .said()
-        .map(|(flag, settings)| (flag.to_owned(), settings))
-        .collect();
+    let mut said: Vec<(String, Settings)> = flags.said().collect();
     said.extend(say_one_by_one(&entries));
     let config_path = named.map(|path| std::path::absolute(&path).unwrap_or(path));
     Ok(Policy {
@@ -157,7 +156,7 @@ fn read_variables<'a>(entries: &'a [Vec<u8>], status: u8, notes: &mut Vec<String
     {
         let log = OsStr::from_bytes(log).display();
         return Err(
-            Error::new(status, format!("KEEPALIVE_LOG={log}: not a place to write to"))
+            Error::new(status, format!("{}={log}: not a place to write to", variable::LOG))
                 .hint("expected stderr, syslog or an absolute path"),
         );
     }

@@ -5,6 +5,7 @@ mod wire;
 use crate::error::describe;
 use crate::sockets::{Namespace, Socket};
 use crate::untouched::Untouched;
+use keepalive_policy::option::Handshake;
 use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide, judge};
 use keepalive_sys::sock_diag::{State, TimerKind};
 use keepalive_sys::sockopt::{self, Protocol};
@@ -129,7 +130,7 @@ pub fn plan(
     };
     for option in LIVE_ORDER {
         let Some(ours) = settings.number(option) else { continue };
-        let is_early = matches!(option, SocketOption::SynCount | SocketOption::MaxSegment);
+        let is_early = option.row().handshake == Handshake::Only;
         if is_early && event.moment != Moment::Listen && !is_unfinished(socket) {
             let reason = Reason::Late;
             plan.left.push(Left { option, reason });

@@ -1,11 +1,9 @@
 //! A policy as it is written, with the source of each part.
 
 use keepalive_policy::parse::{Item, parse};
+use keepalive_policy::protocol::CONFIG;
 use keepalive_policy::{Keepalive, Rule, Settings, Source};
 use std::path::{Path, PathBuf};
-
-/// The file that counts unless another is named.
-pub const CONFIG: &str = "/etc/keepalive.conf";
 
 /// A text of rules, and where it comes from.
 #[derive(Debug)]

@@ -5,7 +5,10 @@ mod neighbours;
 use super::apparmor::{self, Access};
 use crate::error::Error;
 use crate::policy::Policy;
+use keepalive_policy::environment as variable;
+use keepalive_policy::protocol::{IS_SUPERVISED, SUPERVISED, TAKES_PRIVILEGES};
 use keepalive_policy::{Number, OPTIONS, Settings, SocketOption, Unit};
+use keepalive_sys::arch::MULTIARCH;
 use keepalive_sys::elf::{self, Machine};
 use keepalive_sys::program::{Format, Privilege, Program, privilege};
 use std::ffi::{OsStr, OsString};
@@ -20,18 +23,10 @@ pub const FILE: &str = "libkeepalive.so";
 /// Where `make install` puts the library, told to the build.
 const LIBRARY_DIRECTORY: Option<&str> = option_env!("KEEPALIVE_LIBDIR");
 /// Where distributions have libraries, beside the directory of their commands.
-const DIRECTORIES: [&str; 4] = [MULTIARCH, "lib64", "lib", OTHER_DIRECTORY];
+const DIRECTORIES: [&str; 4] = [MULTIARCH[0], "lib64", "lib", OTHER_DIRECTORY];
 /// Where packages install the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
 /// its parent each library is found by the name that `$LIB` has for its programs.
 pub const OTHER_DIRECTORY: &str = "lib/keepalive/lib";
-/// Debian's, which has the architecture in its name.
-const MULTIARCH: &str = if cfg!(target_arch = "x86_64") {
-    "lib/x86_64-linux-gnu"
-} else if cfg!(target_arch = "aarch64") {
-    "lib/aarch64-linux-gnu"
-} else {
-    "lib"
-};
 
 /// The library's file and the machine code in it.
 #[derive(Debug)]
@@ -358,27 +353,30 @@ pub fn hand_over(environment: &mut Vec<(OsString, OsString)>, policy: &Policy) {
         }
     }
     if let Some(mode) = policy.settings.mode {
-        set(environment, "KEEPALIVE_MODE", OsString::from(mode.name()));
+        set(environment, variable::MODE, OsString::from(mode.name()));
     }
     if !policy.rules.is_empty() {
         let rules: Vec<&[u8]> = policy.rules.iter().map(|text| text.text.as_slice()).collect();
-        set(environment, "KEEPALIVE_RULES", OsString::from_vec(rules.join(&b'\n')));
+        set(environment, variable::RULES, OsString::from_vec(rules.join(&b'\n')));
     }
     if let Some(path) = policy.config_path.as_ref().filter(|_| !policy.is_config_pipe) {
-        set(environment, "KEEPALIVE_CONFIG", path.clone().into_os_string());
+        set(environment, variable::CONFIG, path.clone().into_os_string());
     }
 }
 
 /// Tells the library in `environment` whether there is a supervisor beside it, and whether set-user-ID programs have lost
 /// their privilege to that one, or to one around it.
 pub fn note_supervisor(environment: &mut Vec<(OsString, OsString)>, is_supervised: bool, takes_privileges: bool) {
-    const NAME: &str = "KEEPALIVE_SUPERVISED";
-    const TAKES_PRIVILEGES: &str = "1,no_new_privs";
-    let takes_privileges = takes_privileges || value(environment, NAME).is_some_and(|value| value == TAKES_PRIVILEGES);
-    environment.retain(|(name, _)| name != OsStr::new(NAME));
+    let takes_privileges =
+        takes_privileges || value(environment, SUPERVISED).is_some_and(|value| value == TAKES_PRIVILEGES);
+    environment.retain(|(name, _)| name != OsStr::new(SUPERVISED));
     if is_supervised {
-        let value = if takes_privileges { TAKES_PRIVILEGES } else { "1" };
-        set(environment, NAME, OsString::from(value));
+        let value = if takes_privileges {
+            TAKES_PRIVILEGES
+        } else {
+            IS_SUPERVISED
+        };
+        set(environment, SUPERVISED, OsString::from(value));
     }
 }
 

@@ -17,6 +17,7 @@ mod watch;
 use crate::error::{Error, describe};
 use crate::settle::settle_inherited;
 use crate::sockets::{YAMA_2, YAMA_3, is_sandboxed, may_trace, yama_scope};
+use keepalive_policy::option::Group;
 use keepalive_policy::{Mode, Number, OPTIONS, Settings, SocketOption, Source};
 use keepalive_sys::background::{detach, harden};
 use keepalive_sys::capability;
@@ -416,13 +417,6 @@ fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
             .iter()
             .flat_map(move |source| std::iter::once(source.default).chain(rules(source)))
     };
-    let own = [
-        SocketOption::Keepalive,
-        SocketOption::Idle,
-        SocketOption::Interval,
-        SocketOption::Count,
-        SocketOption::UserTimeout,
-    ];
     let has_rules = sources.iter().any(|source| !source.rules.is_empty());
     let settings = sources
         .iter()
@@ -430,7 +424,7 @@ fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
     let action = |option: SocketOption| {
         let is_said = settings.number(option).is_some() || settings.written(option) == Number::Auto;
         match settings.mode.unwrap_or_default() {
-            _ if !own.contains(&option) => SetOption::Pass,
+            _ if option.row().group != Group::Keepalive => SetOption::Pass,
             Mode::Enforce if !has_rules && is_said => SetOption::Ask,
             Mode::Enforce if !has_rules => SetOption::Pass,
             _ if all().any(|settings| settings.mode.is_some_and(|mode| mode != Mode::Fill)) => SetOption::Ask,

@@ -1,6 +1,7 @@
 //! Giving a socket that is about to be used its settings, and those that a command inherits.
 
 use crate::untouched::Untouched;
+use keepalive_policy::option::FOR_LISTENERS;
 use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Moment, OPTIONS, Settings, SocketOption, Source, decide, judge};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::sockopt::{self, cookie, get, set};
@@ -88,8 +89,7 @@ impl<'a> Settler<'a> {
     /// The same for a socket that is about to listen, whose connections inherit it all.
     pub fn settle_listener(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
         let mut changes = self.settle(socket, settings);
-        let own = [SocketOption::DeferAccept, SocketOption::UserTimeout];
-        self.set_all(socket, settings, own, &mut changes);
+        self.set_all(socket, settings, FOR_LISTENERS, &mut changes);
         changes
     }
 
@@ -141,7 +141,7 @@ impl<'a> Settler<'a> {
             // What the kernel refuses stays as it was.
             if target != current && set(socket, option, target).is_ok() {
                 changes.before[option as usize] = Some(current);
-                changes.must_be_undone |= is_own || !LIVE_ORDER.contains(&option);
+                changes.must_be_undone |= is_own || FOR_LISTENERS.contains(&option);
             }
         }
     }

@@ -18,9 +18,10 @@ pub use obstacle::{Obstacle, YAMA_1, YAMA_2, YAMA_3, is_gone, is_sandboxed, may_
 pub use process::{Process, Selection};
 
 use crate::timeline::Times;
+use keepalive_policy::SocketOption;
 use keepalive_sys::netns;
 use keepalive_sys::sock_diag::{Row, State, Timer, TimerKind};
-use keepalive_sys::sockopt::{self, Options, Protocol};
+use keepalive_sys::sockopt::{self, Numbers, Protocol};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -45,7 +46,7 @@ pub struct Socket {
     /// Absent where the kernel names none that a socket of a process can have.
     pub state: Option<State>,
     /// Absent without ptrace access to a holder.
-    pub options: Option<Options>,
+    pub numbers: Option<Numbers>,
     /// Its timer.
     pub timer: Clock,
     /// Probes in a row without an answer.
@@ -98,7 +99,7 @@ pub struct Kernel {
 #[derive(Clone, Copy)]
 struct Exact {
     protocol: Protocol,
-    options: Options,
+    numbers: Numbers,
 }
 
 impl Kernel {
@@ -222,7 +223,7 @@ impl Kernel {
             local: sockopt::local(&duplicate),
             peer: sockopt::peer(&duplicate),
             state,
-            options: Some(exact.options),
+            numbers: Some(exact.numbers),
             timer: if state == Some(State::Closed) {
                 Clock::Stopped
             } else {
@@ -288,7 +289,7 @@ impl Exact {
         };
         Ok(Some(Self {
             protocol,
-            options: sockopt::options(socket)?,
+            numbers: sockopt::numbers(socket)?,
         }))
     }
 }
@@ -313,8 +314,8 @@ impl Socket {
     /// Whether keepalive is on, from the option, else from the timer: it shows on an established connection, unless one
     /// for data hides it (`net/ipv4/inet_diag.c`).
     pub fn keepalive(&self) -> Option<bool> {
-        if let Some(options) = &self.options {
-            return Some(options.keepalive);
+        if let Some(numbers) = &self.numbers {
+            return Some(numbers.is_on());
         }
         match (self.timer, self.state?) {
             (Clock::Running(timer), _) => (timer.kind == TimerKind::Keepalive).then_some(true),
@@ -330,13 +331,17 @@ impl Socket {
 
     /// The times that decide when a dead peer is noticed, where all are known.
     pub fn times(&self) -> Option<Times> {
-        let options = self.options?;
         Some(Times {
-            idle: options.idle?,
-            interval: options.interval?,
-            count: options.count?,
-            user_timeout: options.user_timeout.unwrap_or(0),
+            idle: self.number(SocketOption::Idle)?,
+            interval: self.number(SocketOption::Interval)?,
+            count: self.number(SocketOption::Count)?,
+            user_timeout: self.number(SocketOption::UserTimeout).unwrap_or(0),
         })
+    }
+
+    /// The number of `option`, where it is known.
+    pub fn number(&self, option: SocketOption) -> Option<u32> {
+        self.numbers?.get(option)
     }
 
     /// Seconds of silence after which a dead peer is noticed; `None` also where it never is.
@@ -355,7 +360,7 @@ impl Socket {
             local: Some(row.local),
             peer: row.peer,
             state: Some(row.state),
-            options: None,
+            numbers: None,
             timer: row.timer.into(),
             unanswered: row.unanswered,
             cgroup: row.cgroup,
@@ -366,7 +371,7 @@ impl Socket {
     fn exact(row: &Row, namespace: usize, holder: Holder, exact: Exact) -> Self {
         Self {
             protocol: exact.protocol,
-            options: Some(exact.options),
+            numbers: Some(exact.numbers),
             namespace: Some(namespace),
             ..Self::seen(row, Some(holder))
         }

@@ -23,18 +23,18 @@ pub struct Sysctls {
 }
 
 impl Sysctls {
-    /// Reads them, of the network namespace of the calling thread. The first three come from a fresh socket, since `/proc`
+    /// Reads them, of the network namespace of the calling thread. Those that are options come from a fresh socket, since `/proc`
     /// may be mounted without them (`subset=pid`). Where one cannot be read, it is as the kernel is built
     /// (`include/net/tcp.h`).
     pub fn read() -> Self {
         let fresh = Untouched::read();
-        let number = |option, built_in| fresh.of(option).unwrap_or(built_in);
+        let number = |option| fresh.of(option).unwrap_or_default();
         Self {
-            idle: number(SocketOption::Idle, 7200),
-            interval: number(SocketOption::Interval, 75),
-            count: number(SocketOption::Count, 9),
+            idle: number(SocketOption::Idle),
+            interval: number(SocketOption::Interval),
+            count: number(SocketOption::Count),
             retries: read("tcp_retries2").unwrap_or(15),
-            syn_retries: read("tcp_syn_retries").unwrap_or(6),
+            syn_retries: number(SocketOption::SynCount),
             syn_linear_timeouts: read("tcp_syn_linear_timeouts").unwrap_or(0),
         }
     }

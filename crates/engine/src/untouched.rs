@@ -33,14 +33,7 @@ impl Untouched {
 
     /// The number of `option`; `None` for those that belong to a connection's route.
     pub fn of(&self, option: SocketOption) -> Option<u32> {
-        let built_in = match option {
-            SocketOption::Keepalive | SocketOption::UserTimeout | SocketOption::DeferAccept => 0,
-            SocketOption::Idle => 7200,
-            SocketOption::Interval => 75,
-            SocketOption::Count => 9,
-            SocketOption::SynCount => 6,
-            SocketOption::MaxSegment | SocketOption::WindowClamp => return None,
-        };
+        let built_in = option.row().kernel_default.built_in()?;
         self.numbers[option as usize].or(Some(built_in))
     }
 }

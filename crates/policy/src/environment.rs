@@ -59,33 +59,39 @@ enum Variable {
     MsantosDebug,
 }
 
-/// The variables but for those in the table of options.
-const VARIABLES: [Variable; 18] = [
-    Variable::Mode,
-    Variable::Log,
-    Variable::Rules,
-    Variable::Config,
-    Variable::DontdieSwitch,
-    Variable::DontdieDebug,
-    Variable::Dontdie(SocketOption::Idle),
-    Variable::Dontdie(SocketOption::Interval),
-    Variable::Dontdie(SocketOption::Count),
-    Variable::MsantosDebug,
-    Variable::Msantos(SocketOption::Idle),
-    Variable::Msantos(SocketOption::Interval),
-    Variable::Msantos(SocketOption::Count),
-    Variable::Msantos(SocketOption::UserTimeout),
-    Variable::Msantos(SocketOption::SynCount),
-    Variable::Msantos(SocketOption::DeferAccept),
-    Variable::Msantos(SocketOption::MaxSegment),
-    Variable::Msantos(SocketOption::WindowClamp),
-];
+/// Defines the variables but for those in the table of options, and their names in the same order: one text, since an array
+/// of texts would be an array of relocations in the library.
+macro_rules! variables {
+    ($($name:literal $(as $constant:ident)? = $variable:expr;)+) => {
+        $($(
+            /// The name of a variable of ours.
+            pub const $constant: &str = $name;
+        )?)+
+        const VARIABLES: [Variable; [$($name),+].len()] = [$($variable),+];
+        const NAMES: &[u8] = concat!($($name, "="),+).as_bytes();
+    };
+}
 
-/// Their names, in the same order; one text, since an array of texts would be an array of relocations in the library.
-const NAMES: &[u8] = b"KEEPALIVE_MODE=KEEPALIVE_LOG=KEEPALIVE_RULES=KEEPALIVE_CONFIG=\
-    DD_USE_KEEPALIVE=DD_DEBUG=DD_TCP_KEEPALIVE_TIME=DD_TCP_KEEPALIVE_INTVL=DD_TCP_KEEPALIVE_PROBES=\
-    LIBKEEPALIVE_DEBUG=TCP_KEEPIDLE=TCP_KEEPINTVL=TCP_KEEPCNT=TCP_USER_TIMEOUT=TCP_SYNCNT=TCP_DEFER_ACCEPT=\
-    TCP_MAXSEG=TCP_WINDOW_CLAMP=";
+variables! {
+    "KEEPALIVE_MODE" as MODE = Variable::Mode;
+    "KEEPALIVE_LOG" as LOG = Variable::Log;
+    "KEEPALIVE_RULES" as RULES = Variable::Rules;
+    "KEEPALIVE_CONFIG" as CONFIG = Variable::Config;
+    "DD_USE_KEEPALIVE" = Variable::DontdieSwitch;
+    "DD_DEBUG" = Variable::DontdieDebug;
+    "DD_TCP_KEEPALIVE_TIME" = Variable::Dontdie(SocketOption::Idle);
+    "DD_TCP_KEEPALIVE_INTVL" = Variable::Dontdie(SocketOption::Interval);
+    "DD_TCP_KEEPALIVE_PROBES" = Variable::Dontdie(SocketOption::Count);
+    "LIBKEEPALIVE_DEBUG" = Variable::MsantosDebug;
+    "TCP_KEEPIDLE" = Variable::Msantos(SocketOption::Idle);
+    "TCP_KEEPINTVL" = Variable::Msantos(SocketOption::Interval);
+    "TCP_KEEPCNT" = Variable::Msantos(SocketOption::Count);
+    "TCP_USER_TIMEOUT" = Variable::Msantos(SocketOption::UserTimeout);
+    "TCP_SYNCNT" = Variable::Msantos(SocketOption::SynCount);
+    "TCP_DEFER_ACCEPT" = Variable::Msantos(SocketOption::DeferAccept);
+    "TCP_MAXSEG" = Variable::Msantos(SocketOption::MaxSegment);
+    "TCP_WINDOW_CLAMP" = Variable::Msantos(SocketOption::WindowClamp);
+}
 
 /// The first letters of all names.
 pub const INITIALS: &[u8] = b"KDTL";

@@ -14,12 +14,13 @@ pub mod mode;
 pub mod option;
 pub mod parse;
 pub mod preset;
+pub mod protocol;
 pub mod rule;
 pub mod settings;
 
 pub use decide::{Event, Moment, Source, decide, judge};
 pub use environment::Environment;
 pub use mode::Mode;
-pub use option::{LIVE_ORDER, OPTIONS, SocketOption, Unit};
+pub use option::{KernelDefault, LIVE_ORDER, OPTIONS, SocketOption, Unit};
 pub use rule::{Direction, Network, Ports, Rule};
 pub use settings::{Invalid, Keepalive, Number, Problem, Settings};

@@ -1,133 +1,297 @@
-//! The one table of the socket options that keepalive sets. Everything that lists options walks it.
+//! The one table of the socket options that keepalive sets. Everything that lists options is made of it: a new option is a
+//! new row.
+
+mod row;
+
+pub use row::{ByEbpf, Flag, Group, Handshake, KernelDefault, KernelField, Row, Stage, Unit};
 
 /// `SOL_SOCKET` (socket(7)); the same number on every architecture that keepalive supports.
 pub const SOL_SOCKET: i32 = 1;
 /// `IPPROTO_TCP`, the level of the `TCP_*` options (tcp(7)).
 pub const IPPROTO_TCP: i32 = 6;
 
-/// A socket option that keepalive sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketOption {
+/// A TCP option of the second group that acts on the handshake only; the rows change what differs.
+const OTHER: Row = Row {
+    name: "",
+    variable: "",
+    flag: None,
+    expected: "",
+    unit: Unit::Count,
+    range: (0, 0),
+    level: IPPROTO_TCP,
+    optname: 0,
+    kernel_default: KernelDefault::Route,
+    stage: Stage::Created,
+    handshake: Handshake::Only,
+    order: 0,
+    by_ebpf: ByEbpf::No,
+    group: Group::Other,
+};
+
+/// A TCP option of the first group; the rows change what differs.
+const TIMING: Row = Row {
+    unit: Unit::Seconds,
+    range: (1, 32_767),
+    handshake: Handshake::None,
+    group: Group::Keepalive,
+    ..OTHER
+};
+
+/// Defines the options, their list and their rows. The rows are a `match` rather than an array: an array's pointers would be
+/// relocations in the preload library.
+macro_rules! table {
+    ($($(#[$documentation:meta])+ $option:ident = $row:expr;)+) => {
+        /// A socket option that keepalive sets.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum SocketOption {
+            $($(#[$documentation])+ $option,)+
+        }
+
+        /// The options, in the order in which people think of them.
+        pub const OPTIONS: [SocketOption; [$(SocketOption::$option),+].len()] = [$(SocketOption::$option),+];
+
+        impl SocketOption {
+            /// Its row of the table.
+            #[inline]
+            pub const fn row(self) -> Row {
+                match self {
+                    $(Self::$option => $row,)+
+                }
+            }
+        }
+    };
+}
+
+// The order of setting is right on a live connection, too: the idle time, which re-arms a running timer at once, comes when
+// all that the timer uses is in place (`net/ipv4/tcp.c`, `tcp_sock_set_keepidle_locked`). The user timeout comes last, as it
+// may be made of the others.
+table! {
     /// `SO_KEEPALIVE`: whether the kernel probes an idle connection at all.
-    Keepalive,
+    Keepalive = Row {
+        name: "keepalive",
+        variable: "KEEPALIVE",
+        expected: "on, off or skip",
+        unit: Unit::Switch,
+        range: (0, 1),
+        level: SOL_SOCKET,
+        optname: 9,
+        kernel_default: KernelDefault::Fixed(0),
+        order: 2,
+        by_ebpf: ByEbpf::Always,
+        ..TIMING
+    };
+
     /// `TCP_KEEPIDLE`: how long a connection is idle before the first probe.
-    Idle,
+    Idle = Row {
+        name: "idle",
+        variable: "KEEPIDLE",
+        flag: Some(Flag {
+            value: "TIME",
+            short: "Idle time before the first probe",
+            long: "TCP_KEEPIDLE, 1 to 32767 seconds: 90, 90s, 5m or 2h. Example: --idle 5m",
+        }),
+        expected: SECONDS,
+        optname: 4,
+        kernel_default: KernelDefault::Sysctl { name: "net.ipv4.tcp_keepalive_time", built_in: 7200 },
+        order: 3,
+        by_ebpf: ByEbpf::Unless(KernelField { structure: "tcp_sock", name: "keepalive_time", is_in_jiffies: true }),
+        ..TIMING
+    };
+
     /// `TCP_KEEPINTVL`: the time between probes that are not answered.
-    Interval,
+    Interval = Row {
+        name: "interval",
+        variable: "KEEPINTVL",
+        flag: Some(Flag {
+            value: "TIME",
+            short: "Time between unanswered probes",
+            long: "TCP_KEEPINTVL, 1 to 32767 seconds. Example: --interval 15",
+        }),
+        expected: SECONDS,
+        optname: 5,
+        kernel_default: KernelDefault::Sysctl { name: "net.ipv4.tcp_keepalive_intvl", built_in: 75 },
+        order: 1,
+        by_ebpf: ByEbpf::Unless(KernelField { structure: "tcp_sock", name: "keepalive_intvl", is_in_jiffies: true }),
+        ..TIMING
+    };
+
     /// `TCP_KEEPCNT`: how many unanswered probes end the connection.
-    Count,
-    /// `TCP_USER_TIMEOUT`: how long sent data, or a probe, may stay unacknowledged (RFC 5482).
-    UserTimeout,
+    Count = Row {
+        name: "count",
+        variable: "KEEPCNT",
+        flag: Some(Flag {
+            value: "N",
+            short: "Unanswered probes that end the connection",
+            long: "TCP_KEEPCNT, 1 to 127. A dead peer is detected after idle + interval x count. Example: --count 5",
+        }),
+        expected: "1 to 127 probes, such as 5",
+        unit: Unit::Count,
+        range: (1, 127),
+        optname: 6,
+        kernel_default: KernelDefault::Sysctl { name: "net.ipv4.tcp_keepalive_probes", built_in: 9 },
+        order: 0,
+        by_ebpf: ByEbpf::Unless(KernelField { structure: "tcp_sock", name: "keepalive_probes", is_in_jiffies: false }),
+        ..TIMING
+    };
+
+    /// `TCP_USER_TIMEOUT`: how long sent data, or a probe, may stay unacknowledged (RFC 5482). It would also limit
+    /// connecting.
+    UserTimeout = Row {
+        name: "user-timeout",
+        variable: "KEEPALIVE_USER_TIMEOUT",
+        flag: Some(Flag {
+            value: "TIME",
+            short: "How long sent data may stay unacknowledged",
+            long: "TCP_USER_TIMEOUT: off, a time up to 2147483647ms, or auto (idle + interval x count). With a user timeout \
+                   the kernel ignores the count, and ends connections to a peer that stops reading. Default: off. Example: \
+                   --user-timeout auto",
+        }),
+        expected: "off, auto, or up to 2147483647ms, such as 30, 1500ms, 30s or 2m",
+        unit: Unit::Milliseconds,
+        range: (0, 2_147_483_647),
+        optname: 18,
+        kernel_default: KernelDefault::Fixed(0),
+        stage: Stage::Established,
+        order: 8,
+        by_ebpf: ByEbpf::Unless(KernelField {
+            structure: "inet_connection_sock",
+            name: "icsk_user_timeout",
+            is_in_jiffies: false,
+        }),
+        ..TIMING
+    };
+
     /// `TCP_SYNCNT`: how many times connecting is tried again.
-    SynCount,
-    /// `TCP_DEFER_ACCEPT`: how long a listener waits for the first data before it shows a connection.
-    DeferAccept,
+    SynCount = Row {
+        name: "syn-count",
+        expected: "1 to 127 tries",
+        range: (1, 127),
+        optname: 7,
+        kernel_default: KernelDefault::Sysctl { name: "net.ipv4.tcp_syn_retries", built_in: 6 },
+        order: 4,
+        ..OTHER
+    };
+
+    /// `TCP_DEFER_ACCEPT`: how long a listener waits for the first data before it shows a connection. A client that has it
+    /// delays its last ACK.
+    DeferAccept = Row {
+        name: "defer-accept",
+        expected: SECONDS,
+        unit: Unit::Seconds,
+        range: (1, 32_767),
+        optname: 9,
+        kernel_default: KernelDefault::Fixed(0),
+        stage: Stage::Listening,
+        order: 7,
+        ..OTHER
+    };
+
     /// `TCP_MAXSEG`: the largest segment.
-    MaxSegment,
+    MaxSegment = Row {
+        name: "max-segment",
+        expected: "88 to 32767 bytes",
+        range: (88, 32_767),
+        optname: 2,
+        order: 5,
+        ..OTHER
+    };
+
     /// `TCP_WINDOW_CLAMP`: the largest receive window that is announced.
-    WindowClamp,
+    WindowClamp = Row {
+        name: "window-clamp",
+        expected: "1 to 2147483647 bytes",
+        range: (1, 2_147_483_647),
+        optname: 10,
+        handshake: Handshake::Also,
+        order: 6,
+        ..OTHER
+    };
 }
 
-/// What the number of an option counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// On or off.
-    Switch,
-    /// Whole seconds.
-    Seconds,
-    /// Milliseconds for the kernel; written as a duration, where a bare number is seconds.
-    Milliseconds,
-    /// A bare number: probes, tries or bytes.
-    Count,
-}
+const SECONDS: &str = "1 to 32767 seconds, such as 90, 90s, 5m or 2h";
 
-/// One row of the table.
-#[derive(Clone, Copy, Debug)]
-pub struct Row {
-    /// The name in settings and, after `--`, on the command line.
-    pub name: &'static str,
-    /// The environment variable; empty where there is none.
-    pub variable: &'static str,
-    /// What its number counts.
-    pub unit: Unit,
-    /// The smallest and the largest number that the kernel accepts (tcp(7); `net/ipv4/tcp.c`).
-    pub range: (u32, u32),
-    /// The level for `setsockopt(2)`.
-    pub level: i32,
-    /// The option's number for `setsockopt(2)` (`include/uapi/linux/tcp.h`).
-    pub optname: i32,
-}
-
-/// The options, in the order in which people think of them.
-pub const OPTIONS: [SocketOption; 9] = [
-    SocketOption::Keepalive,
-    SocketOption::Idle,
-    SocketOption::Interval,
-    SocketOption::Count,
-    SocketOption::UserTimeout,
-    SocketOption::SynCount,
-    SocketOption::DeferAccept,
-    SocketOption::MaxSegment,
-    SocketOption::WindowClamp,
-];
-
-/// The options that are set as soon as a socket is there, in the order that is right on a live connection too: the idle
-/// time, which re-arms a running timer at once, comes when all that the timer uses is in place (`net/ipv4/tcp.c`,
-/// `tcp_sock_set_keepidle_locked`). Two are not among them: the user timeout must wait until the connection is
-/// established, and `TCP_DEFER_ACCEPT` is for listeners (a client that has it delays its last ACK).
-pub const LIVE_ORDER: [SocketOption; 7] = [
-    SocketOption::Count,
-    SocketOption::Interval,
-    SocketOption::Keepalive,
-    SocketOption::Idle,
-    SocketOption::SynCount,
-    SocketOption::MaxSegment,
-    SocketOption::WindowClamp,
-];
-
-const fn row(
-    name: &'static str,
-    variable: &'static str,
-    unit: Unit,
-    range: (u32, u32),
-    level: i32,
-    optname: i32,
-) -> Row {
-    Row {
-        name,
-        variable,
-        unit,
-        range,
-        level,
-        optname,
+/// All options, in the order in which they are set.
+const IN_ORDER: [SocketOption; OPTIONS.len()] = {
+    let mut ordered = [None; OPTIONS.len()];
+    let mut index = 0;
+    while index < OPTIONS.len() {
+        let place = OPTIONS[index].row().order;
+        assert!(ordered[place].is_none(), "two options have the same place in the order");
+        ordered[place] = Some(OPTIONS[index]);
+        index += 1;
     }
+    let mut all = OPTIONS;
+    while index > 0 {
+        index -= 1;
+        if let Some(option) = ordered[index] {
+            all[index] = option;
+        }
+    }
+    all
+};
+
+/// Defines the options of `$all` whose row meets a condition, in the same order.
+macro_rules! options_where {
+    ($(#[$documentation:meta])+ $name:ident = $all:ident where $row:ident: $condition:expr) => {
+        $(#[$documentation])+
+        pub const $name: [SocketOption; {
+            let (mut count, mut index) = (0, 0);
+            while index < $all.len() {
+                let $row = $all[index].row();
+                count += $condition as usize;
+                index += 1;
+            }
+            count
+        }] = {
+            let mut options = [$all[0]; _];
+            let (mut count, mut index) = (0, 0);
+            while index < $all.len() {
+                let $row = $all[index].row();
+                if $condition {
+                    options[count] = $all[index];
+                    count += 1;
+                }
+                index += 1;
+            }
+            options
+        };
+    };
+}
+
+options_where! {
+    /// The options that every socket gets as soon as it exists, in the order in which they are set.
+    LIVE_ORDER = IN_ORDER where row: matches!(row.stage, Stage::Created)
+}
+options_where! {
+    /// The options that listeners get beside [`LIVE_ORDER`].
+    FOR_LISTENERS = IN_ORDER where row: !matches!(row.stage, Stage::Created)
+}
+options_where! {
+    /// The options that act on the handshake.
+    FOR_HANDSHAKES = IN_ORDER where row: !matches!(row.handshake, Handshake::None)
+}
+options_where! {
+    /// The options that a socket must have before it listens: those of the handshakes, and those that connections inherit.
+    BEFORE_LISTEN = IN_ORDER where row: !matches!((row.stage, row.handshake), (Stage::Created, Handshake::None))
+}
+options_where! {
+    /// The options that the eBPF programs set, in this order.
+    BY_EBPF = IN_ORDER where row: !matches!(row.by_ebpf, ByEbpf::No)
+}
+options_where! {
+    /// The options whose default is a sysctl of the network namespace.
+    WITH_SYSCTL = IN_ORDER where row: matches!(row.kernel_default, KernelDefault::Sysctl { .. })
+}
+options_where! {
+    /// The options of [`Group::Keepalive`], in the order in which people think of them.
+    KEEPALIVE = OPTIONS where row: matches!(row.group, Group::Keepalive)
+}
+options_where! {
+    /// The options of [`Group::Other`].
+    OTHERS = OPTIONS where row: matches!(row.group, Group::Other)
 }
 
 impl SocketOption {
-    /// The table. A `match` rather than an array: an array's pointers would be relocations in the preload library.
-    #[inline]
-    pub const fn row(self) -> Row {
-        const TCP: i32 = IPPROTO_TCP;
-        match self {
-            Self::Keepalive => row("keepalive", "KEEPALIVE", Unit::Switch, (0, 1), SOL_SOCKET, 9),
-            Self::Idle => row("idle", "KEEPIDLE", Unit::Seconds, (1, 32_767), TCP, 4),
-            Self::Interval => row("interval", "KEEPINTVL", Unit::Seconds, (1, 32_767), TCP, 5),
-            Self::Count => row("count", "KEEPCNT", Unit::Count, (1, 127), TCP, 6),
-            Self::UserTimeout => row(
-                "user-timeout",
-                "KEEPALIVE_USER_TIMEOUT",
-                Unit::Milliseconds,
-                (0, 2_147_483_647),
-                TCP,
-                18,
-            ),
-            Self::SynCount => row("syn-count", "", Unit::Count, (1, 127), TCP, 7),
-            Self::DeferAccept => row("defer-accept", "", Unit::Seconds, (1, 32_767), TCP, 9),
-            Self::MaxSegment => row("max-segment", "", Unit::Count, (88, 32_767), TCP, 2),
-            Self::WindowClamp => row("window-clamp", "", Unit::Count, (1, 2_147_483_647), TCP, 10),
-        }
-    }
-
     /// The option whose number for `setsockopt(2)` this is, if keepalive sets it.
     pub fn from_number(level: i32, optname: i32) -> Option<Self> {
         OPTIONS
@@ -138,5 +302,34 @@ impl SocketOption {
     /// The option of this name.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         OPTIONS.into_iter().find(|option| option.row().name.as_bytes() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_is_set_after_what_its_timer_uses_and_user_timeout_last() {
+        let place = |option| IN_ORDER.iter().position(|other| *other == option);
+        for option in [SocketOption::Count, SocketOption::Interval, SocketOption::Keepalive] {
+            assert!(place(option) < place(SocketOption::Idle), "{option:?}");
+        }
+        assert_eq!(IN_ORDER.last(), Some(&SocketOption::UserTimeout));
+        for option in OPTIONS {
+            assert_eq!(place(option), Some(option.row().order), "{option:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_without_a_user_are_within_the_range_or_off() {
+        for option in OPTIONS {
+            let row = option.row();
+            let built_in = row.kernel_default.built_in().unwrap_or(row.range.0);
+            assert!(
+                built_in == 0 || (row.range.0..=row.range.1).contains(&built_in),
+                "{option:?}"
+            );
+        }
     }
 }

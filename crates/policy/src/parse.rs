@@ -8,6 +8,8 @@
 //! settings   = "off" | 1*( NAME "=" VALUE )
 //! ```
 
+mod mistake;
+
 use crate::mode::Mode;
 use crate::option::SocketOption;
 use crate::preset::{self, Remedy};
@@ -386,59 +388,6 @@ impl Direction {
             b"connect" => Some(Self::Connect),
             b"accept" => Some(Self::Accept),
             _ => None,
-        }
-    }
-}
-
-impl Mistake {
-    /// The reason in a few words.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::UnknownKeyword => "unknown keyword",
-            Self::NoProgram => "no program is named",
-            Self::BadAddress => "not an address",
-            Self::BadLength => "not a prefix length",
-            Self::StrayBits => "the address has bits behind its prefix length",
-            Self::BadPorts => "not a port or a range of ports",
-            Self::NoSettings => "nothing is set",
-            Self::OffAndMore => "'off' stands alone",
-            Self::NotASetting => "not a setting",
-            Self::UnknownSetting => "unknown setting",
-            Self::Twice => "set twice",
-            Self::BadValue(invalid) => invalid.problem.reason(),
-            Self::BadMode => "unknown mode",
-            Self::UnknownPreset => "unknown preset",
-            Self::UselessPreset => "keepalive cannot help there",
-            Self::SecondDefault => "a second default",
-        }
-    }
-
-    /// What may stand there instead.
-    pub const fn hint(self) -> &'static str {
-        match self {
-            Self::UnknownKeyword => "a line begins with default, connect, accept or program",
-            Self::NoProgram => "write the last part of its path, as in: program sshd off",
-            Self::BadAddress => "write 10.0.0.0/8, 192.0.2.1:443, [2001:db8::/32]:443, *:80 or :8000-8999",
-            Self::BadLength => "0 to 32 for IPv4, 0 to 128 for IPv6",
-            Self::StrayBits => "clear them, or write a longer prefix length",
-            Self::BadPorts => "write 443 or 8000-8999, from 0 to 65535, the lower first",
-            Self::NoSettings => "say what to set, as in: idle=60s, or off",
-            Self::OffAndMore => "write off alone, or the settings without it",
-            Self::NotASetting => "write name=value, or off",
-            Self::UnknownSetting => {
-                "keepalive, idle, interval, count, user-timeout, mode, preset, syn-count, defer-accept, max-segment \
-                 or window-clamp"
-            }
-            Self::Twice => "write it once",
-            Self::BadValue(Invalid {
-                option: SocketOption::Keepalive,
-                ..
-            }) => "on or leave; a rule that switches nothing on is: off",
-            Self::BadValue(invalid) => invalid.expected(),
-            Self::BadMode => "fill, cap, floor or enforce",
-            Self::UnknownPreset => "keepalive presets lists them",
-            Self::UselessPreset => "keepalive presets says why",
-            Self::SecondDefault => "one line says the default",
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::duration;
 use crate::mode::Mode;
 use crate::option::{OPTIONS, SocketOption, Unit};
+use crate::preset;
 use core::fmt;
 
 /// Whether keepalive is switched on.
@@ -110,8 +111,8 @@ impl Settings {
         numbers: [Number::UNSET; OPTIONS.len()],
     };
 
-    /// What keeps a connection through every common layer-4 middlebox: 60 s, 15 s, 5 probes.
-    pub const EVERYWHERE: Self = Self::timings(60, 15, 5).with_keepalive(Keepalive::On);
+    /// Keepalive with the timings of [`preset::DEFAULT`].
+    pub const EVERYWHERE: Self = preset::DEFAULT.settings().with_keepalive(Keepalive::On);
 
     /// These timings (seconds, seconds, probes) and nothing else; they must be within the options' ranges.
     pub const fn timings(idle: u32, interval: u32, count: u32) -> Self {
@@ -280,17 +281,7 @@ impl Problem {
 impl Invalid {
     /// What may stand here instead, in a few words.
     pub const fn expected(self) -> &'static str {
-        match self.option {
-            SocketOption::Keepalive => "on, off or skip",
-            SocketOption::Idle | SocketOption::Interval | SocketOption::DeferAccept => {
-                "1 to 32767 seconds, such as 90, 90s, 5m or 2h"
-            }
-            SocketOption::Count => "1 to 127 probes, such as 5",
-            SocketOption::UserTimeout => "off, auto, or up to 2147483647ms, such as 30, 1500ms, 30s or 2m",
-            SocketOption::SynCount => "1 to 127 tries",
-            SocketOption::MaxSegment => "88 to 32767 bytes",
-            SocketOption::WindowClamp => "1 to 2147483647 bytes",
-        }
+        self.option.row().expected
     }
 }
 
@@ -356,11 +347,9 @@ mod tests {
             let (smallest, largest) = option.row().range;
             assert_eq!(set(option, &smallest.to_string()), Ok(Some(smallest)), "{option:?}");
             assert_eq!(set(option, &largest.to_string()), Ok(Some(largest)), "{option:?}");
-            assert_eq!(
-                set(option, &(smallest - 1).to_string()),
-                Err(Problem::TooSmall),
-                "{option:?}"
-            );
+            if let Some(below) = smallest.checked_sub(1) {
+                assert_eq!(set(option, &below.to_string()), Err(Problem::TooSmall), "{option:?}");
+            }
             assert_eq!(
                 set(option, &(largest + 1).to_string()),
                 Err(Problem::TooLarge),

@@ -8,25 +8,27 @@ use crate::{own, sys};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU64, Ordering};
 use keepalive_policy::SocketOption;
+use keepalive_policy::option::{KernelDefault, WITH_SYSCTL};
 
-/// The options that have a value for each network namespace, in the order in which [`Defaults`] has them.
-pub(crate) const OPTIONS: [SocketOption; 4] = [
-    SocketOption::Idle,
-    SocketOption::Interval,
-    SocketOption::Count,
-    SocketOption::SynCount,
-];
-
-/// A value for each of [`OPTIONS`], 16 bits each; 0 where it is not known.
+/// A value for each of [`WITH_SYSCTL`], 16 bits each; 0 where it is not known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Defaults(pub(crate) u64);
 
-/// What the kernel is built with (`include/net/tcp.h`).
-const BUILT_IN: Defaults = Defaults::NONE
-    .with_field(0, 7200)
-    .with_field(1, 75)
-    .with_field(2, 9)
-    .with_field(3, 6);
+/// What the kernel is built with.
+const BUILT_IN: Defaults = {
+    let mut built_in = Defaults::NONE;
+    let mut index = 0;
+    while index < WITH_SYSCTL.len() {
+        if let Some(value) = WITH_SYSCTL[index].row().kernel_default.built_in() {
+            built_in = built_in.with_field(index as u32, value as u16);
+        }
+        index += 1;
+    }
+    built_in
+};
+
+/// Four values fit into a [`Defaults`].
+const _: () = assert!(WITH_SYSCTL.len() <= 4, "`Defaults` needs more room");
 
 /// The values of the sockets that were read last.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -41,7 +43,7 @@ impl Defaults {
 
     fn index(option: SocketOption) -> Option<u32> {
         (0..)
-            .zip(OPTIONS)
+            .zip(WITH_SYSCTL)
             .find_map(|(index, of)| (of == option).then_some(index))
     }
 
@@ -60,7 +62,7 @@ impl Defaults {
 
     /// These, and what only `others` know.
     pub(crate) fn or(self, others: Self) -> Self {
-        OPTIONS.into_iter().fold(Self::NONE, |all, option| {
+        WITH_SYSCTL.into_iter().fold(Self::NONE, |all, option| {
             self.get(option)
                 .or(others.get(option))
                 .map_or(all, |value| all.with(option, value))
@@ -75,13 +77,13 @@ fn settable(option: SocketOption, value: u32) -> u32 {
 }
 
 /// Reads them from the socket `fd`, on which nobody has set anything yet: those of the `wanted` bits in the order of
-/// [`OPTIONS`], and all of them where no socket was read before. Gives what is known of the socket now.
+/// [`WITH_SYSCTL`], and all of them where no socket was read before. Gives what is known of the socket now.
 pub(crate) fn learn(fd: c_int, wanted: u8) -> Defaults {
     let last = Defaults(LAST.load(Ordering::Relaxed));
     let wanted = if last == Defaults::NONE { !0 } else { wanted };
     let mut bits = wanted;
     let mut read = Defaults::NONE;
-    for option in OPTIONS {
+    for option in WITH_SYSCTL {
         let row = option.row();
         if bits & 1 != 0
             && let Some(value) = sys::option(fd, row.level, row.optname)
@@ -104,10 +106,10 @@ pub(crate) fn are_known() -> bool {
 /// The kernel's value of `option` for the socket `fd`: what it had before us, else what the socket that was read last had,
 /// else what the kernel is built with. `None` for an option that belongs to a connection's route.
 pub(crate) fn value(fd: c_int, option: SocketOption) -> Option<u32> {
-    match option {
-        SocketOption::Keepalive | SocketOption::UserTimeout | SocketOption::DeferAccept => Some(0),
-        SocketOption::MaxSegment | SocketOption::WindowClamp => None,
-        _ => own::defaults(fd)
+    match option.row().kernel_default {
+        KernelDefault::Fixed(number) => Some(number),
+        KernelDefault::Route => None,
+        KernelDefault::Sysctl { .. } => own::defaults(fd)
             .get(option)
             .or(Defaults(LAST.load(Ordering::Relaxed)).get(option))
             .or(BUILT_IN.get(option)),

@@ -14,10 +14,8 @@
 // What runs at every call is small and must be one piece; all else is compiled for size.
 #![allow(clippy::inline_always)]
 
-#[cfg(all(target_arch = "x86", target_feature = "sse"))]
-compile_error!("old programs align the stack to 4 bytes, and SSE wants 16: build for i586-unknown-linux-gnu");
-
 mod apply;
+mod arch;
 mod defaults;
 mod hooks;
 mod libc;

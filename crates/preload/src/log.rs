@@ -7,7 +7,8 @@ use core::cell::UnsafeCell;
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use keepalive_policy::environment::InvalidVariable;
-use keepalive_policy::{OPTIONS, Unit, parse};
+use keepalive_policy::option::{KEEPALIVE, Unit};
+use keepalive_policy::parse;
 
 const SILENT: u8 = 0;
 const STDERR: u8 = 1;
@@ -99,7 +100,7 @@ fn write_socket(fd: c_int, done: &'static str) {
         .text(b" ")
         .text(done.as_bytes())
         .text(b":");
-    for option in OPTIONS.into_iter().take(5) {
+    for option in KEEPALIVE {
         let row = option.row();
         let Some(value) = sys::option(fd, row.level, row.optname) else {
             continue;

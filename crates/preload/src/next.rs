@@ -6,74 +6,58 @@
 
 mod object;
 
+use crate::hooks::{FUNCTIONS, Function, NAMES};
 use crate::libc;
 use crate::state;
-use crate::sys::{self, Errno, number};
+use crate::sys::{self, Errno};
 use core::ffi::{c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use object::{Object, dynamic_section, path};
 
-/// The functions, each name with its NUL; one text, since an array of strings would be an array of relocations.
-const NAMES: &[u8] = b"socket\0connect\0accept\0accept4\0listen\0getsockopt\0setsockopt\0prctl\0syscall\0";
-
-/// Where each of them was found, 0 where it was not; in the same order.
-static FOUND: [AtomicUsize; 9] = [const { AtomicUsize::new(0) }; 9];
+/// Where each of the hooks' functions was found, 0 where it was not; in the order of [`NAMES`].
+static FOUND: [AtomicUsize; FUNCTIONS] = [const { AtomicUsize::new(0) }; FUNCTIONS];
 
 /// Whether the next `socket` is the C library's own.
 static SOCKET_IS_LIBCS: AtomicBool = AtomicBool::new(false);
 
-/// Defines the call of a next definition; where there is none, the system call with the same arguments, whose error goes
-/// to `errno`. That loses the cancellation point, which is all that is left of libc's part then.
+/// Defines `next::NAME`, the call of a next definition; where there is none, the system call with these arguments, whose error
+/// goes to `errno`. That loses the cancellation point, which is all that is left of libc's part then.
 macro_rules! next {
-    ($name:ident, $index:literal, ($($argument:ident: $kind:ty),*) -> $returned:ty, $number:expr, [$($word:expr),*]) => {
-        /// # Safety
-        /// As the function of this name in the C library asks.
-        #[inline(always)]
-        pub(crate) unsafe fn $name($($argument: $kind),*) -> $returned {
-            let address = address_of($index);
-            if address == 0 {
-                // SAFETY: the system call of the same meaning; the arguments are the caller's promise.
-                return unsafe { from_kernel($number, $($word as _),*) } as $returned;
-            }
-            // SAFETY: `address` is that of the C library's function of this name, or of one that stands in for it, and
-            // this is its type.
-            let function: unsafe extern "C" fn($($kind),*) -> $returned = unsafe { core::mem::transmute(address) };
-            // SAFETY: the caller's promise.
-            unsafe { function($($argument),*) }
+    ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $returned:ty = $number:expr, [$($word:expr),*];)+) => {
+        mod next {
+            use super::*;
+            use $crate::hooks::Function;
+            use $crate::next::{address_of, from_kernel};
+
+            $(
+                /// # Safety
+                /// As the function of this name in the C library asks.
+                #[inline(always)]
+                pub(super) unsafe fn $name($($argument: $kind),*) -> $returned {
+                    let address = address_of(Function::$name);
+                    if address == 0 {
+                        // SAFETY: the system call of the same meaning; the arguments are the caller's promise.
+                        return unsafe { from_kernel($number, $($word as _),*) } as $returned;
+                    }
+                    // SAFETY: `address` is that of the C library's function of this name, or of one that stands in for it,
+                    // and this is its type.
+                    let function: unsafe extern "C" fn($($kind),*) -> $returned = unsafe { core::mem::transmute(address) };
+                    // SAFETY: the caller's promise.
+                    unsafe { function($($argument),*) }
+                }
+            )+
         }
     };
 }
+pub(crate) use next;
 
-next!(socket, 0, (domain: c_int, kind: c_int, protocol: c_int) -> c_int,
-    number::SOCKET, [domain, kind, protocol, 0, 0]);
-next!(connect, 1, (fd: c_int, address: *const c_void, length: u32) -> c_int,
-    number::CONNECT, [fd, address, length, 0, 0]);
-next!(accept, 2, (fd: c_int, address: *mut c_void, length: *mut u32) -> c_int,
-    number::ACCEPT4, [fd, address, length, 0, 0]);
-next!(accept4, 3, (fd: c_int, address: *mut c_void, length: *mut u32, flags: c_int) -> c_int,
-    number::ACCEPT4, [fd, address, length, flags, 0]);
-next!(listen, 4, (fd: c_int, backlog: c_int) -> c_int,
-    number::LISTEN, [fd, backlog, 0, 0, 0]);
-next!(getsockopt, 5, (fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int,
-    number::GETSOCKOPT, [fd, level, name, value, length]);
-next!(
-    setsockopt,
-    6,
-    (fd: c_int, level: c_int, name: c_int, value: *const c_void, length: u32) -> c_int,
-    number::SETSOCKOPT,
-    [fd, level, name, value, length]
-);
-next!(
-    prctl,
-    7, (operation: c_int, b: c_long, c: c_long, d: c_long, e: c_long) -> c_int,
-    number::PRCTL, [operation, b, c, d, e]);
 /// The type of syscall(2).
 pub(crate) type Syscall = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
 
 /// The next `syscall`, to be called as syscall(2) and the system call ask.
 #[inline]
 pub(crate) fn syscall() -> Syscall {
-    match address_of(8) {
+    match address_of(Function::syscall) {
         0 => from_kernel_with_six,
         // SAFETY: the address is that of the C library's `syscall`, or of one that stands in for it.
         address => unsafe { core::mem::transmute::<usize, Syscall>(address) },
@@ -93,16 +77,16 @@ pub(crate) fn find() {
 }
 
 #[inline(always)]
-fn address_of(index: usize) -> usize {
-    let address = FOUND[index].load(Ordering::Relaxed);
-    if address != 0 { address } else { find_late(index) }
+pub(crate) fn address_of(function: Function) -> usize {
+    let address = FOUND[function as usize].load(Ordering::Relaxed);
+    if address != 0 { address } else { find_late(function) }
 }
 
 /// Another library's constructor called before ours ran.
 #[cold]
-fn find_late(index: usize) -> usize {
+fn find_late(function: Function) -> usize {
     state::start_early();
-    FOUND[index].load(Ordering::Relaxed)
+    FOUND[function as usize].load(Ordering::Relaxed)
 }
 
 /// Makes a system call as the C library would: −1 and `errno` for an error.
@@ -132,7 +116,7 @@ unsafe extern "C" fn from_kernel_with_six(
 /// # Safety
 /// As [`sys::call`].
 #[cold]
-unsafe fn from_kernel(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long) -> c_long {
+pub(crate) unsafe fn from_kernel(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long) -> c_long {
     // SAFETY: the caller's promise.
     unsafe { from_kernel_with_six(n, a, b, c, d, e, 0) }
 }
@@ -200,7 +184,7 @@ fn take_from(object: &Object) {
             continue;
         }
         if let Some(address) = object.function(name) {
-            if position == 0 {
+            if position == Function::socket as usize {
                 // Of all objects only the C library has this one (glibc and musl alike).
                 SOCKET_IS_LIBCS.store(object.function(b"__libc_start_main\0").is_some(), Ordering::Relaxed);
             }

@@ -1,25 +1,16 @@
 //! The policy of this process: from the environment and the configuration file, read once, when the library is loaded.
 
-use crate::{defaults, libc, log, next, supervised, sys};
+use crate::{libc, log, next, supervised, sys};
 use core::iter;
 use core::net::IpAddr;
-use keepalive_policy::environment::{INITIALS, InvalidVariable};
+use keepalive_policy::environment::{INITIALS, InvalidVariable, RULES};
+use keepalive_policy::option::{FOR_HANDSHAKES, WITH_SYSCTL};
 use keepalive_policy::parse::{self, Item};
+use keepalive_policy::protocol::{CONFIG_PATH, IS_SUPERVISED, SUPERVISED};
 use keepalive_policy::{
     Direction, Environment, Event, Keepalive, LIVE_ORDER, Mode, Moment, Network, Number, Ports, Rule, Settings,
     SocketOption, Source, decide, duration,
 };
-
-/// The file that counts unless `KEEPALIVE_CONFIG` names another.
-const CONFIG: &[u8] = b"/etc/keepalive.conf\0";
-
-/// The options that act on the handshake.
-pub(crate) const EARLY: [SocketOption; 4] = [
-    SocketOption::SynCount,
-    SocketOption::DeferAccept,
-    SocketOption::MaxSegment,
-    SocketOption::WindowClamp,
-];
 
 /// One call of `setsockopt(2)`.
 #[derive(Clone, Copy)]
@@ -52,7 +43,7 @@ pub(crate) struct Policy {
     /// Whether a rule asks for a direction, an address or a port.
     pub(crate) has_rules: bool,
     /// The options that new sockets get and some connection may lose again, which then gets what the kernel gives: a bit
-    /// each, in the order of [`defaults::OPTIONS`].
+    /// each, in the order of [`WITH_SYSCTL`].
     pub(crate) takes_back: u8,
 }
 
@@ -109,7 +100,7 @@ impl Policy {
         }
         if policy.has_rules {
             policy.takes_back = (0..)
-                .zip(defaults::OPTIONS)
+                .zip(WITH_SYSCTL)
                 .filter(|(_, option)| settings.number(*option).is_some() && policy.may_omit(*option))
                 .fold(0, |bits, (bit, _)| bits | 1_u8.wrapping_shl(bit));
         }
@@ -139,7 +130,7 @@ impl Policy {
     fn look_at(&mut self, settings: &Settings) {
         self.is_watching |= settings.mode.is_some_and(|mode| mode != Mode::Fill);
         self.has_user_timeout |= settings.written(SocketOption::UserTimeout) != Number::Unset;
-        self.has_early_options |= EARLY
+        self.has_early_options |= FOR_HANDSHAKES
             .into_iter()
             .any(|option| settings.written(option) != Number::Unset);
     }
@@ -176,8 +167,8 @@ pub(crate) fn read() -> Option<Policy> {
     if environment.is_off() {
         return None;
     }
-    let supervisor = variables(b"K").find_map(|entry| entry.strip_prefix(supervised::VARIABLE));
-    let supervisor = supervisor.filter(|_| !secure);
+    let supervisor = variables(b"K").find_map(|entry| entry.strip_prefix(SUPERVISED.as_bytes())?.strip_prefix(b"="));
+    let supervisor = supervisor.filter(|value| !secure && value.starts_with(IS_SUPERVISED.as_bytes()));
     if supervisor.is_some() {
         supervised::note();
     }
@@ -185,17 +176,17 @@ pub(crate) fn read() -> Option<Policy> {
         log::open(destination);
         read_variables(secure, |invalid| log::ignored_variable(&invalid));
     }
-    if let Some(entry) = supervisor {
-        supervised::report_lost_privilege(entry);
+    if let Some(value) = supervisor {
+        supervised::report_lost_privilege(value);
     }
     let program = libc::program();
     let mut from_environment = match environment.rules {
         // The program may overwrite its environment (setproctitle).
-        Some(text) => read_rules(sys::copy(text), program, b"KEEPALIVE_RULES"),
+        Some(text) => read_rules(sys::copy(text), program, RULES.as_bytes()),
         None => Source::default(),
     };
     from_environment.default = environment.settings().or(from_environment.default);
-    let path = environment.config.unwrap_or(CONFIG);
+    let path = environment.config.unwrap_or(CONFIG_PATH.to_bytes_with_nul());
     // An entry of the environment ends with a NUL, as the constant does.
     let from_file = match sys::read_file(path.as_ptr()) {
         Ok(text) => read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path)),

@@ -4,24 +4,16 @@
 use crate::{libc, log, state, sys};
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
+use keepalive_policy::protocol::{PASSING_LENGTH, TAKES_PRIVILEGES};
 
 static IS_SUPERVISED: AtomicBool = AtomicBool::new(false);
 
-/// `sizeof(struct sockaddr_un)`: the filter lets connect(2) pass with this length, since local sockets have it. The kernel
-/// takes any length from that of the address up to 128 (`net/socket.c`, `move_addr_to_kernel`).
-const PASSING_LENGTH: usize = 110;
-
-/// What the entry of the environment looks like.
-pub(crate) const VARIABLE: &[u8] = b"KEEPALIVE_SUPERVISED=1";
-
-/// What follows it where the supervisor has taken the privilege of set-user-ID programs (`PR_SET_NO_NEW_PRIVS`).
-const TAKES_PRIVILEGES: &[u8] = b",no_new_privs";
-
 /// Says once for all programs under the supervisor that one runs without the privilege that its file would give it. That the
-/// loader has taken this library into it shows that it has none. `entry` is what follows [`VARIABLE`].
+/// loader has taken this library into it shows that it has none. `value` is that of
+/// [`SUPERVISED`](keepalive_policy::protocol::SUPERVISED).
 #[cold]
-pub(crate) fn report_lost_privilege(entry: &[u8]) {
-    if entry.starts_with(TAKES_PRIVILEGES) && libc::would_be_privileged() && sys::is_first_to_speak() {
+pub(crate) fn report_lost_privilege(value: &[u8]) {
+    if value.starts_with(TAKES_PRIVILEGES.as_bytes()) && libc::would_be_privileged() && sys::is_first_to_speak() {
         log::lost_privilege(libc::program());
     }
 }
@@ -39,11 +31,11 @@ pub(crate) fn is_supervised() -> bool {
 }
 
 /// Room for an address that passes.
-pub(crate) struct Room([u8; PASSING_LENGTH]);
+pub(crate) struct Room([u8; PASSING_LENGTH as usize]);
 
 impl Room {
     pub(crate) const fn new() -> Self {
-        Self([0; PASSING_LENGTH])
+        Self([0; PASSING_LENGTH as usize])
     }
 }
 
@@ -62,7 +54,7 @@ fn passing_copy(fd: c_int, address: *const c_void, length: u32, room: &mut Room)
     match acceptable(fd, address, length) {
         Some(bytes) => {
             room.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-            (room.0.as_ptr().cast(), PASSING_LENGTH as u32)
+            (room.0.as_ptr().cast(), PASSING_LENGTH)
         }
         None => (address, length),
     }

@@ -7,9 +7,11 @@ pub(crate) mod number;
 mod peer;
 mod write;
 
-use crate::{state, supervised};
+pub(crate) use crate::arch::call;
+use crate::{arch, state, supervised};
 use core::ffi::{c_char, c_int, c_long};
 pub(crate) use futex::{is_readable, wait_100_us};
+use keepalive_policy::protocol::{PASSING_OPTION_LENGTH, PASSING_OPTION_MARK};
 pub(crate) use memory::{collect, copy, map, read_file};
 pub(crate) use peer::{is_unspecified, local_port, peer, read_address, try_read_address, try_read_bytes};
 pub(crate) use write::{File, Way, connect_to_syslog, open_to_append, send, write, write_to_standard_error};
@@ -54,75 +56,6 @@ const TCP_ESTABLISHED: u8 = 1;
 const TCP_CLOSE: u8 = 7;
 const TCP_LISTEN: u8 = 10;
 
-/// Makes a system call.
-///
-/// # Safety
-/// The arguments must be what system call `n` asks for: every pointer among them valid as it says.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
-    let result;
-    // SAFETY: the kernel's calling convention (syscall(2)): it clobbers rcx and r11 and keeps the rest; the arguments
-    // are the caller's promise.
-    unsafe {
-        core::arch::asm!("syscall", inlateout("rax") n => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
-            in("r8") e, in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack, preserves_flags));
-    }
-    result
-}
-
-/// Makes a system call.
-///
-/// # Safety
-/// The arguments must be what system call `n` asks for: every pointer among them valid as it says.
-#[cfg(target_arch = "aarch64")]
-#[inline(always)]
-pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
-    let result;
-    // SAFETY: the kernel's calling convention (syscall(2)): only x0 changes; the arguments are the caller's promise.
-    unsafe {
-        core::arch::asm!("svc 0", in("x8") n, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d,
-            in("x4") e, in("x5") f, options(nostack, preserves_flags));
-    }
-    result
-}
-
-/// Makes a system call.
-///
-/// # Safety
-/// The arguments must be what system call `n` asks for: every pointer among them valid as it says.
-#[cfg(target_arch = "x86")]
-#[inline(always)]
-pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
-    /// Takes the number and the six arguments as an array: ebx, esi and ebp cannot be operands of inline assembly.
-    #[unsafe(naked)]
-    unsafe extern "C" fn from_array(arguments: *const [c_long; 7]) -> c_long {
-        core::arch::naked_asm!(
-            "push ebp",
-            "push ebx",
-            "push esi",
-            "push edi",
-            "mov eax, [esp + 20]",
-            "mov ebx, [eax + 4]",
-            "mov ecx, [eax + 8]",
-            "mov edx, [eax + 12]",
-            "mov esi, [eax + 16]",
-            "mov edi, [eax + 20]",
-            "mov ebp, [eax + 24]",
-            "mov eax, [eax]",
-            "int 0x80",
-            "pop edi",
-            "pop esi",
-            "pop ebx",
-            "pop ebp",
-            "ret",
-        )
-    }
-    let arguments = [n, a, b, c, d, e, f];
-    // SAFETY: `arguments` lives through the call; what they mean is the caller's promise.
-    unsafe { from_array(&raw const arguments) }
-}
-
 /// Splits a result of the kernel into a value and an error (−4095 to −1, syscall(2)).
 pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
     if (-4095..0).contains(&returned) {
@@ -132,11 +65,7 @@ pub(crate) fn result(returned: c_long) -> Result<c_long, Errno> {
     }
 }
 
-/// The sixth argument of a setsockopt(2) that a supervisor's filter lets pass; the kernel takes five
-/// (`PASSING_OPTION_MARK` in `crates/sys/src/seccomp/filter.rs`).
-const PASSING_OPTION_MARK: c_long = 0x6b65_6570;
-
-/// Sets an option that is an `int`. A supervisor's filter lets it pass with the length of two, and the mark.
+/// Sets an option that is an `int`, so that a supervisor's filter lets it pass.
 #[inline(always)]
 pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Result<(), Errno> {
     if state::is_confined() {
@@ -144,7 +73,7 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Re
     }
     let values = [value, 0];
     let (length, mark) = if supervised::is_supervised() {
-        (2 * INT, PASSING_OPTION_MARK)
+        (PASSING_OPTION_LENGTH, PASSING_OPTION_MARK as c_long)
     } else {
         (INT, 0)
     };
@@ -220,13 +149,15 @@ pub(crate) fn is_socket(fd: c_int) -> bool {
 
 /// The type of the file behind `fd` (inode(7)), 0 where it is closed.
 fn file_type(fd: c_int) -> u32 {
-    /// Where `st_mode` is in the kernel's `struct stat`, as an index of 32-bit words.
-    const MODE: usize = if cfg!(target_arch = "x86_64") { 6 } else { 4 };
     // The largest `struct stat` has 144 bytes.
     let mut status = [0_u32; 48];
     // SAFETY: fstat(2) writes a `struct stat`, for which there is room.
     let returned = unsafe { call(number::FSTAT, [fd as _, &raw mut status as c_long, 0, 0, 0, 0]) };
-    if returned == 0 { status[MODE] & S_IFMT } else { 0 }
+    if returned == 0 {
+        status[arch::STAT_MODE] & S_IFMT
+    } else {
+        0
+    }
 }
 
 /// Whether the file at `path`, a string that ends with a NUL, has the set-user-ID bit (statx(2), Linux 4.11); also not

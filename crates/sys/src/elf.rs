@@ -1,5 +1,6 @@
 //! What an ELF file says about the program in it (elf(5)).
 
+use crate::arch::MACHINES;
 use crate::regular;
 use elf::ElfStream;
 use elf::abi::{DT_NEEDED, DT_STRTAB, EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, PT_INTERP, PT_LOAD, PT_NOTE};
@@ -25,11 +26,7 @@ impl Machine {
     /// Returns whether this is the machine code of this processor, also that of its 32-bit mode where programs of 64 bits may
     /// start such programs. Whether the kernel runs it is another question.
     pub fn is_native(self) -> bool {
-        match self.number {
-            EM_X86_64 | EM_386 => cfg!(any(target_arch = "x86_64", target_arch = "x86")),
-            EM_AARCH64 => cfg!(target_arch = "aarch64"),
-            _ => false,
-        }
+        MACHINES.contains(&self.number)
     }
 }
 

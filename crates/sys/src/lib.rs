@@ -2,6 +2,7 @@
 //! `unsafe` may stand; nothing here decides policy or prints.
 
 pub mod apparmor;
+pub mod arch;
 pub mod background;
 pub mod bpf;
 pub mod capability;

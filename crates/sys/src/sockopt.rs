@@ -4,6 +4,7 @@
 use crate::pidfd::PidFd;
 use crate::sock_diag::State;
 use keepalive_policy::SocketOption;
+use keepalive_policy::option::KEEPALIVE;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, ipproto, sockopt};
 use serde::{Deserialize, Serialize};
@@ -32,23 +33,24 @@ pub struct TcpSocket {
     /// Whether the socket listens (`SO_ACCEPTCONN`).
     pub listening: bool,
     /// What is set.
-    pub options: Options,
+    pub numbers: Numbers,
 }
 
-/// The options that decide when a connection is probed and given up.
+/// The numbers of the options of [`KEEPALIVE`] on a socket, in the kernel's units. A time that nothing has set is the sysctl's.
+/// MPTCP sockets do not tell the user timeout (`ENOPROTOOPT` on Linux 6.18), nor, before 2024, the times and the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Options {
-    /// `SO_KEEPALIVE`.
-    pub keepalive: bool,
-    /// `TCP_KEEPIDLE` in seconds: the socket's own value, or the sysctl's where it has none.
-    pub idle: Option<u32>,
-    /// `TCP_KEEPINTVL` in seconds, likewise.
-    pub interval: Option<u32>,
-    /// `TCP_KEEPCNT`, likewise.
-    pub count: Option<u32>,
-    /// `TCP_USER_TIMEOUT` in milliseconds, 0 for none. MPTCP sockets do not tell it (`ENOPROTOOPT` on Linux 6.18), nor,
-    /// before 2024, the three above.
-    pub user_timeout: Option<u32>,
+pub struct Numbers([Option<u32>; KEEPALIVE.len()]);
+
+impl Numbers {
+    /// The number of `option`; `None` where this kernel or protocol does not tell it.
+    pub fn get(&self, option: SocketOption) -> Option<u32> {
+        KEEPALIVE.into_iter().zip(self.0).find(|(of, _)| *of == option)?.1
+    }
+
+    /// Whether keepalive is on.
+    pub fn is_on(&self) -> bool {
+        self.get(SocketOption::Keepalive).is_some_and(|number| number != 0)
+    }
 }
 
 /// Reads the settings of `socket`; `None` when it is not TCP or MPTCP over IPv4 or IPv6.
@@ -64,7 +66,7 @@ pub fn read(socket: impl AsFd) -> io::Result<Option<TcpSocket>> {
         local: local(socket),
         peer: peer(socket),
         listening: sockopt::socket_acceptconn(socket)?,
-        options: options(socket)?,
+        numbers: numbers(socket)?,
     }))
 }
 
@@ -134,15 +136,10 @@ pub fn peer(socket: impl AsFd) -> Option<SocketAddr> {
 ///
 /// # Errors
 /// Whatever `getsockopt(2)` gives for `SO_KEEPALIVE`; an option that this kernel or protocol has not is `None`.
-pub fn options(socket: impl AsFd) -> io::Result<Options> {
+pub fn numbers(socket: impl AsFd) -> io::Result<Numbers> {
     let socket = socket.as_fd();
-    Ok(Options {
-        keepalive: get(socket, SocketOption::Keepalive)? != 0,
-        idle: get(socket, SocketOption::Idle).ok(),
-        interval: get(socket, SocketOption::Interval).ok(),
-        count: get(socket, SocketOption::Count).ok(),
-        user_timeout: get(socket, SocketOption::UserTimeout).ok(),
-    })
+    get(socket, SocketOption::Keepalive)?;
+    Ok(Numbers(KEEPALIVE.map(|option| get(socket, option).ok())))
 }
 
 /// The number of `option`, in the kernel's unit (seconds, or milliseconds of the user timeout).

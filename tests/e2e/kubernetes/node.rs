@@ -7,6 +7,7 @@ use crate::support::find_program;
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text};
 use crate::support::py_peer::PyPeer;
+use keepalive_policy::SocketOption;
 use keepalive_sys::sockopt;
 use serde_json::{Value, json};
 use std::env::consts::ARCH;
@@ -266,9 +267,10 @@ impl Drop for Pod {
 #[track_caller]
 fn show(pid: u32, fd: i32) -> String {
     let socket = sockopt::duplicate(pid, fd).unwrap_or_else(|error| panic!("descriptor {fd} of {pid}: {error}"));
-    let options = sockopt::options(socket).expect("a TCP socket");
-    let [idle, interval, count] = [options.idle, options.interval, options.count].map(Option::unwrap_or_default);
-    format!("{} {idle} {interval} {count}", u32::from(options.keepalive))
+    let numbers = sockopt::numbers(socket).expect("a TCP socket");
+    let number = |option| numbers.get(option).unwrap_or_default();
+    let [idle, interval, count] = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count].map(number);
+    format!("{} {idle} {interval} {count}", u32::from(numbers.is_on()))
 }
 
 /// A container of ours on the node; it is killed when this is dropped.

@@ -1,5 +1,7 @@
 //! The TCP sockets of other processes, read from the kernel (`pidfd_getfd` and `getsockopt`).
 
+use keepalive_policy::SocketOption;
+use keepalive_policy::option::KEEPALIVE;
 use keepalive_sys::proc;
 use keepalive_sys::sockopt::{self, TcpSocket};
 use std::os::fd::AsFd;
@@ -13,18 +15,18 @@ pub struct Seen {
 impl Seen {
     /// (keepalive, idle, interval, count): what most tests compare.
     pub fn timing(&self) -> (bool, u64, u64, u32) {
-        let options = &self.socket.options;
+        let number = |option| self.socket.numbers.get(option).unwrap_or(0);
         (
-            options.keepalive,
-            options.idle.unwrap_or(0).into(),
-            options.interval.unwrap_or(0).into(),
-            options.count.unwrap_or(0),
+            self.socket.numbers.is_on(),
+            number(SocketOption::Idle).into(),
+            number(SocketOption::Interval).into(),
+            number(SocketOption::Count),
         )
     }
 
     /// Milliseconds; 0 for none.
     pub fn user_timeout(&self) -> u32 {
-        self.socket.options.user_timeout.unwrap_or(0)
+        self.socket.numbers.get(SocketOption::UserTimeout).unwrap_or(0)
     }
 }
 
@@ -63,8 +65,9 @@ pub fn has(pid: u32, fd: i32) -> String {
 
 /// The same of a descriptor of ours.
 pub fn show(socket: impl AsFd) -> String {
-    let options = sockopt::options(socket).expect("a TCP socket");
-    let numbers = [options.idle, options.interval, options.count, options.user_timeout];
-    let numbers = numbers.map(|number| number.map_or_else(|| String::from("-"), |number| number.to_string()));
-    format!("{} {}", u32::from(options.keepalive), numbers.join(" "))
+    let numbers = sockopt::numbers(socket).expect("a TCP socket");
+    let text = KEEPALIVE
+        .map(|option| numbers.get(option))
+        .map(|number| number.map_or_else(|| String::from("-"), |number| number.to_string()));
+    text.join(" ")
 }

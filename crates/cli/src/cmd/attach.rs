@@ -311,7 +311,7 @@ impl Work<'_> {
         }
         let mut elsewhere = Vec::new();
         for socket in sockets {
-            let Some(holder) = socket.holder.filter(|_| socket.options.is_some()) else {
+            let Some(holder) = socket.holder.filter(|_| socket.numbers.is_some()) else {
                 continue;
             };
             // It may have been closed since, or the process may have ended: then there is nothing left to do.
@@ -326,7 +326,7 @@ impl Work<'_> {
             } else {
                 apply(&plan, &duplicate)
             };
-            let after = sockopt::options(&duplicate).ok();
+            let after = sockopt::numbers(&duplicate).ok();
             let is_unfinished = is_unfinished(&socket);
             let report = Report::new(process, socket, plan, failed, after);
             if report.is_changed() && !report.socket().is_at_home() {

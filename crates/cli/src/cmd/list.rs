@@ -381,7 +381,7 @@ impl Seen {
         if self.is_hiding {
             write_stderr(&remark_on_hidden());
         }
-        let count = self.sockets.iter().filter(|socket| socket.options.is_none()).count();
+        let count = self.sockets.iter().filter(|socket| socket.numbers.is_none()).count();
         if let Some(obstacle) = self.inexact.as_ref().filter(|_| count > 0) {
             let sockets = if count == 1 { "socket is" } else { "sockets are" };
             let text = format!("keepalive: {count} {sockets} shown without what only a holder's rights tell ('?')");

@@ -7,7 +7,7 @@ use crate::untouched::Untouched;
 use keepalive_bpf::established::{Needs, OwnValues};
 use keepalive_bpf::fields::{Fields, ReadTask, TaskFields};
 use keepalive_bpf::kernel_types::KernelTypes;
-use keepalive_policy::SocketOption;
+use keepalive_policy::option::BY_EBPF;
 
 /// One shape.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +74,7 @@ pub(super) fn first<T>(
 /// By what a fresh socket has, here and now.
 fn by_comparison() -> OwnValues {
     let fresh = Untouched::read();
-    let times = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count];
     OwnValues::Differ {
-        untouched: times.map(|option| fresh.of(option).unwrap_or(0)),
+        untouched: BY_EBPF.map(|option| fresh.of(option).unwrap_or(0)),
     }
 }

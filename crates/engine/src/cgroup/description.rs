@@ -74,7 +74,7 @@ fn words(settings: &Settings) -> String {
 
 /// The settings that this engine cannot give, of those that `policy` asks for.
 pub fn out_of_reach(policy: &Policy) -> Vec<&'static str> {
-    use keepalive_bpf::wish::SET_BY_PROGRAMS;
+    use keepalive_policy::option::BY_EBPF;
     use keepalive_policy::{Number, OPTIONS};
     let parts = policy.parts();
     let settings: Vec<Settings> = parts
@@ -86,7 +86,7 @@ pub fn out_of_reach(policy: &Policy) -> Vec<&'static str> {
             .iter()
             .any(|settings| settings.written(option) != Number::Unset)
     };
-    let options = OPTIONS.into_iter().filter(|option| !SET_BY_PROGRAMS.contains(option));
+    let options = OPTIONS.into_iter().filter(|option| !BY_EBPF.contains(option));
     options
         .filter(|option| is_asked_for(*option))
         .map(|option| option.row().name)

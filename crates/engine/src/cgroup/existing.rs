@@ -8,7 +8,8 @@ use crate::sockets::{Kernel, Namespace, Process, Selection, Socket};
 use keepalive_bpf::assembler::Map;
 use keepalive_bpf::existing::{self, FUNCTION, ORDER_SIZE, Seen};
 use keepalive_bpf::kernel_types::KernelTypes;
-use keepalive_bpf::wish::{SET_BY_PROGRAMS, UNSET, WISH_SIZE, lasting};
+use keepalive_bpf::wish::{UNSET, WISH_SIZE, lasting};
+use keepalive_policy::option::BY_EBPF;
 use keepalive_policy::{Keepalive, Settings, SocketOption, Source};
 use keepalive_sys::bpf::call::{
     Attached, Hook, MapKind, create_map, iterate, load_program, program_by_id, program_info, programs, set_value,
@@ -174,8 +175,8 @@ impl Work<'_> {
             let program = names.get(&row.inode).map_or(&b""[..], |name| name.as_bytes());
             let current = |option| number(seen, option);
             let plan = plan(self.sources, &socket, &current, program, Some(&namespace));
-            let now = SET_BY_PROGRAMS.map(|option| step(&plan, option).unwrap_or(UNSET));
-            if now != [UNSET; SET_BY_PROGRAMS.len()] {
+            let now = BY_EBPF.map(|option| step(&plan, option).unwrap_or(UNSET));
+            if now != [UNSET; BY_EBPF.len()] {
                 set.insert(seen.cookie, now);
             }
             set_value(
@@ -279,7 +280,7 @@ fn nothing() -> [u8; WISH_SIZE as usize] {
 
 /// Whether the socket has what was set, as far as this engine sets it.
 fn has_steps(plan: &Plan, current: &dyn Fn(SocketOption) -> Option<u32>) -> bool {
-    let mut steps = plan.steps.iter().filter(|step| SET_BY_PROGRAMS.contains(&step.option));
+    let mut steps = plan.steps.iter().filter(|step| BY_EBPF.contains(&step.option));
     steps.all(|step| current(step.option) == Some(step.to))
 }
 
@@ -307,7 +308,7 @@ fn step(plan: &Plan, option: SocketOption) -> Option<u32> {
 }
 
 fn number(seen: &Seen, option: SocketOption) -> Option<u32> {
-    let index = SET_BY_PROGRAMS.iter().position(|known| *known == option)?;
+    let index = BY_EBPF.iter().position(|known| *known == option)?;
     seen.numbers.get(index).copied().filter(|number| *number != UNSET)
 }
 

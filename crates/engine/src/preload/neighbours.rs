@@ -2,6 +2,7 @@
 //! library that it cannot load, and those with AddressSanitizer's runtime, which do not start.
 
 use super::{FILE, is_ours};
+use keepalive_sys::arch::{LOADER, MULTIARCH, OTHER_LOADERS};
 use keepalive_sys::elf::{self, Machine};
 use keepalive_sys::program::{Format, Program};
 use keepalive_sys::regular;
@@ -13,34 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The directories of libraries that glibc's `$LIB` stands for (ld.so(8)), Debian's first: a loader has one of them.
-const DIRECTORIES: [&str; 9] = [
-    "lib/x86_64-linux-gnu",
-    "lib/i386-linux-gnu",
-    "lib/x86_64-linux-gnux32",
-    "lib/aarch64-linux-gnu",
-    "lib/arm-linux-gnueabihf",
-    "lib64",
-    "lib32",
-    "libx32",
-    "lib",
-];
-
-/// glibc's loaders of 32-bit programs, and of those of another ABI, that the machine may execute too. Of a library that is not
-/// theirs each complains on standard error.
-const OTHER_LOADERS: &[&str] = if cfg!(target_arch = "x86_64") {
-    &["/lib/ld-linux.so.2", "/libx32/ld-linux-x32.so.2"]
-} else if cfg!(target_arch = "aarch64") {
-    &["/lib/ld-linux-armhf.so.3"]
-} else {
-    &[]
-};
-
-/// The loader of programs that are not known, and of those that have none.
-const LOADER: &str = if cfg!(target_arch = "x86_64") {
-    "/lib64/ld-linux-x86-64.so.2"
-} else {
-    "/lib/ld-linux-aarch64.so.1"
-};
+fn directories() -> impl Iterator<Item = &'static str> {
+    MULTIARCH.iter().copied().chain(["lib64", "lib32", "libx32", "lib"])
+}
 
 /// A name with `$LIB`, by which programs of several machines each load the library that they can.
 #[derive(Debug)]
@@ -61,10 +37,10 @@ pub(super) fn shared_name(path: &Path, program: &Program, trees: &[PathBuf]) -> 
         .filter(|_| path.file_name().is_some_and(|name| name == FILE))?;
     let machine = elf::read(path).ok()??.machine;
     let has_others = |prefix: &&Path| {
-        let mut others = DIRECTORIES.iter().map(|lib| prefix.join(lib).join(FILE));
+        let mut others = directories().map(|lib| prefix.join(lib).join(FILE));
         others.any(|other| machine_of_library(&other).is_some_and(|other| other != machine))
     };
-    let parent = DIRECTORIES.iter().find_map(|lib| {
+    let parent = directories().find_map(|lib| {
         let depth = Path::new(lib).components().count();
         directory.ancestors().nth(depth).filter(|_| directory.ends_with(lib))
     });
@@ -151,7 +127,7 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 /// Returns what `$LIB` is to this loader: glibc's has it as a string.
 fn lib_of(loader: &Path) -> Option<&'static str> {
     let bytes = fs::read(loader).ok()?;
-    DIRECTORIES.into_iter().find(|directory| {
+    directories().find(|directory| {
         let string = [b"\0", directory.as_bytes(), b"\0"].concat();
         contains(&bytes, &string)
     })

@@ -2,18 +2,17 @@
 //! arrays, which take a fraction of the time of objects.
 
 use super::{Exact, Holder, Kernel, Socket};
-use keepalive_sys::sockopt::{Options, Protocol};
+use keepalive_sys::sockopt::{Numbers, Protocol};
 use serde::{Deserialize, Serialize};
 
-/// A socket: the thread and the descriptor of its holder, its inode, whether it is MPTCP, and its options: keepalive, then
-/// idle, interval, count and user timeout.
+/// A socket: the thread and the descriptor of its holder, its inode, whether it is MPTCP, and its numbers.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Brief(u32, i32, u64, bool, bool, [Option<u32>; 4]);
+pub struct Brief(u32, i32, u64, bool, Numbers);
 
 impl Kernel {
     /// Returns `socket` in brief, where its row is one that the process has that started this worker.
     pub fn brief(&self, socket: &Socket) -> Option<Brief> {
-        let (holder, options) = (socket.holder?, socket.options?);
+        let (holder, numbers) = (socket.holder?, socket.numbers?);
         let (_, namespace) = self.row(socket.inode)?;
         // Other namespaces are found by the worker.
         (*namespace == 0).then_some(Brief(
@@ -21,24 +20,17 @@ impl Kernel {
             holder.fd,
             socket.inode,
             socket.protocol == Protocol::Mptcp,
-            options.keepalive,
-            [options.idle, options.interval, options.count, options.user_timeout],
+            numbers,
         ))
     }
 
     /// Returns the socket that a worker has sent in brief, of the process `pid`.
     pub fn whole(&self, pid: u32, brief: Brief) -> Option<Socket> {
-        let Brief(tid, fd, inode, is_mptcp, keepalive, [idle, interval, count, user_timeout]) = brief;
+        let Brief(tid, fd, inode, is_mptcp, numbers) = brief;
         let (row, namespace) = self.row(inode)?;
         let exact = Exact {
             protocol: if is_mptcp { Protocol::Mptcp } else { Protocol::Tcp },
-            options: Options {
-                keepalive,
-                idle,
-                interval,
-                count,
-                user_timeout,
-            },
+            numbers,
         };
         Some(Socket::exact(row, *namespace, Holder { pid, tid, fd }, exact))
     }

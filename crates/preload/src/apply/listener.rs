@@ -1,17 +1,15 @@
 //! Sockets that are about to listen: what acts on the handshakes, and what the connections that they accept inherit.
 
 use super::{get, is_own, set, set_if_other, target, user_timeout_to_set};
-use crate::policy::{CREATED, EARLY, Policy};
+use crate::policy::{CREATED, Policy};
 use crate::{log, own, sys};
 use core::ffi::c_int;
+use keepalive_policy::option::BEFORE_LISTEN;
 use keepalive_policy::{Event, Moment, SocketOption};
 
-/// The options that are set for listening, in this order.
-const OPTIONS: [SocketOption; EARLY.len() + 1] = [EARLY[0], EARLY[1], EARLY[2], EARLY[3], SocketOption::UserTimeout];
-
-/// The values that a socket had before it was to listen, in the order of [`OPTIONS`].
+/// The values that a socket had before it was to listen, in the order of [`BEFORE_LISTEN`].
 #[derive(Default)]
-pub(crate) struct Undo([Option<u32>; OPTIONS.len()]);
+pub(crate) struct Undo([Option<u32>; BEFORE_LISTEN.len()]);
 
 impl Undo {
     /// Whether nothing was changed.
@@ -34,7 +32,7 @@ pub(crate) fn before_listen(policy: &Policy, fd: c_int) -> Undo {
         port: sys::local_port(fd),
         ..CREATED
     });
-    for (option, slot) in OPTIONS.into_iter().zip(&mut undo.0) {
+    for (option, slot) in BEFORE_LISTEN.into_iter().zip(&mut undo.0) {
         let Some(current) = get(fd, option) else { continue };
         let wanted = if option == SocketOption::UserTimeout {
             user_timeout_to_set(fd, &settings, current)
@@ -66,7 +64,7 @@ fn written(policy: &Policy, fd: c_int, option: SocketOption, current: u32) -> u3
 /// Sets back what was set for a socket that does not listen after all, and may connect.
 #[cold]
 pub(crate) fn not_listening(fd: c_int, undo: &Undo) {
-    for (option, before) in OPTIONS.into_iter().zip(undo.0) {
+    for (option, before) in BEFORE_LISTEN.into_iter().zip(undo.0) {
         if let Some(before) = before {
             set(fd, option, before);
         }

@@ -1,8 +1,17 @@
 //! accept(2) and accept4(2)
 
-use crate::{apply, next, own, state};
-use core::ffi::{c_int, c_void};
+use super::syscall::Call;
+use crate::next::next;
+use crate::sys::number;
+use crate::{apply, own, state};
+use core::ffi::{c_int, c_long, c_void};
 use keepalive_policy::Moment;
+
+next! {
+    fn accept(fd: c_int, address: *mut c_void, length: *mut u32) -> c_int = number::ACCEPT4, [fd, address, length, 0, 0];
+    fn accept4(fd: c_int, address: *mut c_void, length: *mut u32, flags: c_int) -> c_int
+        = number::ACCEPT4, [fd, address, length, flags, 0];
+}
 
 /// # Safety
 /// As accept(2) asks.
@@ -24,9 +33,18 @@ unsafe extern "C" fn accept4(listener: c_int, address: *mut c_void, length: *mut
     fd
 }
 
+/// # Safety
+/// As the system call asks.
+pub(super) unsafe fn by_number(call: &Call) -> c_long {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { call.make() };
+    on_accept(returned as c_int, call.fd());
+    returned
+}
+
 /// `fd` is what the call gave: a new socket or −1. The kernel copies the listener's settings, so that there is something
 /// to do only where the listener came from elsewhere, or where a rule or a mode may ask for something else.
-pub(super) fn on_accept(fd: c_int, listener: c_int) {
+fn on_accept(fd: c_int, listener: c_int) {
     if fd < 0 {
         return;
     }

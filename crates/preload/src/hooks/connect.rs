@@ -1,9 +1,16 @@
 //! connect(2)
 
+use super::syscall::Call;
+use crate::next::next;
 use crate::policy::connection;
-use crate::{apply, libc, next, state, supervised, sys};
+use crate::sys::number;
+use crate::{apply, libc, state, supervised, sys};
 use core::ffi::{c_int, c_long, c_void};
 use keepalive_policy::Moment;
+
+next! {
+    fn connect(fd: c_int, address: *const c_void, length: u32) -> c_int = number::CONNECT, [fd, address, length, 0, 0];
+}
 
 /// # Safety
 /// As connect(2) asks.
@@ -19,9 +26,22 @@ unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> 
     returned
 }
 
+/// # Safety
+/// As the system call asks.
+pub(super) unsafe fn by_number(call: &Call) -> c_long {
+    let [_, address, length] = call.arguments;
+    let (fd, address, length) = (call.fd(), address as *const c_void, length as u32);
+    before_connect(fd, address, length);
+    // SAFETY: the caller's promise.
+    let returned = unsafe { call.make() };
+    // SAFETY: the arguments are those of the call that returned this.
+    unsafe { after_connect(fd, address, length, returned) };
+    returned
+}
+
 /// A socket that came from elsewhere gets its settings now, and any socket those that act on the handshake. The address
 /// may be anything yet.
-pub(super) fn before_connect(fd: c_int, address: *const c_void, length: u32) {
+fn before_connect(fd: c_int, address: *const c_void, length: u32) {
     let Some(policy) = state::policy() else { return };
     let has_rules_for_handshakes = policy.has_early_options && policy.has_rules;
     if !has_rules_for_handshakes && !apply::is_foreign(policy, fd) {
@@ -44,7 +64,7 @@ pub(super) fn before_connect(fd: c_int, address: *const c_void, length: u32) {
 ///
 /// # Safety
 /// The arguments must be those of a call of connect(2), and `returned` what it gave.
-pub(super) unsafe fn after_connect(fd: c_int, address: *const c_void, length: u32, returned: c_long) {
+unsafe fn after_connect(fd: c_int, address: *const c_void, length: u32, returned: c_long) {
     let Some(policy) = state::policy() else { return };
     if !policy.is_watching && !policy.has_user_timeout {
         return;

@@ -1,8 +1,16 @@
 //! getsockopt(2): where a program asks `SO_ERROR` to learn how a non-blocking connect(2) ended.
 
+use super::syscall::Call;
+use crate::next::next;
+use crate::sys::number;
 use crate::sys::{SO_ERROR, SOL_SOCKET};
-use crate::{apply, next, own, state};
-use core::ffi::{c_int, c_void};
+use crate::{apply, own, state};
+use core::ffi::{c_int, c_long, c_void};
+
+next! {
+    fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int
+        = number::GETSOCKOPT, [fd, level, name, value, length];
+}
 
 /// # Safety
 /// As getsockopt(2) asks.
@@ -14,8 +22,18 @@ unsafe extern "C" fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mu
     returned
 }
 
+/// # Safety
+/// As the system call asks.
+pub(super) unsafe fn by_number(call: &Call) -> c_long {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { call.make() };
+    let [_, level, name] = call.arguments;
+    on_getsockopt(call.fd(), level as c_int, name as c_int);
+    returned
+}
+
 /// The user timeout, as soon as the connection is complete.
-pub(super) fn on_getsockopt(fd: c_int, level: c_int, name: c_int) {
+fn on_getsockopt(fd: c_int, level: c_int, name: c_int) {
     if level == SOL_SOCKET
         && name == SO_ERROR
         && state::policy().is_some_and(|policy| policy.has_user_timeout)

@@ -1,8 +1,15 @@
 //! listen(2)
 
+use super::syscall::Call;
 use crate::apply::Undo;
-use crate::{apply, next, state};
+use crate::next::next;
+use crate::sys::number;
+use crate::{apply, state};
 use core::ffi::{c_int, c_long};
+
+next! {
+    fn listen(fd: c_int, backlog: c_int) -> c_int = number::LISTEN, [fd, backlog, 0, 0, 0];
+}
 
 #[unsafe(no_mangle)]
 extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
@@ -13,8 +20,19 @@ extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     returned
 }
 
+/// # Safety
+/// As the system call asks.
+pub(super) unsafe fn by_number(call: &Call) -> c_long {
+    let fd = call.fd();
+    let undo = before_listen(fd);
+    // SAFETY: the caller's promise.
+    let returned = unsafe { call.make() };
+    after_listen(fd, returned, &undo);
+    returned
+}
+
 /// The settings must be there before the first handshake. Gives what is to be set back where there will be none.
-pub(super) fn before_listen(fd: c_int) -> Undo {
+fn before_listen(fd: c_int) -> Undo {
     let prepares = |policy: &crate::policy::Policy| policy.has_user_timeout || policy.has_early_options;
     if let Some(policy) = state::policy()
         && (prepares(policy) || apply::is_foreign(policy, fd))
@@ -29,7 +47,7 @@ pub(super) fn before_listen(fd: c_int) -> Undo {
 }
 
 /// Takes back what was set for nothing.
-pub(super) fn after_listen(fd: c_int, returned: c_long, undo: &Undo) {
+fn after_listen(fd: c_int, returned: c_long, undo: &Undo) {
     if returned != 0
         && !undo.is_empty()
         && let Some(_work) = state::work()

@@ -1,8 +1,15 @@
 //! socket(2)
 
+use super::syscall::Call;
+use crate::next::{next, socket_is_libcs};
+use crate::sys::number;
 use crate::sys::{AF_INET, AF_INET6, IPPROTO_MPTCP, IPPROTO_TCP, SOCK_STREAM};
-use crate::{apply, next, own, state, sys};
-use core::ffi::c_int;
+use crate::{apply, own, state, sys};
+use core::ffi::{c_int, c_long};
+
+next! {
+    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int = number::SOCKET, [domain, kind, protocol, 0, 0];
+}
 
 #[unsafe(no_mangle)]
 extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
@@ -12,9 +19,19 @@ extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     fd
 }
 
+/// # Safety
+/// As the system call asks.
+pub(super) unsafe fn by_number(call: &Call) -> c_long {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { call.make() };
+    let [domain, kind, protocol] = call.arguments.map(|argument| argument as c_int);
+    on_socket(returned as c_int, domain, kind, protocol);
+    returned
+}
+
 /// `fd` is what the call gave: a new socket or −1.
 #[inline(always)]
-pub(super) fn on_socket(fd: c_int, domain: c_int, kind: c_int, protocol: c_int) {
+fn on_socket(fd: c_int, domain: c_int, kind: c_int, protocol: c_int) {
     if fd < 0 {
         return;
     }
@@ -25,7 +42,7 @@ pub(super) fn on_socket(fd: c_int, domain: c_int, kind: c_int, protocol: c_int) 
     }
     if asks_for_tcp(domain, kind, protocol)
         && let Some(work) = state::work()
-        && (next::socket_is_libcs() || sys::is_tcp(fd))
+        && (socket_is_libcs() || sys::is_tcp(fd))
     {
         apply::created(&work, fd);
     }

@@ -34,7 +34,7 @@ pub(super) fn meaning(call: c_long, array: *const c_long) -> Option<(c_long, [c_
 /// Two words of the program's, or `None` where they cannot be read.
 fn words_at(array: *const c_long) -> Option<[c_long; 2]> {
     let array = array.cast::<[c_long; 2]>();
-    // SAFETY: the kernel has just read these eight bytes. The program that changes its memory map in another thread
+    // SAFETY: the kernel has just read these bytes. The program that changes its memory map in another thread
     // meanwhile passes an array that is no more.
-    sys::is_readable(array.cast(), 8).then(|| unsafe { array.read_unaligned() })
+    sys::is_readable(array.cast(), size_of::<[c_long; 2]>()).then(|| unsafe { array.read_unaligned() })
 }

@@ -2,6 +2,7 @@
 
 use super::{ENODEV, Errno, S_IFREG, call, close, file_type, number, result};
 use core::ffi::{c_int, c_long, c_void};
+use keepalive_policy::protocol::LARGEST_RULES;
 
 /// Maps `length` bytes of zeros, for good. Pages that are never touched cost nothing.
 pub(crate) fn map(length: usize) -> Option<*mut c_void> {
@@ -56,14 +57,14 @@ pub(crate) fn collect<T: Copy + 'static>(count: usize, items: impl Iterator<Item
     unsafe { core::slice::from_raw_parts(start, filled) }
 }
 
-/// The content of the file at `path`, a string that ends with a NUL, up to the last whole line within 256 KiB.
+/// The content of the file at `path`, a string that ends with a NUL, up to the last whole line within
+/// [`LARGEST_RULES`].
 ///
 /// # Errors
 /// What openat(2) returns; `ENODEV` when it is no regular file.
 pub(crate) fn read_file(path: *const u8) -> Result<&'static [u8], Errno> {
     const AT_FDCWD: c_long = -100;
     const O_NOCTTY_NONBLOCK_CLOEXEC: c_long = 0o2_004_400;
-    const LARGEST: usize = 256 * 1024;
     // SAFETY: openat(2) reads the string.
     let opened = unsafe {
         call(
@@ -76,7 +77,7 @@ pub(crate) fn read_file(path: *const u8) -> Result<&'static [u8], Errno> {
         close(fd);
         return Err(ENODEV);
     }
-    let content = memory(LARGEST);
+    let content = memory(LARGEST_RULES);
     let mut length = 0;
     while let Some(rest) = content.get_mut(length..).filter(|rest| !rest.is_empty()) {
         // SAFETY: read(2) writes at most that many bytes.
@@ -92,7 +93,7 @@ pub(crate) fn read_file(path: *const u8) -> Result<&'static [u8], Errno> {
         }
     }
     close(fd);
-    if length == LARGEST {
+    if length == LARGEST_RULES {
         length = content.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
     }
     Ok(content.get(..length).unwrap_or_default())

@@ -1,6 +1,8 @@
 //! The filter: a classic BPF program over `struct seccomp_data` (`linux/seccomp.h`).
 
+use crate::arch::{CAUGHT, Caught};
 use keepalive_policy::option::{IPPROTO_TCP, SOL_SOCKET};
+use keepalive_policy::protocol::{PASSING_LENGTH, PASSING_OPTION_LENGTH, PASSING_OPTION_MARK};
 use keepalive_policy::{OPTIONS, SocketOption};
 use libc::sock_filter;
 
@@ -33,75 +35,6 @@ pub struct Filter {
     pub io_uring: IoUring,
 }
 
-/// A system call's numbers on one architecture.
-struct Numbers {
-    /// `AUDIT_ARCH_*` (`linux/audit.h`).
-    arch: u32,
-    connect: u32,
-    listen: u32,
-    sendto: u32,
-    sendmsg: u32,
-    sendmmsg: u32,
-    setsockopt: u32,
-    /// The one call that stands for all of these on i386.
-    socketcall: Option<u32>,
-}
-
-/// The architectures whose programs this kernel runs: its own, then its 32-bit one.
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURES: [Numbers; 2] = [X86_64, I386];
-/// The architectures whose programs this kernel runs: its own, then its 32-bit one.
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURES: [Numbers; 2] = [AARCH64, ARM];
-/// The architectures whose programs a 32-bit kernel runs, or this one as a program of a 64-bit kernel.
-#[cfg(target_arch = "x86")]
-const ARCHITECTURES: [Numbers; 2] = [I386, X86_64];
-
-#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
-const X86_64: Numbers = Numbers {
-    arch: 0xc000_003e,
-    connect: 42,
-    listen: 50,
-    sendto: 44,
-    sendmsg: 46,
-    sendmmsg: 307,
-    setsockopt: 54,
-    socketcall: None,
-};
-#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
-const I386: Numbers = Numbers {
-    arch: 0x4000_0003,
-    connect: 362,
-    listen: 363,
-    sendto: 369,
-    sendmsg: 370,
-    sendmmsg: 345,
-    setsockopt: 366,
-    socketcall: Some(102),
-};
-#[cfg(target_arch = "aarch64")]
-const AARCH64: Numbers = Numbers {
-    arch: 0xc000_00b7,
-    connect: 203,
-    listen: 201,
-    sendto: 206,
-    sendmsg: 211,
-    sendmmsg: 269,
-    setsockopt: 208,
-    socketcall: None,
-};
-#[cfg(target_arch = "aarch64")]
-const ARM: Numbers = Numbers {
-    arch: 0x4000_0028,
-    connect: 283,
-    listen: 284,
-    sendto: 290,
-    sendmsg: 296,
-    sendmmsg: 374,
-    setsockopt: 294,
-    socketcall: None,
-};
-
 /// The same on every architecture (`asm-generic/unistd.h`).
 const IO_URING_SETUP: u32 = 425;
 /// `SYS_CONNECT` and its kin (`linux/net.h`): the first argument of `socketcall(2)`.
@@ -128,7 +61,7 @@ pub(super) enum Kind {
 impl Kind {
     /// The call of this number on this architecture, if it is one that may be caught.
     pub(super) fn of(arch: u32, number: u32) -> Option<Self> {
-        let numbers = ARCHITECTURES.iter().find(|numbers| numbers.arch == arch)?;
+        let numbers = CAUGHT.iter().find(|numbers| numbers.arch == arch)?;
         Some(match number {
             _ if number == numbers.connect => Self::Connect,
             _ if number == numbers.listen => Self::Listen,
@@ -157,20 +90,13 @@ impl Kind {
 
 /// `struct sockaddr_in` has 16 bytes: a shorter address is none of TCP.
 const SHORTEST_ADDRESS: u32 = 16;
-/// The length of `struct sockaddr_un`. Local sockets pass without a question, and so does the preload library, which gives
-/// this length where it has set the socket already.
-pub(super) const PASSING_LENGTH: u32 = 110;
-/// The library's own setsockopt(2) passes too: it gives room for a longer number than programs do, and this mark as the sixth
-/// argument, of which the kernel takes five.
-pub(super) const PASSING_OPTION_LENGTH: u32 = 8;
-pub(super) const PASSING_OPTION_MARK: u32 = 0x6b65_6570;
 
 impl Filter {
     /// The program for the kernel.
     pub fn program(&self) -> Vec<sock_filter> {
         let mut code = Assembler::default();
         code.load(ARCH);
-        for numbers in &ARCHITECTURES {
+        for numbers in &CAUGHT {
             code.unless_equal(numbers.arch, |code| self.architecture(code, numbers));
         }
         code.answer(ALLOW);
@@ -178,7 +104,7 @@ impl Filter {
     }
 
     /// Never falls through.
-    fn architecture(&self, code: &mut Assembler, numbers: &Numbers) {
+    fn architecture(&self, code: &mut Assembler, numbers: &Caught) {
         code.load(NUMBER);
         code.unless_equal(numbers.connect, |code| {
             code.load(argument(2));

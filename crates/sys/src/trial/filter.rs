@@ -1,45 +1,8 @@
 //! The system calls that a confined program may not make: namespaces and capabilities do not stand in their way.
 
+use crate::arch::{CONFINED, Confined};
 use libc::{sock_filter, sock_fprog};
 use std::io;
-
-/// The numbers of these calls on one architecture.
-struct Numbers {
-    /// `AUDIT_ARCH_*` (`linux/audit.h`).
-    arch: u32,
-    /// Calls that are refused: sockets, of which those of AF_VSOCK reach the host of a virtual machine; keyrings; what gives
-    /// a process more of the kernel; limits, of which that of core files keeps the machine's handler from being started.
-    refused: &'static [u32],
-    /// `prlimit64`, which may only read.
-    limits: u32,
-    /// `clone`, which may make no namespaces.
-    clone: u32,
-}
-
-#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
-const ARCHITECTURES: [Numbers; 2] = [
-    Numbers {
-        arch: 0xc000_003e,
-        // socket, add_key, request_key, keyctl, unshare, setrlimit, bpf, perf_event_open, userfaultfd
-        refused: &[41, 248, 249, 250, 272, 160, 321, 298, 323],
-        limits: 302,
-        clone: 56,
-    },
-    Numbers {
-        arch: 0x4000_0003,
-        // The same, and socketcall.
-        refused: &[359, 102, 286, 287, 288, 310, 75, 357, 336, 374],
-        limits: 340,
-        clone: 120,
-    },
-];
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURES: [Numbers; 1] = [Numbers {
-    arch: 0xc000_00b7,
-    refused: &[198, 217, 218, 219, 97, 164, 280, 241, 282],
-    limits: 261,
-    clone: 220,
-}];
 
 /// `io_uring_setup`, whose calls no filter sees, and `clone3`, whose flags it does not see: the same everywhere
 /// (`asm-generic/unistd.h`). Programs go on without them.
@@ -62,7 +25,7 @@ const ABSENT: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
 /// The program for the kernel.
 pub(super) fn program() -> Vec<sock_filter> {
     let mut code = vec![load(ARCH)];
-    for numbers in &ARCHITECTURES {
+    for numbers in CONFINED {
         let block = architecture(numbers);
         code.push(jump(libc::BPF_JEQ, numbers.arch, 0, block.len()));
         code.extend(block);
@@ -73,7 +36,7 @@ pub(super) fn program() -> Vec<sock_filter> {
 }
 
 /// Never falls through.
-fn architecture(numbers: &Numbers) -> Vec<sock_filter> {
+fn architecture(numbers: &Confined) -> Vec<sock_filter> {
     let mut code = vec![
         load(NUMBER),
         instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, !X32),

@@ -8,7 +8,7 @@ use keepalive_engine::sockets::{Clock, Process, Socket};
 use keepalive_engine::timeline::brief;
 use keepalive_policy::{Moment, SocketOption, Unit};
 use keepalive_sys::sock_diag::TimerKind;
-use keepalive_sys::sockopt::{Options, Protocol};
+use keepalive_sys::sockopt::{Numbers, Protocol};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -59,16 +59,16 @@ struct Remark {
 }
 
 impl Report {
-    /// Of `socket` as it was before, and its options as they are now.
+    /// Of `socket` as it was before, and its numbers as they are now.
     pub(super) fn new(
         process: &Process,
         socket: Socket,
         plan: Plan,
         failed: Vec<Failure>,
-        after: Option<Options>,
+        after: Option<Numbers>,
     ) -> Self {
         let mut changed = socket.clone();
-        changed.options = after.or(socket.options);
+        changed.numbers = after.or(socket.numbers);
         Self {
             program: process.name().to_string_lossy().into_owned(),
             after: changed,
@@ -122,7 +122,6 @@ impl Report {
     }
 
     pub(super) fn entry(&self, dry_run: bool) -> Object {
-        let options = self.before.options;
         Object {
             after: Entry::new(&self.after, Some(self.program.clone())),
             direction: match self.plan.moment {
@@ -133,10 +132,10 @@ impl Report {
             dry_run,
             before: Before {
                 keepalive: self.before.keepalive(),
-                idle_s: options.and_then(|options| options.idle),
-                interval_s: options.and_then(|options| options.interval),
-                count: options.and_then(|options| options.count),
-                user_timeout_ms: options.and_then(|options| options.user_timeout),
+                idle_s: self.before.number(SocketOption::Idle),
+                interval_s: self.before.number(SocketOption::Interval),
+                count: self.before.number(SocketOption::Count),
+                user_timeout_ms: self.before.number(SocketOption::UserTimeout),
                 timer: self.before.timer.timer().map(Into::into),
             },
             changes: self.plan.steps.iter().map(Change::from).collect(),

@@ -4,9 +4,10 @@ use super::finding::Findings;
 use super::process::mapped_library;
 use crate::cmd::system;
 use crate::error::describe;
-use crate::policy::CONFIG;
 use keepalive_engine::apparmor::{Access, accesses};
 use keepalive_engine::sockets::Process;
+use keepalive_policy::environment as variable;
+use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::apparmor::{Use, of_process};
 use keepalive_sys::proc;
 use keepalive_sys::program::Program;
@@ -83,7 +84,7 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
         let access = Access::of(&profile, &library, Use::Load);
         report(findings, &access, (!is_loaded).then_some("it is not loaded"));
     }
-    let named = value(b"KEEPALIVE_CONFIG").map(|path| Path::new(OsStr::from_bytes(path)));
+    let named = value(variable::CONFIG.as_bytes()).map(|path| Path::new(OsStr::from_bytes(path)));
     let rules = named.unwrap_or(Path::new(CONFIG));
     if !rules.is_absolute() || !rules.exists() {
         return;

@@ -11,6 +11,7 @@ use keepalive_engine::sysctl::Sysctls;
 use keepalive_engine::timeline::{Times, spell};
 use keepalive_engine::{preload, seccomp};
 use keepalive_policy::Settings;
+use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::cgroup::{NoTree, Tree};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::proc;
@@ -248,7 +249,7 @@ fn policy(findings: &mut Findings) {
             }
             match &policy.config {
                 Some(file) => findings.fine("policy", format!("{} has no mistakes", file.name)),
-                None => findings.fine("policy", "there is no /etc/keepalive.conf"),
+                None => findings.fine("policy", format!("there is no {CONFIG}")),
             }
         }
         Err(error) => findings.wrong(

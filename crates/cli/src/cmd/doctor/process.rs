@@ -7,6 +7,7 @@ use keepalive_engine::cgroup::entry;
 use keepalive_engine::cgroup::pins::Target;
 use keepalive_engine::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
 use keepalive_engine::sysctl::Sysctls;
+use keepalive_policy::SocketOption;
 use keepalive_sys::cgroup::Tree;
 use keepalive_sys::sock_diag::State;
 use keepalive_sys::{netns, proc, program as executable};
@@ -244,7 +245,7 @@ fn connections(findings: &mut Findings, process: &Process) {
         .collect();
     let without = open.iter().filter(|socket| socket.keepalive() == Some(false)).count();
     let late = open.iter().filter(|socket| {
-        let idle = socket.options.and_then(|options| options.idle);
+        let idle = socket.number(SocketOption::Idle);
         socket.keepalive() == Some(true) && idle.is_some_and(|idle| idle > FORGOTTEN)
     });
     let late = late.count();

@@ -4,6 +4,7 @@ use crate::output::harmless_text;
 use crate::policy::{Part, Policy, RULE, Text};
 use keepalive_engine::sysctl::Sysctls;
 use keepalive_engine::timeline::Times;
+use keepalive_policy::option::{KernelDefault, OTHERS};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Event, Keepalive, Mode, Number, Rule, Settings, SocketOption, decide};
 
@@ -60,16 +61,8 @@ pub(super) struct Decision {
     /// Whether it is made of the other three.
     pub(super) is_automatic: bool,
     /// Options of other purpose, where they are set.
-    pub(super) others: [(SocketOption, Option<Value<u32>>); 4],
+    pub(super) others: [(SocketOption, Option<Value<u32>>); OTHERS.len()],
 }
-
-/// The options that have to do with something else than the timeline of a connection.
-const OTHERS: [SocketOption; 4] = [
-    SocketOption::SynCount,
-    SocketOption::DeferAccept,
-    SocketOption::MaxSegment,
-    SocketOption::WindowClamp,
-];
 
 impl Decision {
     /// The decision for `event`, with the kernel's own values where nothing is said.
@@ -82,14 +75,17 @@ impl Decision {
         };
         let settings = decide(&parts.each_ref().map(Part::source), event);
         let [idle, interval, count] = [
-            (SocketOption::Idle, sysctls.idle, "net.ipv4.tcp_keepalive_time"),
-            (SocketOption::Interval, sysctls.interval, "net.ipv4.tcp_keepalive_intvl"),
-            (SocketOption::Count, sysctls.count, "net.ipv4.tcp_keepalive_probes"),
+            (SocketOption::Idle, sysctls.idle),
+            (SocketOption::Interval, sysctls.interval),
+            (SocketOption::Count, sysctls.count),
         ]
-        .map(|(option, kernels, name)| {
-            view.number(&settings, option).unwrap_or(Value {
-                value: kernels,
-                origin: Origin::Sysctl(name),
+        .map(|(option, value)| {
+            view.number(&settings, option).unwrap_or_else(|| Value {
+                value,
+                origin: match option.row().kernel_default {
+                    KernelDefault::Sysctl { name, .. } => Origin::Sysctl(name),
+                    KernelDefault::Fixed(_) | KernelDefault::Route => Origin::BuiltIn,
+                },
             })
         });
         let user_timeout = settings.user_timeout_ms(idle.value, interval.value, count.value);
@@ -134,8 +130,9 @@ impl Decision {
 
     /// How often connecting is tried again, and by whose word.
     pub(super) fn syn_count(&self) -> Option<&Value<u32>> {
-        let [(_, syn_count), ..] = &self.others;
-        syn_count.as_ref()
+        let mut others = self.others.iter();
+        let (_, value) = others.find(|(option, _)| *option == SocketOption::SynCount)?;
+        value.as_ref()
     }
 }
 

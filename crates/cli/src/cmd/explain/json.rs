@@ -4,8 +4,8 @@ use super::decision::{Line, Matched, Origin, Value};
 use super::{Explanation, Place};
 use crate::json::pretty;
 use keepalive_engine::timeline::{connecting, data_in_flight};
-use keepalive_policy::{Keepalive, SocketOption};
-use serde::Serialize;
+use keepalive_policy::{Keepalive, Unit};
+use serde::{Serialize, Serializer};
 
 #[derive(Serialize)]
 struct Object<'a> {
@@ -47,10 +47,17 @@ struct SettingsObject<'a> {
     count: Setting<u32>,
     user_timeout_ms: Setting<u32>,
     mode: Setting<&'a str>,
-    syn_count: Option<Setting<u32>>,
-    defer_accept_s: Option<Setting<u32>>,
-    max_segment: Option<Setting<u32>>,
-    window_clamp: Option<Setting<u32>>,
+    #[serde(flatten)]
+    others: Others,
+}
+
+/// The settings of the options that are not about keepalive, null where they are not set.
+struct Others(Vec<(String, Option<Setting<u32>>)>);
+
+impl Serialize for Others {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, setting)| (name, setting)))
+    }
 }
 
 #[derive(Serialize)]
@@ -123,11 +130,16 @@ impl<'a> RuleObject<'a> {
 impl SettingsObject<'_> {
     fn new(explanation: &Explanation<'_>) -> Self {
         let decision = &explanation.decision;
-        let other = |wanted: SocketOption| {
-            let mut others = decision.others.iter();
-            let (_, value) = others.find(|(option, _)| *option == wanted)?;
-            value.as_ref().map(|value| Setting::new(value, value.value))
-        };
+        let others = decision.others.iter().map(|(option, value)| {
+            let row = option.row();
+            let unit = match row.unit {
+                Unit::Seconds => "_s",
+                Unit::Milliseconds => "_ms",
+                Unit::Count | Unit::Switch => "",
+            };
+            let setting = value.as_ref().map(|value| Setting::new(value, value.value));
+            (row.name.replace('-', "_") + unit, setting)
+        });
         Self {
             keepalive: Setting::new(&decision.keepalive, name(decision.keepalive.value)),
             idle_s: Setting::new(&decision.idle, decision.idle.value),
@@ -135,10 +147,7 @@ impl SettingsObject<'_> {
             count: Setting::new(&decision.count, decision.count.value),
             user_timeout_ms: Setting::new(&decision.user_timeout, decision.user_timeout.value),
             mode: Setting::new(&decision.mode, decision.mode.value.name()),
-            syn_count: other(SocketOption::SynCount),
-            defer_accept_s: other(SocketOption::DeferAccept),
-            max_segment: other(SocketOption::MaxSegment),
-            window_clamp: other(SocketOption::WindowClamp),
+            others: Others(others.collect()),
         }
     }
 }

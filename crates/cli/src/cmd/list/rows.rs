@@ -3,8 +3,8 @@
 use crate::table::{Cell, Column, Style, Table, has_colour};
 use keepalive_engine::sockets::{Clock, Holder, Socket};
 use keepalive_engine::timeline::brief;
+use keepalive_policy::SocketOption;
 use keepalive_sys::sock_diag::{Timer, TimerKind};
-use keepalive_sys::sockopt::Options;
 use std::net::SocketAddr;
 
 const COLUMNS: [Column; 11] = [
@@ -84,7 +84,7 @@ fn row(socket: &Socket, name: Option<&str>) -> [Cell; 11] {
     let or_none = |text: Option<String>| Cell::new(text.as_deref().unwrap_or(NONE));
     let holder = socket.holder;
     let keepalive = socket.keepalive();
-    let user_timeout = socket.options.and_then(|options| options.user_timeout);
+    let user_timeout = socket.number(SocketOption::UserTimeout);
     let off = match keepalive {
         Some(false) => Style::Warning,
         Some(true) | None => Style::Plain,
@@ -128,14 +128,14 @@ fn address(address: SocketAddr) -> String {
 
 fn settings(socket: &Socket) -> Option<String> {
     let is_on = socket.keepalive()?;
-    let Some(options) = socket.options.filter(|_| is_on) else {
+    if !is_on || socket.numbers.is_none() {
         return Some(String::from(if is_on { "on" } else { "off" }));
-    };
-    let number = |number: Option<u32>| number.map_or_else(|| String::from(UNKNOWN), |number| number.to_string());
-    let Options {
-        idle, interval, count, ..
-    } = options;
-    Some(format!("{}/{}/{}", number(idle), number(interval), number(count)))
+    }
+    let [idle, interval, count] = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count].map(|option| {
+        let number = socket.number(option);
+        number.map_or_else(|| String::from(UNKNOWN), |number| number.to_string())
+    });
+    Some(format!("{idle}/{interval}/{count}"))
 }
 
 fn next(timer: Timer) -> String {

@@ -1,8 +1,8 @@
 //! What follows from a measurement.
 
 use super::search::{Outcome, Search};
-use keepalive_policy::Settings;
-use keepalive_policy::preset::{PRESETS, Remedy, WhenIdle};
+use keepalive_policy::preset::{self, PRESETS, Remedy, WhenIdle};
+use keepalive_policy::{Settings, SocketOption};
 
 /// What was found, and what helps.
 #[derive(Debug)]
@@ -82,21 +82,26 @@ pub(super) fn proof(died: f64) -> f64 {
 }
 
 /// Seconds, seconds and probes that outlive every common middlebox.
-const EVERYWHERE: (u32, u32, u32) = (60, 15, 5);
+const EVERYWHERE: (u32, u32, u32) = (
+    preset::DEFAULT.idle as u32,
+    preset::DEFAULT.interval as u32,
+    preset::DEFAULT.count as u32,
+);
 
 /// Timings that lose no connection on a path that forgets after `timeout` seconds, though two probes in a row are lost: idle a
 /// third of it, and
 /// the third probe well before its end.
 fn timings(timeout: f64) -> (u32, u32, u32) {
-    const COUNT: u32 = 5;
-    let part = |part: f64, most: u32| {
+    let (_, _, count) = EVERYWHERE;
+    let part = |part: f64, option: SocketOption| {
+        let most = option.row().kernel_default.built_in().unwrap_or(u32::MAX);
         let seconds = (timeout / part).clamp(1.0, f64::from(most));
         // It is between 1 and `most`.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let whole = seconds as u32;
         whole
     };
-    (part(3.0, 7200), part(12.0, 75), COUNT)
+    (part(3.0, SocketOption::Idle), part(12.0, SocketOption::Interval), count)
 }
 
 /// The presets whose timeout is between these, a twentieth more or less, and that end a connection so.

@@ -11,6 +11,7 @@ use super::{ADDRESS_SANITIZER, Root, failed};
 use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, print, wrap, write_stderr};
 use keepalive_engine::preload::has_asan_programs;
+use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::rooted::{Attributes, Place};
 use keepalive_sys::signal::block_interrupts;
 use std::ffi::OsStr;
@@ -273,7 +274,7 @@ impl<'a> Plan<'a> {
         for complaint in complaints {
             say(&format!("note: as before, {complaint}"), 2);
         }
-        let config = self.root.find(Path::new("/etc/keepalive.conf"));
+        let config = self.root.find(Path::new(CONFIG));
         if !config.is_ok_and(|place| is_there(&place)) {
             say(
                 "note: there is no /etc/keepalive.conf: the times are the kernel's (2 hours idle, unless a sysctl says \

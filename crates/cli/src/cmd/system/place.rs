@@ -2,6 +2,7 @@
 
 use super::failed;
 use crate::error::{Error, FAILED};
+use keepalive_policy::protocol::LD_SO_PRELOAD;
 use keepalive_sys::regular::Unfit;
 use keepalive_sys::rooted::{Directory, Place, Root};
 use rustix::fd::OwnedFd;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 /// The file that glibc's loader reads.
-pub(super) const FILE: &str = "/etc/ld.so.preload";
+pub(super) const FILE: &str = LD_SO_PRELOAD;
 /// The name of the library's copy. It is `enable`'s alone, so that nobody has to remember who put it there: a package has
 /// the library under its own name, and can be upgraded or removed without a moment in which programs lack what the line
 /// names.

@@ -5,6 +5,7 @@ use crate::error::{Error, REFUSED};
 use crate::policy::Policy;
 use keepalive_engine::preload::{self, Library};
 use keepalive_policy::Settings;
+use keepalive_policy::environment::RULES;
 use keepalive_policy::parse::statements;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -28,7 +29,7 @@ pub(super) fn with_library(library: &Library, policy: &Policy, preloaded: Option
     preload::prepare(&mut environment, library, policy);
     let mut text = String::from(HEAD);
     for (name, value) in environment {
-        let value = if name == "KEEPALIVE_RULES" {
+        let value = if name == RULES {
             on_one_line(value.as_bytes())
         } else {
             value.as_bytes().to_vec()

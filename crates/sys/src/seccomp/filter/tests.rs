@@ -1,8 +1,7 @@
 //! What the filter answers, by an interpreter of its own: the machine of classic BPF as far as seccomp(2) lets it be used.
 
-use super::{
-    ARCHITECTURES, Filter, IoUring, Numbers, PASSING_LENGTH, PASSING_OPTION_LENGTH, PASSING_OPTION_MARK, SetOption,
-};
+use super::{Filter, IoUring, PASSING_LENGTH, PASSING_OPTION_LENGTH, PASSING_OPTION_MARK, SetOption};
+use crate::arch::{CAUGHT, Caught};
 use keepalive_policy::OPTIONS;
 use keepalive_policy::SocketOption::{Count, DeferAccept, Idle, Interval, Keepalive, UserTimeout};
 use libc::sock_filter;
@@ -86,7 +85,7 @@ const UPPER: u64 = 0xdead_beef_0000_0000;
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn the_numbers_are_those_of_the_kernel() {
-    let [x86_64, i386] = &ARCHITECTURES;
+    let [x86_64, i386] = &CAUGHT;
     // The kernel's tables (`arch/x86/entry/syscalls`), one as this machine's C library has them.
     let own = [
         libc::SYS_connect,
@@ -96,7 +95,7 @@ fn the_numbers_are_those_of_the_kernel() {
         libc::SYS_sendmmsg,
         libc::SYS_setsockopt,
     ];
-    let numbers = |numbers: &Numbers| {
+    let numbers = |numbers: &Caught| {
         [
             numbers.connect,
             numbers.listen,
@@ -116,7 +115,7 @@ fn the_numbers_are_those_of_the_kernel() {
 #[test]
 fn a_connect_waits_unless_its_address_is_none_of_tcp() {
     for filter in all_filters() {
-        for numbers in &ARCHITECTURES {
+        for numbers in &CAUGHT {
             let connect = |length: u64| answer(&filter, numbers.arch, numbers.connect, [3, 1, length, 0, 0, 0]);
             for length in [0, 1, 2, 15, u64::from(PASSING_LENGTH), UPPER + 15, UPPER + 110] {
                 assert_eq!(connect(length), ALLOW, "{length:#x}");
@@ -131,7 +130,7 @@ fn a_connect_waits_unless_its_address_is_none_of_tcp() {
 #[test]
 fn every_listen_waits() {
     for filter in all_filters() {
-        for numbers in &ARCHITECTURES {
+        for numbers in &CAUGHT {
             assert_eq!(
                 answer(&filter, numbers.arch, numbers.listen, [3, 0, 0, 0, 0, 0]),
                 NOTIFY
@@ -143,7 +142,7 @@ fn every_listen_waits() {
 #[test]
 fn a_send_waits_where_it_opens_a_connection() {
     for filter in all_filters() {
-        for numbers in &ARCHITECTURES {
+        for numbers in &CAUGHT {
             let sends = [(numbers.sendto, 3), (numbers.sendmsg, 2), (numbers.sendmmsg, 3)];
             for (number, place) in sends {
                 let send = |flags: u64| {
@@ -163,7 +162,7 @@ fn a_send_waits_where_it_opens_a_connection() {
     }
 }
 
-fn set(filter: &Filter, numbers: &Numbers, level: u64, name: u64, length: u64) -> u32 {
+fn set(filter: &Filter, numbers: &Caught, level: u64, name: u64, length: u64) -> u32 {
     answer(filter, numbers.arch, numbers.setsockopt, [3, level, name, 1, length, 0])
 }
 
@@ -179,7 +178,7 @@ fn setting_an_option_passes_or_waits() {
             let row = option.row();
             let level = u64::from(row.level.cast_unsigned());
             let name = u64::from(row.optname.cast_unsigned());
-            for numbers in &ARCHITECTURES {
+            for numbers in &CAUGHT {
                 for length in [0, 1, 4, 7, 8, 9, 16, UPPER + 4] {
                     assert_eq!(
                         set(&filter, numbers, level, name, length),
@@ -230,7 +229,7 @@ fn each_option_has_an_action_of_its_own() {
     for (option, _, _, action, _) in rows {
         filter.set_option[option as usize] = action;
     }
-    for numbers in &ARCHITECTURES {
+    for numbers in &CAUGHT {
         for (option, level, name, _, expected) in rows {
             assert_eq!(set(&filter, numbers, level, name, 4), expected, "{option:?}");
         }
@@ -239,10 +238,7 @@ fn each_option_has_an_action_of_its_own() {
 
 #[test]
 fn socketcall_waits_where_its_call_may() {
-    let Some((numbers, number)) = ARCHITECTURES
-        .iter()
-        .find_map(|numbers| Some((numbers, numbers.socketcall?)))
-    else {
+    let Some((numbers, number)) = CAUGHT.iter().find_map(|numbers| Some((numbers, numbers.socketcall?))) else {
         return;
     };
     for filter in all_filters() {
@@ -259,7 +255,7 @@ fn socketcall_waits_where_its_call_may() {
         }
     }
     // On the other architecture the number is another call's.
-    for other in ARCHITECTURES.iter().filter(|other| other.socketcall.is_none()) {
+    for other in CAUGHT.iter().filter(|other| other.socketcall.is_none()) {
         let filter = filter(SetOption::Ask, IoUring::Deny);
         assert_eq!(answer(&filter, other.arch, number, [3, 0, 0, 0, 0, 0]), ALLOW);
     }
@@ -267,7 +263,7 @@ fn socketcall_waits_where_its_call_may() {
 
 #[test]
 fn io_uring_is_missing_where_it_is_denied() {
-    for numbers in &ARCHITECTURES {
+    for numbers in &CAUGHT {
         let setup = |io_uring| answer(&filter(SetOption::Ask, io_uring), numbers.arch, 425, [8, 1, 0, 0, 0, 0]);
         assert_eq!(setup(IoUring::Deny), NO_SUCH_CALL);
         assert_eq!(setup(IoUring::Allow), ALLOW);
@@ -280,7 +276,7 @@ fn every_other_call_passes() {
     let arguments = [u64::MAX; 6];
     for filter in all_filters() {
         let program = filter.program();
-        for numbers in &ARCHITECTURES {
+        for numbers in &CAUGHT {
             let caught = [
                 numbers.connect,
                 numbers.listen,
@@ -341,7 +337,7 @@ fn the_program_is_short_and_the_kernel_would_take_it() {
 #[test]
 fn a_call_that_is_not_caught_costs_few_instructions() {
     let program = filter(SetOption::Ask, IoUring::Deny).program();
-    let (answer, steps) = steps(&program, &data(ARCHITECTURES[0].arch, 0, [0; 6]));
+    let (answer, steps) = steps(&program, &data(CAUGHT[0].arch, 0, [0; 6]));
     assert_eq!(answer, ALLOW);
     assert!(steps < 16, "{steps}");
 }

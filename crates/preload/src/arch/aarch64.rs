@@ -1,0 +1,72 @@
+//! 64-bit ARM.
+
+use crate::mem::read;
+use core::ffi::{c_int, c_long};
+use linux_raw_sys::general::{__NR_accept, __NR_fstat, __NR_mmap};
+
+/// accept(2); −1 where the kernel has accept4(2) only.
+pub(crate) const ACCEPT: c_long = __NR_accept as c_long;
+/// fstat(2), with a `struct stat` for files of any size.
+pub(crate) const FSTAT: c_long = __NR_fstat as c_long;
+/// mmap(2), also where it counts its offset in pages.
+pub(crate) const MMAP: c_long = __NR_mmap as c_long;
+/// socketcall(2): the older way to all socket calls.
+pub(crate) const SOCKETCALL: Option<c_long> = None;
+/// Where `st_mode` is in the kernel's `struct stat`, as an index of 32-bit words.
+pub(crate) const STAT_MODE: usize = 4;
+
+/// The instruction that jumps to a symbol.
+macro_rules! jump {
+    () => {
+        "b"
+    };
+}
+pub(crate) use jump;
+
+/// Makes a system call.
+///
+/// # Safety
+/// The arguments must be what system call `n` asks for: every pointer among them valid as it says.
+#[inline(always)]
+pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
+    let result;
+    // SAFETY: the kernel's calling convention (syscall(2)): only x0 changes; the arguments are the caller's promise.
+    unsafe {
+        core::arch::asm!("svc 0", in("x8") n, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d,
+            in("x4") e, in("x5") f, options(nostack, preserves_flags));
+    }
+    result
+}
+
+/// Volatile, as [`read`].
+///
+/// # Safety
+/// `to` must have more than `index` bytes.
+unsafe fn write(to: *mut u8, index: usize, byte: u8) {
+    // SAFETY: the caller's promise.
+    let to = unsafe { to.add(index) };
+    // SAFETY: as above.
+    unsafe { to.write_volatile(byte) };
+}
+
+/// # Safety
+/// As memcpy(3) asks.
+pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
+    for index in 0..count {
+        // SAFETY: both areas have `count` bytes by the caller's promise.
+        let byte = unsafe { read(from, index) };
+        // SAFETY: as above.
+        unsafe { write(to, index, byte) };
+    }
+    to
+}
+
+/// # Safety
+/// As memset(3) asks.
+pub(crate) unsafe extern "C" fn set(to: *mut u8, byte: c_int, count: usize) -> *mut u8 {
+    for index in 0..count {
+        // SAFETY: the area has `count` bytes by the caller's promise.
+        unsafe { write(to, index, byte as u8) };
+    }
+    to
+}
