@@ -1,4 +1,4 @@
-//! What the policy costs by itself: a decision among 100 rules, and reading them. Beside it a system call, for scale. The
+//! What the policy costs by itself: a decision among 100 rules, and reading them. Position it a system call, for scale. The
 //! policy is compiled as it is for the library.
 #![forbid(unsafe_code)]
 

@@ -80,7 +80,7 @@ impl Own {
     fn under(self, mode: Mode) -> Timing {
         let settle = |option, ours: u64, theirs: u64| -> u64 {
             let [ours, theirs] = [ours, theirs].map(|number| number.try_into().expect("a number for the kernel"));
-            mode.settle(option, ours, theirs).into()
+            mode.resolve(option, ours, theirs).into()
         };
         let (on, idle, interval, count) = self.over(OURS);
         (

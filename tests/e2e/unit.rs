@@ -248,7 +248,7 @@ fn what_is_in_the_way_of_the_library_is_said() {
         stderr.contains("statically linked") && stderr.contains("--engine cgroup"),
         "{stderr}"
     );
-    for (statement, is_told) in [
+    for (statement, is_reported) in [
         ("SystemCallFilter=@system-service", false),
         ("SystemCallFilter=@basic-io @file-system @io-event @network-io", false),
         ("SystemCallFilter=read write", true),
@@ -263,7 +263,7 @@ fn what_is_in_the_way_of_the_library_is_said() {
         let image = Image::dynamic(statement);
         let (_, stderr) = image.expect(&["enable", "--dry-run", "db"], 0);
         let name = statement.split('=').next().expect("a name");
-        assert_eq!(stderr.contains(name), is_told, "{statement}: {stderr}");
+        assert_eq!(stderr.contains(name), is_reported, "{statement}: {stderr}");
         assert!(stderr.lines().all(|line| line.chars().count() <= 80), "{stderr}");
         let (_, stderr) = image.expect(&["enable", "--dry-run", "--engine", "cgroup", "db"], 0);
         assert_eq!(stderr, "", "{statement}");

@@ -1,9 +1,9 @@
-//! The function of the program of [`crate::established`] that sets a wish on a socket.
+//! The function of the program of [`crate::established`] that sets a socket.
 
 use crate::assembler::{Assembler, Condition, Helper, Label, Operation, Register, Size};
 use crate::established::{Maps, OwnValues, SOCKET, count, make_zero_the_longest};
 use crate::fields::Field;
-use crate::wish::{AUTO, CAP, ENFORCE, FILL, UNSET, note_wish, place};
+use crate::sock_settings::{AUTO, CAP, ENFORCE, FILL, UNSET, place, store_settings};
 use Condition::{AtMost, Below, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Long, Word};
@@ -17,7 +17,7 @@ pub(crate) struct Apply<'a> {
     pub(crate) maps: &'a Maps,
     pub(crate) own: OwnValues,
     pub(crate) refusals: usize,
-    /// Whether there are wishes with a user timeout that is made of the times.
+    /// Whether there are settings with a user timeout that is made of the times.
     pub(crate) has_automatic: bool,
 }
 
@@ -26,7 +26,7 @@ const NUMBER: i16 = -4;
 const CURRENT: i16 = -8;
 
 impl Apply<'_> {
-    /// R6 = the context, R7 = the wish, R8 = the socket's own structure, R9 = the number of the option.
+    /// R6 = the context, R7 = the settings, R8 = the socket's own structure, R9 = the number of the option.
     pub(crate) fn emit(mut self) {
         let end = self.code.label();
         let code = &mut *self.code;
@@ -42,11 +42,11 @@ impl Apply<'_> {
         for option in BY_EBPF {
             self.option(option);
         }
-        if let Some(wishes) = self.maps.wishes {
+        if let Some(sock_settings) = self.maps.sock_settings {
             let code = &mut *self.code;
             code.load(Long, R2, R6, SOCKET);
             code.jump_if(R2, Equal, 0, end);
-            note_wish(code, wishes, R7, 0, end);
+            store_settings(code, sock_settings, R7, 0, end);
         }
         self.code.place(end);
         self.code.exit_with(0);
@@ -116,7 +116,7 @@ impl Apply<'_> {
         self.code.place(done);
     }
 
-    /// R2 becomes the wish's user timeout; with the number before it, for all eight bytes are written at once.
+    /// R2 becomes the user timeout of the settings; with the number before it, for all eight bytes are written at once.
     fn store_user_timeout(&mut self) {
         const PAIR: i16 = place(SocketOption::UserTimeout) - 4;
         const { assert!(PAIR % 8 == 0, "the user timeout is the second of two numbers") };
@@ -147,16 +147,16 @@ impl Apply<'_> {
         self.code.place(is_set);
     }
 
-    /// Goes to `untouched` where nobody has set the option, to `unknown` where that cannot be known.
-    fn unless_own(&mut self, option: SocketOption, untouched: Label, unknown: Label) {
+    /// Goes to `kernel_default` where nobody has set the option, to `unknown` where that cannot be known.
+    fn unless_own(&mut self, option: SocketOption, kernel_default: Label, unknown: Label) {
         let fresh = match self.own {
             OwnValues::Fields(fields) => {
                 load(self.code, R8, field(fields.set, option));
-                self.code.jump_if(R1, Equal, 0, untouched);
+                self.code.jump_if(R1, Equal, 0, kernel_default);
                 return;
             }
-            OwnValues::Differ { untouched } => {
-                let fresh = BY_EBPF.into_iter().zip(untouched).find(|(of, _)| *of == option);
+            OwnValues::Differ { kernel_default } => {
+                let fresh = BY_EBPF.into_iter().zip(kernel_default).find(|(of, _)| *of == option);
                 [fresh.map(|(_, number)| number), option.row().kernel_default.built_in()]
             }
         };
@@ -168,7 +168,7 @@ impl Apply<'_> {
         self.code.place(known);
         self.code.load(Word, R1, R10, CURRENT);
         for number in fresh.into_iter().flatten() {
-            self.code.jump_if(R1, Equal, number.cast_signed(), untouched);
+            self.code.jump_if(R1, Equal, number.cast_signed(), kernel_default);
         }
     }
 

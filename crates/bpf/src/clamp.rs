@@ -6,7 +6,7 @@
 
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
 use crate::established::make_zero_the_longest;
-use crate::wish::{CAP, FILL, FLOOR, UNSET, place};
+use crate::sock_settings::{CAP, FILL, FLOOR, UNSET, place};
 use Condition::{Above, AtLeast, AtMost, Below, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use Size::{Long, Word};
@@ -25,11 +25,11 @@ const LENGTH: i16 = 32;
 /// The kernel shows the program no more of a value than a page (`kernel/bpf/cgroup.c`); pages are this large or larger.
 const PAGE: i32 = 4096;
 
-/// The program, with the map of [`crate::established::Maps::wishes`].
+/// The program, with the map of [`crate::established::Maps::sock_settings`].
 ///
 /// # Errors
 /// None that the tests would not show.
-pub fn program(wishes: Map) -> io::Result<Vec<Instruction>> {
+pub fn program(sock_settings: Map) -> io::Result<Vec<Instruction>> {
     let mut code = Assembler::default();
     let [pass, socket_level, ask, found] = [(); 4].map(|()| code.label());
     code.copy(R6, R1);
@@ -47,7 +47,7 @@ pub fn program(wishes: Map) -> io::Result<Vec<Instruction>> {
     // The program is shown more bytes than there are.
     code.load(Word, R1, R6, LENGTH);
     code.jump_if(R1, Below, 4, pass);
-    code.map(R1, wishes);
+    code.map(R1, sock_settings);
     code.load(Long, R2, R6, SOCKET);
     code.set(R3, 0);
     code.set(R4, 0);
@@ -63,7 +63,7 @@ pub fn program(wishes: Map) -> io::Result<Vec<Instruction>> {
     code.place(short);
     code.exit_with(1);
 
-    // R7 = the wish, R8 = the value, R2 = what the program wants.
+    // R7 = the settings, R8 = the value, R2 = what the program wants.
     code.place(found);
     code.copy(R7, R0);
     code.load(Long, R8, R6, VALUE);

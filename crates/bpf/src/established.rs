@@ -5,10 +5,10 @@
 
 use crate::apply::Apply;
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
-use crate::branches::{Branch, branches};
+use crate::decision_list::{Branch, decision_list};
 use crate::fields::{Fields, ReadTask, TaskFields};
 use crate::record;
-use crate::wish::{CREATE, WISH_LENGTH, Wish};
+use crate::sock_settings::{CREATE, SOCK_SETTINGS_LENGTH, SockSettings};
 use Condition::{Above, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R6, R7, R10};
 use Size::{Long, Word};
@@ -23,7 +23,7 @@ pub struct Needs {
     /// Some rule asks for the program's name, which is noted when a socket connects or listens.
     pub names: bool,
     /// Some mode goes on to count after the connection is established.
-    pub wishes: bool,
+    pub sock_settings: bool,
     /// Some setting depends on what the program has set before.
     pub reads: bool,
     /// Some user timeout is made of the connection's times.
@@ -38,8 +38,8 @@ pub struct Maps {
     pub counters: Map,
     /// A socket's, inherited: the name of the program that connects or listens, 16 bytes.
     pub names: Option<Map>,
-    /// A socket's: the wish that goes on to count.
-    pub wishes: Option<Map>,
+    /// A socket's: the settings that stay in effect.
+    pub sock_settings: Option<Map>,
 }
 
 /// How to tell what a program has set itself.
@@ -51,7 +51,7 @@ pub enum OwnValues {
     /// knows these options since Linux 6.1.
     Differ {
         /// What a fresh socket has, in the order of [`BY_EBPF`].
-        untouched: [u32; BY_EBPF.len()],
+        kernel_default: [u32; BY_EBPF.len()],
     },
 }
 
@@ -79,10 +79,10 @@ const PASSIVE_ESTABLISHED: i32 = 5;
 pub(crate) const LISTEN: i32 = 11;
 const AF_INET: i32 = 2;
 
-// The stack: the peer's address, the program's name, the wish.
+// The stack: the peer's address, the program's name, the settings.
 const PEER: i16 = -16;
 const NAME: i16 = -32;
-const WISH: i16 = NAME - WISH_LENGTH;
+const WISH: i16 = NAME - SOCK_SETTINGS_LENGTH;
 /// As many bytes of a program's name as the kernel keeps (`TASK_COMM_LEN`, with the zero byte).
 const NAME_LENGTH: usize = 16;
 
@@ -90,20 +90,23 @@ impl<'a> Policy<'a> {
     /// The policy of these sources, in the order of precedence.
     pub fn new(sources: &[Source<'a>]) -> Self {
         Self {
-            branches: branches(sources),
+            branches: decision_list(sources),
             rules: sources.iter().map(|source| source.rules.len()).sum(),
         }
     }
 
     /// What its program needs.
     pub fn needs(&self) -> Needs {
-        let wishes = self.branches.iter().filter_map(|branch| Wish::of(&branch.settings));
-        let wishes: Vec<_> = wishes.collect();
+        let sock_settings = self
+            .branches
+            .iter()
+            .filter_map(|branch| SockSettings::of(&branch.settings));
+        let sock_settings: Vec<_> = sock_settings.collect();
         Needs {
             names: self.branches.iter().any(|branch| branch.program.is_some()),
-            wishes: wishes.iter().any(Wish::is_lasting),
-            reads: wishes.iter().any(Wish::reads),
-            automatic: wishes.iter().any(Wish::is_automatic),
+            sock_settings: sock_settings.iter().any(SockSettings::is_persistent),
+            reads: sock_settings.iter().any(SockSettings::reads),
+            automatic: sock_settings.iter().any(SockSettings::is_automatic),
         }
     }
 
@@ -169,8 +172,8 @@ impl<'a> Policy<'a> {
             for counter in counters {
                 count(code, maps.counters, *counter);
             }
-            if let Some(wish) = wish(branch, maps) {
-                store_wish(code, wish);
+            if let Some(settings) = settings(branch, maps) {
+                store_settings_at(code, settings);
                 code.copy(R1, R6);
                 code.copy(R2, R10);
                 code.compute(Operation::Add, R2, WISH.into());
@@ -225,15 +228,15 @@ fn is_for_all(branch: &Branch<'_>) -> bool {
     branch.program.is_none() && branch.network == Network::ANY && branch.ports == Ports::ANY
 }
 
-/// What is passed on for `branch`, if anything. Where wishes are noted, nothing is a wish too: a socket that connects anew has
+/// What is passed on for `branch`, if anything. Where settings are stored, nothing is stored too: a socket that connects anew has
 /// the note of its first connection.
-fn wish(branch: &Branch<'_>, maps: &Maps) -> Option<Wish> {
-    Wish::of(&branch.settings).or_else(|| maps.wishes.map(|_| Wish::NOTHING))
+fn settings(branch: &Branch<'_>, maps: &Maps) -> Option<SockSettings> {
+    SockSettings::of(&branch.settings).or_else(|| maps.sock_settings.map(|_| SockSettings::NOTHING))
 }
 
-/// Writes a wish on the stack. Without CAP_PERFMON the verifier lets a program write to a part of eight bytes only where it has
+/// Writes settings on the stack. Without CAP_PERFMON the verifier lets a program write to a part of eight bytes only where it has
 /// not noted what the whole is, which is so for numbers too: so all eight are written at once, here and elsewhere.
-fn store_wish(code: &mut Assembler, Wish(numbers): Wish) {
+fn store_settings_at(code: &mut Assembler, SockSettings(numbers): SockSettings) {
     for (offset, pair) in (WISH..).step_by(8).zip(numbers.as_chunks::<2>().0) {
         let [first, second] = pair.map(u32::to_ne_bytes);
         let mut bytes = [0; 8];

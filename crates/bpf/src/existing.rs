@@ -4,7 +4,7 @@
 //! What is to be set is decided between the two, by the same code as for `keepalive attach`.
 
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
-use crate::wish::{UNSET, WISH_LENGTH, WISH_SIZE, note_wish, place};
+use crate::sock_settings::{SOCK_SETTINGS_LENGTH, SOCK_SETTINGS_SIZE, UNSET, place, store_settings};
 use Condition::{Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Long, Word};
@@ -75,29 +75,29 @@ pub fn read(bytes: &[u8]) -> Vec<Seen> {
 
 /// What a socket is to get, for the map of [`set`]: the numbers to set now, or [`UNSET`] to leave an option alone; then,
 /// where its mode is other than fill, what goes on to count.
-pub fn order(now: [u32; BY_EBPF.len()], lasting: &[u8; WISH_SIZE as usize]) -> Vec<u8> {
+pub fn order(now: [u32; BY_EBPF.len()], lasting: &[u8; SOCK_SETTINGS_SIZE as usize]) -> Vec<u8> {
     // The first number is a mode, which does not count now.
     let mut order = [0]
         .into_iter()
         .chain(now)
         .flat_map(u32::to_ne_bytes)
         .collect::<Vec<_>>();
-    order.resize(WISH_SIZE as usize, 0);
+    order.resize(SOCK_SETTINGS_SIZE as usize, 0);
     order.extend(lasting);
     order
 }
 
 /// The bytes of an [`order`].
-pub const ORDER_SIZE: u32 = 2 * WISH_SIZE;
+pub const ORDER_SIZE: u32 = 2 * SOCK_SETTINGS_SIZE;
 /// Where in it the second half begins.
-const LASTING: i16 = WISH_LENGTH;
+const LASTING: i16 = SOCK_SETTINGS_LENGTH;
 
-/// The program that sets on every socket what `orders`, a [`keepalive_sys::bpf::call::MapKind::Hash`] by cookies, says of it; `wishes` as
+/// The program that sets on every socket what `orders`, a [`keepalive_sys::bpf::call::MapKind::Hash`] by cookies, says of it; `sock_settings` as
 /// in [`crate::established::Maps`].
 ///
 /// # Errors
 /// None that the tests would not show.
-pub fn set(orders: Map, wishes: Option<Map>) -> io::Result<Vec<Instruction>> {
+pub fn set(orders: Map, sock_settings: Option<Map>) -> io::Result<Vec<Instruction>> {
     let mut code = Assembler::default();
     let end = code.label();
     socket(&mut code, -8);
@@ -115,9 +115,9 @@ pub fn set(orders: Map, wishes: Option<Map>) -> io::Result<Vec<Instruction>> {
         ask(&mut code, Helper::SetSockOpt, option, -12);
         code.place(skip);
     }
-    if let Some(wishes) = wishes {
+    if let Some(sock_settings) = sock_settings {
         code.copy(R2, R7);
-        note_wish(&mut code, wishes, R8, LASTING, end);
+        store_settings(&mut code, sock_settings, R8, LASTING, end);
     }
     code.place(end);
     code.exit_with(0);

@@ -4,8 +4,8 @@
 
 mod apply;
 pub mod assembler;
-mod branches;
 pub mod clamp;
+mod decision_list;
 pub mod established;
 pub mod existing;
 pub mod fields;
@@ -13,4 +13,4 @@ pub mod kernel_types;
 pub mod listing;
 pub mod probe;
 pub mod record;
-pub mod wish;
+pub mod sock_settings;

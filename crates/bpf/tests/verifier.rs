@@ -6,7 +6,7 @@ use keepalive_bpf::established::{Maps, OwnValues, Policy};
 use keepalive_bpf::fields::{Defaults, Field, Fields, ReadTask, TaskFields};
 use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_bpf::listing::listing;
-use keepalive_bpf::wish::WISH_SIZE;
+use keepalive_bpf::sock_settings::SOCK_SETTINGS_SIZE;
 use keepalive_bpf::{clamp, existing};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Rule, Settings, Source};
@@ -48,16 +48,22 @@ fn verify_policy(first: &str, second: &str, types: &KernelTypes) {
     let size = u32::try_from(8 + 8 * policy.counters()).unwrap();
     let counters = create_map(MapKind::Single, "counters", size, 1).expect("a map");
     let names = create_map(MapKind::Socket { is_inherited: true }, "names", 16, 1).expect("a map");
-    let wishes = create_map(MapKind::Socket { is_inherited: false }, "wishes", WISH_SIZE, 1).expect("a map");
+    let sock_settings = create_map(
+        MapKind::Socket { is_inherited: false },
+        "sock_settings",
+        SOCK_SETTINGS_SIZE,
+        1,
+    )
+    .expect("a map");
     let needs = policy.needs();
     let maps = Maps {
         counters: map(&counters),
         names: needs.names.then_some(map(&names)),
-        wishes: needs.wishes.then_some(map(&wishes)),
+        sock_settings: needs.sock_settings.then_some(map(&sock_settings)),
     };
     let fields = OwnValues::Fields(Fields::find(types, needs.automatic).expect("the kernel's fields"));
     let differ = OwnValues::Differ {
-        untouched: [9, 75, 0, 7200, 0],
+        kernel_default: [9, 75, 0, 7200, 0],
     };
     for (own, read) in [
         (fields, ReadTask::Typed),
@@ -129,7 +135,7 @@ fn functions(program: &[Instruction]) -> HashSet<usize> {
     begins.map(|begin| usize::try_from(begin).unwrap()).collect()
 }
 
-/// In the function that sets a wish, R7 points to it on the stack of the function that has called. That is the last
+/// In the function that sets a socket, R7 points to its settings on the stack of the function that has called. That is the last
 /// function, and copies R2 there at its begin.
 fn is_wish(program: &[Instruction], number: usize) -> bool {
     let copy = |instruction: &Instruction| instruction.code == 0xbf && instruction.registers == 0x27;
@@ -184,15 +190,21 @@ fn the_verifier_accepts_every_shape() {
             &types,
         );
     }
-    let wishes = create_map(MapKind::Socket { is_inherited: false }, "wishes", WISH_SIZE, 1).expect("a map");
-    let program = clamp::program(map(&wishes)).expect("a program");
+    let sock_settings = create_map(
+        MapKind::Socket { is_inherited: false },
+        "sock_settings",
+        SOCK_SETTINGS_SIZE,
+        1,
+    )
+    .expect("a map");
+    let program = clamp::program(map(&sock_settings)).expect("a program");
     verify(Hook::SetSockOpt, &program);
     assert_old_verifiers_accept(&program);
     let orders = create_map(MapKind::Hash, "orders", existing::ORDER_SIZE, 16).expect("a map");
     let hook = Hook::Iterator(types.function(existing::FUNCTION).expect("the kernel's function"));
     verify(hook, &existing::look().expect("a program"));
-    for wishes in [None, Some(map(&wishes))] {
-        verify(hook, &existing::set(map(&orders), wishes).expect("a program"));
+    for sock_settings in [None, Some(map(&sock_settings))] {
+        verify(hook, &existing::set(map(&orders), sock_settings).expect("a program"));
     }
 }
 
@@ -249,7 +261,7 @@ fn compile_with(text: &str, own: OwnValues, task: TaskFields) -> Vec<Instruction
     let maps = Maps {
         counters: Map(10),
         names: needs.names.then_some(Map(11)),
-        wishes: needs.wishes.then_some(Map(12)),
+        sock_settings: needs.sock_settings.then_some(Map(12)),
     };
     policy.program(&maps, own, Some(task)).expect("a program")
 }
@@ -261,7 +273,7 @@ fn the_programs_are_those_that_were_read() {
     expect_listing("nothing-set.txt", &compile("default off", fields));
     expect_listing("default.txt", &compile("default idle=60s interval=15s count=5", fields));
     let differ = OwnValues::Differ {
-        untouched: [9, 75, 0, 7200, 0],
+        kernel_default: [9, 75, 0, 7200, 0],
     };
     expect_listing(
         "by-comparison.txt",

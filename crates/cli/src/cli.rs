@@ -249,12 +249,12 @@ pub(crate) struct PolicyFlags {
 impl PolicyFlags {
     /// What the flags say for all connections, together.
     pub(crate) fn settings(&self) -> Settings {
-        self.said()
+        self.explicit()
             .fold(Settings::default(), |settings, (_, flag)| settings.or(flag))
     }
 
     /// Each flag that says something for all connections, in the order of precedence.
-    pub(crate) fn said(&self) -> impl Iterator<Item = (String, Settings)> {
+    pub(crate) fn explicit(&self) -> impl Iterator<Item = (String, Settings)> {
         let options = OPTIONS.into_iter().zip(self.options.0);
         let options = options.map(|(option, flag)| (option.row().name, flag));
         options

@@ -14,7 +14,7 @@ pub(crate) struct Error {
     /// Whether the message says itself where it comes from.
     is_placed: bool,
     /// Whether somebody has printed it.
-    is_told: bool,
+    is_reported: bool,
 }
 
 /// What was asked for could not be done.
@@ -35,7 +35,7 @@ impl Error {
             hint: None,
             status,
             is_placed: false,
-            is_told: false,
+            is_reported: false,
         }
     }
 
@@ -82,13 +82,16 @@ impl Error {
     }
 
     /// The same, when it has been reported already: only its status is left.
-    pub(crate) fn told(self) -> Self {
-        Self { is_told: true, ..self }
+    pub(crate) fn reported(self) -> Self {
+        Self {
+            is_reported: true,
+            ..self
+        }
     }
 
     /// Prints this to standard error (which may be closed) and gives the exit status.
     pub(crate) fn report(&self) -> ExitCode {
-        if !self.is_told {
+        if !self.is_reported {
             write_stderr(&format!("{self}\n"));
         }
         ExitCode::from(self.status)

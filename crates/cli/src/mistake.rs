@@ -1,6 +1,6 @@
 //! What is wrong with rules, shown as a compiler shows it: place, line, caret, hint.
 
-use crate::output::{WIDTH, harmless_text, wrap};
+use crate::output::{WIDTH, sanitize_text, wrap};
 use keepalive_policy::parse::{Error, Item, parse, without_mark};
 use std::fmt::Write as _;
 
@@ -41,7 +41,7 @@ fn show(shown: &mut String, name: &str, first_line: u32, text: &[u8], error: &Er
         .map(|character| if character == '\t' { '\t' } else { ' ' })
         .collect();
     let carets = "^".repeat(wrong.chars().count().max(1));
-    let line = harmless_text(String::from_utf8_lossy(line).trim_end());
+    let line = sanitize_text(String::from_utf8_lossy(line).trim_end());
     // Writing to a text cannot fail.
     let _ = write!(
         shown,

@@ -3,7 +3,7 @@
 mod unread;
 
 use crate::error::{Error, FAILED, describe};
-pub(crate) use keepalive_engine::text::{harmless, harmless_text};
+pub(crate) use keepalive_engine::text::{sanitize, sanitize_text};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use unicode_width::UnicodeWidthChar;
@@ -12,12 +12,12 @@ pub(crate) use unread::never_wait;
 /// Columns that a text without a terminal, and a narrow one, can count on.
 pub(crate) const WIDTH: usize = 80;
 
-/// Writes `text` to standard output, [sanitized](harmless_text). A closed pipe is no error.
+/// Writes `text` to standard output, [sanitized](sanitize_text). A closed pipe is no error.
 ///
 /// # Errors
 /// Any other reason for which it could not be written.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
-    is_read(&harmless_text(text)).map(drop)
+    print_ignoring_epipe(&sanitize_text(text)).map(drop)
 }
 
 /// Writes `text`, which is sanitized and may have colours, to standard output. A closed pipe is no error.
@@ -25,12 +25,12 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
 /// # Errors
 /// Any other reason for which it could not be written.
 pub(crate) fn print_styled(text: &str) -> Result<(), Error> {
-    is_read(text).map(drop)
+    print_ignoring_epipe(text).map(drop)
 }
 
-/// Writes `text` to standard error, which may be closed, [sanitized](harmless_text).
+/// Writes `text` to standard error, which may be closed, [sanitized](sanitize_text).
 pub(crate) fn write_stderr(text: &str) {
-    let text = harmless_text(text);
+    let text = sanitize_text(text);
     if unread::never_waits() {
         unread::write_or_drop(io::stderr().as_fd(), &text);
     } else {
@@ -42,7 +42,7 @@ pub(crate) fn write_stderr(text: &str) {
 ///
 /// # Errors
 /// As there.
-pub(crate) fn is_read(text: &str) -> Result<bool, Error> {
+pub(crate) fn print_ignoring_epipe(text: &str) -> Result<bool, Error> {
     if unread::never_waits() {
         unread::write_or_drop(io::stdout().as_fd(), text);
         return Ok(true);

@@ -4,7 +4,7 @@
 use crate::cli::PolicyFlags;
 use crate::error::{Error, describe};
 use crate::mistake::mistakes;
-use crate::output::{WIDTH, harmless, wrap, write_stderr};
+use crate::output::{WIDTH, sanitize, wrap, write_stderr};
 pub(crate) use keepalive_engine::policy::{Part, Policy, Text};
 use keepalive_policy::environment as variable;
 use keepalive_policy::parse::without_mark;
@@ -60,16 +60,16 @@ pub(crate) fn read(
     if !refused.is_empty() {
         return Err(Error::placed(status, refused.join("\n")));
     }
-    let is_said = !flags.are_empty() || variables.rules.is_some() || config.is_some();
+    let is_explicit = !flags.are_empty() || variables.rules.is_some() || config.is_some();
     let settings = flags.settings().or(variables.settings());
-    let fallback = (!is_said).then_some(fallback);
+    let fallback = (!is_explicit).then_some(fallback);
     let settings = settings.or(fallback.unwrap_or(Settings::NONE));
-    let mut said: Vec<(String, Settings)> = flags.said().collect();
-    said.extend(say_one_by_one(&entries));
+    let mut explicit: Vec<(String, Settings)> = flags.explicit().collect();
+    explicit.extend(each_variable(&entries));
     let config_path = named.map(|path| std::path::absolute(&path).unwrap_or(path));
     Ok(Policy {
         settings,
-        said,
+        explicit,
         fallback,
         rules,
         config,
@@ -143,7 +143,7 @@ fn read_variables<'a>(entries: &'a [Vec<u8>], status: u8, notes: &mut Vec<String
         let problem = format!("{name}={value}: {}", variable.reason);
         if variable.is_shared() {
             let expected = variable.expected;
-            notes.push(harmless(&format!(
+            notes.push(sanitize(&format!(
                 "{problem}: ignored, since other products use {name} too (expected {expected})"
             )));
         } else {
@@ -164,8 +164,8 @@ fn read_variables<'a>(entries: &'a [Vec<u8>], status: u8, notes: &mut Vec<String
 }
 
 /// What each variable says alone; our own first, then those of other libraries, as [`Environment::settings`] ranks them.
-fn say_one_by_one(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
-    let mut said: Vec<(String, Settings)> = entries
+fn each_variable(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
+    let mut explicit: Vec<(String, Settings)> = entries
         .iter()
         .filter_map(|entry| {
             let mut alone = Environment::default();
@@ -176,8 +176,8 @@ fn say_one_by_one(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
         })
         .collect();
     let rank = |name: &str| [name.starts_with("TCP_"), name.starts_with("DD_")];
-    said.sort_by_key(|(name, _)| rank(name));
-    said
+    explicit.sort_by_key(|(name, _)| rank(name));
+    explicit
 }
 
 /// The text of the file that was named, or of the usual one where none was and there is one; and whether it was a pipe.

@@ -1,13 +1,13 @@
 //! What the commands that look at processes report of those that they could not see.
 
 use crate::error::{Error, FAILED, describe};
-use crate::output::{WIDTH, harmless, wrap};
+use crate::output::{WIDTH, sanitize, wrap};
 use keepalive_engine::sockets::{Kernel, Obstacle, SOCK_DIAG_HINT, hidden};
 use std::ffi::OsStr;
 
 /// No process has the name that was given.
 pub(crate) fn no_process(name: &OsStr) -> Error {
-    let name = harmless(&name.to_string_lossy());
+    let name = sanitize(&name.to_string_lossy());
     match hidden() {
         Some(Obstacle { reason, hint, .. }) => Error::new(
             FAILED,

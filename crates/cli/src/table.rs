@@ -1,6 +1,6 @@
 //! Tables: one line a row, in columns that are as wide as their cells.
 
-use crate::output::{display_width, harmless};
+use crate::output::{display_width, sanitize};
 use rustix::termios::{isatty, tcgetwinsize};
 use std::array;
 use std::env;
@@ -106,9 +106,9 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// Returns a cell with `text`, [sanitized](harmless).
+    /// Returns a cell with `text`, [sanitized](sanitize).
     pub(crate) fn new(text: &str) -> Self {
-        let text = harmless(text);
+        let text = sanitize(text);
         Self {
             width: display_width(&text),
             text,

@@ -3,10 +3,10 @@
 mod wire;
 
 use crate::error::describe;
+use crate::kernel_defaults::KernelDefaults;
 use crate::sockets::{Namespace, Socket};
-use crate::untouched::Untouched;
 use keepalive_policy::option::Handshake;
-use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide, judge};
+use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide, resolve};
 use keepalive_sys::sock_diag::{State, TimerKind};
 use keepalive_sys::sockopt::{self, Protocol};
 use rustix::fd::OwnedFd;
@@ -135,13 +135,13 @@ pub fn plan(
             let reason = Reason::Late;
             plan.left.push(Left { option, reason });
         } else {
-            plan.judge(&view, option, ours);
+            plan.resolve(&view, option, ours);
         }
     }
     if event.moment == Moment::Listen
         && let Some(ours) = settings.number(SocketOption::DeferAccept)
     {
-        plan.judge(&view, SocketOption::DeferAccept, whole_tries(ours));
+        plan.resolve(&view, SocketOption::DeferAccept, whole_tries(ours));
     }
     plan.limit_unacknowledged(&view);
     plan
@@ -204,18 +204,18 @@ pub fn is_unfinished(socket: &Socket) -> bool {
 
 impl Plan {
     /// Decides about `option`, of which the policy says `ours`.
-    fn judge(&mut self, view: &View<'_>, option: SocketOption, ours: u32) {
+    fn resolve(&mut self, view: &View<'_>, option: SocketOption, ours: u32) {
         let Some(current) = view.current(option) else {
             let reason = Reason::Missing(view.socket.protocol);
             return self.left.push(Left { option, reason });
         };
         // Without the namespace, the numbers that the kernel is built with.
-        let untouched = match view.namespace {
-            Some(namespace) => namespace.untouched.of(option),
-            None => Untouched::BUILT_IN.of(option),
+        let kernel_default = match view.namespace {
+            Some(namespace) => namespace.defaults.of(option),
+            None => KernelDefaults::BUILT_IN.of(option),
         };
         let mode = view.settings.mode.unwrap_or_default();
-        let to = judge(mode, option, ours, current, untouched);
+        let to = resolve(mode, option, ours, current, kernel_default);
         if to != ours {
             let reason = Reason::Own { theirs: current, mode };
             self.left.push(Left { option, reason });
@@ -243,7 +243,7 @@ impl Plan {
                 let reason = Reason::Connecting;
                 self.left.push(Left { option, reason });
             }
-            Some(ours) => self.judge(view, option, ours),
+            Some(ours) => self.resolve(view, option, ours),
             None => {}
         }
     }

@@ -22,7 +22,7 @@ use crate::policy::{Part, Policy};
 use attempt::Attempt;
 use keepalive_bpf::assembler::Map;
 use keepalive_bpf::established::{self, Maps, Needs, OwnValues};
-use keepalive_bpf::wish::WISH_SIZE;
+use keepalive_bpf::sock_settings::SOCK_SETTINGS_SIZE;
 use keepalive_bpf::{clamp, record};
 use keepalive_policy::Settings;
 use keepalive_sys::bpf::call::{Hook, MapKind, create_map, load_program, map_info, set_value};
@@ -45,7 +45,7 @@ pub struct Programs {
 #[derive(Default)]
 pub struct Shared {
     names: Option<OwnedFd>,
-    wishes: Option<OwnedFd>,
+    sock_settings: Option<OwnedFd>,
 }
 
 /// The name of the program that decides.
@@ -55,7 +55,7 @@ const NAME: &str = "ka_established";
 const NAME_SIZE: u32 = 16;
 
 const NAMES: MapKind = MapKind::Socket { is_inherited: true };
-const WISHES: MapKind = MapKind::Socket { is_inherited: false };
+const SOCK_SETTINGS: MapKind = MapKind::Socket { is_inherited: false };
 
 impl Programs {
     /// Compiles and loads `policy`, for the cgroup of this name; `is_watched` where a process looks after it.
@@ -84,16 +84,16 @@ impl Programs {
             let maps = Maps {
                 counters: map(&record),
                 names: shared.names.as_ref().map(map),
-                wishes: shared.wishes.as_ref().map(map),
+                sock_settings: shared.sock_settings.as_ref().map(map),
             };
             let program = compiled.program(&maps, attempt.own, attempt.task)?;
             let established = load_program(Hook::SockOps, NAME, &program)?;
             Ok::<_, Obstacle>((established, record))
         };
         let (established, record) = attempt::first(needs, load)?;
-        let clamp = match &shared.wishes {
-            Some(wishes) => {
-                let program = clamp::program(map(wishes))?;
+        let clamp = match &shared.sock_settings {
+            Some(sock_settings) => {
+                let program = clamp::program(map(sock_settings))?;
                 let loaded = load_program(Hook::SetSockOpt, "ka_clamp", &program);
                 Some(loaded.map_err(|refusal| match refusal.into() {
                     Obstacle::Refused(refusal) => Obstacle::NoClamp(refusal),
@@ -133,7 +133,13 @@ impl Shared {
         };
         Ok(Self {
             names: take(needs.names, self.names, NAMES, "ka_names", NAME_SIZE)?,
-            wishes: take(needs.wishes, self.wishes, WISHES, "ka_wishes", WISH_SIZE)?,
+            sock_settings: take(
+                needs.sock_settings,
+                self.sock_settings,
+                SOCK_SETTINGS,
+                "ka_wishes",
+                SOCK_SETTINGS_SIZE,
+            )?,
         })
     }
 }
@@ -146,7 +152,7 @@ impl Policy {
     /// What is set where nobody says anything.
     const EVERYWHERE: Self = Self {
         settings: Settings::EVERYWHERE,
-        said: Vec::new(),
+        explicit: Vec::new(),
         fallback: None,
         rules: Vec::new(),
         config: None,

@@ -3,18 +3,18 @@
 #![forbid(unsafe_code)]
 
 pub mod apparmor;
+pub mod applier;
 pub mod attach;
 pub mod cgroup;
 pub mod choice;
 pub mod error;
+pub mod kernel_defaults;
 pub mod policy;
 pub mod preload;
 pub mod seccomp;
-pub mod settle;
 pub mod sockets;
 pub mod sysctl;
 pub mod text;
 pub mod timeline;
-pub mod untouched;
 
 pub use error::{Error, describe};

@@ -22,7 +22,7 @@ pub struct Policy {
     /// What flags and variables say for all connections.
     pub settings: Settings,
     /// Each of those flags and variables with what it alone says, in the order of precedence.
-    pub said: Vec<(String, Settings)>,
+    pub explicit: Vec<(String, Settings)>,
     /// What takes the place of flags and file, where neither is there.
     pub fallback: Option<Settings>,
     /// The rules of the command line, then those of the environment.

@@ -3,19 +3,19 @@
 //! The command keeps the process id of this one. The supervisor is a process of its own, in a session of its own, and lives
 //! until the last process under the filter has ended.
 
-mod front;
-mod guard;
 mod in_place;
 mod journal;
 mod memory;
+mod pair;
 mod progress;
+mod proxy;
 mod supervisor;
 mod threads;
 mod unfinished;
 mod watch;
 
+use crate::applier::apply_to_inherited;
 use crate::error::{Error, describe};
-use crate::settle::settle_inherited;
 use crate::sockets::{YAMA_2, YAMA_3, is_sandboxed, may_trace, yama_scope};
 use keepalive_policy::option::Group;
 use keepalive_policy::{Mode, Number, OPTIONS, Settings, SocketOption, Source};
@@ -146,24 +146,24 @@ fn is_limit(error: &io::Error) -> bool {
     )
 }
 
-/// Puts the command under a supervisor: this process, which is to become it, or where `may_front`, and this one may not be
+/// Puts the command under a supervisor: this process, which is to become it, or where `may_have_proxy`, and this one may not be
 /// looked into, a child of it.
 ///
 /// # Errors
 /// Why that cannot be. But for [`Obstacle::Lost`] this process then is as it was before.
-pub fn supervise(plan: &Plan<'_>, may_front: bool) -> Result<(), Obstacle> {
+pub fn supervise(plan: &Plan<'_>, may_have_proxy: bool) -> Result<(), Obstacle> {
     if is_supervised() {
         return Err(Obstacle::Nested);
     }
     // The first process of this pid namespace, which did not start this one, would have the supervisors as children: as
     // where a program is executed in a container that runs.
     let is_guest = getppid().is_none() && std::process::id() != 1;
-    if may_front && is_guest {
-        return front::launch(plan);
+    if may_have_proxy && is_guest {
+        return proxy::launch(plan);
     }
     match in_place::launch(plan) {
         // A sandbox that forbids the call itself forbids it to everybody.
-        Err(Obstacle::Restricted(_)) if may_front && !is_sandboxed() => front::launch(plan),
+        Err(Obstacle::Restricted(_)) if may_have_proxy && !is_sandboxed() => proxy::launch(plan),
         result => result,
     }
 }
@@ -279,7 +279,7 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
     if !is_taken || !is_supervised() {
         return Err(Obstacle::Lost);
     }
-    settle_inherited(plan.sources, plan.program);
+    apply_to_inherited(plan.sources, plan.program);
     Ok(())
 }
 
@@ -307,18 +307,18 @@ fn is_taken(code: &[sock_filter]) -> bool {
 
 /// Where a supervisor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Beside {
-    /// Beside the command.
+enum Position {
+    /// It is the command's sibling or another process beside it.
     Command,
     /// Above it: the command is its descendant.
     Descendant,
 }
 
 /// Whether Yama keeps such a supervisor from looking into the command (`Documentation/admin-guide/LSM/Yama.rst`).
-fn is_restricted(place: Beside) -> bool {
+fn is_restricted(place: Position) -> bool {
     match yama_scope() {
         None | Some(0) => false,
-        Some(1) => place == Beside::Command && !may_trace(),
+        Some(1) => place == Position::Command && !may_trace(),
         Some(2) => !may_trace(),
         Some(_) => true,
     }
@@ -340,7 +340,7 @@ fn needed_capabilities() -> CapabilitySet {
 
 /// The other side of [`submit`]: the command, and its listener. This process is out of sight then. It ends where it may
 /// not look into the command, or the command has ended.
-fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Beside, plan: &Plan<'_>) -> (PidFd, Listener) {
+fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Position, plan: &Plan<'_>) -> (PidFd, Listener) {
     let look = || {
         detach(keep)?;
         // Until a call is received, a signal can end it, as if it had begun to wait: so it must not lie for long. Not
@@ -422,10 +422,10 @@ fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
         .iter()
         .fold(Settings::NONE, |settings, source| settings.or(source.default));
     let action = |option: SocketOption| {
-        let is_said = settings.number(option).is_some() || settings.written(option) == Number::Auto;
+        let is_explicit = settings.number(option).is_some() || settings.written(option) == Number::Auto;
         match settings.mode.unwrap_or_default() {
             _ if option.row().group != Group::Keepalive => SetOption::Pass,
-            Mode::Enforce if !has_rules && is_said => SetOption::Ask,
+            Mode::Enforce if !has_rules && is_explicit => SetOption::Ask,
             Mode::Enforce if !has_rules => SetOption::Pass,
             _ if all().any(|settings| settings.mode.is_some_and(|mode| mode != Mode::Fill)) => SetOption::Ask,
             // That it was switched off cannot be seen afterwards.

@@ -3,19 +3,19 @@
 //! `sock_diag(7)` shows anyone every socket of a network namespace, but no option of it; with ptrace access to a process
 //! its sockets can be duplicated (`pidfd_getfd(2)`) and asked for everything.
 
-mod brief;
-mod crew;
+mod compact;
 mod hidden;
 mod namespace;
 mod obstacle;
 mod process;
+mod worker_pool;
 
-pub use brief::Brief;
-pub use crew::{Crew, Send};
+pub use compact::CompactSocket;
 pub use hidden::hidden;
 pub use namespace::Namespace;
 pub use obstacle::{Obstacle, YAMA_1, YAMA_2, YAMA_3, is_gone, is_sandboxed, may_trace, yama_scope};
 pub use process::{Process, Selection};
+pub use worker_pool::{Send, WorkerPool};
 
 use crate::timeline::Times;
 use keepalive_policy::SocketOption;
@@ -48,7 +48,7 @@ pub struct Socket {
     /// Absent without ptrace access to a holder.
     pub numbers: Option<Numbers>,
     /// Its timer.
-    pub timer: Clock,
+    pub timer: TimerState,
     /// Probes in a row without an answer.
     pub unanswered: Option<u8>,
     /// The number of the cgroup that it was made in, if known.
@@ -59,7 +59,7 @@ pub struct Socket {
 
 /// The timer of a socket, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Clock {
+pub enum TimerState {
     /// It could not be observed.
     Unknown,
     /// No timer runs.
@@ -225,9 +225,9 @@ impl Kernel {
             state,
             numbers: Some(exact.numbers),
             timer: if state == Some(State::Closed) {
-                Clock::Stopped
+                TimerState::Stopped
             } else {
-                Clock::Unknown
+                TimerState::Unknown
             },
             unanswered: Some(unanswered),
             cgroup: None,
@@ -255,8 +255,8 @@ impl Kernel {
     }
 
     /// The timer of the socket `inode`, where it is in the namespace of this process.
-    pub fn timer(&self, inode: u64) -> Clock {
-        self.row(inode).map_or(Clock::Unknown, |(row, _)| row.timer.into())
+    pub fn timer(&self, inode: u64) -> TimerState {
+        self.row(inode).map_or(TimerState::Unknown, |(row, _)| row.timer.into())
     }
 
     /// The network namespace of `socket`, as far as it is known.
@@ -294,7 +294,7 @@ impl Exact {
     }
 }
 
-impl Clock {
+impl TimerState {
     /// Returns the timer that runs, if one is known to.
     pub fn timer(self) -> Option<Timer> {
         match self {
@@ -304,7 +304,7 @@ impl Clock {
     }
 }
 
-impl From<Option<Timer>> for Clock {
+impl From<Option<Timer>> for TimerState {
     fn from(timer: Option<Timer>) -> Self {
         timer.map_or(Self::Stopped, Self::Running)
     }
@@ -318,14 +318,14 @@ impl Socket {
             return Some(numbers.is_on());
         }
         match (self.timer, self.state?) {
-            (Clock::Running(timer), _) => (timer.kind == TimerKind::Keepalive).then_some(true),
-            (Clock::Stopped, State::Established | State::CloseWait) => Some(false),
+            (TimerState::Running(timer), _) => (timer.kind == TimerKind::Keepalive).then_some(true),
+            (TimerState::Stopped, State::Established | State::CloseWait) => Some(false),
             _ => None,
         }
     }
 
     /// Whether it is in the namespace of this process.
-    pub fn is_at_home(&self) -> bool {
+    pub fn is_in_own_namespace(&self) -> bool {
         self.namespace == Some(0)
     }
 

@@ -1,6 +1,6 @@
 //! What the kernel does where nobody says otherwise: the sysctls of this network namespace (`ip-sysctl`, tcp(7)).
 
-use crate::untouched::Untouched;
+use crate::kernel_defaults::KernelDefaults;
 use keepalive_policy::SocketOption;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -27,7 +27,7 @@ impl Sysctls {
     /// may be mounted without them (`subset=pid`). Where one cannot be read, it is as the kernel is built
     /// (`include/net/tcp.h`).
     pub fn read() -> Self {
-        let fresh = Untouched::read();
+        let fresh = KernelDefaults::read();
         let number = |option| fresh.of(option).unwrap_or_default();
         Self {
             idle: number(SocketOption::Idle),

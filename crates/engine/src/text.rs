@@ -2,7 +2,7 @@
 
 /// `text`, a name or a line from elsewhere, as a terminal can show it: each character that would move the cursor, change the
 /// order of others or be invisible is replaced by U+FFFD.
-pub fn harmless(text: &str) -> String {
+pub fn sanitize(text: &str) -> String {
     let replace = |character| {
         if is_format(character) {
             char::REPLACEMENT_CHARACTER
@@ -13,8 +13,8 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(replace).collect()
 }
 
-/// As [`harmless`], for text of several lines: line feeds and tabs stay.
-pub fn harmless_text(text: &str) -> String {
+/// As [`sanitize`], for text of several lines: line feeds and tabs stay.
+pub fn sanitize_text(text: &str) -> String {
     let replace = |character| match character {
         '\n' | '\t' => character,
         character if is_format(character) => char::REPLACEMENT_CHARACTER,
@@ -54,15 +54,15 @@ pub fn is_format(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{harmless, harmless_text};
+    use super::{sanitize, sanitize_text};
 
     #[test]
     fn a_text_cannot_write_over_the_terminal() {
-        assert_eq!(harmless("a\tö\x1b[2J\r\u{9b}"), "a\u{fffd}ö\u{fffd}[2J\u{fffd}\u{fffd}");
+        assert_eq!(sanitize("a\tö\x1b[2J\r\u{9b}"), "a\u{fffd}ö\u{fffd}[2J\u{fffd}\u{fffd}");
         assert_eq!(
-            harmless("\u{202e}x\n\u{2067}\u{e0041}\u{200b}"),
+            sanitize("\u{202e}x\n\u{2067}\u{e0041}\u{200b}"),
             "\u{fffd}x\u{fffd}\u{fffd}\u{fffd}\u{fffd}"
         );
-        assert_eq!(harmless_text("a\tb\n\u{2028}\x07"), "a\tb\n\u{fffd}\u{fffd}");
+        assert_eq!(sanitize_text("a\tb\n\u{2028}\x07"), "a\tb\n\u{fffd}\u{fffd}");
     }
 }

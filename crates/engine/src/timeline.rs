@@ -56,7 +56,7 @@ impl Times {
     }
 
     /// Whether the user timeout is so short that one or two lost probes end a live connection.
-    pub fn is_hasty(self) -> bool {
+    pub fn is_too_short(self) -> bool {
         self.user_timeout != 0 && u64::from(self.user_timeout) < 1000 * self.third_probe()
     }
 
@@ -203,7 +203,7 @@ mod tests {
                     let automatic = times(idle, interval, count, 1000 * (idle + interval * count));
                     assert_eq!(plain.dead_after(), automatic.dead_after(), "{plain:?}");
                     assert_eq!(plain.dead_after(), automatic.natural_user_timeout(), "{plain:?}");
-                    assert_eq!(automatic.is_hasty(), count < 2, "{plain:?}");
+                    assert_eq!(automatic.is_too_short(), count < 2, "{plain:?}");
                 }
             }
         }

@@ -64,10 +64,10 @@ pub fn decide(sources: &[Source<'_>], event: &Event<'_>) -> Settings {
 /// The number for `option`, of which the policy says `ours`, on a socket that has `current`, where nobody knows who has
 /// set that. What is neither ours nor as the kernel makes sockets (`untouched`; `None` where it makes them differently) is
 /// the program's own, and `mode` says who wins.
-pub fn judge(mode: Mode, option: SocketOption, ours: u32, current: u32, untouched: Option<u32>) -> u32 {
+pub fn resolve(mode: Mode, option: SocketOption, ours: u32, current: u32, untouched: Option<u32>) -> u32 {
     let is_own = current != ours && untouched.is_some_and(|untouched| untouched != current);
     if is_own {
-        mode.settle(option, ours, current)
+        mode.resolve(option, ours, current)
     } else {
         ours
     }

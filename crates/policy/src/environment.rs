@@ -1,6 +1,6 @@
 //! The environment variables, for the library (which ignores what it cannot read) and the command (which refuses it).
 //!
-//! Beside our own there are those of libdontdie and of msantos/libkeepalive, with their own units and defaults, which count
+//! Besides our own there are those of libdontdie and of msantos/libkeepalive, with their own units and defaults, which count
 //! where ours say nothing: replacing their file is enough.
 
 use crate::mode::Mode;

@@ -18,7 +18,7 @@ pub mod protocol;
 pub mod rule;
 pub mod settings;
 
-pub use decide::{Event, Moment, Source, decide, judge};
+pub use decide::{Event, Moment, Source, decide, resolve};
 pub use environment::Environment;
 pub use mode::Mode;
 pub use option::{KernelDefault, LIVE_ORDER, OPTIONS, SocketOption, Unit};

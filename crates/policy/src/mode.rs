@@ -41,7 +41,7 @@ impl Mode {
     /// The number that `option` gets where the program has set `theirs` and the policy says `ours`. Times and counts that are
     /// too large count as unset, except in mode fill: an MPTCP socket takes them, and negative ones, and its connections have
     /// the kernel's default instead (`net/mptcp/sockopt.c`).
-    pub fn settle(self, option: SocketOption, ours: u32, theirs: u32) -> u32 {
+    pub fn resolve(self, option: SocketOption, ours: u32, theirs: u32) -> u32 {
         let is_ours = match self {
             Self::Fill => false,
             _ if is_too_large(option, theirs) => true,
@@ -96,7 +96,7 @@ mod tests {
         ] {
             for (mode, expected) in Mode::ALL.into_iter().zip([fill, cap, floor, enforce]) {
                 assert_eq!(
-                    mode.settle(option, ours, theirs),
+                    mode.resolve(option, ours, theirs),
                     expected,
                     "{mode:?} {option:?} {ours} {theirs}"
                 );

@@ -286,7 +286,7 @@ pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
 /// not.
 fn target(settings: &Settings, option: SocketOption, ours: u32, current: u32, is_own: bool) -> u32 {
     if is_own {
-        settings.mode.unwrap_or_default().settle(option, ours, current)
+        settings.mode.unwrap_or_default().resolve(option, ours, current)
     } else {
         ours
     }

@@ -1,4 +1,4 @@
-//! Safe wrappers over the kernel interfaces that keepalive uses. Beside `crates/preload` the only place where
+//! Safe wrappers over the kernel interfaces that keepalive uses. With `crates/preload` the only place where
 //! `unsafe` may stand; nothing here decides policy or prints.
 
 pub mod apparmor;

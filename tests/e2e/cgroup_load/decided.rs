@@ -121,7 +121,7 @@ fn established(settings: &Settings, own: &[(usize, i64)]) -> [u32; 5] {
         let is_known = option != SocketOption::Keepalive && has[place] != 0;
         if let Some(ours) = ours {
             has[place] = if is_own && is_known {
-                mode.settle(option, ours, has[place])
+                mode.resolve(option, ours, has[place])
             } else {
                 ours
             };
@@ -141,7 +141,7 @@ fn held(settings: &Settings, has: [u32; 5], later: &[(usize, i64)]) -> [u32; 5] 
             option => settings.number(option),
         };
         now[*place] = match ours {
-            Some(ours) if mode != Mode::Fill => mode.settle(SHOWN[*place], ours, wanted),
+            Some(ours) if mode != Mode::Fill => mode.resolve(SHOWN[*place], ours, wanted),
             _ => wanted,
         };
     }

@@ -62,13 +62,13 @@ impl Policy {
             SocketOption::UserTimeout if self.has_rules => USER_TIMEOUT,
             _ => return vec![theirs],
         };
-        let settled = self.mode.settle(option, ours, theirs);
+        let settled = self.mode.resolve(option, ours, theirs);
         if is_settled && option != SocketOption::UserTimeout {
             return vec![settled];
         }
         let mut allowed = vec![theirs, settled];
         if option == SocketOption::Idle {
-            allowed.push(self.mode.settle(option, IDLE, theirs));
+            allowed.push(self.mode.resolve(option, IDLE, theirs));
         }
         allowed
     }

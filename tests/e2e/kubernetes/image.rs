@@ -22,7 +22,7 @@ pub struct Image {
 pub fn static_command() -> Option<PathBuf> {
     let targets = fs::read_dir(repository().join("target/static")).ok()?;
     let built = targets.flatten().map(|target| target.path().join("release/keepalive"));
-    // Beside the targets is what runs while they are built.
+    // Besides the targets there is what runs while they are built.
     let found = built
         .into_iter()
         .find(|path| path.is_file() && !path.starts_with(repository().join("target/static/release")))?;

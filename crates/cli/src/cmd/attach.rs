@@ -11,7 +11,7 @@ use crate::policy::{self, Part};
 use crate::remarks::{blindness, no_process, remark_on_hidden};
 use clap::{ArgGroup, Args};
 use keepalive_engine::attach::{apply, is_unfinished, plan};
-use keepalive_engine::sockets::{Crew, Holder, Kernel, Obstacle, Process, Selection, Send, hidden};
+use keepalive_engine::sockets::{Holder, Kernel, Obstacle, Process, Selection, Send, WorkerPool, hidden};
 use keepalive_policy::{Settings, Source};
 use keepalive_sys::sockopt;
 use report::{Report, sockets, summary};
@@ -143,7 +143,7 @@ pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
         sources: &parts.each_ref().map(Part::source),
         done: HashSet::new(),
         told: HashSet::new(),
-        crew: Crew::default(),
+        pool: WorkerPool::default(),
         silent: HashSet::new(),
     };
     let mut first = work.round()?;
@@ -160,7 +160,7 @@ pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
             error.report();
         }
         work.watch()?;
-        return result.map_err(Error::told);
+        return result.map_err(Error::reported);
     }
     result
 }
@@ -174,7 +174,7 @@ struct Work<'a> {
     done: HashSet<u64>,
     /// Those that were told of, and are looked at again.
     told: HashSet<u64>,
-    crew: Crew,
+    pool: WorkerPool,
     /// The processes that did not answer in the last round.
     silent: HashSet<u32>,
 }
@@ -239,7 +239,7 @@ impl Work<'_> {
         };
         let mut held_now = HashSet::new();
         let mut seen = HashSet::new();
-        let mut crew = std::mem::take(&mut self.crew);
+        let mut pool = std::mem::take(&mut self.pool);
         let mut done = std::mem::take(&mut self.done);
         let mut told = std::mem::take(&mut self.told);
         let known = done.clone();
@@ -276,8 +276,8 @@ impl Work<'_> {
             Found::Beyond(obstacle) => round.beyond_why = Some(obstacle),
             Found::Obstacle(obstacle) => round.obstacles.push((pid, obstacle)),
         };
-        let asked = self.selection.ask(&mut crew, &mut answer, &mut take);
-        self.crew = crew;
+        let asked = self.selection.ask(&mut pool, &mut answer, &mut take);
+        self.pool = pool;
         let asked = asked.map_err(|error| {
             Error::new(
                 FAILED,
@@ -329,7 +329,7 @@ impl Work<'_> {
             let after = sockopt::numbers(&duplicate).ok();
             let is_unfinished = is_unfinished(&socket);
             let report = Report::new(process, socket, plan, failed, after);
-            if report.is_changed() && !report.socket().is_at_home() {
+            if report.is_changed() && !report.socket().is_in_own_namespace() {
                 elsewhere.push((report, is_unfinished));
             } else {
                 send(Found::Report(Box::new(report), is_unfinished));
@@ -378,7 +378,7 @@ impl Round {
         if self.reports.iter().any(Report::is_changed) {
             let kernel = Kernel::look();
             for report in &mut self.reports {
-                if report.socket().is_at_home() {
+                if report.socket().is_in_own_namespace() {
                     report.note_timer(kernel.timer(report.socket().inode));
                 }
             }

@@ -6,7 +6,7 @@ mod watch;
 
 use crate::cli::PolicyFlags;
 use crate::error::{Error, FAILED, REFUSED, describe};
-use crate::output::{WIDTH, harmless, print, wrap, write_stderr};
+use crate::output::{WIDTH, print, sanitize, wrap, write_stderr};
 use crate::policy::{self, Policy};
 use clap::{Args, Subcommand};
 use keepalive_engine::cgroup::entry::{Entry, entries};
@@ -164,10 +164,10 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Arc<Policy>, interrupts:
     let action = format!("set all open sockets of {name}");
     let entries = entries().unwrap_or_default();
     let entry = entries.iter().find(|entry| entry.is_of(&target));
-    let wishes = entry.and_then(Entry::wishes);
+    let sock_settings = entry.and_then(Entry::sock_settings);
     let (directory, policy) = (directory.to_owned(), Arc::clone(policy));
     let done = interrupts
-        .run(move || existing::set(&directory, &policy, wishes.as_ref()))
+        .run(move || existing::set(&directory, &policy, sock_settings.as_ref()))
         .map_err(|obstacle| obstacle.error(&action))?;
     let how = if done.by_descriptor.is_some() {
         ", through the processes' descriptors"
@@ -269,7 +269,7 @@ pub(super) fn warn_of_what_is_out_of_reach(policy: &Policy) {
 
 /// A name as a terminal can show it.
 fn shown(name: impl AsRef<OsStr>) -> String {
-    harmless(&name.as_ref().to_string_lossy())
+    sanitize(&name.as_ref().to_string_lossy())
 }
 
 /// A line on standard error.

@@ -148,7 +148,7 @@ fn about_settings(settings: &Settings) -> Option<String> {
         count: number(SocketOption::Count).unwrap_or(1),
         user_timeout: number(SocketOption::UserTimeout)?,
     };
-    times.is_hasty().then(|| {
+    times.is_too_short().then(|| {
         format!(
             "the user timeout is less than idle + 2 x interval = {}s: lost probes end live connections",
             times.third_probe()

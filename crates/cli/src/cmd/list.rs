@@ -10,7 +10,9 @@ use crate::output::{self, WIDTH, print_styled, wrap, write_stderr};
 use crate::remarks::{blindness, no_process, remark_on_hidden, unanswered};
 use crate::table::terminal_size;
 use clap::Args;
-use keepalive_engine::sockets::{Brief, Crew, Kernel, Obstacle, Process, Selection, Send, Socket, hidden};
+use keepalive_engine::sockets::{
+    CompactSocket, Kernel, Obstacle, Process, Selection, Send, Socket, WorkerPool, hidden,
+};
 use keepalive_sys::sock_diag::State;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -126,8 +128,8 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
         None if list.pids.is_empty() => (Selection::All, Vec::new()),
         None => Selection::named(&list.pids),
     };
-    let mut crews = Crews::default();
-    let mut seen = Seen::look(list, &selection, &mut crews)?;
+    let mut pools = WorkerPools::default();
+    let mut seen = Seen::look(list, &selection, &mut pools)?;
     if let (Selection::Program(name), 0) = (&selection, seen.processes) {
         return Err(no_process(name));
     }
@@ -141,8 +143,8 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
             if let Err(error) = &result {
                 error.report();
             }
-            watch(list, &selection, &mut crews, seen)?;
-            return result.map_err(Error::told);
+            watch(list, &selection, &mut pools, seen)?;
+            return result.map_err(Error::reported);
         }
         return result;
     }
@@ -155,18 +157,18 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
 }
 
 /// Prints the sockets again and again. On a terminal each time takes the place of the one before.
-fn watch(list: &List, selection: &Selection, crews: &mut Crews, mut seen: Seen) -> Result<(), Error> {
+fn watch(list: &List, selection: &Selection, pools: &mut WorkerPools, mut seen: Seen) -> Result<(), Error> {
     while seen.processes > 0 || matches!(selection, Selection::All) {
         let text = match terminal_size() {
             _ if list.json => seen.line(),
             Some(size) => screen::redraw(&seen.show(false), size),
             None => seen.show(false) + "\n",
         };
-        if !output::is_read(&text)? {
+        if !output::print_ignoring_epipe(&text)? {
             break;
         }
         sleep(PERIOD);
-        seen = Seen::look(list, selection, crews)?;
+        seen = Seen::look(list, selection, pools)?;
     }
     Ok(())
 }
@@ -194,7 +196,7 @@ struct Seen {
     names: HashMap<u32, String>,
     sockets: Vec<Socket>,
     /// Those that the kernel's table completes, each with its process.
-    brief: Vec<(u32, Brief)>,
+    brief: Vec<(u32, CompactSocket)>,
     /// What is in the way of processes that were asked for.
     obstacles: Vec<(u32, Obstacle)>,
     /// The first thing in the way of knowing a process exactly.
@@ -209,16 +211,16 @@ struct Seen {
 
 /// Those that look into the processes, and those that look again, less closely, into the ones that did not answer.
 #[derive(Default)]
-struct Crews {
-    exact: Crew,
-    less: Crew,
+struct WorkerPools {
+    exact: WorkerPool,
+    less: WorkerPool,
 }
 
 /// What a worker finds of a process.
 #[derive(Serialize, Deserialize)]
 enum Found {
     Sockets(Vec<Socket>),
-    Brief(Vec<Brief>),
+    CompactSocket(Vec<CompactSocket>),
     /// Some sockets are not known exactly.
     Inexact(Obstacle),
     /// None is known.
@@ -247,7 +249,7 @@ impl Found {
                     None => others.push(socket),
                 }
             }
-            send(Self::Brief(brief));
+            send(Self::CompactSocket(brief));
             send(Self::Sockets(others));
             if let Some(obstacle) = obstacle {
                 send(Self::Inexact(obstacle.among_many(process)));
@@ -276,7 +278,7 @@ impl Found {
 }
 
 impl Seen {
-    fn look(list: &List, selection: &Selection, crews: &mut Crews) -> Result<Self, Error> {
+    fn look(list: &List, selection: &Selection, pools: &mut WorkerPools) -> Result<Self, Error> {
         let failed = |error| {
             Error::new(
                 FAILED,
@@ -288,7 +290,7 @@ impl Seen {
         let mut answer = |process: &Process, send: &mut Send<'_, Found>| {
             Found::exactly(list, &mut kernel, process, send);
         };
-        let asked = selection.ask(&mut crews.exact, &mut answer, &mut |pid, found| seen.take(pid, found));
+        let asked = selection.ask(&mut pools.exact, &mut answer, &mut |pid, found| seen.take(pid, found));
         let asked = asked.map_err(failed)?;
         let whole = seen.brief.drain(..);
         seen.sockets
@@ -305,7 +307,7 @@ impl Seen {
             let mut answer = |process: &Process, send: &mut Send<'_, Found>| {
                 Found::roughly(list, &kernel, process, send);
             };
-            let again = unanswered.ask(&mut crews.less, &mut answer, &mut |pid, found| seen.take(pid, found));
+            let again = unanswered.ask(&mut pools.less, &mut answer, &mut |pid, found| seen.take(pid, found));
             let again = again.map_err(failed)?;
             if !matches!(selection, Selection::All) {
                 let silent = again.unanswered.iter();
@@ -338,7 +340,7 @@ impl Seen {
     fn take(&mut self, pid: u32, found: Found) {
         match found {
             Found::Sockets(sockets) => self.sockets.extend(sockets),
-            Found::Brief(sockets) => self.brief.extend(sockets.into_iter().map(|socket| (pid, socket))),
+            Found::CompactSocket(sockets) => self.brief.extend(sockets.into_iter().map(|socket| (pid, socket))),
             Found::Name(name) => drop(self.names.insert(pid, name)),
             // One that has ended meanwhile has no sockets.
             Found::Nothing(obstacle) | Found::Inexact(obstacle) if obstacle.is_gone => {}

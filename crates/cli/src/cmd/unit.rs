@@ -8,7 +8,7 @@ mod warnings;
 use crate::cli::PolicyFlags;
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::help::{NOT_DONE, Notes, POLICY_USAGE, SUCCESS, USAGE};
-use crate::output::{WIDTH, harmless_text, print, wrap, write_stderr};
+use crate::output::{WIDTH, print, sanitize_text, wrap, write_stderr};
 use crate::policy;
 use clap::{Args, Subcommand, ValueEnum};
 use file::{Manager, UnitFile};
@@ -260,7 +260,7 @@ impl Status {
         };
         let mut shown = format!("{}: {}\n", service.name, path.display());
         for line in text.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
-            shown.push_str(&wrap(&format!("  {}", harmless_text(line)), WIDTH, 4));
+            shown.push_str(&wrap(&format!("  {}", sanitize_text(line)), WIDTH, 4));
         }
         let problem = match drop_in::engine(&text) {
             Engine::Preload => service.without_library(&text),

@@ -3,7 +3,7 @@
 
 use super::obstacle::{CAP_PERFMON, Obstacle, Unread, has};
 use super::reading::can_read_options;
-use crate::untouched::Untouched;
+use crate::kernel_defaults::KernelDefaults;
 use keepalive_bpf::established::{Needs, OwnValues};
 use keepalive_bpf::fields::{Fields, ReadTask, TaskFields};
 use keepalive_bpf::kernel_types::KernelTypes;
@@ -73,8 +73,8 @@ pub(super) fn first<T>(
 
 /// By what a fresh socket has, here and now.
 fn by_comparison() -> OwnValues {
-    let fresh = Untouched::read();
+    let fresh = KernelDefaults::read();
     OwnValues::Differ {
-        untouched: BY_EBPF.map(|option| fresh.of(option).unwrap_or(0)),
+        kernel_default: BY_EBPF.map(|option| fresh.of(option).unwrap_or(0)),
     }
 }

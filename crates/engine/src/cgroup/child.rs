@@ -4,8 +4,8 @@
 //! until the cgroup is empty, and removes it; where it was killed, the next command does.
 
 use super::{Obstacle, Programs, Shared};
+use crate::applier::apply_to_inherited;
 use crate::policy::{Part, Policy};
-use crate::settle::settle_inherited;
 use keepalive_sys::background::{detach, harden};
 use keepalive_sys::bpf::call::{Hook, attach_to_cgroup};
 use keepalive_sys::cgroup::{self, Tree};
@@ -50,7 +50,7 @@ pub fn join(policy: &Policy, program: &[u8]) -> Result<Vec<HiddenLimit>, Failure
     let directory = join_new(&tree, &parent, &programs)?;
     // These are of the cgroup in which they were made.
     let parts = policy.parts();
-    settle_inherited(&parts.each_ref().map(Part::source), program);
+    apply_to_inherited(&parts.each_ref().map(Part::source), program);
     Ok(hidden_limits(&parent, &directory))
 }
 
@@ -96,7 +96,7 @@ fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<PathBuf, 
     let joined = cgroup::open_directory(&directory)
         .map_err(failed)
         .and_then(|cgroup| attach(tree, &directory, &cgroup, programs).map_err(Failure::Programs))
-        .and_then(|()| keep_house(&directory).map_err(failed))
+        .and_then(|()| spawn_cgroup_reaper(&directory).map_err(failed))
         // This end is closed when the command has begun.
         .and_then(|begun| {
             cgroup::join(&directory)
@@ -147,7 +147,7 @@ fn attach(tree: &Tree, directory: &Path, cgroup: &OwnedFd, programs: &Programs) 
 
 /// Starts the process that removes the cgroup when it is empty. It begins to wait when what this gives is closed, and has
 /// closed everything else that the command inherits.
-fn keep_house(directory: &Path) -> io::Result<OwnedFd> {
+fn spawn_cgroup_reaper(directory: &Path) -> io::Result<OwnedFd> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     spawn_unwaitable(move || {
         // The cgroup's directory may be another user's.

@@ -26,7 +26,8 @@ pub struct Description {
     /// Whether rules ask for the names of programs.
     pub(super) needs_names: bool,
     /// Whether a mode goes on to count after a connection is established.
-    pub is_lasting: bool,
+    #[serde(rename = "is_lasting")]
+    pub is_persistent: bool,
 }
 
 /// A rule, and where it is written.
@@ -56,7 +57,7 @@ impl Description {
             compared_because: None,
             is_watched: false,
             needs_names: needs.names,
-            is_lasting: needs.wishes,
+            is_persistent: needs.sock_settings,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Description;
 use super::obstacle::name;
-use super::pins::{ESTABLISHED, POLICY, Target, WATCH, WISHES, directory};
+use super::pins::{ESTABLISHED, POLICY, SOCK_SETTINGS, Target, WATCH, directory};
 use keepalive_bpf::record;
 use keepalive_sys::bpf::call::{Attached, Hook, LinkInfo, link_info, map_info, pinned, programs, value};
 use keepalive_sys::cgroup::{self, Tree};
@@ -232,12 +232,15 @@ impl Entry {
     }
 
     /// The map of what goes on to count for sockets, where the policy has one.
-    pub fn wishes(&self) -> Option<OwnedFd> {
-        self.is_lasting().then(|| pinned(&self.directory.join(WISHES)).ok())?
+    pub fn sock_settings(&self) -> Option<OwnedFd> {
+        self.is_persistent()
+            .then(|| pinned(&self.directory.join(SOCK_SETTINGS)).ok())?
     }
 
-    fn is_lasting(&self) -> bool {
-        self.policy.as_ref().is_some_and(|policy| policy.description.is_lasting)
+    fn is_persistent(&self) -> bool {
+        self.policy
+            .as_ref()
+            .is_some_and(|policy| policy.description.is_persistent)
     }
 
     /// Whether the command that stayed to watch the policy (`--watch`) has ended and left the policy.

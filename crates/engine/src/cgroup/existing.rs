@@ -8,7 +8,7 @@ use crate::sockets::{Kernel, Namespace, Process, Selection, Socket};
 use keepalive_bpf::assembler::Map;
 use keepalive_bpf::existing::{self, FUNCTION, ORDER_SIZE, Seen};
 use keepalive_bpf::kernel_types::KernelTypes;
-use keepalive_bpf::wish::{UNSET, WISH_SIZE, lasting};
+use keepalive_bpf::sock_settings::{SOCK_SETTINGS_SIZE, UNSET, persistent};
 use keepalive_policy::option::BY_EBPF;
 use keepalive_policy::{Keepalive, Settings, SocketOption, Source};
 use keepalive_sys::bpf::call::{
@@ -46,9 +46,9 @@ pub struct Done {
     pub by_descriptor: Option<String>,
 }
 
-/// Sets `policy` on the sockets that belong to the cgroup in `directory` or to one below it. `wishes` is the map of the
+/// Sets `policy` on the sockets that belong to the cgroup in `directory` or to one below it. `sock_settings` is the map of the
 /// programs that are active, if they have one.
-pub fn set(directory: &Path, policy: &Policy, wishes: Option<&OwnedFd>) -> Done {
+pub fn set(directory: &Path, policy: &Policy, sock_settings: Option<&OwnedFd>) -> Done {
     let parts = policy.parts();
     let sources = parts.each_ref().map(Part::source);
     let (processes, hidden) = cgroup::processes(directory);
@@ -56,9 +56,9 @@ pub fn set(directory: &Path, policy: &Policy, wishes: Option<&OwnedFd>) -> Done 
         sources: &sources,
         cgroups: counting(directory),
         processes,
-        wishes,
+        sock_settings,
     };
-    let done = match Iterators::load(wishes) {
+    let done = match Iterators::load(sock_settings) {
         Ok(iterators) => work.by_iterator(&iterators),
         Err(obstacle) => work.by_descriptor(obstacle.clause()),
     };
@@ -94,7 +94,7 @@ struct Work<'a> {
     sources: &'a [Source<'a>],
     cgroups: HashSet<u64>,
     processes: Vec<u32>,
-    wishes: Option<&'a OwnedFd>,
+    sock_settings: Option<&'a OwnedFd>,
 }
 
 impl Done {
@@ -182,10 +182,10 @@ impl Work<'_> {
             set_value(
                 &orders,
                 seen.cookie,
-                &existing::order(now, &wish(&plan, &socket, &current)),
+                &existing::order(now, &sock_settings(&plan, &socket, &current)),
             )?;
         }
-        iterators.set(&orders, self.wishes)?;
+        iterators.set(&orders, self.sock_settings)?;
         for seen in iterators.look()? {
             let Some(numbers) = set.remove(&seen.cookie) else {
                 continue;
@@ -216,9 +216,10 @@ impl Work<'_> {
     }
 
     /// Notes what goes on to count for a socket, where the policy has something that does; gives whether that is done.
-    fn note(&self, socket: &OwnedFd, lasting: &[u8; WISH_SIZE as usize]) -> bool {
+    fn note(&self, socket: &OwnedFd, settings: &[u8; SOCK_SETTINGS_SIZE as usize]) -> bool {
         let key = u64::try_from(socket.as_raw_fd()).unwrap_or(u64::MAX);
-        self.wishes.is_none_or(|wishes| set_value(wishes, key, lasting).is_ok())
+        self.sock_settings
+            .is_none_or(|sock_settings| set_value(sock_settings, key, settings).is_ok())
     }
 
     fn by_descriptor(&self, why: String) -> Done {
@@ -255,11 +256,11 @@ impl Work<'_> {
                 let current = |option| sockopt::get(&duplicate, option).ok();
                 let program = process.name().as_bytes();
                 let plan = plan(self.sources, &socket, &current, program, kernel.namespace(&socket));
-                let lasting = wish(&plan, &socket, &current);
+                let stored = sock_settings(&plan, &socket, &current);
                 // Else the program before setsockopt(2) would hold this process, too, to the policy from before.
                 self.note(&duplicate, &nothing());
                 let failed = apply(&plan, &duplicate);
-                let is_noted = self.note(&duplicate, &lasting);
+                let is_noted = self.note(&duplicate, &stored);
                 done.sockets += 1;
                 if !is_noted || !failed.is_empty() || !has_steps(&plan, &current) {
                     done.resisting += 1;
@@ -274,8 +275,8 @@ impl Work<'_> {
 }
 
 /// Nothing goes on to count.
-fn nothing() -> [u8; WISH_SIZE as usize] {
-    lasting(&Settings::NONE.with_keepalive(Keepalive::Off), 0, 0, 0)
+fn nothing() -> [u8; SOCK_SETTINGS_SIZE as usize] {
+    persistent(&Settings::NONE.with_keepalive(Keepalive::Off), 0, 0, 0)
 }
 
 /// Whether the socket has what was set, as far as this engine sets it.
@@ -285,7 +286,11 @@ fn has_steps(plan: &Plan, current: &dyn Fn(SocketOption) -> Option<u32>) -> bool
 }
 
 /// What goes on to count on a connection, once `plan` is carried out; nothing on other sockets.
-fn wish(plan: &Plan, socket: &Socket, current: &dyn Fn(SocketOption) -> Option<u32>) -> [u8; WISH_SIZE as usize] {
+fn sock_settings(
+    plan: &Plan,
+    socket: &Socket,
+    current: &dyn Fn(SocketOption) -> Option<u32>,
+) -> [u8; SOCK_SETTINGS_SIZE as usize] {
     let is_connected = socket.peer.is_some() && !matches!(socket.state, Some(State::SynSent | State::SynReceived));
     let settings = if is_connected {
         plan.settings
@@ -293,7 +298,7 @@ fn wish(plan: &Plan, socket: &Socket, current: &dyn Fn(SocketOption) -> Option<u
         Settings::NONE.with_keepalive(Keepalive::Off)
     };
     let effective = |option| step(plan, option).or_else(|| current(option)).unwrap_or(0);
-    lasting(
+    persistent(
         &settings,
         effective(SocketOption::Idle),
         effective(SocketOption::Interval),
@@ -319,7 +324,7 @@ struct Iterators {
 }
 
 impl Iterators {
-    fn load(wishes: Option<&OwnedFd>) -> Result<Self, Obstacle> {
+    fn load(sock_settings: Option<&OwnedFd>) -> Result<Self, Obstacle> {
         let function = KernelTypes::read()?.function(FUNCTION);
         let function = function.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
         let hook = Hook::Iterator(function);
@@ -327,12 +332,12 @@ impl Iterators {
         let iterators = Self { look, hook };
         // The other program must be possible too.
         let orders = create_map(MapKind::Hash, "ka_orders", ORDER_SIZE, 1)?;
-        iterators.load_set(&orders, wishes)?;
+        iterators.load_set(&orders, sock_settings)?;
         Ok(iterators)
     }
 
-    fn load_set(&self, orders: &OwnedFd, wishes: Option<&OwnedFd>) -> Result<OwnedFd, Obstacle> {
-        let program = existing::set(Map(orders.as_raw_fd()), wishes.map(|map| Map(map.as_raw_fd())))?;
+    fn load_set(&self, orders: &OwnedFd, sock_settings: Option<&OwnedFd>) -> Result<OwnedFd, Obstacle> {
+        let program = existing::set(Map(orders.as_raw_fd()), sock_settings.map(|map| Map(map.as_raw_fd())))?;
         Ok(load_program(self.hook, "ka_set", &program)?)
     }
 
@@ -340,9 +345,9 @@ impl Iterators {
         run(&self.look).map(|bytes| existing::read(&bytes))
     }
 
-    fn set(&self, orders: &OwnedFd, wishes: Option<&OwnedFd>) -> io::Result<()> {
+    fn set(&self, orders: &OwnedFd, sock_settings: Option<&OwnedFd>) -> io::Result<()> {
         let program = self
-            .load_set(orders, wishes)
+            .load_set(orders, sock_settings)
             .map_err(|obstacle| io::Error::other(obstacle.reason()))?;
         run(&program).map(drop)
     }

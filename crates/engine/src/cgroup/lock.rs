@@ -2,7 +2,7 @@
 //! do; and waiting for it, for the kernel's verifier, and for signals meanwhile.
 
 use super::Obstacle;
-use crate::text::harmless;
+use crate::text::sanitize;
 use keepalive_sys::lock::{holder, try_exclusive};
 use keepalive_sys::signal::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -107,14 +107,14 @@ pub(super) fn lock(directory: &Path, interrupts: Interrupts<'_>) -> Result<Optio
 fn describe_holder(directory: &Path) -> String {
     let who = match holder(directory).ok().flatten() {
         Some(pid) => match fs::read_to_string(format!("/proc/{pid}/comm")) {
-            Ok(name) => format!("process {pid} ({})", harmless(name.trim_end())),
+            Ok(name) => format!("process {pid} ({})", sanitize(name.trim_end())),
             Err(_) => format!("process {pid}, which has ended, or one that it has started,"),
         },
         None => String::from("a process that this pid namespace does not show"),
     };
     format!(
         "{who} has held the lock of {} for {} s",
-        harmless(&directory.to_string_lossy()),
+        sanitize(&directory.to_string_lossy()),
         LIMIT.as_secs()
     )
 }

@@ -2,7 +2,7 @@
 
 use super::limits::locked_memory;
 use crate::error::{Error, describe};
-use crate::text::harmless;
+use crate::text::sanitize;
 use keepalive_sys::bpf::call::{Attached, CallError, Hook, Refusal, program_by_id, program_info, programs};
 use keepalive_sys::bpf::file_system;
 use keepalive_sys::cgroup::{NoTree, Tree, open_directory};
@@ -200,7 +200,7 @@ impl Obstacle {
                 return Self::Excluded(format!(
                     "{} on {}",
                     names.join(", "),
-                    harmless(&place.to_string_lossy())
+                    sanitize(&place.to_string_lossy())
                 ));
             }
         }

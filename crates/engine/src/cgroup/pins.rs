@@ -33,7 +33,7 @@ const OURS: &str = "keepalive";
 pub(super) const ESTABLISHED: &str = "established";
 const CLAMP: &str = "clamp";
 const NAMES: &str = "names";
-pub(super) const WISHES: &str = "wishes";
+pub(super) const SOCK_SETTINGS: &str = "wishes";
 /// Behind it stands the number of the program that the policy belongs to.
 pub(super) const POLICY: &str = "policy-";
 /// Likewise: a directory, whose lock the command holds that keeps this program.
@@ -158,7 +158,7 @@ struct Prepared {
     number: u32,
     /// The numbers of the maps that were pinned before.
     names: Option<u32>,
-    wishes: Option<u32>,
+    sock_settings: Option<u32>,
 }
 
 impl Prepared {
@@ -166,15 +166,15 @@ impl Prepared {
         let find = |name: &str| place.map_or(Ok(None), |place| pinned_if_there(&place.join(name)));
         let old = Shared {
             names: find(NAMES)?,
-            wishes: find(WISHES)?,
+            sock_settings: find(SOCK_SETTINGS)?,
         };
-        let [names, wishes] = [number(old.names.as_ref())?, number(old.wishes.as_ref())?];
+        let [names, sock_settings] = [number(old.names.as_ref())?, number(old.sock_settings.as_ref())?];
         let programs = Programs::load(policy, name, is_watched, old)?;
         Ok(Self {
             number: program_info(&programs.established)?.id,
             programs,
             names,
-            wishes,
+            sock_settings,
         })
     }
 
@@ -183,7 +183,7 @@ impl Prepared {
         let shared = &self.programs.shared;
         for (name, map, before) in [
             (NAMES, &shared.names, self.names),
-            (WISHES, &shared.wishes, self.wishes),
+            (SOCK_SETTINGS, &shared.sock_settings, self.sock_settings),
         ] {
             if map.is_some() && number(pinned_if_there(&place.join(name))?.as_ref())? != before {
                 return Ok(false);
@@ -211,7 +211,10 @@ impl Prepared {
             None
         };
         pin(&programs.record, &place.join(format!("{POLICY}{}", self.number)))?;
-        for (name, map) in [(NAMES, &programs.shared.names), (WISHES, &programs.shared.wishes)] {
+        for (name, map) in [
+            (NAMES, &programs.shared.names),
+            (SOCK_SETTINGS, &programs.shared.sock_settings),
+        ] {
             if let Some(map) = map {
                 pin_anew(map, &place.join(name))?;
             }
@@ -248,8 +251,8 @@ fn tidy(place: &Path) -> io::Result<()> {
     if policy.description.needs_names {
         kept.push(NAMES);
     }
-    if policy.description.is_lasting {
-        kept.extend([WISHES, CLAMP]);
+    if policy.description.is_persistent {
+        kept.extend([SOCK_SETTINGS, CLAMP]);
     }
     for (name, path) in files(place)? {
         if !kept.contains(&name.as_str()) {

@@ -1,8 +1,8 @@
 //! The command keeps the process id of this one; its supervisor is beside it.
 
-use super::guard::Guard;
 use super::journal::Journal;
-use super::{Beside, Obstacle, Plan, refused, socket_pair, submit, take_over};
+use super::pair::SupervisorPair;
+use super::{Obstacle, Plan, Position, refused, socket_pair, submit, take_over};
 use keepalive_sys::fork::spawn_unwaitable;
 use rustix::fd::AsFd as _;
 
@@ -11,9 +11,9 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
     let journal = Journal::new().map_err(refused("mmap"))?;
     let (ours, theirs) = socket_pair()?;
     spawn_unwaitable(move || {
-        let (_, listener) = take_over(&theirs, &[theirs.as_fd()], Beside::Command, plan);
+        let (_, listener) = take_over(&theirs, &[theirs.as_fd()], Position::Command, plan);
         drop(theirs);
-        Guard::new(&listener, journal, plan.sources).begin()
+        SupervisorPair::new(&listener, journal, plan.sources).begin()
     })
     .map_err(refused("fork"))?;
     submit(plan, &[ours])

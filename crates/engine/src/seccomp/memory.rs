@@ -1,7 +1,7 @@
 //! What supervisors know beyond one call. It outlasts a thread that has to be given up, and goes on to a new process.
 
 use super::unfinished::Unfinished;
-use crate::settle::SwitchedOff;
+use crate::applier::SwitchedOff;
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::proc;
 use std::collections::HashSet;

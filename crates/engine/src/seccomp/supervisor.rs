@@ -3,13 +3,13 @@
 //! A call names a thread by a number, which another thread has once that one has ended. So whatever was found by the number
 //! is used only after the kernel has confirmed that the call still waits (`seccomp_unotify(2)`).
 
-use super::guard::Guard;
 use super::memory::Memory;
+use super::pair::SupervisorPair;
 use super::progress::{Event, Progress, Subject, Watcher};
 use super::threads::Threads;
 use super::unfinished::Connection;
 use super::watch::{MOST_HUNG, STACK};
-use crate::settle::{Settler, number};
+use crate::applier::{Applier, number};
 use keepalive_policy::{Event as Occasion, Keepalive, Mode, Moment, Number, Settings, SocketOption, decide};
 use keepalive_sys::seccomp::{Address, Answer, Call, Notification};
 use keepalive_sys::sock_diag::State;
@@ -30,13 +30,13 @@ use std::time::Instant;
 
 /// Serves the calls of one listener.
 pub(super) struct Supervisor<'a> {
-    guard: &'a Guard<'a>,
+    pair: &'a SupervisorPair<'a>,
     memory: &'a Memory,
     progress: &'a Progress,
     watcher: &'a Watcher,
     asks: Asks,
     threads: Threads,
-    settler: Settler<'a>,
+    applier: Applier<'a>,
 }
 
 /// What must be known of a socket before the policy can be asked.
@@ -62,22 +62,22 @@ pub(super) enum End {
 const MOST_CLOSING: usize = 16;
 
 impl<'a> Supervisor<'a> {
-    pub(super) fn new(guard: &'a Guard<'a>, progress: &'a Progress, watcher: &'a Watcher) -> Self {
-        let rules = || guard.sources.iter().flat_map(|source| source.rules);
+    pub(super) fn new(pair: &'a SupervisorPair<'a>, progress: &'a Progress, watcher: &'a Watcher) -> Self {
+        let rules = || pair.sources.iter().flat_map(|source| source.rules);
         let is_fill = |settings: Settings| settings.mode.unwrap_or_default() == Mode::Fill;
         let has_rules = rules().next().is_some();
         Self {
-            guard,
-            memory: &guard.memory,
+            pair,
+            memory: &pair.memory,
             progress,
             watcher,
             asks: Asks {
                 peer: has_rules,
-                validity: has_rules || !guard.sources.iter().all(|source| is_fill(source.default)),
+                validity: has_rules || !pair.sources.iter().all(|source| is_fill(source.default)),
                 program: rules().any(|rule| rule.program.is_some()),
             },
             threads: Threads::new(),
-            settler: Settler::new(&guard.memory.switched_off),
+            applier: Applier::new(&pair.memory.switched_off),
         }
     }
 
@@ -86,7 +86,7 @@ impl<'a> Supervisor<'a> {
     pub(super) fn serve_all(&mut self, stop: &Event) -> Option<End> {
         while self.progress.is_current() {
             let mut fds = [
-                PollFd::new(self.guard.listener, PollFlags::IN),
+                PollFd::new(self.pair.listener, PollFlags::IN),
                 PollFd::new(stop, PollFlags::IN),
             ];
             let pause = self.memory.unfinished().pause();
@@ -103,8 +103,8 @@ impl<'a> Supervisor<'a> {
             }
             if calls.contains(PollFlags::IN) {
                 // The caller may have been killed meanwhile.
-                if let Ok(call) = self.guard.listener.receive() {
-                    self.guard.journal.received(&call);
+                if let Ok(call) = self.pair.listener.receive() {
+                    self.pair.journal.received(&call);
                     self.serve(&call);
                 }
             } else if calls.contains(PollFlags::HUP) {
@@ -119,7 +119,7 @@ impl<'a> Supervisor<'a> {
     pub(super) fn serve(&mut self, call: &Notification) {
         let (id, tid) = (call.id, call.tid);
         self.progress.begin(Subject::Call { id, tid }, self.watcher);
-        let answer = self.guard.listener.answer_to_question(call).unwrap_or_else(|| {
+        let answer = self.pair.listener.answer_to_question(call).unwrap_or_else(|| {
             let mut result = self.serve_call(call);
             if result.as_ref().is_err_and(is_full) {
                 self.threads.clear();
@@ -130,10 +130,10 @@ impl<'a> Supervisor<'a> {
             result.unwrap_or(Answer::Continue)
         });
         // One that has been killed waits for no answer.
-        let _ = self.guard.listener.answer(id, answer);
+        let _ = self.pair.listener.answer(id, answer);
         // Else it was answered elsewhere, and noted.
         if self.progress.end() {
-            self.guard.journal.answered(id);
+            self.pair.journal.answered(id);
         }
     }
 
@@ -197,7 +197,7 @@ impl<'a> Supervisor<'a> {
         let peer = peer.filter(|_| self.asks.peer);
         let settings = self.decide(tid, Moment::Connect, peer, peer);
         self.confirm(caller.notification)?;
-        self.settler.settle(socket, &settings);
+        self.applier.settle(socket, &settings);
         if settings.written(SocketOption::UserTimeout) != Number::Unset {
             self.memory.unfinished().add(Connection {
                 tid,
@@ -218,12 +218,12 @@ impl<'a> Supervisor<'a> {
         }
         let settings = self.decide(notification.tid, Moment::Listen, None, sockopt::local(socket));
         self.confirm(notification)?;
-        let changes = self.settler.settle_listener(socket, &settings);
+        let changes = self.applier.apply_to_listener(socket, &settings);
         if changes.must_be_undone() && state != Some(State::Listen) {
             // Only the kernel knows whether the call will succeed. If it does, the program's own changes nothing more.
             let result = self.confirm(notification).and_then(|()| Ok(listen(socket, backlog)?));
             if result.is_err() {
-                self.settler.restore(socket, &changes);
+                self.applier.restore(socket, &changes);
                 return Ok(());
             }
         }
@@ -276,7 +276,7 @@ impl<'a> Supervisor<'a> {
         let Some(ours) = number(socket, &settings, option) else {
             return Ok(Answer::Continue);
         };
-        let target = mode.settle(option, ours, theirs);
+        let target = mode.resolve(option, ours, theirs);
         if target == theirs {
             return Ok(Answer::Continue);
         }
@@ -332,7 +332,7 @@ impl<'a> Supervisor<'a> {
             Ok((Some(State::SynSent), _)) => return true,
             // The call was let go on, but its thread may not have run yet.
             Ok((Some(State::Closed), _)) => return is_early,
-            Ok((Some(State::Established), _)) => self.settler.limit_unacknowledged(&socket, &connection.settings),
+            Ok((Some(State::Established), _)) => self.applier.limit_unacknowledged(&socket, &connection.settings),
             _ => {}
         }
         false
@@ -352,7 +352,7 @@ impl<'a> Supervisor<'a> {
             port: port.map(|address| address.port()),
             program: &program,
         };
-        decide(self.guard.sources, &event)
+        decide(self.pair.sources, &event)
     }
 
     /// The calling thread, and a duplicate of its descriptor `fd`.
@@ -374,7 +374,7 @@ impl<'a> Supervisor<'a> {
 
     /// Makes sure that the call still waits, and so that all that was found by the number of its thread belongs to it.
     fn confirm(&self, notification: &Notification) -> io::Result<()> {
-        if self.guard.listener.is_waiting(notification.id) {
+        if self.pair.listener.is_waiting(notification.id) {
             Ok(())
         } else {
             Err(Errno::SRCH.into())

@@ -1,8 +1,8 @@
 //! The thread that serves, and the one that watches it. A process decides how long it takes to read its memory, or to lock
 //! its socket: where that takes too long, its call goes on without settings, and another thread serves the others.
 
-use super::guard::Guard;
 use super::memory::Offender;
+use super::pair::SupervisorPair;
 use super::progress::{Event, Progress, Subject, Watcher};
 use super::supervisor::{End, Supervisor};
 use keepalive_sys::pidfd::PidFd;
@@ -44,7 +44,7 @@ struct Worker<'scope> {
 /// The threads of one process that serves.
 pub(super) struct Watch<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    guard: &'env Guard<'env>,
+    pair: &'env SupervisorPair<'env>,
     watcher: Arc<Watcher>,
     /// Ends the thread that serves.
     stop: Arc<Event>,
@@ -55,10 +55,10 @@ pub(super) struct Watch<'scope, 'env> {
 impl<'scope, 'env> Watch<'scope, 'env> {
     /// # Errors
     /// As [`Event::new`].
-    pub(super) fn new(scope: &'scope Scope<'scope, 'env>, guard: &'env Guard<'env>) -> io::Result<Self> {
+    pub(super) fn new(scope: &'scope Scope<'scope, 'env>, pair: &'env SupervisorPair<'env>) -> io::Result<Self> {
         Ok(Self {
             scope,
-            guard,
+            pair,
             watcher: Arc::new(Watcher::new()?),
             stop: Arc::new(Event::new()?),
             worker: None,
@@ -93,7 +93,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
                 if is_served {
                     PollFd::new(standby, PollFlags::empty())
                 } else {
-                    PollFd::new(self.guard.listener, PollFlags::IN)
+                    PollFd::new(self.pair.listener, PollFlags::IN)
                 },
             ];
             let result = poll(&mut fds, timeout.as_ref());
@@ -114,7 +114,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
                 reap();
             }
             if !is_served && calls.contains(PollFlags::IN) {
-                self.let_next_go_on();
+                self.let_next_continue();
             } else if !is_served && calls.contains(PollFlags::HUP) {
                 return End::NobodyLeft;
             }
@@ -132,11 +132,11 @@ impl<'scope, 'env> Watch<'scope, 'env> {
     /// Starts a thread that serves.
     fn start(&self, first: Option<Notification>) -> Option<Worker<'scope>> {
         let progress = Arc::new(Progress::default());
-        let guard = self.guard;
+        let pair = self.pair;
         let (own, watcher, stop) = (progress.clone(), self.watcher.clone(), self.stop.clone());
         let serve = move || {
             own.set_thread(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned());
-            let mut supervisor = Supervisor::new(guard, &own, &watcher);
+            let mut supervisor = Supervisor::new(pair, &own, &watcher);
             if let Some(call) = first {
                 supervisor.serve(&call);
             }
@@ -146,7 +146,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         };
         let Ok(handle) = Builder::new().stack_size(STACK).spawn_scoped(self.scope, serve) else {
             if let Some(call) = first {
-                self.let_go_on(&call);
+                self.let_continue(&call);
             }
             return None;
         };
@@ -194,8 +194,8 @@ impl<'scope, 'env> Watch<'scope, 'env> {
     }
 
     fn note_hung(&self, standby: Option<&PidFd>) {
-        self.guard.memory.hung.store(self.hung.len(), Ordering::Relaxed);
-        self.guard.journal.set_hung(self.hung.len());
+        self.pair.memory.hung.store(self.hung.len(), Ordering::Relaxed);
+        self.pair.journal.set_hung(self.hung.len());
         // A process does not end before all its threads have: the standby must not wait for that from now on.
         if let Some(standby) = standby {
             let _ = standby.signal(Signal::CHILD.as_raw());
@@ -204,7 +204,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
 
     /// Lets the call go on for which `worker` hangs, and remembers its process.
     fn give_up(&mut self, worker: Worker<'scope>) {
-        let (listener, memory) = (self.guard.listener, &self.guard.memory);
+        let (listener, memory) = (self.pair.listener, &self.pair.memory);
         match worker.progress.replace() {
             Some(Subject::Call { id, tid }) => {
                 let offender = Offender::of_thread(tid);
@@ -214,7 +214,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
                     memory.add_offender(offender);
                 }
                 let _ = listener.answer(id, Answer::Continue);
-                self.guard.journal.answered(id);
+                self.pair.journal.answered(id);
             }
             Some(Subject::Connection { thread, tid }) => {
                 let offender = Offender::of_thread(tid);
@@ -248,18 +248,18 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         }
     }
 
-    fn let_next_go_on(&self) {
-        if let Ok(call) = self.guard.listener.receive() {
-            self.guard.journal.received(&call);
-            self.let_go_on(&call);
+    fn let_next_continue(&self) {
+        if let Ok(call) = self.pair.listener.receive() {
+            self.pair.journal.received(&call);
+            self.let_continue(&call);
         }
     }
 
     /// Lets a call go on as it is.
-    fn let_go_on(&self, call: &Notification) {
-        let answer = self.guard.listener.answer_to_question(call).unwrap_or(Answer::Continue);
-        let _ = self.guard.listener.answer(call.id, answer);
-        self.guard.journal.answered(call.id);
+    fn let_continue(&self, call: &Notification) {
+        let answer = self.pair.listener.answer_to_question(call).unwrap_or(Answer::Continue);
+        let _ = self.pair.listener.answer(call.id, answer);
+        self.pair.journal.answered(call.id);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a network namespace shows.
 
-use crate::untouched::Untouched;
+use crate::kernel_defaults::KernelDefaults;
 use keepalive_sys::sock_diag::{self, Row, State};
 use std::io;
 use std::net::SocketAddr;
@@ -12,19 +12,19 @@ pub struct Namespace {
     /// The addresses that somebody listens on.
     listeners: Vec<SocketAddr>,
     /// What a socket has on which nobody has set anything.
-    pub untouched: Untouched,
+    pub defaults: KernelDefaults,
 }
 
 impl Namespace {
     /// Looks at the namespace of the calling thread.
     pub fn look() -> (Self, io::Result<Vec<Row>>) {
-        let untouched = Untouched::read();
+        let defaults = KernelDefaults::read();
         let rows = sock_diag::dump();
         let listeners = rows.iter().flatten().filter(|row| row.state == State::Listen);
         let namespace = Self {
-            cookie: untouched.namespace,
+            cookie: defaults.namespace,
             listeners: listeners.map(|row| row.local).collect(),
-            untouched,
+            defaults,
         };
         (namespace, rows)
     }

@@ -1,9 +1,9 @@
 //! A running process whose sockets are looked at.
 
 use super::Holder;
-use super::crew::{Crew, Send};
 use super::hidden::{hidden, is_foreign};
 use super::obstacle::Obstacle;
+use super::worker_pool::{Send, WorkerPool};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::proc::{self, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -93,14 +93,14 @@ impl Selection {
         count
     }
 
-    /// Asks each process that is there now, in the workers of `crew`, where `answer` runs; `take` gets what it sends, with the
+    /// Asks each process that is there now, in the workers of `pool`, where `answer` runs; `take` gets what it sends, with the
     /// number of the process. A process that waits for something cannot hold this up.
     ///
     /// # Errors
     /// There can be no workers.
     pub fn ask<T: Serialize + DeserializeOwned>(
         &self,
-        crew: &mut Crew,
+        pool: &mut WorkerPool,
         answer: &mut dyn FnMut(&Process, &mut Send<'_, T>),
         take: &mut dyn FnMut(u32, T),
     ) -> io::Result<Asked> {
@@ -132,7 +132,7 @@ impl Selection {
                 answer(process, &mut |result| send(Some(result)));
             }
         };
-        let unanswered = crew.ask(&pids, &keep, &mut answer, &mut |question, told| match told {
+        let unanswered = pool.ask(&pids, &keep, &mut answer, &mut |question, told| match told {
             None => is_meant[question] = true,
             Some(result) => take(pids[question], result),
         })?;

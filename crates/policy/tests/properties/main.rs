@@ -245,9 +245,9 @@ proptest! {
                 _ => u64::from(number),
             };
             for mode in Mode::ALL {
-                let settled = mode.settle(option, ours, theirs);
+                let settled = mode.resolve(option, ours, theirs);
                 prop_assert!(settled == ours || settled == theirs);
-                prop_assert_eq!(mode.settle(option, ours, settled), settled, "settling twice");
+                prop_assert_eq!(mode.resolve(option, ours, settled), settled, "settling twice");
                 let expected = match mode {
                     Mode::Fill => wait(theirs),
                     Mode::Cap => wait(ours).min(wait(theirs)),

@@ -2,9 +2,9 @@
 
 use crate::error::{Error, FAILED};
 use crate::json::Entry;
-use crate::output::{WIDTH, harmless, wrap};
+use crate::output::{WIDTH, sanitize, wrap};
 use keepalive_engine::attach::{Failure, Left, Plan, Reason, Step};
-use keepalive_engine::sockets::{Clock, Process, Socket};
+use keepalive_engine::sockets::{Process, Socket, TimerState};
 use keepalive_engine::timeline::brief;
 use keepalive_policy::{Moment, SocketOption, Unit};
 use keepalive_sys::sock_diag::TimerKind;
@@ -89,7 +89,7 @@ impl Report {
     }
 
     /// Notes the timer that runs now.
-    pub(super) fn note_timer(&mut self, timer: Clock) {
+    pub(super) fn note_timer(&mut self, timer: TimerState) {
         self.after.timer = timer;
     }
 
@@ -111,7 +111,7 @@ impl Report {
 
     /// `psql (4242) fd 3`.
     fn place(&self) -> String {
-        let program = harmless(&self.program);
+        let program = sanitize(&self.program);
         match self.before.holder {
             Some(holder) if holder.tid != holder.pid => {
                 format!("{program} ({}, thread {}) fd {}", holder.pid, holder.tid, holder.fd)
@@ -192,11 +192,11 @@ impl Report {
 
     /// The time until the next probe before and after, where it has changed.
     fn timers(&self) -> Option<(String, String)> {
-        let spell = |clock: Clock| match clock {
-            Clock::Running(timer) if timer.kind == TimerKind::Keepalive => {
+        let spell = |clock: TimerState| match clock {
+            TimerState::Running(timer) if timer.kind == TimerKind::Keepalive => {
                 Some(format!("in {}", brief(timer.expires_ms)))
             }
-            Clock::Unknown => None,
+            TimerState::Unknown => None,
             _ => Some(String::from("never")),
         };
         let (before, after) = (spell(self.before.timer)?, spell(self.after.timer)?);

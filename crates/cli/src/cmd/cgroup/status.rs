@@ -3,7 +3,7 @@
 use super::{Status, target};
 use crate::error::{Error, FAILED};
 use crate::json::pretty;
-use crate::output::{WIDTH, harmless, print, wrap};
+use crate::output::{WIDTH, print, sanitize, wrap};
 use crate::table::terminal_size;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
 use keepalive_engine::cgroup::{Obstacle, Programs};
@@ -171,7 +171,7 @@ impl Object {
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
             object.compared_because.clone_from(&description.compared_because);
-            object.clamps = description.is_lasting && entry.state == State::Active;
+            object.clamps = description.is_persistent && entry.state == State::Active;
             let rules = description.rules.iter().zip(&policy.rules);
             object.rules = rules
                 .map(|(rule, connections)| CountedRule {
@@ -258,7 +258,7 @@ impl Object {
         let _ = writeln!(
             text,
             "{}: {}",
-            harmless(&self.cgroup),
+            sanitize(&self.cgroup),
             self.state.map_or(NONE, State::describe)
         );
         let counted = self.rules.iter().map(|rule| {
@@ -276,7 +276,7 @@ impl Object {
         for (count, rule, from) in lines {
             let from = if from.is_empty() { from } else { format!("  ({from})") };
             let count = format!("  {count:>width$}  ");
-            let rule = harmless(&(rule + &from));
+            let rule = sanitize(&(rule + &from));
             // A pipe gets a rule in one line.
             let Some((columns, _)) = terminal_size() else {
                 text.extend([&count, &rule, "\n"]);
@@ -295,11 +295,11 @@ impl Object {
             let why = self.compared_because.as_deref();
             let why = why.unwrap_or("the kernel's own fields are not to be read (CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)");
             let line = format!("  what differs from the sysctls counts as set by the program: {why}");
-            text.push_str(&wrap(&harmless(&line), WIDTH, 2));
+            text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
         }
         if !self.shadowed.is_empty() {
             let line = format!("  in {} a policy counts that is nearer", self.shadowed.join(", "));
-            text.push_str(&wrap(&harmless(&line), WIDTH, 2));
+            text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
         }
         for (programs, when, whose_word) in [
             (&self.before, "before", ""),

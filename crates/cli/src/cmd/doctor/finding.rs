@@ -1,6 +1,6 @@
 //! What was found, and how it is shown: what is wrong first.
 
-use crate::output::{WIDTH, harmless, wrap};
+use crate::output::{WIDTH, sanitize, wrap};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -73,10 +73,10 @@ impl Finding {
             Level::Note => "note",
             Level::Fine => "ok",
         };
-        let text = harmless(&self.text).replace('\n', " ");
+        let text = sanitize(&self.text).replace('\n', " ");
         let mut shown = indented(word, &format!("{}: {text}", self.subject), 0);
         if let Some(advice) = &self.advice {
-            let advice = harmless(advice).replace("\nhint: ", "; ").replace('\n', " ");
+            let advice = sanitize(advice).replace("\nhint: ", "; ").replace('\n', " ");
             shown.push_str(&indented("", &format!("-> {advice}"), 3));
         }
         shown

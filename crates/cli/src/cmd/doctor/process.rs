@@ -5,7 +5,7 @@ use super::{apparmor, machine, program};
 use crate::error::describe;
 use keepalive_engine::cgroup::entry;
 use keepalive_engine::cgroup::pins::Target;
-use keepalive_engine::sockets::{Crew, Kernel, Obstacle, Process, Send, Socket};
+use keepalive_engine::sockets::{Kernel, Obstacle, Process, Send, Socket, WorkerPool};
 use keepalive_engine::sysctl::Sysctls;
 use keepalive_policy::SocketOption;
 use keepalive_sys::cgroup::Tree;
@@ -43,7 +43,7 @@ pub(super) fn examine(findings: &mut Findings, process: &Process) -> io::Result<
         found.ranked().into_iter().for_each(send);
     };
     let mut found = Vec::new();
-    let unanswered = Crew::default().ask(&keys, &process.handles(), &mut answer, &mut |question, finding| {
+    let unanswered = WorkerPool::default().ask(&keys, &process.handles(), &mut answer, &mut |question, finding| {
         found.push((question, finding));
     })?;
     found.sort_by_key(|(question, _)| *question);

@@ -119,7 +119,7 @@ fn about_user_timeout(decision: &Decision) -> Vec<String> {
         return warnings;
     }
     let timeout = spell(times.user_timeout.into());
-    if times.is_hasty() {
+    if times.is_too_short() {
         let probes = if times.lost_probes() == 1 {
             "one lost probe ends"
         } else {

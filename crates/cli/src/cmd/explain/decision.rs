@@ -1,6 +1,6 @@
 //! The settings of one connection, each with its origin.
 
-use crate::output::harmless_text;
+use crate::output::sanitize_text;
 use crate::policy::{Part, Policy, RULE, Text};
 use keepalive_engine::sysctl::Sysctls;
 use keepalive_engine::timeline::Times;
@@ -65,7 +65,7 @@ pub(super) struct Decision {
 }
 
 impl Decision {
-    /// The decision for `event`, with the kernel's own values where nothing is said.
+    /// The decision for `event`, with the kernel's own values where nothing is explicit.
     pub(super) fn new(policy: &Policy, event: &Event<'_>, sysctls: &Sysctls) -> Self {
         let parts = policy.parts();
         let view = View {
@@ -206,8 +206,8 @@ impl View<'_> {
             }
             if index == 0 {
                 // The first that says it; one that says something else came too late.
-                let mut said = self.policy.said.iter();
-                if let Some((name, _)) = said.find(|(_, settings)| says(settings).as_ref() == Some(&value)) {
+                let mut explicit = self.policy.explicit.iter();
+                if let Some((name, _)) = explicit.find(|(_, settings)| says(settings).as_ref() == Some(&value)) {
                     return Origin::Said(name.clone());
                 }
                 if self.policy.fallback.as_ref().and_then(&says).as_ref() == Some(&value) {
@@ -238,7 +238,7 @@ fn statement(text: &[u8], first_line: u32, rule: &Rule<'_>) -> Option<String> {
     let alone = Rule { line: 1, ..*rule };
     let mut statements = line.split(|byte| *byte == b';');
     let written = statements.find(|statement| parse(statement).next() == Some(Ok(Item::Rule(alone))))?;
-    let written = harmless_text(&String::from_utf8_lossy(written));
+    let written = sanitize_text(&String::from_utf8_lossy(written));
     Some(written.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 

@@ -2,7 +2,7 @@
 
 use super::decision::{Decision, Origin};
 use super::{Explanation, Place};
-use crate::output::{WIDTH, harmless, wrap};
+use crate::output::{WIDTH, sanitize, wrap};
 use keepalive_engine::timeline::{spell, spell_roughly};
 use keepalive_policy::{Direction, Keepalive, Mode, SocketOption, Unit};
 use std::fmt::Write as _;
@@ -29,7 +29,7 @@ fn heading(text: &mut String, explanation: &Explanation<'_>) {
         .place
         .map_or_else(|| String::from("A new socket"), Place::describe);
     if let Some(program) = explanation.program {
-        let _ = write!(subject, ", of {}", harmless(&String::from_utf8_lossy(program)));
+        let _ = write!(subject, ", of {}", sanitize(&String::from_utf8_lossy(program)));
     }
     text.push_str(&wrap(&subject, WIDTH, 2));
     for rule in &explanation.decision.rules {
@@ -37,7 +37,7 @@ fn heading(text: &mut String, explanation: &Explanation<'_>) {
     }
     let mut notes = Vec::new();
     if explanation.is_fallback {
-        notes.push("there are no policy options and no file: what is not said is as 'keepalive run' has it then");
+        notes.push("there are no policy options and no file: unset values are those of 'keepalive run'");
     }
     if explanation.has_rules_for_peers {
         notes.push("rules for connect and accept count later: name a connection with --for");

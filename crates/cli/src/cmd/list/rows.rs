@@ -1,7 +1,7 @@
 //! The table of `keepalive list`: the cells of a socket, and how the table fits into a terminal.
 
 use crate::table::{Cell, Column, Style, Table, has_colour};
-use keepalive_engine::sockets::{Clock, Holder, Socket};
+use keepalive_engine::sockets::{Holder, Socket, TimerState};
 use keepalive_engine::timeline::brief;
 use keepalive_policy::SocketOption;
 use keepalive_sys::sock_diag::{Timer, TimerKind};
@@ -105,9 +105,9 @@ fn row(socket: &Socket, name: Option<&str>) -> [Cell; 11] {
             timeout => brief(timeout.into()),
         })),
         match socket.timer {
-            Clock::Running(timer) => Cell::new(&next(timer)),
-            Clock::Stopped => Cell::new(NONE),
-            Clock::Unknown => Cell::new(UNKNOWN),
+            TimerState::Running(timer) => Cell::new(&next(timer)),
+            TimerState::Stopped => Cell::new(NONE),
+            TimerState::Unknown => Cell::new(UNKNOWN),
         },
         lost(socket),
         match (keepalive, socket.dead_after()) {
@@ -150,9 +150,9 @@ fn next(timer: Timer) -> String {
 fn lost(socket: &Socket) -> Cell {
     // The kernel counts probes of a closed window in the same place.
     let is_probing = match socket.timer {
-        Clock::Running(timer) => timer.kind == TimerKind::Keepalive,
-        Clock::Unknown => true,
-        Clock::Stopped => false,
+        TimerState::Running(timer) => timer.kind == TimerKind::Keepalive,
+        TimerState::Unknown => true,
+        TimerState::Stopped => false,
     };
     match socket.unanswered {
         Some(lost @ 1..) if is_probing => {

@@ -2,7 +2,7 @@
 
 use super::abi::Abi;
 use crate::error::describe;
-use crate::output::harmless;
+use crate::output::sanitize;
 use keepalive_sys::elf;
 use keepalive_sys::rooted::Root;
 use keepalive_sys::trial::{Ended, Failure, Trial, is_foreign};
@@ -185,7 +185,7 @@ fn complaint(trial: &Trial, ended: Option<&Ended>) -> String {
     let said = errors
         .lines()
         .next()
-        .map_or_else(String::new, |line| format!(": {}", harmless(line)));
+        .map_or_else(String::new, |line| format!(": {}", sanitize(line)));
     match (ended.status.code(), ended.status.signal()) {
         (Some(0), _) => format!("'{program}' complains{said}"),
         (Some(code), _) => format!("'{program}' ends with status {code}{said}"),

@@ -10,7 +10,7 @@ use super::probe::{self, Unknown};
 use super::{ADDRESS_SANITIZER, Root};
 use crate::error::{Error, FAILED};
 use crate::json::line;
-use crate::output::{WIDTH, harmless, print, wrap};
+use crate::output::{WIDTH, print, sanitize, wrap};
 use crate::table::{Cell, Column, Table};
 use keepalive_engine::preload::has_asan_programs;
 use keepalive_sys::elf;
@@ -138,7 +138,7 @@ impl Report {
             report.notes.push(ADDRESS_SANITIZER);
         }
         for abi in &abis.glibc {
-            let programs = report.judge(root, abi, &ours);
+            let programs = report.resolve(root, abi, &ours);
             report.programs.push(programs);
         }
         report.programs.extend(abis.musl.into_iter().map(of_musl));
@@ -197,7 +197,7 @@ impl Report {
     }
 
     /// One kind of programs.
-    fn judge(&mut self, root: &Root, abi: &Abi, ours: &[Entry]) -> Programs {
+    fn resolve(&mut self, root: &Root, abi: &Abi, ours: &[Entry]) -> Programs {
         const AGAIN: &str = "keepalive system enable puts that right";
         let machine = abi.machine;
         let place = abi.copy();
@@ -292,7 +292,7 @@ impl Report {
             self.problem(
                 &format!(
                     "{place}: glibc takes '{}' in this comment for a library (it misses a comment that comes late)",
-                    harmless(&entry.name)
+                    sanitize(&entry.name)
                 ),
                 Some("have one comment at most, or put comments last"),
             );
@@ -318,7 +318,7 @@ impl Report {
                 )),
                 Some(Ok(Some(_))) => None,
             };
-            let name = harmless(&entry.name);
+            let name = sanitize(&entry.name);
             if let Some(what) = wrong {
                 self.problem(&format!("{place}: '{name}': {what}"), None);
                 break;

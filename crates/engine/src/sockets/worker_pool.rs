@@ -27,7 +27,7 @@ const NOBODY: u32 = 0;
 
 /// Workers, of which some may be stuck.
 #[derive(Debug, Default)]
-pub struct Crew {
+pub struct WorkerPool {
     /// Those left behind that have not ended yet, each with the key of its question.
     stuck: Vec<(Worker, u32)>,
 }
@@ -57,7 +57,7 @@ struct Member {
     blocked: u32,
 }
 
-impl Crew {
+impl WorkerPool {
     /// Answers each question, by number, in worker processes: `answer` runs there, and what it sends is handed to `take`
     /// here. Gives the numbers of the questions that were not answered to the end within about a second; a question whose
     /// key a worker is still stuck with is not asked again. The workers have the descriptors `keep`.

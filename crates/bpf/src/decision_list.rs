@@ -18,7 +18,7 @@ pub(crate) struct Branch<'a> {
 }
 
 /// The branches for `sources`; the last is for every connection.
-pub(crate) fn branches<'a>(sources: &[Source<'a>]) -> Vec<Branch<'a>> {
+pub(crate) fn decision_list<'a>(sources: &[Source<'a>]) -> Vec<Branch<'a>> {
     let everything = Branch {
         program: None,
         direction: None,
@@ -155,7 +155,7 @@ mod tests {
                 default: *default,
                 rules,
             });
-            let branches = branches(&sources);
+            let branches = decision_list(&sources);
             for moment in [Moment::Connect, Moment::Accept] {
                 for peer in addresses.map(|address| address.parse().unwrap()) {
                     for port in [1, 80, 5432, 8000, 8999, 9000, 27017] {
@@ -195,7 +195,7 @@ mod tests {
             default: *default,
             rules,
         });
-        let rules: Vec<_> = branches(&sources).into_iter().map(|branch| branch.rules).collect();
+        let rules: Vec<_> = decision_list(&sources).into_iter().map(|branch| branch.rules).collect();
         assert_eq!(rules, [vec![0], vec![1, 3], vec![1], vec![2], vec![3], vec![4], vec![]]);
     }
 }

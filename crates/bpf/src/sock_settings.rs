@@ -4,30 +4,30 @@ use crate::assembler::{Assembler, Condition, Helper, Label, Map, Operation, Regi
 use keepalive_policy::option::{BY_EBPF, ByEbpf};
 use keepalive_policy::{Keepalive, Mode, Number, Settings, SocketOption};
 
-/// How many numbers a wish has: the mode, one for each option, and one more where they would not be pairs.
+/// How many numbers [`SockSettings`] has: the mode, one for each option, and one more where they would not be pairs.
 const NUMBERS: usize = (1 + BY_EBPF.len()).next_multiple_of(2);
 
 /// What a connection is to get: the mode, and the number of each option or [`UNSET`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wish(pub(crate) [u32; NUMBERS]);
+pub(crate) struct SockSettings(pub(crate) [u32; NUMBERS]);
 
 /// Nothing is said of an option.
 pub const UNSET: u32 = u32::MAX;
 /// The user timeout is made of the connection's times.
 pub(crate) const AUTO: u32 = u32::MAX - 1;
 
-/// The bytes of a wish.
+/// The size of [`SockSettings`], in bytes.
 #[expect(clippy::cast_possible_truncation, reason = "it is a few dozen")]
-pub const WISH_SIZE: u32 = 4 * NUMBERS as u32;
+pub const SOCK_SETTINGS_SIZE: u32 = 4 * NUMBERS as u32;
 /// The same, for offsets.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     reason = "it is a few dozen"
 )]
-pub(crate) const WISH_LENGTH: i16 = 4 * NUMBERS as i16;
+pub(crate) const SOCK_SETTINGS_LENGTH: i16 = 4 * NUMBERS as i16;
 
-/// The numbers of the modes in a wish.
+/// The numbers of the modes.
 pub(crate) const FILL: u32 = 0;
 pub(crate) const CAP: u32 = 1;
 pub(crate) const FLOOR: u32 = 2;
@@ -36,20 +36,20 @@ pub(crate) const ENFORCE: u32 = 3;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 pub(crate) const CREATE: i32 = 1;
 
-/// What goes on to count on a connection with these settings and times (seconds, seconds, probes), as the programs note it.
-pub fn lasting(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8; WISH_SIZE as usize] {
-    let mut wish = Wish::of(settings).unwrap_or(Wish::NOTHING);
-    if wish.is_automatic() {
-        wish.0[index(SocketOption::UserTimeout)] = settings.user_timeout_ms(idle, interval, count).unwrap_or(UNSET);
+/// What stays in effect on a connection with these settings and times (seconds, seconds, probes), as the programs note it.
+pub fn persistent(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8; SOCK_SETTINGS_SIZE as usize] {
+    let mut kept = SockSettings::of(settings).unwrap_or(SockSettings::NOTHING);
+    if kept.is_automatic() {
+        kept.0[index(SocketOption::UserTimeout)] = settings.user_timeout_ms(idle, interval, count).unwrap_or(UNSET);
     }
-    let mut bytes = [0; WISH_SIZE as usize];
-    for (to, number) in bytes.as_chunks_mut().0.iter_mut().zip(wish.0) {
+    let mut bytes = [0; SOCK_SETTINGS_SIZE as usize];
+    for (to, number) in bytes.as_chunks_mut().0.iter_mut().zip(kept.0) {
         *to = number.to_ne_bytes();
     }
     bytes
 }
 
-impl Wish {
+impl SockSettings {
     /// Nothing is to be set, and nothing goes on to count.
     pub(crate) const NOTHING: Self = {
         let mut numbers = [UNSET; NUMBERS];
@@ -62,27 +62,27 @@ impl Wish {
         if settings.keepalive == Some(Keepalive::Off) {
             return None;
         }
-        let mut wish = Self::NOTHING;
+        let mut numbers = Self::NOTHING;
         for option in BY_EBPF {
-            wish.0[index(option)] = match settings.written(option) {
+            numbers.0[index(option)] = match settings.written(option) {
                 Number::Auto => AUTO,
                 _ => settings.number(option).unwrap_or(UNSET),
             };
         }
-        if wish == Self::NOTHING {
+        if numbers == Self::NOTHING {
             return None;
         }
-        wish.0[0] = match settings.mode.unwrap_or_default() {
+        numbers.0[0] = match settings.mode.unwrap_or_default() {
             Mode::Fill => FILL,
             Mode::Cap => CAP,
             Mode::Floor => FLOOR,
             Mode::Enforce => ENFORCE,
         };
-        Some(wish)
+        Some(numbers)
     }
 
-    /// Whether it goes on to count after the connection is established.
-    pub(crate) fn is_lasting(&self) -> bool {
+    /// Whether it stays in effect after the connection is established.
+    pub(crate) fn is_persistent(&self) -> bool {
         self.0[0] != FILL
     }
 
@@ -101,7 +101,7 @@ impl Wish {
     }
 }
 
-/// The index of the number of `option` in a wish; that of the mode for an option that the programs do not set.
+/// The index of the number of `option` in [`SockSettings`]; that of the mode for an option that the programs do not set.
 const fn index(option: SocketOption) -> usize {
     let mut index = BY_EBPF.len();
     while index > 0 && BY_EBPF[index - 1] as usize != option as usize {
@@ -110,26 +110,27 @@ const fn index(option: SocketOption) -> usize {
     index
 }
 
-/// Where the number of `option` stands in a wish.
+/// Where the number of `option` stands in [`SockSettings`].
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
-    reason = "a wish is small"
+    reason = "there are a few options"
 )]
 pub(crate) const fn place(option: SocketOption) -> i16 {
     4 * index(option) as i16
 }
 
-/// Leaves the wish that stands `offset` bytes behind `from` with the socket in R2, where [`crate::clamp`] looks for it.
+/// Stores the settings that stand `offset` bytes behind `from` in the storage of the socket in R2, where [`crate::clamp`] finds
+/// them.
 /// What has no mode but fill makes no new note, and ends one that is there. Goes to `end` where there is none.
-pub(crate) fn note_wish(code: &mut Assembler, wishes: Map, from: Register, offset: i16, end: Label) {
+pub(crate) fn store_settings(code: &mut Assembler, sock_settings: Map, from: Register, offset: i16, end: Label) {
     use Register::{R0, R1, R3, R4};
     let get = code.label();
     code.load(Size::Word, R4, from, offset);
     code.jump_if(R4, Condition::Equal, FILL.cast_signed(), get);
     code.set(R4, CREATE);
     code.place(get);
-    code.map(R1, wishes);
+    code.map(R1, sock_settings);
     code.copy(R3, from);
     code.compute(Operation::Add, R3, offset.into());
     code.call(Helper::SkStorageGet);

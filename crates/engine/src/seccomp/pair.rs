@@ -1,9 +1,9 @@
 //! Two processes that keep each other company: one serves, the other takes over when it is killed or stopped. Without
 //! anybody to serve them, the calls of all processes under the filter would fail.
 
-use super::front::{NOBODY_LEFT, SIGNALS};
 use super::journal::Journal;
 use super::memory::Memory;
+use super::proxy::{NOBODY_LEFT, SIGNALS};
 use super::send;
 use super::supervisor::End;
 use super::watch::Watch;
@@ -22,24 +22,24 @@ use std::thread::{self, Scope, sleep};
 use std::time::Duration;
 
 /// The processes that serve a listener, one at a time.
-pub(super) struct Guard<'a> {
+pub(super) struct SupervisorPair<'a> {
     pub(super) listener: &'a Listener,
     pub(super) journal: Journal,
     pub(super) sources: &'a [Source<'a>],
     pub(super) memory: Memory,
     /// The command, where it is a descendant of theirs.
-    command: Option<(Family<'a>, &'a PidFd)>,
+    command: Option<(ChildWatch<'a>, &'a PidFd)>,
 }
 
 /// What a supervisor needs that has children which are not its own work: the command, and what that has left behind.
 #[derive(Clone, Copy)]
-pub(super) struct Family<'a> {
+pub(super) struct ChildWatch<'a> {
     /// Where the end of children arrives.
     pub(super) signals: &'a SignalFd,
     /// Where to tell how the command ended.
     pub(super) told: &'a OwnedFd,
     /// The process that stands in for the command, for its child, which gets SIGCHLD when it ends.
-    pub(super) front: Option<Pid>,
+    pub(super) proxy: Option<Pid>,
 }
 
 /// What this process does.
@@ -50,7 +50,7 @@ enum Role {
     StandingBy { serving: Pid },
 }
 
-impl<'a> Guard<'a> {
+impl<'a> SupervisorPair<'a> {
     pub(super) fn new(listener: &'a Listener, journal: Journal, sources: &'a [Source<'a>]) -> Self {
         Self {
             listener,
@@ -62,35 +62,35 @@ impl<'a> Guard<'a> {
     }
 
     /// The same, for a command that is a descendant.
-    pub(super) fn with_family(self, family: Family<'a>, command: &'a PidFd) -> Self {
+    pub(super) fn with_child_watch(self, child_watch: ChildWatch<'a>, command: &'a PidFd) -> Self {
         Self {
-            command: Some((family, command)),
+            command: Some((child_watch, command)),
             ..self
         }
     }
 
     /// Serves until the last process under the filter has ended.
     pub(super) fn begin(&self) -> ! {
-        self.go_on(self.divide())
+        self.run(self.divide())
     }
 
     /// Serves, while the process behind `standby`, the parent, stands by.
     pub(super) fn serve(&self, standby: PidFd) -> ! {
-        self.go_on(Role::Serving { standby })
+        self.run(Role::Serving { standby })
     }
 
     /// Stands by while the child `serving` serves.
     pub(super) fn stand_by(&self, serving: Pid) -> ! {
-        self.go_on(Role::StandingBy { serving })
+        self.run(Role::StandingBy { serving })
     }
 
-    fn go_on(&self, role: Role) -> ! {
-        thread::scope(|scope| self.go_on_in(scope, role));
+    fn run(&self, role: Role) -> ! {
+        thread::scope(|scope| self.run_in(scope, role));
         exit_now(1)
     }
 
     /// Does not return.
-    fn go_on_in<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>, mut role: Role) {
+    fn run_in<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>, mut role: Role) {
         // Another process may have what this one lacks.
         let mut watch = Watch::new(scope, self).unwrap_or_else(|_| exit_now(1));
         loop {
@@ -98,7 +98,7 @@ impl<'a> Guard<'a> {
                 Role::Serving { standby } => {
                     self.journal.set_hung(self.memory.hung.load(Ordering::Relaxed));
                     let first = self.journal.unanswered().ok();
-                    let children = self.command.map(|(family, _)| family.signals);
+                    let children = self.command.map(|(child_watch, _)| child_watch.signals);
                     let end = watch.serve(&standby, children, first, || self.reap());
                     if end == End::NobodyLeft {
                         self.tell_end(WaitIdOptions::EXITED);
@@ -172,9 +172,9 @@ impl<'a> Guard<'a> {
 
     /// Where children end: takes leave of them, and tells how the command ended.
     fn reap(&self) {
-        let Some((family, _)) = self.command else { return };
-        while family.signals.next().is_some() {}
-        self.follow_front();
+        let Some((child_watch, _)) = self.command else { return };
+        while child_watch.signals.next().is_some() {}
+        self.follow_proxy();
         self.tell_end(WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
         while let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {}
     }
@@ -187,9 +187,9 @@ impl<'a> Guard<'a> {
     }
 
     /// Kills the command where the process that stands in for it was killed: that was meant for the command.
-    fn follow_front(&self) {
-        if let Some((family, command)) = self.command
-            && family.front.is_some_and(|front| getppid() != Some(front))
+    fn follow_proxy(&self) {
+        if let Some((child_watch, command)) = self.command
+            && child_watch.proxy.is_some_and(|proxy| getppid() != Some(proxy))
         {
             // It may have ended already, and the other one therefore.
             let _ = command.signal(Signal::KILL.as_raw());
@@ -198,13 +198,15 @@ impl<'a> Guard<'a> {
 
     /// Tells how the command ended, if it is a child of this process and has ended.
     fn tell_end(&self, options: WaitIdOptions) {
-        let Some((family, command)) = self.command else { return };
+        let Some((child_watch, command)) = self.command else {
+            return;
+        };
         if let Ok(Some(status)) = waitid(WaitId::PidFd(command.as_fd()), options) {
             let status = match (status.exit_status(), status.terminating_signal()) {
                 (Some(status), _) => status,
                 (None, signal) => SIGNALS + signal.unwrap_or(0),
             };
-            send(family.told, status + if self.is_over() { NOBODY_LEFT } else { 0 });
+            send(child_watch.told, status + if self.is_over() { NOBODY_LEFT } else { 0 });
         }
     }
 
@@ -227,7 +229,7 @@ impl<'a> Guard<'a> {
                 Ok(None) | Err(Errno::INTR) => {}
                 Err(_) => return false,
             }
-            self.follow_front();
+            self.follow_proxy();
             // One of its threads that hangs may keep it from ending for ever: it is enough that its first one has.
             let has_hung = self.journal.has_hung();
             let pid = serving.as_raw_nonzero().get().cast_unsigned();

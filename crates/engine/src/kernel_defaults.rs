@@ -6,14 +6,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// What sockets of a network namespace have where nobody has set anything: for the times its sysctls.
 #[derive(Clone, Copy, Debug)]
-pub struct Untouched {
+pub struct KernelDefaults {
     /// What tells the namespace from others; absent before Linux 5.14 without the right to ask.
     pub namespace: Option<u64>,
     /// In the order of [`OPTIONS`].
     numbers: [Option<u32>; OPTIONS.len()],
 }
 
-impl Untouched {
+impl KernelDefaults {
     /// As the kernel is built (`include/net/tcp.h`).
     pub const BUILT_IN: Self = Self {
         namespace: None,

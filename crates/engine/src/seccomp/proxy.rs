@@ -3,9 +3,9 @@
 //! stands in for the command: it hands on the signals that it gets, stops when the command stops, and ends as the command
 //! ends.
 
-use super::guard::{Family, Guard};
 use super::journal::Journal;
-use super::{Beside, Obstacle, Plan, receive, refused, send, socket_pair, submit, take_over};
+use super::pair::{ChildWatch, SupervisorPair};
+use super::{Obstacle, Plan, Position, receive, refused, send, socket_pair, submit, take_over};
 use keepalive_sys::fork::{Side, exit_now, fork};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::proc;
@@ -29,10 +29,10 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
     let (active, to_active) = socket_pair()?;
     // Nothing is to end this process alone, from here on.
     let mask = block_all();
-    let family = Family {
+    let child_watch = ChildWatch {
         signals: &signals,
         told: &told,
-        front: Some(getpid()),
+        proxy: Some(getpid()),
     };
     match fork() {
         Err(error) => {
@@ -69,10 +69,13 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                         }
                         Ok(Side::Parent(_)) => {
                             let keep = [active.as_fd(), told.as_fd(), signals.as_fd(), parent.as_fd()];
-                            let (command, listener) = take_over(&active, &keep, Beside::Descendant, plan);
-                            let family = Family { front: None, ..family };
-                            Guard::new(&listener, journal, plan.sources)
-                                .with_family(family, &command)
+                            let (command, listener) = take_over(&active, &keep, Position::Descendant, plan);
+                            let child_watch = ChildWatch {
+                                proxy: None,
+                                ..child_watch
+                            };
+                            SupervisorPair::new(&listener, journal, plan.sources)
+                                .with_child_watch(child_watch, &command)
                                 .serve(parent)
                         }
                         Err(_) => exit_now(1),
@@ -80,11 +83,11 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                 }
                 (Ok(Side::Parent(serving)), _) => {
                     let keep = [standby.as_fd(), told.as_fd(), signals.as_fd()];
-                    let (command, listener) = take_over(&standby, &keep, Beside::Descendant, plan);
-                    // So that this one hears when the front is killed.
+                    let (command, listener) = take_over(&standby, &keep, Position::Descendant, plan);
+                    // So that this one hears when the proxy is killed.
                     let _ = set_parent_process_death_signal(Some(Signal::CHILD));
-                    Guard::new(&listener, journal, plan.sources)
-                        .with_family(family, &command)
+                    SupervisorPair::new(&listener, journal, plan.sources)
+                        .with_child_watch(child_watch, &command)
                         .stand_by(serving)
                 }
                 _ => exit_now(1),
@@ -128,7 +131,7 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! 
                     // As the first process of a container it is the parent of all orphans.
                     while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
                 } else if let Some(command) = &command {
-                    hand_on(signal, pid, command);
+                    forward(signal, pid, command);
                 }
             }
         }
@@ -153,7 +156,7 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! 
 }
 
 /// Hands a signal on to the command. What a terminal sends goes to all processes before it, so that the command has it.
-fn hand_on(signal: Arrived, pid: u32, command: &PidFd) {
+fn forward(signal: Arrived, pid: u32, command: &PidFd) {
     /// The command stops sooner, or has a handler that may let it stop later.
     const PATIENCE: u32 = 50;
     if !signal.is_from_kernel {

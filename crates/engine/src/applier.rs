@@ -1,8 +1,10 @@
 //! Giving a socket that is about to be used its settings, and those that a command inherits.
 
-use crate::untouched::Untouched;
+use crate::kernel_defaults::KernelDefaults;
 use keepalive_policy::option::FOR_LISTENERS;
-use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Moment, OPTIONS, Settings, SocketOption, Source, decide, judge};
+use keepalive_policy::{
+    Event, Keepalive, LIVE_ORDER, Moment, OPTIONS, Settings, SocketOption, Source, decide, resolve,
+};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::sockopt::{self, cookie, get, set};
 use keepalive_sys::{netns, proc};
@@ -11,16 +13,16 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Sets options on sockets, and knows what they have where nobody has set any.
-pub struct Settler<'a> {
+pub struct Applier<'a> {
     /// Of the network namespaces that were met, this process's own first.
-    untouched: Vec<Untouched>,
+    defaults: Vec<KernelDefaults>,
     switched_off: &'a SwitchedOff,
 }
 
 /// Namespaces beyond these are forgotten again: a program can make any number of them.
 const MOST_NAMESPACES: usize = 64;
 
-/// The sockets, by cookie, on which the program has switched keepalive off itself: they look untouched.
+/// The sockets, by cookie, on which the program has switched keepalive off itself: they look as if nothing had set them.
 #[derive(Default)]
 pub struct SwitchedOff(Mutex<HashSet<u64>>);
 
@@ -68,11 +70,11 @@ impl Changes {
     }
 }
 
-impl<'a> Settler<'a> {
+impl<'a> Applier<'a> {
     /// Creates one for the network namespace of the calling thread.
     pub fn new(switched_off: &'a SwitchedOff) -> Self {
         Self {
-            untouched: vec![Untouched::read()],
+            defaults: vec![KernelDefaults::read()],
             switched_off,
         }
     }
@@ -87,7 +89,7 @@ impl<'a> Settler<'a> {
     }
 
     /// The same for a socket that is about to listen, whose connections inherit it all.
-    pub fn settle_listener(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
+    pub fn apply_to_listener(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
         let mut changes = self.settle(socket, settings);
         self.set_all(socket, settings, FOR_LISTENERS, &mut changes);
         changes
@@ -107,7 +109,7 @@ impl<'a> Settler<'a> {
             // The kernel reports the segment size of an unset option; 0 unsets it (`net/ipv4/tcp.c`, TCP_MAXSEG).
             let is_unset = option == SocketOption::MaxSegment && {
                 let namespace = self.namespace(socket);
-                self.untouched(namespace, option, before) == Some(before)
+                self.kernel_default(namespace, option, before) == Some(before)
             };
             let _ = set(socket, option, if is_unset { 0 } else { before });
         }
@@ -131,12 +133,15 @@ impl<'a> Settler<'a> {
                 continue;
             }
             let (target, is_own) = if option == SocketOption::Keepalive && self.switched_off.contains(socket) {
-                (mode.settle(option, ours, current), true)
+                (mode.resolve(option, ours, current), true)
             } else {
                 let namespace = *namespace.get_or_insert_with(|| self.namespace(socket));
-                let untouched = self.untouched(namespace, option, current);
-                let target = judge(mode, option, ours, current, untouched);
-                (target, untouched.is_some_and(|untouched| untouched != current))
+                let kernel_default = self.kernel_default(namespace, option, current);
+                let target = resolve(mode, option, ours, current, kernel_default);
+                (
+                    target,
+                    kernel_default.is_some_and(|kernel_default| kernel_default != current),
+                )
             };
             // What the kernel refuses stays as it was.
             if target != current && set(socket, option, target).is_ok() {
@@ -149,26 +154,26 @@ impl<'a> Settler<'a> {
     /// The index of the namespace of `socket` among those that were met.
     fn namespace(&mut self, socket: &OwnedFd) -> usize {
         let namespace = netns::cookie(socket).ok();
-        let mut known = self.untouched.iter();
+        let mut known = self.defaults.iter();
         known.position(|known| known.namespace == namespace).unwrap_or_else(|| {
-            let inside = netns::of_socket(socket).and_then(|namespace| netns::within(&namespace, Untouched::read));
-            let mut untouched = inside.unwrap_or(Untouched::BUILT_IN);
-            untouched.namespace = namespace;
-            if self.untouched.len() >= MOST_NAMESPACES {
-                self.untouched.truncate(1);
+            let inside = netns::of_socket(socket).and_then(|namespace| netns::within(&namespace, KernelDefaults::read));
+            let mut defaults = inside.unwrap_or(KernelDefaults::BUILT_IN);
+            defaults.namespace = namespace;
+            if self.defaults.len() >= MOST_NAMESPACES {
+                self.defaults.truncate(1);
             }
-            self.untouched.push(untouched);
-            self.untouched.len() - 1
+            self.defaults.push(defaults);
+            self.defaults.len() - 1
         })
     }
 
     /// What `option` is in this namespace where nobody has set it.
-    fn untouched(&mut self, namespace: usize, option: SocketOption, current: u32) -> Option<u32> {
-        let number = self.untouched.get(namespace)?.of(option);
+    fn kernel_default(&mut self, namespace: usize, option: SocketOption, current: u32) -> Option<u32> {
+        let number = self.defaults.get(namespace)?.of(option);
         if namespace == 0 && number.is_some_and(|number| number != current) {
             // It looks like the program's own; or the sysctl was changed.
-            self.untouched[0] = Untouched::read();
-            return self.untouched[0].of(option);
+            self.defaults[0] = KernelDefaults::read();
+            return self.defaults[0].of(option);
         }
         number
     }
@@ -188,17 +193,17 @@ pub fn number(socket: &OwnedFd, settings: &Settings, option: SocketOption) -> Op
 }
 
 /// Gives the TCP sockets that the command will inherit their settings.
-pub fn settle_inherited(sources: &[Source<'_>], program: &[u8]) {
+pub fn apply_to_inherited(sources: &[Source<'_>], program: &[u8]) {
     let (Ok(handle), Ok(sockets)) = (PidFd::open(std::process::id()), proc::own_sockets()) else {
         return;
     };
     let switched_off = SwitchedOff::default();
-    let mut settler = None;
+    let mut applier = None;
     for socket in sockets.into_iter().filter_map(|(fd, _)| handle.duplicate(fd).ok()) {
         let Ok(Some(tcp)) = sockopt::read(&socket) else {
             continue;
         };
-        let settler = settler.get_or_insert_with(|| Settler::new(&switched_off));
+        let applier = applier.get_or_insert_with(|| Applier::new(&switched_off));
         let event = |moment| Event {
             moment,
             peer: tcp.peer.map(|peer| peer.ip()),
@@ -206,14 +211,14 @@ pub fn settle_inherited(sources: &[Source<'_>], program: &[u8]) {
             program,
         };
         if tcp.listening {
-            settler.settle_listener(&socket, &decide(sources, &event(Moment::Listen)));
+            applier.apply_to_listener(&socket, &decide(sources, &event(Moment::Listen)));
         } else if tcp.peer.is_some() {
             // Who hands on a connection has accepted it (inetd).
             let settings = decide(sources, &event(Moment::Accept));
-            settler.settle(&socket, &settings);
-            settler.limit_unacknowledged(&socket, &settings);
+            applier.settle(&socket, &settings);
+            applier.limit_unacknowledged(&socket, &settings);
         } else {
-            settler.settle(&socket, &decide(sources, &event(Moment::Create)));
+            applier.settle(&socket, &decide(sources, &event(Moment::Create)));
         }
     }
 }

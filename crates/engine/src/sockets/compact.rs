@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 /// A socket: the thread and the descriptor of its holder, its inode, whether it is MPTCP, and its numbers.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Brief(u32, i32, u64, bool, Numbers);
+pub struct CompactSocket(u32, i32, u64, bool, Numbers);
 
 impl Kernel {
     /// Returns `socket` in brief, where its row is one that the process has that started this worker.
-    pub fn brief(&self, socket: &Socket) -> Option<Brief> {
+    pub fn brief(&self, socket: &Socket) -> Option<CompactSocket> {
         let (holder, numbers) = (socket.holder?, socket.numbers?);
         let (_, namespace) = self.row(socket.inode)?;
         // Other namespaces are found by the worker.
-        (*namespace == 0).then_some(Brief(
+        (*namespace == 0).then_some(CompactSocket(
             holder.tid,
             holder.fd,
             socket.inode,
@@ -25,8 +25,8 @@ impl Kernel {
     }
 
     /// Returns the socket that a worker has sent in brief, of the process `pid`.
-    pub fn whole(&self, pid: u32, brief: Brief) -> Option<Socket> {
-        let Brief(tid, fd, inode, is_mptcp, numbers) = brief;
+    pub fn whole(&self, pid: u32, brief: CompactSocket) -> Option<Socket> {
+        let CompactSocket(tid, fd, inode, is_mptcp, numbers) = brief;
         let (row, namespace) = self.row(inode)?;
         let exact = Exact {
             protocol: if is_mptcp { Protocol::Mptcp } else { Protocol::Tcp },
