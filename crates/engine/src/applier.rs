@@ -1,10 +1,9 @@
 //! Giving a socket that is about to be used its settings, and those that a command inherits.
 
 use crate::kernel_defaults::KernelDefaults;
+use crate::plan::{Origin, Step};
 use keepalive_policy::option::FOR_LISTENERS;
-use keepalive_policy::{
-    Event, Keepalive, LIVE_ORDER, Moment, OPTIONS, Settings, SocketOption, Source, decide, resolve,
-};
+use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Moment, OPTIONS, Settings, SocketOption, Source, decide};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::sockopt::{self, cookie, get, set};
 use keepalive_sys::{netns, proc};
@@ -132,21 +131,17 @@ impl<'a> Applier<'a> {
             if ours == current {
                 continue;
             }
-            let (target, is_own) = if option == SocketOption::Keepalive && self.switched_off.contains(socket) {
-                (mode.resolve(option, ours, current), true)
+            let origin = if option == SocketOption::Keepalive && self.switched_off.contains(socket) {
+                Origin::Program
             } else {
                 let namespace = *namespace.get_or_insert_with(|| self.namespace(socket));
-                let kernel_default = self.kernel_default(namespace, option, current);
-                let target = resolve(mode, option, ours, current, kernel_default);
-                (
-                    target,
-                    kernel_default.is_some_and(|kernel_default| kernel_default != current),
-                )
+                Origin::UnlessDefault(self.kernel_default(namespace, option, current))
             };
+            let step = Step::new(mode, option, ours, current, origin);
             // What the kernel refuses stays as it was.
-            if target != current && set(socket, option, target).is_ok() {
+            if step.is_change() && step.apply(socket).is_ok() {
                 changes.before[option as usize] = Some(current);
-                changes.must_be_undone |= is_own || FOR_LISTENERS.contains(&option);
+                changes.must_be_undone |= origin.is_program(current) || FOR_LISTENERS.contains(&option);
             }
         }
     }

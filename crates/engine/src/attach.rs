@@ -1,14 +1,13 @@
 //! The attach engine: settings for sockets that programs have opened already, through duplicates of their descriptors.
 
-mod wire;
-
-use crate::error::describe;
 use crate::kernel_defaults::KernelDefaults;
+pub use crate::plan::{Failure, Step};
+use crate::plan::{Origin, wire};
 use crate::sockets::{Namespace, Socket};
 use keepalive_policy::option::Handshake;
-use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide, resolve};
+use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide};
 use keepalive_sys::sock_diag::{State, TimerKind};
-use keepalive_sys::sockopt::{self, Protocol};
+use keepalive_sys::sockopt::Protocol;
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
@@ -27,18 +26,6 @@ pub struct Plan {
     pub left: Vec<Left>,
 }
 
-/// One option and its number before and after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// The option.
-    #[serde(with = "wire::option")]
-    pub option: SocketOption,
-    /// The number before, in the option's unit.
-    pub from: u32,
-    /// The number after.
-    pub to: u32,
-}
-
 /// An option that the policy says something of, and why it stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
@@ -47,16 +34,6 @@ pub struct Left {
     pub option: SocketOption,
     /// Why it stays.
     pub reason: Reason,
-}
-
-/// An option that could not be set, and the kernel's answer.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Failure {
-    /// The option.
-    #[serde(with = "wire::option")]
-    pub option: SocketOption,
-    /// The text of the error.
-    pub error: String,
 }
 
 /// Why a socket or an option stays as it is.
@@ -135,13 +112,13 @@ pub fn plan(
             let reason = Reason::Late;
             plan.left.push(Left { option, reason });
         } else {
-            plan.resolve(&view, option, ours);
+            plan.add(&view, option, ours);
         }
     }
     if event.moment == Moment::Listen
         && let Some(ours) = settings.number(SocketOption::DeferAccept)
     {
-        plan.resolve(&view, SocketOption::DeferAccept, whole_tries(ours));
+        plan.add(&view, SocketOption::DeferAccept, whole_tries(ours));
     }
     plan.limit_unacknowledged(&view);
     plan
@@ -159,16 +136,10 @@ fn whole_tries(seconds: u32) -> u32 {
     period
 }
 
-/// Sets what is planned, and gives what could not be set.
+/// Sets what is planned, and returns what could not be set.
 pub fn apply(plan: &Plan, duplicate: &OwnedFd) -> Vec<Failure> {
-    let mut failed = Vec::new();
-    for step in &plan.steps {
-        if let Err(error) = sockopt::set(duplicate, step.option, step.to) {
-            let (option, error) = (step.option, describe(&error));
-            failed.push(Failure { option, error });
-        }
-    }
-    failed
+    let results = plan.steps.iter().map(|step| step.apply(duplicate));
+    results.filter_map(Result::err).collect()
 }
 
 /// A socket, and what is said for it.
@@ -204,7 +175,7 @@ pub fn is_unfinished(socket: &Socket) -> bool {
 
 impl Plan {
     /// Decides about `option`, of which the policy says `ours`.
-    fn resolve(&mut self, view: &View<'_>, option: SocketOption, ours: u32) {
+    fn add(&mut self, view: &View<'_>, option: SocketOption, ours: u32) {
         let Some(current) = view.current(option) else {
             let reason = Reason::Missing(view.socket.protocol);
             return self.left.push(Left { option, reason });
@@ -215,18 +186,14 @@ impl Plan {
             None => KernelDefaults::BUILT_IN.of(option),
         };
         let mode = view.settings.mode.unwrap_or_default();
-        let to = resolve(mode, option, ours, current, kernel_default);
-        if to != ours {
+        let step = Step::new(mode, option, ours, current, Origin::UnlessDefault(kernel_default));
+        if step.to != ours {
             let reason = Reason::Own { theirs: current, mode };
             self.left.push(Left { option, reason });
         }
-        let is_overdue = option == SocketOption::Idle && view.is_overdue(to);
-        if to != current || is_overdue {
-            self.steps.push(Step {
-                option,
-                from: current,
-                to,
-            });
+        let is_overdue = option == SocketOption::Idle && view.is_overdue(step.to);
+        if step.is_change() || is_overdue {
+            self.steps.push(step);
         }
     }
 
@@ -243,7 +210,7 @@ impl Plan {
                 let reason = Reason::Connecting;
                 self.left.push(Left { option, reason });
             }
-            Some(ours) => self.resolve(view, option, ours),
+            Some(ours) => self.add(view, option, ours),
             None => {}
         }
     }

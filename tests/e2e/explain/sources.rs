@@ -78,7 +78,9 @@ fn without_a_policy_it_is_what_run_uses() {
     for field in ["at_risk", "forgotten_by", "warnings"] {
         assert_eq!(bare[field], json!([]), "{field}");
     }
-    assert!(explain(&[]).contains("\n  (there are no policy options and no file: unset values are those of\n"));
+    assert!(
+        explain(&[]).contains("\n  (there are no policy options and no file: unset values are those of 'keepalive\n")
+    );
     let variable = object_with(&[("KEEPIDLE", "99")], &[]);
     assert_setting(&variable, "idle_s", 99, "KEEPIDLE");
     assert_setting(&variable, "count", 5, "fallback");

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Moment")]
-pub(super) enum MomentWire {
+pub(crate) enum MomentWire {
     Create,
     Connect,
     Listen,
@@ -14,7 +14,7 @@ pub(super) enum MomentWire {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Mode")]
-pub(super) enum ModeWire {
+pub(crate) enum ModeWire {
     Fill,
     Cap,
     Floor,
@@ -22,7 +22,7 @@ pub(super) enum ModeWire {
 }
 
 /// An option is its place in the table.
-pub(super) mod option {
+pub(crate) mod option {
     use super::{Deserialize as _, Deserializer, OPTIONS, Serializer, SocketOption};
     use serde::de::Error as _;
 
