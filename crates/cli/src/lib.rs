@@ -5,6 +5,7 @@
 mod cli;
 mod cmd;
 mod error;
+mod flags;
 pub mod help;
 mod json;
 mod mistake;

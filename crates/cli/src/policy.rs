@@ -1,8 +1,8 @@
 //! The policy of an invocation, from where it is written down: the command line and the environment, then the
 //! configuration file.
 
-use crate::cli::PolicyFlags;
 use crate::error::{Error, describe};
+use crate::flags::PolicyFlags;
 use crate::mistake::mistakes;
 use crate::output::{WIDTH, sanitize, wrap, write_stderr};
 pub(crate) use keepalive_engine::policy::{Part, Policy, Text};

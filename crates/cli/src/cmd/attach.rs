@@ -2,8 +2,8 @@
 
 mod report;
 
-use crate::cli::PolicyFlags;
 use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::flags::PolicyFlags;
 use crate::help::{Json, Notes, POLICY_USAGE, PRECEDENCE, SUCCESS};
 use crate::json::{array, line};
 use crate::output::{WIDTH, print, wrap, write_stderr};

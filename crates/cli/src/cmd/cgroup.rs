@@ -4,8 +4,8 @@ pub(crate) mod notes;
 mod status;
 mod watch;
 
-use crate::cli::PolicyFlags;
 use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::flags::PolicyFlags;
 use crate::output::{WIDTH, print, sanitize, wrap, write_stderr};
 use crate::policy::{self, Policy};
 use clap::{Args, Subcommand};

@@ -5,8 +5,8 @@ mod decision;
 mod json;
 mod text;
 
-use crate::cli::PolicyFlags;
 use crate::error::{Error, REFUSED};
+use crate::flags::PolicyFlags;
 use crate::help::{Json, Notes, POLICY_USAGE, SUCCESS};
 use crate::output::print;
 use crate::policy::{self, Policy};

@@ -2,13 +2,15 @@
 
 use super::cgroup::warn_of_what_is_out_of_reach;
 use super::check::summary;
-use crate::cli::{IoUringChoice, Run};
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
+use crate::flags::PolicyFlags;
+use crate::help::Notes;
 use crate::mistake;
 use crate::output::{WIDTH, wrap, write_stderr};
 use crate::policy::{self, Part, Policy};
+use clap::{Args, ValueEnum};
 use keepalive_engine::cgroup::child::{self, Failure, HiddenLimit};
-use keepalive_engine::choice::{Choice, Engines, choose};
+use keepalive_engine::choice::{Choice, Engines, Wanted, choose};
 use keepalive_engine::{preload, seccomp};
 use keepalive_policy::{Keepalive, Settings};
 use keepalive_sys::exec::{exec, raise_descriptor_limit};
@@ -20,6 +22,122 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+
+/// Run a program with TCP keepalive on every connection
+///
+/// COMMAND keeps the process id, the terminal and the signals of keepalive, and its exit status is its own. Where Yama
+/// restricts ptrace(2) to descendants, a keepalive process takes its place. If no engine can reach COMMAND, keepalive fails
+/// before COMMAND starts.
+#[derive(Debug, Args)]
+#[command(override_usage = "keepalive run [OPTIONS] [--] COMMAND [ARG]...")]
+pub(crate) struct Run {
+    /// Engine that reaches COMMAND
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
+    pub(crate) engine: EngineChoice,
+
+    /// Run COMMAND under the process id of keepalive, or fail
+    ///
+    /// Without this option, a keepalive process takes the place of COMMAND where Yama restricts ptrace(2) to descendants,
+    /// and where keepalive is executed in a running container. It forwards signals, stops and ends as COMMAND does.
+    #[arg(long)]
+    pub(crate) in_place: bool,
+
+    /// Whether COMMAND may use io_uring
+    ///
+    /// The engines preload and seccomp do not see connections that COMMAND opens by io_uring.
+    #[arg(
+        long,
+        value_name = "allow|deny",
+        default_value = "allow",
+        hide_possible_values = true
+    )]
+    pub(crate) io_uring: IoUringChoice,
+
+    /// Print the engine, the reason for it and the policy on standard error
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// The program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(crate) policy: PolicyFlags,
+}
+
+/// What --help adds.
+pub(crate) const NOTES: Notes = Notes {
+    command: "run",
+    precedence: "Options override the environment (KEEPIDLE, ...; see libkeepalive(7)), which overrides \
+                 /etc/keepalive.conf, which overrides the kernel's sysctls. Without any policy option, rule or file: \
+                 --idle 60 --interval 15 --count 5.",
+    statuses: &[
+        ("125", "keepalive itself failed."),
+        ("126", "COMMAND was found but cannot be executed."),
+        ("127", "COMMAND was not found."),
+        ("else", "The exit status of COMMAND."),
+    ],
+    examples: &[
+        (
+            "The defaults: 60 s idle time, then up to 5 probes, 15 s apart:",
+            &["keepalive run -- ssh host"],
+        ),
+        (
+            "A known middlebox, and a program that sets keepalive itself. It may probe sooner than the \
+             policy, not later, and cannot switch keepalive off:",
+            &["keepalive run --preset aws-nlb --mode cap -- node server.js"],
+        ),
+        (
+            "A Go program; prints the engine and the reason:",
+            &["keepalive run -v -- kubectl port-forward svc/db 5432"],
+        ),
+        (
+            "A rule for databases:",
+            &["keepalive run --rule 'connect *:5432 idle=30s' -- ./job"],
+        ),
+        (
+            "What the kernel has on each socket of a program:",
+            &["KEEPALIVE_LOG=stderr keepalive run --idle 2m -- ssh host"],
+        ),
+    ],
+    ..Notes::DEFAULT
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineChoice {
+    /// Choose automatically; fail if no engine can reach the program
+    Auto,
+    /// The library, by LD_PRELOAD, even if it has no effect
+    Preload,
+    /// A supervisor of system calls; also reaches static and Go programs
+    Seccomp,
+    /// An eBPF program for a cgroup of its own; reaches every program; requires root
+    Cgroup,
+}
+
+impl From<EngineChoice> for Wanted {
+    fn from(choice: EngineChoice) -> Self {
+        match choice {
+            EngineChoice::Auto => Self::Auto,
+            EngineChoice::Preload => Self::Preload,
+            EngineChoice::Seccomp => Self::Seccomp,
+            EngineChoice::Cgroup => Self::Cgroup,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IoUringChoice {
+    /// COMMAND may use it
+    Allow,
+    /// io_uring_setup(2) fails with ENOSYS, so that COMMAND uses ordinary calls
+    Deny,
+}
 
 /// Runs the command; returns only when it could not be started.
 ///

@@ -5,8 +5,8 @@ mod file;
 mod service;
 mod warnings;
 
-use crate::cli::PolicyFlags;
 use crate::error::{Error, FAILED, REFUSED, describe};
+use crate::flags::PolicyFlags;
 use crate::help::{NOT_DONE, Notes, POLICY_USAGE, SUCCESS, USAGE};
 use crate::output::{WIDTH, print, sanitize_text, wrap, write_stderr};
 use crate::policy;

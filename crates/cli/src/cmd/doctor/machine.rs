@@ -1,8 +1,8 @@
 //! What of the machine, and of this shell, decides.
 
 use super::finding::Findings;
-use crate::cli::PolicyFlags;
 use crate::error::{REFUSED, describe};
+use crate::flags::PolicyFlags;
 use crate::policy;
 use crate::requirements::REQUIREMENTS;
 use keepalive_engine::cgroup::{self, Programs};

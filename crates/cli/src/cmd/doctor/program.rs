@@ -2,8 +2,8 @@
 
 use super::apparmor;
 use super::finding::Findings;
-use crate::cli::PolicyFlags;
 use crate::error::REFUSED;
+use crate::flags::PolicyFlags;
 use crate::policy::{self, Policy};
 use keepalive_engine::choice::{Engines, Wanted, choose};
 use keepalive_engine::preload::{self, Library};
