@@ -182,5 +182,5 @@ fn words_that_mean_nothing_are_refused() {
             text(&output.stderr)
         );
     }
-    assert!(shown(&["--help"]).contains("Exit status: 0; 1 when"));
+    assert!(shown(&["--help"]).contains("Exit status:\n  0  Success.\n  1  "));
 }

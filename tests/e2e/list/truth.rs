@@ -56,7 +56,7 @@ fn a_socket_is_shown_with_every_field_that_the_help_names() {
     assert_eq!(names, ["expires_ms", "kind"]);
 
     let help = shown(&["--help"]);
-    let listed = help.split_once("The JSON objects have: ").expect("the list").1;
+    let listed = help.split_once("The JSON objects have:").expect("the list").1;
     let listed = listed.split_once("Null is").expect("its end").0;
     let mut words = listed.split(|byte: char| !byte.is_ascii_lowercase() && byte != '_');
     for field in FIELDS {
