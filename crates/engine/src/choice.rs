@@ -41,7 +41,7 @@ pub struct Choice {
     pub why: String,
     /// Whether the library alone reaches the program itself, if not all that it starts.
     pub is_preloadable: bool,
-    /// Whether the reason is the program's AppArmor profile.
+    /// Whether the reason is the program's AppArmor profile, or SELinux.
     pub is_confined: bool,
 }
 
@@ -165,7 +165,7 @@ fn automatic(program: &Program, is_strict: bool, rules: Option<&Path>) -> Result
         .and_then(|library| preload::obstacle(program, library));
     let obstacle = obstacle.or_else(|| preload::obstacle_of_file(program)).or_else(|| {
         let library = library.as_ref().ok().map(Library::path);
-        preload::obstacle_of_profile(program, library, rules)
+        preload::obstacle_of_confinement(program, library, rules, std::process::id())
     });
     let why_both = if let Some(obstacle) = &obstacle {
         Some(obstacle.describe(program))
@@ -181,7 +181,7 @@ fn automatic(program: &Program, is_strict: bool, rules: Option<&Path>) -> Result
     } else {
         None
     };
-    let is_confined = matches!(obstacle, Some(Obstacle::Profile(_)));
+    let is_confined = matches!(obstacle, Some(Obstacle::Profile(_) | Obstacle::Context(_)));
     let is_loadable = obstacle.as_ref().is_none_or(Obstacle::is_partial);
     let (engines, why) = match (why_both, library) {
         (Some(why), _) if obstacle.is_some_and(|obstacle| obstacle.forbids_preload()) => (Engines::Seccomp, why),

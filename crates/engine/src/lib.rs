@@ -13,6 +13,7 @@ pub mod plan;
 pub mod policy;
 pub mod preload;
 pub mod seccomp;
+pub mod selinux;
 pub mod sockets;
 pub mod sysctl;
 pub mod text;

@@ -3,6 +3,7 @@
 mod neighbours;
 
 use super::apparmor::{self, Access};
+use super::selinux::{self, Denial};
 use crate::error::Error;
 use crate::policy::Policy;
 use keepalive_policy::environment as variable;
@@ -86,6 +87,8 @@ pub enum Obstacle {
     Loader(PathBuf),
     /// Its AppArmor profile does not let it use a file, or cannot be asked.
     Profile(Access),
+    /// SELinux's policy denies it the library or the rules file.
+    Context(Denial),
 }
 
 /// Finds the library: `KEEPALIVE_LIBRARY`, else beside this command, in the library directories of distributions, or where
@@ -211,9 +214,19 @@ pub fn obstacle_of_file(program: &Program) -> Option<Obstacle> {
     }
 }
 
-/// What of its AppArmor profile keeps the library, or the rules file that the library reads, from `program`. Where the
-/// profile cannot be observed, nothing.
-pub fn obstacle_of_profile(program: &Program, library: Option<&Path>, rules: Option<&Path>) -> Option<Obstacle> {
+/// What of its AppArmor profile, or of SELinux's policy where the process `starter` executes it, keeps the library or the rules
+/// file that the library reads from `program`. Where the kernel cannot be asked, nothing.
+pub fn obstacle_of_confinement(
+    program: &Program,
+    library: Option<&Path>,
+    rules: Option<&Path>,
+    starter: u32,
+) -> Option<Obstacle> {
+    if let Ok(Some((_, denials))) = selinux::denials(starter, &program.path, library, rules)
+        && let Some(denial) = denials.into_iter().next()
+    {
+        return Some(Obstacle::Context(denial));
+    }
     let (_, accesses) = apparmor::accesses(&program.command, library, rules).ok()?;
     let access = accesses.into_iter().find(|access| !access.is_allowed());
     access.map(Obstacle::Profile)
@@ -237,13 +250,14 @@ impl Obstacle {
         match self {
             Self::AddressSanitizer | Self::OtherMachine { .. } => true,
             Self::Profile(access) => access.is_of_library() && access.is_denied(),
+            Self::Context(denial) => denial.is_of_library(),
             Self::Static | Self::Go | Self::Privileged(_) | Self::Loader(_) => false,
         }
     }
 
     /// Whether the library may reach the program all the same, in part.
     pub fn is_partial(&self) -> bool {
-        matches!(self, Self::Profile(_)) && !self.forbids_preload()
+        matches!(self, Self::Profile(_) | Self::Context(_)) && !self.forbids_preload()
     }
 
     /// The obstacle as a clause about the program.
@@ -274,6 +288,7 @@ impl Obstacle {
                  not start"
             ),
             Self::Profile(access) => format!("{path}: {}", access.describe()),
+            Self::Context(denial) => format!("{path}: {}", denial.describe()),
         }
     }
 
@@ -292,6 +307,10 @@ impl Obstacle {
             Self::Profile(access) => {
                 return Error::new(format!("cannot reach '{command}': {}", self.describe(program)))
                     .with_hint(access.advice());
+            }
+            Self::Context(denial) => {
+                return Error::new(format!("cannot reach '{command}': {}", self.describe(program)))
+                    .with_hint(denial.advice());
             }
             Self::Privileged(_) => {
                 "run keepalive as root, or start it with its privilege already in place (as that user or group)\n\

@@ -25,6 +25,7 @@ pub mod program;
 pub mod regular;
 pub mod rooted;
 pub mod seccomp;
+pub mod selinux;
 pub mod signal;
 pub mod sock_diag;
 pub mod sockopt;

@@ -2,6 +2,7 @@
 
 use super::stage::{BACKUP, FILE, Stage, succeeded};
 use crate::support::target::{Libc, TREATED, compile};
+use rustix::fs::{XattrFlags, getxattr, setxattr};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
@@ -53,6 +54,31 @@ fn mode_and_owner_stay() {
             "{words:?}"
         );
     }
+}
+
+/// Services that SELinux confines may map the loader's cache, and no file with the context that those made in /etc get.
+#[test]
+fn the_file_has_the_selinux_context_of_the_loaders_cache() {
+    const CONTEXT: &str = "security.selinux";
+    let stage = system!();
+    stage.root.write("/etc/ld.so.cache", "");
+    let cache = stage.root.outside(Path::new("/etc/ld.so.cache"));
+    let label = |path: &Path, context: &str| setxattr(path, CONTEXT, context.as_bytes(), XattrFlags::empty());
+    if let Err(error) = label(&cache, "system_u:object_r:ld_so_cache_t:s0") {
+        skip!("files cannot be labelled here: {error}");
+    }
+    let path = stage.root.outside(Path::new(FILE));
+    let context = || {
+        let mut value = [0; 64];
+        let length = getxattr(&path, CONTEXT, &mut value).expect("it has one");
+        String::from_utf8_lossy(&value[..length]).into_owned()
+    };
+    stage.does(&["enable"]);
+    assert_eq!(context(), "system_u:object_r:ld_so_cache_t:s0");
+    label(&path, "system_u:object_r:etc_runtime_t:s0").expect("a file of ours");
+    let told = stage.does(&["enable"]);
+    assert!(!told.contains("nothing has changed"), "{told}");
+    assert_eq!(context(), "system_u:object_r:ld_so_cache_t:s0");
 }
 
 /// The link stays, and what it points to is replaced: that is where its owner keeps the file.

@@ -5,6 +5,7 @@ mod finding;
 mod machine;
 mod process;
 mod program;
+mod selinux;
 
 use super::run::{find, not_startable};
 use crate::error::{Error, FAILED, describe};

@@ -255,7 +255,8 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
     }
 }
 
-/// Prints what the AppArmor profile of the command keeps from the library, where only the supervisor could make up for it.
+/// Prints what the AppArmor profile of the command, or SELinux, keeps from the library, where only the supervisor could make
+/// up for it.
 fn warn_of_confinement(choice: &Choice) {
     if choice.is_confined {
         warn(&choice.why);

@@ -2,9 +2,11 @@
 
 use super::walk::astray;
 use crate::regular;
+use crate::selinux::ATTRIBUTE;
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, Dir, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fsync, openat, readlinkat, renameat, statat, unlinkat,
+    AtFlags, Dir, Gid, Mode, OFlags, Stat, Uid, XattrFlags, fchmod, fchown, fsetxattr, fsync, openat, readlinkat,
+    renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::collections::hash_map::RandomState;
@@ -32,12 +34,14 @@ pub struct Directory {
 }
 
 /// Who may do what with a new file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Attributes {
     /// Permission bits, set-user-ID among them.
     pub mode: u32,
     /// User and group; `None`: as the process makes files.
     pub owner: Option<(u32, u32)>,
+    /// SELinux's context; `None`: as the policy gives it to files that the process makes.
+    pub label: Option<Vec<u8>>,
 }
 
 impl Directory {
@@ -264,6 +268,10 @@ impl Place {
 
 fn fill(mut file: File, content: &[u8], attributes: Attributes) -> io::Result<()> {
     file.write_all(content)?;
+    if let Some(label) = attributes.label {
+        // File systems without labels need none.
+        let _ = fsetxattr(&file, ATTRIBUTE, &label, XattrFlags::empty());
+    }
     if let Some((user, group)) = attributes.owner {
         fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
     }

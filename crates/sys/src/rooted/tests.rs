@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 const PUBLIC: Attributes = Attributes {
     mode: 0o644,
     owner: None,
+    label: None,
 };
 
 /// A tree and a directory outside of it.

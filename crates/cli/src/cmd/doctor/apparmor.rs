@@ -84,18 +84,22 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
         let access = Access::of(&profile, &library, Use::Load);
         report(findings, &access, (!is_loaded).then_some("it is not loaded"));
     }
-    let named = value(variable::CONFIG.as_bytes()).map(|path| Path::new(OsStr::from_bytes(path)));
-    let rules = named.unwrap_or(Path::new(CONFIG));
-    if !rules.is_absolute() || !rules.exists() {
+    let Some(rules) = rules_file(value(variable::CONFIG.as_bytes())) else {
         return;
-    }
+    };
     let access = Access::of(&profile, rules, Use::Read);
     let consequence = "the library in the process has no policy of that file";
     report(findings, &access, is_loaded.then_some(consequence));
 }
 
+/// The rules file that the library in a process reads, whose KEEPALIVE_CONFIG is `named`.
+pub(super) fn rules_file(named: Option<&[u8]>) -> Option<&Path> {
+    let rules = named.map_or(Path::new(CONFIG), |path| Path::new(OsStr::from_bytes(path)));
+    (rules.is_absolute() && rules.exists()).then_some(rules)
+}
+
 /// The libraries of ours that `preload` (LD_PRELOAD) names.
-fn libraries(preload: &[u8]) -> Vec<PathBuf> {
+pub(super) fn libraries(preload: &[u8]) -> Vec<PathBuf> {
     let names = preload.split(|byte| *byte == b':' || byte.is_ascii_whitespace());
     let ours = names.filter(|name| name.ends_with(b"/libkeepalive.so") && !name.contains(&b'$'));
     ours.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()

@@ -1,7 +1,7 @@
 //! What of a running process decides, and what its connections have.
 
 use super::finding::{Finding, Findings, Level};
-use super::{apparmor, machine, program};
+use super::{apparmor, machine, program, selinux};
 use crate::error::describe;
 use keepalive_engine::cgroup::entry;
 use keepalive_engine::cgroup::pins::Target;
@@ -24,11 +24,12 @@ const FORGOTTEN: u32 = 240;
 
 /// What is looked at, each in a worker of its own where the one before it waits for something.
 type Look = fn(&mut Findings, &Process);
-const LOOKS: [(&str, Look); 8] = [
+const LOOKS: [(&str, Look); 9] = [
     ("program", file),
     ("library", library),
     ("no_new_privs", confinement),
     ("apparmor", apparmor::process),
+    ("selinux", selinux::process),
     ("io_uring", io_uring),
     ("network", namespaces),
     ("cgroup", policies),

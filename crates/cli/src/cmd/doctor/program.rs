@@ -1,7 +1,7 @@
 //! What of a program decides which engines reach it.
 
-use super::apparmor;
 use super::finding::Findings;
+use super::{apparmor, selinux};
 use crate::error::REFUSED;
 use crate::flags::PolicyFlags;
 use crate::policy::{self, Policy};
@@ -24,7 +24,12 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
     let policy = policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED).ok();
     let rules = policy.as_ref().and_then(Policy::rules_file);
     let library = preload::library(program).ok();
-    let is_loadable = apparmor::program(findings, program, library.as_ref().map(Library::path), rules);
+    let path = library.as_ref().map(Library::path);
+    let may_load = [
+        apparmor::program(findings, program, path, rules),
+        selinux::program(findings, program, path, rules),
+    ];
+    let is_loadable = may_load == [true, true];
     if let Some(library) = library {
         match preload::obstacle(program, &library) {
             None if !is_loadable => {}

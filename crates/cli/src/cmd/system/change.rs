@@ -3,8 +3,8 @@
 use super::failed;
 use super::place::is_there;
 use crate::error::Error;
-use keepalive_sys::regular;
 use keepalive_sys::rooted::{Attributes, Place};
+use keepalive_sys::{regular, selinux};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -166,10 +166,12 @@ pub(super) fn read(place: &Place) -> Result<Option<(Vec<u8>, Attributes)>, Error
         Err(error) => return Err(cannot("open", &error)),
     };
     let metadata = file.metadata().map_err(|error| cannot("fstat", &error))?;
+    let label = selinux::label(&file);
     let content = regular::read_whole(file, LARGEST).map_err(|error| cannot("read", &error))?;
     let attributes = Attributes {
         mode: metadata.mode() & 0o7777,
         owner: Some((metadata.uid(), metadata.gid())),
+        label,
     };
     Ok(Some((content, attributes)))
 }

@@ -13,6 +13,7 @@ use crate::output::{WIDTH, print, wrap, write_stderr};
 use keepalive_engine::preload::has_asan_programs;
 use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::rooted::{Attributes, Place};
+use keepalive_sys::selinux;
 use keepalive_sys::signal::block_interrupts;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -125,10 +126,13 @@ impl<'a> Plan<'a> {
     }
 
     fn carry_out(&self, change: &mut Change) -> Result<String, Error> {
-        let (text, attributes) = match read(&self.file)? {
+        let (text, mut attributes) = match read(&self.file)? {
             Some((text, attributes)) => (Some(text), attributes),
             None => (None, NEW_FILE),
         };
+        let label = self.label().or_else(|| attributes.label.clone());
+        let is_labelled = attributes.label == label;
+        attributes.label = label;
         self.refuse_company(text.as_deref().unwrap_or_default())?;
         let new_text = with(text.as_deref().unwrap_or_default(), &self.line);
         let probes = self.look()?;
@@ -138,7 +142,7 @@ impl<'a> Plan<'a> {
         for part in &self.parts {
             staged.push(self.stage(change, part)?);
         }
-        let staged_text = if text.as_ref() == Some(&new_text) {
+        let staged_text = if text.as_ref() == Some(&new_text) && is_labelled {
             None
         } else {
             Some(change.stage(&self.file, &new_text, attributes)?)
@@ -174,6 +178,13 @@ impl<'a> Plan<'a> {
         }
         let complaints = self.look_again(&probes, None)?;
         Ok(self.report(&probes, &complaints, backup.as_ref()))
+    }
+
+    /// SELinux's context for the file. Policies have the same one for the loader's cache, which every program may map; files
+    /// that are made in /etc get one that confined services may not map.
+    fn label(&self) -> Option<Vec<u8>> {
+        let cache = self.root.open_file(Path::new("/etc/ld.so.cache")).ok()?;
+        selinux::label(&cache)
     }
 
     /// Two libraries that do the same would be in each other's way.
@@ -228,6 +239,7 @@ impl<'a> Plan<'a> {
             // Never executable: who executed a set-user-ID library would run it as root from its first byte.
             mode: if self.is_setuid { 0o4644 } else { 0o644 },
             owner: None,
+            label: None,
         };
         if let Some((content, there)) = read(&copy)?
             && content == part.library.content
@@ -316,6 +328,7 @@ impl<'a> Plan<'a> {
 const NEW_FILE: Attributes = Attributes {
     mode: 0o644,
     owner: None,
+    label: None,
 };
 
 /// Whether this command starts when nothing dynamic does.

@@ -84,6 +84,7 @@ impl Service {
         const PUBLIC: Attributes = Attributes {
             mode: 0o644,
             owner: None,
+            label: None,
         };
         let directory = Rc::<Directory>::new(self.root.make_directory(self.directory())?);
         let place = Place::new(directory, FILE);

@@ -11,6 +11,9 @@ use std::path::Path;
 const WHOLE: [&str; 1] = ["@system-service"];
 const PARTS: [&str; 4] = ["@network-io", "@basic-io", "@file-system", "@io-event"];
 
+/// The process that starts services.
+const INIT: u32 = 1;
+
 /// A sentence for each. The programs and profiles are those of this system only if `is_ours`. `rules` is the rules file that
 /// the library reads, if any.
 pub(super) fn of_library(
@@ -23,7 +26,7 @@ pub(super) fn of_library(
     let obstacle = |program, library: &Library| {
         if is_ours {
             preload::obstacle(program, library)
-                .or_else(|| preload::obstacle_of_profile(program, Some(library.path()), rules))
+                .or_else(|| preload::obstacle_of_confinement(program, Some(library.path()), rules, INIT))
         } else {
             preload::obstacle_without_privilege(program, library)
         }
