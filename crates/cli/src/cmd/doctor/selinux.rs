@@ -60,7 +60,7 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
         Ok(context) => context,
         Err(error) => {
             let text = format!("the context of the process cannot be read: {}", describe(&error));
-            return findings.note(SUBJECT, text, "run keepalive doctor by root");
+            return findings.note(SUBJECT, text, "run keepalive doctor as root");
         }
     };
     let mode = if is_enforcing() { "enforcing" } else { "permissive" };
