@@ -5,7 +5,7 @@ use crate::defaults::Defaults;
 use crate::sys;
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
-use keepalive_policy::SocketOption;
+use keepalive_policy::{OPTIONS, SocketOption};
 
 /// Descriptors from this number on are not kept; their values are judged by what they are.
 const KEPT: usize = 65_536;
@@ -22,6 +22,9 @@ const CONNECTING: u16 = 1 << 12;
 
 /// The bit that says that a user timeout of the socket, if it has one, may be ours.
 const LIMITED: u16 = 1 << 11;
+
+// The bits of the options are below all of these.
+const _: () = assert!(OPTIONS.len() <= LIMITED.trailing_zeros() as usize);
 
 /// The bits that would be wrong of another socket with the same number.
 const IDENTIFYING: u16 = !(ACCEPTED | TCP | CONNECTING);
