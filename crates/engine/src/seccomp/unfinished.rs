@@ -33,7 +33,7 @@ pub(super) struct Unfinished(BinaryHeap<Waiting>);
 
 /// The pause before the first check: a connection on a fast link is complete by then.
 const FIRST: Duration = Duration::from_millis(1);
-/// The longest pause between two checks. The pauses reach it about this long after the first check.
+/// The longest pause between two checks. A connection's pauses reach this value after about the same time.
 const LONGEST: Duration = Duration::from_secs(1);
 /// The limit of connections that are tracked at a time.
 const MOST: usize = 4096;
