@@ -135,7 +135,7 @@ impl SignalFd {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has made this descriptor for us just now, and nobody else knows it.
+        // SAFETY: the kernel has just created this descriptor, and no other code knows it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 

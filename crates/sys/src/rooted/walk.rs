@@ -1,4 +1,4 @@
-//! From the root directory to a file, name by name.
+//! Walks from the root directory to a file, name by name.
 
 use super::{Directory, Root};
 use rustix::fd::OwnedFd;
@@ -9,14 +9,14 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows.
+/// The limit of links that the kernel follows.
 const LINKS: usize = 40;
 
-/// A way through a tree.
+/// A walk through a tree.
 pub(super) struct Walk<'a> {
     root: &'a Root,
-    /// The directories below the root directory, each with its name. `..` goes back to what was open before, since a
-    /// directory that has been moved meanwhile has another parent.
+    /// The directories below the root directory, each with its name. `..` returns to the directory that was
+    /// opened before, since a directory that was moved meanwhile has another parent.
     way: Vec<Step>,
     links: usize,
 }
@@ -25,7 +25,7 @@ struct Step {
     name: OsString,
     directory: OwnedFd,
     mount: u64,
-    /// A link has led from one mount to another on the way here.
+    /// Whether a link has led from one mount to another on the way here.
     is_astray: bool,
 }
 
@@ -38,12 +38,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Follows `path`. Returns the last name where that is no directory, or is missing.
+    /// Follows `path`. Returns the last name if it is missing or is not a directory.
     pub(super) fn go(&mut self, path: &Path) -> io::Result<Option<OsString>> {
         self.follow(path, false)
     }
 
-    /// Follows `path`, and makes directories that are missing.
+    /// Follows `path`, and creates missing directories.
     pub(super) fn make(&mut self, path: &Path) -> io::Result<()> {
         match self.follow(path, true)? {
             None => Ok(()),
@@ -88,7 +88,8 @@ impl<'a> Walk<'a> {
                     if self.links > LINKS {
                         return Err(Errno::LOOP.into());
                     }
-                    // A magic link of /proc, which leads out of any tree, is a text here like every other link.
+                    // A magic link of /proc, which leads out of any tree, is treated as text here, like every
+                    // other link.
                     let target = readlinkat(&found, "", Vec::new())?.into_bytes();
                     let target = PathBuf::from(OsString::from_vec(target));
                     if target.is_absolute() {
@@ -124,14 +125,14 @@ impl<'a> Walk<'a> {
         self.way.last().map_or(&self.root.directory, |step| &step.directory)
     }
 
-    /// The directory where the walk is, as that system names it.
+    /// Returns the path of the current directory inside that system.
     fn path(&self) -> PathBuf {
         let names = self.way.iter().map(|step| step.name.as_os_str());
         std::iter::once(OsStr::new("/")).chain(names).collect()
     }
 
-    /// What may be mounted in a tree is the host's (`/run`, `/dev`): a link of the tree must not lead there to be written
-    /// to. The mount's own place may be named.
+    /// Refuses a mount that a link has reached. Mounts in a tree may belong to the host (`/run`, `/dev`), and
+    /// a link in the tree must not cause writes there. The path of the mount itself may be named.
     fn permit(&self) -> io::Result<()> {
         match self.way.last() {
             Some(step) if step.is_astray && !self.root.is_ours() => Err(astray(&self.path())),

@@ -92,7 +92,7 @@ pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Res
         return Err(io::Error::last_os_error());
     }
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has made this descriptor for us just now, and nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor, and no other code knows it.
     Ok(Listener::from_fd(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 

@@ -334,8 +334,8 @@ const NEW_FILE: Attributes = Attributes {
 /// Whether this command starts when no dynamically linked program does.
 const IS_STATIC: bool = cfg!(target_feature = "crt-static");
 
-/// Returns whether the loader reads `line` as one name. The loader splits the file at colons and white space, `#` begins a
-/// comment, and the only token that keepalive uses is `$LIB`.
+/// Returns whether the loader reads `line` as one name. The loader splits the file at colons and white space, `#`
+/// begins a comment, and the only token that keepalive uses is `$LIB`.
 fn is_expressible(line: &str) -> bool {
     let line = line.replacen("/$LIB/", "/lib/", 1);
     !line.contains(|character: char| matches!(character, ':' | '#' | '$') || character.is_whitespace())
