@@ -155,7 +155,7 @@ impl<'a> Walk<'a> {
         Ok(Directory::new(directory, self.root.outside(&path), path, is_astray))
     }
 
-    /// Why `name`, at which [`Walk::go`] has stopped, is no directory.
+    /// Returns why `name`, at which [`Walk::go`] has stopped, is not a directory.
     pub(super) fn not_a_directory(&self, name: &OsStr) -> io::Error {
         match rustix::fs::statat(self.here(), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Errno::NOTDIR.into(),
@@ -164,7 +164,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Why a file is not changed to which a link has led from one mount to another.
+/// Returns the error for a file behind a link from one mount to another, which must not be changed.
 pub(super) fn astray(path: &Path) -> io::Error {
     let text = format!(
         "a symbolic link in the tree leads to '{}', another mount",
@@ -173,7 +173,7 @@ pub(super) fn astray(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::CrossesDevices, text)
 }
 
-/// The number of the mount (Linux 5.8), or of the file system.
+/// Returns the number of the mount (Linux 5.8), or of the file system.
 pub(super) fn mount_of(directory: &OwnedFd) -> io::Result<u64> {
     match statx(directory, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID) {
         Ok(about) if about.stx_mask & StatxFlags::MNT_ID.bits() != 0 => Ok(about.stx_mnt_id),
@@ -181,7 +181,7 @@ pub(super) fn mount_of(directory: &OwnedFd) -> io::Result<u64> {
     }
 }
 
-/// Puts the names of `path` before what is left to do, of which the last comes first.
+/// Prepends the names of `path` to the remaining ones, which are in reverse order.
 fn push(rest: &mut Vec<OsString>, path: &Path) {
     if path.as_os_str().as_bytes().is_empty() {
         return;
