@@ -4,7 +4,7 @@ use std::fmt;
 
 pub use keepalive_sys::errno::describe;
 
-/// What could not be done and why, and what helps.
+/// A failure, its reason, and a hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     message: String,

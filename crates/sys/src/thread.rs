@@ -1,4 +1,4 @@
-//! Threads of other processes, held by handles, so that a thread with a reused number is not mistaken for the first one.
+//! Threads of other processes, held by handles, so that a reused number does not lead to another thread.
 
 use crate::pidfd::PidFd;
 use crate::proc;
