@@ -32,7 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Any mistake in the policy, with this exit status. The library would ignore the mistake, but this command
 /// reports it to the user.
-/// told.
 pub(crate) fn read(
     flags: &PolicyFlags,
     environment: &[(OsString, OsString)],

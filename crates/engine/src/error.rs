@@ -20,7 +20,7 @@ impl Error {
         }
     }
 
-    /// Returns the error with a hint, a clause that says what the user can do.
+    /// Returns the error with a hint, a clause that names what the user can do.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self {

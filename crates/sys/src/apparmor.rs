@@ -1,4 +1,4 @@
-//! AppArmor: the profile of a process, the profile that a program would get, and what files a profile allows.
+//! AppArmor: the profile of a process, the profile that a program would get, and the files that a profile allows.
 
 mod transition;
 

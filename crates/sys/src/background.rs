@@ -52,8 +52,8 @@ fn close_all_but(keep: &[BorrowedFd<'_>]) {
     for last in keep.into_iter().chain([u32::MAX]) {
         if first < last {
             let end = if last == u32::MAX { last } else { last - 1 };
-            // SAFETY: close_range(2) takes numbers. What else in this process has these descriptors is not used any more:
-            // it goes on with `keep` alone, and ends without running destructors.
+            // SAFETY: close_range(2) takes numbers. This process no longer uses other owners of these
+            // descriptors: it continues only with `keep`, and ends without running destructors.
             unsafe { libc::syscall(libc::SYS_close_range, first, end, 0) };
         }
         first = last.saturating_add(1);

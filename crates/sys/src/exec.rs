@@ -21,7 +21,7 @@ extern "C" fn note_inheritance() {
         // SAFETY: F_GETFD (fcntl(2)) takes a descriptor, open or not, and nothing else.
         was_closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1, Ordering::Relaxed);
     }
-    // SAFETY: an all-zero `struct sigaction` is a valid one, to be overwritten.
+    // SAFETY: an all-zero `struct sigaction` is valid, and is overwritten.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: sigaction(2) writes the current action to `action` and changes nothing.
     if unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action) } == 0 {

@@ -73,19 +73,20 @@ pub fn clone_into(namespaces: i32) -> io::Result<Side> {
 
 /// Ends this process immediately, without exit handlers of the copied process (`_exit(2)`).
 pub fn exit_now(status: u8) -> ! {
-    // SAFETY: _exit(2) does not return, and runs nothing of ours.
+    // SAFETY: _exit(2) does not return, and runs none of this program's code.
     unsafe { libc::_exit(status.into()) }
 }
 
 /// Runs `work` in a new process that neither this process nor the program that it becomes can wait for: wait(2) does not
 /// return it, no `SIGCHLD` arrives, and `RUSAGE_CHILDREN` does not include it. The new process ends when `work` returns.
 ///
-/// Usually the new process is an orphan, and the child of init or of the next subreaper (`PR_SET_CHILD_SUBREAPER`). It is
-/// a child of this process without a signal at its end (`clone(2)`, `__WCLONE` in wait(2)) where orphans would come back to
-/// this process because it is init, and where this process has children already, whose end must not be missed.
+/// Usually the new process is an orphan, and becomes a child of init or of the next subreaper
+/// (`PR_SET_CHILD_SUBREAPER`). It becomes a child of this process that sends no signal at its end
+/// (`clone(2)`, `__WCLONE` in wait(2)) in two cases: if this process is init, to which orphans return, and if
+/// this process already has children, whose end must not be missed.
 ///
 /// # Errors
-/// As [`fork`], `EMFILE`, and `EAGAIN` where a second new process is not possible.
+/// As [`fork`], `EMFILE`, and `EAGAIN` if a second new process cannot be created.
 pub fn spawn_unwaitable(work: impl FnOnce()) -> io::Result<()> {
     let is_init = std::process::id() == 1;
     // Ignoring SIGCHLD discards a pending SIGCHLD.
@@ -109,9 +110,10 @@ fn spawn_silent_child(work: impl FnOnce()) -> io::Result<()> {
     check_threads()?;
     // No flags and no signal. libc::fork cannot omit the signal.
     let none: libc::c_ulong = 0;
-    // SAFETY: without flags clone(2) is fork(2): memory is copied, and the copy goes on with the same stack. With one thread
-    // no lock is held by another. What the C library does at a fork is left out: it still takes the copy's one thread for
-    // the caller's, by its number, which it uses in the new process to signal this thread, in raise(3) of musl.
+    // SAFETY: without flags clone(2) is fork(2): memory is copied, and the copy continues on the same stack.
+    // With one thread no other thread holds a lock. The C library's own work at a fork is skipped. In the
+    // copy, the C library therefore still identifies the only thread by the caller's number; raise(3) of musl
+    // would signal the caller's thread.
     let pid = unsafe { libc::syscall(libc::SYS_clone, none, none, none, none, none) };
     if side(pid)? == Side::Child {
         work();

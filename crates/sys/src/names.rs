@@ -26,8 +26,8 @@ fn without_modules() {
     unsafe extern "C" {
         fn __nss_configure_lookup(database: *const c_char, sources: *const c_char) -> c_int;
     }
-    // SAFETY: both are C strings that live for ever (nss.h: "Override service spec in /etc/nsswitch.conf"). It takes the
-    // C library's own lock. That it fails, for want of memory, leaves everything as it is.
+    // SAFETY: both are C strings with a static lifetime (nss.h: "Override service spec in /etc/nsswitch.conf"). The
+    // function takes the C library's own lock. If it fails for lack of memory, nothing changes.
     unsafe { __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr()) };
 }
 

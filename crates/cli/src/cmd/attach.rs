@@ -116,7 +116,7 @@ pub(crate) const NOTES: Notes = Notes {
 
 /// The shortest pause between two rounds of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
-/// A round may take at most this fraction of the time: one part in so many.
+/// The ratio of time to the duration of a round: a round may use at most one part in this number.
 const REST: u32 = 50;
 /// The longest pause, used if a round takes long.
 const LONGEST: Duration = Duration::from_secs(10);

@@ -70,7 +70,7 @@ pub(crate) struct Run {
     pub(crate) policy: PolicyFlags,
 }
 
-/// What --help adds.
+/// The notes that --help prints below the options.
 pub(crate) const NOTES: Notes = Notes {
     command: "run",
     precedence: "Options override the environment (KEEPIDLE, ...; see libkeepalive(7)), which overrides \

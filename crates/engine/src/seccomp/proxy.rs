@@ -161,7 +161,8 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! 
 /// Forwards a signal to the command. The terminal sends its signals to all foreground processes, so the
 /// command already has those.
 fn forward(signal: Arrived, pid: u32, command: &PidFd) {
-    /// How often to check whether the command has stopped. The command may have a handler that stops it later.
+    /// How many times to check whether the command has stopped, 10 ms apart. The command may have a handler
+    /// that stops it later.
     const PATIENCE: u32 = 50;
     if !signal.is_from_kernel {
         let _ = command.signal(signal.number);

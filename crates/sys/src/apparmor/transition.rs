@@ -64,7 +64,7 @@ fn start_and_observe(path: &CString) -> io::Result<Option<Profile>> {
 }
 
 fn start_traced(path: &CString) -> ! {
-    // SAFETY: PTRACE_TRACEME (ptrace(2)) takes no other argument, and gives the tracer, this program, control of this process.
+    // SAFETY: PTRACE_TRACEME (ptrace(2)) takes no other argument, and lets the tracer, which is keepalive, control it.
     let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
     if traced == 0 {
         // SAFETY: raise(3) of SIGSTOP runs no code of ours. The tracer sets its options meanwhile.
@@ -105,7 +105,7 @@ fn wait_for_exec(child: Pid) -> io::Result<()> {
 
 fn request(request: libc::c_long, child: Pid, data: libc::c_int) -> io::Result<()> {
     let data = libc::c_long::from(data);
-    // SAFETY: both requests (ptrace(2)) take a number as data, and act on a child that stands still.
+    // SAFETY: both requests (ptrace(2)) take a number as data, and act on a stopped child.
     let result = unsafe { libc::syscall(libc::SYS_ptrace, request, child.as_raw_nonzero().get(), 0, data) };
     if result == 0 {
         Ok(())

@@ -337,8 +337,9 @@ pub(super) fn descriptor<T: ForKernel>(command: i32, attributes: &mut T) -> io::
 }
 
 pub(super) fn bpf<T: ForKernel>(command: i32, attributes: &mut T) -> io::Result<i32> {
-    // SAFETY: `attributes` is the part of `union bpf_attr` that the command reads, with its size, within which the kernel writes
-    // its answers; what its addresses point to lives through the call, with the lengths that it says (bpf(2)).
+    // SAFETY: `attributes` is the part of `union bpf_attr` that the command reads, with its size, and the
+    // kernel writes its answers only within it. The memory at its addresses is valid during the call, for the
+    // lengths that it contains (bpf(2)).
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
     told(result)
 }

@@ -46,7 +46,7 @@ const FLAGS: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECC
 /// # Errors
 /// `EINVAL` before Linux 5.19, or the error of a sandbox.
 pub fn probe() -> io::Result<()> {
-    // SAFETY: without a program the kernel looks at the flags, and fails.
+    // SAFETY: without a program the kernel checks the flags, and fails.
     let result = unsafe {
         let none = std::ptr::null::<libc::sock_fprog>();
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, FLAGS, none)
@@ -122,7 +122,7 @@ impl Listener {
     /// # Errors
     /// `ENOENT` if the caller has ended meanwhile, or all have (Linux 6.11); `EINTR`.
     pub fn receive(&self) -> io::Result<Notification> {
-        // SAFETY: an all-zero `struct seccomp_notif` is a valid one, and what the kernel asks for.
+        // SAFETY: an all-zero `struct seccomp_notif` is valid, and the kernel requires it.
         let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the kernel writes one `struct seccomp_notif` to it; this crate's has the size of this kernel's, which
         // only a new kind of notification would change (`SECCOMP_GET_NOTIF_SIZES`, seccomp(2)).
@@ -210,7 +210,7 @@ pub fn is_first_to_report() -> bool {
 const FIRST_QUESTION: u64 = 0x6b65_0002;
 
 fn ask(question: u64) -> bool {
-    // SAFETY: descriptor -1 is never open, so that the kernel fails before it looks at the address.
+    // SAFETY: descriptor -1 is never open, so that the kernel fails before it reads the address.
     let result = unsafe { libc::syscall(libc::SYS_connect, -1, question, 16) };
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(YES)
 }

@@ -358,12 +358,13 @@ fn detach([input, output, errors, report]: [&OwnedFd; 4]) -> Result<(), Errno> {
     dup2_stdout(output)?;
     dup2_stderr(errors)?;
     if report.as_raw_fd() != REPORT {
-        // SAFETY: dup2(2) takes numbers. What had this one before is a copy of the caller's, which this process does not use.
+        // SAFETY: dup2(2) takes numbers. The previous owner of this descriptor is a copy of the caller's,
+        // which this process does not use.
         if unsafe { libc::dup2(report.as_raw_fd(), REPORT) } < 0 {
             return Err(errno(&io::Error::last_os_error()));
         }
     }
-    // SAFETY: the descriptor has just been made, and stays open until this process ends.
+    // SAFETY: the descriptor has just been created, and stays open until this process ends.
     fcntl_setfd(unsafe { BorrowedFd::borrow_raw(REPORT) }, FdFlags::CLOEXEC)?;
     close_above(REPORT)?;
     // Objects that were created here, including closed descriptors, are never dropped: this process ends by
@@ -374,7 +375,7 @@ fn detach([input, output, errors, report]: [&OwnedFd; 4]) -> Result<(), Errno> {
     }
     // SAFETY: a `sigset_t` is an array of numbers, and all zero an empty one.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: sigprocmask(2) reads the set, and is asked for no old one.
+    // SAFETY: sigprocmask(2) reads the set, and returns no old set.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
     Ok(())
 }

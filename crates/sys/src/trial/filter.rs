@@ -103,7 +103,7 @@ pub(super) fn install(program: &[sock_filter]) -> io::Result<()> {
         filter: program.as_ptr().cast_mut(),
     };
     let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
-    // SAFETY: prctl(2) copies the program, which lives through the call, and changes nothing of it.
+    // SAFETY: prctl(2) copies the program, which lives through the call, and does not change it.
     let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
     if result != 0 {
         return Err(io::Error::last_os_error());

@@ -14,7 +14,7 @@ use std::ptr;
 /// Closes all descriptors above `last`.
 pub(super) fn close_above(last: i32) -> Result<(), Errno> {
     let first = last + 1;
-    // SAFETY: close_range(2) takes numbers; what else has these descriptors is not used in this process any more.
+    // SAFETY: close_range(2) takes numbers; this process no longer uses other owners of these descriptors.
     if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } == 0 {
         return Ok(());
     }

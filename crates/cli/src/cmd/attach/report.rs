@@ -234,7 +234,7 @@ fn describe_step(step: &Step) -> String {
     )
 }
 
-/// Returns why an option is left as it is.
+/// Returns why an option keeps its value.
 fn reason(left: &Left) -> String {
     match left.reason {
         Reason::Off => String::from("the policy says off"),

@@ -136,7 +136,7 @@ impl Decision {
     }
 }
 
-/// The policy, seen from one event.
+/// The policy, as it applies to one event.
 struct View<'a> {
     policy: &'a Policy,
     parts: &'a [Part<'a>; 2],

@@ -86,7 +86,7 @@ const UPPER: u64 = 0xdead_beef_0000_0000;
 #[test]
 fn the_numbers_are_those_of_the_kernel() {
     let [x86_64, i386] = &CAUGHT;
-    // The kernel's tables (`arch/x86/entry/syscalls`), one as this machine's C library has them.
+    // The kernel's tables (`arch/x86/entry/syscalls`); the first is in the constants of this machine's C library.
     let own = [
         libc::SYS_connect,
         libc::SYS_listen,
