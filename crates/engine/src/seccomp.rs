@@ -359,7 +359,7 @@ fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Position, plan: &
         }
         let command = PidFd::open(pid.cast_unsigned())?;
         match command.duplicate(socket.as_raw_fd()) {
-            // Every other error proves that access is allowed.
+            // Success and EBADF both prove that access is allowed: the descriptor may not exist.
             Err(error) if Errno::from_io_error(&error) != Some(Errno::BADF) => Err(error),
             _ => Ok(command),
         }

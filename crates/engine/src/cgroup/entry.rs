@@ -39,7 +39,7 @@ pub enum State {
     Active,
     /// The cgroup has been removed, and the policy has no effect.
     Dangling,
-    /// A command was killed before the policy was active, or while it removed the policy.
+    /// A command was killed before the policy was active, or after the policy had ended.
     Unfinished,
     /// As [`State::Unfinished`], but another command holds the lock.
     Changing,
