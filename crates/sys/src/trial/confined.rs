@@ -1,10 +1,11 @@
 //! Runs a program of an untrusted system without privileges, in its own namespaces, from which it can reach
 //! nothing outside.
 //!
-//! An intermediate process between this process and the program is process 1 of the new pid namespace. When it ends, the
-//! kernel kills everything that the program has left. The root directory of the mount namespace is the tree, read-only,
-//! without devices, set-user-ID programs and other mounts. If root runs the program, it runs as an unused user. For every
-//! other user it runs as the same user, in a user namespace. The program inherits only three pipes.
+//! An intermediate process between this process and the program is process 1 of the new pid namespace. When it
+//! ends, the kernel kills everything that the program has left. The root directory of the mount namespace is
+//! the tree, read-only, without devices, set-user-ID programs and other mounts. If root runs the program, it
+//! runs as an unused user. For every other user it runs as the same user, in a user namespace. The program
+//! inherits only three pipes.
 
 use super::privileges::{become_user, close_above, die_with_parent, drop_bounding_set, enter, leave_keyring};
 use super::{Ended, Trial, filter, read_all};

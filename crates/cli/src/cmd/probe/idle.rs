@@ -37,7 +37,7 @@ pub(super) struct Idle {
     seen: (Instant, u32),
     /// The time of the last packet.
     quiet: Instant,
-    /// The time of the packet before: a connection may end with a last packet.
+    /// The previous value of `quiet`: a connection may end with a last packet.
     before: Instant,
     pub(super) asked: Option<Asked>,
     opened: Instant,
