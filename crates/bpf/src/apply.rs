@@ -1,4 +1,4 @@
-//! The function of the program of [`crate::established`] that sets a socket.
+//! The function of [`crate::established`]'s program that sets a socket's options.
 
 use crate::assembler::{Assembler, Condition, Helper, Label, Operation, Register, Size};
 use crate::established::{Maps, OwnValues, SOCKET, count, make_zero_the_longest};
@@ -10,23 +10,24 @@ use Size::{Long, Word};
 use keepalive_policy::SocketOption;
 use keepalive_policy::option::{BY_EBPF, ByEbpf, KernelField};
 
-/// The function that sets what R2 points to on the socket of the context in R1. As `keepalive_policy::judge`: what nobody
-/// has set gets ours, and what the program has set is settled as the mode says.
+/// The function that applies the settings at R2 to the socket of the context in R1. It follows
+/// `keepalive_policy::judge`: options at the kernel's default get the policy's value, and options that the
+/// program has set are resolved by the mode.
 pub(crate) struct Apply<'a> {
     pub(crate) code: &'a mut Assembler,
     pub(crate) maps: &'a Maps,
     pub(crate) own: OwnValues,
     pub(crate) refusals: usize,
-    /// Whether there are settings with a user timeout that is made of the times.
+    /// Whether some settings have a user timeout that is computed from the times.
     pub(crate) has_automatic: bool,
 }
 
-// Its stack: the number to set, the number that is set.
+// Stack slots: the value to set, the current value.
 const NUMBER: i16 = -4;
 const CURRENT: i16 = -8;
 
 impl Apply<'_> {
-    /// R6 = the context, R7 = the settings, R8 = the socket's own structure, R9 = the number of the option.
+    /// Emits the function. R6 = the context, R7 = the settings, R8 = the socket's structure, R9 = the option's value.
     pub(crate) fn emit(mut self) {
         let end = self.code.label();
         let code = &mut *self.code;
@@ -59,7 +60,8 @@ impl Apply<'_> {
         if option == SocketOption::UserTimeout && self.has_automatic {
             self.make_automatic(skip);
         }
-        // Whether keepalive was left off or switched off cannot be told, and what is on may be set again.
+        // Keepalive has no such field: the kernel does not show whether the program switched it off, and
+        // setting it again does no harm.
         if let ByEbpf::Unless(field) = option.row().by_ebpf {
             self.code.load(Word, R1, R7, 0);
             self.code.jump_if(R1, Equal, ENFORCE.cast_signed(), set);
@@ -76,8 +78,8 @@ impl Apply<'_> {
         self.code.place(skip);
     }
 
-    /// The user timeout of the connection's own times, in milliseconds, up to the kernel's limit. Where those cannot be read
-    /// the option is left alone.
+    /// Computes the user timeout from the connection's own times, in milliseconds, up to the kernel's limit.
+    /// Goes to `skip` if the times cannot be read.
     fn make_automatic(&mut self, skip: Label) {
         let [done, unknown, is_known] = [(); 3].map(|()| self.code.label());
         let limit = SocketOption::UserTimeout.row().range.1;
@@ -102,7 +104,7 @@ impl Apply<'_> {
         self.code.copy(R9, R1);
         self.code.jump(is_known);
         self.code.place(unknown);
-        // The verifier accepts no instruction that nothing leads to.
+        // The verifier rejects unreachable instructions.
         if self.code.is_used(unknown) {
             count(self.code, self.maps.counters, self.refusals);
             self.code.set(R2, UNSET.cast_signed());
@@ -116,7 +118,8 @@ impl Apply<'_> {
         self.code.place(done);
     }
 
-    /// R2 becomes the user timeout of the settings; with the number before it, for all eight bytes are written at once.
+    /// Stores R2 as the user timeout of the settings. Writes the preceding value too, since all eight bytes
+    /// are written at once.
     fn store_user_timeout(&mut self) {
         const PAIR: i16 = place(SocketOption::UserTimeout) - 4;
         const { assert!(PAIR % 8 == 0, "the user timeout is the second of two numbers") };
@@ -125,8 +128,8 @@ impl Apply<'_> {
         self.code.store(Long, R7, PAIR, R1);
     }
 
-    /// R1 = what counts on the socket for a time or the count; times are in jiffies where the kernel's fields are read. Goes
-    /// to `unknown` where that cannot be known.
+    /// R1 = the effective value of a time or the count on the socket. Times are in jiffies if the kernel's
+    /// fields are read. Goes to `unknown` if the value cannot be read.
     fn effective(&mut self, option: SocketOption, unknown: Label) {
         let fields = match self.own {
             OwnValues::Differ { .. } => {
@@ -147,7 +150,7 @@ impl Apply<'_> {
         self.code.place(is_set);
     }
 
-    /// Goes to `kernel_default` where nobody has set the option, to `unknown` where that cannot be known.
+    /// Goes to `kernel_default` if the option has the kernel's default, to `unknown` if its value cannot be read.
     fn unless_own(&mut self, option: SocketOption, kernel_default: Label, unknown: Label) {
         let fresh = match self.own {
             OwnValues::Fields(fields) => {
@@ -172,7 +175,8 @@ impl Apply<'_> {
         }
     }
 
-    /// Goes to `set` where ours wins over the program's, in the modes cap and floor, else to `skip`.
+    /// Goes to `set` if the policy's value takes precedence over the program's in the modes cap and floor,
+    /// else to `skip`.
     fn settle(&mut self, option: SocketOption, in_kernel: KernelField, set: Label, skip: Label) {
         let floor = self.code.label();
         self.code.copy(R2, R9);
@@ -183,7 +187,7 @@ impl Apply<'_> {
                     self.code.compute(Operation::Multiply, R2, fields.hz);
                 }
             }
-            // It was read already, and is still there.
+            // The value was read earlier, and is still on the stack.
             OwnValues::Differ { .. } => self.code.load(Word, R1, R10, CURRENT),
         }
         if option == SocketOption::UserTimeout {
@@ -197,7 +201,7 @@ impl Apply<'_> {
         self.code.jump_if_registers(R2, AtMost, R1, skip);
     }
 
-    /// R0 = what getsockopt(2) or setsockopt(2) gives for `option`, with four bytes of the stack.
+    /// R0 = the result of getsockopt(2) or setsockopt(2) for `option`, with four bytes of the stack as its value.
     fn ask(&mut self, helper: Helper, option: SocketOption, place: i16) {
         self.code.copy(R1, R6);
         self.code.set(R2, option.row().level);
@@ -209,12 +213,12 @@ impl Apply<'_> {
     }
 }
 
-/// The field of `option` among those of [`BY_EBPF`].
+/// Returns the field of `option` among those of [`BY_EBPF`].
 fn field(fields: [Option<Field>; BY_EBPF.len()], option: SocketOption) -> Option<Field> {
     BY_EBPF.into_iter().zip(fields).find(|(of, _)| *of == option)?.1
 }
 
-/// R1 = the number in `field` of the structure that `base` points to; 0 where there is no such field.
+/// R1 = the value of `field` in the structure at `base`; 0 if there is no such field.
 fn load(code: &mut Assembler, base: Register, field: Option<Field>) {
     match field {
         Some(Field { offset, size }) => code.load(size, R1, base, offset),

@@ -5,8 +5,8 @@ use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
 
-/// The registers. 0 has what a call gives and what the program ends with, 1 to 5 are arguments and lost by a call, 6 to 9
-/// are kept, 10 is the end of the stack.
+/// The registers. 0 contains the result of a call and of the program. 1 to 5 contain arguments, and a call
+/// overwrites them. A call preserves 6 to 9. 10 points to the end of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the RFC's names")]
 pub enum Register {
@@ -23,7 +23,7 @@ pub enum Register {
     R10,
 }
 
-/// How much is read or written.
+/// The size of a read or write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     /// One byte.
@@ -34,7 +34,7 @@ pub enum Size {
     Long = 0x18,
 }
 
-/// What an operation does to its first operand, all 64 bits of it.
+/// An operation on all 64 bits of its first operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are arithmetic's")]
 pub enum Operation {
@@ -48,7 +48,7 @@ pub enum Operation {
     ExclusiveOr = 0xa0,
 }
 
-/// When a jump is taken. Numbers have no sign but where it is said.
+/// The condition of a jump. Values are unsigned unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are arithmetic's")]
 pub enum Condition {
@@ -56,7 +56,7 @@ pub enum Condition {
     Above = 0x20,
     AtLeast = 0x30,
     Different = 0x50,
-    /// With a sign.
+    /// Signed.
     Greater = 0x60,
     Below = 0xa0,
     AtMost = 0xb0,
@@ -78,25 +78,25 @@ pub enum Helper {
     SkcToTcpSock = 137,
 }
 
-/// A map that a program refers to, by a descriptor of the process that loads it.
+/// A map that a program uses, by a descriptor of the process that loads the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Map(pub i32);
 
-/// A place in the program.
+/// A position in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Label(usize);
 
-/// A program in the making.
+/// A program under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
     instructions: Vec<Instruction>,
     places: HashMap<Label, usize>,
-    /// Jumps and calls, with where they lead.
+    /// Jumps and calls, with their targets.
     jumps: Vec<(usize, Label)>,
     labels: usize,
 }
 
-// To these four belongs a size.
+// The next four opcodes are combined with a size.
 const LOAD: u8 = 0x61;
 const STORE: u8 = 0x63;
 const STORE_NUMBER: u8 = 0x62;
@@ -110,32 +110,32 @@ const JUMP: u8 = 0x05;
 const JUMP_WORD: u8 = 0x06;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
-/// The second operand is a register.
+/// A flag: the second operand is a register.
 const WITH_REGISTER: u8 = 0x08;
-/// What the number in [`LOAD_LONG`] stands for (`BPF_PSEUDO_MAP_FD`, `BPF_PSEUDO_MAP_VALUE`).
+/// The kind of the value in [`LOAD_LONG`] (`BPF_PSEUDO_MAP_FD`, `BPF_PSEUDO_MAP_VALUE`).
 const A_MAP: u8 = 1;
 const A_MAP_VALUE: u8 = 2;
 /// A call within the program (`BPF_PSEUDO_CALL`).
 const LOCAL: u8 = 1;
 
 impl Assembler {
-    /// A place that is still to be found.
+    /// Returns a new label without a position.
     pub(crate) fn label(&mut self) -> Label {
         self.labels += 1;
         Label(self.labels)
     }
 
-    /// `label` is here.
+    /// Sets the position of `label` to the next instruction.
     pub(crate) fn place(&mut self, label: Label) {
         self.places.insert(label, self.instructions.len());
     }
 
-    /// Whether anything leads to `label` so far.
+    /// Returns whether a jump or call to `label` exists so far.
     pub(crate) fn is_used(&self, label: Label) -> bool {
         self.jumps.iter().any(|(_, used)| *used == label)
     }
 
-    /// `to` = `number`, with its sign.
+    /// `to` = `number`, sign-extended.
     pub(crate) fn set(&mut self, to: Register, number: i32) {
         self.emit(ALU | MOVE, to, Register::R0, 0, number);
     }
@@ -145,7 +145,7 @@ impl Assembler {
         self.emit(ALU | MOVE | WITH_REGISTER, to, from, 0, 0);
     }
 
-    /// `to` = this number of 64 bits, by the shorter instruction where it can be.
+    /// `to` = this 64-bit value, by the shorter instruction if possible.
     pub(crate) fn set_any(&mut self, to: Register, number: u64) {
         match i32::try_from(number.cast_signed()) {
             Ok(number) => self.set(to, number),
@@ -153,7 +153,7 @@ impl Assembler {
         }
     }
 
-    /// `to` = this number of 64 bits.
+    /// `to` = this 64-bit value.
     pub(crate) fn set_long(&mut self, to: Register, number: u64) {
         self.long(to, Register::R0, number);
     }
@@ -164,67 +164,67 @@ impl Assembler {
         self.emit(0, Register::R0, Register::R0, 0, 0);
     }
 
-    /// `to` = the address of the byte `offset` of the one value that an array has (Linux 5.2).
+    /// `to` = the address of byte `offset` in the only value of an array map (Linux 5.2).
     pub(crate) fn map_value(&mut self, to: Register, map: Map, offset: u32) {
         self.emit(LOAD_LONG, to, register(A_MAP_VALUE), 0, map.0);
         self.emit(0, Register::R0, Register::R0, 0, offset.cast_signed());
     }
 
-    /// `to` = `to` and `number`, computed.
+    /// `to` = `to` *operation* `number`.
     pub(crate) fn compute(&mut self, operation: Operation, to: Register, number: i32) {
         self.emit(ALU | operation as u8, to, Register::R0, 0, number);
     }
 
-    /// `to` = `to` and `from`, computed.
+    /// `to` = `to` *operation* `from`.
     pub(crate) fn compute_register(&mut self, operation: Operation, to: Register, from: Register) {
         self.emit(ALU | operation as u8 | WITH_REGISTER, to, from, 0, 0);
     }
 
-    /// `to` = the lower four bytes of it.
+    /// `to` = the lower four bytes of `to`.
     pub(crate) fn keep_word(&mut self, to: Register) {
         self.emit(ALU_WORD | MOVE | WITH_REGISTER, to, to, 0, 0);
     }
 
-    /// The lower four bytes of `to`, of which the network's order is made, or the other way round.
+    /// Converts the lower four bytes of `to` between host and network byte order.
     pub(crate) fn swap_network_word(&mut self, to: Register) {
         self.emit(TO_BIG_ENDIAN, to, Register::R0, 0, 32);
     }
 
-    /// `to` = what stands in memory.
+    /// `to` = the value in memory.
     pub(crate) fn load(&mut self, size: Size, to: Register, base: Register, offset: i16) {
         self.emit(LOAD | size as u8, to, base, offset, 0);
     }
 
-    /// `from` goes to memory.
+    /// Stores `from` in memory.
     pub(crate) fn store(&mut self, size: Size, base: Register, offset: i16, from: Register) {
         self.emit(STORE | size as u8, base, from, offset, 0);
     }
 
-    /// `number` goes to the stack, with its sign where that has more bits. Before Linux 6.4 the verifier refuses this
-    /// instruction for the context, so that there is none for other memory.
+    /// Stores `number` on the stack, sign-extended to `size`. Before Linux 6.4 the verifier rejects this
+    /// instruction for the context, so there is no variant for other memory.
     pub(crate) fn store_number(&mut self, size: Size, offset: i16, number: i32) {
         self.emit(STORE_NUMBER | size as u8, Register::R10, Register::R0, offset, number);
     }
 
-    /// `first` = the eight bytes that these two numbers of four bytes are in memory, one after the other; `second` is lost.
+    /// `first` = the eight bytes that these two four-byte values form in memory, in this order. Overwrites `second`.
     pub(crate) fn join_words(&mut self, first: Register, second: Register) {
         let upper = if cfg!(target_endian = "little") { second } else { first };
         self.compute(Operation::ShiftLeft, upper, 32);
         self.compute_register(Operation::Or, first, second);
     }
 
-    /// `from` is added to the eight bytes in memory, whoever else does so.
+    /// Adds `from` to the eight bytes in memory, atomically.
     pub(crate) fn add_atomically(&mut self, base: Register, from: Register) {
         self.emit(STORE_ATOMIC | Size::Long as u8, base, from, 0, 0);
     }
 
-    /// Goes on there.
+    /// Jumps to `label`.
     pub(crate) fn jump(&mut self, label: Label) {
         self.jumps.push((self.instructions.len(), label));
         self.emit(JUMP, Register::R0, Register::R0, 0, 0);
     }
 
-    /// Goes on there if `left` and `number`, with its sign, are so.
+    /// Jumps to `label` if `condition` holds for `left` and the sign-extended `number`.
     pub(crate) fn jump_if(&mut self, left: Register, condition: Condition, number: i32, label: Label) {
         self.jumps.push((self.instructions.len(), label));
         self.emit(JUMP | condition as u8, left, Register::R0, 0, number);
@@ -242,32 +242,32 @@ impl Assembler {
         self.emit(JUMP | condition as u8 | WITH_REGISTER, left, right, 0, 0);
     }
 
-    /// R0 = what the kernel's function gives.
+    /// R0 = the result of the kernel's function.
     pub(crate) fn call(&mut self, helper: Helper) {
         self.emit(CALL, Register::R0, Register::R0, 0, helper as i32);
     }
 
-    /// R0 = what this program's own function gives (Linux 4.16).
+    /// R0 = the result of a function of this program (Linux 4.16).
     pub(crate) fn call_local(&mut self, function: Label) {
         self.jumps.push((self.instructions.len(), function));
         self.emit(CALL, Register::R0, register(LOCAL), 0, 0);
     }
 
-    /// The end of a function, or of the program.
+    /// Ends a function or the program.
     pub(crate) fn exit(&mut self) {
         self.emit(EXIT, Register::R0, Register::R0, 0, 0);
     }
 
-    /// The end, with this result.
+    /// Ends a function or the program with this result.
     pub(crate) fn exit_with(&mut self, result: i32) {
         self.set(Register::R0, result);
         self.exit();
     }
 
-    /// The program.
+    /// Returns the program.
     ///
     /// # Errors
-    /// `E2BIG` when a jump leads further than 32,767 instructions.
+    /// `E2BIG` if a jump spans more than 32,767 instructions.
     pub(crate) fn finish(mut self) -> io::Result<Vec<Instruction>> {
         let too_far = |_| io::Error::from(Errno::TOOBIG);
         for (from, label) in self.jumps {
@@ -301,7 +301,7 @@ impl Assembler {
     }
 }
 
-/// The registers whose numbers are also used for other things.
+/// Returns the register for a number that has another meaning in the same field.
 const fn register(number: u8) -> Register {
     if number == 1 { Register::R1 } else { Register::R2 }
 }

@@ -1,8 +1,8 @@
-//! The program that holds programs to the policy after their connections are established (`BPF_PROG_TYPE_CGROUP_SOCKOPT`):
-//! it changes what setsockopt(2) is given, as the mode says, and the call succeeds.
+//! The program that enforces the policy after connections are established (`BPF_PROG_TYPE_CGROUP_SOCKOPT`).
+//! It changes the value of a setsockopt(2) call as the mode requires, and the call succeeds.
 //!
-//! What counts for a socket was noted when its connection was established, so that this program is the same for every
-//! policy.
+//! The settings of a socket are stored when its connection is established, so this program is the same for
+//! every policy.
 
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
 use crate::established::make_zero_the_longest;
@@ -22,13 +22,13 @@ const LEVEL: i16 = 24;
 const NAME: i16 = 28;
 const LENGTH: i16 = 32;
 
-/// The kernel shows the program no more of a value than a page (`kernel/bpf/cgroup.c`); pages are this large or larger.
+/// The kernel shows the program at most one page of a value (`kernel/bpf/cgroup.c`). Pages have at least this size.
 const PAGE: i32 = 4096;
 
-/// The program, with the map of [`crate::established::Maps::sock_settings`].
+/// Returns the program, which uses the map of [`crate::established::Maps::sock_settings`].
 ///
 /// # Errors
-/// None that the tests would not show.
+/// Only errors that the tests would detect.
 pub fn program(sock_settings: Map) -> io::Result<Vec<Instruction>> {
     let mut code = Assembler::default();
     let [pass, socket_level, ask, found] = [(); 4].map(|()| code.label());
@@ -44,7 +44,7 @@ pub fn program(sock_settings: Map) -> io::Result<Vec<Instruction>> {
     code.place(socket_level);
     code.jump_if(R9, Different, SocketOption::Keepalive.row().optname, pass);
     code.place(ask);
-    // The program is shown more bytes than there are.
+    // The kernel may show the program more bytes than the value has.
     code.load(Word, R1, R6, LENGTH);
     code.jump_if(R1, Below, 4, pass);
     code.map(R1, sock_settings);
@@ -54,7 +54,7 @@ pub fn program(sock_settings: Map) -> io::Result<Vec<Instruction>> {
     code.call(Helper::SkStorageGet);
     code.jump_if(R0, Different, 0, found);
 
-    // Without this the kernel would refuse a value that is longer than what it showed.
+    // Otherwise the kernel would refuse a value that is longer than the part that it showed.
     code.place(pass);
     let short = code.label();
     code.load(Word, R1, R6, LENGTH);
@@ -63,7 +63,7 @@ pub fn program(sock_settings: Map) -> io::Result<Vec<Instruction>> {
     code.place(short);
     code.exit_with(1);
 
-    // R7 = the settings, R8 = the value, R2 = what the program wants.
+    // R7 = the settings, R8 = the value, R2 = the number that the program sets.
     code.place(found);
     code.copy(R7, R0);
     code.load(Long, R8, R6, VALUE);
@@ -72,10 +72,10 @@ pub fn program(sock_settings: Map) -> io::Result<Vec<Instruction>> {
     code.compute(Operation::Add, R2, 4);
     code.jump_if_registers(R2, Above, R1, pass);
     code.load(Word, R2, R8, 0);
-    // As long as nobody counts.
+    // The mode fill changes no calls.
     code.load(Word, R3, R7, 0);
     code.jump_if(R3, Equal, FILL.cast_signed(), pass);
-    // One number means keepalive on one level, another option on the other.
+    // The same number means keepalive on one level and another option on the other level.
     let keepalive = code.label();
     code.load(Word, R1, R6, LEVEL);
     code.jump_if(R1, Equal, SOL_SOCKET, keepalive);
@@ -95,17 +95,17 @@ fn is_of_tcp(option: SocketOption) -> bool {
     option.row().level == IPPROTO_TCP
 }
 
-/// R1 = our number of `option`; goes to `pass` where we have none.
+/// R1 = the policy's value of `option`; goes to `pass` if it has none.
 fn load_ours(code: &mut Assembler, option: SocketOption, pass: Label) {
     code.load(Word, R1, R7, place(option));
     code.jump_if_word(R1, Equal, UNSET, pass);
 }
 
-/// Goes to `pass` or ends.
+/// Goes to `pass` or ends the program.
 fn clamp(code: &mut Assembler, option: SocketOption, pass: Label) {
     let [floor, ours] = [(); 2].map(|()| code.label());
     let (smallest, largest) = option.row().range;
-    // What the kernel would refuse, it shall refuse.
+    // Values that the kernel refuses are passed to the kernel, so that the call fails.
     if smallest > 0 {
         code.jump_if(R2, Below, smallest.cast_signed(), pass);
     }
@@ -126,7 +126,7 @@ fn clamp(code: &mut Assembler, option: SocketOption, pass: Label) {
     write(code, R9);
 }
 
-/// The same for keepalive itself: only where it is to be off, and may not.
+/// The same for keepalive itself: changes only a call that switches it off against the mode.
 fn clamp_switch(code: &mut Assembler, pass: Label) {
     load_ours(code, SocketOption::Keepalive, pass);
     code.jump_if(R2, Different, 0, pass);
@@ -135,7 +135,7 @@ fn clamp_switch(code: &mut Assembler, pass: Label) {
     write(code, R1);
 }
 
-/// Gives the kernel this number in place of the program's, and ends.
+/// Passes this value to the kernel instead of the program's value, and ends.
 fn write(code: &mut Assembler, number: Register) {
     code.store(Word, R8, 0, number);
     set_length(code, 4);

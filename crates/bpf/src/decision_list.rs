@@ -1,11 +1,12 @@
-//! A policy as one list: of each connection the first entry that is for it says all that the policy says.
+//! Combines a policy into one list: the first entry that matches a connection contains all its settings.
 //!
-//! A policy has several sources, each with rules and a default, and what one leaves unsaid the next may say. Entry for
-//! entry this is the product of the sources; what no connection can match is left out.
+//! A policy has several sources, each with rules and a default. A later source sets the values that an
+//! earlier source leaves unset. The list is the product of the sources' entries, without combinations that no
+//! connection can match.
 
 use keepalive_policy::{Direction, Keepalive, Network, Ports, Rule, Settings, Source};
 
-/// The connections that match all that is said here, and what they get.
+/// The connections that match all these conditions, and their settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Branch<'a> {
     pub(crate) program: Option<&'a [u8]>,
@@ -13,11 +14,11 @@ pub(crate) struct Branch<'a> {
     pub(crate) network: Network,
     pub(crate) ports: Ports,
     pub(crate) settings: Settings,
-    /// The rules that have led here, counted through all sources.
+    /// The rules that contribute to this branch, numbered through all sources.
     pub(crate) rules: Vec<usize>,
 }
 
-/// The branches for `sources`; the last is for every connection.
+/// Returns the branches for `sources`; the last branch matches every connection.
 pub(crate) fn decision_list<'a>(sources: &[Source<'a>]) -> Vec<Branch<'a>> {
     let everything = Branch {
         program: None,
@@ -39,7 +40,7 @@ pub(crate) fn decision_list<'a>(sources: &[Source<'a>]) -> Vec<Branch<'a>> {
 }
 
 impl<'a> Branch<'a> {
-    /// This branch, divided by a further source.
+    /// Divides this branch by a further source.
     fn split(self, rules: &[(usize, &Rule<'a>)], default: Settings) -> Vec<Self> {
         let mut parts = Vec::new();
         for (number, rule) in rules {
@@ -59,7 +60,7 @@ impl<'a> Branch<'a> {
         self.or_whole(parts)
     }
 
-    /// Itself where the parts say no more than it does.
+    /// Returns only this branch if the parts have the same settings.
     fn or_whole(self, parts: Vec<Self>) -> Vec<Self> {
         if parts.iter().all(|part| part.settings == self.settings) && !self.rules.is_empty() {
             vec![self]
@@ -68,7 +69,7 @@ impl<'a> Branch<'a> {
         }
     }
 
-    /// The connections that `rule` is for as well.
+    /// Returns the part of this branch that `rule` matches too.
     fn narrowed(&self, number: usize, rule: &Rule<'a>) -> Option<Self> {
         let program = both(self.program, rule.program).ok()?;
         let direction = both(self.direction, rule.direction).ok()?;
@@ -92,10 +93,10 @@ impl<'a> Branch<'a> {
     }
 }
 
-/// What both ask for.
+/// Returns the condition that satisfies both conditions.
 ///
 /// # Errors
-/// Nothing can be both.
+/// No value satisfies both.
 fn both<T: PartialEq + Copy>(one: Option<T>, other: Option<T>) -> Result<Option<T>, Disjoint> {
     match (one, other) {
         (Some(one), Some(other)) if one != other => Err(Disjoint),
@@ -103,10 +104,10 @@ fn both<T: PartialEq + Copy>(one: Option<T>, other: Option<T>) -> Result<Option<
     }
 }
 
-/// No connection can be what both ask for.
+/// The conditions exclude each other.
 struct Disjoint;
 
-/// Where a connection is left alone, nothing else counts.
+/// Returns the combined settings. With keepalive off, all other settings are dropped.
 fn or(settings: Settings, fallback: Settings) -> Settings {
     let settings = settings.or(fallback);
     if settings.keepalive == Some(Keepalive::Off) {

@@ -1,7 +1,8 @@
-//! The program that gives a connection its settings as soon as it is established (`BPF_PROG_TYPE_SOCK_OPS`).
+//! The program that sets a connection's options as soon as the connection is established (`BPF_PROG_TYPE_SOCK_OPS`).
 //!
-//! The rules are compiled into it, in their order, as one function for each direction: the first that matches writes what
-//! it says on the stack and calls the one function that sets it. There is no loop, and no jump further than to the next rule.
+//! The rules are compiled into the program, in their order, as one function for each direction. The first
+//! rule that matches writes its settings on the stack and calls the function that applies them. The program
+//! has no loops, and no jump goes further than the next rule.
 
 use crate::apply::Apply;
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
@@ -16,50 +17,50 @@ use keepalive_policy::option::BY_EBPF;
 use keepalive_policy::{Direction, Network, Ports, Source};
 use std::io;
 
-/// What of a policy decides which maps its program needs.
+/// The properties of a policy that decide which maps its program needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Needs {
-    /// Some rule asks for the program's name, which is noted when a socket connects or listens.
+    /// Whether a rule matches the program's name, which is stored when a socket connects or listens.
     pub names: bool,
-    /// Some mode goes on to count after the connection is established.
+    /// Whether a mode still applies after the connection is established.
     pub sock_settings: bool,
-    /// Some setting depends on what the program has set before.
+    /// Whether a setting depends on values that the program has set.
     pub reads: bool,
-    /// Some user timeout is made of the connection's times.
+    /// Whether a user timeout is computed from the connection's times.
     pub automatic: bool,
 }
 
 /// The maps of the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Maps {
-    /// [`keepalive_sys::bpf::call::MapKind::Single`], a [`crate::record`]: how often each rule was used, then how often none was, then
-    /// how often the kernel refused an option.
+    /// A [`keepalive_sys::bpf::call::MapKind::Single`] with a [`crate::record`]: the uses of each rule, then
+    /// the connections without a matching rule, then the options that the kernel refused.
     pub counters: Map,
-    /// A socket's, inherited: the name of the program that connects or listens, 16 bytes.
+    /// Socket storage, inherited by accepted sockets: the name of the program that connects or listens, 16 bytes.
     pub names: Option<Map>,
-    /// A socket's: the settings that stay in effect.
+    /// Socket storage: the persistent settings.
     pub sock_settings: Option<Map>,
 }
 
-/// How to tell what a program has set itself.
+/// How to detect values that the program has set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnValues {
-    /// The kernel's own fields tell: they are 0 where nobody has set anything.
+    /// By the kernel's own fields, which are 0 if no program has set a value.
     Fields(Fields),
-    /// What is neither this nor what the kernel is built with has been set. The values are read by `bpf_getsockopt()`, which
-    /// knows these options since Linux 6.1.
+    /// By comparison: a value that differs from these and from the kernel's built-in default is the
+    /// program's. `bpf_getsockopt()` reads the values; it supports these options since Linux 6.1.
     Differ {
-        /// What a fresh socket has, in the order of [`BY_EBPF`].
+        /// The values of a fresh socket, in the order of [`BY_EBPF`].
         kernel_default: [u32; BY_EBPF.len()],
     },
 }
 
-/// A policy that a program can be made of.
+/// A policy that can be compiled to a program.
 #[derive(Debug)]
 pub struct Policy<'a> {
     branches: Vec<Branch<'a>>,
-    /// How many rules there are.
+    /// The number of rules.
     rules: usize,
 }
 
@@ -83,11 +84,11 @@ const AF_INET: i32 = 2;
 const PEER: i16 = -16;
 const NAME: i16 = -32;
 const WISH: i16 = NAME - SOCK_SETTINGS_LENGTH;
-/// As many bytes of a program's name as the kernel keeps (`TASK_COMM_LEN`, with the zero byte).
+/// The size of a program's name in the kernel (`TASK_COMM_LEN`, with the zero byte).
 const NAME_LENGTH: usize = 16;
 
 impl<'a> Policy<'a> {
-    /// The policy of these sources, in the order of precedence.
+    /// Creates the policy of these sources, in the order of precedence.
     pub fn new(sources: &[Source<'a>]) -> Self {
         Self {
             branches: decision_list(sources),
@@ -95,7 +96,7 @@ impl<'a> Policy<'a> {
         }
     }
 
-    /// What its program needs.
+    /// Returns what the program needs.
     pub fn needs(&self) -> Needs {
         let sock_settings = self
             .branches
@@ -110,15 +111,17 @@ impl<'a> Policy<'a> {
         }
     }
 
-    /// How many counters there are: one for each rule, one for the connections that no rule is for, one for refusals.
+    /// Returns the number of counters: one for each rule, one for the connections that no rule matches, one
+    /// for refusals.
     pub fn counters(&self) -> usize {
         self.rules + 2
     }
 
-    /// The program. `task` is needed where [`Needs::names`] is, [`Fields::defaults`] where [`Needs::automatic`] is.
+    /// Returns the program. `task` is required if [`Needs::names`] is set, [`Fields::defaults`] if
+    /// [`Needs::automatic`] is set.
     ///
     /// # Errors
-    /// None that the tests would not show. Whether the program is too long, the kernel says when it is loaded.
+    /// Only errors that the tests would detect. The kernel checks the length of the program when it is loaded.
     pub fn program(&self, maps: &Maps, own: OwnValues, task: Option<TaskFields>) -> io::Result<Vec<Instruction>> {
         let mut code = Assembler::default();
         let [connected, accepted, apply] = [(); 3].map(|()| code.label());
@@ -142,11 +145,11 @@ impl<'a> Policy<'a> {
         code.finish()
     }
 
-    /// The function for connections of this direction.
+    /// Emits the function for connections of this direction.
     fn list(&self, code: &mut Assembler, direction: Direction, maps: &Maps, apply: Label) {
         let mut list: Vec<_> = self.branches.iter().collect();
         list.retain(|branch| branch.direction.is_none_or(|wanted| wanted == direction));
-        // Nothing comes after one that is for all, and one is.
+        // The list ends after the first branch that matches all connections; there is always one.
         let all = list.iter().position(|branch| is_for_all(branch));
         list.truncate(all.map_or(list.len(), |all| all + 1));
         code.copy(R6, R1);
@@ -185,10 +188,12 @@ impl<'a> Policy<'a> {
     }
 }
 
-/// What is left in the reply, which the kernel does not read of an established connection: that a policy has decided.
+/// The mark that a policy has decided. It stays in the reply, which the kernel does not read for an
+/// established connection.
 const DECIDED: i32 = 0x6b65_6570;
 
-/// Ends where a policy nearer to the process has decided; programs of nearer cgroups run before, with the same context.
+/// Ends the program if a policy nearer to the process has decided. Programs of nearer cgroups run earlier,
+/// with the same context.
 fn end_if_decided(code: &mut Assembler) {
     let goes_on = code.label();
     code.load(Word, R1, R6, REPLY);
@@ -199,8 +204,8 @@ fn end_if_decided(code: &mut Assembler) {
     code.store(Word, R6, REPLY, R1);
 }
 
-/// Calls the function for the connection's direction. Anything but an established connection ends here; its reply is never
-/// touched, since other programs may have given one.
+/// Calls the function for the direction of an established connection. Every other event ends the program here,
+/// with an unchanged reply, since another program may have set one.
 fn find_out_which_end(code: &mut Assembler, maps: &Maps, task: Option<TaskFields>, connected: Label, accepted: Label) {
     let [is_connected, is_accepted, ends] = [(); 3].map(|()| code.label());
     code.load(Word, R0, R1, OPERATION);
@@ -223,19 +228,20 @@ fn find_out_which_end(code: &mut Assembler, maps: &Maps, task: Option<TaskFields
     }
 }
 
-/// Whether it is for all connections of its direction.
+/// Returns whether the branch matches all connections of its direction.
 fn is_for_all(branch: &Branch<'_>) -> bool {
     branch.program.is_none() && branch.network == Network::ANY && branch.ports == Ports::ANY
 }
 
-/// What is passed on for `branch`, if anything. Where settings are stored, nothing is stored too: a socket that connects anew has
-/// the note of its first connection.
+/// Returns the settings that `branch` passes on, if any. If settings are stored, empty settings are stored
+/// too: a socket that connects again still has the settings of its first connection.
 fn settings(branch: &Branch<'_>, maps: &Maps) -> Option<SockSettings> {
     SockSettings::of(&branch.settings).or_else(|| maps.sock_settings.map(|_| SockSettings::NOTHING))
 }
 
-/// Writes settings on the stack. Without CAP_PERFMON the verifier lets a program write to a part of eight bytes only where it has
-/// not noted what the whole is, which is so for numbers too: so all eight are written at once, here and elsewhere.
+/// Writes settings on the stack. Without CAP_PERFMON the verifier lets a program write to a part of an
+/// eight-byte slot only if the verifier has not tracked the whole slot's value. It tracks numbers too.
+/// Therefore all eight bytes are written at once, here and elsewhere.
 fn store_settings_at(code: &mut Assembler, SockSettings(numbers): SockSettings) {
     for (offset, pair) in (WISH..).step_by(8).zip(numbers.as_chunks::<2>().0) {
         let [first, second] = pair.map(u32::to_ne_bytes);
@@ -247,10 +253,10 @@ fn store_settings_at(code: &mut Assembler, SockSettings(numbers): SockSettings) 
     }
 }
 
-/// The first eight of the sixteen bytes of an IPv4-mapped address are zero, then come these four (RFC 4291 §2.5.5.2).
+/// The first eight of the sixteen bytes of an IPv4-mapped address are zero; these four follow (RFC 4291 §2.5.5.2).
 const MAPPED: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// Writes the peer's address on the stack, as sixteen bytes in the network's order.
+/// Writes the peer's address on the stack, as sixteen bytes in network byte order.
 fn load_peer(code: &mut Assembler) {
     let [is_v6, done] = [(); 2].map(|()| code.label());
     code.load(Word, R1, R6, FAMILY);
@@ -271,7 +277,7 @@ fn load_peer(code: &mut Assembler) {
     code.place(done);
 }
 
-/// Writes the name that was noted on the stack, or zeroes.
+/// Writes the stored name on the stack, or zeroes.
 fn load_name(code: &mut Assembler, names: Map) {
     let [unknown, known] = [(); 2].map(|()| code.label());
     code.load(Long, R2, R6, SOCKET);
@@ -293,8 +299,8 @@ fn load_name(code: &mut Assembler, names: Map) {
     code.place(known);
 }
 
-/// Notes the name of the program that connects or listens: that of the first thread, since others may have names of
-/// their own.
+/// Stores the name of the program that connects or listens: the name of its main thread, since other threads
+/// may have different names.
 fn note_name(code: &mut Assembler, names: Map, task: TaskFields, ends: Label) {
     match task.read {
         ReadTask::Typed => {
@@ -320,14 +326,14 @@ fn note_name(code: &mut Assembler, names: Map, task: TaskFields, ends: Label) {
     code.set(R4, CREATE);
     code.call(Helper::SkStorageGet);
     code.jump_if(R0, Equal, 0, ends);
-    // A socket that was noted before may be another program's now.
+    // The socket may have a name already, and may belong to another program now.
     for half in [0, 8] {
         code.load(Long, R1, R10, NAME + half);
         code.store(Long, R0, half, R1);
     }
 }
 
-/// Copies so many bytes of the kernel's memory, `offset` bytes behind `from`, to the stack; goes to `ends` where it cannot.
+/// Copies `length` bytes of the kernel's memory at `from` + `offset` to the stack; goes to `ends` on failure.
 fn copy_from_kernel(code: &mut Assembler, length: i32, from: Register, offset: i16, ends: Label) {
     code.copy(R3, from);
     code.compute(Operation::Add, R3, offset.into());
@@ -338,7 +344,7 @@ fn copy_from_kernel(code: &mut Assembler, length: i32, from: Register, offset: i
     code.jump_if(R0, Different, 0, ends);
 }
 
-/// Goes to `next` unless the connection, which has this direction, is one of this branch.
+/// Goes to `next` unless this branch matches the connection, which has this direction.
 fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: Label) {
     if branch.ports != Ports::ANY {
         check_port(code, branch.ports, direction, next);
@@ -350,7 +356,7 @@ fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: 
             *to = *from;
             length += 8;
         }
-        // With the zero byte; before Linux 5.17 the rest of an earlier name may stand behind it.
+        // Compares the zero byte too. Before Linux 5.17 the bytes behind it may contain the rest of an earlier name.
         check_bytes(code, NAME, name, length + 8, next);
     }
     let (address, length) = branch.network.prefix();
@@ -365,8 +371,8 @@ fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: 
     }
 }
 
-/// The port is loaded for each rule anew: else the verifier would go on with what every comparison has taught it, and the
-/// work would grow with the square of the rules.
+/// Loads the port again for each rule. Otherwise the verifier would keep the results of all comparisons, and
+/// its work would grow with the square of the number of rules.
 fn check_port(code: &mut Assembler, Ports { first, last }: Ports, direction: Direction, next: Label) {
     match direction {
         Direction::Accept => code.load(Word, R1, R6, LOCAL_PORT),
@@ -383,13 +389,13 @@ fn check_port(code: &mut Assembler, Ports { first, last }: Ports, direction: Dir
     }
 }
 
-/// Goes to `next` unless the sixteen bytes on the stack begin with the first `length` bits of `expected`.
+/// Goes to `next` unless the first `length` bits of the sixteen bytes on the stack equal those of `expected`.
 fn check_bytes(code: &mut Assembler, place: i16, expected: [u8; 16], length: u8, next: Label) {
     let mask = u128::MAX
         .checked_shl(128 - u32::from(length))
         .unwrap_or(0)
         .to_be_bytes();
-    // In the order in which this machine has the bytes of a number in memory.
+    // In the byte order of this machine.
     let half = |bytes: [u8; 16], begin: usize| {
         let bytes = bytes[begin..].first_chunk().copied();
         u64::from_ne_bytes(bytes.unwrap_or_default())
@@ -404,7 +410,8 @@ fn check_bytes(code: &mut Assembler, place: i16, expected: [u8; 16], length: u8,
             code.set_long(R2, mask);
             code.compute_register(Operation::And, R1, R2);
         }
-        // What is compared is no longer what was loaded, so that the verifier learns nothing of that; as in `check_port`.
+        // The comparison uses a value derived from the loaded one, so that the verifier learns nothing of
+        // that; as in `check_port`.
         code.set_long(R2, expected);
         code.compute_register(Operation::ExclusiveOr, R1, R2);
         code.jump_if(R1, Different, 0, next);
@@ -417,7 +424,7 @@ pub(crate) fn count(code: &mut Assembler, counters: Map, counter: usize) {
     code.add_atomically(R1, R2);
 }
 
-/// A user timeout of 0 is none: R1 and R2 less one, as numbers of 32 bits, are in the order of their lengths.
+/// Makes a user timeout of 0, which means none, the longest: decrements R1 and R2 as unsigned 32-bit values.
 pub(crate) fn make_zero_the_longest(code: &mut Assembler) {
     for register in [R1, R2] {
         code.compute(Operation::Subtract, register, 1);

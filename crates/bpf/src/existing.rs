@@ -1,7 +1,7 @@
-//! Programs for the connections that are there already: iterators over the TCP sockets of a network namespace
-//! (`bpf_iter_tcp`), one that looks and one that sets.
+//! Programs for existing connections: iterators over the TCP sockets of a network namespace (`bpf_iter_tcp`).
+//! One program reads the sockets, the other sets them.
 //!
-//! What is to be set is decided between the two, by the same code as for `keepalive attach`.
+//! The values to set are decided between the two programs, by the same code as in `keepalive attach`.
 
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
 use crate::sock_settings::{SOCK_SETTINGS_LENGTH, SOCK_SETTINGS_SIZE, UNSET, place, store_settings};
@@ -12,30 +12,30 @@ use keepalive_policy::SocketOption;
 use keepalive_policy::option::BY_EBPF;
 use std::io;
 
-/// The kernel's function whose number both programs are attached by.
+/// The kernel's function to which both programs are attached.
 pub const FUNCTION: &str = "bpf_iter_tcp";
 
-/// What a socket has.
+/// The values of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// `SO_COOKIE`.
     pub cookie: u64,
-    /// The numbers of [`BY_EBPF`], and [`UNSET`] for what the kernel does not tell.
+    /// The values of the options in [`BY_EBPF`]; [`UNSET`] if the kernel does not show one.
     pub numbers: [u32; BY_EBPF.len()],
 }
 
-/// The bytes of a [`Seen`], in whole words of eight.
+/// The size of a [`Seen`] in bytes, rounded up to eight.
 const SEEN_SIZE: usize = (8 + 4 * BY_EBPF.len()).next_multiple_of(8);
 
-// `struct bpf_iter__tcp` (`net/ipv4/tcp_ipv4.c`), whose first field points to `struct bpf_iter_meta`, whose first points to
-// the file.
+// `struct bpf_iter__tcp` (`net/ipv4/tcp_ipv4.c`). Its first field points to `struct bpf_iter_meta`, whose
+// first field points to the file.
 const META: i16 = 0;
 const SOCKET: i16 = 8;
 
-/// The program that writes a [`Seen`] for every socket.
+/// Returns the program that writes a [`Seen`] for every socket.
 ///
 /// # Errors
-/// None that the tests would not show.
+/// Only errors that the tests would detect.
 pub fn look() -> io::Result<Vec<Instruction>> {
     let mut code = Assembler::default();
     let begin = -i16::try_from(SEEN_SIZE).map_err(io::Error::other)?;
@@ -60,7 +60,7 @@ pub fn look() -> io::Result<Vec<Instruction>> {
     code.finish()
 }
 
-/// Reads what [`look`] has written.
+/// Parses the output of [`look`].
 pub fn read(bytes: &[u8]) -> Vec<Seen> {
     let (records, _) = bytes.as_chunks::<SEEN_SIZE>();
     let seen = records.iter().map(|record| {
@@ -73,10 +73,10 @@ pub fn read(bytes: &[u8]) -> Vec<Seen> {
     seen.collect()
 }
 
-/// What a socket is to get, for the map of [`set`]: the numbers to set now, or [`UNSET`] to leave an option alone; then,
-/// where its mode is other than fill, what goes on to count.
+/// Returns the order for a socket, for the map of [`set`]: the values to set now, or [`UNSET`] to leave an
+/// option unchanged; then the persistent settings, if the mode is not fill.
 pub fn order(now: [u32; BY_EBPF.len()], lasting: &[u8; SOCK_SETTINGS_SIZE as usize]) -> Vec<u8> {
-    // The first number is a mode, which does not count now.
+    // The first value is the mode, which setting now does not use.
     let mut order = [0]
         .into_iter()
         .chain(now)
@@ -87,16 +87,17 @@ pub fn order(now: [u32; BY_EBPF.len()], lasting: &[u8; SOCK_SETTINGS_SIZE as usi
     order
 }
 
-/// The bytes of an [`order`].
+/// The size of an [`order`] in bytes.
 pub const ORDER_SIZE: u32 = 2 * SOCK_SETTINGS_SIZE;
-/// Where in it the second half begins.
+/// The offset of the second half of an order.
 const LASTING: i16 = SOCK_SETTINGS_LENGTH;
 
-/// The program that sets on every socket what `orders`, a [`keepalive_sys::bpf::call::MapKind::Hash`] by cookies, says of it; `sock_settings` as
-/// in [`crate::established::Maps`].
+/// Returns the program that sets every socket as `orders` specify, a
+/// [`keepalive_sys::bpf::call::MapKind::Hash`] by cookies. `sock_settings` is as in
+/// [`crate::established::Maps`].
 ///
 /// # Errors
-/// None that the tests would not show.
+/// Only errors that the tests would detect.
 pub fn set(orders: Map, sock_settings: Option<Map>) -> io::Result<Vec<Instruction>> {
     let mut code = Assembler::default();
     let end = code.label();
@@ -124,7 +125,8 @@ pub fn set(orders: Map, sock_settings: Option<Map>) -> io::Result<Vec<Instructio
     code.finish()
 }
 
-/// R6 = the context, R7 = the socket; its cookie goes to the stack. What is no socket of a process ends here.
+/// R6 = the context, R7 = the socket; writes its cookie on the stack. Ends the program for sockets that no
+/// process owns.
 fn socket(code: &mut Assembler, cookie: i16) {
     let [none, some] = [(); 2].map(|()| code.label());
     code.copy(R6, R1);

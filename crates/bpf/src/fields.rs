@@ -1,4 +1,4 @@
-//! Where the kernel's structures have what programs read of them, and in which units.
+//! The positions and units of the fields that programs read in the kernel's structures.
 
 use crate::assembler::Size;
 use crate::kernel_types::KernelTypes;
@@ -6,59 +6,60 @@ use keepalive_policy::option::{BY_EBPF, ByEbpf, KernelDefault, KernelField, Row}
 use keepalive_sys::clock::coarse_resolution;
 use std::io;
 
-/// What a program reads of a socket.
+/// The fields that a program reads of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fields {
-    /// Where the socket has what was set of each option, in the order of [`BY_EBPF`]; 0 where nothing was.
+    /// The fields of the values that were set, in the order of [`BY_EBPF`]. A value is 0 if it was not set.
     pub set: [Option<Field>; BY_EBPF.len()],
-    /// How many jiffies are a second.
+    /// The number of jiffies in a second.
     pub hz: i32,
-    /// What counts where those are 0.
+    /// The values that apply if those fields are 0.
     pub defaults: Option<Defaults>,
 }
 
-/// Where a structure has a number.
+/// A number in a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// In bytes from its beginning.
+    /// The offset from the beginning of the structure, in bytes.
     pub offset: i16,
-    /// How large the number is.
+    /// The size of the number.
     pub size: Size,
 }
 
 /// The sysctls of a socket's network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defaults {
-    /// The pointer to the namespace in `struct tcp_sock`.
+    /// The offset of the pointer to the namespace in `struct tcp_sock`.
     pub namespace: i16,
-    /// Where the namespace has the default of each option, in the order of [`BY_EBPF`], in the unit of the socket's own number.
+    /// The default of each option in the namespace, in the order of [`BY_EBPF`], in the unit of the socket's
+    /// own value.
     pub sysctls: [Option<Field>; BY_EBPF.len()],
 }
 
-/// Where the name of a task stands, and how it is read.
+/// The position of a task's name, and how it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskFields {
-    /// `group_leader` in `struct task_struct`.
+    /// The offset of `group_leader` in `struct task_struct`.
     pub leader: i16,
-    /// `comm` in it.
+    /// The offset of `comm` in `struct task_struct`.
     pub name: i16,
-    /// By which helpers.
+    /// The helpers that read them.
     pub read: ReadTask,
 }
 
-/// How a task is read.
+/// How a program reads a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadTask {
     /// By `bpf_get_current_task_btf()` (Linux 5.11).
     Typed,
-    /// By `bpf_probe_read_kernel()` (Linux 5.5), which a kernel that is locked down refuses.
+    /// By `bpf_probe_read_kernel()` (Linux 5.5), which a locked-down kernel refuses.
     Copied,
 }
 
-// The structures begin with each other: `struct tcp_sock` with `inet_connection_sock`, that with `inet_sock`, that with `sock`,
-// and that with `sock_common`.
+// The structures are nested at offset 0: `struct tcp_sock` begins with `inet_connection_sock`, that with
+// `inet_sock`, that with `sock`, and that with `sock_common`.
 impl Fields {
-    /// In the running kernel; with the defaults where that is asked for.
+    /// Finds the fields in the running kernel; includes the defaults on request.
     pub fn find(types: &KernelTypes, with_defaults: bool) -> Option<Self> {
         let set = of_each(|row| match row.by_ebpf {
             ByEbpf::Unless(KernelField { structure, name, .. }) => Some(Field::find(types, structure, name)),
@@ -107,7 +108,7 @@ impl Defaults {
     }
 }
 
-/// A field for each option of [`BY_EBPF`] that `find` looks for one of; `None` where it does not find one.
+/// Returns the results of `find` for each option of [`BY_EBPF`]; `None` if `find` fails for one of them.
 fn of_each(find: impl Fn(Row) -> Option<Option<Field>>) -> Option<[Option<Field>; BY_EBPF.len()]> {
     let mut fields = [None; BY_EBPF.len()];
     for (option, field) in BY_EBPF.into_iter().zip(&mut fields) {
@@ -119,7 +120,7 @@ fn of_each(find: impl Fn(Row) -> Option<Option<Field>>) -> Option<[Option<Field>
 }
 
 impl TaskFields {
-    /// In the running kernel.
+    /// Finds the fields in the running kernel.
     pub fn find(types: &KernelTypes, read: ReadTask) -> Option<Self> {
         Some(Self {
             leader: types.offset("task_struct", "group_leader")?,
@@ -129,11 +130,11 @@ impl TaskFields {
     }
 }
 
-/// `CONFIG_HZ`: the coarse clock advances once a jiffy.
+/// Returns `CONFIG_HZ`: the coarse clock advances once per jiffy.
 fn jiffies_per_second() -> io::Result<i32> {
     const NANOSECONDS: i64 = 1_000_000_000;
     match coarse_resolution()? {
-        // A jiffy of 300 Hz is no whole number of nanoseconds.
+        // At 300 Hz a jiffy is not a whole number of nanoseconds.
         jiffy @ 100_000..NANOSECONDS => Ok(i32::try_from((NANOSECONDS + jiffy / 2) / jiffy).unwrap_or(i32::MAX)),
         jiffy => Err(io::Error::other(format!("a jiffy of {jiffy} ns"))),
     }

@@ -1,11 +1,12 @@
-//! What the running kernel tells of its own structures and functions: BTF (`Documentation/bpf/btf.rst`). Only names,
-//! places and numbers are read, in one pass over 5 MB; a general reader of BTF takes thirty times as long.
+//! The running kernel's description of its own structures and functions: BTF (`Documentation/bpf/btf.rst`).
+//! This reader parses only names, offsets and numbers, in one pass over 5 MB; a general reader of BTF takes
+//! thirty times as long.
 
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 
-/// Where the kernel shows its types (`CONFIG_DEBUG_INFO_BTF`).
+/// The file with the kernel's types (`CONFIG_DEBUG_INFO_BTF`).
 const FILE: &str = "/sys/kernel/btf/vmlinux";
 
 /// The kernel's types.
@@ -13,28 +14,29 @@ const FILE: &str = "/sys/kernel/btf/vmlinux";
 pub struct KernelTypes(Btf);
 
 impl KernelTypes {
-    /// Reads them.
+    /// Reads the kernel's types.
     ///
     /// # Errors
-    /// `ENOENT` where the kernel was built without; `InvalidData` for what is not BTF.
+    /// `ENOENT` if the kernel was built without BTF; `InvalidData` if the file is not BTF.
     pub fn read() -> io::Result<Self> {
         Btf::read(Path::new(FILE)).map(Self)
     }
 
-    /// The number of a function's type, by which a program is attached to it.
+    /// Returns the number of a function's type, by which a program is attached to the function.
     pub fn function(&self, name: &str) -> Option<u32> {
         Some(self.0.find(FUNCTION, name)?.number)
     }
 
-    /// How many bytes before a field stand in a structure.
+    /// Returns the offset of a field in a structure, in bytes.
     pub fn offset(&self, structure: &str, field: &str) -> Option<i16> {
         Some(self.field(structure, field)?.0)
     }
 
-    /// How many bytes before a field stand in a structure, and how many it has itself; 0 for what is no number.
+    /// Returns the offset and the size of a field in a structure, in bytes; the size is 0 if the field is not
+    /// a number.
     pub fn number(&self, structure: &str, field: &str) -> Option<(i16, u32)> {
         let (offset, mut number) = self.field(structure, field)?;
-        // A name or a qualifier for a type, which may be one itself.
+        // Follows typedefs and qualifiers, which may be nested.
         for _ in 0..8 {
             let (info, size) = self.0.nth(number)?;
             match info >> 24 & 31 {
@@ -46,7 +48,7 @@ impl KernelTypes {
         Some((offset, 0))
     }
 
-    /// Where a field stands, and the number of its type.
+    /// Returns the offset of a field, and the number of its type.
     fn field(&self, structure: &str, field: &str) -> Option<(i16, u32)> {
         let found = self.0.find(STRUCTURE, structure)?;
         let members = self.0.types().get(found.trailer..)?.as_chunks::<12>().0;
@@ -60,7 +62,7 @@ impl KernelTypes {
     }
 }
 
-/// The kinds that are looked for (`include/uapi/linux/btf.h`).
+/// The kinds of types that this module finds (`include/uapi/linux/btf.h`).
 const INTEGER: u32 = 1;
 const STRUCTURE: u32 = 4;
 const TYPEDEF: u32 = 8;
@@ -78,7 +80,7 @@ struct Btf {
 struct Found {
     number: u32,
     members: usize,
-    /// Where what follows the type begins.
+    /// The offset of the data that follow the type.
     trailer: usize,
 }
 
@@ -129,13 +131,13 @@ impl Btf {
         })
     }
 
-    /// The type of this number: its `info`, and its size or the number of another type.
+    /// Returns the type with this number: its `info`, and its size or the number of another type.
     fn nth(&self, wanted: u32) -> Option<(u32, u32)> {
         let (_, head, _) = self.all().find(|(number, ..)| *number == wanted)?;
         Some((word(head, 4), word(head, 8)))
     }
 
-    /// Each type with its number, its first words, and where what follows them begins.
+    /// Returns each type with its number, its first words, and the offset of the data that follow them.
     fn all(&self) -> impl Iterator<Item = (u32, &[u8; 12], usize)> {
         let types = self.types();
         let mut begin = 0;
@@ -145,11 +147,11 @@ impl Btf {
             let (info, kind) = (word(head, 4), word(head, 4) >> 24 & 31);
             let members = usize::try_from(info & 0xffff).ok()?;
             let length = match kind {
-                // Integers, variables, tags of declarations.
+                // Integers, variables, declaration tags.
                 1 | 14 | 17 => 4,
                 // Arrays.
                 3 => 12,
-                // Structures, unions, sections, enumerations of 64 bits.
+                // Structures, unions, sections, 64-bit enumerations.
                 4 | 5 | 15 | 19 => 12 * members,
                 // Enumerations, the parameters of functions.
                 6 | 13 => 8 * members,
@@ -171,7 +173,7 @@ fn word(bytes: &[u8], offset: usize) -> u32 {
 mod tests {
     use super::*;
 
-    /// BTF as `bpftool btf dump` would show it: `u32`, `struct s { u32 a; u32 b; }`, `void f()`.
+    /// Sample BTF, in the syntax of `bpftool btf dump`: `u32`, `struct s { u32 a; u32 b; }`, `void f()`.
     fn sample() -> Vec<u8> {
         let names = b"\0u32\0s\0a\0b\0f\0";
         let types: Vec<u32> = [

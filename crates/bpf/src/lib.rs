@@ -1,5 +1,5 @@
-//! The eBPF programs that give TCP connections their settings in the kernel: an assembler, the compiler from a policy to
-//! programs, and the maps that they share. `keepalive_sys::bpf` loads them.
+//! The eBPF programs that set TCP connections' options in the kernel: an assembler, the compiler from a
+//! policy to programs, and the maps that they share. `keepalive_sys::bpf` loads them.
 #![forbid(unsafe_code)]
 
 mod apply;

@@ -1,9 +1,10 @@
-//! Programs as text, in the style of the kernel's own listings (`kernel/bpf/disasm.c`), which the verifier's log has too.
+//! Formats programs as text, in the style of the kernel's own listings (`kernel/bpf/disasm.c`), which the
+//! verifier's log also uses.
 
 use crate::assembler::Instruction;
 use std::fmt::{self, Write as _};
 
-/// A line for each instruction, with its number.
+/// Returns one line per instruction, with its number.
 pub fn listing(program: &[Instruction]) -> String {
     let mut text = String::new();
     let mut numbered = program.iter().enumerate();
@@ -22,7 +23,7 @@ pub fn listing(program: &[Instruction]) -> String {
 struct Line<'a> {
     number: i64,
     instruction: &'a Instruction,
-    /// The upper half of a long number.
+    /// The upper half of a 64-bit value.
     second: i32,
 }
 

@@ -1,20 +1,20 @@
-//! A program that finds out whether programs can read the options of a socket (`bpf_getsockopt()` since Linux 6.1).
+//! A program that tests whether programs can read the options of a socket (`bpf_getsockopt()` since Linux 6.1).
 
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Map, Operation, Register, Size};
 use crate::established::{LISTEN, OPERATION};
 use keepalive_policy::SocketOption;
 use std::io;
 
-/// What the program writes where it could read an option.
+/// The result if the program could read an option.
 pub const READ: u64 = 1;
-/// What it writes where it could not.
+/// The result if the program could not read an option.
 pub const NOT_READ: u64 = 2;
 
-/// The program, which writes its finding to `result`, a [`keepalive_sys::bpf::call::MapKind::Single`] of eight bytes, whenever a socket
-/// listens (`BPF_PROG_TYPE_SOCK_OPS`). It changes nothing.
+/// Returns the program, which changes nothing. Whenever a socket listens (`BPF_PROG_TYPE_SOCK_OPS`), the
+/// program writes its result to `result`, a [`keepalive_sys::bpf::call::MapKind::Single`] of eight bytes.
 ///
 /// # Errors
-/// None that the tests would not show.
+/// Only errors that the tests would detect.
 pub fn program(result: Map) -> io::Result<Vec<Instruction>> {
     use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R10};
     let mut code = Assembler::default();

@@ -1,15 +1,15 @@
-//! What the program of an established connection has beside its code: counters, and a text that says what policy it is.
-//! Both stand in one map that belongs to the program, so that they come and go with it.
+//! The data of the program of an established connection: counters, and a text that describes the policy. One
+//! map that belongs to the program contains both, so that they are created and freed with the program.
 
-/// Where the counters begin: behind their number and the length of the text.
+/// The offset of the counters, which follow their number and the length of the text.
 const BEGIN: usize = 8;
 
-/// Where counter `number` stands in the map's value.
+/// Returns the offset of counter `number` in the map's value.
 pub(crate) fn place(number: usize) -> u32 {
     u32::try_from(BEGIN + 8 * number).unwrap_or(u32::MAX)
 }
 
-/// The value for a new program with so many counters and this text.
+/// Returns the value for a new program with this number of counters and this text.
 pub fn new(counters: usize, text: &str) -> Vec<u8> {
     let lengths = [counters, text.len()].map(|length| u32::try_from(length).unwrap_or(u32::MAX));
     let mut value: Vec<u8> = lengths.iter().flat_map(|length| length.to_ne_bytes()).collect();
@@ -19,7 +19,7 @@ pub fn new(counters: usize, text: &str) -> Vec<u8> {
     value
 }
 
-/// The counters and the text of a value; `None` for one that another program has made.
+/// Returns the counters and the text of a value; `None` if another program created the value.
 pub fn read(value: &[u8]) -> Option<(Vec<u64>, String)> {
     let (words, _) = value.as_chunks::<4>();
     let [counters, length] = [0, 1].map(|index: usize| words.get(index).map(|word| u32::from_ne_bytes(*word)));

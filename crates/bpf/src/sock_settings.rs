@@ -1,25 +1,25 @@
-//! What a connection is to get, as a few numbers that programs pass on to each other.
+//! The settings of a connection, as an array of numbers that programs pass to each other.
 
 use crate::assembler::{Assembler, Condition, Helper, Label, Map, Operation, Register, Size};
 use keepalive_policy::option::{BY_EBPF, ByEbpf};
 use keepalive_policy::{Keepalive, Mode, Number, Settings, SocketOption};
 
-/// How many numbers [`SockSettings`] has: the mode, one for each option, and one more where they would not be pairs.
+/// The length of [`SockSettings`]: the mode and one value for each option, rounded up to an even number.
 const NUMBERS: usize = (1 + BY_EBPF.len()).next_multiple_of(2);
 
-/// What a connection is to get: the mode, and the number of each option or [`UNSET`].
+/// The settings of a connection: the mode, and the value of each option or [`UNSET`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SockSettings(pub(crate) [u32; NUMBERS]);
 
-/// Nothing is said of an option.
+/// The option has no value.
 pub const UNSET: u32 = u32::MAX;
-/// The user timeout is made of the connection's times.
+/// The user timeout is computed from the connection's times.
 pub(crate) const AUTO: u32 = u32::MAX - 1;
 
 /// The size of [`SockSettings`], in bytes.
 #[expect(clippy::cast_possible_truncation, reason = "it is a few dozen")]
 pub const SOCK_SETTINGS_SIZE: u32 = 4 * NUMBERS as u32;
-/// The same, for offsets.
+/// The size of [`SockSettings`], as an offset.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -36,7 +36,8 @@ pub(crate) const ENFORCE: u32 = 3;
 /// `BPF_SK_STORAGE_GET_F_CREATE`.
 pub(crate) const CREATE: i32 = 1;
 
-/// What stays in effect on a connection with these settings and times (seconds, seconds, probes), as the programs note it.
+/// Returns the persistent settings of a connection with these settings and times (seconds, seconds, probes),
+/// in the form that the programs store.
 pub fn persistent(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8; SOCK_SETTINGS_SIZE as usize] {
     let mut kept = SockSettings::of(settings).unwrap_or(SockSettings::NOTHING);
     if kept.is_automatic() {
@@ -50,14 +51,14 @@ pub fn persistent(settings: &Settings, idle: u32, interval: u32, count: u32) -> 
 }
 
 impl SockSettings {
-    /// Nothing is to be set, and nothing goes on to count.
+    /// Empty settings: no option is set, and none is persistent.
     pub(crate) const NOTHING: Self = {
         let mut numbers = [UNSET; NUMBERS];
         numbers[0] = FILL;
         Self(numbers)
     };
 
-    /// `None` where nothing is to be set.
+    /// Returns `None` if no option is to be set.
     pub(crate) fn of(settings: &Settings) -> Option<Self> {
         if settings.keepalive == Some(Keepalive::Off) {
             return None;
@@ -81,17 +82,17 @@ impl SockSettings {
         Some(numbers)
     }
 
-    /// Whether it stays in effect after the connection is established.
+    /// Returns whether the settings stay in effect after the connection is established.
     pub(crate) fn is_persistent(&self) -> bool {
         self.0[0] != FILL
     }
 
-    /// Whether its user timeout is made of the connection's times.
+    /// Returns whether the user timeout is computed from the connection's times.
     pub(crate) fn is_automatic(&self) -> bool {
         self.0[index(SocketOption::UserTimeout)] == AUTO
     }
 
-    /// Whether what is to be set depends on what the program has set before.
+    /// Returns whether the values to set depend on values that the program has set.
     pub(crate) fn reads(&self) -> bool {
         let mut compared = BY_EBPF
             .into_iter()
@@ -101,7 +102,8 @@ impl SockSettings {
     }
 }
 
-/// The index of the number of `option` in [`SockSettings`]; that of the mode for an option that the programs do not set.
+/// Returns the index of `option` in [`SockSettings`]; the index of the mode for an option that the programs
+/// do not set.
 const fn index(option: SocketOption) -> usize {
     let mut index = BY_EBPF.len();
     while index > 0 && BY_EBPF[index - 1] as usize != option as usize {
@@ -110,7 +112,7 @@ const fn index(option: SocketOption) -> usize {
     index
 }
 
-/// Where the number of `option` stands in [`SockSettings`].
+/// Returns the offset of `option` in [`SockSettings`].
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -120,9 +122,9 @@ pub(crate) const fn place(option: SocketOption) -> i16 {
     4 * index(option) as i16
 }
 
-/// Stores the settings that stand `offset` bytes behind `from` in the storage of the socket in R2, where [`crate::clamp`] finds
-/// them.
-/// What has no mode but fill makes no new note, and ends one that is there. Goes to `end` where there is none.
+/// Stores the settings at `from` + `offset` in the storage of the socket in R2, from which [`crate::clamp`]
+/// reads them. Settings with the mode fill create no entry, and end an existing one. Goes to `end` if there
+/// is no entry.
 pub(crate) fn store_settings(code: &mut Assembler, sock_settings: Map, from: Register, offset: i16, end: Label) {
     use Register::{R0, R1, R3, R4};
     let get = code.label();

@@ -45,7 +45,7 @@ impl Cli {
     /// Parses the command line of this process.
     ///
     /// # Errors
-    /// Why it cannot be used, or the help or version that it requests.
+    /// A mistake in the command line; or the requested help or version.
     pub(crate) fn read() -> Result<Self, clap::Error> {
         Self::try_parse().map_err(|refusal| match refusal.kind() {
             // Rendering the notes takes 0.2 ms, and only the help prints them.
@@ -70,7 +70,7 @@ fn with_notes<'a>(command: clap::Command, words: &mut impl Iterator<Item = &'a s
     }
 }
 
-/// The notes on each subcommand that does something.
+/// The notes on each subcommand that performs an action.
 pub(crate) const NOTES: [&Notes; 18] = [
     &run::NOTES,
     &attach::NOTES,
@@ -92,9 +92,9 @@ pub(crate) const NOTES: [&Notes; 18] = [
     &presets::NOTES,
 ];
 
-/// Says what is wrong with the command line, or gives the help or version that was asked for, and the exit status.
+/// Prints the mistake in the command line, or the requested help or version. Returns the exit status.
 pub(crate) fn refuse(refusal: &clap::Error) -> ExitCode {
-    // A closed pipe is no error.
+    // A closed pipe is not an error.
     if !refusal.use_stderr() {
         let _ = refusal.print();
         return ExitCode::SUCCESS;
@@ -107,7 +107,7 @@ pub(crate) fn refuse(refusal: &clap::Error) -> ExitCode {
     usage_status(std::env::args_os())
 }
 
-/// The exit status for a command line that cannot be used: `run` leaves 2 to the program that it runs.
+/// Returns the exit status for a mistake in the command line. `run` reserves 2 for the program that it runs.
 fn usage_status(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let subcommand = arguments
         .skip(1)

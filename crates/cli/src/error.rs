@@ -1,31 +1,31 @@
-//! Errors as users see them: `keepalive: cannot …: reason`, then a hint that helps.
+//! Errors in the form that users see: `keepalive: cannot …: reason`, then a hint.
 
 use crate::output::write_stderr;
 pub(crate) use keepalive_engine::describe;
 use std::fmt;
 use std::process::ExitCode;
 
-/// What went wrong, what helps, and the exit status that tells it.
+/// A failure, a hint, and the exit status.
 #[derive(Debug)]
 pub(crate) struct Error {
     message: String,
     hint: Option<String>,
     status: u8,
-    /// Whether the message says itself where it comes from.
+    /// Whether the message begins with its position in a file.
     is_placed: bool,
-    /// Whether somebody has printed it.
+    /// Whether the message has been printed.
     is_reported: bool,
 }
 
-/// What was asked for could not be done.
+/// The exit status of an action that failed.
 pub(crate) const FAILED: u8 = 1;
-/// The command line or a policy cannot be used.
+/// The exit status of a mistake in the command line or a policy.
 pub(crate) const REFUSED: u8 = 2;
-/// keepalive itself failed, so that the command was not run.
+/// The exit status if keepalive itself failed, so that the command was not run.
 pub(crate) const NOT_RUN: u8 = 125;
-/// The command was found but cannot be executed.
+/// The exit status of a command that was found but cannot be executed.
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
-/// The command was not found.
+/// The exit status of a command that was not found.
 pub(crate) const NOT_FOUND: u8 = 127;
 
 impl Error {
@@ -39,7 +39,8 @@ impl Error {
         }
     }
 
-    /// Mistakes that begin with `file:line:column`, which editors look for at the beginning of a line.
+    /// Creates an error from mistakes that begin with `file:line:column`, which editors search for at the
+    /// beginning of a line.
     pub(crate) fn placed(status: u8, message: impl Into<String>) -> Self {
         Self {
             is_placed: true,
@@ -47,12 +48,12 @@ impl Error {
         }
     }
 
-    /// The same with another exit status.
+    /// Returns the error with another exit status.
     pub(crate) fn with_status(self, status: u8) -> Self {
         Self { status, ..self }
     }
 
-    /// What went wrong, without the hint.
+    /// Returns the message, without the hint.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -64,7 +65,7 @@ impl Error {
         }
     }
 
-    /// All of them as one, with the status of the first; `None` when there are none.
+    /// Returns all errors as one, with the status of the first; `None` if there are none.
     pub(crate) fn all(errors: impl Iterator<Item = Self>) -> Option<Self> {
         errors.reduce(|first, next| Self {
             hint: None,
@@ -73,7 +74,7 @@ impl Error {
         })
     }
 
-    /// The message and the hint.
+    /// Returns the message and the hint.
     fn text(&self) -> String {
         match &self.hint {
             Some(hint) => format!("{}\nhint: {hint}", self.message),
@@ -81,7 +82,7 @@ impl Error {
         }
     }
 
-    /// The same, when it has been reported already: only its status is left.
+    /// Marks the error as printed: only its status is still used.
     pub(crate) fn reported(self) -> Self {
         Self {
             is_reported: true,
@@ -89,7 +90,7 @@ impl Error {
         }
     }
 
-    /// Prints this to standard error (which may be closed) and gives the exit status.
+    /// Prints the error to standard error (which may be closed) and returns the exit status.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.is_reported {
             write_stderr(&format!("{self}\n"));
@@ -99,7 +100,7 @@ impl Error {
 }
 
 impl From<keepalive_engine::Error> for Error {
-    /// With the status [`FAILED`].
+    /// Creates the error with the status [`FAILED`].
     fn from(error: keepalive_engine::Error) -> Self {
         Self {
             hint: error.hint().map(str::to_owned),

@@ -1,4 +1,4 @@
-//! The flags of a policy, which several subcommands have.
+//! The options of a policy, which several subcommands share.
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, FromArgMatches};
@@ -43,13 +43,13 @@ pub(crate) struct PolicyFlags {
 }
 
 impl PolicyFlags {
-    /// What the flags say for all connections, together.
+    /// Returns the settings of all options for all connections.
     pub(crate) fn settings(&self) -> Settings {
         self.explicit()
             .fold(Settings::default(), |settings, (_, flag)| settings.or(flag))
     }
 
-    /// Each flag that says something for all connections, in the order of precedence.
+    /// Returns each option with settings for all connections, in the order of precedence.
     pub(crate) fn explicit(&self) -> impl Iterator<Item = (String, Settings)> {
         let options = OPTIONS.into_iter().zip(self.options.0);
         let options = options.map(|(option, flag)| (option.row().name, flag));
@@ -58,13 +58,13 @@ impl PolicyFlags {
             .filter_map(|(name, settings)| Some((format!("--{name}"), settings?)))
     }
 
-    /// Whether no flag was given.
+    /// Returns whether no option was given.
     pub(crate) fn are_empty(&self) -> bool {
         self.settings() == Settings::NONE && self.rules.is_empty() && self.config.is_none()
     }
 }
 
-/// The flags of the table of options, in its order.
+/// The values of the options in the table, in its order.
 #[derive(Debug, Default)]
 struct OptionFlags([Option<Settings>; OPTIONS.len()]);
 
@@ -107,7 +107,7 @@ impl FromArgMatches for OptionFlags {
     }
 }
 
-/// A parser of names, which completions can ask for them.
+/// A parser of names, which it lists for completions.
 #[derive(Clone)]
 struct Named {
     parse: fn(&str) -> Result<Settings, String>,
@@ -129,7 +129,7 @@ impl Named {
             named.into()
         },
     };
-    /// Without those that are refused.
+    /// Excludes the presets that are refused.
     const PRESET: Self = Self {
         parse: preset,
         names: || {
@@ -168,7 +168,7 @@ fn preset(name: &str) -> Result<Settings, String> {
     }
 }
 
-/// A parser of one option's value into settings that say only that.
+/// Returns a parser of one option's value into settings with only that value.
 fn value_of(option: SocketOption) -> impl Fn(&str) -> Result<Settings, String> + Clone + Send + Sync + 'static {
     move |text| {
         let mut settings = Settings::default();

@@ -1,4 +1,5 @@
-//! What a subcommand's `--help` prints below its options, as data: the manual renders the same data in its own sections.
+//! The text that a subcommand's `--help` prints below its options, as data: the manual renders the same data
+//! in its own sections.
 
 use crate::output::{WIDTH, wrap};
 use std::fmt::Write as _;
@@ -6,38 +7,39 @@ use std::fmt::Write as _;
 /// The notes on a subcommand.
 #[derive(Clone, Copy, Debug)]
 pub struct Notes {
-    /// The words of its command line behind `keepalive`: `system enable`.
+    /// The words of the command line after `keepalive`: `system enable`.
     pub command: &'static str,
-    /// Which source of the policy overrides which; empty if the subcommand ignores the environment.
+    /// The precedence of the policy's sources; empty if the subcommand ignores the environment.
     pub precedence: &'static str,
-    /// Paragraphs of the description.
+    /// The paragraphs of the description.
     pub paragraphs: &'static [&'static str],
-    /// What `--json` prints.
+    /// The JSON output of `--json`.
     pub json: Option<Json>,
-    /// Each exit status.
+    /// The exit statuses.
     pub statuses: &'static [Status],
-    /// Examples.
+    /// The examples.
     pub examples: &'static [Example],
 }
 
-/// What one or more command lines do, and the lines.
+/// The purpose of one or more command lines, and the lines.
 pub type Example = (&'static str, &'static [&'static str]);
 
-/// An exit status, and what it means in a sentence.
+/// An exit status, and its meaning in one sentence.
 pub type Status = (&'static str, &'static str);
 
 /// JSON output.
 #[derive(Clone, Copy, Debug)]
 pub struct Json {
-    /// The beginning of the sentence that the fields end: `The JSON object has`.
+    /// The beginning of the sentence that the fields complete: `The JSON object has`.
     pub heading: &'static str,
-    /// Each field. A field of a nested object has a dotted name, and `[]` after the name of an array: `programs[].libc`.
+    /// The fields. A field of a nested object has a dotted name, with `[]` after the name of an array:
+    /// `programs[].libc`.
     pub fields: &'static [Field],
-    /// What null means; empty if no field can be null.
+    /// The meaning of null; empty if no field can be null.
     pub null: &'static str,
 }
 
-/// The name of a field, its JSON type, and its meaning; the meaning is empty where the name says it.
+/// The name of a field, its JSON type, and its meaning, which is empty if the name suffices.
 pub type Field = (&'static str, &'static str, &'static str);
 
 pub(crate) const SUCCESS: Status = ("0", "Success.");
@@ -45,12 +47,12 @@ pub(crate) const NOT_DONE: Status = ("1", "It could not be done.");
 pub(crate) const USAGE: Status = ("2", "The command line cannot be used.");
 pub(crate) const POLICY_USAGE: Status = ("2", "The command line or the policy cannot be used.");
 
-/// The precedence where a policy always has timings.
+/// The precedence if a policy always has timings.
 pub(crate) const PRECEDENCE: &str = "Options override the environment (KEEPIDLE, ...), which overrides \
     /etc/keepalive.conf. Without any policy option, rule or file: --idle 60 --interval 15 --count 5.";
 
 impl Notes {
-    /// What most subcommands have.
+    /// The notes that most subcommands share.
     pub(crate) const DEFAULT: Self = Self {
         command: "",
         precedence: "",
@@ -60,7 +62,7 @@ impl Notes {
         examples: &[],
     };
 
-    /// The text for `--help`.
+    /// Returns the text for `--help`.
     pub(crate) fn help(&self) -> String {
         let mut text = String::new();
         for paragraph in [self.precedence].iter().chain(self.paragraphs) {
@@ -101,7 +103,7 @@ impl Notes {
     }
 }
 
-/// Adds a line of a list. Further lines are indented as far as the meaning.
+/// Appends an item of a list. Its further lines are indented to the meaning.
 fn item(text: &mut String, head: &str, meaning: &str) {
     let indent = head.len() + 4;
     let wrapped = wrap(&format!("{}{meaning}", " ".repeat(indent)), WIDTH, indent);

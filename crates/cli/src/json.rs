@@ -1,4 +1,4 @@
-//! A socket as a program reads it.
+//! The JSON object of a socket.
 
 use keepalive_engine::sockets::Socket;
 use keepalive_engine::text::is_format;
@@ -8,7 +8,8 @@ use keepalive_sys::sockopt::Protocol;
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// The object for one socket of one holder. `None` is null: not known, or, where the manual says so, does not apply.
+/// The object for one socket of one holder. `None` becomes null: the value is unknown or, as the manual
+/// states, does not apply.
 #[derive(Serialize)]
 pub(crate) struct Entry {
     pid: Option<u32>,
@@ -77,7 +78,7 @@ impl From<Timer> for TimerEntry {
     }
 }
 
-/// An array of objects, each in a line of its own.
+/// Returns an array of objects, one per line.
 pub(crate) fn array<T: Serialize>(entries: impl Iterator<Item = T>) -> String {
     let lines: Vec<String> = entries.map(|entry| line(&entry)).collect();
     if lines.is_empty() {
@@ -86,19 +87,19 @@ pub(crate) fn array<T: Serialize>(entries: impl Iterator<Item = T>) -> String {
     format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
-/// An object in one line.
+/// Returns an object on one line.
 pub(crate) fn line(entry: &impl Serialize) -> String {
-    // Nothing here can be refused: there are no maps, and no numbers that are none.
+    // Serialization cannot fail here: there are no maps, and no numbers like NaN.
     escaped(&serde_json::to_string(entry).unwrap_or_default())
 }
 
-/// An object in lines that people can read, with a line feed at its end.
+/// Returns an indented object, with a line feed at its end.
 pub(crate) fn pretty(entry: &impl Serialize) -> String {
     escaped(&serde_json::to_string_pretty(entry).unwrap_or_default()) + "\n"
 }
 
-/// `text`, which is JSON, with each character escaped that a terminal must not get ([`is_format`]). Outside of strings there
-/// is none but line feeds.
+/// Escapes each character in `text`, which is JSON, that is unsafe for a terminal ([`is_format`]). Outside
+/// strings, JSON contains no such character except line feeds.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,5 +1,5 @@
-//! The `keepalive` command: TCP keepalive for programs one cannot change. The library has its entry point, and the data of
-//! which `xtask` writes manuals and completions.
+//! The `keepalive` command: TCP keepalive for unmodified programs. The library contains its entry point, and
+//! the data from which `xtask` writes manuals and completions.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -25,7 +25,7 @@ pub fn command() -> clap::Command {
     cli::command()
 }
 
-/// Returns the notes on the subcommand with these words, as `system enable`.
+/// Returns the notes on the subcommand with these words, such as `system enable`.
 pub fn notes(command: &str) -> Option<&'static help::Notes> {
     cli::NOTES.into_iter().find(|notes| notes.command == command)
 }

@@ -1,11 +1,11 @@
-//! What is wrong with rules, shown as a compiler shows it: place, line, caret, hint.
+//! Formats mistakes in rules as a compiler does: position, line, caret, hint.
 
 use crate::output::{WIDTH, sanitize_text, wrap};
 use keepalive_policy::parse::{Error, Item, parse, without_mark};
 use std::fmt::Write as _;
 
-/// All mistakes in `text`, which is called `name` where it comes from and begins there with this line, one after the other;
-/// `None` when there are none.
+/// Returns all mistakes in `text`, one after another; `None` if there are none. `name` is the origin of the
+/// text, and `first_line` the number of its first line there.
 pub(crate) fn mistakes(name: &str, first_line: u32, text: &[u8]) -> Option<String> {
     let text = without_mark(text);
     let mut shown = String::new();
@@ -18,7 +18,7 @@ pub(crate) fn mistakes(name: &str, first_line: u32, text: &[u8]) -> Option<Strin
     (!shown.is_empty()).then_some(shown)
 }
 
-/// How many rules and defaults there are in `text`.
+/// Returns the numbers of rules and defaults in `text`.
 pub(crate) fn count(text: &[u8]) -> (usize, usize) {
     let items: Vec<Item<'_>> = parse(text).flatten().collect();
     let rules = items.iter().filter(|item| matches!(item, Item::Rule(_))).count();
@@ -35,14 +35,14 @@ fn show(shown: &mut String, name: &str, first_line: u32, text: &[u8], error: &Er
     let column = before.chars().count() + 1;
     let number = error.line.saturating_add(first_line - 1).to_string();
     let margin = " ".repeat(number.len());
-    // Tabs before the place stay tabs, so that the caret stands below it whatever their width.
+    // Tabs before the position stay tabs, so that the caret is below it at any tab width.
     let indent: String = before
         .chars()
         .map(|character| if character == '\t' { '\t' } else { ' ' })
         .collect();
     let carets = "^".repeat(wrong.chars().count().max(1));
     let line = sanitize_text(String::from_utf8_lossy(line).trim_end());
-    // Writing to a text cannot fail.
+    // Writing to a string cannot fail.
     let _ = write!(
         shown,
         "{name}:{number}:{column}: {}\n {number} | {line}\n {margin} | {indent}{carets}\n{}",

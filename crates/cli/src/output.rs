@@ -1,4 +1,4 @@
-//! What commands print: to standard output, whose reader may go away, within the width of a terminal.
+//! Prints the output of commands: to standard output, which may be closed, and within the width of a terminal.
 
 mod unread;
 
@@ -9,21 +9,21 @@ use std::os::fd::AsFd as _;
 use unicode_width::UnicodeWidthChar;
 pub(crate) use unread::never_wait;
 
-/// Columns that a text without a terminal, and a narrow one, can count on.
+/// The width in columns for output that is not a terminal, and for narrow terminals.
 pub(crate) const WIDTH: usize = 80;
 
-/// Writes `text` to standard output, [sanitized](sanitize_text). A closed pipe is no error.
+/// Writes `text` to standard output, [sanitized](sanitize_text). A closed pipe is not an error.
 ///
 /// # Errors
-/// Any other reason for which it could not be written.
+/// Any other failure to write.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
     print_ignoring_epipe(&sanitize_text(text)).map(drop)
 }
 
-/// Writes `text`, which is sanitized and may have colours, to standard output. A closed pipe is no error.
+/// Writes `text`, which is sanitized and may contain colours, to standard output. A closed pipe is not an error.
 ///
 /// # Errors
-/// Any other reason for which it could not be written.
+/// Any other failure to write.
 pub(crate) fn print_styled(text: &str) -> Result<(), Error> {
     print_ignoring_epipe(text).map(drop)
 }
@@ -38,10 +38,10 @@ pub(crate) fn write_stderr(text: &str) {
     }
 }
 
-/// Writes `text` to standard output as it is; gives whether somebody still reads.
+/// Writes `text` to standard output unchanged; returns whether the pipe is still open.
 ///
 /// # Errors
-/// As there.
+/// Any other failure to write.
 pub(crate) fn print_ignoring_epipe(text: &str) -> Result<bool, Error> {
     if unread::never_waits() {
         unread::write_or_drop(io::stdout().as_fd(), text);
@@ -58,14 +58,14 @@ pub(crate) fn print_ignoring_epipe(text: &str) -> Result<bool, Error> {
     }
 }
 
-/// Returns the number of terminal columns that `text`, without control characters, takes: East Asian wide characters take
-/// two, combining characters none (`wcwidth(3)`).
+/// Returns the number of terminal columns of `text`, which contains no control characters. East Asian wide
+/// characters have two columns, combining characters none (`wcwidth(3)`).
 pub(crate) fn display_width(text: &str) -> usize {
     text.chars().filter_map(UnicodeWidthChar::width).sum()
 }
 
-/// Breaks a line into lines of at most `width` columns, the second and later ones indented by `indent`, each with its
-/// line feed. A word that is wider stays whole, so that an address can still be copied.
+/// Breaks a line into lines of at most `width` columns, each with a line feed; indents the second and later
+/// lines by `indent`. A wider word stays whole, so that users can still copy an address.
 pub(crate) fn wrap(line: &str, width: usize, indent: usize) -> String {
     let first = line.len() - line.trim_start().len();
     let mut text = " ".repeat(first);

@@ -1,4 +1,4 @@
-//! The policy of an invocation, from where it is written down: the command line and the environment, then the
+//! Reads the policy of an invocation from its sources: the command line and the environment, then the
 //! configuration file.
 
 use crate::error::{Error, describe};
@@ -17,21 +17,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The name of the texts of the command line.
+/// The name of rules from the command line.
 pub(crate) const RULE: &str = "--rule";
 
-/// The largest rules file, bytes: the library reads no more.
+/// The limit of a rules file's size in bytes: the library reads no more.
 pub(crate) const LARGEST: u64 = LARGEST_RULES as u64;
 
-/// How long a pipe that stands for a rules file is waited for.
+/// The time limit for reading a pipe as a rules file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Reads the policy of the flags, the environment and the configuration file. Where neither a flag nor a file says
-/// anything, `fallback` takes their place.
+/// Reads the policy from options, environment and configuration file. If neither an option nor a file sets
+/// anything, `fallback` replaces them.
 ///
 /// # Errors
-/// Whatever of it cannot be used, with this exit status: the library would ignore it, but here somebody is there to be
-/// told.
+/// Any mistake in the policy, with this exit status. The library would ignore the mistake, but this command
+/// reports it to the user.
 pub(crate) fn read(
     flags: &PolicyFlags,
     environment: &[(OsString, OsString)],
@@ -79,17 +79,17 @@ pub(crate) fn read(
     })
 }
 
-/// Reports the variables that are ignored on standard error.
+/// Prints the ignored variables on standard error.
 pub(crate) fn report_notes(policy: &Policy) {
     for note in &policy.notes {
         write_stderr(&wrap(&format!("keepalive: note: {note}"), WIDTH, 2));
     }
 }
 
-/// Returns why the path of the configuration file cannot be given to a process that reads it later, if that is so.
+/// Checks that the path of the configuration file can be passed to a process that reads it later.
 ///
 /// # Errors
-/// It is a pipe, with this exit status.
+/// The file is a pipe, with this exit status.
 pub(crate) fn require_file(policy: &Policy, reader: &str, status: u8) -> Result<(), Error> {
     match &policy.config_path {
         Some(path) if policy.is_config_pipe => Err(Error::new(
@@ -107,13 +107,13 @@ pub(crate) fn require_file(policy: &Policy, reader: &str, status: u8) -> Result<
 fn text(name: &str, text: &[u8]) -> Text {
     Text {
         name: name.to_owned(),
-        // The library gets several texts as one, in which only the first may begin with a byte order mark.
+        // The library gets several texts as one, and only the first may begin with a byte order mark.
         text: without_mark(text).to_vec(),
         first_line: 1,
     }
 }
 
-/// The texts of `--rule`, so that `--rule:2` is the second one.
+/// Numbers the texts of `--rule`, so that `--rule:2` names the second one.
 fn number_lines<'a>(rules: impl Iterator<Item = &'a [u8]>) -> Vec<Text> {
     let mut next_line = 1_u32;
     let numbered = rules.map(|rule| {
@@ -128,10 +128,11 @@ fn number_lines<'a>(rules: impl Iterator<Item = &'a [u8]>) -> Vec<Text> {
     numbered.collect()
 }
 
-/// Reads the variables. What is wrong with one that other products use too goes to `notes`: it is ignored.
+/// Reads the variables. A mistake in a variable that other products share is added to `notes`, and the
+/// variable is ignored.
 ///
 /// # Errors
-/// Any other variable that cannot be used.
+/// A mistake in any other variable.
 fn read_variables<'a>(entries: &'a [Vec<u8>], status: u8, notes: &mut Vec<String>) -> Result<Environment<'a>, Error> {
     let mut read = Environment::default();
     for entry in entries {
@@ -163,7 +164,8 @@ fn read_variables<'a>(entries: &'a [Vec<u8>], status: u8, notes: &mut Vec<String
     Ok(read)
 }
 
-/// What each variable says alone; our own first, then those of other libraries, as [`Environment::settings`] ranks them.
+/// Returns the settings of each variable: keepalive's own first, then those of other libraries, in the
+/// precedence of [`Environment::settings`].
 fn each_variable(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
     let mut explicit: Vec<(String, Settings)> = entries
         .iter()
@@ -180,7 +182,8 @@ fn each_variable(entries: &[Vec<u8>]) -> Vec<(String, Settings)> {
     explicit
 }
 
-/// The text of the file that was named, or of the usual one where none was and there is one; and whether it was a pipe.
+/// Returns the text of the named file, or of the default file if it exists and no file is named; and whether
+/// it was a pipe.
 fn read_config(named: Option<&Path>, status: u8) -> Result<(Option<Text>, bool), Error> {
     let path = named.unwrap_or(Path::new(CONFIG));
     match read_rules(path) {
@@ -190,15 +193,15 @@ fn read_config(named: Option<&Path>, status: u8) -> Result<(Option<Text>, bool),
     }
 }
 
-/// Reads a rules file, or a pipe without a name that stands for one. Returns whether it was a pipe.
+/// Reads a rules file, or an unnamed pipe in its place. Returns whether it was a pipe.
 ///
 /// # Errors
-/// [`Unfit`]; what reading returns.
+/// [`Unfit`]; the errors of reading.
 pub(crate) fn read_rules(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     regular::read_or_pipe(path, LARGEST, PATIENCE)
 }
 
-/// The error for a rules file that could not be read.
+/// Returns the error for a rules file that could not be read.
 pub(crate) fn unreadable(status: u8, name: &str, error: &io::Error) -> Error {
     let message = Error::new(status, format!("cannot read '{name}': {}", describe(error)));
     match Unfit::of(error) {

@@ -1,11 +1,11 @@
-//! What the commands that look at processes report of those that they could not see.
+//! Remarks on processes that a command could not access.
 
 use crate::error::{Error, FAILED, describe};
 use crate::output::{WIDTH, sanitize, wrap};
 use keepalive_engine::sockets::{Kernel, Obstacle, SOCK_DIAG_HINT, hidden};
 use std::ffi::OsStr;
 
-/// No process has the name that was given.
+/// Returns the error if no process has the given name.
 pub(crate) fn no_process(name: &OsStr) -> Error {
     let name = sanitize(&name.to_string_lossy());
     match hidden() {
@@ -19,7 +19,7 @@ pub(crate) fn no_process(name: &OsStr) -> Error {
     }
 }
 
-/// The remark on processes that did not answer in time, with its hint.
+/// Returns the remark on processes that did not answer in time, with its hint.
 pub(crate) fn unanswered(pids: &[u32]) -> String {
     const SHOWN: usize = 5;
     let numbers: Vec<String> = pids.iter().take(SHOWN).map(u32::to_string).collect();
@@ -35,7 +35,7 @@ pub(crate) fn unanswered(pids: &[u32]) -> String {
     wrap(&format!("keepalive: {line}"), WIDTH, 0) + &hint
 }
 
-/// The remark on what is hidden, where all processes were meant; empty where nothing is.
+/// Returns the remark on hidden processes, if all processes were selected; empty if none are hidden.
 pub(crate) fn remark_on_hidden() -> String {
     let Some(obstacle) = hidden() else {
         return String::new();
@@ -44,7 +44,7 @@ pub(crate) fn remark_on_hidden() -> String {
     line + &wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6)
 }
 
-/// Returns the remark on what is not known since `sock_diag` shows nothing, if so.
+/// Returns the remark on what is unknown because `sock_diag` shows nothing, if it fails.
 pub(crate) fn blindness(kernel: &Kernel) -> Option<String> {
     let error = describe(kernel.blindness()?);
     Some(format!(

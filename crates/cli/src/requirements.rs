@@ -1,24 +1,25 @@
-//! What requires which kernel: the one table that `keepalive doctor`, the manual page keepalive(1) and docs/requirements.md
-//! show. A feature of the kernel decides, not its version, since distributions add features to older kernels.
+//! The features of the kernel that keepalive requires: the one table that `keepalive doctor`, the manual page
+//! keepalive(1) and docs/requirements.md show. A feature decides, not the kernel's version, since
+//! distributions add features to older kernels.
 
 mod probe;
 
-/// Something that keepalive does, and what it requires of the kernel.
+/// A function of keepalive, and its requirement.
 #[derive(Debug)]
 pub struct Requirement {
-    /// What it is of keepalive.
+    /// The function of keepalive.
     pub what: &'static str,
-    /// The first version of Linux that has what it requires; "any" before 5.10, the oldest that is tested.
+    /// The first version of Linux with the feature; "any" before 5.10, the oldest tested version.
     pub linux: &'static str,
-    /// The feature of the kernel.
+    /// The required feature of the kernel.
     pub feature: &'static str,
-    /// What is so without it.
+    /// The consequence of a missing feature.
     pub without: &'static str,
-    /// Whether the running kernel has it; `None` where this process cannot find out.
+    /// Returns whether the running kernel has the feature; `None` if this process cannot find out.
     pub(crate) probe: fn() -> Option<bool>,
 }
 
-/// Every requirement, in the order in which it is shown.
+/// All requirements, in the order of the output.
 pub const REQUIREMENTS: [Requirement; 12] = [
     Requirement {
         what: "engine preload",
@@ -107,7 +108,7 @@ pub const REQUIREMENTS: [Requirement; 12] = [
 ];
 
 impl Requirement {
-    /// The version that has it, in a clause.
+    /// Returns the version with the feature, in a clause.
     pub fn since(&self) -> String {
         match self.linux {
             "any" => String::from("any Linux"),

@@ -1,4 +1,4 @@
-//! Tables: one line a row, in columns that are as wide as their cells.
+//! Tables: one line per row, in columns that are as wide as their cells.
 
 use crate::output::{display_width, sanitize};
 use rustix::termios::{isatty, tcgetwinsize};
@@ -6,14 +6,14 @@ use std::array;
 use std::env;
 use std::io;
 
-/// Returns the columns and lines of the terminal that standard output is, if it is one.
+/// Returns the columns and lines of the terminal on standard output; `None` if it is not a terminal.
 pub(crate) fn terminal_size() -> Option<(usize, usize)> {
     let stdout = io::stdout();
     if !isatty(&stdout) {
         return None;
     }
     let size = tcgetwinsize(&stdout).ok()?;
-    // A terminal that does not know its size has 0.
+    // A terminal that does not know its size reports 0.
     Some((
         if size.ws_col == 0 {
             crate::output::WIDTH
@@ -35,15 +35,15 @@ pub(crate) fn has_colour() -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     heading: &'static str,
-    /// The heading where there is little room.
+    /// The heading if space is limited.
     short: &'static str,
     is_right: bool,
-    /// Whether no space separates it from the column before.
+    /// Whether no space separates the column from the previous one.
     is_joined: bool,
 }
 
 impl Column {
-    /// Returns a column whose cells begin below each other.
+    /// Returns a left-aligned column.
     pub(crate) const fn left(heading: &'static str) -> Self {
         Self {
             heading,
@@ -53,7 +53,7 @@ impl Column {
         }
     }
 
-    /// Returns a column whose cells end below each other.
+    /// Returns a right-aligned column.
     pub(crate) const fn right(heading: &'static str) -> Self {
         Self {
             is_right: true,
@@ -66,7 +66,7 @@ impl Column {
         Self { short, ..self }
     }
 
-    /// Joins the column to the one before.
+    /// Joins the column to the previous one.
     pub(crate) const fn joined(self) -> Self {
         Self {
             is_joined: true,
@@ -75,7 +75,7 @@ impl Column {
     }
 }
 
-/// How a cell stands out where there are colours.
+/// The style of a cell if colours are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     Plain,
@@ -84,7 +84,7 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    /// Returns what switches the style on (ECMA-48, SGR).
+    /// Returns the escape sequence that switches the style on (ECMA-48, SGR).
     const fn start(self) -> &'static str {
         match self {
             Self::Plain => "",
@@ -96,11 +96,11 @@ impl Style {
     const END: &str = "\x1b[0m";
 }
 
-/// A cell: a text that a terminal can show.
+/// A cell: a text that is safe for a terminal.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     text: String,
-    /// In terminal columns.
+    /// The width in terminal columns.
     width: usize,
     style: Style,
 }
@@ -121,7 +121,7 @@ impl Cell {
         Self { style, ..self }
     }
 
-    /// Returns the cell with at most `width` columns, of which the last shows that something is missing.
+    /// Returns the cell shortened to at most `width` columns; the last column marks the omission.
     fn shortened(&self, width: usize) -> Self {
         let mut cell = self.clone();
         if cell.width > width {
@@ -137,15 +137,15 @@ impl Cell {
     }
 }
 
-/// Rows of cells under their headings.
+/// Rows of cells, with headings.
 #[derive(Debug)]
 pub(crate) struct Table<const N: usize> {
     columns: [Column; N],
     rows: Vec<[Cell; N]>,
     is_shown: [bool; N],
-    /// The width that each column needs for its cells; the heading may be wider, except where cells are shortened.
+    /// The width that each column requires for its cells; the heading may be wider, except if cells are shortened.
     widths: [usize; N],
-    /// Whether the heading and the cells that are wider than their column are shortened.
+    /// Whether the column shortens its heading and its wider cells.
     is_shortened: [bool; N],
     gap: usize,
     has_short_headings: bool,
@@ -166,7 +166,8 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// Returns the width of the longest line, without the cells that [`limit`](Self::limit) lets reach beyond their column.
+    /// Returns the width of the longest line, without the cells that may exceed their column
+    /// ([`limit`](Self::limit)).
     pub(crate) fn width(&self) -> usize {
         let shown = (0..N).filter(|index| self.is_shown[*index]);
         shown.fold(0, |end, index| {
@@ -195,7 +196,7 @@ impl<const N: usize> Table<N> {
         rows.all(|row| texts.contains(&row[column].text.as_str()))
     }
 
-    /// Lets the cells of a column that are wider than `width` move the rest of their row alone.
+    /// Limits the width of a column. A wider cell moves only the rest of its own row.
     pub(crate) fn limit(&mut self, column: usize, width: usize) {
         let widths = self.rows.iter().map(|row| row[column].width);
         self.widths[column] = widths.filter(|cell| *cell <= width).max().unwrap_or(0);
@@ -208,7 +209,7 @@ impl<const N: usize> Table<N> {
         self.is_shortened[column] = true;
     }
 
-    /// Gives a shortened column up to `room` columns back.
+    /// Lengthens a shortened column by up to `room` columns.
     pub(crate) fn lengthen(&mut self, column: usize, room: usize) {
         let cells = self.rows.iter().map(|row| row[column].width);
         let widest = cells.max().unwrap_or(0).max(display_width(self.heading(column)));
@@ -226,7 +227,7 @@ impl<const N: usize> Table<N> {
     }
 
     fn render_row(&self, row: &[Cell; N], has_colour: bool, text: &mut String) {
-        // Where the last character is, and where it would be if no cell were wider than its column.
+        // The end of the last character, and its end if no cell exceeded its column.
         let (mut end, mut column_end) = (0, 0);
         let spaces = |text: &mut String, count| text.extend(std::iter::repeat_n(' ', count));
         for (index, cell) in row.iter().enumerate().filter(|(index, _)| self.is_shown[*index]) {
@@ -246,7 +247,7 @@ impl<const N: usize> Table<N> {
             } else {
                 start
             };
-            // A cell that is too wide leaves a gap behind it.
+            // A cell that is too wide is followed by a gap.
             let start = wanted.max(end + gap);
             spaces(text, start - end);
             match cell.style {
@@ -258,7 +259,7 @@ impl<const N: usize> Table<N> {
         text.push('\n');
     }
 
-    /// Returns the number of spaces before a column, where the one before ends at `end`.
+    /// Returns the number of spaces before a column, if the previous one ends at `end`.
     fn space_before(&self, column: usize, end: usize) -> usize {
         if end == 0 || self.columns[column].is_joined {
             0

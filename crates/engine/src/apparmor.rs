@@ -1,17 +1,18 @@
-//! Programs under an AppArmor profile: whether the profile lets them load the library and read the rules file.
+//! Programs under an AppArmor profile: whether the profile allows them to load the library and to read the
+//! rules file.
 
 use crate::error::describe;
 use keepalive_sys::apparmor::{Profile, Use, of_program};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file that the library engine needs, as a profile has it.
+/// A file that the library engine requires, and the profile's access to it.
 #[derive(Debug)]
 pub struct Access {
     profile: Profile,
     file: PathBuf,
     usage: Use,
-    /// What the kernel answers; an error where it cannot be asked.
+    /// The kernel's answer; an error if the kernel cannot be asked.
     is_allowed: io::Result<bool>,
 }
 
@@ -26,22 +27,22 @@ impl Access {
         }
     }
 
-    /// Whether the profile allows it.
+    /// Returns whether the profile allows the access.
     pub fn is_allowed(&self) -> bool {
         matches!(self.is_allowed, Ok(true))
     }
 
-    /// Whether the profile denies it; false where that cannot be observed.
+    /// Returns whether the profile denies the access; false if that cannot be observed.
     pub fn is_denied(&self) -> bool {
         matches!(self.is_allowed, Ok(false))
     }
 
-    /// Whether this is about the library, and not about the rules file.
+    /// Returns whether this is an access to the library, and not to the rules file.
     pub fn is_of_library(&self) -> bool {
         self.usage == Use::Load
     }
 
-    /// The answer, as a clause without a subject.
+    /// Returns the answer, as a clause without a subject.
     pub fn describe(&self) -> String {
         let name = &self.profile.name;
         let file = self.file.display();
@@ -59,7 +60,7 @@ impl Access {
         }
     }
 
-    /// What to do.
+    /// Returns what the user can do.
     pub fn advice(&self) -> String {
         let Self { profile, file, .. } = self;
         let permissions = match self.usage {
@@ -81,7 +82,8 @@ impl Access {
     }
 }
 
-/// Returns what the profile of the program at `command`, if it has one, says about the library and the rules file.
+/// Returns the accesses to the library and the rules file under the profile of the program at `command`, if
+/// it has a profile.
 ///
 /// # Errors
 /// The profile cannot be observed.
@@ -97,7 +99,7 @@ pub fn accesses(
     Ok((profile, accesses))
 }
 
-/// Returns what `profile` says about the library and the rules file.
+/// Returns the accesses to the library and the rules file under `profile`.
 pub fn accesses_under(profile: &Profile, library: Option<&Path>, rules: Option<&Path>) -> Vec<Access> {
     let library = library.map(|file| Access::of(profile, file, Use::Load));
     let rules = rules.map(|file| Access::of(profile, file, Use::Read));

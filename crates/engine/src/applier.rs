@@ -1,4 +1,4 @@
-//! Giving a socket that is about to be used its settings, and those that a command inherits.
+//! Applies settings to sockets that are about to be used, and to those that a command inherits.
 
 use crate::kernel_defaults::KernelDefaults;
 use crate::plan::{Origin, Step};
@@ -11,25 +11,26 @@ use rustix::fd::OwnedFd;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Sets options on sockets, and knows what they have where nobody has set any.
+/// Sets options on sockets, and knows the kernel's defaults.
 pub struct Applier<'a> {
-    /// Of the network namespaces that were met, this process's own first.
+    /// The defaults of the known network namespaces; that of this process comes first.
     defaults: Vec<KernelDefaults>,
     switched_off: &'a SwitchedOff,
 }
 
-/// Namespaces beyond these are forgotten again: a program can make any number of them.
+/// The limit of known namespaces: a program can create any number of them.
 const MOST_NAMESPACES: usize = 64;
 
-/// The sockets, by cookie, on which the program has switched keepalive off itself: they look as if nothing had set them.
+/// The sockets, by cookie, on which the program has switched keepalive off. The kernel does not distinguish
+/// them from unset ones.
 #[derive(Default)]
 pub struct SwitchedOff(Mutex<HashSet<u64>>);
 
-/// More than this are forgotten: a program that switches keepalive off on so many sockets keeps few of them.
+/// The limit of remembered sockets. A program that switches keepalive off on so many sockets keeps few of them open.
 const MOST_SWITCHED_OFF: usize = 4096;
 
 impl SwitchedOff {
-    /// Notes that the program has switched keepalive on or off itself.
+    /// Records that the program has switched keepalive on or off.
     pub fn note(&self, cookie: u64, is_on: bool) {
         let mut sockets = self.sockets();
         if is_on {
@@ -52,25 +53,25 @@ impl SwitchedOff {
     }
 }
 
-/// What was changed on a socket.
+/// The changes on a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// The numbers before, in the order of [`OPTIONS`].
+    /// The previous values, in the order of [`OPTIONS`].
     before: [Option<u32>; OPTIONS.len()],
-    /// Whether the program's own numbers are among them, or options that make sense on a listener only.
+    /// Whether they include values that the program has set, or options that only affect a listener.
     must_be_undone: bool,
 }
 
 impl Changes {
-    /// Whether a socket that does not listen in the end must have back what it had. Keepalive that the program had left unset
-    /// may stay: a connection would get it too.
+    /// Returns whether the changes must be undone if the socket does not listen in the end. Keepalive that
+    /// the program had left unset may stay: a connection would get it too.
     pub fn must_be_undone(&self) -> bool {
         self.must_be_undone
     }
 }
 
 impl<'a> Applier<'a> {
-    /// Creates one for the network namespace of the calling thread.
+    /// Creates an applier for the network namespace of the calling thread.
     pub fn new(switched_off: &'a SwitchedOff) -> Self {
         Self {
             defaults: vec![KernelDefaults::read()],
@@ -78,7 +79,7 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Sets what `settings` say, but for the user timeout, which would limit connecting.
+    /// Applies `settings` except the user timeout, which would limit connecting.
     pub fn settle(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
         let mut changes = Changes::default();
         if settings.keepalive != Some(Keepalive::Off) {
@@ -87,25 +88,26 @@ impl<'a> Applier<'a> {
         changes
     }
 
-    /// The same for a socket that is about to listen, whose connections inherit it all.
+    /// Applies `settings` to a socket that is about to listen, whose connections inherit them.
     pub fn apply_to_listener(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
         let mut changes = self.settle(socket, settings);
         self.set_all(socket, settings, FOR_LISTENERS, &mut changes);
         changes
     }
 
-    /// Sets the user timeout that `settings` say for a connection with the times of `socket`.
+    /// Sets the user timeout of `settings` for a connection with the times of `socket`.
     pub fn limit_unacknowledged(&mut self, socket: &OwnedFd, settings: &Settings) {
         self.set_all(socket, settings, [SocketOption::UserTimeout], &mut Changes::default());
     }
 
-    /// Gives `socket` back what it had before `changes`.
+    /// Restores the values that `socket` had before `changes`.
     pub fn restore(&mut self, socket: &OwnedFd, changes: &Changes) {
         for option in OPTIONS {
             let Some(before) = changes.before[option as usize] else {
                 continue;
             };
-            // The kernel reports the segment size of an unset option; 0 unsets it (`net/ipv4/tcp.c`, TCP_MAXSEG).
+            // For an unset segment size, the kernel reports its current value; 0 unsets it (`net/ipv4/tcp.c`,
+            // TCP_MAXSEG).
             let is_unset = option == SocketOption::MaxSegment && {
                 let namespace = self.namespace(socket);
                 self.kernel_default(namespace, option, before) == Some(before)
@@ -138,7 +140,7 @@ impl<'a> Applier<'a> {
                 Origin::UnlessDefault(self.kernel_default(namespace, option, current))
             };
             let step = Step::new(mode, option, ours, current, origin);
-            // What the kernel refuses stays as it was.
+            // An option that the kernel refuses keeps its value.
             if step.is_change() && step.apply(socket).is_ok() {
                 changes.before[option as usize] = Some(current);
                 changes.must_be_undone |= origin.is_program(current) || FOR_LISTENERS.contains(&option);
@@ -146,7 +148,7 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// The index of the namespace of `socket` among those that were met.
+    /// Returns the index of the namespace of `socket` among the known ones.
     fn namespace(&mut self, socket: &OwnedFd) -> usize {
         let namespace = netns::cookie(socket).ok();
         let mut known = self.defaults.iter();
@@ -162,11 +164,11 @@ impl<'a> Applier<'a> {
         })
     }
 
-    /// What `option` is in this namespace where nobody has set it.
+    /// Returns the default of `option` in this namespace.
     fn kernel_default(&mut self, namespace: usize, option: SocketOption, current: u32) -> Option<u32> {
         let number = self.defaults.get(namespace)?.of(option);
         if namespace == 0 && number.is_some_and(|number| number != current) {
-            // It looks like the program's own; or the sysctl was changed.
+            // The value looks like one that the program has set; or the sysctl was changed.
             self.defaults[0] = KernelDefaults::read();
             return self.defaults[0].of(option);
         }
@@ -174,7 +176,7 @@ impl<'a> Applier<'a> {
     }
 }
 
-/// The number that `settings` say for `option` of `socket`.
+/// Returns the value of `option` in `settings` for `socket`.
 pub fn number(socket: &OwnedFd, settings: &Settings, option: SocketOption) -> Option<u32> {
     if option != SocketOption::UserTimeout {
         return settings.number(option);
@@ -187,7 +189,7 @@ pub fn number(socket: &OwnedFd, settings: &Settings, option: SocketOption) -> Op
     )
 }
 
-/// Gives the TCP sockets that the command will inherit their settings.
+/// Applies settings to the TCP sockets that the command will inherit.
 pub fn apply_to_inherited(sources: &[Source<'_>], program: &[u8]) {
     let (Ok(handle), Ok(sockets)) = (PidFd::open(std::process::id()), proc::own_sockets()) else {
         return;
@@ -208,7 +210,7 @@ pub fn apply_to_inherited(sources: &[Source<'_>], program: &[u8]) {
         if tcp.listening {
             applier.apply_to_listener(&socket, &decide(sources, &event(Moment::Listen)));
         } else if tcp.peer.is_some() {
-            // Who hands on a connection has accepted it (inetd).
+            // A process that passes on a connection has accepted it (inetd).
             let settings = decide(sources, &event(Moment::Accept));
             applier.settle(&socket, &settings);
             applier.limit_unacknowledged(&socket, &settings);

@@ -1,4 +1,4 @@
-//! The attach engine: settings for sockets that programs have opened already, through duplicates of their descriptors.
+//! The attach engine: sets the options of open sockets in other processes, through duplicates of their descriptors.
 
 use crate::kernel_defaults::KernelDefaults;
 pub use crate::plan::{Failure, Step};
@@ -11,54 +11,54 @@ use keepalive_sys::sockopt::Protocol;
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 
-/// What is to be done with one socket, and what not.
+/// The changes to make on one socket, and the options to leave unchanged.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Plan {
-    /// What the connection is to the rules.
+    /// The event that rules match.
     #[serde(with = "wire::MomentWire")]
     pub moment: Moment,
-    /// What the policy says. It stays with the worker.
+    /// The policy's settings. They stay with the worker.
     #[serde(skip)]
     pub settings: Settings,
-    /// In the order in which a running timer takes them up.
+    /// The changes, in the order in which a running timer uses them.
     pub steps: Vec<Step>,
-    /// Options that stay as they are.
+    /// Options that keep their values.
     pub left: Vec<Left>,
 }
 
-/// An option that the policy says something of, and why it stays as it is.
+/// An option in the policy that keeps its value, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Left {
     /// The option.
     #[serde(with = "wire::option")]
     pub option: SocketOption,
-    /// Why it stays.
+    /// Why the option keeps its value.
     pub reason: Reason,
 }
 
-/// Why a socket or an option stays as it is.
+/// Why a socket or an option is left unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
-    /// The policy says to leave this connection alone.
+    /// The policy contains `off` for this connection.
     Off,
-    /// Somebody has set `theirs`, and in this mode it stays.
+    /// A program has set `theirs`, which takes precedence in this mode.
     Own {
-        /// The number that it has.
+        /// The current value.
         theirs: u32,
         /// The mode of the policy.
         #[serde(with = "wire::ModeWire")]
         mode: Mode,
     },
-    /// It would limit how long the socket may take to connect.
+    /// The option would limit how long the socket may take to connect.
     Connecting,
-    /// It has an effect on the handshake only, and that is over.
+    /// The option affects only the handshake, which is complete.
     Late,
-    /// The kernel has no such option for this protocol.
+    /// The kernel lacks this option for this protocol.
     Missing(Protocol),
 }
 
-/// The event of `socket` for the rules. A connection was accepted if somebody listens where it arrives; else it was opened
-/// from here: the kernel does not keep which end began.
+/// Returns the event of `socket` for the rules. A connection was accepted if its local address has a
+/// listener; otherwise it was opened from here. The kernel does not store which end opened the connection.
 fn event<'a>(socket: &Socket, program: &'a [u8], namespace: Option<&Namespace>) -> Event<'a> {
     let event = |moment, port: Option<std::net::SocketAddr>| Event {
         moment,
@@ -76,7 +76,7 @@ fn event<'a>(socket: &Socket, program: &'a [u8], namespace: Option<&Namespace>) 
     }
 }
 
-/// What `sources` say for `socket`, of whose options `current` gives the numbers.
+/// Returns the plan of `sources` for `socket`; `current` returns the values of its options.
 pub fn plan(
     sources: &[Source<'_>],
     socket: &Socket,
@@ -124,8 +124,8 @@ pub fn plan(
     plan
 }
 
-/// The time that the kernel makes of `seconds` for `TCP_DEFER_ACCEPT`: it counts in tries, each after twice the time of the
-/// one before (`net/ipv4/tcp.c`, `secs_to_retrans`).
+/// Returns the time to which the kernel rounds `seconds` for `TCP_DEFER_ACCEPT`. The kernel counts retries,
+/// each after twice the previous time (`net/ipv4/tcp.c`, `secs_to_retrans`).
 fn whole_tries(seconds: u32) -> u32 {
     const LONGEST: u32 = 120;
     let (mut period, mut wait) = (1, 1);
@@ -136,13 +136,13 @@ fn whole_tries(seconds: u32) -> u32 {
     period
 }
 
-/// Sets what is planned, and returns what could not be set.
+/// Applies the plan, and returns the options that could not be set.
 pub fn apply(plan: &Plan, duplicate: &OwnedFd) -> Vec<Failure> {
     let results = plan.steps.iter().map(|step| step.apply(duplicate));
     results.filter_map(Result::err).collect()
 }
 
-/// A socket, and what is said for it.
+/// A socket, and its settings.
 struct View<'a> {
     settings: Settings,
     socket: &'a Socket,
@@ -155,10 +155,10 @@ impl View<'_> {
         (self.current)(option)
     }
 
-    /// Whether the timer that runs ends later than the idle time allows. It does so where the idle time was lowered
-    /// without the timer: SO_KEEPALIVE alone leaves one that runs already.
+    /// Returns whether the running timer ends later than the idle time allows. This happens if the idle time
+    /// was lowered without restarting the timer: SO_KEEPALIVE does not change a timer that runs already.
     fn is_overdue(&self, idle: u32) -> bool {
-        /// The kernel rounds, and time passes while we look.
+        /// The kernel rounds, and time passes while sockets are read.
         const TOLERANCE_MS: u64 = 1000;
         let timer = self.socket.timer.timer();
         timer.is_some_and(|timer| {
@@ -167,20 +167,20 @@ impl View<'_> {
     }
 }
 
-/// Whether `socket` is neither connected nor listens, so that more is to be done when it is.
+/// Returns whether `socket` is neither connected nor listening, so that it must be checked again later.
 pub fn is_unfinished(socket: &Socket) -> bool {
     socket.state != Some(State::Listen) && socket.peer.is_none()
         || matches!(socket.state, Some(State::SynSent | State::SynReceived))
 }
 
 impl Plan {
-    /// Decides about `option`, of which the policy says `ours`.
+    /// Decides about `option`, for which the policy has the value `ours`.
     fn add(&mut self, view: &View<'_>, option: SocketOption, ours: u32) {
         let Some(current) = view.current(option) else {
             let reason = Reason::Missing(view.socket.protocol);
             return self.left.push(Left { option, reason });
         };
-        // Without the namespace, the numbers that the kernel is built with.
+        // Without the namespace, the kernel's built-in defaults are used.
         let kernel_default = match view.namespace {
             Some(namespace) => namespace.defaults.of(option),
             None => KernelDefaults::BUILT_IN.of(option),
@@ -197,7 +197,7 @@ impl Plan {
         }
     }
 
-    /// The user timeout comes last, since an automatic one is made of the others.
+    /// Adds the user timeout, which comes last, since an automatic one is computed from the other options.
     fn limit_unacknowledged(&mut self, view: &View<'_>) {
         let effective = |option| {
             let step = self.steps.iter().find(|step| step.option == option);

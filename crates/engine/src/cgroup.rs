@@ -1,5 +1,5 @@
-//! The cgroup engine: eBPF programs of the kernel give every new connection in a cgroup its settings. There is no process
-//! of ours, and nothing in the processes of others.
+//! The cgroup engine: eBPF programs in the kernel set the options of every new connection in a cgroup. No
+//! process of keepalive stays, and keepalive adds nothing to other processes.
 
 mod attempt;
 pub mod child;
@@ -30,38 +30,39 @@ use rustix::fd::{AsRawFd as _, OwnedFd};
 use std::io;
 use std::path::Path;
 
-/// The programs of a policy, in the kernel.
+/// The loaded programs of a policy.
 pub struct Programs {
     /// Runs when a connection is established.
     pub established: OwnedFd,
-    /// Runs before setsockopt(2), where a mode is other than fill.
+    /// Runs before setsockopt(2), if a mode is not fill.
     pub clamp: Option<OwnedFd>,
-    /// The description and the counters.
+    /// The description of the policy and its counters.
     record: OwnedFd,
     shared: Shared,
 }
 
-/// The maps that a new policy takes over from the one before.
+/// The maps that a new policy takes over from the previous one.
 #[derive(Default)]
 pub struct Shared {
     names: Option<OwnedFd>,
     sock_settings: Option<OwnedFd>,
 }
 
-/// The name of the program that decides.
+/// The name of the program that applies the policy.
 const NAME: &str = "ka_established";
 
-/// The bytes of a program's name, in the kernel.
+/// The size of a program's name in the kernel, in bytes.
 const NAME_SIZE: u32 = 16;
 
 const NAMES: MapKind = MapKind::Socket { is_inherited: true };
 const SOCK_SETTINGS: MapKind = MapKind::Socket { is_inherited: false };
 
 impl Programs {
-    /// Compiles and loads `policy`, for the cgroup of this name; `is_watched` where a process looks after it.
+    /// Compiles and loads `policy` for the cgroup of this name. `is_watched` states whether a process watches
+    /// the policy.
     ///
     /// # Errors
-    /// What is in the way.
+    /// The obstacle.
     pub fn load(policy: &Policy, cgroup: &Path, is_watched: bool, old: Shared) -> Result<Self, Obstacle> {
         let _limits = Limits::raise();
         let parts = policy.parts();
@@ -110,10 +111,10 @@ impl Programs {
         })
     }
 
-    /// Loads a policy that says nothing, and lets go of it.
+    /// Loads an empty policy, and drops it.
     ///
     /// # Errors
-    /// What is in the way of the engine, whatever the policy.
+    /// The obstacle that keeps the engine from working, whatever the policy.
     pub fn trial() -> Result<(), Obstacle> {
         Self::load(&Policy::EVERYWHERE, Path::new("/"), false, Shared::default())?;
         Obstacle::of_file_system()
@@ -121,7 +122,7 @@ impl Programs {
 }
 
 impl Shared {
-    /// With what is needed, and without what is not.
+    /// Returns the maps that the policy needs: reuses old ones, creates missing ones and drops the others.
     fn fit(self, needs: Needs) -> Result<Self, Obstacle> {
         let take = |is_needed: bool, old: Option<OwnedFd>, kind, name, size| {
             let old = old.filter(|map| map_info(map).is_ok_and(|info| info.value_size == size));
@@ -149,7 +150,7 @@ fn map(map: &OwnedFd) -> Map {
 }
 
 impl Policy {
-    /// What is set where nobody says anything.
+    /// The settings that apply where no source sets a value.
     const EVERYWHERE: Self = Self {
         settings: Settings::EVERYWHERE,
         explicit: Vec::new(),

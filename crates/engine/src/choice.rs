@@ -1,4 +1,4 @@
-//! Which engines reach a program.
+//! Chooses the engines that reach a program.
 
 use super::preload::{self, Library, Obstacle};
 use super::seccomp;
@@ -6,46 +6,46 @@ use crate::error::Error;
 use keepalive_sys::program::{Program, privilege};
 use std::path::Path;
 
-/// The engine that the user wants.
+/// The engine that the user has selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Whichever reaches the program.
+    /// Any engine that reaches the program.
     Auto,
     /// The library, even if it has no effect.
     Preload,
     /// The supervisor.
     Seccomp,
-    /// An eBPF program for a cgroup of the command's own.
+    /// An eBPF program for a cgroup that only the command uses.
     Cgroup,
 }
 
 /// The engines for one command.
 #[derive(Debug)]
 pub enum Engines {
-    /// The library alone.
+    /// Only the library.
     Preload(Library),
-    /// The supervisor alone.
+    /// Only the supervisor.
     Seccomp,
-    /// The library where it can be loaded, at its lower price, and the supervisor for all else.
+    /// The library where it can be loaded, since it costs less, and the supervisor everywhere else.
     Both(Library),
-    /// The kernel, for a cgroup of the command's own.
+    /// An eBPF program for a cgroup that only the command uses.
     Cgroup,
 }
 
-/// What was chosen, and why.
+/// The chosen engines, and the reason.
 #[derive(Debug)]
 pub struct Choice {
     /// The engines.
     pub engines: Engines,
-    /// A clause.
+    /// The reason, as a clause.
     pub why: String,
-    /// Whether the library alone reaches the program itself, if not all that it starts.
+    /// Whether the library alone reaches the program itself, though perhaps not all its children.
     pub is_preloadable: bool,
     /// Whether the reason is the program's AppArmor profile, or SELinux.
     pub is_confined: bool,
 }
 
-/// Programs whose purpose is to start others, of which nothing is known beforehand.
+/// Programs that exist to start other programs, which are unknown beforehand.
 const LAUNCHERS: [&str; 39] = [
     "ash",
     "bash",
@@ -89,7 +89,7 @@ const LAUNCHERS: [&str; 39] = [
 ];
 
 impl Engines {
-    /// The names, as `--engine` has them.
+    /// Returns the names, as in `--engine`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Preload(_) => "preload",
@@ -100,11 +100,11 @@ impl Engines {
     }
 }
 
-/// Chooses the engines for `program`. Where `is_strict`, the supervisor must be one of them. `rules` is the rules file that
-/// the library would read.
+/// Chooses the engines for `program`. With `is_strict`, they must include the supervisor. `rules` is the
+/// rules file that the library would read.
 ///
 /// # Errors
-/// Nothing reaches the program, or the library cannot be found.
+/// No engine reaches the program, or the library was not found.
 pub fn choose(wanted: Wanted, program: &Program, is_strict: bool, rules: Option<&Path>) -> Result<Choice, Error> {
     match wanted {
         Wanted::Preload if is_strict => Err(Error::new("--io-uring deny: the library sees no io_uring")
@@ -147,7 +147,7 @@ fn automatic(program: &Program, is_strict: bool, rules: Option<&Path>) -> Result
     let path = program.path.display();
     if let Some(privilege) = privilege(&program.path) {
         let obstacle = Obstacle::Privileged(privilege);
-        // Without this right its privilege would be lost.
+        // Without this privilege the supervisor would remove the program's privileges.
         if !seccomp::may_keep_privileges() {
             return Err(obstacle.refusal(program));
         }
@@ -185,13 +185,13 @@ fn automatic(program: &Program, is_strict: bool, rules: Option<&Path>) -> Result
     let is_loadable = obstacle.as_ref().is_none_or(Obstacle::is_partial);
     let (engines, why) = match (why_both, library) {
         (Some(why), _) if obstacle.is_some_and(|obstacle| obstacle.forbids_preload()) => (Engines::Seccomp, why),
-        // A loader complains on standard error of a library that is not for its programs.
+        // The loader prints an error about a library that is not for its programs.
         (Some(why), Ok(library)) if !library.unserved().is_empty() && seccomp::trial().is_ok() => (
             Engines::Seccomp,
             format!("{why}, also one of another machine, for which there is no library"),
         ),
         (Some(why), Ok(library)) => (Engines::Both(library), why),
-        // What cannot load the library does not miss it.
+        // A program that cannot load the library does not need it.
         (Some(why), Err(_)) if !is_loadable => (Engines::Seccomp, why),
         (_, Err(error)) => return Err(error),
         (None, Ok(library)) => (Engines::Preload(library), format!("{path} is a dynamic program")),

@@ -4,7 +4,7 @@ use std::fmt;
 
 pub use keepalive_sys::errno::describe;
 
-/// What could not be done and why, and what helps.
+/// A failure, its reason, and a hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     message: String,
@@ -20,7 +20,7 @@ impl Error {
         }
     }
 
-    /// Returns the error with a hint, a clause that says what the user can do.
+    /// Returns the error with a hint, a clause that names what the user can do.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! The engines, which are the ways to reach a program's sockets, and the sockets of running processes. Nothing here parses
-//! a command line, prints, or decides an exit status.
+//! The engines, which reach a program's sockets, and the sockets of running processes. This crate does not
+//! parse command lines, print, or decide exit statuses.
 #![forbid(unsafe_code)]
 
 pub mod apparmor;

@@ -1,5 +1,5 @@
-//! What is done with one option of one socket, and doing it: for the supervisor and for attach. The library and the eBPF
-//! programs have their own, checked against the same cases.
+//! Plans and applies the change of one option of one socket, for the supervisor and for attach. The library
+//! and the eBPF programs have their own implementations, checked against the same cases.
 
 pub(crate) mod wire;
 
@@ -9,19 +9,19 @@ use keepalive_sys::sockopt;
 use rustix::fd::AsFd;
 use serde::{Deserialize, Serialize};
 
-/// One option and its number before and after.
+/// An option, and its value before and after the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The option.
     #[serde(with = "wire::option")]
     pub option: SocketOption,
-    /// The number before, in the option's unit.
+    /// The value before, in the option's unit.
     pub from: u32,
-    /// The number after.
+    /// The value after.
     pub to: u32,
 }
 
-/// An option that could not be set, and the kernel's answer.
+/// An option that could not be set, and the kernel's error.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// The option.
@@ -31,18 +31,19 @@ pub struct Failure {
     pub error: String,
 }
 
-/// What is known of who has set the number that an option has.
+/// What is known about who has set an option's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The program.
+    /// The program has set the value.
     Program,
-    /// The program, unless it is this number, the kernel's default; the program where the default is unknown.
+    /// The program has set the value, unless it equals this number, the kernel's default. With an unknown
+    /// default, the program counts as the origin.
     UnlessDefault(Option<u32>),
 }
 
 impl Step {
-    /// Returns what the policy makes of an option that has the number `from`, of which it says `ours`. The option stays as it
-    /// is where [`Step::is_change`] is false.
+    /// Returns the change of an option with the value `from`, for which the policy has the value `ours`. The
+    /// option keeps its value if [`Step::is_change`] is false.
     pub(crate) fn new(mode: Mode, option: SocketOption, ours: u32, from: u32, origin: Origin) -> Self {
         let to = match origin {
             Origin::Program => mode.resolve(option, ours, from),
@@ -51,7 +52,7 @@ impl Step {
         Self { option, from, to }
     }
 
-    /// Whether it changes anything.
+    /// Returns whether the value changes.
     pub(crate) fn is_change(&self) -> bool {
         self.from != self.to
     }
@@ -69,7 +70,7 @@ impl Step {
 }
 
 impl Origin {
-    /// Whether the number `current` is known to be the program's own.
+    /// Returns whether the program is known to have set the value `current`.
     pub(crate) fn is_program(self, current: u32) -> bool {
         match self {
             Self::Program => true,

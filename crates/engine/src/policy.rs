@@ -1,62 +1,62 @@
-//! A policy as it is written, with the source of each part.
+//! A policy in its source text, with the source of each part.
 
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::protocol::CONFIG;
 use keepalive_policy::{Keepalive, Rule, Settings, Source};
 use std::path::{Path, PathBuf};
 
-/// A text of rules, and where it comes from.
+/// The text of rules, and its origin.
 #[derive(Debug)]
 pub struct Text {
-    /// `--rule`, `KEEPALIVE_RULES` or the path of a file.
+    /// The origin: `--rule`, `KEEPALIVE_RULES` or the path of a file.
     pub name: String,
-    /// The text itself, which may not be UTF-8.
+    /// The text, which may not be valid UTF-8.
     pub text: Vec<u8>,
-    /// The number of its first line: the texts of several `--rule` are numbered as the lines of one file.
+    /// The number of the first line: several `--rule` texts are numbered as the lines of one file.
     pub first_line: u32,
 }
 
-/// The policy as it is written down.
+/// The policy in its source text.
 #[derive(Debug)]
 pub struct Policy {
-    /// What flags and variables say for all connections.
+    /// The settings for all connections, from options and variables.
     pub settings: Settings,
-    /// Each of those flags and variables with what it alone says, in the order of precedence.
+    /// Each of those options and variables with its own setting, in the order of precedence.
     pub explicit: Vec<(String, Settings)>,
-    /// What takes the place of flags and file, where neither is there.
+    /// The settings that replace options and file if neither exists.
     pub fallback: Option<Settings>,
     /// The rules of the command line, then those of the environment.
     pub rules: Vec<Text>,
     /// The configuration file.
     pub config: Option<Text>,
-    /// Its path, where it was named.
+    /// The path of the configuration file, if the user has named it.
     pub config_path: Option<PathBuf>,
-    /// The variables that are ignored since they may be meant for another product, a sentence each.
+    /// The ignored variables, which may be meant for another product, one sentence each.
     pub notes: Vec<String>,
-    /// It was a pipe, which nobody can read again.
+    /// Whether the configuration file was a pipe, which cannot be read again.
     pub is_config_pipe: bool,
 }
 
-/// A source of the policy with its rules, each with the name of the text that it stands in.
+/// A source of the policy with its rules, and the name of each rule's text.
 #[derive(Debug, Default)]
 pub struct Part<'a> {
     /// The settings of connections that no rule matches.
     pub default: Settings,
     /// The rules, in their order.
     pub rules: Vec<Rule<'a>>,
-    /// For each rule the name of its text.
+    /// The name of each rule's text.
     pub names: Vec<&'a str>,
     has_default: bool,
 }
 
 impl Policy {
-    /// Returns the path of the configuration file, which the library reads, where there is one.
+    /// Returns the path of the configuration file, which the library reads, if there is one.
     pub fn rules_file(&self) -> Option<&Path> {
         self.config.as_ref()?;
         Some(self.config_path.as_deref().unwrap_or(Path::new(CONFIG)))
     }
 
-    /// Its sources in the order of precedence: command line and environment, file.
+    /// Returns the sources in the order of precedence: command line and environment, file.
     pub fn parts(&self) -> [Part<'_>; 2] {
         let mut written = Part {
             default: self.settings,
@@ -64,7 +64,7 @@ impl Policy {
         };
         let mut file = Part::default();
         if self.settings.keepalive == Some(Keepalive::Off) {
-            // KEEPALIVE=off makes the library do nothing at all, whatever the rules say.
+            // KEEPALIVE=off disables the library completely, whatever the rules contain.
             return [written, file];
         }
         self.rules.iter().for_each(|text| written.take(text));
@@ -74,7 +74,7 @@ impl Policy {
 }
 
 impl<'a> Part<'a> {
-    /// Of several defaults the first counts.
+    /// Adds a text. The first of several defaults wins.
     fn take(&mut self, text: &'a Text) {
         for item in parse(&text.text).flatten() {
             match item {
@@ -92,7 +92,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Returns the part as the decision takes it.
+    /// Returns the part in the form that the decision uses.
     pub fn source(&self) -> Source<'_> {
         Source {
             default: self.default,

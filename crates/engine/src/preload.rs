@@ -1,4 +1,4 @@
-//! The preload engine: `libkeepalive.so` in the program's own process, by LD_PRELOAD (ld.so(8)).
+//! The preload engine: loads `libkeepalive.so` into the program's own process, by LD_PRELOAD (ld.so(8)).
 
 mod neighbours;
 
@@ -19,22 +19,23 @@ use std::path::{Path, PathBuf};
 pub use neighbours::has_asan_programs;
 use neighbours::{SharedName, other_machines, shared_name};
 
-/// The file's name.
+/// The file name of the library.
 pub const FILE: &str = "libkeepalive.so";
-/// Where `make install` puts the library, told to the build.
+/// The directory into which `make install` installs the library, set at build time.
 const LIBRARY_DIRECTORY: Option<&str> = option_env!("KEEPALIVE_LIBDIR");
-/// Where distributions have libraries, beside the directory of their commands.
+/// The library directories of distributions, relative to the parent of the directory of commands.
 const DIRECTORIES: [&str; 4] = [MULTIARCH[0], "lib64", "lib", OTHER_DIRECTORY];
-/// Where packages install the library for 32-bit programs, beside the directory of commands (`make install LIBRARY32=FILE`). In
-/// its parent each library is found by the name that `$LIB` has for its programs.
+/// The directory into which packages install the library for 32-bit programs, relative to the parent of the
+/// directory of commands (`make install LIBRARY32=FILE`). Its parent contains each library under the name
+/// that `$LIB` has for its programs.
 pub const OTHER_DIRECTORY: &str = "lib/keepalive/lib";
 
-/// The library's file and the machine code in it.
+/// The library's file and its machine code.
 #[derive(Debug)]
 pub struct Library {
     path: PathBuf,
     machine: Machine,
-    /// As LD_PRELOAD has it, where that is not the path: with `$LIB`.
+    /// The name for LD_PRELOAD with `$LIB`, if it is not the path.
     shared: Option<SharedName>,
 }
 
@@ -44,8 +45,8 @@ impl Library {
         &self.path
     }
 
-    /// The kinds of programs that can run on this machine and do not find a library of theirs by the same name: their loader
-    /// complains of it.
+    /// Returns the kinds of programs that can run on this machine and find no library of their kind by this
+    /// name: their loader prints an error.
     pub fn unserved(&self) -> Vec<Machine> {
         match &self.shared {
             Some(shared) => shared.unserved.clone(),
@@ -53,7 +54,7 @@ impl Library {
         }
     }
 
-    /// What is missing for programs of other kinds that can run on this machine, if anything.
+    /// Returns what is missing for programs of other kinds that can run on this machine, if anything.
     pub fn missing(&self) -> Option<String> {
         let machines: Vec<String> = self.unserved().iter().map(Machine::to_string).collect();
         (!machines.is_empty()).then(|| {
@@ -65,40 +66,40 @@ impl Library {
     }
 }
 
-/// Why the library cannot reach a program.
+/// The reason why the library cannot reach a program.
 #[derive(Debug)]
 pub enum Obstacle {
     /// The program is statically linked.
     Static,
-    /// It is a Go program, which makes system calls of its own.
+    /// The program is a Go program, which makes system calls directly.
     Go,
-    /// It is set-user-ID, set-group-ID, or has file capabilities.
+    /// The program is set-user-ID, set-group-ID, or has file capabilities.
     Privileged(Privilege),
     /// The library is for other machine code.
     OtherMachine {
-        /// That of the program.
+        /// The machine code of the program.
         program: Machine,
-        /// That of the library.
+        /// The machine code of the library.
         library: Machine,
     },
-    /// It would not start with the library.
+    /// The program would not start with the library, because of AddressSanitizer.
     AddressSanitizer,
-    /// Its loader is none that reads LD_PRELOAD.
+    /// The program's loader does not read LD_PRELOAD.
     Loader(PathBuf),
-    /// Its AppArmor profile does not let it use a file, or cannot be asked.
+    /// The program's AppArmor profile denies a file, or cannot be read.
     Profile(Access),
-    /// SELinux's policy denies it the library or the rules file.
+    /// SELinux's policy denies the library or the rules file to the program.
     Context(Denial),
 }
 
-/// Finds the library: `KEEPALIVE_LIBRARY`, else beside this command, in the library directories of distributions, or where
-/// it was installed. Of several, one that `program` can load is preferred.
+/// Finds the library: by `KEEPALIVE_LIBRARY`; otherwise next to this command, in the library directories of
+/// distributions, or where it was installed. Prefers a library that `program` can load.
 ///
 /// # Errors
-/// None is there, or it is no library, or its path cannot stand in LD_PRELOAD.
+/// No library was found, or the file is not a library, or LD_PRELOAD cannot contain its path.
 pub fn library(program: &Program) -> Result<Library, Error> {
     let candidates = candidates();
-    // Debian has libkeepalive 0.3 as /usr/lib/libkeepalive.so; it is used where it is asked for.
+    // Debian has libkeepalive 0.3 as /usr/lib/libkeepalive.so; it is used only if the user names it.
     let is_named = std::env::var_os("KEEPALIVE_LIBRARY").is_some();
     let is_meant = |path: &Path| is_named && path.exists() || is_ours(path);
     let mut found = Vec::new();
@@ -135,12 +136,12 @@ pub fn library(program: &Program) -> Result<Library, Error> {
     Ok(library)
 }
 
-/// Whether the file at `path` is a library of ours, and not libkeepalive 0.3.
+/// Returns whether the file at `path` is keepalive's library, and not libkeepalive 0.3.
 fn is_ours(path: &Path) -> bool {
     elf::note(path, "keepalive").is_ok_and(|note| note.is_some())
 }
 
-/// Where the library is looked for, in order.
+/// Returns the paths at which the library is searched, in order.
 pub fn candidates() -> Vec<PathBuf> {
     if let Some(path) = std::env::var_os("KEEPALIVE_LIBRARY") {
         return vec![std::path::absolute(&path).unwrap_or_else(|_| PathBuf::from(path))];
@@ -156,7 +157,8 @@ pub fn candidates() -> Vec<PathBuf> {
     candidates
 }
 
-/// LD_PRELOAD is split at colons and white space, and `$` begins a token (ld.so(8)); there is no way to quote them.
+/// Checks that LD_PRELOAD can contain the path. The loader splits the value at colons and white space, and
+/// `$` begins a token (ld.so(8)); they cannot be quoted.
 fn expressible(path: &Path) -> Result<(), Error> {
     let obstacle = path
         .as_os_str()
@@ -178,7 +180,7 @@ fn expressible(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// What keeps `library` from reaching the sockets of `program`, if anything.
+/// Returns why `library` does not reach the sockets of `program`, if it does not.
 pub fn obstacle(program: &Program, library: &Library) -> Option<Obstacle> {
     if let Some(privilege) = privilege(&program.path) {
         return Some(Obstacle::Privileged(privilege));
@@ -190,7 +192,7 @@ pub fn obstacle(program: &Program, library: &Library) -> Option<Obstacle> {
     })
 }
 
-/// The same as far as what is known of the program tells it, for one of another system, whose path is not ours.
+/// The same for a program of another system, whose path is not valid here, as far as its file shows it.
 pub fn obstacle_without_privilege(program: &Program, library: &Library) -> Option<Obstacle> {
     if let Some(obstacle) = obstacle_of_file(program) {
         return Some(obstacle);
@@ -204,7 +206,7 @@ pub fn obstacle_without_privilege(program: &Program, library: &Library) -> Optio
     }
 }
 
-/// What keeps any library from reaching the sockets of `program`, as its file has it.
+/// Returns why no library reaches the sockets of `program`, as far as its file shows it.
 pub fn obstacle_of_file(program: &Program) -> Option<Obstacle> {
     match &program.format {
         Format::Elf(elf) if elf.is_go => Some(Obstacle::Go),
@@ -214,8 +216,8 @@ pub fn obstacle_of_file(program: &Program) -> Option<Obstacle> {
     }
 }
 
-/// What of its AppArmor profile, or of SELinux's policy where the process `starter` executes it, keeps the library or the rules
-/// file that the library reads from `program`. Where the kernel cannot be asked, nothing.
+/// Returns what the AppArmor profile of `program`, or SELinux's policy when the process `starter` executes
+/// it, denies of the library or the rules file. Returns `None` if the kernel cannot be asked.
 pub fn obstacle_of_confinement(
     program: &Program,
     library: Option<&Path>,
@@ -232,8 +234,8 @@ pub fn obstacle_of_confinement(
     access.map(Obstacle::Profile)
 }
 
-/// Whether AddressSanitizer's runtime starts after the library in this environment: the runtime itself is preloaded first,
-/// or is told not to look at the order.
+/// Returns whether AddressSanitizer's runtime starts after the library in this environment: because the
+/// runtime itself is preloaded first, or because it is configured to ignore the order.
 fn is_order_ignored() -> bool {
     let value = |name| std::env::var_os(name).unwrap_or_default().into_vec();
     let preload = value("LD_PRELOAD");
@@ -245,7 +247,8 @@ fn is_order_ignored() -> bool {
 }
 
 impl Obstacle {
-    /// Whether naming the library in LD_PRELOAD does harm: the program does not start, or its loader complains.
+    /// Returns whether naming the library in LD_PRELOAD does harm: the program does not start, or its loader
+    /// prints an error.
     pub fn forbids_preload(&self) -> bool {
         match self {
             Self::AddressSanitizer | Self::OtherMachine { .. } => true,
@@ -255,12 +258,12 @@ impl Obstacle {
         }
     }
 
-    /// Whether the library may reach the program all the same, in part.
+    /// Returns whether the library may still reach the program in part.
     pub fn is_partial(&self) -> bool {
         matches!(self, Self::Profile(_) | Self::Context(_)) && !self.forbids_preload()
     }
 
-    /// The obstacle as a clause about the program.
+    /// Returns the obstacle as a clause about the program.
     pub fn describe(&self, program: &Program) -> String {
         let path = program.path.display();
         match self {
@@ -292,7 +295,7 @@ impl Obstacle {
         }
     }
 
-    /// The error that refuses to run the program.
+    /// Returns the error that refuses to run the program.
     pub fn refusal(&self, program: &Program) -> Error {
         let command = program.command.display();
         let hint = match self {
@@ -323,7 +326,7 @@ impl Obstacle {
 
 /// Changes `environment` so that the library is loaded and finds `policy`.
 pub fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Library, policy: &Policy) {
-    // Appended, not prepended: sanitizers insist on coming first.
+    // Appended, not prepended: sanitizers must come first.
     let mut preload = value(environment, "LD_PRELOAD").unwrap_or_default();
     let mut named = preload
         .as_bytes()
@@ -343,8 +346,9 @@ pub fn prepare(environment: &mut Vec<(OsString, OsString)>, library: &Library, p
     hand_over(environment, policy);
 }
 
-/// Changes `environment`, which names the library, so that programs with AddressSanitizer's runtime start that the command
-/// starts: the runtime ends them where another library is loaded before it. Nothing changes where there are none.
+/// Changes `environment`, which names the library, so that child programs with AddressSanitizer's runtime
+/// start: the runtime ends them if another library is loaded first. Changes nothing if the machine has no
+/// such programs.
 pub fn ignore_order(environment: &mut Vec<(OsString, OsString)>) {
     const NAME: &str = "ASAN_OPTIONS";
     const OPTION: &str = "verify_asan_link_order=0";
@@ -359,11 +363,11 @@ pub fn ignore_order(environment: &mut Vec<(OsString, OsString)>) {
     set(environment, NAME, options);
 }
 
-/// Changes `environment` so that the library, where it is loaded anyway (`/etc/ld.so.preload`), finds `policy`.
+/// Changes `environment` so that the library finds `policy` if it is loaded anyway (`/etc/ld.so.preload`).
 pub fn hand_over(environment: &mut Vec<(OsString, OsString)>, policy: &Policy) {
     for option in OPTIONS {
         let variable = option.row().variable;
-        // The environment's own word on KEEPALIVE stands: there is no flag for it.
+        // The environment's own value of KEEPALIVE stays: no option sets it.
         if let Some(text) = text_of(policy.settings, option)
             && option != SocketOption::Keepalive
             && !variable.is_empty()
@@ -383,8 +387,8 @@ pub fn hand_over(environment: &mut Vec<(OsString, OsString)>, policy: &Policy) {
     }
 }
 
-/// Tells the library in `environment` whether there is a supervisor beside it, and whether set-user-ID programs have lost
-/// their privilege to that one, or to one around it.
+/// Sets a variable in `environment` for the library: whether a supervisor also runs, and whether set-user-ID
+/// programs have lost their privileges because of this supervisor or an outer one.
 pub fn note_supervisor(environment: &mut Vec<(OsString, OsString)>, is_supervised: bool, takes_privileges: bool) {
     let takes_privileges =
         takes_privileges || value(environment, SUPERVISED).is_some_and(|value| value == TAKES_PRIVILEGES);
@@ -399,7 +403,7 @@ pub fn note_supervisor(environment: &mut Vec<(OsString, OsString)>, is_supervise
     }
 }
 
-/// The text by which a variable hands `option` to the library; `None` leaves the variable as it is.
+/// Returns the value of the variable that passes `option` to the library; `None` leaves the variable unchanged.
 fn text_of(settings: Settings, option: SocketOption) -> Option<String> {
     match (settings.written(option), option.row().unit) {
         (Number::Unset | Number::Default, _) => None,

@@ -1,7 +1,7 @@
-//! The seccomp engine: the calls that open connections wait until a supervisor has given their sockets their settings.
+//! The seccomp engine: calls that open connections wait until a supervisor has set the options of their sockets.
 //!
-//! The command keeps the process id of this one. The supervisor is a process of its own, in a session of its own, and lives
-//! until the last process under the filter has ended.
+//! The command keeps the process id of this process. The supervisor is a separate process in its own session.
+//! It lives until the last process under the filter has ended.
 
 mod in_place;
 mod journal;
@@ -36,25 +36,25 @@ use std::io;
 /// Why the engine cannot be used here.
 #[derive(Debug)]
 pub enum Obstacle {
-    /// It is used already, by a keepalive around this one.
+    /// The engine is already active: this process runs under another keepalive.
     Nested,
-    /// Another program supervises this process in the same way.
+    /// Another program already supervises this process through a seccomp listener.
     Foreign,
-    /// The supervisor may not look into the command.
+    /// The supervisor has no ptrace access to the command.
     Restricted(io::Error),
-    /// The kernel or a sandbox refuses.
+    /// The kernel or a sandbox refuses a call.
     Refused(&'static str, io::Error),
-    /// The supervisor was ended while it started: this process cannot go on.
+    /// The supervisor was killed while it started: this process cannot continue.
     Lost,
 }
 
 impl Obstacle {
-    /// Whether the command can be run without this engine.
+    /// Returns whether the command can run without this engine.
     pub fn is_harmless(&self) -> bool {
         !matches!(self, Self::Lost)
     }
 
-    /// The obstacle as a clause.
+    /// Returns the obstacle as a clause.
     pub fn reason(&self) -> String {
         match self {
             Self::Nested => String::from("a keepalive around this one supervises it already"),
@@ -81,7 +81,7 @@ impl Obstacle {
         }
     }
 
-    /// What helps.
+    /// Returns what the user can do.
     fn hint(&self) -> &'static str {
         match self {
             Self::Nested | Self::Lost => "try again",
@@ -113,7 +113,7 @@ impl Obstacle {
         }
     }
 
-    /// The error for a program that is not reached otherwise.
+    /// Returns the error for a program that no other engine reaches.
     pub fn refusal(&self, program: &Program) -> Error {
         let command = program.command.display();
         Error::new(format!("cannot supervise '{command}': {}", self.reason())).with_hint(self.hint())
@@ -123,9 +123,9 @@ impl Obstacle {
 /// Why a [`trial`] failed.
 #[derive(Debug)]
 pub struct Unavailable {
-    /// A clause.
+    /// The reason, as a clause.
     pub reason: String,
-    /// What helps.
+    /// What the user can do.
     pub hint: String,
 }
 
@@ -138,7 +138,7 @@ impl From<Obstacle> for Unavailable {
     }
 }
 
-/// Whether the user, and not a sandbox, is the reason: limits of descriptors and of processes.
+/// Returns whether the error is a limit of descriptors or processes, which the user sets, not a sandbox.
 fn is_limit(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -146,41 +146,41 @@ fn is_limit(error: &io::Error) -> bool {
     )
 }
 
-/// Puts the command under a supervisor: this process, which is to become it, or where `may_have_proxy`, and this one may not be
-/// looked into, a child of it.
+/// Puts the command under a supervisor. This process becomes the command. With `may_have_proxy`, and if the
+/// supervisor has no ptrace access to this process, a child becomes the command.
 ///
 /// # Errors
-/// Why that cannot be. But for [`Obstacle::Lost`] this process then is as it was before.
+/// The obstacle. Except after [`Obstacle::Lost`], this process is unchanged.
 pub fn supervise(plan: &Plan<'_>, may_have_proxy: bool) -> Result<(), Obstacle> {
     if is_supervised() {
         return Err(Obstacle::Nested);
     }
-    // The first process of this pid namespace, which did not start this one, would have the supervisors as children: as
-    // where a program is executed in a container that runs.
+    // The first process of this pid namespace would become the supervisors' parent, although it did not start
+    // this process. This happens when a program is executed in a running container.
     let is_guest = getppid().is_none() && std::process::id() != 1;
     if may_have_proxy && is_guest {
         return proxy::launch(plan);
     }
     match in_place::launch(plan) {
-        // A sandbox that forbids the call itself forbids it to everybody.
+        // A sandbox that forbids the call forbids it to every process, so that a proxy would not help.
         Err(Obstacle::Restricted(_)) if may_have_proxy && !is_sandboxed() => proxy::launch(plan),
         result => result,
     }
 }
 
-/// Where the command would run.
+/// How the command would run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Under the process id of keepalive.
+    /// Under keepalive's process id.
     InPlace,
-    /// Under another, with a process that stands in for it.
+    /// Under another process id, with a proxy that runs in its place.
     Front,
 }
 
-/// Tries in another process whether the engine works here.
+/// Tests in a separate process whether the engine works here.
 ///
 /// # Errors
-/// Why it does not.
+/// The reason why the engine does not work.
 pub fn trial() -> Result<Place, Unavailable> {
     const IN_PLACE: i32 = 0;
     const FRONT: i32 = 1;
@@ -234,11 +234,11 @@ pub fn trial() -> Result<Place, Unavailable> {
     }
 }
 
-/// What a supervisor does.
+/// What a supervisor applies.
 pub struct Plan<'a> {
     /// The policy.
     pub sources: &'a [Source<'a>],
-    /// The command's name, for rules.
+    /// The command's name, which rules match.
     pub program: &'a [u8],
     /// Whether the program may use io_uring.
     pub io_uring: IoUring,
@@ -275,7 +275,8 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
         is_taken &= receive(supervisor) == Some(0);
     }
     drop(listener);
-    // The first call: when it is answered all is in place, and the standby knows the numbers of the calls.
+    // The first caught call. Its answer shows that the supervisors are ready and that the standby knows the
+    // numbers of the calls.
     if !is_taken || !is_supervised() {
         return Err(Obstacle::Lost);
     }
@@ -283,8 +284,8 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
     Ok(())
 }
 
-/// Whether another listener is in the way. A supervisor tries it in a child of its own: trying gives privileges up, and the
-/// command must not have had a child. It is under the same filters as the command.
+/// Returns whether another listener is installed. The supervisor tests this in a child: the test drops
+/// privileges, and the command must not have had a child. The child is under the same filters as the command.
 fn is_taken(code: &[sock_filter]) -> bool {
     const TAKEN: u8 = 1;
     if !proc::own_status().is_ok_and(|status| status.is_filtered) {
@@ -305,16 +306,16 @@ fn is_taken(code: &[sock_filter]) -> bool {
     }
 }
 
-/// Where a supervisor stands.
+/// Where a supervisor is in the process tree, relative to the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
-    /// It is the command's sibling or another process beside it.
+    /// Not above the command: a sibling or another process.
     Command,
-    /// Above it: the command is its descendant.
+    /// Above the command, which is its descendant.
     Descendant,
 }
 
-/// Whether Yama keeps such a supervisor from looking into the command (`Documentation/admin-guide/LSM/Yama.rst`).
+/// Returns whether Yama denies such a supervisor access to the command (`Documentation/admin-guide/LSM/Yama.rst`).
 fn is_restricted(place: Position) -> bool {
     match yama_scope() {
         None | Some(0) => false,
@@ -327,28 +328,29 @@ fn is_restricted(place: Position) -> bool {
 /// The highest priority of an ordinary process (setpriority(2)).
 const HIGHEST: i32 = -20;
 
-/// What a supervisor does with its capabilities. Without the first, which lets it look into any process, it may look into
-/// those that have no capability that it lacks (ptrace(2)): then it keeps all.
+/// Returns the capabilities that a supervisor uses. CAP_SYS_PTRACE allows access to every process. Without
+/// it, a supervisor may access processes that have no capability that the supervisor lacks (ptrace(2)), so it
+/// keeps all its capabilities.
 fn needed_capabilities() -> CapabilitySet {
     if capability::is_effective(CapabilitySet::SYS_PTRACE) {
-        // The others are for a look at another network namespace (`netns::of_socket`, `netns::within`).
+        // The others are required to enter another network namespace (`netns::of_socket`, `netns::within`).
         CapabilitySet::SYS_PTRACE | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN
     } else {
         CapabilitySet::all()
     }
 }
 
-/// The other side of [`submit`]: the command, and its listener. This process is out of sight then. It ends where it may
-/// not look into the command, or the command has ended.
+/// The supervisor's side of [`submit`]: returns the command and its listener. By then this process is
+/// detached. The process exits if it has no ptrace access to the command, or if the command has ended.
 fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Position, plan: &Plan<'_>) -> (PidFd, Listener) {
     let look = || {
         detach(keep)?;
-        // Until a call is received, a signal can end it, as if it had begun to wait: so it must not lie for long. Not
-        // everybody may do this.
+        // Until a call is received, a signal can end it as if its wait had just begun, so the call must be
+        // received quickly. Raising the priority requires a privilege; failure does no harm.
         let _ = setpriority_process(None, HIGHEST);
         harden(needed_capabilities())?;
         let pid = receive(socket).ok_or(io::ErrorKind::UnexpectedEof)?;
-        // Yama would write its refusal to the kernel's log.
+        // Yama would write its refusal to the kernel's log, so the kernel is not asked.
         if is_restricted(place) {
             return Err(Errno::PERM.into());
         }
@@ -357,7 +359,7 @@ fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Position, plan: &
         }
         let command = PidFd::open(pid.cast_unsigned())?;
         match command.duplicate(socket.as_raw_fd()) {
-            // Any answer but a refusal is as good.
+            // Success and EBADF both prove that access is allowed: the descriptor may not exist.
             Err(error) if Errno::from_io_error(&error) != Some(Errno::BADF) => Err(error),
             _ => Ok(command),
         }
@@ -367,7 +369,7 @@ fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Position, plan: &
         exit_now(1);
     });
     send(socket, 0);
-    // The other side has closed the socket where there is no listener.
+    // The other side closes the socket if it has no listener.
     let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
         exit_now(1);
     };
@@ -386,13 +388,13 @@ fn refused(call: &'static str) -> impl Fn(io::Error) -> Obstacle {
     move |error| Obstacle::Refused(call, error)
 }
 
-/// A number for the other side.
+/// Sends a number to the other side.
 fn send(socket: &OwnedFd, number: i32) {
-    // Where nobody reads it any more, [`receive`] will tell.
+    // If the other side has ended, [`receive`] reports it.
     let _ = write(socket, &number.to_ne_bytes());
 }
 
-/// A number from the other side; `None` when it has ended.
+/// Returns the next number from the other side; `None` if the other side has ended.
 fn receive(socket: &OwnedFd) -> Option<i32> {
     let mut number = [0; 4];
     loop {
@@ -404,12 +406,12 @@ fn receive(socket: &OwnedFd) -> Option<i32> {
     }
 }
 
-/// Whether set-user-ID programs keep their privilege under the filter.
+/// Returns whether set-user-ID programs keep their privileges under the filter.
 pub fn may_keep_privileges() -> bool {
     capability::is_effective(CapabilitySet::SYS_ADMIN)
 }
 
-/// What must be caught for these sources.
+/// Returns the filter that catches the calls that these sources require.
 fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
     let all = || {
         let rules = |source: &Source<'_>| source.rules.iter().map(|rule| rule.settings).collect::<Vec<_>>();
@@ -428,7 +430,7 @@ fn filter(sources: &[Source<'_>], io_uring: IoUring) -> Filter {
             Mode::Enforce if !has_rules && is_explicit => SetOption::Ask,
             Mode::Enforce if !has_rules => SetOption::Pass,
             _ if all().any(|settings| settings.mode.is_some_and(|mode| mode != Mode::Fill)) => SetOption::Ask,
-            // That it was switched off cannot be seen afterwards.
+            // The kernel does not show afterwards that the program has switched keepalive off.
             _ if option == SocketOption::Keepalive => SetOption::Ask,
             _ => SetOption::Pass,
         }

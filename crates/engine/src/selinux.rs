@@ -1,4 +1,4 @@
-//! Programs that SELinux confines: what the policy keeps from the library in them.
+//! Programs that SELinux confines: what the policy denies to the library in them.
 
 use keepalive_sys::selinux::{
     Use, after_exec, allows, is_enabled, is_enforcing, keeps_environment, of_file, of_process,
@@ -6,29 +6,29 @@ use keepalive_sys::selinux::{
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the policy denies.
+/// A denial by the policy.
 #[derive(Debug)]
 pub enum Denial {
-    /// The loader ignores LD_PRELOAD after an execution changes the context.
+    /// The loader ignores LD_PRELOAD if an execution changes the context.
     Environment {
-        /// The context before it.
+        /// The context before the execution.
         from: String,
-        /// The context after it.
+        /// The context after the execution.
         to: String,
     },
-    /// A context may not use a file.
+    /// A context has no access to a file.
     File {
         /// The context of the process.
         context: String,
         /// The file.
         file: PathBuf,
-        /// What it may not do.
+        /// The denied access.
         usage: Use,
     },
 }
 
 impl Denial {
-    /// Returns the denial where the policy does not let `context` use `file`.
+    /// Returns the denial if the policy does not allow `context` to use `file`.
     ///
     /// # Errors
     /// The kernel cannot be asked, or the file has no context.
@@ -41,12 +41,12 @@ impl Denial {
         allows(context, file, usage).map(|is_allowed| (!is_allowed).then(denial))
     }
 
-    /// Whether the library is not loaded.
+    /// Returns whether the denial keeps the library from being loaded.
     pub fn is_of_library(&self) -> bool {
         !matches!(self, Self::File { usage: Use::Read, .. })
     }
 
-    /// The denial as a clause.
+    /// Returns the denial as a clause.
     pub fn describe(&self) -> String {
         match self {
             Self::Environment { from, to } => {
@@ -67,7 +67,7 @@ impl Denial {
         }
     }
 
-    /// What to do.
+    /// Returns what the user can do.
     pub fn advice(&self) -> String {
         match self {
             Self::Environment { .. } => {
@@ -81,8 +81,8 @@ impl Denial {
     }
 }
 
-/// Returns the context that `program` gets when the process `starter` executes it, and what the policy denies it of the
-/// library and the rules file. `None` where the kernel denies nothing.
+/// Returns the context that `program` gets when the process `starter` executes it, and what the policy denies
+/// it of the library and the rules file. Returns `None` if the kernel denies nothing.
 ///
 /// # Errors
 /// The kernel cannot be asked, or a file has no context.

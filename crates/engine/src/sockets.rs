@@ -1,7 +1,7 @@
 //! The TCP sockets of running processes, as far as the kernel shows them to this user.
 //!
-//! `sock_diag(7)` shows anyone every socket of a network namespace, but no option of it; with ptrace access to a process
-//! its sockets can be duplicated (`pidfd_getfd(2)`) and asked for everything.
+//! `sock_diag(7)` shows every user all sockets of a network namespace, but not their options. With ptrace
+//! access to a process, its sockets can be duplicated (`pidfd_getfd(2)`) and all options read.
 
 mod compact;
 mod hidden;
@@ -30,37 +30,37 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::thread;
 
-/// A TCP socket, through one of the descriptors that refer to it.
+/// A TCP socket, and one of the descriptors that refer to it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Socket {
-    /// Absent where this user may not see who holds it.
+    /// The holder; absent if this user may not see it.
     pub holder: Option<Holder>,
     /// The inode of the socket, unique while it exists.
     pub inode: u64,
-    /// TCP or MPTCP.
+    /// The protocol: TCP or MPTCP.
     pub protocol: Protocol,
     /// The local address.
     pub local: Option<SocketAddr>,
-    /// The peer's address, where it is connected.
+    /// The peer's address, if the socket is connected.
     pub peer: Option<SocketAddr>,
-    /// Absent where the kernel names none that a socket of a process can have.
+    /// The state; absent if the kernel reports one that a process's socket cannot have.
     pub state: Option<State>,
-    /// Absent without ptrace access to a holder.
+    /// The values of the options; absent without ptrace access to a holder.
     pub numbers: Option<Numbers>,
-    /// Its timer.
+    /// The running timer.
     pub timer: TimerState,
-    /// Probes in a row without an answer.
+    /// The number of consecutive probes without an answer.
     pub unanswered: Option<u8>,
-    /// The number of the cgroup that it was made in, if known.
+    /// The number of the cgroup in which the socket was created, if known.
     pub cgroup: Option<u64>,
-    /// The index of its network namespace in [`Kernel::namespaces`], if that could be looked into.
+    /// The index of the socket's network namespace in [`Kernel::namespaces`], if that namespace could be entered.
     namespace: Option<usize>,
 }
 
-/// The timer of a socket, as far as it is known.
+/// The timer of a socket, if known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimerState {
-    /// It could not be observed.
+    /// The timer could not be observed.
     Unknown,
     /// No timer runs.
     Stopped,
@@ -73,7 +73,7 @@ pub enum TimerState {
 pub struct Holder {
     /// The process.
     pub pid: u32,
-    /// The thread with a table of descriptors of its own; else the same number as the process.
+    /// The thread, if it has its own table of descriptors; otherwise the number of the process.
     pub tid: u32,
     /// The descriptor.
     pub fd: i32,
@@ -83,19 +83,19 @@ pub struct Holder {
 pub const SOCK_DIAG_HINT: &str =
     "it requires the kernel's module tcp_diag (modprobe tcp_diag), and a sandbox that allows netlink(7)";
 
-/// What the kernel shows of all sockets at one moment.
+/// A snapshot of what the kernel shows of all sockets.
 pub struct Kernel {
-    /// This process's own is the first.
+    /// The network namespaces; that of this process comes first.
     namespaces: Vec<Namespace>,
-    /// By inode, each with the index of its namespace.
+    /// The rows of `sock_diag`, by inode, each with the index of its namespace.
     rows: HashMap<u64, (Row, usize)>,
-    /// What was read from sockets that several descriptors refer to.
+    /// The values that were read from sockets with several descriptors.
     exact: HashMap<u64, Exact>,
-    /// Why `sock_diag` shows nothing, if so.
+    /// Why `sock_diag` shows nothing, if it fails.
     blind: Option<io::Error>,
 }
 
-/// What only a descriptor of the socket tells.
+/// The values that only a descriptor of the socket shows.
 #[derive(Clone, Copy)]
 struct Exact {
     protocol: Protocol,
@@ -103,7 +103,7 @@ struct Exact {
 }
 
 impl Kernel {
-    /// Looks at the network namespace of this process. Others are looked at when a socket of them is met.
+    /// Reads the network namespace of this process. Other namespaces are read when one of their sockets is found.
     pub fn look() -> Self {
         let mut kernel = Self {
             namespaces: Vec::new(),
@@ -116,12 +116,13 @@ impl Kernel {
         kernel
     }
 
-    /// Returns why `sock_diag` shows nothing, so that timers, listeners and the sockets of others are not known, if so.
+    /// Returns why `sock_diag` shows nothing, if it fails: then timers, listeners and other users' sockets
+    /// are unknown.
     pub fn blindness(&self) -> Option<&io::Error> {
         self.blind.as_ref()
     }
 
-    /// Why `sock_diag` does not list the sockets of a network namespace, if so.
+    /// Returns why `sock_diag` does not list the sockets of a network namespace, if it fails.
     pub fn into_unlisted(self) -> Option<io::Error> {
         self.blind
     }
@@ -130,13 +131,13 @@ impl Kernel {
         let index = self.namespaces.len();
         self.namespaces.push(namespace);
         for row in rows?.into_iter().filter(|row| row.inode != 0) {
-            // Of the subflows of one MPTCP socket the first stands for all.
+            // The first subflow of an MPTCP socket represents all its subflows.
             self.rows.entry(row.inode).or_insert((row, index));
         }
         Ok(())
     }
 
-    /// The TCP sockets among those that `process` holds, and why some of them are not known exactly, if so.
+    /// Returns the TCP sockets among those that `process` holds, and why some of them are not known exactly, if so.
     pub fn sockets(&mut self, process: &Process, held: &[(Holder, u64)]) -> (Vec<Socket>, Option<Obstacle>) {
         let mut found = Vec::new();
         let mut obstacle = None;
@@ -154,9 +155,9 @@ impl Kernel {
         (found, obstacle)
     }
 
-    /// Reads the sockets that are known to be TCP, on all processors where they are many: this takes most of the time.
+    /// Reads the sockets that are known to be TCP, on all processors if there are many: this takes most of the time.
     fn read(&mut self, process: &Process, held: &[(Holder, u64)]) {
-        /// Reading so many takes longer than starting a thread.
+        /// Reading this many sockets takes longer than starting a thread.
         const MANY: usize = 256;
         let is_wanted = |inode| self.rows.contains_key(inode) && !self.exact.contains_key(inode);
         let wanted: Vec<_> = held.iter().filter(|(_, inode)| is_wanted(inode)).copied().collect();
@@ -174,7 +175,7 @@ impl Kernel {
         self.exact.extend(exact);
     }
 
-    /// The TCP sockets among those that a process holds, as far as the kernel's table alone shows them.
+    /// Returns the TCP sockets among those that a process holds, with only the values in the kernel's table.
     pub fn seen(&self, held: &[(Holder, u64)]) -> Vec<Socket> {
         let seen = held
             .iter()
@@ -186,7 +187,7 @@ impl Kernel {
         .collect()
     }
 
-    /// The sockets whose inodes are not among the `known`: those of processes that cannot be seen.
+    /// Returns the sockets whose inodes are not among the `known`: those of processes that this user cannot see.
     pub fn unknown(&self, known: &HashSet<u64>) -> Vec<Socket> {
         let rows = self.rows.values().map(|(row, _)| row);
         rows.filter(|row| !known.contains(&row.inode))
@@ -198,7 +199,7 @@ impl Kernel {
         self.rows.get(&inode)
     }
 
-    /// `None` when it is not TCP.
+    /// Returns `None` if the socket is not TCP.
     fn socket(&mut self, process: &Process, holder: Holder, inode: u64) -> io::Result<Option<Socket>> {
         if let (Some((row, namespace)), Some(exact)) = (self.row(inode), self.exact.get(&inode)) {
             return Ok(Some(Socket::exact(row, *namespace, holder, *exact)));
@@ -241,8 +242,8 @@ impl Kernel {
         namespaces.position(|namespace| namespace.cookie == Some(cookie))
     }
 
-    /// Adds what the namespace of `socket` shows, unless it is known already. Without the rights to enter it, it stays
-    /// unknown.
+    /// Reads the namespace of `socket`, unless it is known already. Without the right to enter it, the
+    /// namespace stays unknown.
     fn look_into_namespace_of(&mut self, socket: &OwnedFd) {
         if self.namespace_of(socket).is_none()
             && let Ok(namespace) = netns::of_socket(socket)
@@ -254,18 +255,18 @@ impl Kernel {
         }
     }
 
-    /// The timer of the socket `inode`, where it is in the namespace of this process.
+    /// Returns the timer of the socket `inode`, if the socket is in the namespace of this process.
     pub fn timer(&self, inode: u64) -> TimerState {
         self.row(inode).map_or(TimerState::Unknown, |(row, _)| row.timer.into())
     }
 
-    /// The network namespace of `socket`, as far as it is known.
+    /// Returns the network namespace of `socket`, if known.
     pub fn namespace(&self, socket: &Socket) -> Option<&Namespace> {
         self.namespaces.get(socket.namespace?)
     }
 }
 
-/// What the sockets tell, up to the first that may not be asked.
+/// Reads the sockets, up to the first to which access is denied.
 fn read_all(process: &Process, held: &[(Holder, u64)]) -> Vec<(u64, Exact)> {
     let mut read = Vec::with_capacity(held.len());
     for (holder, inode) in held {
@@ -282,7 +283,7 @@ fn read_all(process: &Process, held: &[(Holder, u64)]) -> Vec<(u64, Exact)> {
 }
 
 impl Exact {
-    /// `None` when it is not TCP.
+    /// Returns `None` if the socket is not TCP.
     fn read(socket: &OwnedFd) -> io::Result<Option<Self>> {
         let Some(protocol) = sockopt::protocol(socket)? else {
             return Ok(None);
@@ -295,7 +296,7 @@ impl Exact {
 }
 
 impl TimerState {
-    /// Returns the timer that runs, if one is known to.
+    /// Returns the running timer, if known.
     pub fn timer(self) -> Option<Timer> {
         match self {
             Self::Running(timer) => Some(timer),
@@ -311,8 +312,8 @@ impl From<Option<Timer>> for TimerState {
 }
 
 impl Socket {
-    /// Whether keepalive is on, from the option, else from the timer: it shows on an established connection, unless one
-    /// for data hides it (`net/ipv4/inet_diag.c`).
+    /// Returns whether keepalive is on, from the option; otherwise from the timer. An established connection
+    /// shows the keepalive timer, unless a timer for data hides it (`net/ipv4/inet_diag.c`).
     pub fn keepalive(&self) -> Option<bool> {
         if let Some(numbers) = &self.numbers {
             return Some(numbers.is_on());
@@ -324,12 +325,12 @@ impl Socket {
         }
     }
 
-    /// Whether it is in the namespace of this process.
+    /// Returns whether the socket is in the namespace of this process.
     pub fn is_in_own_namespace(&self) -> bool {
         self.namespace == Some(0)
     }
 
-    /// The times that decide when a dead peer is noticed, where all are known.
+    /// Returns the times that decide when a dead peer is detected, if all are known.
     pub fn times(&self) -> Option<Times> {
         Some(Times {
             idle: self.number(SocketOption::Idle)?,
@@ -339,19 +340,19 @@ impl Socket {
         })
     }
 
-    /// The number of `option`, where it is known.
+    /// Returns the value of `option`, if known.
     pub fn number(&self, option: SocketOption) -> Option<u32> {
         self.numbers?.get(option)
     }
 
-    /// Seconds of silence after which a dead peer is noticed; `None` also where it never is.
+    /// Returns the seconds until a dead peer is detected; `None` also if it never is.
     pub fn dead_after(&self) -> Option<u64> {
         self.times()
             .filter(|_| self.keepalive() == Some(true))
             .map(Times::dead_after)
     }
 
-    /// What anyone may know.
+    /// Returns a socket with only what every user may see.
     pub fn seen(row: &Row, holder: Option<Holder>) -> Self {
         Self {
             holder,

@@ -1,11 +1,11 @@
-//! What the kernel does where nobody says otherwise: the sysctls of this network namespace (`ip-sysctl`, tcp(7)).
+//! The kernel's defaults: the sysctls of this network namespace (`ip-sysctl`, tcp(7)).
 
 use crate::kernel_defaults::KernelDefaults;
 use keepalive_policy::SocketOption;
 use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// The sysctls that decide when a connection is probed and given up.
+/// The sysctls that decide when a connection is probed and when it is closed.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sysctls {
     /// `tcp_keepalive_time`, seconds.
@@ -14,18 +14,19 @@ pub struct Sysctls {
     pub interval: u32,
     /// `tcp_keepalive_probes`.
     pub count: u32,
-    /// `tcp_retries2`: how often unacknowledged data is sent again.
+    /// `tcp_retries2`: how often unacknowledged data is retransmitted.
     pub retries: u32,
-    /// `tcp_syn_retries`: how often connecting is tried again.
+    /// `tcp_syn_retries`: how often a SYN is retransmitted.
     pub syn_retries: u32,
-    /// `tcp_syn_linear_timeouts` (Linux 6.5): how often, before that, after one second each.
+    /// `tcp_syn_linear_timeouts` (Linux 6.5): how often a SYN is retransmitted before that, each time after
+    /// one second.
     pub syn_linear_timeouts: u32,
 }
 
 impl Sysctls {
-    /// Reads them, of the network namespace of the calling thread. Those that are options come from a fresh socket, since `/proc`
-    /// may be mounted without them (`subset=pid`). Where one cannot be read, it is as the kernel is built
-    /// (`include/net/tcp.h`).
+    /// Reads the sysctls of the calling thread's network namespace. Those that are socket options come from a
+    /// fresh socket, since `/proc` may be mounted without sysctls (`subset=pid`). An unreadable sysctl has
+    /// the kernel's built-in value (`include/net/tcp.h`).
     pub fn read() -> Self {
         let fresh = KernelDefaults::read();
         let number = |option| fresh.of(option).unwrap_or_default();

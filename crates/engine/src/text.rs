@@ -1,7 +1,7 @@
-//! Text from elsewhere, made safe for a terminal.
+//! Makes text from other sources safe for a terminal.
 
-/// `text`, a name or a line from elsewhere, as a terminal can show it: each character that would move the cursor, change the
-/// order of others or be invisible is replaced by U+FFFD.
+/// Returns `text`, a name or a line, in a form that is safe for a terminal: U+FFFD replaces each character
+/// that would move the cursor, change the order of others or be invisible.
 pub fn sanitize(text: &str) -> String {
     let replace = |character| {
         if is_format(character) {
@@ -13,7 +13,7 @@ pub fn sanitize(text: &str) -> String {
     text.chars().map(replace).collect()
 }
 
-/// As [`sanitize`], for text of several lines: line feeds and tabs stay.
+/// As [`sanitize`], for text of several lines: keeps line feeds and tabs.
 pub fn sanitize_text(text: &str) -> String {
     let replace = |character| match character {
         '\n' | '\t' => character,
@@ -23,8 +23,8 @@ pub fn sanitize_text(text: &str) -> String {
     text.chars().map(replace).collect()
 }
 
-/// Whether a character is a control or format character or a line or paragraph separator (Unicode's general categories Cc,
-/// Cf, Zl and Zp, version 16).
+/// Returns whether a character is a control or format character or a line or paragraph separator (Unicode's
+/// general categories Cc, Cf, Zl and Zp, version 16).
 pub fn is_format(character: char) -> bool {
     character.is_control()
         || matches!(

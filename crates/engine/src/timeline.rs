@@ -1,32 +1,32 @@
-//! When the kernel does what: the arithmetic of `net/ipv4/tcp_timer.c`.
+//! Computes when the kernel acts on a connection: the arithmetic of `net/ipv4/tcp_timer.c`.
 
-/// The times that a connection has in the end.
+/// The effective times of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// Seconds.
+    /// The idle time, in seconds.
     pub idle: u32,
-    /// Seconds.
+    /// The interval, in seconds.
     pub interval: u32,
-    /// Probes.
+    /// The number of probes.
     pub count: u32,
-    /// Milliseconds; 0 is none.
+    /// The user timeout, in milliseconds; 0 means none.
     pub user_timeout: u32,
 }
 
-/// What becomes of a connection behind a middlebox that forgets.
+/// What happens to a connection behind a middlebox with a timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Two probes may be lost: the third comes in time.
+    /// The connection is kept, even if two probes are lost: the third is sent before the timeout.
     Kept,
-    /// The first probe comes in time, but not the third.
+    /// The first probe is sent before the timeout, but not the third.
     AtRisk,
-    /// It is forgotten before the first probe.
+    /// The middlebox forgets the connection before the first probe.
     Forgotten,
 }
 
 impl Times {
-    /// How many probes go unanswered before the connection is given up: `count`, or with a user timeout as many as fill
-    /// it, and one at least (`tcp_keepalive_timer`).
+    /// Returns how many unanswered probes end the connection: `count`, or with a user timeout as many as fit
+    /// into it, and at least one (`tcp_keepalive_timer`).
     pub fn lost_probes(self) -> u32 {
         if self.user_timeout == 0 {
             return self.count;
@@ -36,12 +36,12 @@ impl Times {
         u32::try_from(intervals).unwrap_or(u32::MAX).max(1)
     }
 
-    /// Seconds of silence after which a connection without data in flight is given up.
+    /// Returns the seconds of silence after which the kernel closes a connection without data in flight.
     pub fn dead_after(self) -> u64 {
         u64::from(self.idle) + u64::from(self.interval) * u64::from(self.lost_probes())
     }
 
-    /// The same without the user timeout: the natural value of it.
+    /// The same without the user timeout, which is the natural value of that.
     pub fn natural_user_timeout(self) -> u64 {
         Self {
             user_timeout: 0,
@@ -50,17 +50,17 @@ impl Times {
         .dead_after()
     }
 
-    /// Seconds of silence after which the third probe is sent: what two lost probes take.
+    /// Returns the seconds of silence until the third probe, so that two probes may be lost.
     pub fn third_probe(self) -> u64 {
         u64::from(self.idle) + 2 * u64::from(self.interval)
     }
 
-    /// Whether the user timeout is so short that one or two lost probes end a live connection.
+    /// Returns whether the user timeout is so short that one or two lost probes end a live connection.
     pub fn is_too_short(self) -> bool {
         self.user_timeout != 0 && u64::from(self.user_timeout) < 1000 * self.third_probe()
     }
 
-    /// What becomes of it behind a middlebox that forgets after `timeout` seconds.
+    /// Returns what happens to the connection behind a middlebox with this timeout, in seconds.
     pub fn fate(self, timeout: u32) -> Fate {
         if self.third_probe() < u64::from(timeout) {
             Fate::Kept
@@ -72,17 +72,19 @@ impl Times {
     }
 }
 
-/// The longest time between two tries (`TCP_RTO_MAX`), milliseconds.
+/// The longest time between two retransmissions (`TCP_RTO_MAX`), in milliseconds.
 const LONGEST: u64 = 120_000;
 
-/// Milliseconds until `retries` (`tcp_retries2`) are over for sent data that nobody acknowledges, as the kernel counts
-/// them: from the shortest time between two tries on (`tcp_model_timeout`). With a slow peer it takes longer.
+/// Returns the milliseconds until `retries` (`tcp_retries2`) are exhausted for unacknowledged data, as the
+/// kernel counts them: starting with the shortest time between two retransmissions (`tcp_model_timeout`).
+/// With a slow peer it takes longer.
 pub fn data_in_flight(retries: u32) -> u64 {
     tries(200, u64::from(retries) + 1)
 }
 
-/// Milliseconds until connecting is given up (`tcp_write_timeout`): at the first try that comes as late as `retries` tries
-/// would, each after twice the time of the one before. The first `linear` of them come after a second each.
+/// Returns the milliseconds until connecting fails (`tcp_write_timeout`): at the first retransmission that
+/// comes as late as `retries` retransmissions would, each after twice the previous time. The first `linear`
+/// retransmissions follow after a second each.
 pub fn connecting(retries: u32, linear: u32) -> u64 {
     let limit = tries(1000, u64::from(retries) + 1);
     let (mut elapsed, mut wait) = (1000, 1000);
@@ -97,14 +99,14 @@ pub fn connecting(retries: u32, linear: u32) -> u64 {
     elapsed
 }
 
-/// `count` times of waiting, from `first` milliseconds on, each twice as long as the one before.
+/// Returns the sum of `count` waiting times. The first is `first` milliseconds, and each is twice the previous one.
 fn tries(first: u64, count: u64) -> u64 {
-    // Ten doublings lead from the shortest time to the longest.
+    // Ten doublings reach the longest time from the shortest.
     let doubling: u64 = (0..count.min(10)).map(|doubled| (first << doubled).min(LONGEST)).sum();
     doubling + count.saturating_sub(10) * LONGEST
 }
 
-/// A time in few letters, for a table: `2.1s`, `42s`, `2m15s`, `1h59m`.
+/// Returns a short form of a time, for a table: `2.1s`, `42s`, `2m15s`, `1h59m`.
 pub fn brief(milliseconds: u64) -> String {
     let seconds = (milliseconds + 500) / 1000;
     match seconds {
@@ -129,7 +131,7 @@ fn pair(large: u64, unit: &str, small: u64, smaller_unit: &str) -> String {
     }
 }
 
-/// A time in words: `2 h 11 min 15 s`, `1.5 s`.
+/// Returns a time in words: `2 h 11 min 15 s`, `1.5 s`.
 pub fn spell(milliseconds: u64) -> String {
     let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
     let fraction = match format!("{rest:03}").trim_end_matches('0') {
@@ -154,7 +156,8 @@ pub fn spell(milliseconds: u64) -> String {
     }
 }
 
-/// The same, as exactly as a time is known that depends on a path: whole seconds, from two minutes on whole minutes.
+/// Returns a time in words, with the precision of a time that depends on a path: whole seconds, and from two
+/// minutes whole minutes.
 pub fn spell_roughly(milliseconds: u64) -> String {
     let unit = if milliseconds < 120_000 { 1000 } else { 60_000 };
     spell(milliseconds.saturating_add(unit / 2) / unit * unit)

@@ -1,4 +1,4 @@
-//! AppArmor: the profile of a process, the profile that a program would get, and what files a profile allows.
+//! AppArmor: the profile of a process, the profile that a program would get, and the files that a profile allows.
 
 mod transition;
 
@@ -9,7 +9,7 @@ use std::path::Path;
 
 pub use transition::of_program;
 
-/// Where securityfs has AppArmor's files.
+/// The directory of AppArmor's files in securityfs.
 const SECURITYFS: &str = "/sys/kernel/security/apparmor";
 
 /// `MAY_READ` (`security/apparmor/include/perms.h`).
@@ -24,21 +24,21 @@ const CLASS_FILE: u8 = 2;
 pub struct Profile {
     /// The label: the name of a profile, or several with `//&` between them.
     pub name: String,
-    /// What the kernel does with what the profile does not allow: `enforce`, `kill`, `complain`, `mixed`, ...
+    /// The mode, which decides what the kernel does on a violation: `enforce`, `kill`, `complain`, `mixed`, ...
     pub mode: String,
 }
 
 /// How a program uses a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Reads it.
+    /// The program reads the file.
     Read,
-    /// Reads it and maps it as code: a library.
+    /// The program reads the file and maps it as code, as a library.
     Load,
 }
 
 impl Profile {
-    /// Parses `attr/apparmor/current`; `None` for a process that nothing confines.
+    /// Parses `attr/apparmor/current`; `None` for an unconfined process.
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim_end_matches(['\n', '\0']);
         let (name, mode) = text.strip_suffix(')')?.rsplit_once(" (")?;
@@ -48,17 +48,17 @@ impl Profile {
         })
     }
 
-    /// Whether the kernel denies what the profile does not allow.
+    /// Returns whether the kernel denies what the profile does not allow.
     pub fn is_enforced(&self) -> bool {
         !matches!(self.mode.as_str(), "complain" | "unconfined")
     }
 
-    /// Returns whether the profile allows `usage` of the file at `path`, as the kernel answers (`apparmorfs.c`,
-    /// `query_label`; aa_query_file_path(3)). The owner of the file is taken to be root. Symbolic links are followed:
-    /// AppArmor's paths contain none.
+    /// Returns whether the profile allows `usage` of the file at `path`, by the kernel's answer
+    /// (`apparmorfs.c`, `query_label`; aa_query_file_path(3)). Assumes that root owns the file. Follows
+    /// symbolic links: AppArmor's paths contain none.
     ///
     /// # Errors
-    /// securityfs is not mounted, or its file cannot be opened here; there is no such profile.
+    /// securityfs is not mounted, or its file cannot be opened here; the profile does not exist.
     pub fn allows(&self, path: &Path, usage: Use) -> io::Result<bool> {
         if !self.is_enforced() {
             return Ok(true);
@@ -87,7 +87,7 @@ impl Profile {
     }
 }
 
-/// The permissions of an answer: those allowed and not denied.
+/// Returns the permissions in an answer: those that are allowed and not denied.
 fn parse_permissions(answer: &str) -> Option<u32> {
     let field = |name: &str| {
         let line = answer.lines().find_map(|line| line.strip_prefix(name))?;
@@ -96,17 +96,17 @@ fn parse_permissions(answer: &str) -> Option<u32> {
     Some(field("allow ")? & !field("deny ")?)
 }
 
-/// Whether the kernel uses AppArmor.
+/// Returns whether the kernel uses AppArmor.
 pub fn is_enabled() -> bool {
     fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
 }
 
-/// Whether a profile may be loaded: none is only where the list can be read and is empty.
+/// Returns whether a profile may be loaded; false only if the list of profiles is readable and empty.
 fn has_profiles() -> bool {
     fs::read_dir(format!("{SECURITYFS}/policy/profiles")).map_or(true, |mut entries| entries.next().is_some())
 }
 
-/// Returns the profile of a process; `None` where nothing confines it, or there is no AppArmor.
+/// Returns the profile of a process; `None` if the process is unconfined, or without AppArmor.
 ///
 /// # Errors
 /// The process has ended, or its attributes cannot be read.
@@ -114,7 +114,7 @@ pub fn of_process(pid: u32) -> io::Result<Option<Profile>> {
     if !is_enabled() {
         return Ok(None);
     }
-    // Before Linux 5.8 there is one file for all security modules.
+    // Before Linux 5.8 all security modules share one file.
     let text = fs::read_to_string(format!("/proc/{pid}/attr/apparmor/current"))
         .or_else(|_| fs::read_to_string(format!("/proc/{pid}/attr/current")))?;
     Ok(Profile::parse(&text))

@@ -1,4 +1,4 @@
-//! What differs between architectures, a file each. This one specifies what such a file has.
+//! The differences between architectures, one file each. This file specifies the contents of such a file.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -13,19 +13,20 @@ use x86 as own;
 #[cfg(not(any(target_arch = "aarch64", target_arch = "x86", target_arch = "x86_64")))]
 compile_error!("this architecture needs a file in crates/sys/src/arch");
 
-/// Debian's directories of libraries, which have the architecture in their names, of the programs that may run here, its own
-/// first.
+/// Debian's library directories, which contain the architecture in their names, of the programs that may run
+/// here; the native one comes first.
 pub const MULTIARCH: &[&str] = own::MULTIARCH;
-/// glibc's loader of dynamic programs.
+/// The path of glibc's dynamic loader.
 pub const LOADER: &str = own::LOADER;
-/// glibc's loaders of 32-bit programs, and of those of another ABI, that the machine may execute too.
+/// The paths of glibc's loaders for 32-bit programs, and for those of another ABI, that the machine may execute too.
 pub const OTHER_LOADERS: &[&str] = own::OTHER_LOADERS;
-/// The processors in ELF files (`e_machine`, elf(5)) whose programs may run here: its own, and its 32-bit mode where programs
-/// of 64 bits may start such programs.
+/// The processors in ELF files (`e_machine`, elf(5)) whose programs may run here: the native one, and its
+/// 32-bit mode if 64-bit programs may start such programs.
 pub(crate) const MACHINES: &[u16] = own::MACHINES;
-/// The system calls that a supervisor catches, of each kind of program that the kernel runs, its own first.
+/// The system calls that a supervisor catches, for each kind of program that the kernel runs; the native kind
+/// comes first.
 pub(crate) const CAUGHT: [Caught; 2] = own::CAUGHT;
-/// The system calls that a confined program may not make, of each kind of program that is tried.
+/// The system calls that a confined program may not make, for each kind of program that is tried.
 pub(crate) const CONFINED: &[Confined] = own::CONFINED;
 
 /// The numbers of the calls that a supervisor catches.
@@ -38,7 +39,7 @@ pub(crate) struct Caught {
     pub(crate) sendmsg: u32,
     pub(crate) sendmmsg: u32,
     pub(crate) setsockopt: u32,
-    /// The one call that stands for all of these on i386.
+    /// The number of the call that multiplexes all of these on i386.
     pub(crate) socketcall: Option<u32>,
 }
 
@@ -46,11 +47,12 @@ pub(crate) struct Caught {
 pub(crate) struct Confined {
     /// `AUDIT_ARCH_*` (`linux/audit.h`).
     pub(crate) arch: u32,
-    /// Calls that are refused: sockets, of which those of AF_VSOCK reach the host of a virtual machine; keyrings; what gives
-    /// a process more of the kernel; limits, of which that of core files keeps the machine's handler from being started.
+    /// Calls that are refused: sockets, since those of AF_VSOCK reach the host of a virtual machine;
+    /// keyrings; calls that open more of the kernel to a process; limits, since the limit of core files keeps
+    /// the machine's core handler from starting.
     pub(crate) refused: &'static [u32],
-    /// `prlimit64`, which may only read.
+    /// `prlimit64`, which may only read limits.
     pub(crate) limits: u32,
-    /// `clone`, which may make no namespaces.
+    /// `clone`, which may not create namespaces.
     pub(crate) clone: u32,
 }

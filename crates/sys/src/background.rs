@@ -1,5 +1,6 @@
-//! What makes a copy of this process fit to run in the background of a command, for as long as that runs: it must not be
-//! seen, not be ended by what was meant for the command, and not be of use to anybody else.
+//! Prepares a copy of this process to run in the background while a command runs. The copy must stay
+//! unnoticed by the command, must survive signals that are meant for the command, and must not be
+//! usable by other processes.
 
 use rustix::fd::{AsRawFd as _, BorrowedFd};
 use rustix::fs::{Mode, OFlags, open};
@@ -9,11 +10,11 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 use std::fs;
 use std::io;
 
-/// Takes this process out of sight: a session of its own, no signal ends it but SIGKILL, no file is kept open or directory
-/// in use but `keep`. The limits that the command has do not hold for it, as far as it may raise them.
+/// Detaches this process: it gets its own session, only SIGKILL ends it, and it keeps no file open and no
+/// directory in use except `keep`. Raises the limits inherited from the command as far as this process may.
 ///
 /// # Errors
-/// Whatever keeps one of these from being done; the process is not fit to go on then.
+/// Any failure of one of these steps; then the process must not continue.
 pub fn detach(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     setsid()?;
     chdir("/")?;
@@ -29,11 +30,11 @@ pub fn detach(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     Ok(())
 }
 
-/// Ignores every signal that can be ignored. A fault of this process itself ends it all the same: the kernel sends its
-/// signal by force.
+/// Ignores every signal that can be ignored. A fault of this process itself still ends it: the kernel forces
+/// that signal.
 fn ignore_signals() {
     for signal in 1..=libc::SIGRTMAX() {
-        // Ignored, it would make the kernel forget how children end. It may have been ignored before.
+        // Ignoring SIGCHLD would make the kernel discard the children's statuses. It may have been ignored before.
         let action = if signal == libc::SIGCHLD {
             libc::SIG_DFL
         } else {
@@ -51,8 +52,8 @@ fn close_all_but(keep: &[BorrowedFd<'_>]) {
     for last in keep.into_iter().chain([u32::MAX]) {
         if first < last {
             let end = if last == u32::MAX { last } else { last - 1 };
-            // SAFETY: close_range(2) takes numbers. What else in this process has these descriptors is not used any more:
-            // it goes on with `keep` alone, and ends without running destructors.
+            // SAFETY: close_range(2) takes numbers. This process no longer uses other owners of these
+            // descriptors: it continues only with `keep`, and ends without running destructors.
             unsafe { libc::syscall(libc::SYS_close_range, first, end, 0) };
         }
         first = last.saturating_add(1);
@@ -72,10 +73,11 @@ const LIMITS: [Resource; 9] = [
     Resource::Stack,
 ];
 
-/// So many descriptors are enough; without a limit the kernel takes none for them (`fs.nr_open`).
+/// A sufficient number of descriptors. The kernel does not accept an infinite limit for them (`fs.nr_open`).
 const DESCRIPTORS: u64 = 65536;
 
-/// Raises the limits of this process: away with `CAP_SYS_RESOURCE`, else as far as their hard limits.
+/// Raises the limits of this process: removes them with `CAP_SYS_RESOURCE`, otherwise raises them to their
+/// hard limits.
 fn raise_limits() {
     for resource in LIMITS {
         let hard = getrlimit(resource).maximum;
@@ -83,7 +85,7 @@ fn raise_limits() {
             Resource::Nofile => hard.map(|hard| hard.max(DESCRIPTORS)),
             _ => None,
         };
-        // A process that may not do the first may do the second.
+        // A process that may not set the first value may set the second.
         for limit in [most, hard] {
             let limit = Rlimit {
                 current: limit,
@@ -96,11 +98,11 @@ fn raise_limits() {
     }
 }
 
-/// Keeps the kernel, when it is out of memory, from choosing this process because the command is to be chosen first: nothing
-/// would be gained, since it is small and ends with the command.
+/// Protects this process from the OOM killer when the command is configured to be killed first. Killing this
+/// process would gain nothing: it is small and ends with the command.
 fn avoid_oom_killer() {
     const FILE: &str = "/proc/self/oom_score_adj";
-    // The first takes CAP_SYS_RESOURCE. The second undoes what an ordinary user has added.
+    // The first value requires CAP_SYS_RESOURCE. The second undoes an increase by an ordinary user.
     if fs::write(FILE, "-1000").is_err()
         && fs::read_to_string(FILE).is_ok_and(|text| text.trim().parse::<i32>().is_ok_and(|number| number > 0))
     {
@@ -108,11 +110,11 @@ fn avoid_oom_killer() {
     }
 }
 
-/// Gives up what this process does not need: all capabilities but `needed`, the right to gain others by execve(2), and being
-/// looked into by other processes of its user (`PR_SET_DUMPABLE`).
+/// Drops what this process does not need: all capabilities except `needed`, the right to gain others by
+/// execve(2), and access to its memory by other processes of its user (`PR_SET_DUMPABLE`).
 ///
 /// # Errors
-/// Whatever keeps one of these from being done.
+/// Any failure of one of these steps.
 pub fn harden(needed: CapabilitySet) -> io::Result<()> {
     set_no_new_privs(true)?;
     let permitted = capabilities(None)?.permitted & needed;

@@ -1,4 +1,4 @@
-//! Cgroups (`cgroups(7)`, version 2): finding them, what is in them, making and leaving them.
+//! Cgroups (`cgroups(7)`, version 2): finds, lists, creates, joins and removes them.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstatfs, open, statfs};
@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 /// `CGROUP2_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
 const MAGIC: u32 = 0x6367_7270;
 
-/// Where the tree usually is: alone, or beside those of version 1.
+/// The usual mount points of the tree: alone, or alongside those of version 1.
 const USUAL: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
 /// The tree of cgroups.
@@ -23,20 +23,20 @@ pub struct Tree {
     mount: PathBuf,
 }
 
-/// Why there is none.
+/// Why no tree was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTree {
-    /// The machine has cgroups of version 1 only.
+    /// The machine has only cgroups of version 1.
     OnlyVersion1,
     /// No cgroups are mounted.
     NotMounted,
 }
 
 impl Tree {
-    /// Where version 2 is mounted.
+    /// Finds the mount of version 2.
     ///
     /// # Errors
-    /// It is not.
+    /// Version 2 is not mounted.
     pub fn find() -> Result<Self, NoTree> {
         if let Some(usual) = USUAL.into_iter().find(|path| is_version_2(Path::new(path))) {
             let mount = PathBuf::from(usual);
@@ -50,43 +50,43 @@ impl Tree {
         }
     }
 
-    /// Where it is mounted.
+    /// Returns the mount point.
     pub fn mount(&self) -> &Path {
         &self.mount
     }
 
-    /// The directory of a cgroup, by its path in the tree or in the file system.
+    /// Returns the directory of a cgroup, from its path in the tree or in the file system.
     pub fn directory(&self, path: &Path) -> PathBuf {
         let inside = path.strip_prefix(&self.mount).unwrap_or(path);
         let mut directory = self.mount.clone();
-        // Nothing leads out of the tree.
+        // No path leads out of the tree.
         directory.extend(inside.components().filter(|part| matches!(part, Component::Normal(_))));
         directory
     }
 
-    /// The path of a cgroup in the tree, which begins with a slash.
+    /// Returns the path of a cgroup in the tree, which begins with a slash.
     pub fn name(&self, directory: &Path) -> PathBuf {
         Path::new("/").join(directory.strip_prefix(&self.mount).unwrap_or(directory))
     }
 
-    /// The cgroups of this name, wherever they are.
+    /// Returns all cgroups with this name, in the whole tree.
     pub fn named(&self, name: &OsStr) -> Vec<PathBuf> {
         let mut found = with_all_below(&self.mount);
         found.retain(|directory| directory.file_name() == Some(name) && *directory != self.mount);
         found
     }
 
-    /// The cgroup of this process.
+    /// Returns the cgroup of this process.
     ///
     /// # Errors
-    /// Whatever keeps it from being read; `NotFound` where it is outside of what can be seen of the tree.
+    /// Any failure to read it; `NotFound` if the cgroup is outside the visible part of the tree.
     pub fn own(&self) -> io::Result<PathBuf> {
         let text = fs::read_to_string("/proc/self/cgroup")?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::"));
         let path = path.filter(|path| !path.starts_with("/.."));
         let missing = || io::Error::from_raw_os_error(libc::ENOENT);
         let directory = self.directory(Path::new(path.ok_or_else(missing)?));
-        // In a cgroup namespace without a mount of its own the path means another cgroup.
+        // In a cgroup namespace without its own mount, the path names another cgroup.
         let (processes, _) = processes_of(&directory);
         if processes.contains(&std::process::id()) {
             Ok(directory)
@@ -100,7 +100,7 @@ fn is_version_2(path: &Path) -> bool {
     statfs(path).is_ok_and(|about| u32::try_from(about.f_type) == Ok(MAGIC))
 }
 
-/// The first mount of this type (`proc_pid_mountinfo(5)`).
+/// Returns the first mount of this type (`proc_pid_mountinfo(5)`).
 pub(crate) fn mount_point(text: &str, wanted: &str) -> Option<PathBuf> {
     let mounts = text.lines().filter_map(|line| line.split_once(" - "));
     let mut points = mounts.filter_map(|(mount, file_system)| {
@@ -112,7 +112,7 @@ pub(crate) fn mount_point(text: &str, wanted: &str) -> Option<PathBuf> {
         .map(|point| PathBuf::from(OsString::from_vec(unescape(point))))
 }
 
-/// White space and backslashes are written in octal there (`fs/proc_namespace.c`).
+/// Decodes white space and backslashes, which the file contains in octal (`fs/proc_namespace.c`).
 fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -125,7 +125,7 @@ fn unescape(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// A directory, and all below it.
+/// Returns a directory and all directories below it.
 pub fn with_all_below(directory: &Path) -> Vec<PathBuf> {
     let mut found = vec![directory.to_owned()];
     let mut next = 0;
@@ -141,21 +141,21 @@ pub fn with_all_below(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The number of a cgroup, which no other has had since the machine was started (64-bit kernels).
+/// Returns the number of a cgroup, which is unique since the machine was started (64-bit kernels).
 ///
 /// # Errors
-/// `ENOENT` when it is gone.
+/// `ENOENT` if the cgroup no longer exists.
 pub fn id(directory: &Path) -> io::Result<u64> {
     Ok(fs::metadata(directory)?.ino())
 }
 
-/// The numbers of a cgroup and of all below it.
+/// Returns the numbers of a cgroup and of all cgroups below it.
 pub fn ids_with_all_below(directory: &Path) -> HashSet<u64> {
     let all = with_all_below(directory);
     all.iter().filter_map(|directory| id(directory).ok()).collect()
 }
 
-/// A descriptor of a cgroup.
+/// Opens a cgroup.
 ///
 /// # Errors
 /// As `open(2)`; `InvalidInput` for a directory of another file system, which may be mounted there.
@@ -170,7 +170,8 @@ pub fn open_directory(directory: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// The processes of a cgroup and of all below it, and how many more there are which this pid namespace does not show.
+/// Returns the processes of a cgroup and of all cgroups below it, and the number of processes that this pid
+/// namespace does not show.
 pub fn processes(directory: &Path) -> (Vec<u32>, usize) {
     let all = with_all_below(directory);
     let parts = all.iter().map(|directory| processes_of(directory));
@@ -180,11 +181,11 @@ pub fn processes(directory: &Path) -> (Vec<u32>, usize) {
     })
 }
 
-/// The same of this cgroup alone. One of threads has its processes in its parent.
+/// The same for this cgroup alone. The processes of a threaded cgroup are in its parent.
 fn processes_of(directory: &Path) -> (Vec<u32>, usize) {
     let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     let numbers = text.lines().filter_map(|line| line.parse::<u32>().ok());
-    // 0 stands for a process that is not shown.
+    // 0 stands for a process that this pid namespace does not show.
     let (found, hidden): (Vec<u32>, Vec<u32>) = numbers.partition(|pid| *pid != 0);
     (found, hidden.len())
 }
@@ -192,16 +193,16 @@ fn processes_of(directory: &Path) -> (Vec<u32>, usize) {
 /// Moves this process to a cgroup.
 ///
 /// # Errors
-/// `EACCES` without the right to write to it and to the next cgroup above both; `EBUSY` or `EOPNOTSUPP` where it may have
-/// no processes.
+/// `EACCES` without write access to the cgroup and to the nearest common ancestor; `EBUSY` or `EOPNOTSUPP` if
+/// the cgroup may not contain processes.
 pub fn join(directory: &Path) -> io::Result<()> {
     fs::write(directory.join("cgroup.procs"), "0")
 }
 
-/// Waits until a cgroup has no processes any more, nor any below it.
+/// Waits until a cgroup and all cgroups below it have no processes.
 ///
 /// # Errors
-/// Whatever keeps `cgroup.events` from being read; it is gone, perhaps.
+/// Any failure to read `cgroup.events`; the cgroup may have been removed.
 pub fn wait_until_empty(directory: &Path) -> io::Result<()> {
     let mut events = fs::File::open(directory.join("cgroup.events"))?;
     loop {
@@ -211,7 +212,7 @@ pub fn wait_until_empty(directory: &Path) -> io::Result<()> {
         if text.lines().any(|line| line == "populated 0") {
             return Ok(());
         }
-        // The kernel tells of changes so; the time is for those that it does not.
+        // The kernel reports changes this way; the timeout covers changes that it does not report.
         let mut wanted = [PollFd::new(&events, PollFlags::PRI)];
         let period = Timespec { tv_sec: 10, tv_nsec: 0 };
         match poll(&mut wanted, Some(&period)) {
@@ -221,10 +222,10 @@ pub fn wait_until_empty(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a cgroup that has no processes, and those below it.
+/// Removes a cgroup without processes, and those below it.
 ///
 /// # Errors
-/// `EBUSY` when it has some.
+/// `EBUSY` if it has processes.
 pub fn remove(directory: &Path) -> io::Result<()> {
     let mut all = with_all_below(directory);
     all.reverse();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Returns how often the coarse monotonic clock advances, in nanoseconds: once a jiffy (`clock_getres(2)`,
+/// Returns the period of the coarse monotonic clock in nanoseconds: one jiffy (`clock_getres(2)`,
 /// `CLOCK_MONOTONIC_COARSE`).
 ///
 /// # Errors

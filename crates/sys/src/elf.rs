@@ -1,4 +1,4 @@
-//! What an ELF file says about the program in it (elf(5)).
+//! Parses the ELF file of a program (elf(5)).
 
 use crate::arch::MACHINES;
 use crate::regular;
@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-/// The kind of machine code in a file: processor and word size. A process can load libraries of its own kind only.
+/// The kind of machine code in a file: processor and word size. A process can only load libraries of its own kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
     bits: u8,
@@ -23,8 +23,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Returns whether this is the machine code of this processor, also that of its 32-bit mode where programs of 64 bits may
-    /// start such programs. Whether the kernel runs it is another question.
+    /// Returns whether this is the machine code of this processor, including its 32-bit mode if 64-bit
+    /// programs may start such programs. The kernel may still be unable to run it.
     pub fn is_native(self) -> bool {
         MACHINES.contains(&self.number)
     }
@@ -33,19 +33,21 @@ impl Machine {
 /// A program or library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Elf {
-    /// Its machine code.
+    /// The machine code of the file.
     pub machine: Machine,
-    /// The dynamic loader that it asks for; a static program asks for none, and a library neither.
+    /// The dynamic loader that the file names; static programs and libraries name none.
     pub interpreter: Option<PathBuf>,
-    /// Whether the Go toolchain made it: such a program makes its system calls itself, even when it is dynamic.
+    /// Whether the Go toolchain built the program. Such a program makes its system calls directly, even if it
+    /// is dynamically linked.
     pub is_go: bool,
-    /// Whether it loads AddressSanitizer's runtime as a library, which ends the program unless it is the first one
-    /// (`AsanCheckDynamicRTPrereqs` in LLVM's compiler-rt/lib/asan/asan_linux.cpp). Linked statically, the runtime does not
-    /// mind; nor do the other sanitizers.
+    /// Whether the program loads AddressSanitizer's runtime as a library, which ends the program unless the
+    /// runtime is the first library (`AsanCheckDynamicRTPrereqs` in LLVM's
+    /// compiler-rt/lib/asan/asan_linux.cpp). A statically linked runtime and the other sanitizers accept any
+    /// order.
     pub needs_asan: bool,
 }
 
-/// Reads the file at `path`; `None` when it is not ELF.
+/// Reads the file at `path`; `None` if it is not ELF.
 ///
 /// # Errors
 /// As [`read_file`]; [`crate::regular::Unfit::Type`].
@@ -53,10 +55,10 @@ pub fn read(path: &Path) -> io::Result<Option<Elf>> {
     read_file(regular::open(path)?)
 }
 
-/// Reads this file; `None` when it is not ELF.
+/// Reads this file; `None` if it is not ELF.
 ///
 /// # Errors
-/// What reading gives, and `InvalidData` for a file that begins like ELF and is not.
+/// Errors of reading, and `InvalidData` for a file that begins like ELF but is damaged.
 pub fn read_file(mut file: File) -> io::Result<Option<Elf>> {
     let mut magic = [0; 4];
     match file.read_exact(&mut magic) {
@@ -72,8 +74,8 @@ pub fn read_file(mut file: File) -> io::Result<Option<Elf>> {
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
-/// What the note (elf(5)) of this owner in the file at `path` says, without the NUL at its end; `None` where there is no
-/// such note.
+/// Returns the text of the note (elf(5)) with this owner in the file at `path`, without the NUL at its end;
+/// `None` if there is no such note.
 ///
 /// # Errors
 /// As [`note_of_file`]; [`crate::regular::Unfit::Type`].
@@ -81,10 +83,10 @@ pub fn note(path: &Path, owner: &str) -> io::Result<Option<Vec<u8>>> {
     note_of_file(regular::open(path)?, owner)
 }
 
-/// As [`note`], of this file.
+/// As [`note`], for this file.
 ///
 /// # Errors
-/// What reading gives, and `InvalidData` for a file that is not ELF.
+/// Errors of reading, and `InvalidData` for a file that is not ELF.
 pub fn note_of_file(file: File, owner: &str) -> io::Result<Option<Vec<u8>>> {
     let find = |file: Bounded| -> Result<Option<Vec<u8>>, elf::ParseError> {
         let mut stream = ElfStream::<AnyEndian, _>::open_stream(file)?;
@@ -105,7 +107,7 @@ pub fn note_of_file(file: File, owner: &str) -> io::Result<Option<Vec<u8>>> {
     find(Bounded::new(file)).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
-/// A file of which no more is read than a header can need, whatever sizes the file itself states.
+/// A file from which only as much is read as a header can need, whatever sizes the file states.
 #[derive(Debug)]
 struct Bounded {
     file: File,
@@ -113,9 +115,10 @@ struct Bounded {
 }
 
 impl Bounded {
-    /// The string tables and notes of real programs are far smaller.
+    /// The limit of what is read: the string tables and notes of real programs are far smaller.
     const MOST: usize = 16 << 20;
-    /// The parser allocates what a header states, if the file is that long: a sparse file may be.
+    /// The limit of the file's length: the parser allocates the size that a header states if the file is that
+    /// long, and a sparse file may be.
     const LONGEST: u64 = 1 << 30;
 
     fn new(file: File) -> Self {
@@ -172,17 +175,17 @@ fn parse(file: File) -> Result<Elf, elf::ParseError> {
     })
 }
 
-/// Whether a library of this name is AddressSanitizer's runtime: GCC's, or Clang's with `-shared-libasan`.
+/// Returns whether a library with this name is AddressSanitizer's runtime: GCC's, or Clang's with `-shared-libasan`.
 pub fn is_asan(name: &[u8]) -> bool {
     let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     name.starts_with(b"libasan.so") || name.starts_with(b"libclang_rt.asan")
 }
 
-/// The libraries that a file names as needed (`DT_NEEDED`). `file` is the one that `stream` reads.
+/// Returns the libraries that a file requires (`DT_NEEDED`). `file` is the file that `stream` reads.
 fn needed(stream: &mut ElfStream<AnyEndian, Bounded>, file: &File) -> Result<Vec<Vec<u8>>, elf::ParseError> {
-    /// A file that names more is damaged.
+    /// A file that names more libraries is damaged.
     const MOST: usize = 1024;
-    /// Longer than any name of a library.
+    /// The limit of a name's length; no library has a longer name.
     const LONGEST: usize = 256;
     let entries: Vec<(i64, u64)> = match stream.dynamic()? {
         Some(table) => table
@@ -207,7 +210,7 @@ fn needed(stream: &mut ElfStream<AnyEndian, Bounded>, file: &File) -> Result<Vec
     Ok(names.collect())
 }
 
-/// Where in the file the byte is that is loaded at `address`.
+/// Returns the offset in the file of the byte that is loaded at `address`.
 fn offset_of(stream: &ElfStream<AnyEndian, Bounded>, address: u64) -> Option<u64> {
     let mut loaded = stream.segments().iter().filter(|segment| segment.p_type == PT_LOAD);
     loaded.find_map(|segment| {
@@ -216,7 +219,7 @@ fn offset_of(stream: &ElfStream<AnyEndian, Bounded>, address: u64) -> Option<u64
     })
 }
 
-/// The build id of Go is a note of its own, which stays when the section headers are stripped.
+/// Go stores its build id in a separate note, which stays when the section headers are stripped.
 fn has_go_note(stream: &mut ElfStream<AnyEndian, Bounded>) -> Result<bool, elf::ParseError> {
     for segment in notes(stream) {
         let found = stream.segment_data_as_notes(&segment)?.any(
@@ -260,7 +263,7 @@ mod tests {
         assert_eq!(this.machine.bits, u8::try_from(usize::BITS).unwrap());
     }
 
-    /// A header of a sparse file of 1 TiB that places a note of 512 GiB in it.
+    /// The header of a sparse file of 1 TiB that contains a note of 512 GiB.
     #[test]
     fn sizes_that_a_file_states_are_not_believed() {
         let file = tempfile::NamedTempFile::new().unwrap();

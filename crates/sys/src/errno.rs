@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 
-/// Returns the text of an error as `strerror(3)` has it: without the number that std appends to the kernel's errors.
+/// Returns the text of an error as `strerror(3)` does: without the number that std appends to the kernel's errors.
 pub fn describe(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), text)
 }

@@ -1,7 +1,8 @@
-//! Becoming another program exactly as if this one had not been there.
+//! Replaces this process by another program, which inherits the same state as without keepalive.
 //!
-//! Rust's runtime changes what a process inherits, before `main`: it ignores SIGPIPE and opens `/dev/null` on closed
-//! standard descriptors. A constructor that runs earlier notes what was there, and [`exec`] restores it.
+//! Rust's runtime changes what a process inherits, before `main`: it ignores SIGPIPE and opens `/dev/null` on
+//! closed standard descriptors. A constructor that runs earlier records the inherited state, and [`exec`]
+//! restores it.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::{CString, OsStr, OsString};
@@ -20,7 +21,7 @@ extern "C" fn note_inheritance() {
         // SAFETY: F_GETFD (fcntl(2)) takes a descriptor, open or not, and nothing else.
         was_closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1, Ordering::Relaxed);
     }
-    // SAFETY: an all-zero `struct sigaction` is a valid one, to be overwritten.
+    // SAFETY: an all-zero `struct sigaction` is valid, and is overwritten.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: sigaction(2) writes the current action to `action` and changes nothing.
     if unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action) } == 0 {
@@ -32,20 +33,21 @@ extern "C" fn note_inheritance() {
 #[unsafe(link_section = ".init_array")]
 static NOTE_INHERITANCE: extern "C" fn() = note_inheritance;
 
-/// Lets this process open more descriptors than the program that it becomes may: as many as its hard limit allows. [`exec`]
-/// restores the limit.
+/// Lets this process open more descriptors than the program that it becomes: as many as its hard limit
+/// allows. [`exec`] restores the limit.
 pub fn raise_descriptor_limit() {
     let inherited = *DESCRIPTORS.get_or_init(|| getrlimit(Resource::Nofile));
     let raised = Rlimit {
         current: inherited.maximum,
         ..inherited
     };
-    // Where that is refused the inherited limit has to do.
+    // If the kernel refuses this, the inherited limit must suffice.
     let _ = setrlimit(Resource::Nofile, raised);
 }
 
-/// Replaces this process by the program at `path` with the given arguments (the first is its name) and environment. As
-/// execvp(3) has it, a file that the kernel does not know is given to the shell. Returns only when that fails.
+/// Replaces this process by the program at `path` with the given arguments (the first is its name) and
+/// environment. As in execvp(3), the shell runs a file whose format the kernel does not know. Returns only on
+/// failure.
 pub fn exec(path: &Path, arguments: &[OsString], environment: &[(OsString, OsString)]) -> io::Error {
     let error = match try_exec(path.as_os_str(), arguments, environment) {
         Ok(never) => match never {},
@@ -96,7 +98,7 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 }
 
 fn restore_inheritance() {
-    // A reference, so that the linker takes the constructor's object file out of this library.
+    // A reference that makes the linker include the constructor's object file from this library.
     std::hint::black_box(&NOTE_INHERITANCE);
     if let Some(inherited) = DESCRIPTORS.get() {
         // A soft limit can always be lowered.

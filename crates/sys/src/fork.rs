@@ -1,4 +1,4 @@
-//! Processes of our own beside the one that becomes the command.
+//! Processes of keepalive alongside the process that becomes the command.
 
 use crate::proc;
 use crate::signal::{IgnoredChildren, is_child_pending};
@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// On which side of a [`fork`] this is.
+/// The side of a [`fork`] on which this process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The caller, with the number of the new process.
@@ -20,19 +20,19 @@ pub enum Side {
     Child,
 }
 
-/// Makes a copy of this process (`fork(2)`).
+/// Copies this process (`fork(2)`).
 ///
 /// # Errors
-/// `EAGAIN` where there may be no more processes; any error where this process has more than one thread, of which the copy
-/// would have one and the locks of all.
+/// `EAGAIN` if the limit of processes is reached; any error if this process has several threads, since the
+/// copy would have only one of them but the locks of all.
 pub fn fork() -> io::Result<Side> {
     check_threads()?;
     // SAFETY: with one thread the copy is a whole process: no lock is held by a thread that it lacks (fork(2)).
     side(unsafe { libc::fork() })
 }
 
-/// Fails if this process has several threads. A thread that was joined is counted until the kernel has removed it, which is
-/// after join returns: hence a second look, and more, for [`JOINED`].
+/// Fails if this process has several threads. The kernel counts a joined thread until it has removed the
+/// thread, after join returns. Therefore this function checks repeatedly, for up to [`JOINED`].
 fn check_threads() -> io::Result<()> {
     let deadline = Instant::now() + JOINED;
     while proc::own_threads()? != 1 {
@@ -44,10 +44,10 @@ fn check_threads() -> io::Result<()> {
     Ok(())
 }
 
-/// The longest time for the kernel to remove a thread that was joined.
+/// The longest time until the kernel has removed a joined thread.
 const JOINED: Duration = Duration::from_secs(1);
 
-/// The number has 32 bits as fork(2) returns it, and as a system call does on some architectures.
+/// fork(2) returns a 32-bit number; on some architectures a system call does, too.
 fn side(pid: impl Into<i64>) -> io::Result<Side> {
     match pid.into() {
         -1 => Err(io::Error::last_os_error()),
@@ -59,10 +59,10 @@ fn side(pid: impl Into<i64>) -> io::Result<Side> {
     }
 }
 
-/// As [`fork`], into new namespaces (`CLONE_NEW*`, clone(2)).
+/// As [`fork`], but creates new namespaces (`CLONE_NEW*`, clone(2)).
 ///
 /// # Errors
-/// As [`fork`]; `EPERM`, `ENOSPC`, `EINVAL` where there may be no such namespaces.
+/// As [`fork`]; `EPERM`, `ENOSPC` or `EINVAL` if the namespaces cannot be created.
 pub fn clone_into(namespaces: i32) -> io::Result<Side> {
     check_threads()?;
     let flags = libc::c_long::from(namespaces | libc::SIGCHLD);
@@ -71,24 +71,25 @@ pub fn clone_into(namespaces: i32) -> io::Result<Side> {
     side(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })
 }
 
-/// Ends this process at once, without what the copied process would have done at its end (`_exit(2)`).
+/// Ends this process immediately, without exit handlers of the copied process (`_exit(2)`).
 pub fn exit_now(status: u8) -> ! {
-    // SAFETY: _exit(2) does not return, and runs nothing of ours.
+    // SAFETY: _exit(2) does not return, and runs none of this program's code.
     unsafe { libc::_exit(status.into()) }
 }
 
 /// Runs `work` in a new process that neither this process nor the program that it becomes can wait for: wait(2) does not
 /// return it, no `SIGCHLD` arrives, and `RUSAGE_CHILDREN` does not include it. The new process ends when `work` returns.
 ///
-/// Usually the new process is an orphan, and the child of init or of the next subreaper (`PR_SET_CHILD_SUBREAPER`). It is
-/// a child of this process without a signal at its end (`clone(2)`, `__WCLONE` in wait(2)) where orphans would come back to
-/// this process because it is init, and where this process has children already, whose end must not be missed.
+/// Usually the new process is an orphan, and becomes a child of init or of the next subreaper
+/// (`PR_SET_CHILD_SUBREAPER`). It becomes a child of this process that sends no signal at its end
+/// (`clone(2)`, `__WCLONE` in wait(2)) in two cases: if this process is init, to which orphans return, and if
+/// this process already has children, whose end must not be missed.
 ///
 /// # Errors
-/// As [`fork`], `EMFILE`, and `EAGAIN` where a second new process is not possible.
+/// As [`fork`], `EMFILE`, and `EAGAIN` if a second new process cannot be created.
 pub fn spawn_unwaitable(work: impl FnOnce()) -> io::Result<()> {
     let is_init = std::process::id() == 1;
-    // To ignore SIGCHLD discards a pending one.
+    // Ignoring SIGCHLD discards a pending SIGCHLD.
     if is_init || has_children() || is_child_pending() {
         spawn_silent_child(work)
     } else {
@@ -107,11 +108,12 @@ fn has_children() -> bool {
 
 fn spawn_silent_child(work: impl FnOnce()) -> io::Result<()> {
     check_threads()?;
-    // No flags and no signal. libc::fork cannot leave the signal out.
+    // No flags and no signal. libc::fork cannot omit the signal.
     let none: libc::c_ulong = 0;
-    // SAFETY: without flags clone(2) is fork(2): memory is copied, and the copy goes on with the same stack. With one thread
-    // no lock is held by another. What the C library does at a fork is left out: it still takes the copy's one thread for
-    // the caller's, by its number, which it uses in the new process to signal this thread, in raise(3) of musl.
+    // SAFETY: without flags clone(2) is fork(2): memory is copied, and the copy continues on the same stack.
+    // With one thread no other thread holds a lock. The C library's own work at a fork is skipped. In the
+    // copy, the C library therefore still identifies the only thread by the caller's number; raise(3) of musl
+    // would signal the caller's thread.
     let pid = unsafe { libc::syscall(libc::SYS_clone, none, none, none, none, none) };
     if side(pid)? == Side::Child {
         work();
@@ -122,12 +124,13 @@ fn spawn_silent_child(work: impl FnOnce()) -> io::Result<()> {
 
 fn spawn_orphan(work: impl FnOnce()) -> io::Result<()> {
     let (failure, to_failure) = pipe_with(PipeFlags::CLOEXEC)?;
-    // Else the orphan would come back to this process.
+    // Otherwise the orphan would become a child of this process again.
     let was_subreaper = child_subreaper()?.is_some();
     if was_subreaper {
         set_child_subreaper(None)?;
     }
-    // The kernel then takes leave of the process between, and adds nothing to the times of this one's children (wait(2)).
+    // The kernel then reaps the intermediate process, and does not add to the times of this process's
+    // children (wait(2)).
     let ignored = IgnoredChildren::new();
     let between = fork();
     if let Ok(Side::Child) = between {
@@ -136,7 +139,7 @@ fn spawn_orphan(work: impl FnOnce()) -> io::Result<()> {
     }
     drop(to_failure);
     if let Ok(Side::Parent(between)) = between {
-        // It fails with ECHILD when that process has ended.
+        // waitpid(2) fails with ECHILD when that process has ended.
         while let Ok(_) | Err(Errno::INTR) = waitpid(Some(between), WaitOptions::empty()) {}
     }
     ignored.restore();
@@ -151,7 +154,7 @@ fn spawn_orphan(work: impl FnOnce()) -> io::Result<()> {
     }
 }
 
-/// The process between this one and the orphan: its end makes the other one an orphan.
+/// Runs the process between this process and the orphan: its end orphans the other process.
 fn be_between(work: impl FnOnce(), to_failure: OwnedFd, ignored: &IgnoredChildren) -> ! {
     match fork() {
         Ok(Side::Child) => {
@@ -168,12 +171,12 @@ fn be_between(work: impl FnOnce(), to_failure: OwnedFd, ignored: &IgnoredChildre
     exit_now(0)
 }
 
-/// Numbers that a process and its copies share.
+/// Numbers in memory that a process and its copies share.
 #[derive(Clone, Copy, Debug)]
 pub struct Shared<const N: usize>(&'static [AtomicU64; N]);
 
 impl<const N: usize> Shared<N> {
-    /// Zeroes, in memory that lasts as long as the last of the processes.
+    /// Creates numbers with the value 0. The memory exists until the last of the processes has ended.
     ///
     /// # Errors
     /// `ENOMEM`.
@@ -197,7 +200,7 @@ impl<const N: usize> Shared<N> {
         Ok(Self(unsafe { &*page.cast::<[AtomicU64; N]>() }))
     }
 
-    /// The numbers.
+    /// Returns the numbers.
     pub fn numbers(&self) -> &'static [AtomicU64; N] {
         self.0
     }

@@ -1,10 +1,10 @@
-//! The functions of the running kernel, by name (`/proc/kallsyms`, proc(5)): what a kernel has cannot always be asked otherwise, and
-//! not without privileges.
+//! The functions of the running kernel, by name (`/proc/kallsyms`, proc(5)). Some features of a kernel cannot
+//! be detected otherwise, or not without privileges.
 
 use std::fs;
 
-/// Whether the kernel has a function of this name, which others in the kernel can call where `is_global`; `None` where the names
-/// cannot be read.
+/// Returns whether the kernel has a function with this name. With `is_global`, other code in the kernel must
+/// be able to call it. Returns `None` if the names cannot be read.
 pub fn has_function(name: &str, is_global: bool) -> Option<bool> {
     let symbols = fs::read_to_string("/proc/kallsyms")
         .ok()
@@ -12,7 +12,7 @@ pub fn has_function(name: &str, is_global: bool) -> Option<bool> {
     Some(symbols.lines().any(|line| is_function(line, name, is_global)))
 }
 
-/// Whether a line, which has an address, a kind and a name, is of that function.
+/// Returns whether a line, which contains an address, a kind and a name, describes that function.
 fn is_function(line: &str, name: &str, is_global: bool) -> bool {
     let mut words = line.split_ascii_whitespace().skip(1);
     let kind = words.next();

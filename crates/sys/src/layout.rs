@@ -1,14 +1,15 @@
-//! Structures that the kernel reads byte by byte. It refuses calls whose unused bytes are not zero, and the compiler leaves
-//! padding as it finds it: so there may be none that has no name.
+//! Structures that the kernel reads byte by byte. The kernel refuses calls whose unused bytes are not zero,
+//! and the compiler leaves padding uninitialized. Therefore all padding must be named fields.
 
-/// A value without padding that the compiler chooses.
+/// A value without implicit padding.
 ///
-/// [`for_kernel`] implements it after it has checked that; implement it for nothing else.
+/// [`for_kernel`] implements this trait after it has checked that; no other code may implement it.
 pub(crate) trait ForKernel {}
 
 impl<const N: usize> ForKernel for [u32; N] {}
 
-/// Defines a structure with the C layout, and fails to compile where the sizes of its fields are not the size of the whole.
+/// Defines a structure with the C layout. Compilation fails if the sizes of its fields do not add up to the
+/// size of the structure.
 macro_rules! for_kernel {
     ($(#[$attribute:meta])* $visibility:vis struct $name:ident {
         $($(#[$field_attribute:meta])* $field_visibility:vis $field:ident: $type:ty,)*

@@ -1,5 +1,5 @@
-//! Safe wrappers over the kernel interfaces that keepalive uses. With `crates/preload` the only place where
-//! `unsafe` may stand; nothing here decides policy or prints.
+//! Safe wrappers over the kernel interfaces that keepalive uses. Only this crate and `crates/preload` may
+//! contain `unsafe`. This crate decides no policy and prints nothing.
 
 pub mod apparmor;
 pub mod arch;

@@ -1,4 +1,5 @@
-//! Locks of directories (`flock(2)`). None of these functions waits: other processes decide how long they hold a lock.
+//! Locks of directories (`flock(2)`). None of these functions waits, since other processes control how long
+//! they hold a lock.
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, major, minor, open};
 use rustix::io::Errno;
@@ -7,7 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// The exclusive lock of a directory, held until the descriptor is closed; `None` while another process holds any lock of it.
+/// Takes the exclusive lock of a directory, held until the descriptor is closed; `None` while another process
+/// holds any lock of the directory.
 ///
 /// # Errors
 /// As `open(2)` and `flock(2)`.
@@ -15,7 +17,8 @@ pub fn try_exclusive(directory: &Path) -> io::Result<Option<OwnedFd>> {
     try_lock(directory, FlockOperation::NonBlockingLockExclusive)
 }
 
-/// A shared lock of a directory, held until the descriptor is closed; `None` while another process holds the exclusive lock.
+/// Takes a shared lock of a directory, held until the descriptor is closed; `None` while another process
+/// holds the exclusive lock.
 ///
 /// # Errors
 /// As `open(2)` and `flock(2)`.
@@ -32,11 +35,11 @@ fn try_lock(directory: &Path, operation: FlockOperation) -> io::Result<Option<Ow
     }
 }
 
-/// The process that holds a lock of a directory, by its number; `None` where no process holds one, or one that this pid
-/// namespace does not show (`proc_locks(5)`).
+/// Returns the number of the process that holds a lock of a directory; `None` if no process holds one, or if
+/// this pid namespace does not show the holder (`proc_locks(5)`).
 ///
 /// # Errors
-/// As `open(2)`; whatever keeps `/proc/locks` from being read.
+/// As `open(2)`; any failure to read `/proc/locks`.
 pub fn holder(directory: &Path) -> io::Result<Option<u32>> {
     let about = fstat(open_directory(directory)?.as_fd())?;
     let file = format!(
@@ -48,7 +51,7 @@ pub fn holder(directory: &Path) -> io::Result<Option<u32>> {
     Ok(holder_in(&fs::read_to_string("/proc/locks")?, &file))
 }
 
-/// A line is `1: FLOCK  ADVISORY  WRITE 4242 00:1c:7 0 EOF`; with `->` before `FLOCK` its process waits.
+/// A line is `1: FLOCK  ADVISORY  WRITE 4242 00:1c:7 0 EOF`. With `->` before `FLOCK`, the process is waiting.
 fn holder_in(locks: &str, file: &str) -> Option<u32> {
     locks.lines().find_map(|line| {
         let words: Vec<_> = line.split_whitespace().collect();

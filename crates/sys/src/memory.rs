@@ -1,11 +1,12 @@
-//! Reading another process's memory (`process_vm_readv(2)`).
+//! Reads another process's memory (`process_vm_readv(2)`).
 
 use std::io;
 
 /// Fills `buffer` from `address` in the process of thread `tid`.
 ///
 /// # Errors
-/// `EPERM` without ptrace access to it, `ESRCH` when it is gone, `EFAULT` where there is no such memory, or not so much.
+/// `EPERM` without ptrace access, `ESRCH` if the thread no longer exists, `EFAULT` if the whole range is not
+/// readable.
 pub fn read(tid: u32, address: u64, buffer: &mut [u8]) -> io::Result<()> {
     let tid = libc::pid_t::try_from(tid).map_err(io::Error::other)?;
     let local = libc::iovec {
@@ -26,7 +27,7 @@ pub fn read(tid: u32, address: u64, buffer: &mut [u8]) -> io::Result<()> {
     }
 }
 
-/// A 32-bit number at `address`.
+/// Returns the 32-bit number at `address`.
 ///
 /// # Errors
 /// As [`read`].

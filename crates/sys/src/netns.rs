@@ -1,4 +1,4 @@
-//! Network namespaces (`network_namespaces(7)`): which one a socket belongs to, and looking into it.
+//! Network namespaces (`network_namespaces(7)`): identifies the namespace of a socket, and runs code in it.
 
 use crate::sockopt;
 use crate::worker::Worker;
@@ -16,7 +16,7 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// `SIOCGSKNS` (Linux 4.9, `include/uapi/linux/sockios.h`).
 const SIOCGSKNS: libc::c_ulong = 0x894c;
 
-/// A number that tells the network namespace of `socket` from all others that there are.
+/// Returns a number that identifies the network namespace of `socket` among all existing ones.
 ///
 /// # Errors
 /// `EPERM` before Linux 5.14 without `CAP_NET_ADMIN` in that namespace.
@@ -27,32 +27,32 @@ pub fn cookie(socket: impl AsFd) -> io::Result<u64> {
     }
 }
 
-/// Whether the kernel tells [`cookie`] without a capability (Linux 5.14).
+/// Returns whether the kernel returns [`cookie`] without a capability (Linux 5.14).
 pub fn has_cookies(socket: impl AsFd) -> bool {
     sockopt::get_long(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE).is_ok()
 }
 
-/// The inode of the namespace of `socket`.
+/// Returns the inode of the namespace of `socket`.
 fn inode(socket: impl AsFd) -> io::Result<u64> {
     Ok(fstat(of_socket(socket)?)?.st_ino)
 }
 
-/// The network namespace of `socket`, to be entered.
+/// Opens the network namespace of `socket`.
 ///
 /// # Errors
-/// `EPERM` without `CAP_NET_ADMIN` in it.
+/// `EPERM` without `CAP_NET_ADMIN` in the namespace.
 pub fn of_socket(socket: impl AsFd) -> io::Result<OwnedFd> {
     // SAFETY: SIOCGSKNS takes no argument and touches no memory of ours (net/socket.c, `sock_ioctl`).
     let fd = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCGSKNS as _) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has made this descriptor for us just now, and nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// What `look` gives in the network namespace `namespace`. It runs in a thread of its own, since a namespace is left only
-/// with the thread.
+/// Returns the result of `look`, which runs in the network namespace `namespace`. It runs in a separate
+/// thread, since a thread stays in the namespace until it ends.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SYS_ADMIN` in the user namespaces of both (`setns(2)`).
@@ -68,12 +68,13 @@ pub fn within<T: Send>(namespace: &OwnedFd, look: impl FnOnce() -> T + Send) -> 
     })
 }
 
-/// What `look` writes to the descriptor that it gets, in the network namespace `network`, entered by way of `user`, the user
-/// namespace that owns it: so a user enters the namespaces that are its own, without any capability. It runs in a child, since
-/// a process with several threads enters no user namespace (`setns(2)`).
+/// Returns what `look` writes to its descriptor, in the network namespace `network`. The namespace is entered
+/// through `user`, the user namespace that owns it: so a user can enter its own namespaces without
+/// capabilities. `look` runs in a child, since a process with several threads cannot enter a user namespace
+/// (`setns(2)`).
 ///
 /// # Errors
-/// `EPERM` where the user namespace is another user's; as [`Worker::start`]; `ETIMEDOUT` after five seconds.
+/// `EPERM` if the user namespace belongs to another user; as [`Worker::start`]; `ETIMEDOUT` after five seconds.
 pub fn within_owned(user: &OwnedFd, network: &OwnedFd, look: impl FnOnce(&OwnedFd)) -> io::Result<Vec<u8>> {
     let worker = Worker::start(&[user.as_fd(), network.as_fd()], |output| {
         let entered = move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))

@@ -1,5 +1,5 @@
-//! Process file descriptors (`pidfd_open(2)`, `pidfd_getfd(2)`): what was looked at stays the same process, even when its
-//! number is given to another.
+//! Process file descriptors (`pidfd_open(2)`, `pidfd_getfd(2)`). A descriptor keeps naming the same process,
+//! even when its number is reused.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use std::io;
 use std::os::fd::AsRawFd as _;
 
-/// A process, or one of its threads.
+/// A descriptor of a process, or of one of its threads.
 #[derive(Debug)]
 pub struct PidFd(OwnedFd);
 
@@ -16,26 +16,27 @@ pub struct PidFd(OwnedFd);
 const THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.cast_unsigned());
 
 impl PidFd {
-    /// The process `pid` (Linux 5.3).
+    /// Opens the process `pid` (Linux 5.3).
     ///
     /// # Errors
-    /// `ESRCH` when there is none, `EINVAL` when it is a thread and not its process.
+    /// `ESRCH` if it does not exist, `EINVAL` if `pid` is a thread and not a process.
     pub fn open(pid: u32) -> io::Result<Self> {
         Ok(Self(pidfd_open(raw(pid)?, PidfdFlags::empty())?))
     }
 
-    /// The thread `tid` (Linux 6.9), whose descriptors may be others than those of its process (`unshare(2)`).
+    /// Opens the thread `tid` (Linux 6.9), whose table of descriptors may differ from that of its process
+    /// (`unshare(2)`).
     ///
     /// # Errors
-    /// `ESRCH` when there is none, `EINVAL` before Linux 6.9.
+    /// `ESRCH` if it does not exist, `EINVAL` before Linux 6.9.
     pub fn open_thread(tid: u32) -> io::Result<Self> {
         Ok(Self(pidfd_open(raw(tid)?, THREAD)?))
     }
 
-    /// Tries [`duplicate`](Self::duplicate) with this process.
+    /// Tests [`duplicate`](Self::duplicate) on this process.
     ///
     /// # Errors
-    /// `ENOSYS` before Linux 5.6; what a sandbox answers.
+    /// `ENOSYS` before Linux 5.6; the error of a sandbox.
     pub fn try_duplicating() -> io::Result<()> {
         match Self::open(std::process::id())?.duplicate(0) {
             // Descriptor 0 may be closed.
@@ -44,13 +45,14 @@ impl PidFd {
         }
     }
 
-    /// A duplicate, in this process, of its file descriptor `fd` (Linux 5.6). The process is neither stopped nor told.
+    /// Returns a duplicate, in this process, of the file descriptor `fd` (Linux 5.6). The other process is
+    /// neither stopped nor notified.
     ///
     /// # Errors
-    /// `ESRCH` when it is gone, `EBADF` when it has no such descriptor, `EPERM` without ptrace access to it, `ENOSYS` on
-    /// older kernels.
+    /// `ESRCH` if the process has ended, `EBADF` if it has no such descriptor, `EPERM` without ptrace access,
+    /// `ENOSYS` on older kernels.
     pub fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
-        // A program may give any number; rustix asserts in debug builds that it is not negative.
+        // A program may pass any number; rustix asserts in debug builds that it is not negative.
         if fd < 0 {
             return Err(Errno::BADF.into());
         }
@@ -59,18 +61,18 @@ impl PidFd {
 }
 
 impl PidFd {
-    /// Whether the process, or the thread, has ended.
+    /// Returns whether the process, or the thread, has ended.
     pub fn has_ended(&self) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut fds = [PollFd::new(self, PollFlags::IN)];
-        // Where poll(2) fails it is not known to have ended.
+        // If poll(2) fails, the process is not known to have ended.
         poll(&mut fds, Some(&now)).is_ok() && fds.iter().any(|fd| !fd.revents().is_empty())
     }
 
-    /// Sends it the signal of this number.
+    /// Sends the signal with this number.
     ///
     /// # Errors
-    /// `ESRCH` when it has ended, `EPERM`.
+    /// `ESRCH` if the process has ended, `EPERM`.
     pub fn signal(&self, number: i32) -> io::Result<()> {
         let no_info = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: pidfd_send_signal(2) takes numbers and, as here, no information.

@@ -1,4 +1,4 @@
-//! Reading `/proc/PID` (proc(5)).
+//! Reads `/proc/PID` (proc(5)).
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
@@ -12,49 +12,49 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::thread;
 
-/// What anyone may know of a process (`/proc/PID/status`).
+/// The status of a process that every user may read (`/proc/PID/status`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Its name as ps(1) shows it: up to 15 bytes, and it may choose another (`proc_pid_comm(5)`).
+    /// The name that ps(1) shows: up to 15 bytes. The process may change it (`proc_pid_comm(5)`).
     pub comm: String,
-    /// The number of its process: another one for threads.
+    /// The number of the process; for a thread it differs from the thread's number.
     pub tgid: u32,
-    /// Its real user.
+    /// The real user ID.
     pub uid: u32,
-    /// Whether it is stopped (`SIGSTOP`, job control).
+    /// Whether the process is stopped (`SIGSTOP`, job control).
     pub is_stopped: bool,
-    /// Whether it is under a filter of system calls (seccomp(2)).
+    /// Whether the process is under a seccomp filter (seccomp(2)).
     pub is_filtered: bool,
-    /// How many threads it has.
+    /// The number of threads.
     pub threads: u32,
-    /// How many descriptors its table has room for.
+    /// The size of the descriptor table.
     pub fd_size: u32,
-    /// Whether it and what it starts can gain no privilege by execve(2) (`PR_SET_NO_NEW_PRIVS`).
+    /// Whether the process and its children cannot gain privileges by execve(2) (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privs: bool,
-    /// The capabilities that count for it, a bit each (`capabilities(7)`).
+    /// The effective capabilities, one bit each (`capabilities(7)`).
     pub capabilities: u64,
 }
 
-/// Every process that can be seen, by number.
+/// Returns the numbers of all visible processes.
 ///
 /// # Errors
-/// Whatever keeps `/proc` from being read.
+/// Any failure to read `/proc`.
 pub fn processes() -> io::Result<Vec<u32>> {
     numbers("/proc")
 }
 
-/// The status of a process.
+/// Returns the status of a process.
 ///
 /// # Errors
-/// `ENOENT` or `ESRCH` when the process is gone.
+/// `ENOENT` or `ESRCH` if the process no longer exists.
 pub fn status(pid: u32) -> io::Result<Status> {
-    // One read(2) where the file's size, which is 0, would make it many.
+    // The buffer allows one read(2); the file's size, which is 0, would lead to many.
     let mut text = Vec::with_capacity(4096);
     File::open(format!("/proc/{pid}/status"))?.read_to_end(&mut text)?;
     Ok(parse_status(&text))
 }
 
-/// The status of this process, whose number may be another process's in `/proc`.
+/// Returns the status of this process. In `/proc` another process may have its number.
 ///
 /// # Errors
 /// As [`own_threads`].
@@ -86,22 +86,23 @@ fn parse_status(text: &[u8]) -> Status {
     status
 }
 
-/// The state of a thread, as the letter of `proc_pid_stat(5)`: `R` running or able to, `Z` ended; `None` when it is gone.
+/// Returns the state of a thread, as the letter of `proc_pid_stat(5)`: `R` running or runnable, `Z` ended;
+/// `None` if the thread no longer exists.
 pub fn thread_state(pid: u32, tid: u32) -> Option<char> {
     let stat = fs::read(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
-    // The name, in parentheses, may have any bytes.
+    // The name, in parentheses, may contain any bytes.
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     stat.get(end + 2).map(|letter| char::from(*letter))
 }
 
-/// The last part of the path by which a process was started, a script's own where the kernel has followed a `#!` line:
-/// the name that rules for programs mean. `None` without ptrace access to it.
+/// Returns the last part of the path by which a process was executed; for a script with a `#!` line, that of
+/// the script. Rules match this name. Returns `None` without ptrace access.
 pub fn program(pid: u32) -> Option<OsString> {
     name_in(&started_by(pid, anonymous_bytes)?)
 }
 
-/// As [`program`], without a look at `/proc/PID/maps`, which takes long for a process with many mappings. The memory may be
-/// a file's: the caller must be able to wait for its server.
+/// As [`program`], but does not read `/proc/PID/maps`, which takes long for a process with many mappings. The
+/// memory may belong to a file: the caller must be able to wait for the file's server.
 pub fn program_from_any_memory(pid: u32) -> Option<OsString> {
     name_in(&started_by(pid, |_, _| Some(usize::MAX))?)
 }
@@ -110,12 +111,12 @@ fn name_in(path: &OsString) -> Option<OsString> {
     Path::new(path).file_name().map(OsString::from)
 }
 
-/// `AT_EXECFN`, whose address stands in the auxiliary vector (`getauxval(3)`), in pairs of the process's own words.
-/// `readable` gives how many bytes may be read from an address on.
+/// Returns the string at `AT_EXECFN`. Its address is in the auxiliary vector (`getauxval(3)`), which consists
+/// of pairs of the process's own words. `readable` returns how many bytes may be read from an address.
 fn started_by(pid: u32, readable: impl Fn(u32, u64) -> Option<usize>) -> Option<OsString> {
     let vector = fs::read(format!("/proc/{pid}/auxv")).ok()?;
     let wide = pairs::<8>(&vector, u64::from_ne_bytes);
-    // In a 32-bit process the first wide word would be a key and a value at once.
+    // In a 32-bit process the first wide word would contain both a key and a value.
     let narrow = pairs::<4>(&vector, |word| u32::from_ne_bytes(word).into());
     let address = [wide, narrow]
         .into_iter()
@@ -123,7 +124,7 @@ fn started_by(pid: u32, readable: impl Fn(u32, u64) -> Option<usize>) -> Option<
         .find(|(key, _)| *key == AT_EXECFN)?
         .1;
     let mut path = vec![0; libc::PATH_MAX as usize];
-    // The string ends where the stack begins, so that less than asked for can be there.
+    // The string ends at the base of the stack, so fewer bytes than requested may exist.
     path.truncate(readable(pid, address)?);
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let length = memory.read_at(&mut path, address).ok()?;
@@ -131,11 +132,11 @@ fn started_by(pid: u32, readable: impl Fn(u32, u64) -> Option<usize>) -> Option<
     Some(OsString::from_vec(path.to_vec()))
 }
 
-/// The environment that a process was started with, `NAME=value` each, as it stands in its memory now (`/proc/PID/environ`);
-/// `None` without ptrace access to it, or where that memory is a file's.
+/// Returns the initial environment of a process, each entry as `NAME=value`, as its memory contains it now
+/// (`/proc/PID/environ`); `None` without ptrace access, or if the memory belongs to a file.
 pub fn environment(pid: u32) -> Option<Vec<Vec<u8>>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Fields are counted from behind the name, which may contain anything; env_start is the 50th (proc_pid_stat(5)).
+    // Fields are counted after the name, which may contain anything; env_start is the 50th (proc_pid_stat(5)).
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(50 - 3);
     let mut number = || fields.next()?.parse::<u64>().ok();
     let (first, last) = (number()?, number()?);
@@ -148,8 +149,9 @@ pub fn environment(pid: u32) -> Option<Vec<Vec<u8>>> {
     Some(entries.map(<[u8]>::to_vec).collect())
 }
 
-/// How many bytes of anonymous memory there are from `address` on, from `/proc/PID/maps`; `None` where there are none.
-/// Memory that is a file's is not read: its file server may hang, and who reads waits, even unkillable.
+/// Returns the number of bytes of anonymous memory from `address`, by `/proc/PID/maps`; `None` if there are
+/// none. Memory that belongs to a file is not read: its file server may hang, and then the reader waits, even
+/// unkillably.
 fn anonymous_bytes(pid: u32, address: u64) -> Option<usize> {
     let maps = BufReader::new(File::open(format!("/proc/{pid}/maps")).ok()?);
     let mut last = address;
@@ -165,7 +167,7 @@ fn anonymous_bytes(pid: u32, address: u64) -> Option<usize> {
     usize::try_from(last - address).ok().filter(|bytes| *bytes > 0)
 }
 
-/// The addresses of a line of `/proc/PID/maps`, and whether no file is mapped there.
+/// Returns the addresses in a line of `/proc/PID/maps`, and whether the mapping is anonymous.
 fn mapping(line: &[u8]) -> Option<(u64, u64, bool)> {
     let line = String::from_utf8_lossy(line);
     let mut fields = line.split_whitespace();
@@ -175,12 +177,13 @@ fn mapping(line: &[u8]) -> Option<(u64, u64, bool)> {
     Some((address(start)?, address(end)?, inode == "0"))
 }
 
-/// The key of the path by which a program was started (`include/uapi/linux/auxvec.h`).
+/// The key of the path by which a program was executed (`include/uapi/linux/auxvec.h`).
 const AT_EXECFN: u64 = 31;
 
-/// The keys and values of an auxiliary vector that is made of words of `N` bytes; empty where it cannot be.
+/// Returns the keys and values of an auxiliary vector with words of `N` bytes; empty if the vector cannot
+/// have such words.
 fn pairs<const N: usize>(vector: &[u8], number: impl Fn([u8; N]) -> u64) -> Vec<(u64, u64)> {
-    /// No key is larger (`include/uapi/linux/auxvec.h`).
+    /// The limit of valid keys (`include/uapi/linux/auxvec.h`).
     const LARGEST: u64 = 1000;
     let words: Vec<u64> = vector.as_chunks::<N>().0.iter().map(|word| number(*word)).collect();
     let pairs: Vec<(u64, u64)> = words
@@ -196,7 +199,7 @@ fn pairs<const N: usize>(vector: &[u8], number: impl Fn([u8; N]) -> u64) -> Vec<
     }
 }
 
-/// The last part of the path of the file that a process executes; `None` without ptrace access to it.
+/// Returns the last part of the path of the file that a process executes; `None` without ptrace access.
 pub fn executable(pid: u32) -> Option<OsString> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let name = path.file_name()?;
@@ -204,16 +207,16 @@ pub fn executable(pid: u32) -> Option<OsString> {
     Some(OsString::from_vec(name.to_vec()))
 }
 
-/// The file descriptor numbers that a process has open, in no order.
+/// Returns the open descriptors of a process, in no order.
 ///
 /// # Errors
-/// `ENOENT` when the process is gone, `EACCES` without ptrace access to it (`/proc/pid/fd`, `proc_pid_fd(5)`).
+/// `ENOENT` if the process no longer exists, `EACCES` without ptrace access (`/proc/pid/fd`, `proc_pid_fd(5)`).
 pub fn fds(pid: u32) -> io::Result<Vec<i32>> {
     numbers(format!("/proc/{pid}/fd"))
 }
 
-/// The sockets that a thread has open, by descriptor, each with its inode. A process's own number is that of its first
-/// thread.
+/// Returns the open sockets of a thread, by descriptor, each with its inode. The main thread has the number
+/// of its process.
 ///
 /// # Errors
 /// As [`fds`].
@@ -221,7 +224,7 @@ pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
     sockets_in(&format!("/proc/{pid}/task/{tid}/fd"))
 }
 
-/// The sockets that this process has open, as [`sockets`] gives them.
+/// Returns the open sockets of this process, as [`sockets`] does.
 ///
 /// # Errors
 /// As [`own_threads`].
@@ -254,7 +257,7 @@ fn sockets_in(path: &str) -> io::Result<Vec<(i32, u64)>> {
     })
 }
 
-/// Reading so many links takes longer than starting a thread.
+/// Reading this many links takes longer than starting a thread.
 const MANY: usize = 512;
 
 fn sockets_among(directory: &OwnedFd, fds: &[i32]) -> io::Result<Vec<(i32, u64)>> {
@@ -263,12 +266,12 @@ fn sockets_among(directory: &OwnedFd, fds: &[i32]) -> io::Result<Vec<(i32, u64)>
     for fd in fds {
         let target = match readlinkat(directory, fd.to_string(), buffer) {
             Ok(target) => target,
-            // What was closed meanwhile is no error.
+            // A descriptor that was closed meanwhile is not an error.
             Err(Errno::NOENT | Errno::SRCH) => {
                 buffer = Vec::with_capacity(64);
                 continue;
             }
-            // Root may open the directory where it may not look at what is in it.
+            // Root may be able to open the directory without being allowed to read its links.
             Err(error) => return Err(error.into()),
         };
         found.extend(socket_inode(target.as_bytes()).map(|inode| (*fd, inode)));
@@ -282,46 +285,46 @@ fn socket_inode(target: &[u8]) -> Option<u64> {
     std::str::from_utf8(inode).ok()?.parse().ok()
 }
 
-/// The threads of a process, by number.
+/// Returns the numbers of a process's threads.
 ///
 /// # Errors
-/// `ENOENT` when the process is gone.
+/// `ENOENT` if the process no longer exists.
 pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
     numbers(format!("/proc/{pid}/task"))
 }
 
-/// How many threads this process has, those included that the kernel has not removed yet. The number of this process may be
-/// that of another one in `/proc`, which can show another pid namespace.
+/// Returns the number of threads of this process, including those that the kernel has not removed yet.
+/// `/proc` may show another pid namespace, in which another process has the number of this process.
 ///
 /// # Errors
-/// Whatever keeps `/proc` from being read; `ENOENT` where it does not show this process.
+/// Any failure to read `/proc`; `ENOENT` if it does not show this process.
 pub fn own_threads() -> io::Result<usize> {
     Ok(numbers::<u32>("/proc/self/task")?.len())
 }
 
-/// Whether `/proc` shows the pid namespace of this process. Where it does not, a number there is another process's than
-/// the same number in a system call.
+/// Returns whether `/proc` shows the pid namespace of this process. Otherwise a number in `/proc` and the
+/// same number in a system call name different processes.
 pub fn shows_own_namespace() -> bool {
     fs::read_link("/proc/self").is_ok_and(|own| own == Path::new(&std::process::id().to_string()))
 }
 
-/// Whether this process is in the first user namespace, whose capabilities count for the machine, and not in one of a container or
-/// a user (`user_namespaces(7)`). Where that cannot be read it is taken to be.
+/// Returns whether this process is in the initial user namespace, whose capabilities apply to the machine,
+/// and not in one of a container or a user (`user_namespaces(7)`). Returns true if that cannot be read.
 pub fn is_in_first_user_namespace() -> bool {
     /// `PROC_USER_INIT_INO` (`include/linux/proc_ns.h`).
     const FIRST: &str = "user:[4026531837]";
     fs::read_link("/proc/self/ns/user").map_or(true, |own| own == Path::new(FIRST))
 }
 
-/// One thread for each table of descriptors that a process has: the first thread, and each that has taken a table of its
-/// own (`CLONE_FILES`, `unshare(2)`).
+/// Returns one thread for each descriptor table of a process: the main thread, and each thread with its own
+/// table (`CLONE_FILES`, `unshare(2)`).
 ///
 /// # Errors
-/// `ENOENT` when the process is gone.
+/// `ENOENT` if the process no longer exists.
 pub fn tables(pid: u32) -> io::Result<Vec<u32>> {
     let mut known = vec![pid];
     for tid in threads(pid)? {
-        // Where the kernel does not compare, all threads share one table, as they nearly always do.
+        // If the kernel cannot compare tables, all threads are assumed to share one, as they nearly always do.
         if tid != pid && known.iter().all(|other| have_same_files(*other, tid) == Some(false)) {
             known.push(tid);
         }
@@ -329,7 +332,7 @@ pub fn tables(pid: u32) -> io::Result<Vec<u32>> {
     Ok(known)
 }
 
-/// Whether two threads share one table of descriptors (`kcmp(2)`, `CONFIG_KCMP`).
+/// Returns whether two threads share one descriptor table (`kcmp(2)`, `CONFIG_KCMP`).
 fn have_same_files(one: u32, other: u32) -> Option<bool> {
     /// `include/uapi/linux/kcmp.h`.
     const KCMP_FILES: libc::c_int = 2;
@@ -339,10 +342,10 @@ fn have_same_files(one: u32, other: u32) -> Option<bool> {
     (order >= 0).then_some(order == 0)
 }
 
-/// The direct children of a process's threads, from `/proc/PID/task/TID/children` (`CONFIG_PROC_CHILDREN`).
+/// Returns the direct children of a process's threads, from `/proc/PID/task/TID/children` (`CONFIG_PROC_CHILDREN`).
 ///
 /// # Errors
-/// `ENOENT` when the process is gone.
+/// `ENOENT` if the process no longer exists.
 pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
@@ -352,7 +355,7 @@ pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// The entries of a directory whose names are numbers.
+/// Returns the entries of a directory whose names are numbers.
 fn numbers<T: std::str::FromStr>(path: impl AsRef<Path>) -> io::Result<Vec<T>> {
     let entries = fs::read_dir(path)?;
     Ok(entries

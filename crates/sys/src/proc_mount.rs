@@ -1,42 +1,42 @@
-//! How `/proc` is mounted (proc(5), mount options): what it hides from whom.
+//! The mount options of `/proc` (proc(5)): which processes it hides from which users.
 
 use crate::capability;
 use rustix::process::{getegid, getgroups};
 use rustix::thread::CapabilitySet;
 use std::fs;
 
-/// Which processes `/proc` hides (`hidepid=`).
+/// The processes that `/proc` hides (`hidepid=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HidePid {
     /// 0, `off`: none.
     Off,
-    /// 1, `noaccess`: the directories of other users' processes are there, and cannot be entered.
+    /// 1, `noaccess`: the directories of other users' processes are visible, but cannot be entered.
     NoAccess,
-    /// 2, `invisible`: other users' processes are not there.
+    /// 2, `invisible`: other users' processes are invisible.
     Invisible,
-    /// 4, `ptraceable` (Linux 5.8): processes that the reader may not trace are not there.
+    /// 4, `ptraceable` (Linux 5.8): processes to which the reader has no ptrace access are invisible.
     Ptraceable,
 }
 
 /// The mount of `/proc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcMount {
-    /// Which processes it hides.
+    /// The processes that it hides.
     pub hidepid: HidePid,
-    /// The group that nothing is hidden from (`gid=`); 0 unless the mount names one. It has no effect on
-    /// [`HidePid::Ptraceable`].
+    /// The group to which all processes are visible (`gid=`); 0 unless the mount names one. It has no effect
+    /// on [`HidePid::Ptraceable`].
     pub gid: u32,
-    /// Whether it has processes alone, without `/proc/sys` and all else (`subset=pid`, Linux 5.8).
+    /// Whether it contains only processes, without `/proc/sys` and everything else (`subset=pid`, Linux 5.8).
     pub is_pid_subset: bool,
 }
 
 impl ProcMount {
-    /// The mount that `/proc` is on; `None` where nothing is mounted there, or another file system.
+    /// Returns the mount at `/proc`; `None` if nothing or another file system is mounted there.
     pub fn read() -> Option<Self> {
         Self::find(&fs::read_to_string("/proc/self/mountinfo").ok()?)
     }
 
-    /// The last mount on `/proc` in a `mountinfo` (`proc_pid_mountinfo(5)`): it hides those before it.
+    /// Returns the last mount at `/proc` in a `mountinfo` (`proc_pid_mountinfo(5)`), which hides earlier ones.
     fn find(mountinfo: &str) -> Option<Self> {
         let lines = mountinfo.lines().rev();
         let mut mounts = lines.filter(|line| line.split(' ').nth(4) == Some("/proc"));
@@ -63,8 +63,8 @@ impl ProcMount {
         Some(mount)
     }
 
-    /// Whether it hides processes from this one: `CAP_SYS_PTRACE` sees all, and so do members of the group
-    /// (`fs/proc/base.c`, `has_pid_permissions`).
+    /// Returns whether it hides processes from this process. `CAP_SYS_PTRACE` and the group make all
+    /// processes visible (`fs/proc/base.c`, `has_pid_permissions`).
     pub fn hides_from_us(&self) -> bool {
         let is_member = || {
             getegid().as_raw() == self.gid

@@ -1,5 +1,5 @@
-//! Which program a command really starts: found as a shell finds it, scripts followed to their interpreter as execve(2)
-//! follows them.
+//! Determines the program that a command starts: finds the file as a shell does, and follows scripts to their
+//! interpreter as execve(2) does.
 
 use crate::elf::{self, Elf};
 use crate::regular;
@@ -13,36 +13,36 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A file that a command starts in the end.
+/// The file that a command starts, after all scripts.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// The file of the command itself.
     pub command: PathBuf,
-    /// The file whose machine code runs: the command, or the interpreter at the end of its chain of scripts.
+    /// The file whose machine code runs: the command, or the last interpreter of its chain of scripts.
     pub path: PathBuf,
-    /// What that file is.
+    /// The format of that file.
     pub format: Format,
 }
 
-/// What the file of a program is.
+/// The format of a program's file.
 #[derive(Clone, Debug)]
 pub enum Format {
     /// An ELF file.
     Elf(Elf),
-    /// It may be executed but not read, so that nothing is known.
+    /// The file is executable but not readable, so its format is unknown.
     Unreadable,
     /// Neither ELF nor a script; the kernel may have a handler for it (binfmt_misc).
     Other,
 }
 
-/// Why a command cannot be started.
+/// The reason why a command cannot be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotStartable {
-    /// There is no such file.
+    /// The file does not exist.
     NotFound(PathBuf),
-    /// There is one, but it may not be executed.
+    /// The file exists, but is not executable.
     NotExecutable(PathBuf),
-    /// The name leads nowhere for another reason, such as a circle of links.
+    /// The path cannot be resolved for another reason, such as a loop of links.
     Unreachable(PathBuf, Errno),
 }
 
@@ -56,22 +56,22 @@ impl NotStartable {
     }
 }
 
-/// Why the loader ignores LD_PRELOAD paths for a program (secure-execution mode, ld.so(8)).
+/// The reason why the loader ignores LD_PRELOAD paths for a program (secure-execution mode, ld.so(8)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privilege {
-    /// It is set-user-ID to another user.
+    /// The file is set-user-ID to another user.
     SetUserId,
-    /// It is set-group-ID to another group.
+    /// The file is set-group-ID to another group.
     SetGroupId,
-    /// It has file capabilities (capabilities(7)).
+    /// The file has file capabilities (capabilities(7)).
     Capabilities,
 }
 
-/// As many interpreters as execve(2) follows.
+/// The number of interpreters that execve(2) follows.
 const SCRIPTS: usize = 5;
 
-/// Finds the file that `command` names, in the directories of `search` (the value of PATH) when it contains no slash. What
-/// is passed over there, and which error counts in the end, is as execvp(3) has it.
+/// Finds the file that `command` names; if the name contains no slash, in the directories of `search` (the
+/// value of PATH). Skipped files and the resulting error are as in execvp(3).
 ///
 /// # Errors
 /// [`NotStartable`].
@@ -79,7 +79,7 @@ pub fn find(command: &OsStr, search: &OsStr) -> Result<PathBuf, NotStartable> {
     find_in(Files::Ours, command, search)
 }
 
-/// As [`find`], in another system, as which paths are meant and returned.
+/// As [`find`], in another system. Paths, including the returned one, are inside that system.
 ///
 /// # Errors
 /// [`NotStartable`].
@@ -87,7 +87,7 @@ pub fn find_below(root: &Root, command: &OsStr, search: &OsStr) -> Result<PathBu
     find_in(Files::Below(root), command, search)
 }
 
-/// Whose files they are.
+/// The system to which the files belong.
 #[derive(Clone, Copy)]
 enum Files<'a> {
     Ours,
@@ -102,7 +102,7 @@ impl Files<'_> {
         }
     }
 
-    /// The mode of the file, whatever it is.
+    /// Returns the mode of the file, of any type.
     fn mode(self, path: &Path) -> Result<u32, Errno> {
         match self {
             Self::Ours => Ok(rustix::fs::stat(path)?.st_mode),
@@ -114,7 +114,8 @@ impl Files<'_> {
         }
     }
 
-    /// Whether execve(2) would start this file, for this process or for anybody, as far as that can be seen beforehand.
+    /// Checks whether execve(2) would start this file, for this process or for any user, as far as that is
+    /// visible beforehand.
     fn check(self, path: &Path) -> Result<(), Errno> {
         let mode = self.mode(path)?;
         if FileType::from_raw_mode(mode) != FileType::RegularFile {
@@ -156,7 +157,7 @@ fn find_in(files: Files<'_>, command: &OsStr, search: &OsStr) -> Result<PathBuf,
     let Some(candidate) = forbidden else {
         return Err(failed(last));
     };
-    // It may as well be a directory of PATH that is not open to this user.
+    // The cause may also be a directory of PATH that this user may not search.
     Err(match files.mode(&candidate) {
         Ok(_) => NotStartable::NotExecutable(candidate),
         Err(_) => NotStartable::Unreachable(candidate, Errno::ACCESS),
@@ -166,15 +167,15 @@ fn find_in(files: Files<'_>, command: &OsStr, search: &OsStr) -> Result<PathBuf,
 /// Follows `command`, a file, through its scripts.
 ///
 /// # Errors
-/// [`NotStartable`] when an interpreter cannot be started.
+/// [`NotStartable`] if an interpreter cannot be started.
 pub fn inspect(command: &Path, search: &OsStr) -> Result<Program, NotStartable> {
     inspect_in(Files::Ours, command, search)
 }
 
-/// As [`inspect`], in another system, as which paths are meant and returned.
+/// As [`inspect`], in another system. Paths, including the returned one, are inside that system.
 ///
 /// # Errors
-/// [`NotStartable`] when an interpreter cannot be started.
+/// [`NotStartable`] if an interpreter cannot be started.
 pub fn inspect_below(root: &Root, command: &Path, search: &OsStr) -> Result<Program, NotStartable> {
     inspect_in(Files::Below(root), command, search)
 }
@@ -207,8 +208,8 @@ fn inspect_in(files: Files<'_>, command: &Path, search: &OsStr) -> Result<Progra
     })
 }
 
-/// The interpreter of the script at `path`: what its first line names, seen through `env`; the shell for a text without
-/// such a line, as execvp(3) has it.
+/// Returns the interpreter of the script at `path`: the program in its first line, also behind `env`; the
+/// shell for a text without such a line, as in execvp(3).
 fn interpreter(files: Files<'_>, path: &Path, search: &OsStr) -> Result<Option<PathBuf>, NotStartable> {
     let mut head = [0; 256];
     let Ok(length) = files.open(path).and_then(|mut file| file.read(&mut head)) else {
@@ -234,12 +235,13 @@ fn interpreter(files: Files<'_>, path: &Path, search: &OsStr) -> Result<Option<P
     Ok(Some(named))
 }
 
-/// What makes the loader run the program at `path` in secure-execution mode when this process starts it, if anything.
+/// Returns why the loader would run the program at `path` in secure-execution mode if this process starts it,
+/// if it would.
 pub fn privilege(path: &Path) -> Option<Privilege> {
     const S_ISUID: u32 = 0o4000;
     const S_ISGID_EXECUTABLE: u32 = 0o2010;
     let metadata: Metadata = path.metadata().ok()?;
-    // Where the file system gives no privilege either, the loader is an ordinary one too.
+    // If the file system ignores such privileges, the loader runs in its normal mode, too.
     let is_without = rustix::fs::statvfs(path).is_ok_and(|about| about.f_flag.contains(StatVfsMountFlags::NOSUID));
     if is_without || rustix::thread::no_new_privs().unwrap_or(false) {
         return None;
@@ -251,12 +253,13 @@ pub fn privilege(path: &Path) -> Option<Privilege> {
     if sets_group && metadata.gid() != rustix::process::getegid().as_raw() {
         return Some(Privilege::SetGroupId);
     }
-    // Root has the capabilities anyway, and the kernel then does not ask for secure execution (security/commoncap.c).
+    // Root has the capabilities anyway, and the kernel then does not request secure execution
+    // (security/commoncap.c).
     (!rustix::process::getuid().is_root() && has_capabilities(path)).then_some(Privilege::Capabilities)
 }
 
-/// Whether the file at `path` has capabilities that make the loader cautious: the attribute may be there with none
-/// (`setcap =`). It is a `struct vfs_cap_data` (`linux/capability.h`).
+/// Returns whether the file at `path` has capabilities that cause secure-execution mode. The attribute may
+/// exist without any (`setcap =`). It is a `struct vfs_cap_data` (`linux/capability.h`).
 fn has_capabilities(path: &Path) -> bool {
     const VFS_CAP_FLAGS_EFFECTIVE: u8 = 1;
     let mut value = [0_u8; 64];
@@ -264,12 +267,12 @@ fn has_capabilities(path: &Path) -> bool {
         return false;
     }
     let [flags, _, _, _, first @ ..] = value;
-    // Four bytes of permitted capabilities, four of inheritable ones, twice.
+    // Four bytes of permitted capabilities and four of inheritable ones, twice.
     let permitted = first[..4].iter().chain(&first[8..12]);
     flags & VFS_CAP_FLAGS_EFFECTIVE != 0 || permitted.into_iter().any(|byte| *byte != 0)
 }
 
-/// The value of PATH, or what the C library searches without one.
+/// Returns the value of PATH, or the C library's default.
 pub fn search_path() -> OsString {
     std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/bin:/usr/bin"))
 }

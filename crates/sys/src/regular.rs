@@ -1,4 +1,4 @@
-//! Regular files, opened so that no other kind of file can make the caller wait or read without end.
+//! Opens regular files in a way that no other type of file can make the caller wait or read without end.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -10,25 +10,25 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Opening a file for reading does not wait for a FIFO's writer, and makes no terminal the controlling one.
+/// Flags for reading: open(2) does not wait for a FIFO's writer, and no terminal becomes the controlling one.
 pub(crate) const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// What keeps a file from being read. It is the inner error of an [`io::Error`] of kind `InvalidInput`.
+/// The reason why a file is not read. It is the inner error of an [`io::Error`] of kind `InvalidInput`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
-    /// It is no regular file, but of this type.
+    /// The file is not regular; contains its type.
     Type(FileType),
-    /// It has more bytes than the caller reads, which are these.
+    /// The file has more bytes than this limit.
     Larger(u64),
-    /// Its writer has not closed it within this time.
+    /// The writer has not closed the pipe within this time.
     Endless(Duration),
 }
 
 impl Unfit {
-    /// What `error` says of a file, if it is of this kind.
+    /// Returns the reason in `error`, if it contains one.
     pub fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
@@ -66,11 +66,11 @@ fn article(kind: FileType) -> &'static str {
     }
 }
 
-/// Opens the regular file at `path` for reading. A file of another type is not opened at all, unless it has taken the
-/// regular file's place in between, and is not read in any case.
+/// Opens the regular file at `path` for reading. A file of another type is not opened, unless it replaces the
+/// regular file in between, and is never read.
 ///
 /// # Errors
-/// [`Unfit::Type`]; what `open(2)` returns, `EISDIR` for a directory.
+/// [`Unfit::Type`]; the errors of `open(2)`, `EISDIR` for a directory.
 pub fn open(path: &Path) -> io::Result<File> {
     open_at(CWD, path, OFlags::empty())
 }
@@ -99,7 +99,7 @@ fn file_type(fd: &OwnedFd) -> io::Result<FileType> {
 /// Reads the regular file at `path`, if it has at most `limit` bytes.
 ///
 /// # Errors
-/// [`Unfit`]; what `open(2)` and `read(2)` return.
+/// [`Unfit`]; the errors of `open(2)` and `read(2)`.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_whole(open(path)?, limit)
 }
@@ -107,7 +107,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// Reads the rest of `source`, if that has at most `limit` bytes.
 ///
 /// # Errors
-/// [`Unfit::Larger`]; what reading returns.
+/// [`Unfit::Larger`]; the errors of reading.
 pub fn read_whole(source: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     source.take(limit.saturating_add(1)).read_to_end(&mut content)?;
@@ -117,13 +117,14 @@ pub fn read_whole(source: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// As [`read`], takes `/dev/null` for an empty file, and reads a pipe without a name too, as a shell passes it for `<(COMMAND)`: until its writers have closed
-/// it, for at most `patience`. Returns whether it was one.
+/// As [`read`], but treats `/dev/null` as an empty file, and reads an unnamed pipe too, as a shell passes it
+/// for `<(COMMAND)`: until its writers have closed it, for at most `patience`. Returns whether the file was a
+/// pipe.
 ///
 /// # Errors
-/// [`Unfit`]; what `open(2)` and `read(2)` return.
+/// [`Unfit`]; the errors of `open(2)` and `read(2)`.
 pub fn read_or_pipe(path: &Path, limit: u64, patience: Duration) -> io::Result<(Vec<u8>, bool)> {
-    /// The file system of pipes that have no name (`linux/magic.h`).
+    /// The file system of unnamed pipes (`linux/magic.h`).
     const PIPEFS_MAGIC: u64 = 0x5049_5045;
     let seen = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let about = fstat(&seen)?;
@@ -148,7 +149,7 @@ pub fn read_or_pipe(path: &Path, limit: u64, patience: Duration) -> io::Result<(
     Ok((read_whole(pipe, limit)?, true))
 }
 
-/// A pipe that is waited for until a deadline.
+/// A pipe that is read until a deadline.
 struct Patient {
     pipe: File,
     deadline: Instant,

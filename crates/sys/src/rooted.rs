@@ -1,8 +1,9 @@
 //! Files below a directory that is, or will be, the root directory of a system: an image, a chroot, or `/` itself.
 //!
-//! Links are followed as that system follows them (path_resolution(7)): an absolute one begins at its root, and `..` does
-//! not leave it. Each name is looked up in a directory that is open already, and no link is ever followed by the kernel. So
-//! a tree that is changed at the same time leads nowhere else either, and this works on kernels without openat2(2).
+//! Links are followed as that system follows them (path_resolution(7)): an absolute link begins at its root,
+//! and `..` does not leave the root. Each name is looked up in a directory that is already open, and the
+//! kernel never follows a link. So concurrent changes of the tree cannot lead outside either, and this works
+//! on kernels without openat2(2).
 
 mod place;
 mod walk;
@@ -24,15 +25,15 @@ pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
     is_ours: bool,
-    /// Whose directories and links are followed beside root's, where not everybody's are.
+    /// The user whose directories and links are followed in addition to root's; `None` follows everyone's.
     owner: Option<u32>,
 }
 
 impl Root {
-    /// Opens the root directory at `path`. The path is followed once: what it leads to later does not count.
+    /// Opens the root directory at `path`. The path is resolved once; later changes of it have no effect.
     ///
     /// # Errors
-    /// There is no such directory, or it cannot be reached.
+    /// The directory does not exist or cannot be reached.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = |path: &Path| openat(CWD, path, flags, Mode::empty());
@@ -50,8 +51,8 @@ impl Root {
         })
     }
 
-    /// The same, with nothing below it reached through a directory or link that a user has made other than this one and
-    /// root: what such a user makes would otherwise decide where the caller writes.
+    /// Returns the same root directory, but refuses directories and links that users other than root and this
+    /// user have created. Such a user could otherwise choose where the caller writes.
     #[must_use]
     pub fn made_by(self, user: u32) -> Self {
         Self {
@@ -60,22 +61,23 @@ impl Root {
         }
     }
 
-    /// Returns whether this is our own root directory.
+    /// Returns whether this is the root directory of this process.
     pub fn is_ours(&self) -> bool {
         self.is_ours
     }
 
-    /// Returns where it is for us.
+    /// Returns the path of the root directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns where `inside`, a path of that system, is for us if no link is on the way. For messages only.
+    /// Returns the outside path of `inside`, a path in that system, if no link is on the way. Use it only for
+    /// messages.
     pub fn outside(&self, inside: &Path) -> PathBuf {
         self.path.join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
-    /// Finds the file that the system there calls `inside`, all links followed. The file itself need not exist.
+    /// Finds the file that `inside` names in that system, and follows all links. The file itself need not exist.
     ///
     /// # Errors
     /// A directory on the way is missing or cannot be searched; `ELOOP`; `EISDIR` for the root directory.
@@ -88,10 +90,10 @@ impl Root {
         }
     }
 
-    /// Opens the regular file that the system there calls `inside` for reading.
+    /// Opens the regular file that `inside` names in that system for reading.
     ///
     /// # Errors
-    /// [`crate::regular::Unfit`]; as for [`Root::find`]; what `openat(2)` returns.
+    /// [`crate::regular::Unfit`]; as for [`Root::find`]; the errors of `openat(2)`.
     pub fn open_file(&self, inside: &Path) -> io::Result<File> {
         self.find(inside)?.open()
     }
@@ -99,12 +101,12 @@ impl Root {
     /// Reads that file, if it has at most `limit` bytes.
     ///
     /// # Errors
-    /// As [`Root::open_file`]; what `read(2)` returns.
+    /// As [`Root::open_file`]; the errors of `read(2)`.
     pub fn read(&self, inside: &Path, limit: u64) -> io::Result<Vec<u8>> {
         regular::read_whole(self.open_file(inside)?, limit)
     }
 
-    /// Opens the directory that the system there calls `inside`.
+    /// Opens the directory that `inside` names in that system.
     ///
     /// # Errors
     /// `ENOTDIR`; as for [`Root::find`].
@@ -116,10 +118,10 @@ impl Root {
         }
     }
 
-    /// Opens that directory, and makes it and those above it where they are missing, with mode 0755.
+    /// Opens that directory. Creates it and its parents with mode 0755 if they are missing.
     ///
     /// # Errors
-    /// As [`Root::directory`]; what `mkdirat(2)` returns.
+    /// As [`Root::directory`]; the errors of `mkdirat(2)`.
     pub fn make_directory(&self, inside: &Path) -> io::Result<Directory> {
         let mut walk = Walk::new(self);
         walk.make(inside)?;

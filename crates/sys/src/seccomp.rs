@@ -1,5 +1,5 @@
-//! System calls that wait for a supervisor (`seccomp_unotify(2)`): the filter that chooses them, the listener that hands
-//! them out, and what they mean.
+//! System calls that wait for a supervisor (`seccomp_unotify(2)`): the filter that selects them, the listener
+//! that receives them, and their meaning.
 
 mod call;
 mod filter;

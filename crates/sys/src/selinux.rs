@@ -1,35 +1,35 @@
-//! SELinux: the context of a process, the one that a program gets, and what a context may do, as the kernel answers it
-//! (`security/selinux/selinuxfs.c`).
+//! SELinux: the context of a process, the context that a program gets, and what a context may do, by the
+//! kernel's answers (`security/selinux/selinuxfs.c`).
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-/// Where the kernel's policy is asked.
+/// The file system through which the kernel answers.
 const SELINUXFS: &str = "/sys/fs/selinux";
-/// The attribute of a file that is its context, and as much of it as is read.
+/// The attribute of a file that contains its context, and the limit of its length.
 pub(crate) const ATTRIBUTE: &str = "security.selinux";
 const LONGEST: usize = 1024;
-/// `AVD_FLAGS_PERMISSIVE` (`security/selinux/include/security.h`): nothing is denied to this context.
+/// `AVD_FLAGS_PERMISSIVE` (`security/selinux/include/security.h`): the kernel denies nothing to this context.
 const PERMISSIVE: u32 = 1;
 
 /// How a process uses a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// Reads it.
+    /// The process reads the file.
     Read,
-    /// Maps it: the loader does so with its list of libraries.
+    /// The process maps the file: the loader maps its list of libraries.
     Map,
-    /// Maps it as code: a library.
+    /// The process maps the file as code, as a library.
     Load,
 }
 
-/// Whether the kernel has a policy.
+/// Returns whether the kernel has a policy.
 pub fn is_enabled() -> bool {
     Path::new(SELINUXFS).join("enforce").exists()
 }
 
-/// Whether the kernel denies what the policy does not allow.
+/// Returns whether the kernel denies what the policy does not allow.
 pub fn is_enforcing() -> bool {
     fs::read_to_string(format!("{SELINUXFS}/enforce")).is_ok_and(|text| text.trim() == "1")
 }
@@ -42,10 +42,10 @@ pub fn of_process(pid: u32) -> io::Result<String> {
     fs::read_to_string(format!("/proc/{pid}/attr/current")).map(without_end)
 }
 
-/// Returns the context of the file at `path`. Symbolic links are followed.
+/// Returns the context of the file at `path`. Follows symbolic links.
 ///
 /// # Errors
-/// The file has none, or cannot be reached.
+/// The file has no context, or cannot be reached.
 pub fn of_file(path: &Path) -> io::Result<String> {
     let mut value = [0; LONGEST];
     let length = rustix::fs::getxattr(path, ATTRIBUTE, &mut value)?;
@@ -53,14 +53,15 @@ pub fn of_file(path: &Path) -> io::Result<String> {
     String::from_utf8(value).map(without_end).map_err(io::Error::other)
 }
 
-/// Returns the context of an open file as its file system has it, whether or not the kernel uses SELinux.
+/// Returns the context of an open file from its file system, whether or not the kernel uses SELinux.
 pub fn label(file: &File) -> Option<Vec<u8>> {
     let mut value = [0; LONGEST];
     let length = rustix::fs::fgetxattr(file, ATTRIBUTE, &mut value).ok()?;
     value.get(..length).map(<[u8]>::to_vec)
 }
 
-/// Returns the context that a process gets which has `context` and executes the program at `path`, unless it asks for another.
+/// Returns the context that a process with `context` gets when it executes the program at `path`, unless it
+/// requests another.
 ///
 /// # Errors
 /// The kernel cannot be asked, or the file has no context.
@@ -69,7 +70,7 @@ pub fn after_exec(context: &str, path: &Path) -> io::Result<String> {
     ask("create", &format!("{context} {} {class}", of_file(path)?))
 }
 
-/// Whether the loader uses LD_PRELOAD as it is where an execution changes `from` to `to`
+/// Returns whether the loader honours LD_PRELOAD when an execution changes `from` to `to`
 /// (`security/selinux/hooks.c`, `selinux_bprm_creds_for_exec`).
 ///
 /// # Errors
@@ -81,7 +82,7 @@ pub fn keeps_environment(from: &str, to: &str) -> io::Result<bool> {
     is_allowed(from, to, "process", &["noatsecure"])
 }
 
-/// Whether a process of `context` may use the file at `path`; what its directories demand is not asked.
+/// Returns whether a process with `context` may use the file at `path`. The access to its directories is not checked.
 ///
 /// # Errors
 /// The kernel cannot be asked, or the file has no context.
@@ -94,11 +95,11 @@ pub fn allows(context: &str, path: &Path, usage: Use) -> io::Result<bool> {
     is_allowed(context, &of_file(path)?, "file", permissions)
 }
 
-/// Whether the policy allows all `permissions` of `class`; in permissive mode, too, it is what the policy says.
+/// Returns whether the policy allows all `permissions` of `class`, regardless of permissive mode.
 fn is_allowed(source: &str, target: &str, class: &str, permissions: &[&str]) -> io::Result<bool> {
     let mut needed = 0;
     for permission in permissions {
-        // A policy that does not know it does not check it.
+        // The kernel does not check permissions that the policy does not define.
         if let Ok(number @ 1..=32) = number(&format!("class/{class}/perms/{permission}")) {
             needed |= 1 << (number - 1);
         }
@@ -109,7 +110,7 @@ fn is_allowed(source: &str, target: &str, class: &str, permissions: &[&str]) -> 
     Ok(allowed & needed == needed || flags & PERMISSIVE != 0)
 }
 
-/// What a decision allows, and its flags.
+/// Returns the allowed permissions of a decision, and its flags.
 fn parse_decision(answer: &str) -> Option<(u32, u32)> {
     let mut words = answer.split_ascii_whitespace();
     let allowed = u32::from_str_radix(words.next()?, 16).ok()?;
@@ -124,7 +125,7 @@ fn number(name: &str) -> io::Result<u32> {
     text.trim().parse().map_err(io::Error::other)
 }
 
-/// One question, which is one write(2), and its answer.
+/// Sends one question with one write(2), and returns the answer.
 fn ask(name: &str, question: &str) -> io::Result<String> {
     let mut file = File::options()
         .read(true)
@@ -136,7 +137,7 @@ fn ask(name: &str, question: &str) -> io::Result<String> {
     Ok(without_end(answer))
 }
 
-/// Contexts end with a null byte.
+/// Removes the null byte at the end of a context.
 fn without_end(mut text: String) -> String {
     text.truncate(text.trim_end_matches(['\n', '\0']).len());
     text

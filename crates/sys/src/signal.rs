@@ -1,4 +1,4 @@
-//! Signals as a process sees them that stands in for another (signal(7), signalfd(2)).
+//! Blocks, receives and forwards signals, for a process that acts as another's proxy (signal(7), signalfd(2)).
 
 use crate::fork::exit_now;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,23 +13,23 @@ pub struct Mask(libc::sigset_t);
 /// A signal that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrived {
-    /// Its number.
+    /// The number of the signal.
     pub number: i32,
-    /// The kernel sent it, of itself or for a terminal, and not a process.
+    /// Whether the kernel sent the signal, on its own or for a terminal, and not a process.
     pub is_from_kernel: bool,
 }
 
-/// Blocks every signal that can be, and gives those that were blocked before.
+/// Blocks every signal that can be blocked, and returns the previously blocked signals.
 pub fn block_all() -> Mask {
     set_mask(&full())
 }
 
-/// Makes `mask` the blocked signals again.
+/// Sets the blocked signals to `mask`.
 pub fn restore(mask: &Mask) {
     set_mask(&mask.0);
 }
 
-/// Blocks the signals by which people end a program, so that they arrive at a [`SignalFd`].
+/// Blocks the signals by which users end a program, so that a [`SignalFd`] receives them.
 pub fn block_interrupts() -> Mask {
     set_mask(&interrupts())
 }
@@ -60,12 +60,12 @@ fn set_mask(set: &libc::sigset_t) -> Mask {
     Mask(old)
 }
 
-/// As long as SIGCHLD is ignored the kernel takes leave of children itself, and adds nothing to the times of this process's
-/// children (`wait(2)`, `getrusage(2)`).
+/// While SIGCHLD is ignored, the kernel reaps children itself, and does not add to the times of this
+/// process's children (`wait(2)`, `getrusage(2)`).
 pub(crate) struct IgnoredChildren(libc::sigaction);
 
 impl IgnoredChildren {
-    /// Ignores SIGCHLD. A pending one is discarded.
+    /// Ignores SIGCHLD, and discards a pending one.
     pub(crate) fn new() -> Self {
         // SAFETY: an all-zero `struct sigaction` is a valid one.
         let mut ignore: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -77,14 +77,14 @@ impl IgnoredChildren {
         Self(before)
     }
 
-    /// Makes the action what it was before.
+    /// Restores the previous action.
     pub(crate) fn restore(&self) {
         // SAFETY: sigaction(2) reads an action that this process had before.
         unsafe { libc::sigaction(libc::SIGCHLD, &raw const self.0, std::ptr::null_mut()) };
     }
 }
 
-/// Whether SIGCHLD waits to be unblocked.
+/// Returns whether a blocked SIGCHLD is pending.
 pub(crate) fn is_child_pending() -> bool {
     // SAFETY: as in `interrupts`.
     let mut set = unsafe { std::mem::zeroed() };
@@ -94,12 +94,12 @@ pub(crate) fn is_child_pending() -> bool {
     unsafe { libc::sigismember(&raw const set, libc::SIGCHLD) == 1 }
 }
 
-/// Where blocked signals arrive.
+/// A descriptor that receives blocked signals.
 #[derive(Debug)]
 pub struct SignalFd(OwnedFd);
 
 impl SignalFd {
-    /// For every signal.
+    /// Creates a descriptor for every signal.
     ///
     /// # Errors
     /// `EMFILE`, `ENOMEM`.
@@ -107,7 +107,7 @@ impl SignalFd {
         Self::of(&full())
     }
 
-    /// For the signals of [`block_interrupts`].
+    /// Creates a descriptor for the signals of [`block_interrupts`].
     ///
     /// # Errors
     /// As [`SignalFd::new`].
@@ -115,7 +115,7 @@ impl SignalFd {
         Self::of(&interrupts())
     }
 
-    /// For `SIGCHLD`, which is blocked from now on.
+    /// Creates a descriptor for `SIGCHLD`, and blocks this signal.
     ///
     /// # Errors
     /// As [`SignalFd::new`].
@@ -135,11 +135,11 @@ impl SignalFd {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has made this descriptor for us just now, and nobody else knows it.
+        // SAFETY: the kernel has just created this descriptor, and no other code knows it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// The next signal, if one has arrived.
+    /// Returns the next signal, if one has arrived.
     pub fn next(&self) -> Option<Arrived> {
         // SAFETY: an all-zero `struct signalfd_siginfo` is a valid one.
         let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
@@ -159,7 +159,7 @@ impl AsFd for SignalFd {
     }
 }
 
-/// Ends this process as `signal` has ended another, without a core file of its own.
+/// Ends this process by `signal`, as another process has ended, without a second core file.
 pub fn end_by(signal: i32) -> ! {
     let none = libc::rlimit {
         rlim_cur: 0,
@@ -177,7 +177,7 @@ pub fn end_by(signal: i32) -> ! {
     exit_now(u8::try_from(128 + signal).unwrap_or(u8::MAX))
 }
 
-/// Stops this process as `signal`, one of those of job control, has stopped another, until somebody lets it go on.
+/// Stops this process by `signal`, a job-control signal, as another process has stopped, until it is continued.
 pub fn stop_by(signal: i32) {
     // SAFETY: SIG_DFL runs no code.
     unsafe { libc::signal(signal, libc::SIG_DFL) };

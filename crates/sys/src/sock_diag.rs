@@ -1,5 +1,5 @@
-//! What the kernel tells anyone about TCP sockets (`sock_diag(7)`): addresses, state, owner's inode, and the timer that
-//! runs, but none of the options.
+//! The kernel's information on TCP sockets for every user (`sock_diag(7)`): addresses, state, inode, and the
+//! running timer, but none of the options.
 
 use netlink_packet_core::{
     DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _,
@@ -30,55 +30,55 @@ pub enum State {
     Closing,
 }
 
-/// The timer of a socket that runs.
+/// The running timer of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timer {
-    /// What it is for.
+    /// The purpose of the timer.
     pub kind: TimerKind,
     /// Milliseconds until it expires.
     pub expires_ms: u64,
 }
 
-/// What a timer is for. One at a time is told; retransmission and window probes hide keepalive.
+/// The purpose of a timer. The kernel reports only one timer; retransmission and window probes hide keepalive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimerKind {
-    /// The next keepalive probe.
+    /// Sends the next keepalive probe.
     Keepalive,
-    /// Sent data, or a SYN, that is not acknowledged.
+    /// Retransmits unacknowledged data or a SYN.
     Retransmit,
-    /// The peer's receive window is closed.
+    /// Probes the peer's closed receive window.
     ZeroWindow,
 }
 
 /// One TCP socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The local address; IPv4-mapped where an IPv6 socket uses IPv4.
+    /// The local address; IPv4-mapped if an IPv6 socket uses IPv4.
     pub local: SocketAddr,
-    /// The peer's, of a socket that has one.
+    /// The peer's address, if the socket has a peer.
     pub peer: Option<SocketAddr>,
     /// The state.
     pub state: State,
-    /// The inode in `/proc/PID/fd`; several rows may have the same one (the subflows of MPTCP). 0 where no process holds
-    /// the socket.
+    /// The inode in `/proc/PID/fd`. Several rows may have the same inode (the subflows of MPTCP). 0 if no
+    /// process holds the socket.
     pub inode: u64,
     /// `SO_COOKIE`.
     pub cookie: u64,
-    /// The number of the cgroup that it was made in (Linux 5.9).
+    /// The number of the cgroup in which the socket was created (Linux 5.9).
     pub cgroup: Option<u64>,
-    /// The user that made it.
+    /// The user that created the socket.
     pub uid: u32,
-    /// The timer that runs, if one does.
+    /// The running timer, if any.
     pub timer: Option<Timer>,
-    /// Keepalive or window probes that have not been answered; not told while data is retransmitted.
+    /// The number of unanswered keepalive or window probes; unknown while data is retransmitted.
     pub unanswered: Option<u8>,
 }
 
-/// Every TCP socket in the network namespace of the calling thread that has not been closed by all its holders, IPv4 and
-/// IPv6.
+/// Returns every TCP socket, IPv4 and IPv6, in the network namespace of the calling thread, except sockets
+/// that all their holders have closed.
 ///
 /// # Errors
-/// Whatever the kernel answers: `ENOENT` without `CONFIG_INET_TCP_DIAG`, or what a sandbox says.
+/// Any error of the kernel: `ENOENT` without `CONFIG_INET_TCP_DIAG`, or the error of a sandbox.
 pub fn dump() -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
@@ -95,7 +95,7 @@ pub fn dump() -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The kernel fills up to 32 KiB at once when the reader's buffer has room (`net/netlink/af_netlink.c`).
+/// The kernel fills up to 32 KiB at once if the reader's buffer is large enough (`net/netlink/af_netlink.c`).
 const BUFFER: usize = 32 * 1024;
 
 fn ask(family: u8, socket_id: SocketId) -> io::Result<Socket> {
@@ -107,9 +107,9 @@ fn ask(family: u8, socket_id: SocketId) -> io::Result<Socket> {
     let request = InetRequest {
         family,
         protocol: IPPROTO_TCP,
-        // Information on the connection itself would make the kernel lock each socket.
+        // Requesting information on the connection itself would make the kernel lock each socket.
         extensions: ExtensionFlags::empty(),
-        // A connection in TIME_WAIT has no socket any more.
+        // A connection in TIME_WAIT no longer has a socket.
         states: StateFlags::all() - StateFlags::TIME_WAIT,
         socket_id,
     };
@@ -121,16 +121,16 @@ fn ask(family: u8, socket_id: SocketId) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether an answer goes on.
+/// Whether more of an answer follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// More datagrams follow.
     More,
-    /// That was all.
+    /// The answer is complete.
     Done,
 }
 
-/// Reads one datagram of the kernel's answer.
+/// Decodes one datagram of the kernel's answer.
 ///
 /// # Errors
 /// The kernel's own error, or `InvalidData` for a datagram that is not such an answer.
@@ -142,7 +142,7 @@ pub fn decode(mut datagram: &[u8], rows: &mut Vec<Row>) -> io::Result<Progress> 
                 rows.extend(row(&response, datagram.get(RETRANS).copied().unwrap_or(0)));
             }
             NetlinkPayload::Done(done) if done.code == 0 => return Ok(Progress::Done),
-            // A kernel without CONFIG_INET_TCP_DIAG says so at the end.
+            // A kernel without CONFIG_INET_TCP_DIAG reports that at the end.
             NetlinkPayload::Done(done) => return Err(refused(done.code)),
             NetlinkPayload::Error(error) if error.code.is_some() => return Err(refused(error.raw_code())),
             _ => {}
@@ -165,11 +165,11 @@ fn invalid(error: DecodeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("sock_diag: {error}"))
 }
 
-/// Where `idiag_retrans` stands (`include/uapi/linux/inet_diag.h`), which the crate tells of retransmissions only: behind
-/// the header of the message and three bytes.
+/// The offset of `idiag_retrans` (`include/uapi/linux/inet_diag.h`), after the message's header and three
+/// bytes. The crate exposes this field only for retransmissions.
 const RETRANS: usize = 16 + 3;
 
-/// `None` for a state that no TCP socket of a process has.
+/// Returns the row; `None` for a state that no TCP socket of a process has.
 fn row(response: &InetResponse, repeated: u8) -> Option<Row> {
     let header = &response.header;
     let id = &header.socket_id;
@@ -198,7 +198,8 @@ fn row(response: &InetResponse, repeated: u8) -> Option<Row> {
     })
 }
 
-/// The number of a cgroup, where this is it (`INET_DIAG_CGROUP_ID`), which the crate does not know.
+/// Returns the number of a cgroup if this is that attribute (`INET_DIAG_CGROUP_ID`), which the crate does not
+/// support.
 fn cgroup(attribute: &Attribute) -> Option<u64> {
     const CGROUP_ID: u16 = 21;
     if attribute.kind() != CGROUP_ID {
@@ -210,8 +211,8 @@ fn cgroup(attribute: &Attribute) -> Option<u64> {
 }
 
 impl State {
-    /// The state of this number (`include/net/tcp_states.h`); a connection that nobody has accepted yet
-    /// (`TCP_NEW_SYN_RECV`) is no socket.
+    /// Returns the state with this number (`include/net/tcp_states.h`). A connection that has not been
+    /// accepted yet (`TCP_NEW_SYN_RECV`) is not a socket.
     pub fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Established,
@@ -229,7 +230,7 @@ impl State {
         })
     }
 
-    /// Its name.
+    /// Returns the name of the state.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Established => "established",
@@ -265,7 +266,7 @@ impl State {
 }
 
 impl TimerKind {
-    /// Its name.
+    /// Returns the name of the timer's purpose.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Keepalive => "keepalive",

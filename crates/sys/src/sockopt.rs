@@ -1,5 +1,5 @@
-//! What the kernel has set on a TCP socket, read and changed through any descriptor of it, this process's own or a
-//! duplicate of another's.
+//! The options of a TCP socket, read and set through any descriptor of it: this process's own, or a duplicate
+//! of another process's.
 
 use crate::pidfd::PidFd;
 use crate::sock_diag::State;
@@ -14,49 +14,50 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
-/// The protocol of a socket on which keepalive can be set.
+/// The protocol of a socket that supports keepalive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP (RFC 9293).
     Tcp,
-    /// Multipath TCP (RFC 8684); its keepalive is that of its subflows.
+    /// Multipath TCP (RFC 8684); its subflows send the keepalive probes.
     Mptcp,
 }
 
-/// The keepalive settings of one TCP or MPTCP socket, as `getsockopt(2)` tells them.
+/// The keepalive settings of one TCP or MPTCP socket, by `getsockopt(2)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpSocket {
-    /// The local address, absent only while the socket is unbound and the kernel has none to tell.
+    /// The local address; absent only while the socket is unbound and the kernel reports none.
     pub local: Option<SocketAddr>,
-    /// The peer's address, of a connected socket.
+    /// The peer's address, if the socket is connected.
     pub peer: Option<SocketAddr>,
     /// Whether the socket listens (`SO_ACCEPTCONN`).
     pub listening: bool,
-    /// What is set.
+    /// The values of the options.
     pub numbers: Numbers,
 }
 
-/// The numbers of the options of [`KEEPALIVE`] on a socket, in the kernel's units. A time that nothing has set is the sysctl's.
-/// MPTCP sockets do not tell the user timeout (`ENOPROTOOPT` on Linux 6.18), nor, before 2024, the times and the count.
+/// The values of the options of [`KEEPALIVE`] on a socket, in the kernel's units. An unset time has the value
+/// of its sysctl. MPTCP sockets do not report the user timeout (`ENOPROTOOPT` on Linux 6.18), nor, before
+/// 2024, the times and the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers([Option<u32>; KEEPALIVE.len()]);
 
 impl Numbers {
-    /// The number of `option`; `None` where this kernel or protocol does not tell it.
+    /// Returns the value of `option`; `None` if this kernel or protocol does not report it.
     pub fn get(&self, option: SocketOption) -> Option<u32> {
         KEEPALIVE.into_iter().zip(self.0).find(|(of, _)| *of == option)?.1
     }
 
-    /// Whether keepalive is on.
+    /// Returns whether keepalive is on.
     pub fn is_on(&self) -> bool {
         self.get(SocketOption::Keepalive).is_some_and(|number| number != 0)
     }
 }
 
-/// Reads the settings of `socket`; `None` when it is not TCP or MPTCP over IPv4 or IPv6.
+/// Reads the settings of `socket`; `None` if it is not TCP or MPTCP over IPv4 or IPv6.
 ///
 /// # Errors
-/// Whatever `getsockopt(2)` gives, except `ENOTSOCK`, which is `None` too.
+/// The errors of `getsockopt(2)`, except `ENOTSOCK`, for which the result is `None` too.
 pub fn read(socket: impl AsFd) -> io::Result<Option<TcpSocket>> {
     let socket = socket.as_fd();
     if protocol(socket)?.is_none() {
@@ -70,27 +71,27 @@ pub fn read(socket: impl AsFd) -> io::Result<Option<TcpSocket>> {
     }))
 }
 
-/// What a descriptor is, as far as keepalive is concerned.
+/// The kind of a descriptor, with respect to keepalive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A TCP or MPTCP socket.
     Tcp {
-        /// Its protocol.
+        /// The protocol of the socket.
         protocol: Protocol,
-        /// Its domain: `AF_INET6` rather than `AF_INET`.
+        /// Whether the domain is `AF_INET6`, not `AF_INET`.
         is_ipv6: bool,
     },
     /// Another socket.
     OtherSocket,
-    /// No socket, or a descriptor that only names one (`O_PATH`).
+    /// Not a socket, or a descriptor that only names one (`O_PATH`).
     NoSocket,
 }
 
-/// The kind of `descriptor`. Its options alone would not tell: others accept `SO_KEEPALIVE` silently, and the protocol of
-/// a raw socket can be that of TCP.
+/// Returns the kind of `descriptor`. Its options alone are not sufficient: other sockets accept
+/// `SO_KEEPALIVE` silently, and a raw socket can have the protocol number of TCP.
 ///
 /// # Errors
-/// Whatever `getsockopt(2)` gives, except `ENOTSOCK` and `EBADF` (of `O_PATH`).
+/// The errors of `getsockopt(2)`, except `ENOTSOCK` and `EBADF` (of `O_PATH`).
 pub fn kind(descriptor: impl AsFd) -> io::Result<Kind> {
     let socket = descriptor.as_fd();
     let is_ipv6 = match sockopt::socket_domain(socket) {
@@ -111,7 +112,7 @@ pub fn kind(descriptor: impl AsFd) -> io::Result<Kind> {
     Ok(Kind::Tcp { protocol, is_ipv6 })
 }
 
-/// The protocol of `socket`; `None` when it is not TCP or MPTCP over IPv4 or IPv6.
+/// Returns the protocol of `socket`; `None` if it is not TCP or MPTCP over IPv4 or IPv6.
 ///
 /// # Errors
 /// As [`kind`].
@@ -122,39 +123,39 @@ pub fn protocol(socket: impl AsFd) -> io::Result<Option<Protocol>> {
     })
 }
 
-/// The address that `socket` is bound to.
+/// Returns the address to which `socket` is bound.
 pub fn local(socket: impl AsFd) -> Option<SocketAddr> {
     getsockname(socket).ok()?.try_into().ok()
 }
 
-/// The address that `socket` is connected to.
+/// Returns the address to which `socket` is connected.
 pub fn peer(socket: impl AsFd) -> Option<SocketAddr> {
     getpeername(socket).ok()??.try_into().ok()
 }
 
-/// What is set on `socket`, which is TCP or MPTCP.
+/// Returns the values of the options of `socket`, which must be TCP or MPTCP.
 ///
 /// # Errors
-/// Whatever `getsockopt(2)` gives for `SO_KEEPALIVE`; an option that this kernel or protocol has not is `None`.
+/// The errors of `getsockopt(2)` for `SO_KEEPALIVE`; an option that this kernel or protocol lacks is `None`.
 pub fn numbers(socket: impl AsFd) -> io::Result<Numbers> {
     let socket = socket.as_fd();
     get(socket, SocketOption::Keepalive)?;
     Ok(Numbers(KEEPALIVE.map(|option| get(socket, option).ok())))
 }
 
-/// The number of `option`, in the kernel's unit (seconds, or milliseconds of the user timeout).
+/// Returns the value of `option`, in the kernel's unit (seconds, or milliseconds for the user timeout).
 ///
 /// # Errors
-/// `ENOPROTOOPT` or `EOPNOTSUPP` where this kernel has no such option for this protocol.
+/// `ENOPROTOOPT` or `EOPNOTSUPP` if this kernel lacks the option for this protocol.
 pub fn get(socket: impl AsFd, option: SocketOption) -> io::Result<u32> {
     let row = option.row();
     get_word(socket, row.level, row.optname)
 }
 
-/// Sets `option`. What the kernel makes of it, only [`get`] tells.
+/// Sets `option`. The kernel may change the value; [`get`] returns the result.
 ///
 /// # Errors
-/// As [`get`]; `EINVAL` for a number that is out of range.
+/// As [`get`]; `EINVAL` for a value that is out of range.
 pub fn set(socket: impl AsFd, option: SocketOption, number: u32) -> io::Result<()> {
     let row = option.row();
     // SAFETY: the descriptor is borrowed for the call, and the kernel reads four bytes, which are those of `number`
@@ -175,11 +176,11 @@ pub fn set(socket: impl AsFd, option: SocketOption, number: u32) -> io::Result<(
     }
 }
 
-/// The state of `socket`, which is TCP or MPTCP, and how many probes have not been answered (`TCP_INFO`, of which these are
-/// the first and the fourth byte).
+/// Returns the state of `socket`, which must be TCP or MPTCP, and the number of unanswered probes (the first
+/// and the fourth byte of `TCP_INFO`).
 ///
 /// # Errors
-/// Whatever `getsockopt(2)` gives.
+/// The errors of `getsockopt(2)`.
 pub fn state(socket: impl AsFd) -> io::Result<(Option<State>, u8)> {
     let socket = socket.as_fd();
     if sockopt::socket_protocol(socket)? == Some(ipproto::MPTCP) {
@@ -194,17 +195,18 @@ pub fn state(socket: impl AsFd) -> io::Result<(Option<State>, u8)> {
     Ok((State::from_number(state), unanswered))
 }
 
-/// The first four bytes of `struct tcp_info` of the first subflow of `socket`, which is MPTCP (`MPTCP_TCPINFO`,
-/// `include/uapi/linux/mptcp.h`, Linux 5.16); `None` before it has one. `TCP_INFO` makes one where there is none, and then the
-/// kernel checks the ranges of what the program sets, which it does not before (`net/mptcp/sockopt.c`).
+/// Returns the first four bytes of `struct tcp_info` of the first subflow of `socket`, which must be MPTCP
+/// (`MPTCP_TCPINFO`, `include/uapi/linux/mptcp.h`, Linux 5.16); `None` if it has no subflow yet. `TCP_INFO`
+/// would create a subflow. From then on the kernel would check the ranges of the values that the program
+/// sets, which it does not do before (`net/mptcp/sockopt.c`).
 ///
 /// # Errors
 /// `EOPNOTSUPP` on older kernels.
 fn first_subflow(socket: impl AsFd) -> io::Result<Option<[u8; 4]>> {
     const SOL_MPTCP: i32 = 284;
     const MPTCP_TCPINFO: i32 = 2;
-    // `struct mptcp_subflow_data`: its size, the number of subflows, the size of what the kernel has of each, the size
-    // of what we have room for; then that room.
+    // `struct mptcp_subflow_data`: its size, the number of subflows, the kernel's size per subflow, the size
+    // of the buffer per subflow; then the buffer.
     let mut words: [u32; 5] = [16, 0, 0, 4, 0];
     let mut length = libc::socklen_t::try_from(size_of_val(&words)).map_err(io::Error::other)?;
     // SAFETY: the descriptor is borrowed for the call, and the kernel writes at most `length` bytes, which is the size of
@@ -225,27 +227,28 @@ fn first_subflow(socket: impl AsFd) -> io::Result<Option<[u8; 4]>> {
     Ok((subflows > 0).then(|| info.to_ne_bytes()))
 }
 
-/// How a connection is, and for how long nothing has come from the peer.
+/// The state of a connection, and the time since the peer's last packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
-    /// The state; `None` for one that no socket of a process has.
+    /// The state; `None` for a state that no socket of a process has.
     pub state: Option<State>,
-    /// Since the last acknowledgement.
+    /// The time since the last acknowledgement.
     pub since_ack: Duration,
-    /// Since the last packet from the peer that meant something: an acknowledgement, or data.
+    /// The time since the last relevant packet from the peer: an acknowledgement, or data.
     pub since_packet: Duration,
-    /// Segments sent and received, also those that meant nothing: repeated parts of the handshake, say. They wrap around.
+    /// The number of segments sent and received, including irrelevant ones, such as repeated parts of the
+    /// handshake. It wraps around.
     pub segments: u32,
     /// Whether the peer has sent data.
     pub has_data: bool,
 }
 
-/// The activity of `socket`, which is TCP (`struct tcp_info` in `include/uapi/linux/tcp.h`).
+/// Returns the activity of `socket`, which must be TCP (`struct tcp_info` in `include/uapi/linux/tcp.h`).
 ///
 /// # Errors
-/// Whatever `getsockopt(2)` gives.
+/// The errors of `getsockopt(2)`.
 pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
-    /// Up to `tcpi_segs_in` and with it (Linux 4.2); an older kernel leaves it 0.
+    /// The size up to and including `tcpi_segs_in` (Linux 4.2); an older kernel leaves it 0.
     const LENGTH: usize = 144;
     let info = get_bytes::<LENGTH>(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?;
     let [state, ..] = info;
@@ -262,7 +265,7 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
     })
 }
 
-/// A number that no other socket has had since the machine was started (`SO_COOKIE`, Linux 4.12).
+/// Returns a number that is unique among all sockets since the machine was started (`SO_COOKIE`, Linux 4.12).
 ///
 /// # Errors
 /// `ENOPROTOOPT` on older kernels.
@@ -273,17 +276,17 @@ pub fn cookie(socket: impl AsFd) -> io::Result<u64> {
 #[expect(clippy::cast_possible_truncation, reason = "it is four")]
 const LENGTH: libc::socklen_t = size_of::<u32>() as libc::socklen_t;
 
-/// The first four bytes of an option.
+/// Returns the first four bytes of an option.
 fn get_word(socket: impl AsFd, level: i32, name: i32) -> io::Result<u32> {
     get_bytes(socket, level, name).map(u32::from_ne_bytes)
 }
 
-/// An option of eight bytes.
+/// Returns an option of eight bytes.
 pub(crate) fn get_long(socket: impl AsFd, level: i32, name: i32) -> io::Result<u64> {
     get_bytes(socket, level, name).map(u64::from_ne_bytes)
 }
 
-/// The first `N` bytes of an option; where it has fewer, the rest is 0.
+/// Returns the first `N` bytes of an option. If the option has fewer bytes, the rest is 0.
 fn get_bytes<const N: usize>(socket: impl AsFd, level: i32, name: i32) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     let mut length = libc::socklen_t::try_from(N).map_err(io::Error::other)?;
@@ -305,10 +308,10 @@ fn get_bytes<const N: usize>(socket: impl AsFd, level: i32, name: i32) -> io::Re
     }
 }
 
-/// A duplicate, in this process, of file descriptor `fd` of process `pid`; see [`PidFd::duplicate`].
+/// Returns a duplicate, in this process, of file descriptor `fd` of process `pid`; see [`PidFd::duplicate`].
 ///
 /// # Errors
-/// As there.
+/// As [`PidFd::open`] and [`PidFd::duplicate`].
 pub fn duplicate(pid: u32, fd: i32) -> io::Result<OwnedFd> {
     PidFd::open(pid)?.duplicate(fd)
 }

@@ -1,4 +1,4 @@
-//! Threads of other processes, held so that no other thread is taken for one whose number was reused.
+//! Threads of other processes, held by handles, so that a reused number does not lead to another thread.
 
 use crate::pidfd::PidFd;
 use crate::proc;
@@ -16,16 +16,16 @@ pub struct Thread(Handle);
 enum Handle {
     /// The thread itself (Linux 6.9).
     Thread(PidFd),
-    /// The thread's process, and a file below `/proc/TID` that can be read while the thread lives.
+    /// A descriptor of the thread's process, and a file below `/proc/TID` that is readable while the thread lives.
     Process { process: PidFd, comm: File },
 }
 
 impl Thread {
-    /// The thread that has the number `tid` now. The caller must make sure afterwards that the thread it means still has it
-    /// ([`Listener::is_waiting`](crate::seccomp::Listener::is_waiting)).
+    /// Opens the thread that has the number `tid` now. The caller must confirm afterwards that the intended
+    /// thread still has this number ([`Listener::is_waiting`](crate::seccomp::Listener::is_waiting)).
     ///
     /// # Errors
-    /// `ESRCH` or `ENOENT` when there is none, `EMFILE`, `ENFILE`.
+    /// `ESRCH` or `ENOENT` if there is no such thread, `EMFILE`, `ENFILE`.
     pub fn open(tid: u32) -> io::Result<Self> {
         match PidFd::open_thread(tid) {
             Ok(thread) => Ok(Self(Handle::Thread(thread))),
@@ -34,15 +34,15 @@ impl Thread {
         }
     }
 
-    /// As [`Thread::open`], before Linux 6.9. Duplicates are then those of its process, whose descriptors nearly all threads
-    /// share.
+    /// As [`Thread::open`], before Linux 6.9. Descriptors are then duplicated from its process; nearly all
+    /// threads share the table of their process.
     fn open_by_process(tid: u32) -> io::Result<Self> {
         let comm = File::open(format!("/proc/{tid}/comm"))?;
         let process = PidFd::open(proc::status(tid)?.tgid)?;
         Ok(Self(Handle::Process { process, comm }))
     }
 
-    /// Whether the thread has not ended.
+    /// Returns whether the thread has not ended.
     pub fn is_alive(&self) -> bool {
         match &self.0 {
             Handle::Thread(thread) => !thread.has_ended(),
@@ -50,10 +50,10 @@ impl Thread {
         }
     }
 
-    /// A duplicate, in this process, of its file descriptor `fd`.
+    /// Returns a duplicate, in this process, of the thread's file descriptor `fd`.
     ///
     /// # Errors
-    /// `ESRCH` when the thread has ended; else as [`PidFd::duplicate`].
+    /// `ESRCH` if the thread has ended; otherwise as [`PidFd::duplicate`].
     pub fn duplicate(&self, fd: i32) -> io::Result<OwnedFd> {
         match &self.0 {
             Handle::Thread(thread) => thread.duplicate(fd),
@@ -70,7 +70,7 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::thread;
 
-    /// A handle of a thread that has ended is no way to its process, whose other threads may have its number next.
+    /// The handle of a thread that has ended must not name its process, whose other threads may get its number.
     #[test]
     fn an_ended_thread_is_not_its_process() {
         for open in [Thread::open, Thread::open_by_process] {
@@ -87,7 +87,7 @@ mod tests {
             assert!(held.duplicate(file.as_raw_fd()).is_ok());
             drop(end);
             other.join().expect("it does not panic");
-            // A moment passes between the join and the end.
+            // The kernel removes the thread slightly after the join.
             while held.is_alive() {
                 thread::yield_now();
             }

@@ -1,5 +1,6 @@
-//! Running a program to see how it ends: with nothing in its environment but what it is given, for a limited time; of
-//! another system confined, so that it can do no harm. Nothing is opened for it, so that no device need be there.
+//! Runs a program to observe how it ends, with only the given environment and for a limited time. A program
+//! of another system runs confined, so that it can do no harm. No files are opened for the program, so no
+//! device is required.
 
 mod confined;
 mod filter;
@@ -17,33 +18,33 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// What is run.
+/// The program to run.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// The program, as its system names it.
+    /// The path of the program inside its system.
     pub program: PathBuf,
-    /// What follows its name.
+    /// The arguments after the program's name.
     pub arguments: Vec<OsString>,
-    /// All of its environment.
+    /// The whole environment.
     pub environment: Vec<(OsString, OsString)>,
 }
 
-/// How it ended.
+/// How the program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Its exit status, or the signal that ended it.
+    /// The exit status, or the signal that ended the program.
     pub status: ExitStatus,
-    /// What it printed, up to 64 KiB.
+    /// The output of the program, up to 64 KiB.
     pub output: Vec<u8>,
-    /// What it, or its loader, complained of, up to 64 KiB.
+    /// The messages of the program, or of its loader, on standard error, up to 64 KiB.
     pub errors: Vec<u8>,
 }
 
 impl Trial {
-    /// Runs it, for `limit` at most; `None` when it had to be killed.
+    /// Runs the program, for `limit` at most; `None` if it had to be killed.
     ///
     /// # Errors
-    /// It could not be started: what execve(2) gives.
+    /// The program could not be started: the error of execve(2).
     pub fn run(&self, limit: Duration) -> io::Result<Option<Ended>> {
         let deadline = Instant::now() + limit;
         let mut command = Command::new(&self.program);
@@ -51,7 +52,7 @@ impl Trial {
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            // A pipe that is closed at once: there may be no /dev/null.
+            // A pipe that is closed immediately: /dev/null may not exist.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -68,20 +69,20 @@ impl Trial {
         })
     }
 
-    /// Runs it in the system below `root`, for `limit` at most, confined; `None` when it had to be killed. `needs` are files
-    /// that it must be able to read.
+    /// Runs the program in the system below `root`, confined, for `limit` at most; `None` if it had to be
+    /// killed. The program must be able to read the files `needs`.
     ///
     /// # Errors
-    /// [`Failure`]; whatever keeps it from being confined keeps it from being run.
+    /// [`Failure`]; a program that cannot be confined is not run.
     pub fn run_confined(&self, root: &Root, needs: &[&OsStr], limit: Duration) -> Result<Option<Ended>, Failure> {
         confined::run(self, root, needs, limit)
     }
 }
 
-/// As much as is kept of what comes through a pipe; the rest is read and dropped.
+/// The limit of what is kept from a pipe; the rest is read and dropped.
 const KEPT: usize = 64 * 1024;
 
-/// All that comes through these; `None` where the end does not come in time.
+/// Reads these pipes to their ends; `None` if an end does not come before the deadline.
 fn read_all<const N: usize>(pipes: [OwnedFd; N], deadline: Instant) -> io::Result<Option<[Vec<u8>; N]>> {
     let mut texts = [const { Vec::new() }; N];
     let mut pipes = pipes.map(|pipe| Some(File::from(pipe)));
@@ -91,7 +92,7 @@ fn read_all<const N: usize>(pipes: [OwnedFd; N], deadline: Instant) -> io::Resul
             return Ok(Some(texts));
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        // Whatever is always ready would keep poll(2) from coming to the end.
+        // A pipe that is always ready would keep poll(2) from reporting a timeout.
         if left.is_zero() {
             return Ok(None);
         }
@@ -124,7 +125,7 @@ fn read_all<const N: usize>(pipes: [OwnedFd; N], deadline: Instant) -> io::Resul
     }
 }
 
-/// Waits for its end, and brings it about at the deadline.
+/// Waits for the end of the child, and kills it at the deadline.
 fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
     loop {
         if let Some(status) = child.try_wait()? {
@@ -135,13 +136,14 @@ fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> 
             child.wait()?;
             return Ok(None);
         }
-        // It has closed its output already: its end is near.
+        // The child has already closed its output and ends soon.
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Whether execve(2) gave this because nothing here runs such machine code, of a program and a loader that are there: the
-/// kernel does not, and an emulator that is registered for it (binfmt_misc) is not in that root directory.
+/// Returns whether execve(2) failed because this machine cannot run such machine code, for an existing
+/// program and loader. Either the kernel cannot run it, or the emulator that is registered for it
+/// (binfmt_misc) does not exist in that root directory.
 pub fn is_foreign(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOEXEC | libc::ENOENT))
 }

@@ -1,6 +1,6 @@
-//! Child processes for work that may never return: looking into a process can wait for whatever that process controls, a
-//! file server that hangs for example, and such a wait can be uninterruptible. A thread in it would keep the whole command
-//! from ending; a child does not.
+//! Child processes for work that may never return. Reading a process can wait for something that the process
+//! controls, such as a file server that hangs, and such a wait can be uninterruptible. A thread in this state
+//! would keep the whole command from ending; a child does not.
 
 use crate::background::detach;
 use crate::fork::{Side, exit_now, fork};
@@ -16,7 +16,7 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// A child process that works for this one.
+/// A child process that works for this process.
 #[derive(Debug)]
 pub struct Worker {
     pid: Pid,
@@ -24,11 +24,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a child that runs `work`, which gets the descriptor that it writes its results to, and ends. Of this
-    /// process's descriptors the child has only `keep`. It ends with this process, unless it is in an uninterruptible wait.
+    /// Starts a child that runs `work` and ends. `work` writes its results to the descriptor that it gets. Of
+    /// this process's descriptors the child keeps only `keep`. The child ends with this process, unless it is
+    /// in an uninterruptible wait.
     ///
     /// # Errors
-    /// `EAGAIN` where there may be no more processes, `EMFILE`, and any error where this process has several threads.
+    /// `EAGAIN` if the limit of processes is reached, `EMFILE`, and any error if this process has several threads.
     pub fn start(keep: &[BorrowedFd<'_>], work: impl FnOnce(&OwnedFd)) -> io::Result<Self> {
         let (output, input) = pipe_with(PipeFlags::CLOEXEC)?;
         let parent = getpid();
@@ -40,7 +41,7 @@ impl Worker {
             Side::Child => {
                 let keep = [keep, &[input.as_fd()]].concat();
                 let is_fit = set_parent_process_death_signal(Some(Signal::KILL)).is_ok() && detach(&keep).is_ok();
-                // The parent may have ended before it was asked about.
+                // The parent may have ended before the signal was set.
                 if is_fit && getppid() == Some(parent) {
                     work(&input);
                 }
@@ -49,15 +50,15 @@ impl Worker {
         }
     }
 
-    /// What it writes. Reading does not block.
+    /// Returns the descriptor from which the output is read. Reads do not block.
     pub fn output(&self) -> BorrowedFd<'_> {
         self.output.as_fd()
     }
 
-    /// All that it writes, once it has ended.
+    /// Returns the whole output, once the child has ended.
     ///
     /// # Errors
-    /// `ETIMEDOUT` where it has not ended after `limit`; then it is killed.
+    /// `ETIMEDOUT` if the child has not ended after `limit`; then it is killed.
     pub fn output_within(self, limit: Duration) -> io::Result<Vec<u8>> {
         let deadline = Instant::now() + limit;
         let (mut written, mut buffer) = (Vec::new(), [0; 4096]);
@@ -78,13 +79,13 @@ impl Worker {
                 Err(error) => return Err(error.into()),
             }
         }
-        // Its end of the pipe is closed by its end alone.
+        // Only the end of the child closes its end of the pipe.
         let _ = waitpid(Some(self.pid), WaitOptions::empty());
         Ok(written)
     }
 
-    /// The processor time that it has used so far, in clock ticks (`proc_pid_stat(5)`, utime and stime): of a worker that
-    /// waits, it stays the same.
+    /// Returns the processor time that the child has used so far, in clock ticks (`proc_pid_stat(5)`, utime
+    /// and stime). It does not change while the child waits.
     pub fn processor_time(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).unwrap_or_default();
         // The name in parentheses may contain anything.
@@ -93,12 +94,13 @@ impl Worker {
         times.filter_map(|time| time.parse::<u64>().ok()).sum()
     }
 
-    /// Kills it, without waiting for its end: where it waits uninterruptibly, that comes later.
+    /// Kills the child, without waiting for its end: a child in an uninterruptible wait ends later.
     pub fn kill(&self) {
         let _ = kill_process(self.pid, Signal::KILL);
     }
 
-    /// Whether it has ended. The child is not waited for; once it has ended it is reaped, and must not be asked again.
+    /// Returns whether the child has ended, without waiting. A child that has ended is reaped, and the caller
+    /// must not ask again.
     pub fn has_ended(&self) -> bool {
         match waitpid(Some(self.pid), WaitOptions::NOHANG) {
             Ok(ended) => ended.is_some(),

@@ -1,4 +1,4 @@
-//! `keepalive attach`: the policy for processes that run already.
+//! `keepalive attach`: applies the policy to running processes.
 
 mod report;
 
@@ -114,19 +114,19 @@ pub(crate) const NOTES: Notes = Notes {
     ],
 };
 
-/// The shortest time between two looks of `--watch`.
+/// The shortest pause between two rounds of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Between them looking takes one part in so many of the time.
+/// The ratio of time to the duration of a round: a round may use at most one part in this number.
 const REST: u32 = 50;
-/// The longest, where looking takes long.
+/// The longest pause, used if a round takes long.
 const LONGEST: Duration = Duration::from_secs(10);
-/// How long `--watch` waits for a process of the name to come back: longer than a restart takes.
+/// How long `--watch` waits for a process with the name to return: longer than a restart takes.
 const ABSENCE: Duration = Duration::from_secs(10);
 
-/// Sets the policy.
+/// Applies the policy.
 ///
 /// # Errors
-/// What cannot be used of the command line, the environment or the file; what could not be done.
+/// A mistake in the command line, the environment or the file; an action that failed.
 pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let policy = policy::read(&attach.policy, &environment, Settings::EVERYWHERE, REFUSED)?;
@@ -155,7 +155,7 @@ pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
     first.tell(attach);
     let result = first.result();
     if attach.watch && (first.reached > 0 || !work.silent.is_empty()) {
-        // What was in the way need not wait for the end.
+        // Obstacles are reported now, not at the end.
         if let Err(error) = &result {
             error.report();
         }
@@ -165,40 +165,40 @@ pub(crate) fn run(attach: &Attach) -> Result<(), Error> {
     result
 }
 
-/// What is to be done.
+/// The task of the command.
 struct Work<'a> {
     attach: &'a Attach,
     selection: Selection,
     sources: &'a [Source<'a>],
-    /// The sockets that need not be looked at again, by inode.
+    /// The sockets that need no further check, by inode.
     done: HashSet<u64>,
-    /// Those that were told of, and are looked at again.
+    /// The sockets that were reported and are checked again.
     told: HashSet<u64>,
     pool: WorkerPool,
-    /// The processes that did not answer in the last round.
+    /// The processes that did not answer in the previous round.
     silent: HashSet<u32>,
 }
 
-/// What was found and done at one time.
+/// The results of one round.
 #[derive(Default)]
 struct Round {
     reports: Vec<Report>,
-    /// How many processes there were.
+    /// The number of processes.
     processes: usize,
-    /// How many could be looked into.
+    /// The number of processes that could be accessed.
     reached: usize,
-    /// What is in the way of processes that were asked for.
+    /// The obstacles of named processes.
     obstacles: Vec<(u32, Obstacle)>,
-    /// How many sockets are out of reach, where all were asked for.
+    /// The number of unreachable sockets, if all processes were selected.
     beyond: usize,
-    /// What is in the way of them.
+    /// The reason why they are unreachable.
     beyond_why: Option<Obstacle>,
-    /// What the kernel shows nothing of, if so.
+    /// What the kernel does not show, if anything.
     blindness: Option<String>,
 }
 
 impl Work<'_> {
-    /// Sets the policy again and again, on what is new.
+    /// Applies the policy repeatedly, to new sockets.
     fn watch(&mut self) -> Result<(), Error> {
         let patience = match self.selection {
             Selection::Named(_) => Duration::ZERO,
@@ -214,7 +214,7 @@ impl Work<'_> {
             pause = if self.silent.is_empty() {
                 (start.elapsed() * REST).clamp(PERIOD, LONGEST)
             } else {
-                // Waiting costs nothing.
+                // The process waits without cost.
                 PERIOD
             };
             round.show(self.attach)?;
@@ -230,7 +230,7 @@ impl Work<'_> {
         }
     }
 
-    /// Sets the policy on every socket that is not done yet.
+    /// Applies the policy to every socket that is not done yet.
     fn round(&mut self) -> Result<Round, Error> {
         let mut kernel = Kernel::look();
         let mut round = Round {
@@ -246,7 +246,7 @@ impl Work<'_> {
         let mut answer = |process: &Process, send: &mut Send<'_, Found>| match process.sockets() {
             Ok(mut held) => {
                 send(Found::Held(held.iter().map(|(_, inode)| *inode).collect()));
-                // One that several descriptors refer to comes once.
+                // A socket with several descriptors is handled once.
                 held.retain(|(_, inode)| seen.insert(*inode) && !known.contains(inode));
                 for held in held.chunks(CHUNK) {
                     self.reach(&mut kernel, process, held, send);
@@ -271,7 +271,7 @@ impl Work<'_> {
                     round.reports.push(*report);
                 }
             }
-            // One that has ended meanwhile has no sockets.
+            // A process that has ended meanwhile has no sockets.
             Found::Beyond(obstacle) | Found::Obstacle(obstacle) if obstacle.is_gone => {}
             Found::Beyond(obstacle) => round.beyond_why = Some(obstacle),
             Found::Obstacle(obstacle) => round.obstacles.push((pid, obstacle)),
@@ -286,7 +286,7 @@ impl Work<'_> {
         })?;
         round.processes = asked.processes;
         let unanswered: Vec<u32> = asked.unanswered.iter().map(|process| process.pid).collect();
-        // One that does not answer in this round may have held what is done before.
+        // A process that does not answer in this round may hold sockets that were done before.
         if unanswered.is_empty() {
             done.retain(|inode| held_now.contains(inode));
             told.retain(|inode| held_now.contains(inode));
@@ -303,7 +303,7 @@ impl Work<'_> {
         Ok(round)
     }
 
-    /// Sets the policy on these sockets of `process`, in a worker.
+    /// Applies the policy to these sockets of `process`, in a worker.
     fn reach(&self, kernel: &mut Kernel, process: &Process, held: &[(Holder, u64)], send: &mut Send<'_, Found>) {
         let (sockets, obstacle) = kernel.sockets(process, held);
         if let Some(obstacle) = obstacle {
@@ -314,7 +314,7 @@ impl Work<'_> {
             let Some(holder) = socket.holder.filter(|_| socket.numbers.is_some()) else {
                 continue;
             };
-            // It may have been closed since, or the process may have ended: then there is nothing left to do.
+            // The descriptor may have been closed, or the process may have ended: then there is nothing left to do.
             let Ok(duplicate) = process.duplicate(holder, socket.inode) else {
                 continue;
             };
@@ -338,7 +338,7 @@ impl Work<'_> {
         if elsewhere.is_empty() {
             return;
         }
-        // Other namespaces are reached through the process, which is here now.
+        // Sockets in other namespaces are accessed through the process, which exists at this point.
         let (after, _) = Kernel::look().sockets(process, held);
         for (mut report, is_unfinished) in elsewhere {
             if let Some(socket) = after.iter().find(|socket| socket.inode == report.socket().inode) {
@@ -349,31 +349,32 @@ impl Work<'_> {
     }
 }
 
-/// What a worker finds of a process, and what it did there.
+/// A result of a worker for one process.
 #[derive(Serialize, Deserialize)]
 enum Found {
-    /// The sockets that it holds, by inode.
+    /// The sockets that the process holds, by inode.
     Held(Vec<u64>),
-    /// A socket, and whether it has to be looked at again.
+    /// A socket, and whether it must be checked again.
     Report(Box<Report>, bool),
-    /// What is in the way of a process that was asked for.
+    /// The obstacle of a named process.
     Obstacle(Obstacle),
-    /// What is in the way of one of many.
+    /// The obstacle of one of many processes.
     Beyond(Obstacle),
 }
 
-/// So many sockets are read at once.
+/// The number of sockets that are read at once.
 const CHUNK: usize = 4096;
 
 impl Round {
-    /// Notes the processes that did not answer in time; those that did not before, either, are no news.
+    /// Adds the processes that did not answer in time; those that did not answer before, either, are not
+    /// reported again.
     fn note_unanswered(&mut self, pids: &[u32], silent: &mut HashSet<u32>) {
         silent.retain(|pid| pids.contains(pid));
         let new = pids.iter().filter(|pid| silent.insert(**pid));
         self.obstacles.extend(new.map(|pid| (*pid, Obstacle::unanswered())));
     }
 
-    /// Notes which timers run now.
+    /// Records the running timers.
     fn look_again(&mut self) {
         if self.reports.iter().any(Report::is_changed) {
             let kernel = Kernel::look();
@@ -396,10 +397,10 @@ impl Round {
         })
     }
 
-    /// Says how far it came.
+    /// Prints the results of the round.
     fn tell(&self, attach: &Attach) {
         let mut text = self.blindness.clone().unwrap_or_default();
-        // An error stands alone.
+        // An error is printed alone.
         if self.reached > 0 && (self.obstacles.is_empty() || !self.reports.is_empty()) {
             text += &summary(&self.reports, self.reached, attach.dry_run);
         }
@@ -410,7 +411,7 @@ impl Round {
                 text.push_str(&wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6));
             }
         }
-        // Where processes are named by their numbers, the one that is hidden is an error.
+        // If processes are selected by their numbers, a hidden process is an error.
         if hidden().is_some() && (self.beyond > 0 || attach.program.is_some()) {
             text += &remark_on_hidden();
         }

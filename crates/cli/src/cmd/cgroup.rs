@@ -1,4 +1,4 @@
-//! `keepalive cgroup`: a policy for everything in a cgroup, in the kernel.
+//! `keepalive cgroup`: applies a policy to everything in a cgroup, in the kernel.
 
 pub(crate) mod notes;
 mod status;
@@ -85,10 +85,10 @@ struct Status {
     json: bool,
 }
 
-/// Does what is asked for.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// What cannot be used of the command line or a policy; what could not be done.
+/// A mistake in the command line or a policy; an action that failed.
 pub(crate) fn run(cgroup: &Cgroup) -> Result<(), Error> {
     let _limits = Limits::raise();
     match &cgroup.action {
@@ -142,7 +142,7 @@ impl Enable {
         Ok(done)
     }
 
-    /// Sets the connections that are open already, where that is asked for.
+    /// Sets the options of open connections, with `--existing`.
     fn set_existing(
         &self,
         tree: &Tree,
@@ -185,7 +185,7 @@ fn set_existing(tree: &Tree, directory: &Path, policy: &Arc<Policy>, interrupts:
     Error::all(problems).map_or(Ok(()), Err)
 }
 
-/// What could not be done, and what helps.
+/// Returns what failed, each with a hint.
 fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
     let mut problems = Vec::new();
     if let Some((count, error)) = &done.out_of_reach {
@@ -256,7 +256,7 @@ impl Disable {
     }
 }
 
-/// Says that some settings are not given by this engine, if there are such.
+/// Warns of settings that this engine cannot set, if the policy has any.
 pub(super) fn warn_of_what_is_out_of_reach(policy: &Policy) {
     let names = out_of_reach(policy);
     if !names.is_empty() {
@@ -267,12 +267,12 @@ pub(super) fn warn_of_what_is_out_of_reach(policy: &Policy) {
     }
 }
 
-/// A name as a terminal can show it.
+/// Returns a name in a form that is safe for a terminal.
 fn shown(name: impl AsRef<OsStr>) -> String {
     sanitize(&name.as_ref().to_string_lossy())
 }
 
-/// A line on standard error.
+/// Prints a line on standard error.
 fn say(text: &str) {
     write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }
@@ -281,10 +281,10 @@ fn tree(action: &str) -> Result<Tree, Error> {
     Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(action).into())
 }
 
-/// The kinds of systemd units that have processes (`systemd.unit(5)`).
+/// The suffixes of systemd units that have processes (`systemd.unit(5)`).
 const UNITS: [&str; 7] = [".service", ".slice", ".scope", ".socket", ".mount", ".swap", ".target"];
 
-/// The directory of the cgroup that is meant.
+/// Returns the directory of the cgroup that the user has named.
 fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
     refuse_parent(cgroup)?;
     let directory = tree.directory(Path::new(cgroup));
@@ -310,7 +310,7 @@ fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
     }
 }
 
-/// `..` is refused: what it would mean is not what the file system says of it.
+/// Refuses `..`: the file system would resolve it differently.
 fn refuse_parent(cgroup: &OsStr) -> Result<(), Error> {
     let mut parts = Path::new(cgroup).components();
     if parts.all(|part| part != Component::ParentDir) {
@@ -320,14 +320,14 @@ fn refuse_parent(cgroup: &OsStr) -> Result<(), Error> {
     Err(error.hint("write the path without '..'; one in /proc/PID/cgroup that begins with /.. is not seen from here"))
 }
 
-/// The cgroup that is meant, whether it is there or not.
+/// Returns the cgroup that the user has named, even if it does not exist.
 ///
 /// # Errors
-/// The path has `..` in it.
+/// The path contains `..`.
 fn target(tree: &Tree, cgroup: &OsStr) -> Result<Target, Error> {
     refuse_parent(cgroup)?;
     let directory = find(tree, cgroup).unwrap_or_else(|_| {
-        // A unit's that has ended: what is kept of it tells.
+        // For a unit that has ended, the stored entry contains the cgroup's name.
         let entries = entries().unwrap_or_default();
         let mut names = entries.iter().map(Entry::name);
         let kept = names.find(|name| is_unit(cgroup) && Path::new(name).file_name() == Some(cgroup));

@@ -1,4 +1,4 @@
-//! `keepalive check`: whether a file of rules can be used, before anything does.
+//! `keepalive check`: checks a rules file before it is used.
 
 use crate::error::{Error, REFUSED};
 use crate::help::Notes;
@@ -45,7 +45,7 @@ pub(crate) const NOTES: Notes = Notes {
 /// Checks the file.
 ///
 /// # Errors
-/// All its mistakes, or why it could not be read.
+/// All its mistakes, or the reason why it could not be read.
 pub(crate) fn run(check: &Check) -> Result<(), Error> {
     let (name, text) = read(&check.file)?;
     if let Some(mistakes) = mistake::mistakes(&name, 1, &text) {
@@ -80,7 +80,7 @@ pub(super) fn summary((rules, defaults): (usize, usize)) -> String {
     format!("{rules}, {default}")
 }
 
-/// What can be used but is surely not meant.
+/// Returns notes on rules that are valid but surely not intended.
 fn notes(name: &str, text: &[u8]) -> String {
     let mut notes = String::new();
     let items: Vec<Item<'_>> = parse(text).flatten().collect();
@@ -156,7 +156,7 @@ fn about_settings(settings: &Settings) -> Option<String> {
     })
 }
 
-/// Whether `first` matches everything that `rule` matches.
+/// Returns whether `first` matches everything that `rule` matches.
 fn covers(first: &Rule<'_>, rule: &Rule<'_>) -> bool {
     (first.program.is_none() || first.program == rule.program)
         && (first.direction.is_none() || first.direction == rule.direction)
@@ -165,7 +165,7 @@ fn covers(first: &Rule<'_>, rule: &Rule<'_>) -> bool {
         && ends(&rule.network).is_some_and(|ends| ends.into_iter().all(|end| first.network.contains(end)))
 }
 
-/// The first and the last address of a network.
+/// Returns the first and the last address of a network.
 fn ends(network: &Network) -> Option<[IpAddr; 2]> {
     let written = network.to_string();
     if *network == Network::ANY {
@@ -187,7 +187,7 @@ fn ends(network: &Network) -> Option<[IpAddr; 2]> {
 mod tests {
     use super::*;
 
-    /// Whether the first of these two rules covers the second.
+    /// Returns whether the first of these two rules covers the second.
     fn covered(text: &str) -> bool {
         let items: Vec<_> = parse(text.as_bytes()).map(Result::unwrap).collect();
         match items.as_slice() {

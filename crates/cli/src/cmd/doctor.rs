@@ -1,4 +1,4 @@
-//! `keepalive doctor`: everything that decides whether connections get keepalive.
+//! `keepalive doctor`: examines everything that decides whether connections get keepalive.
 
 mod apparmor;
 mod finding;
@@ -70,18 +70,18 @@ pub(crate) const NOTES: Notes = Notes {
     ..Notes::DEFAULT
 };
 
-/// What was found, as a program reads it.
+/// The report, in the form of the JSON output.
 #[derive(Serialize)]
 struct Report {
-    /// The engine that keepalive run uses for COMMAND; null without one, and where none reaches it.
+    /// The engine that keepalive run uses for COMMAND; null without COMMAND, or if no engine reaches it.
     engine: Option<&'static str>,
     findings: Vec<Finding>,
 }
 
-/// Prints what was found.
+/// Prints the findings.
 ///
 /// # Errors
-/// There is no such program or process, or something is wrong.
+/// The program or process does not exist, or there is a problem.
 pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
     let mut findings = Findings::default();
     let mut engine = None;
@@ -112,7 +112,7 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
     }
 }
 
-/// This very command, as a stand-in for a program that is not known.
+/// Returns this command itself, as a substitute for an unknown program.
 pub(super) fn own_program() -> Result<Program, Error> {
     let failed = || Error::new(FAILED, "cannot find this command's own file");
     let path = std::env::current_exe().map_err(|_| failed())?;

@@ -1,4 +1,4 @@
-//! `keepalive explain`: what a connection gets, who said so, when the kernel does what, and what of it is unwise.
+//! `keepalive explain`: shows a connection's settings, their sources, the timeline, and warnings.
 
 mod advice;
 mod decision;
@@ -97,7 +97,7 @@ pub(crate) const NOTES: Notes = Notes {
     ..Notes::DEFAULT
 };
 
-/// What is explained.
+/// The data of an explanation.
 struct Explanation<'a> {
     place: Option<&'a Place>,
     program: Option<&'a [u8]>,
@@ -105,9 +105,9 @@ struct Explanation<'a> {
     sysctls: Sysctls,
     middleboxes: Middleboxes,
     warnings: Vec<String>,
-    /// Variables that are ignored.
+    /// The ignored variables.
     notes: &'a [String],
-    /// Rules that might count if more were known of the connection.
+    /// Whether rules could match if the peer or the program were known.
     has_rules_for_peers: bool,
     has_rules_for_programs: bool,
     is_fallback: bool,
@@ -117,16 +117,16 @@ struct Explanation<'a> {
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     direction: Direction,
-    /// The peer's.
+    /// The peer's address.
     address: Option<IpAddr>,
-    /// The peer's on connect, the local one on accept.
+    /// The port: the peer's for connect, the local one for accept.
     port: Option<u16>,
 }
 
 /// Prints the explanation.
 ///
 /// # Errors
-/// What cannot be used of the command line, the environment or the configuration file.
+/// A mistake in the command line, the environment or the configuration file.
 pub(crate) fn run(explain: &Explain) -> Result<(), Error> {
     let place = match explain.place.as_slice() {
         [direction, place] => Some(Place::read(&direction.to_string_lossy(), &place.to_string_lossy())?),
@@ -143,7 +143,7 @@ pub(crate) fn run(explain: &Explain) -> Result<(), Error> {
     })
 }
 
-/// The last part of the path, as the library takes it.
+/// Returns the last part of the path, as the library does.
 fn name_of(program: &Path) -> &[u8] {
     program.file_name().unwrap_or(program.as_os_str()).as_bytes()
 }
@@ -177,14 +177,14 @@ impl<'a> Explanation<'a> {
         }
     }
 
-    /// Whether this socket may connect.
+    /// Returns whether this socket may connect.
     fn may_connect(&self) -> bool {
         self.place.is_none_or(|place| place.direction == Direction::Connect)
     }
 }
 
 impl Place {
-    /// Reads the two words after `--for`.
+    /// Parses the two words after `--for`.
     fn read(direction: &str, place: &str) -> Result<Self, Error> {
         let direction = match direction {
             "connect" => Direction::Connect,
@@ -233,18 +233,18 @@ impl Place {
     }
 }
 
-/// The address, without brackets, and the port behind it.
+/// Returns the address, without brackets, and the port after it.
 fn split(place: &str) -> (&str, Option<&str>) {
     if let Some((address, after)) = place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return match after.strip_prefix(':') {
             Some(port) => (address, Some(port)),
             None if after.is_empty() => (address, None),
-            // What is no address shows the whole.
+            // An invalid address is shown unchanged.
             None => (place, None),
         };
     }
     match place.split_once(':') {
-        // A bare IPv6 address has more than one colon, and then no port.
+        // A bare IPv6 address has more than one colon, and no port.
         Some((address, port)) if !port.contains(':') => (address, Some(port)),
         _ => (place, None),
     }

@@ -1,4 +1,5 @@
-//! `keepalive list`: the TCP sockets of running processes, and what the kernel really has set on them.
+//! `keepalive list`: shows the TCP sockets of running processes, and the options that the kernel really has
+//! set on them.
 
 mod rows;
 mod screen;
@@ -115,13 +116,13 @@ pub(crate) const NOTES: Notes = Notes {
     ..Notes::DEFAULT
 };
 
-/// How often `--watch` looks.
+/// The period of `--watch`.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Prints the sockets.
 ///
 /// # Errors
-/// A process that was named cannot be seen.
+/// A named process cannot be accessed.
 pub(crate) fn run(list: &List) -> Result<(), Error> {
     let (selection, missing) = match &list.program {
         Some(name) => (Selection::Program(name.clone()), Vec::new()),
@@ -139,7 +140,7 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
         let result = seen.result();
         let silent = Obstacle::unanswered();
         if seen.obstacles.iter().all(|(_, obstacle)| *obstacle == silent) {
-            // What does not answer now may do so later.
+            // A process that does not answer now may answer later.
             if let Err(error) = &result {
                 error.report();
             }
@@ -148,7 +149,7 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
         }
         return result;
     }
-    // An error stands alone; a program that reads JSON gets its array.
+    // An error is printed alone; with --json the array is printed too.
     if list.json || !seen.sockets.is_empty() || seen.obstacles.is_empty() {
         print_styled(&seen.show(list.json))?;
     }
@@ -156,7 +157,7 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
     seen.result()
 }
 
-/// Prints the sockets again and again. On a terminal each time takes the place of the one before.
+/// Prints the sockets repeatedly. On a terminal each output replaces the previous one.
 fn watch(list: &List, selection: &Selection, pools: &mut WorkerPools, mut seen: Seen) -> Result<(), Error> {
     while seen.processes > 0 || matches!(selection, Selection::All) {
         let text = match terminal_size() {
@@ -187,48 +188,48 @@ impl List {
     }
 }
 
-/// What was seen at one moment.
+/// The results of one round.
 #[derive(Default)]
 struct Seen {
-    /// How many processes there were.
+    /// The number of processes.
     processes: usize,
-    /// The names of those that hold sockets.
+    /// The names of the processes that hold sockets.
     names: HashMap<u32, String>,
     sockets: Vec<Socket>,
-    /// Those that the kernel's table completes, each with its process.
+    /// The sockets that the kernel's table completes, each with its process.
     brief: Vec<(u32, CompactSocket)>,
-    /// What is in the way of processes that were asked for.
+    /// The obstacles of named processes.
     obstacles: Vec<(u32, Obstacle)>,
-    /// The first thing in the way of knowing a process exactly.
+    /// The first obstacle that keeps a process from being known exactly.
     inexact: Option<Obstacle>,
-    /// Processes that did not answer in time.
+    /// The processes that did not answer in time.
     unanswered: Vec<u32>,
-    /// What the kernel shows nothing of, if so.
+    /// What the kernel does not show, if anything.
     blindness: Option<String>,
-    /// Whether some of the processes that were meant may be hidden.
+    /// Whether some of the selected processes may be hidden.
     is_hiding: bool,
 }
 
-/// Those that look into the processes, and those that look again, less closely, into the ones that did not answer.
+/// The workers that read the processes, and those that read less of the processes that did not answer.
 #[derive(Default)]
 struct WorkerPools {
     exact: WorkerPool,
     less: WorkerPool,
 }
 
-/// What a worker finds of a process.
+/// A result of a worker for one process.
 #[derive(Serialize, Deserialize)]
 enum Found {
     Sockets(Vec<Socket>),
     CompactSocket(Vec<CompactSocket>),
     /// Some sockets are not known exactly.
     Inexact(Obstacle),
-    /// None is known.
+    /// No socket is known.
     Nothing(Obstacle),
     Name(String),
 }
 
-/// So many sockets are told of at once.
+/// The number of sockets that are sent at once.
 const CHUNK: usize = 4096;
 
 impl Found {
@@ -260,7 +261,7 @@ impl Found {
         }
     }
 
-    /// Without its descriptors and its memory.
+    /// Reads a process without its descriptors and its memory.
     fn roughly(list: &List, kernel: &Kernel, process: &Process, send: &mut Send<'_, Self>) {
         send(match process.sockets() {
             Ok(held) => Self::Sockets(kernel.seen(&held)),
@@ -315,7 +316,7 @@ impl Seen {
                     .extend(silent.map(|process| (process.pid, Obstacle::unanswered())));
             }
         }
-        // Those that were found roughly come second, and those of unknown holders last.
+        // Sockets that were read roughly come second, and those of unknown holders last.
         seen.sockets
             .sort_by_key(|socket| (socket.holder.is_none(), socket.holder, socket.local));
         seen.sockets
@@ -342,7 +343,7 @@ impl Seen {
             Found::Sockets(sockets) => self.sockets.extend(sockets),
             Found::CompactSocket(sockets) => self.brief.extend(sockets.into_iter().map(|socket| (pid, socket))),
             Found::Name(name) => drop(self.names.insert(pid, name)),
-            // One that has ended meanwhile has no sockets.
+            // A process that has ended meanwhile has no sockets.
             Found::Nothing(obstacle) | Found::Inexact(obstacle) if obstacle.is_gone => {}
             Found::Nothing(obstacle) => self.obstacles.push((pid, obstacle)),
             Found::Inexact(obstacle) => drop(self.inexact.get_or_insert(obstacle)),
@@ -367,12 +368,12 @@ impl Seen {
         rows::table(rows, terminal_size().map(|(width, _)| width))
     }
 
-    /// The same as a JSON array in one line.
+    /// Returns the sockets as a JSON array on one line.
     fn line(&self) -> String {
         json::line(&self.entries().collect::<Vec<_>>()) + "\n"
     }
 
-    /// Says what is not known, and what more rights would add.
+    /// Prints what is unknown, and what more rights would add.
     fn tell(&self) {
         if !self.unanswered.is_empty() {
             write_stderr(&unanswered(&self.unanswered));

@@ -1,4 +1,4 @@
-//! `keepalive presets`: the middleboxes whose timeouts are known, and what helps against each.
+//! `keepalive presets`: lists the middleboxes with known timeouts, and the remedy for each.
 
 use crate::error::Error;
 use crate::help::{Json, Notes};
@@ -57,12 +57,12 @@ pub(crate) const NOTES: Notes = Notes {
 /// Prints the presets.
 ///
 /// # Errors
-/// What kept them from being written.
+/// The output could not be written.
 pub(crate) fn run(presets: &Presets) -> Result<(), Error> {
     print(&if presets.json { json() } else { table() })
 }
 
-/// A preset as a program reads it.
+/// A preset as a JSON object.
 #[derive(Serialize)]
 struct Entry {
     name: &'static str,
@@ -128,7 +128,7 @@ fn table() -> String {
     text
 }
 
-/// One preset: its numbers, then what it is, then where its timeout is written.
+/// Appends one preset: its numbers, its description, and the source of its timeout.
 fn entry(text: &mut String, preset: &Preset, timings: Option<Timings>, what: &str) {
     let seconds = |number: Option<u32>| number.map_or_else(String::new, |number| format!("{number}s"));
     row(
@@ -157,7 +157,7 @@ fn row(text: &mut String, [name, timeout, then, idle, interval, count, date]: [&
     );
 }
 
-/// The one or the other of what may help.
+/// Returns one of the two kinds of remedies.
 fn parts(remedy: Remedy<Timings, &'static str>) -> (Option<Timings>, Option<&'static str>) {
     match remedy {
         Remedy::Settings(timings) => (Some(timings), None),

@@ -1,4 +1,4 @@
-//! `keepalive probe`: how long a path remembers an idle connection.
+//! `keepalive probe`: measures how long a path remembers an idle connection.
 
 mod conclusion;
 mod idle;
@@ -115,13 +115,13 @@ pub(crate) const NOTES: Notes = Notes {
     ..Notes::DEFAULT
 };
 
-/// Seconds of a round beside its longest idle time: connecting, and the questions that nobody answers.
+/// The additional seconds of a round: connecting, and the probes without an answer.
 const SETTLING: f64 = 8.0;
 
-/// Measures and prints.
+/// Measures and prints the result.
 ///
 /// # Errors
-/// The server cannot be reached, or fails meanwhile, or somebody has interrupted.
+/// The server cannot be reached, or fails during the measurement, or the user interrupts it.
 pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
     let addresses = resolve(&probe.target)?;
     let mut path = Path::open(&addresses).map_err(|error| {
@@ -241,13 +241,13 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Seconds in words, as exactly as they can be known.
+/// Returns seconds in words, with the precision of the measurement.
 fn roughly(seconds: f64) -> String {
     let unit = if seconds < 100.0 { 100 } else { 1000 };
     spell((milliseconds(seconds) + unit / 2) / unit * unit)
 }
 
-/// Whole milliseconds, none below zero.
+/// Returns whole milliseconds, at least 0.
 fn milliseconds(seconds: f64) -> u64 {
     u64::try_from(Duration::from_secs_f64(seconds.max(0.0)).as_millis()).unwrap_or(u64::MAX)
 }

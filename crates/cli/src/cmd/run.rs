@@ -1,4 +1,4 @@
-//! `keepalive run`: starts a program so that its connections have keepalive.
+//! `keepalive run`: starts a program whose connections get keepalive.
 
 use super::cgroup::warn_of_what_is_out_of_reach;
 use super::check::summary;
@@ -70,7 +70,7 @@ pub(crate) struct Run {
     pub(crate) policy: PolicyFlags,
 }
 
-/// What --help adds.
+/// The notes that --help prints below the options.
 pub(crate) const NOTES: Notes = Notes {
     command: "run",
     precedence: "Options override the environment (KEEPIDLE, ...; see libkeepalive(7)), which overrides \
@@ -139,10 +139,10 @@ pub(crate) enum IoUringChoice {
     Deny,
 }
 
-/// Runs the command; returns only when it could not be started.
+/// Runs the command; returns only if it could not be started.
 ///
 /// # Errors
-/// Whatever kept the command from being started, with the exit status 125, 126 or 127.
+/// The reason why the command was not started, with the exit status 125, 126 or 127.
 pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     raise_descriptor_limit();
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -160,7 +160,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
         policy::require_file(&policy, "the library in COMMAND", NOT_RUN)?;
     }
     let is_off = policy.settings.keepalive == Some(Keepalive::Off) && !is_strict;
-    // Somebody else may have taken them already.
+    // An outer process may have removed the privileges already.
     let takes_privileges = !seccomp::may_keep_privileges() && !no_new_privs().unwrap_or(false);
     let is_supervised = match &choice.engines {
         Engines::Preload(library) => {
@@ -169,7 +169,8 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
             false
         }
         Engines::Seccomp => {
-            // To the supervisor a library that is in every program of the system is no different from one of ours.
+            // For the supervisor, a library that is in every program of the system is the same as one that
+            // this command loads.
             preload::hand_over(&mut environment, &policy);
             !is_off && supervise(run, &program, &choice, &policy)?
         }
@@ -191,21 +192,21 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     Err(not_executed(&program, &error))
 }
 
-/// The program that `command` starts.
+/// Returns the program that `command` starts.
 pub(super) fn find(command: &[OsString]) -> Result<Program, NotStartable> {
     let search = program::search_path();
-    // clap does not let an empty command through.
+    // clap does not accept an empty command.
     let name = command.first().map(OsString::as_os_str).unwrap_or_default();
     program::inspect(&program::find(name, &search)?, &search)
 }
 
-/// Puts this process under a supervisor; gives whether there is one now.
+/// Puts this process under a supervisor; returns whether it has one now.
 fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> Result<bool, Error> {
     let io_uring = match run.io_uring {
         IoUringChoice::Allow => IoUring::Allow,
         IoUringChoice::Deny => IoUring::Deny,
     };
-    // Later this process is one that gets no privilege.
+    // Read now: later this process can no longer gain privileges.
     let privilege = if seccomp::may_keep_privileges() {
         None
     } else {
@@ -219,7 +220,7 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
     };
     match seccomp::supervise(&plan, !run.in_place) {
         Ok(()) => {
-            // What it starts later is not known yet, so that nothing is printed for that.
+            // Programs that COMMAND starts later are not known yet, so nothing is printed for them.
             if privilege.is_some() && is_first_to_report() {
                 warn(&format!(
                     "{} runs without its privilege: keepalive run, as an ordinary user, takes it (no_new_privs); \
@@ -255,15 +256,15 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
     }
 }
 
-/// Prints what the AppArmor profile of the command, or SELinux, keeps from the library, where only the supervisor could make
-/// up for it.
+/// Prints what the AppArmor profile of the command, or SELinux, denies to the library, if only the supervisor
+/// could compensate for it.
 fn warn_of_confinement(choice: &Choice) {
     if choice.is_confined {
         warn(&choice.why);
     }
 }
 
-/// Puts this process into a cgroup with the policy.
+/// Moves this process into a cgroup with the policy.
 fn join_cgroup(program: &Program, policy: &Policy) -> Result<(), Error> {
     warn_of_what_is_out_of_reach(policy);
     let name = program.command.file_name().unwrap_or_default().as_bytes();
@@ -295,7 +296,7 @@ fn warn(text: &str) {
     write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }
 
-/// Says which engines are used, why, and what is set.
+/// Prints the engines, the reason, and the settings.
 fn tell(choice: &Choice, policy: &Policy) {
     let mut what = match policy.settings.keepalive {
         Some(Keepalive::Off) => String::from("nothing is set: KEEPALIVE=off is in the environment"),

@@ -1,8 +1,9 @@
-//! `keepalive system`: the library in every program of a system, by `/etc/ld.so.preload` (ld.so(8)).
+//! `keepalive system`: loads the library into every program of a system, by `/etc/ld.so.preload` (ld.so(8)).
 //!
-//! A mistake there is felt by every program that starts. Hence: nothing is changed before a real program of each kind has
-//! been seen to start silently with the library; files change by rename alone, the library first and the line last, and the
-//! other way round when they go; what fails is undone, and what was interrupted at any moment leaves a system that works.
+//! A mistake in this file affects every program that starts. Therefore nothing is changed until a real
+//! program of each kind has started silently with the library. Files change only by rename: the library first
+//! and the line last, and in reverse order when they are removed. Failed changes are undone, and an interrupt
+//! at any time leaves a working system.
 
 mod abi;
 mod change;
@@ -180,7 +181,7 @@ impl Place {
 /// Opens the root directory that `--root` names.
 ///
 /// # Errors
-/// It cannot be opened; or it is the root directory of this system by another name, which a link can make of it.
+/// The directory cannot be opened; or it is this system's own root directory by another name, such as a link.
 pub(super) fn open_root(path: &Path) -> Result<Root, Error> {
     let refused = |reason: &str| {
         let path = path.display();
@@ -196,10 +197,10 @@ pub(super) fn open_root(path: &Path) -> Result<Root, Error> {
     Ok(root)
 }
 
-/// Does what is asked for.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// It could not be done, and then nothing has changed; or, of `status`, what is wrong.
+/// The subcommand failed, and nothing has changed; or, for `status`, the problems.
 pub(crate) fn run(system: &System) -> Result<(), Error> {
     match &system.action {
         Action::Enable(enable) => enable::run(&enable.place.open()?, &enable.libraries, enable.setuid),
@@ -209,17 +210,17 @@ pub(crate) fn run(system: &System) -> Result<(), Error> {
     }
 }
 
-/// What is wrong with `/etc/ld.so.preload` of this machine, each with what helps.
+/// Returns the problems of `/etc/ld.so.preload` on this machine, each with a hint.
 pub(crate) fn problems() -> Vec<(String, Option<String>)> {
     Root::open(Path::new("/")).map_or_else(|_| Vec::new(), |root| status::problems(&root))
 }
 
-/// Whether every program of this machine loads the library.
+/// Returns whether every program of this machine loads the library.
 pub(crate) fn is_enabled() -> bool {
     Root::open(Path::new("/")).is_ok_and(|root| status::is_enabled(&root).unwrap_or(false))
 }
 
-/// `call` has failed for `path`.
+/// Returns the error for a failed `call` on `path`.
 fn failed(what: &str, path: &Path, call: &str, error: &io::Error) -> Error {
     let reason = describe(error);
     let call = if call.is_empty() {

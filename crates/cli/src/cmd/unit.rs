@@ -1,4 +1,4 @@
-//! `keepalive unit`: a policy for one service of systemd.
+//! `keepalive unit`: sets a policy for one systemd service.
 
 mod drop_in;
 mod file;
@@ -128,10 +128,10 @@ pub(crate) const STATUS_NOTES: Notes = Notes {
     ..Notes::DEFAULT
 };
 
-/// Does what is asked for.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// What cannot be used of the command line or a policy; what could not be done.
+/// A mistake in the command line or a policy; an action that failed.
 pub(crate) fn run(unit: &Unit) -> Result<(), Error> {
     match &unit.action {
         Action::Enable(enable) => enable.run(),
@@ -281,7 +281,7 @@ fn own_path() -> Result<PathBuf, Error> {
 fn cannot(action: &str, error: &io::Error) -> Error {
     let message = Error::new(FAILED, format!("cannot {action}: {}", describe(error)));
     match error.kind() {
-        // Of another user's directories this very function has said more than the kernel does.
+        // For another user's directories, the message already contains more than the kernel's error.
         io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => {
             message.hint("system units are root's; --user is for your own")
         }
@@ -293,7 +293,7 @@ fn cannot(action: &str, error: &io::Error) -> Error {
     }
 }
 
-/// A line on standard error.
+/// Prints a line on standard error.
 fn say(text: &str) {
     write_stderr(&wrap(&format!("keepalive: {text}"), WIDTH, 2));
 }

@@ -1,4 +1,4 @@
-//! Output without waiting: a command that runs for long must not wait for the reader of its log.
+//! Writes output without waiting: a command that runs for a long time must not wait for the reader of its log.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsRawFd as _, BorrowedFd};
@@ -9,15 +9,15 @@ use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 static NEVER_WAITS: AtomicBool = AtomicBool::new(false);
-/// How many texts were not written since the last one that was.
+/// The number of texts that were dropped since the last one that was written.
 static LOST: AtomicU32 = AtomicU32::new(0);
 
-/// From now on texts are dropped where writing them would wait; the next one that is written reports how many.
+/// From now on, drops texts whose output would wait. The next text that is written reports their number.
 pub(crate) fn never_wait() {
     NEVER_WAITS.store(true, Ordering::Relaxed);
 }
 
-/// Whether [`never_wait`] was called.
+/// Returns whether [`never_wait`] was called.
 pub(super) fn never_waits() -> bool {
     NEVER_WAITS.load(Ordering::Relaxed)
 }
@@ -36,13 +36,13 @@ pub(super) fn write_or_drop(file: BorrowedFd<'_>, text: &str) {
     }
 }
 
-/// Writes as much as `file` takes at once, in the way in which the kernel does not wait for this kind of file. `O_NONBLOCK`
-/// on the descriptor itself would change it for all processes that share it.
+/// Writes as much as `file` accepts immediately, by the non-blocking method for this type of file.
+/// `O_NONBLOCK` on the descriptor itself would affect all processes that share it.
 fn write_now(file: BorrowedFd<'_>, text: &[u8]) -> Result<usize, Errno> {
     match FileType::from_raw_mode(fstat(file)?.st_mode) {
         FileType::Socket => send(file, text, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
         FileType::Fifo | FileType::CharacterDevice => {
-            // The offset -1 is that of the file; Linux 6.4 can do this with a pipe.
+            // The offset -1 means the file's own offset; Linux 6.4 supports this for a pipe.
             match pwritev2(file, &[IoSlice::new(text)], u64::MAX, ReadWriteFlags::NOWAIT) {
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_to_another_description(file, text),
                 result => result,
@@ -52,8 +52,8 @@ fn write_now(file: BorrowedFd<'_>, text: &[u8]) -> Result<usize, Errno> {
     }
 }
 
-/// As [`write_now`], through a descriptor of its own, or where there can be none, after poll(2), which is right unless
-/// another process writes in between.
+/// As [`write_now`], through a separate descriptor. Without one, writes after poll(2), which may still wait
+/// if another process writes in between.
 fn write_to_another_description(file: BorrowedFd<'_>, text: &[u8]) -> Result<usize, Errno> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -1,4 +1,4 @@
-//! Whether the running kernel has a feature: it is asked, its version is not looked at.
+//! Tests whether the running kernel has a feature, without regard to its version.
 
 use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_engine::cgroup::{has_tcp_getsockopt, is_locked_memory_charged};
@@ -13,8 +13,9 @@ use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, soc
 use std::io;
 use std::path::Path;
 
-/// Returns whether the kernel has the feature that gave `result`: a success, or one of the errors for an `unknown` feature. Any
-/// other error, such as that of a sandbox, leaves it open.
+/// Returns whether the kernel has the feature, from the `result` of a call. The kernel has it after a
+/// success, and lacks it after one of the errors in `unknown`. Any other error, such as that of a sandbox,
+/// leaves this unknown.
 fn known<T>(result: &io::Result<T>, unknown: &[Errno]) -> Option<bool> {
     match result {
         Ok(_) => Some(true),
@@ -51,7 +52,7 @@ pub(super) fn memory() -> Option<bool> {
 pub(super) fn types() -> Option<bool> {
     match KernelTypes::read() {
         Ok(_) => Some(true),
-        // Without /sys nobody knows.
+        // Without /sys the answer is unknown.
         Err(_) => Path::new("/sys/kernel").exists().then_some(false),
     }
 }
@@ -60,7 +61,7 @@ pub(super) fn getsockopt() -> Option<bool> {
     has_tcp_getsockopt()
 }
 
-/// The function that gives these programs the helper.
+/// Tests for the kernel's function that provides these programs with the helper.
 pub(super) fn iterators() -> Option<bool> {
     has_function("bpf_iter_tcp_get_func_proto", false)
 }

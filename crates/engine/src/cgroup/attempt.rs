@@ -1,5 +1,6 @@
-//! The shapes that the program of a policy can have, in the order in which they are tried: kernels and capabilities differ in
-//! what they let programs read. What works is found out by loading it, not told from a version.
+//! The variants of a policy's program, in the order in which the engine tries them. Kernels and capabilities
+//! differ in what programs may read. The engine finds the working variant by loading it, not by the kernel's
+//! version.
 
 use super::obstacle::{CAP_PERFMON, Obstacle, Unread, has};
 use super::reading::can_read_options;
@@ -9,19 +10,20 @@ use keepalive_bpf::fields::{Fields, ReadTask, TaskFields};
 use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_policy::option::BY_EBPF;
 
-/// One shape.
+/// One variant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
-    /// How it knows what a program has set.
+    /// How the program detects what another program has set.
     pub(super) own: OwnValues,
-    /// How it knows the program's name, where rules ask for it.
+    /// How the program reads the task's name, if rules match it.
     pub(super) task: Option<TaskFields>,
 }
 
-/// What `load` gives for the first shape that the kernel accepts. Where the program compares values, `load` gets the reason.
+/// Returns the result of `load` for the first variant that the kernel accepts. If that variant compares
+/// values, `load` gets the reason.
 ///
 /// # Errors
-/// What keeps the kernel from accepting any.
+/// The reason why the kernel accepts no variant.
 pub(super) fn first<T>(
     needs: Needs,
     load: impl Fn(&Attempt, Option<String>) -> Result<T, Obstacle>,
@@ -50,7 +52,7 @@ pub(super) fn first<T>(
     }
     let unread = match refusal {
         None => Unread::NoTypes,
-        // It takes a capability of its own to read fields and names.
+        // Reading fields and names requires a capability of its own.
         Some(refusal) if !has(CAP_PERFMON) => Unread::NoCapability(refusal),
         Some(refusal) => Unread::Refused(refusal),
     };
@@ -71,7 +73,7 @@ pub(super) fn first<T>(
     Err(last)
 }
 
-/// By what a fresh socket has, here and now.
+/// Returns the variant that compares with the values of a fresh socket in this network namespace.
 fn by_comparison() -> OwnValues {
     let fresh = KernelDefaults::read();
     OwnValues::Differ {

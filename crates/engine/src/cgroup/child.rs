@@ -1,7 +1,8 @@
-//! A cgroup of its own for one command (`keepalive run --engine cgroup`).
+//! A separate cgroup for one command (`keepalive run --engine cgroup`).
 //!
-//! The programs are attached for as long as the cgroup lives, so that nothing depends on a process of ours. One waits
-//! until the cgroup is empty, and removes it; where it was killed, the next command does.
+//! The programs stay attached while the cgroup exists, so the settings do not depend on a process. A reaper
+//! waits until the cgroup is empty, and removes it. If the reaper was killed, the next command removes the
+//! cgroup.
 
 use super::{Obstacle, Programs, Shared};
 use crate::applier::apply_to_inherited;
@@ -21,51 +22,53 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The names of these cgroups begin so; the number of the process follows.
+/// The prefix of the names of these cgroups; the number of the process follows.
 const NAME: &str = "keepalive-";
 
-/// What kept the command from having its cgroup.
+/// The reason why the command could not get its cgroup.
 #[derive(Debug)]
 pub enum Failure {
-    /// The programs.
+    /// The programs could not be loaded or attached.
     Programs(Obstacle),
-    /// The cgroup, whose directory this is.
+    /// The cgroup in this directory could not be created or entered.
     Cgroup(PathBuf, io::Error),
 }
 
-/// Puts this process, and all that it will start, into a new cgroup with `policy`; `program` is the command's name.
+/// Moves this process into a new cgroup with `policy`; processes that it starts inherit the cgroup. `program`
+/// is the command's name.
 ///
-/// Returns the limits of the cgroup that it leaves which the new one does not show.
+/// Returns the limits of the old cgroup that the new cgroup does not show.
 ///
 /// # Errors
-/// What is in the way; then it is where it was.
+/// The obstacle; then this process is still in its old cgroup.
 pub fn join(policy: &Policy, program: &[u8]) -> Result<Vec<HiddenLimit>, Failure> {
     let programs_failed = |error: io::Error| Failure::Programs(error.into());
     let tree = Tree::find().map_err(|reason| Failure::Programs(Obstacle::NoTree(reason)))?;
     let parent = tree.own().map_err(programs_failed)?;
     sweep(&parent);
     let programs = Programs::load(policy, &tree.name(&parent), false, Shared::default()).map_err(Failure::Programs)?;
-    // Until there is a process in it, another command would take it for one that was left.
+    // Until a process has joined the new cgroup, another command would treat the cgroup as abandoned.
     let _shared = share(&parent).map_err(|error| Failure::Cgroup(parent.clone(), error))?;
     let directory = join_new(&tree, &parent, &programs)?;
-    // These are of the cgroup in which they were made.
+    // Inherited sockets belong to the cgroup in which they were created.
     let parts = policy.parts();
     apply_to_inherited(&parts.each_ref().map(Part::source), program);
     Ok(hidden_limits(&parent, &directory))
 }
 
-/// A limit that holds for the command, and that its own cgroup does not show: programs which look there alone, as some
-/// runtimes do to size their heap and their threads, see none.
+/// A limit that applies to the command and that its own cgroup does not show. Programs that read only their
+/// own cgroup see no limit; some runtimes size their heap and their threads this way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HiddenLimit {
-    /// The file that shows it, of the cgroup in which the command would be without keepalive.
+    /// The file that shows the limit, in the cgroup in which the command would run without keepalive.
     pub file: PathBuf,
-    /// What it says.
+    /// The content of the file.
     pub limit: String,
 }
 
-/// The limits of `parent` that `child` has no file for: a cgroup with processes cannot give its controllers to those below it
-/// (`cgroups(7)`, no internal processes), so that they cannot be repeated there.
+/// Returns the limits of `parent` for which `child` has no file. A cgroup that contains processes cannot
+/// enable controllers for its children (`cgroups(7)`, no internal processes), so the limits cannot be
+/// repeated there.
 fn hidden_limits(parent: &Path, child: &Path) -> Vec<HiddenLimit> {
     let files = ["cpu.max", "memory.high", "memory.max"].into_iter();
     let hidden = files.filter(|name| !child.join(name).exists());
@@ -77,8 +80,8 @@ fn hidden_limits(parent: &Path, child: &Path) -> Vec<HiddenLimit> {
     limits.collect()
 }
 
-/// Keeps others from sweeping. Every user may hold the lock of a cgroup's directory for as long as it likes: then no other
-/// command sweeps either, and this one does without the lock.
+/// Takes a shared lock that keeps other commands from sweeping. Every user may hold the lock of a cgroup's
+/// directory indefinitely. In that case no other command sweeps, and this command continues without the lock.
 fn share(parent: &Path) -> io::Result<Option<OwnedFd>> {
     const PAUSE: Duration = Duration::from_millis(10);
     for _ in 0..50 {
@@ -97,7 +100,7 @@ fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<PathBuf, 
         .map_err(failed)
         .and_then(|cgroup| attach(tree, &directory, &cgroup, programs).map_err(Failure::Programs))
         .and_then(|()| spawn_cgroup_reaper(&directory).map_err(failed))
-        // This end is closed when the command has begun.
+        // This end is closed when the command is executed (`CLOEXEC`).
         .and_then(|begun| {
             cgroup::join(&directory)
                 .map(|()| std::mem::forget(begun))
@@ -109,8 +112,8 @@ fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<PathBuf, 
     joined.map(|()| directory)
 }
 
-/// Makes a new cgroup. The number of this process may be in use, by a command that has left processes, or in another pid
-/// namespace.
+/// Creates a new cgroup. The name with the number of this process may be taken: by a command that has left
+/// processes, or by a process in another pid namespace.
 fn create(parent: &Path) -> Result<PathBuf, Failure> {
     let own = format!("{NAME}{}", std::process::id());
     let others = (1..100).map(|number| format!("{own}-{number}"));
@@ -145,12 +148,12 @@ fn attach(tree: &Tree, directory: &Path, cgroup: &OwnedFd, programs: &Programs) 
     Ok(())
 }
 
-/// Starts the process that removes the cgroup when it is empty. It begins to wait when what this gives is closed, and has
-/// closed everything else that the command inherits.
+/// Starts the process that removes the cgroup when it is empty. The process has closed all other descriptors
+/// that the command inherits. It begins to wait when the returned descriptor is closed.
 fn spawn_cgroup_reaper(directory: &Path) -> io::Result<OwnedFd> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     spawn_unwaitable(move || {
-        // The cgroup's directory may be another user's.
+        // Another user may own the cgroup's directory.
         let is_ready = detach(&[theirs.as_fd()]).and_then(|()| harden(CapabilitySet::DAC_OVERRIDE));
         if is_ready.is_err() || write(&theirs, &[0]).is_err() {
             return;
@@ -167,7 +170,7 @@ fn spawn_cgroup_reaper(directory: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Removes what other commands have left, where nobody could. One that is in use cannot be removed.
+/// Removes the cgroups that other commands have left. The kernel refuses to remove a cgroup that is in use.
 fn sweep(parent: &Path) {
     let Ok(Some(_alone)) = try_exclusive(parent) else {
         return;
@@ -204,7 +207,7 @@ mod tests {
         };
         let (cpu, memory) = (limit("cpu.max", "150000 100000"), limit("memory.max", "268435456"));
         assert_eq!(hidden_limits(directory.path(), &child), [cpu, memory.clone()]);
-        // What the new one has a file for it shows.
+        // The new cgroup has a file for this limit, and so shows it.
         fs::write(child.join("cpu.max"), "max 100000\n").unwrap();
         assert_eq!(hidden_limits(directory.path(), &child), [memory]);
     }

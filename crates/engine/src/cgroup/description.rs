@@ -1,4 +1,4 @@
-//! What a policy in the kernel says of itself, beside its counters.
+//! The description that a policy stores in the kernel alongside its counters.
 
 use crate::policy::{Part, Policy};
 use keepalive_bpf::established::Needs;
@@ -12,25 +12,25 @@ use std::path::Path;
 pub struct Description {
     /// The cgroup's path in the tree.
     pub cgroup: String,
-    /// What connections get that no rule is for.
+    /// The settings of connections that match no rule.
     pub default: String,
-    /// In the order of their counters.
+    /// The rules, in the order of their counters.
     pub rules: Vec<RuleText>,
-    /// Whether the kernel's own fields tell what a program has set itself.
+    /// Whether the program reads the kernel's own fields to detect what a program has set.
     pub reads_fields: bool,
-    /// Why they do not.
+    /// Why the program compares values instead.
     #[serde(default)]
     pub compared_because: Option<String>,
-    /// Whether a command has applied it that goes on to look after it (`--watch`).
+    /// Whether a command that keeps running has applied the policy (`--watch`).
     pub is_watched: bool,
-    /// Whether rules ask for the names of programs.
+    /// Whether rules match programs' names.
     pub(super) needs_names: bool,
-    /// Whether a mode goes on to count after a connection is established.
+    /// Whether a mode applies after a connection is established.
     #[serde(rename = "is_lasting")]
     pub is_persistent: bool,
 }
 
-/// A rule, and where it is written.
+/// A rule, and its origin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RuleText {
     pub rule: String,
@@ -62,7 +62,7 @@ impl Description {
     }
 }
 
-/// Settings as they are written, in words where nothing is.
+/// Returns settings in the syntax of rules; `keepalive=on` if there are none.
 fn words(settings: &Settings) -> String {
     if settings.keepalive == Some(Keepalive::Off) {
         return String::from("off");
@@ -73,7 +73,7 @@ fn words(settings: &Settings) -> String {
     }
 }
 
-/// The settings that this engine cannot give, of those that `policy` asks for.
+/// Returns the settings that `policy` contains and that this engine cannot set.
 pub fn out_of_reach(policy: &Policy) -> Vec<&'static str> {
     use keepalive_policy::option::BY_EBPF;
     use keepalive_policy::{Number, OPTIONS};

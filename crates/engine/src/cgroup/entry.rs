@@ -1,5 +1,5 @@
-//! Reading what stays in the kernel. Readers take no lock: they read the link before and after all that belongs to it, and
-//! begin anew where it has changed.
+//! Reads the state that stays in the kernel. Readers take no lock: they read the link before and after
+//! everything that belongs to it, and start again if the link has changed.
 
 use super::Description;
 use super::obstacle::name;
@@ -16,37 +16,37 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// What we keep in the kernel for one cgroup.
+/// The state that keepalive keeps in the kernel for one cgroup.
 #[derive(Debug)]
 pub struct Entry {
     pub(super) directory: PathBuf,
-    /// Whether it is active.
+    /// Whether the policy is active.
     pub state: State,
-    /// Absent where the policy cannot be read.
+    /// The policy; absent if it cannot be read.
     pub policy: Option<Counted>,
-    /// What was pinned as [`ESTABLISHED`].
+    /// The link that is pinned as [`ESTABLISHED`].
     link: Option<LinkInfo>,
-    /// The directory of the cgroup, where it is seen from here.
+    /// The cgroup's directory, if the mount of this process shows it.
     cgroup: Option<PathBuf>,
 }
 
-/// Whether a policy is active; in JSON in small letters.
+/// The state of a policy. JSON has its name in small letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// The policy is active.
     #[serde(rename = "in-force")]
     Active,
-    /// The cgroup is gone, and with it the effect.
+    /// The cgroup has been removed, and the policy has no effect.
     Dangling,
-    /// A command was killed before the policy was active, or after it was not any more.
+    /// A command was killed before the policy was active, or after the policy had ended.
     Unfinished,
-    /// It is as if unfinished, and another command holds the lock.
+    /// As [`State::Unfinished`], but another command holds the lock.
     Changing,
 }
 
 impl State {
-    /// Returns the word for people.
+    /// Returns a description for users.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -57,27 +57,27 @@ impl State {
     }
 }
 
-/// A policy, and how often it was used.
+/// A policy and its counters.
 #[derive(Clone, Debug)]
 pub struct Counted {
     /// The policy.
     pub description: Description,
-    /// For each rule.
+    /// The uses of each rule.
     pub rules: Vec<u64>,
-    /// Connections that no rule was for.
+    /// The connections that no rule matched.
     pub default: u64,
-    /// Options that the kernel refused.
+    /// The options that the kernel refused to set.
     pub refused: u64,
 }
 
-/// How often a reader looks whether another command is done, and how long it pauses.
+/// How often a reader checks whether another command has finished, and the pause between two checks.
 const LOOKS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Everything that we keep in the kernel. Waits at most a quarter of a second for a command that is just changing it.
+/// Returns all entries. Waits at most a quarter of a second for a command that is changing an entry.
 ///
 /// # Errors
-/// `EACCES` where this user may not look; without a BPF file system there is nothing.
+/// `EACCES` if this user may not read the directory. Without a BPF file system the result is empty.
 pub fn entries() -> io::Result<Vec<Entry>> {
     let Some(all) = directory()? else {
         return Ok(Vec::new());
@@ -88,7 +88,7 @@ pub fn entries() -> io::Result<Vec<Entry>> {
         if before.is_empty() {
             return Ok(found);
         }
-        // Not kept: who is stopped while it holds a lock would keep others from their work.
+        // The lock is not kept: a process that is stopped while it holds the lock would block other commands.
         let is_changing = matches!(try_shared(&all), Ok(None));
         found = read_entries(&all)?;
         if !is_changing && unfinished(&found) == before {
@@ -109,7 +109,7 @@ fn unfinished(entries: &[Entry]) -> Vec<PathBuf> {
     unfinished.map(|entry| entry.directory.clone()).collect()
 }
 
-/// All entries in this directory. Who holds the lock sees them as they stay.
+/// Returns all entries in this directory. If the caller holds the lock, they do not change meanwhile.
 pub(super) fn read_entries(all: &Path) -> io::Result<Vec<Entry>> {
     let directories = match fs::read_dir(all) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -129,17 +129,18 @@ pub(super) fn read_entries(all: &Path) -> io::Result<Vec<Entry>> {
 }
 
 impl Entry {
-    /// `None` where it is not there any more.
+    /// Returns `None` if the entry no longer exists.
     ///
     /// # Errors
-    /// `EPERM` or `EACCES` where this process may not look; whatever else keeps a part of it from being read.
+    /// `EPERM` or `EACCES` if this process may not read the entry; any other error that keeps a part of it
+    /// from being read.
     pub(super) fn read(directory: PathBuf) -> io::Result<Option<Self>> {
         const ATTEMPTS: usize = 100;
         for _ in 0..ATTEMPTS {
             let link = established(&directory)?;
             let policy = match link {
                 Some(link) => read_policy(&directory, link.program)?,
-                // Any that is left tells of what cgroup it was.
+                // Any policy file that is left contains the name of the cgroup.
                 None => left_policy(&directory)?,
             };
             if established(&directory)? != link {
@@ -166,17 +167,17 @@ impl Entry {
         )))
     }
 
-    /// The number of the program.
+    /// Returns the number of the program.
     pub fn program(&self) -> Option<u32> {
         self.link.map(|link| link.program)
     }
 
-    /// Whether it is still as it was read.
+    /// Returns whether the entry has not changed since it was read.
     pub fn is_current(&self) -> bool {
         established(&self.directory).is_ok_and(|link| link == self.link)
     }
 
-    /// The path of the cgroup in the tree, or what there is in its place.
+    /// Returns the path of the cgroup in the tree, or a substitute if the path is unknown.
     pub fn name(&self) -> String {
         match &self.policy {
             Some(policy) => policy.description.cgroup.clone(),
@@ -184,13 +185,13 @@ impl Entry {
         }
     }
 
-    /// The directory of the cgroup, where it is seen from here.
+    /// Returns the directory of the cgroup, if the mount of this process shows it.
     pub fn cgroup(&self) -> Option<&Path> {
         self.cgroup.as_deref()
     }
 
-    /// Notes the path that its cgroup has here: the command that has applied it may have seen another tree, of a
-    /// cgroup namespace or above it.
+    /// Stores the path that the cgroup has here. The command that applied the policy may have seen another
+    /// tree: that of a cgroup namespace, or the one above it.
     fn find(&mut self, tree: &Tree) {
         let number = self.number();
         let Some(policy) = &mut self.policy else {
@@ -200,7 +201,7 @@ impl Entry {
         let is_it = |directory: &PathBuf| cgroup::id(directory).ok() == number;
         self.cgroup = Some(tree.directory(Path::new(name))).filter(is_it);
         match self.state {
-            // Its command was killed after it had ended the effect, or is about to remove the rest.
+            // The command was killed after the policy had ended, or is about to remove the other files.
             State::Dangling if self.cgroup.is_some() => self.state = State::Unfinished,
             State::Active if self.cgroup.is_none() => {
                 let all = cgroup::with_all_below(tree.mount());
@@ -215,10 +216,10 @@ impl Entry {
         }
     }
 
-    /// Whether it is for this cgroup.
+    /// Returns whether the entry belongs to this cgroup.
     pub fn is_of(&self, target: &Target) -> bool {
         match &self.policy {
-            // The description has the name as text, whatever bytes it has.
+            // The description contains the name as text, even if it is not valid UTF-8.
             Some(policy) if self.state != State::Active => {
                 policy.description.cgroup == target.name.display().to_string()
             }
@@ -226,12 +227,12 @@ impl Entry {
         }
     }
 
-    /// The number of the cgroup.
+    /// Returns the number of the cgroup.
     pub fn number(&self) -> Option<u64> {
         self.directory.file_name()?.to_str()?.parse().ok()
     }
 
-    /// The map of what goes on to count for sockets, where the policy has one.
+    /// Returns the map of persistent settings, if the policy has one.
     pub fn sock_settings(&self) -> Option<OwnedFd> {
         self.is_persistent()
             .then(|| pinned(&self.directory.join(SOCK_SETTINGS)).ok())?
@@ -243,7 +244,7 @@ impl Entry {
             .is_some_and(|policy| policy.description.is_persistent)
     }
 
-    /// Whether the command that stayed to watch the policy (`--watch`) has ended and left the policy.
+    /// Returns whether the command that watched the policy (`--watch`) has ended without removing the policy.
     pub fn has_lost_its_watch(&self) -> bool {
         let is_watched = |policy: &Counted| policy.description.is_watched;
         self.policy.as_ref().is_some_and(is_watched)
@@ -252,8 +253,8 @@ impl Entry {
                 .is_some_and(|watch| matches!(try_shared(&watch), Ok(Some(_))))
     }
 
-    /// Whether a process of the caller's container watches the policy. A container is recognized by its mount namespace, which
-    /// runtimes never share, unlike pid and cgroup namespaces.
+    /// Returns whether a process of the caller's container watches the policy. A container is identified by
+    /// its mount namespace: unlike pid and cgroup namespaces, runtimes never share it.
     pub fn is_watched_from_here(&self) -> bool {
         let mounts = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
         let own = mounts("self");
@@ -261,14 +262,14 @@ impl Entry {
         own.is_some() && own == pid.and_then(|pid| mounts(&pid.to_string()))
     }
 
-    /// The directory whose lock its watch holds.
+    /// Returns the directory whose lock the watching command holds.
     fn watch(&self) -> Option<PathBuf> {
         let program = self.program()?;
         Some(self.directory.join(format!("{WATCH}{program}")))
     }
 
-    /// The programs that run for the processes of `directory` beside this one, in their order: number and name, and whether
-    /// they run after it, so that their word is the last.
+    /// Returns the foreign programs that also run for the processes of `directory`, in their order: number,
+    /// name, and whether they run after this program, so that their values take precedence.
     pub fn others(&self, directory: &Path) -> Vec<(u32, String, bool)> {
         let effective =
             cgroup::open_directory(directory).and_then(|cgroup| programs(&cgroup, Hook::SockOps, Attached::Effective));
@@ -288,13 +289,13 @@ impl Entry {
     }
 }
 
-/// The link that is pinned there, if one is.
+/// Returns the link that is pinned in this directory, if any.
 fn established(directory: &Path) -> io::Result<Option<LinkInfo>> {
     let link = pinned_if_there(&directory.join(ESTABLISHED))?;
     link.map(link_info).transpose()
 }
 
-/// What is pinned there, if anything is.
+/// Returns the object that is pinned at this path, if any.
 pub(super) fn pinned_if_there(path: &Path) -> io::Result<Option<OwnedFd>> {
     match pinned(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -302,7 +303,7 @@ pub(super) fn pinned_if_there(path: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Any policy in `place`.
+/// Returns any policy in `place`.
 fn left_policy(place: &Path) -> io::Result<Option<Counted>> {
     for (name, _) in files(place)? {
         if let Some(number) = name.strip_prefix(POLICY).and_then(|number| number.parse().ok())
@@ -314,7 +315,7 @@ fn left_policy(place: &Path) -> io::Result<Option<Counted>> {
     Ok(None)
 }
 
-/// The policy of the program of this number; `None` where there is none, or one of another version.
+/// Returns the policy of the program with this number; `None` if there is none, or if another version wrote it.
 fn read_policy(place: &Path, program: u32) -> io::Result<Option<Counted>> {
     let Some(map) = pinned_if_there(&place.join(format!("{POLICY}{program}")))? else {
         return Ok(None);
@@ -334,7 +335,7 @@ fn parse_policy(value: &[u8]) -> Option<Counted> {
     })
 }
 
-/// The files of an entry; none where it is not there any more.
+/// Returns the files of an entry; none if the entry no longer exists.
 pub(super) fn files(place: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let entries = match fs::read_dir(place) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

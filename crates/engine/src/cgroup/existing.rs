@@ -1,5 +1,5 @@
-//! The connections that were there before the policy (`--existing`): through iterators of the kernel, which need no
-//! process, or else through duplicates of the descriptors, as `keepalive attach` does it.
+//! Sets connections that existed before the policy (`--existing`): by the kernel's iterators, which need no
+//! access to processes, or else by duplicates of descriptors, as in `keepalive attach`.
 
 use super::Obstacle;
 use crate::attach::{Plan, apply, plan};
@@ -25,29 +25,30 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// What was done.
+/// The result of [`set`].
 #[derive(Debug, Default)]
 pub struct Done {
-    /// Sockets of the cgroup that were found.
+    /// The sockets of the cgroup that were found.
     pub sockets: usize,
-    /// Those on which something was set, and is there.
+    /// The sockets on which an option was set and has the new value.
     pub changed: usize,
-    /// Those that have other values than were set: another program changes what is set, or the kernel refuses it.
+    /// The sockets whose values differ from those that were set: another program changes them, or the kernel
+    /// refuses them.
     pub resisting: usize,
-    /// Open sockets that are not seen in their network namespace, so that nobody knows of which cgroup they are.
+    /// Open sockets that their network namespace does not list, so that their cgroup is unknown.
     pub unseen: usize,
     /// Why the kernel does not list the sockets of a network namespace (`sock_diag(7)`).
     pub unlisted: Option<io::Error>,
-    /// Network namespaces or processes that could not be looked into, with the first reason.
+    /// The number of network namespaces or processes that could not be accessed, with the first reason.
     pub out_of_reach: Option<(usize, io::Error)>,
     /// Processes that this pid namespace does not show.
     pub hidden: usize,
-    /// Why it took the descriptors of processes, where it did so, and not iterators.
+    /// Why descriptors were used instead of iterators, if they were.
     pub by_descriptor: Option<String>,
 }
 
-/// Sets `policy` on the sockets that belong to the cgroup in `directory` or to one below it. `sock_settings` is the map of the
-/// programs that are active, if they have one.
+/// Sets `policy` on the sockets that belong to the cgroup in `directory` or to one below it. `sock_settings`
+/// is the map of the active programs, if they have one.
 pub fn set(directory: &Path, policy: &Policy, sock_settings: Option<&OwnedFd>) -> Done {
     let parts = policy.parts();
     let sources = parts.each_ref().map(Part::source);
@@ -65,7 +66,7 @@ pub fn set(directory: &Path, policy: &Policy, sock_settings: Option<&OwnedFd>) -
     Done { hidden, ..done }
 }
 
-/// The numbers of the cgroup and of those below it, but for those where a nearer policy counts.
+/// Returns the numbers of the cgroup and of those below it, except where a nearer policy applies.
 fn counting(directory: &Path) -> HashSet<u64> {
     let mut counting = cgroup::ids_with_all_below(directory);
     for below in cgroup::with_all_below(directory) {
@@ -78,7 +79,7 @@ fn counting(directory: &Path) -> HashSet<u64> {
     counting
 }
 
-/// Whether a policy of ours is active for just this cgroup.
+/// Returns whether a policy of keepalive is active for exactly this cgroup.
 fn has_policy(directory: &Path) -> bool {
     let attached =
         cgroup::open_directory(directory).and_then(|cgroup| programs(&cgroup, Hook::SockOps, Attached::Here));
@@ -118,7 +119,7 @@ impl Work<'_> {
         for pid in &self.processes {
             let namespace = match File::open(format!("/proc/{pid}/ns/net")) {
                 Ok(namespace) => namespace,
-                // One that has ended meanwhile has no connections.
+                // A process that has ended meanwhile has no connections.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
                     done.miss(error);
@@ -142,8 +143,8 @@ impl Work<'_> {
         done
     }
 
-    /// Sets what there is in the namespace of the calling thread; gives how many sockets there were, and how many were
-    /// changed.
+    /// Sets the sockets in the network namespace of the calling thread. Returns how many sockets were found,
+    /// and how many were changed.
     fn in_namespace(&self, iterators: &Iterators, names: &HashMap<u64, OsString>) -> io::Result<Done> {
         let (namespace, rows) = Namespace::look();
         let rows = match rows {
@@ -200,7 +201,7 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// The names of the programs that hold sockets, by inode, where a rule asks for one.
+    /// Returns the names of the programs that hold sockets, by inode, if a rule matches names.
     fn names(&self) -> HashMap<u64, OsString> {
         let rules = self.sources.iter().flat_map(|source| source.rules);
         if !rules.into_iter().any(|rule| rule.program.is_some()) {
@@ -215,7 +216,7 @@ impl Work<'_> {
         names
     }
 
-    /// Notes what goes on to count for a socket, where the policy has something that does; gives whether that is done.
+    /// Stores the persistent settings of a socket, if the policy has any. Returns whether that succeeded.
     fn note(&self, socket: &OwnedFd, settings: &[u8; SOCK_SETTINGS_SIZE as usize]) -> bool {
         let key = u64::try_from(socket.as_raw_fd()).unwrap_or(u64::MAX);
         self.sock_settings
@@ -257,7 +258,7 @@ impl Work<'_> {
                 let program = process.name().as_bytes();
                 let plan = plan(self.sources, &socket, &current, program, kernel.namespace(&socket));
                 let stored = sock_settings(&plan, &socket, &current);
-                // Else the program before setsockopt(2) would hold this process, too, to the policy from before.
+                // Otherwise the program before setsockopt(2) would apply the previous policy to this process, too.
                 self.note(&duplicate, &nothing());
                 let failed = apply(&plan, &duplicate);
                 let is_noted = self.note(&duplicate, &stored);
@@ -274,18 +275,18 @@ impl Work<'_> {
     }
 }
 
-/// Nothing goes on to count.
+/// Returns empty persistent settings.
 fn nothing() -> [u8; SOCK_SETTINGS_SIZE as usize] {
     persistent(&Settings::NONE.with_keepalive(Keepalive::Off), 0, 0, 0)
 }
 
-/// Whether the socket has what was set, as far as this engine sets it.
+/// Returns whether the socket has the values that were set, for the options that this engine sets.
 fn has_steps(plan: &Plan, current: &dyn Fn(SocketOption) -> Option<u32>) -> bool {
     let mut steps = plan.steps.iter().filter(|step| BY_EBPF.contains(&step.option));
     steps.all(|step| current(step.option) == Some(step.to))
 }
 
-/// What goes on to count on a connection, once `plan` is carried out; nothing on other sockets.
+/// Returns the persistent settings of a connection once `plan` has been applied; empty ones for other sockets.
 fn sock_settings(
     plan: &Plan,
     socket: &Socket,
@@ -306,7 +307,7 @@ fn sock_settings(
     )
 }
 
-/// The number that is to be set.
+/// Returns the value that `plan` sets for `option`.
 fn step(plan: &Plan, option: SocketOption) -> Option<u32> {
     let mut steps = plan.steps.iter();
     steps.find(|step| step.option == option).map(|step| step.to)
@@ -330,7 +331,7 @@ impl Iterators {
         let hook = Hook::Iterator(function);
         let look = load_program(hook, "ka_look", &existing::look()?)?;
         let iterators = Self { look, hook };
-        // The other program must be possible too.
+        // The kernel must accept the second program, too.
         let orders = create_map(MapKind::Hash, "ka_orders", ORDER_SIZE, 1)?;
         iterators.load_set(&orders, sock_settings)?;
         Ok(iterators)
@@ -353,7 +354,7 @@ impl Iterators {
     }
 }
 
-/// Runs an iterator over the namespace of the calling thread.
+/// Runs an iterator over the network namespace of the calling thread.
 fn run(program: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut written = Vec::new();
     File::from(iterate(program)?).read_to_end(&mut written)?;

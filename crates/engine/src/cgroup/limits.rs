@@ -1,13 +1,14 @@
-//! Limits that this process has inherited, and that loading needs to be higher.
+//! Raises the limits that this process has inherited and that are too low for loading programs.
 
 use keepalive_sys::bpf::call::{MapKind, create_map, has_link_detach};
 use keepalive_sys::kernel_symbols::has_function;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Before Linux 5.11 maps and programs count as locked memory.
+/// The raised limits. Before Linux 5.11 maps and programs count as locked memory.
 const RAISED: [Resource; 2] = [Resource::Memlock, Resource::Nofile];
 
-/// Limits that are raised until this is dropped: a command that is started afterwards inherits what there was before.
+/// The raised limits. Dropping this restores the earlier values, so that a command that is started afterwards
+/// inherits those.
 pub struct Limits([Rlimit; 2]);
 
 impl Limits {
@@ -19,7 +20,7 @@ impl Limits {
                 current: None,
                 maximum: None,
             };
-            // The number of descriptors has a limit of its own (`fs.nr_open`).
+            // A separate limit applies to the number of descriptors (`fs.nr_open`).
             let is_raised = resource == Resource::Memlock && setrlimit(resource, unlimited).is_ok();
             if !is_raised {
                 let highest = Rlimit {
@@ -41,23 +42,24 @@ impl Drop for Limits {
     }
 }
 
-/// The limit of locked memory that this process cannot exceed, in bytes, where the kernel charges eBPF to it: before Linux 5.11
-/// it does, per user, and then refuses maps and programs with `EPERM`, as for other reasons.
+/// Returns the limit of locked memory that this process cannot exceed, in bytes, if the kernel charges eBPF
+/// to it. Before Linux 5.11 the kernel does, per user. It then refuses maps and programs with `EPERM`, the
+/// same error as for other reasons.
 pub(super) fn locked_memory() -> Option<u64> {
     let _limits = Limits::raise();
     let limit = getrlimit(Resource::Memlock).maximum?;
-    // What keeps every command of bpf(2) from this process, such as a seccomp filter, is no limit.
+    // A seccomp filter that refuses every command of bpf(2) is not a limit of locked memory.
     has_link_detach()?;
     is_locked_memory_charged()?.then_some(limit)
 }
 
-/// Whether the kernel charges eBPF to the limit of locked memory; `None` where this process cannot find out.
+/// Returns whether the kernel charges eBPF to the limit of locked memory; `None` if this process cannot find out.
 pub fn is_locked_memory_charged() -> Option<bool> {
-    // The function that charged programs until Linux 5.10.
+    // This function charged programs until Linux 5.10.
     has_function("__bpf_prog_charge", true).or_else(is_map_charged)
 }
 
-/// By a map that the kernel makes, but not where the limit is 0.
+/// Tests whether the kernel refuses a map while the limit is 0, if it creates that map otherwise.
 fn is_map_charged() -> Option<bool> {
     let make = || create_map(MapKind::Single, "ka_trial", 8, 1);
     make().ok()?;

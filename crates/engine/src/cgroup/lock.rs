@@ -1,5 +1,6 @@
-//! The lock on our directory in the BPF file system, which only commands that change something there hold, and only while they
-//! do; and waiting for it, for the kernel's verifier, and for signals meanwhile.
+//! The lock on keepalive's directory in the BPF file system. Only commands that change the directory hold it,
+//! and only during the change. This module also waits for the lock, for the kernel's verifier and for
+//! signals.
 
 use super::Obstacle;
 use crate::text::sanitize;
@@ -19,15 +20,15 @@ use std::time::{Duration, Instant};
 
 /// How long a command waits for the lock. Others hold it for milliseconds.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The blocked signals that end a wait, if there are any; without, signals do what they do to every process.
+/// The blocked signals that end a wait. Without them, signals have their default effect.
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupts<'a>(pub Option<&'a SignalFd>);
 
 impl Interrupts<'_> {
-    /// Signals do what they do to every process.
+    /// Signals have their default effect.
     pub const DEFAULT: Self = Self(None);
 
     /// Waits for `period`.
@@ -43,11 +44,12 @@ impl Interrupts<'_> {
         self.poll(None, Some(&limit))
     }
 
-    /// What `work` returns. It runs in a thread of its own, which is abandoned when a signal arrives: the kernel does not
-    /// interrupt its verifier for a blocked signal, only when the process ends.
+    /// Returns the result of `work`, which runs in a separate thread. A signal makes this function abandon
+    /// the thread: the kernel does not interrupt its verifier for a blocked signal, only when the process
+    /// ends.
     ///
     /// # Errors
-    /// A signal has arrived; the thread cannot be started, or has panicked.
+    /// A signal has arrived; or the thread cannot be started, or has panicked.
     pub fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Obstacle> {
         if self.0.is_none() {
             return Ok(work());
@@ -71,7 +73,7 @@ impl Interrupts<'_> {
         let mut awaited: Vec<_> = signals.into_iter().chain(end).collect();
         loop {
             match poll(&mut awaited, limit) {
-                // A wait that a handler interrupts may begin anew: its limit is short.
+                // A wait that a handler interrupts may start again: its limit is short.
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
                 Ok(_) if has_signals && !awaited[0].revents().is_empty() => return Err(Obstacle::Interrupted),
@@ -81,8 +83,8 @@ impl Interrupts<'_> {
     }
 }
 
-/// The exclusive lock of `directory`, until the descriptor is closed; `None` where there is no such directory, or another
-/// stands in its place by now.
+/// Returns the exclusive lock of `directory`, held until the descriptor is closed; `None` if the directory
+/// does not exist, or if another directory has replaced it.
 ///
 /// # Errors
 /// Another process holds the lock for longer than [`LIMIT`]; a signal has arrived.
@@ -103,7 +105,7 @@ pub(super) fn lock(directory: &Path, interrupts: Interrupts<'_>) -> Result<Optio
     }
 }
 
-/// Who has held the lock of `directory` for too long, in a clause.
+/// Describes the process that has held the lock of `directory` for too long, as a clause.
 fn describe_holder(directory: &Path) -> String {
     let who = match holder(directory).ok().flatten() {
         Some(pid) => match fs::read_to_string(format!("/proc/{pid}/comm")) {

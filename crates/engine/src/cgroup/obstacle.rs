@@ -1,4 +1,4 @@
-//! What is in the way of the cgroup engine.
+//! The reasons why the cgroup engine cannot be used.
 
 use super::limits::locked_memory;
 use crate::error::{Error, describe};
@@ -11,54 +11,54 @@ use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 
-/// What is in the way.
+/// Why the cgroup engine cannot be used.
 #[derive(Debug)]
 pub enum Obstacle {
-    /// There are no cgroups of version 2.
+    /// No cgroup tree of version 2 is mounted.
     NoTree(NoTree),
-    /// The kernel lets this process load no program.
+    /// The kernel does not allow this process to load programs.
     Forbidden,
-    /// The capabilities of this process count in its user namespace alone.
+    /// The capabilities of this process apply only in its user namespace.
     UserNamespace,
-    /// The kernel charges programs to the limit of locked memory, which is too low: so many bytes.
+    /// The kernel charges programs to the limit of locked memory, which is too low. Contains the limit in bytes.
     LockedMemory(u64),
-    /// The kernel has no such thing as this command of bpf(2) asks for.
+    /// The kernel is too old for this command of bpf(2).
     TooOld(&'static str, io::Error),
-    /// The verifier does not accept a program.
+    /// The verifier rejects a program.
     Refused(Refusal),
-    /// Rules ask for programs' names, which cannot be read.
+    /// Rules match programs' names, which eBPF programs cannot read here.
     NoNames(Unread),
-    /// What is set depends on what the program has set before, which cannot be read.
+    /// The settings depend on what the program has set, which eBPF programs cannot read here.
     NoReading(Unread),
-    /// The verifier does not accept the program that the modes other than fill take.
+    /// The verifier rejects the program that modes other than fill require.
     NoClamp(Refusal),
-    /// The policy makes a program that is too long.
+    /// The policy compiles to a program that is too long.
     TooLarge,
-    /// There is no BPF file system, and none can be mounted.
+    /// No BPF file system is mounted, and none can be mounted.
     NoFileSystem(io::Error),
-    /// A program in or above the cgroup excludes others.
+    /// A program in or above the cgroup does not allow others.
     Excluded(String),
-    /// Another process holds the lock for too long: which, in a clause.
+    /// Another process has held the lock for too long. Contains its description as a clause.
     Locked(String),
-    /// A signal has arrived that is to end this command.
+    /// A signal has arrived that must end this command.
     Interrupted,
-    /// Something else failed.
+    /// Another call failed.
     Other(io::Error),
 }
 
-/// Why programs cannot read the kernel's own fields.
+/// Why eBPF programs cannot read the kernel's own fields.
 #[derive(Debug)]
 pub enum Unread {
-    /// The kernel does not tell where they are.
+    /// The kernel does not publish its types (BTF).
     NoTypes,
-    /// The verifier does not accept it without CAP_PERFMON, which this process lacks.
+    /// The verifier rejects the program without CAP_PERFMON, which this process lacks.
     NoCapability(Refusal),
-    /// The verifier does not accept it.
+    /// The verifier rejects the program.
     Refused(Refusal),
 }
 
 impl Unread {
-    /// In a clause.
+    /// Returns the reason as a clause.
     pub(super) fn reason(&self) -> String {
         match self {
             Self::NoTypes => String::from("this kernel does not tell its types (CONFIG_DEBUG_INFO_BTF)"),
@@ -74,7 +74,7 @@ impl Unread {
     }
 }
 
-/// The verifier's last line that is no statistics, where it says something.
+/// Returns the verifier's last line that is not statistics, if any.
 fn explanation(log: &str) -> Option<&str> {
     const STATISTICS: [&str; 4] = ["processed ", "verification time ", "stack depth ", "insns processed "];
     let mut lines = log.trim_end().lines().rev();
@@ -82,7 +82,7 @@ fn explanation(log: &str) -> Option<&str> {
     lines.find(is_word).map(str::trim)
 }
 
-/// As [`explanation`], in a clause.
+/// Returns [`explanation`] as a clause.
 fn last_word(log: &str) -> &str {
     explanation(log).unwrap_or("it does not say why")
 }
@@ -107,7 +107,8 @@ impl From<Refusal> for Obstacle {
     fn from(refusal: Refusal) -> Self {
         match explanation(&refusal.log) {
             Some(_) => Self::Refused(refusal),
-            // Without CAP_BPF the kernel refuses programs of more than 4096 instructions before it asks for capabilities.
+            // Without CAP_BPF the kernel refuses programs of more than 4096 instructions before it checks
+            // capabilities.
             None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) && may_load() => Self::TooLarge,
             None if Errno::from_io_error(&refusal.error) == Some(Errno::TOOBIG) => Self::forbidden(),
             // The verifier did not run, or it has accepted the program.
@@ -116,39 +117,39 @@ impl From<Refusal> for Obstacle {
     }
 }
 
-/// The capabilities that this engine needs, by their bits (`capabilities(7)`).
+/// The capabilities that this engine requires, by their bits (`capabilities(7)`).
 const CAPABILITIES: [(u32, &str); 2] = [(CAP_BPF, "CAP_BPF"), (12, "CAP_NET_ADMIN")];
 const CAP_BPF: u32 = 39;
-/// It holds the next one, and CAP_BPF.
+/// CAP_SYS_ADMIN includes CAP_PERFMON and CAP_BPF.
 const CAP_SYS_ADMIN: u32 = 21;
 
 pub(super) const CAP_PERFMON: u32 = 38;
 
-/// Whether this process has a capability.
+/// Returns whether this process has a capability.
 pub(super) fn has(capability: u32) -> bool {
     let held = proc::own_status().map_or(0, |status| status.capabilities);
     let has = |bit: u32| held >> bit & 1 == 1;
     has(capability) || matches!(capability, CAP_BPF | CAP_PERFMON) && has(CAP_SYS_ADMIN)
 }
 
-/// The capabilities that this process lacks to load programs of cgroups.
+/// Returns the capabilities that this process lacks in order to load programs of cgroups.
 fn missing_capabilities() -> Vec<&'static str> {
     let missing = CAPABILITIES.into_iter().filter(|(bit, _)| !has(*bit));
     missing.map(|(_, name)| name).collect()
 }
 
-/// Whether this process has the capabilities to load programs, where they count.
+/// Returns whether this process has the capabilities to load programs, in the initial user namespace.
 fn may_load() -> bool {
     missing_capabilities().is_empty() && proc::is_in_first_user_namespace()
 }
 
-/// Whether this process is under a filter of system calls, as in containers.
+/// Returns whether this process is under a seccomp filter, as in containers.
 fn is_filtered() -> bool {
     proc::own_status().is_ok_and(|status| status.is_filtered)
 }
 
 impl Obstacle {
-    /// Why the kernel forbids eBPF to this process.
+    /// Returns why the kernel forbids eBPF to this process.
     fn forbidden() -> Self {
         if !missing_capabilities().is_empty() {
             return Self::Forbidden;
@@ -167,10 +168,10 @@ impl Obstacle {
         }
     }
 
-    /// Whether there is a BPF file system, or may be.
+    /// Checks whether a BPF file system is mounted or can be mounted.
     ///
     /// # Errors
-    /// There is not.
+    /// None is mounted, and none can be mounted.
     pub(super) fn of_file_system() -> Result<(), Self> {
         if file_system::find().is_some() || has(CAP_SYS_ADMIN) {
             return Ok(());
@@ -178,7 +179,7 @@ impl Obstacle {
         Err(Self::NoFileSystem(Errno::PERM.into()))
     }
 
-    /// Why a program could not be attached to the cgroup in `directory`.
+    /// Returns why a program could not be attached to the cgroup in `directory`.
     pub(super) fn of_attaching(error: io::Error, tree: &Tree, directory: &Path, hook: Hook) -> Self {
         if Errno::from_io_error(&error) != Some(Errno::PERM) {
             return Self::Other(error);
@@ -207,7 +208,7 @@ impl Obstacle {
         Self::Other(error)
     }
 
-    /// What it is, in a clause.
+    /// Returns the obstacle as a clause.
     pub fn reason(&self) -> String {
         match self {
             Self::NoTree(NoTree::OnlyVersion1) => String::from("this machine has cgroups of version 1 only"),
@@ -265,7 +266,7 @@ impl Obstacle {
         }
     }
 
-    /// As [`Self::reason`], in one line: of a log, the last word.
+    /// Returns [`Self::reason`] in one line: of a log, only the last message.
     pub(super) fn clause(&self) -> String {
         match self {
             Self::Refused(refusal) => format!("the kernel's verifier says: {}", last_word(&refusal.log)),
@@ -273,7 +274,7 @@ impl Obstacle {
         }
     }
 
-    /// What helps.
+    /// Returns what the user can do.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoTree(_) => {
@@ -318,7 +319,7 @@ impl Obstacle {
         })
     }
 
-    /// The error for something that could not be done.
+    /// Returns the error for an action that failed.
     pub fn error(&self, action: &str) -> Error {
         let error = Error::new(format!("cannot {action}: {}", self.reason()));
         match self.hint() {
@@ -328,7 +329,7 @@ impl Obstacle {
     }
 }
 
-/// The name of a program, as far as it may be seen.
+/// Returns the name of a program, if this process may read it.
 pub(super) fn name(id: u32) -> String {
     match program_by_id(id).and_then(program_info) {
         Ok(info) if !info.name.is_empty() => format!("program {id} '{}'", info.name),
@@ -336,7 +337,7 @@ pub(super) fn name(id: u32) -> String {
     }
 }
 
-/// The last lines, which say what is wrong.
+/// Returns the last lines, which contain the verifier's explanation.
 fn end_of(log: &str) -> String {
     const LINES: usize = 20;
     let lines: Vec<_> = log.trim_end().lines().map(|line| format!("  {line}")).collect();
@@ -354,7 +355,7 @@ mod tests {
         })
     }
 
-    /// Whatever the error is, what the verifier explains is a refusal by it, and statistics explain nothing.
+    /// Whatever the error is, a log with an explanation is a refusal by the verifier; statistics explain nothing.
     #[test]
     fn a_refusal_by_the_verifier_is_reported_as_one() {
         const STATISTICS: &str = "processed 9 insns (limit 1000000) max_states_per_insn 0 total_states 0\n";

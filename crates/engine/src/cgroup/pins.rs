@@ -1,14 +1,15 @@
-//! What stays in the kernel when the command has ended: a directory in the BPF file system for each cgroup, named by the
-//! cgroup's number.
+//! The state that stays in the kernel after the command has ended: one directory in the BPF file system for
+//! each cgroup, named by the cgroup's number.
 //!
-//! `established` is the link that counts: with it the policy is active, without it everything else has no effect. It is
-//! made last and removed first, and replaced at once, so that a command that is killed leaves the policy on or off.
+//! The link `established` decides: with it the policy is active, and without it everything else has no
+//! effect. It is created last, removed first, and replaced atomically. So a command that is killed leaves the
+//! policy either on or off.
 //!
-//! A command that stays (`--watch`) holds the lock of `watch-PROGRAM` from before its program counts until it ends. The
-//! lock's name contains the program's number, so that a command finds the lock of its successor taken as soon as it sees
-//! the successor's program.
+//! A command that keeps running (`--watch`) holds the lock of `watch-PROGRAM` from before its program is
+//! active until it ends. The name of that directory contains the program's number. So a command that sees its
+//! successor's program also finds the successor's lock taken.
 //!
-//! Programs are compiled and verified before the lock is taken, which may take seconds.
+//! Programs are compiled and verified before the command takes the lock, because that may take seconds.
 
 use super::entry::{Entry, State, files, pinned_if_there, read_entries};
 use super::lock::{Interrupts, lock};
@@ -28,23 +29,23 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Our directory in the BPF file system.
+/// The name of keepalive's directory in the BPF file system.
 const OURS: &str = "keepalive";
 pub(super) const ESTABLISHED: &str = "established";
 const CLAMP: &str = "clamp";
 const NAMES: &str = "names";
 pub(super) const SOCK_SETTINGS: &str = "wishes";
-/// Behind it stands the number of the program that the policy belongs to.
+/// The prefix of a policy's file; the number of its program follows.
 pub(super) const POLICY: &str = "policy-";
-/// Likewise: a directory, whose lock the command holds that keeps this program.
+/// The prefix of a directory whose lock the watching command holds; the number of its program follows.
 pub(super) const WATCH: &str = "watch-";
 
-/// A cgroup that is meant.
+/// A cgroup that the user has named.
 #[derive(Debug)]
 pub struct Target {
-    /// Its path in the tree.
+    /// The path of the cgroup in the tree.
     pub name: PathBuf,
-    /// Its number, while it is there.
+    /// The number of the cgroup, while it exists.
     pub(super) id: Option<u64>,
 }
 
@@ -58,23 +59,23 @@ impl Target {
     }
 }
 
-/// What [`enable`] did beside what it was asked for.
+/// What [`enable`] did in addition to its task.
 #[derive(Debug)]
 pub struct Done {
     /// A BPF file system was mounted.
     pub has_mounted: bool,
-    /// A policy was there already.
+    /// A policy was active already.
     pub has_replaced: bool,
     /// The number of the program that is active now.
     pub program: u32,
-    /// The lock that tells others, as long as this process has it, that the policy is watched; where that was asked for.
+    /// The lock that shows other commands that this process watches the policy, if the caller asked for it.
     pub watch: Option<OwnedFd>,
 }
 
-/// Applies `policy` for the cgroup in `directory`; `is_watched` where this process goes on to look after it.
+/// Applies `policy` to the cgroup in `directory`. `is_watched` states whether this process keeps watching the policy.
 ///
 /// # Errors
-/// What is in the way; then nothing is changed.
+/// The obstacle; then nothing has changed.
 pub fn enable(
     tree: &Tree,
     directory: &Path,
@@ -82,7 +83,7 @@ pub fn enable(
     is_watched: bool,
     interrupts: Interrupts<'_>,
 ) -> Result<Done, Obstacle> {
-    /// After so many, this command loads its programs while others wait.
+    /// After this many attempts, this command loads its programs while it holds the lock.
     const ATTEMPTS: usize = 5;
     let cgroup = cgroup::open_directory(directory)?;
     let id = cgroup::id(directory)?.to_string();
@@ -101,7 +102,7 @@ pub fn enable(
         };
         let (mounted, is_new) = match mount.take() {
             Some(mounted) => (mounted, false),
-            // Only now, since the engine may be of no use here.
+            // Mounts the file system only now, since the engine may not work here.
             None => find_or_mount(interrupts)?,
         };
         has_mounted |= is_new;
@@ -133,11 +134,11 @@ pub fn enable(
     }
 }
 
-/// The BPF file system, and whether this process has mounted it.
+/// Returns the BPF file system, and whether this process has mounted it.
 fn find_or_mount(interrupts: Interrupts<'_>) -> Result<(PathBuf, bool), Obstacle> {
     let usual = Path::new(file_system::MOUNT);
     loop {
-        // Of several processes at once, one mounts it.
+        // If several processes run at once, only one mounts it.
         let lock = lock(usual, interrupts)?;
         if let Some(mounted) = file_system::find() {
             return Ok((mounted, false));
@@ -151,10 +152,10 @@ fn find_or_mount(interrupts: Interrupts<'_>) -> Result<(PathBuf, bool), Obstacle
     }
 }
 
-/// The programs of a policy, loaded, with the maps that were pinned when they were.
+/// The loaded programs of a policy, and the numbers of the maps that were pinned at that time.
 struct Prepared {
     programs: Programs,
-    /// The number of the program that decides.
+    /// The number of the program that applies the policy.
     number: u32,
     /// The numbers of the maps that were pinned before.
     names: Option<u32>,
@@ -178,7 +179,7 @@ impl Prepared {
         })
     }
 
-    /// Whether the maps that the programs need are still those that are pinned: another command may have replaced them.
+    /// Returns whether the maps that the programs need are still pinned. Another command may have replaced them.
     fn is_current(&self, place: &Path) -> io::Result<bool> {
         let shared = &self.programs.shared;
         for (name, map, before) in [
@@ -192,7 +193,7 @@ impl Prepared {
         Ok(true)
     }
 
-    /// Pins and attaches all of it; gives whether a policy was there already, and the lock of [`WATCH`].
+    /// Pins and attaches everything. Returns whether a policy was active already, and the lock of [`WATCH`].
     fn attach(
         &self,
         tree: &Tree,
@@ -219,7 +220,7 @@ impl Prepared {
                 pin_anew(map, &place.join(name))?;
             }
         }
-        // It has no effect before the other program says what is to count.
+        // This program has no effect until the other program stores persistent settings.
         if let Some(clamp) = &programs.clamp {
             attach_program(tree, directory, cgroup, clamp, Hook::SetSockOpt, &place.join(CLAMP))?;
         }
@@ -229,12 +230,12 @@ impl Prepared {
     }
 }
 
-/// The number of a map.
+/// Returns the number of a map.
 fn number(map: Option<&OwnedFd>) -> io::Result<Option<u32>> {
     map.map(|map| map_info(map).map(|info| info.id)).transpose()
 }
 
-/// Removes what does not belong to the policy that is active; everything where none is.
+/// Removes files that do not belong to the active policy; removes all files if no policy is active.
 fn tidy(place: &Path) -> io::Result<()> {
     let Some(entry) = Entry::read(place.to_owned())? else {
         return Ok(());
@@ -242,7 +243,7 @@ fn tidy(place: &Path) -> io::Result<()> {
     let Some(program) = entry.program() else {
         return remove(place);
     };
-    // What cannot be read is another version's, perhaps.
+    // Another version may have written an unreadable policy.
     let Some(policy) = &entry.policy else {
         return Ok(());
     };
@@ -262,7 +263,8 @@ fn tidy(place: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts `program` in the place of the one of the link that is pinned there, or makes that link; gives whether there was one.
+/// Replaces the program of the pinned link with `program`, or creates and pins that link. Returns whether the
+/// link existed.
 fn attach_program(
     tree: &Tree,
     directory: &Path,
@@ -284,10 +286,10 @@ fn attach_program(
     Ok(false)
 }
 
-/// Ends the policy of a cgroup, or only the one that has this program; gives whether there was one.
+/// Ends the policy of a cgroup, or ends it only if it has this program. Returns whether there was one.
 ///
 /// # Errors
-/// What keeps it from being removed.
+/// The obstacle that keeps the policy from being removed.
 pub fn disable(
     tree: &Tree,
     target: &Target,
@@ -308,12 +310,12 @@ pub fn disable(
         }
     }
     remove_nameless(&all, tree)?;
-    // It stays while others are in it.
+    // The directory stays while it contains other entries.
     let _ = fs::remove_dir(&all);
     Ok(was_there)
 }
 
-/// Removes what is left of policies for this path whose cgroup is gone.
+/// Removes the remains of policies for this path whose cgroup has been removed.
 fn remove_dangling(all: &Path, tree: &Tree, name: &Path) -> io::Result<()> {
     let gone = Target {
         name: name.to_owned(),
@@ -327,7 +329,7 @@ fn remove_dangling(all: &Path, tree: &Tree, name: &Path) -> io::Result<()> {
     remove_nameless(all, tree)
 }
 
-/// Removes what a killed command has left before it wrote for which cgroup, if there is no such cgroup any more.
+/// Removes what a killed command has left before it stored the cgroup's name, if that cgroup no longer exists.
 fn remove_nameless(all: &Path, tree: &Tree) -> io::Result<()> {
     let mut nameless = read_entries(all)?;
     nameless.retain(|entry| entry.state != State::Active && entry.policy.is_none());
@@ -339,10 +341,10 @@ fn remove_nameless(all: &Path, tree: &Tree) -> io::Result<()> {
     nameless.iter().try_for_each(|entry| remove(&entry.directory))
 }
 
-/// Our directory in the BPF file system, if there is one.
+/// Returns keepalive's directory in the BPF file system, if it exists.
 ///
 /// # Errors
-/// Others than root and this user can change what is in it.
+/// Users other than root and this user can change the directory.
 pub(super) fn directory() -> io::Result<Option<PathBuf>> {
     let Some(mount) = file_system::find() else {
         return Ok(None);
@@ -354,7 +356,8 @@ pub(super) fn directory() -> io::Result<Option<PathBuf>> {
     }
 }
 
-/// A BPF file system that was mounted without a mode lets every user make directories.
+/// Refuses an untrusted directory. A BPF file system that was mounted without a mode allows every user to
+/// create directories.
 fn trust(all: &Path, about: &fs::Metadata) -> io::Result<()> {
     let path = all.display();
     let wrong = if !about.is_dir() {
@@ -372,7 +375,8 @@ fn trust(all: &Path, about: &fs::Metadata) -> io::Result<()> {
     Err(io::Error::other(wrong + "; remove it first"))
 }
 
-/// Removes the entry in `place`: first what makes it count, last what says for which cgroup it is.
+/// Removes the entry in `place`: first the link that makes the policy active, last the file that contains the
+/// cgroup's name.
 fn remove(place: &Path) -> io::Result<()> {
     let mut files = files(place)?;
     files.sort_by_key(|(name, _)| (name != ESTABLISHED, name.starts_with(POLICY)));
@@ -382,7 +386,7 @@ fn remove(place: &Path) -> io::Result<()> {
     fs::remove_dir(place)
 }
 
-/// A link has no effect any more when this returns.
+/// Removes a pinned object. When this returns, a link no longer has an effect.
 fn remove_pin(name: &str, path: &Path) -> io::Result<()> {
     if [ESTABLISHED, CLAMP].contains(&name)
         && let Ok(link) = pinned(path)
@@ -403,7 +407,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Pins `map` there, unless that very map is.
+/// Pins `map` at this path, unless the same map is pinned there already.
 fn pin_anew(map: impl AsFd, path: &Path) -> io::Result<()> {
     match pin(&map, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -417,12 +421,12 @@ fn pin_anew(map: impl AsFd, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the directory, unless it is there, and keeps other commands of ours from changing anything in it.
+/// Creates the directory, if it is missing, and locks it against changes by other keepalive commands.
 fn make_and_lock(directory: &Path, interrupts: Interrupts<'_>) -> Result<OwnedFd, Obstacle> {
     loop {
         make_directory(directory)?;
         match fs::symlink_metadata(directory) {
-            // Another command has removed it meanwhile.
+            // Another command has removed the directory meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             about => trust(directory, &about?)?,
         }

@@ -1,4 +1,4 @@
-//! Whether programs of the running kernel can read what a socket has.
+//! Detects whether eBPF programs of the running kernel can read a socket's options.
 
 use keepalive_bpf::assembler::Map;
 use keepalive_bpf::probe::{NOT_READ, READ, program};
@@ -8,12 +8,12 @@ use keepalive_sys::kernel_symbols::has_function;
 use rustix::fd::AsRawFd as _;
 use std::net::{Ipv4Addr, TcpListener};
 
-/// Whether `bpf_getsockopt()` knows the keepalive options, as it does since Linux 6.1.
+/// Returns whether `bpf_getsockopt()` supports the keepalive options, as it does since Linux 6.1.
 pub(super) fn can_read_options() -> bool {
     by_listening().or_else(has_tcp_getsockopt).unwrap_or(false)
 }
 
-/// By trying it on a listener of this process; `None` where no program runs for that.
+/// Tests this on a listener of this process; `None` if no program runs for the listener.
 fn by_listening() -> Option<bool> {
     let result = create_map(MapKind::Single, "ka_probe", 8, 1).ok()?;
     let program = program(Map(result.as_raw_fd())).ok()?;
@@ -31,7 +31,7 @@ fn by_listening() -> Option<bool> {
     }
 }
 
-/// By the kernel's function, which others could call from then on.
+/// Checks for the kernel's function, which other files of the kernel can call since that version.
 pub fn has_tcp_getsockopt() -> Option<bool> {
     has_function("do_tcp_getsockopt", true)
 }

@@ -1,4 +1,4 @@
-//! How the policy's words pass from a worker to its parent: both are this very program.
+//! Serializes the policy's types between a worker and its parent, which run the same program.
 
 use keepalive_policy::{Mode, Moment, OPTIONS, SocketOption};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -21,7 +21,7 @@ pub(crate) enum ModeWire {
     Enforce,
 }
 
-/// An option is its place in the table.
+/// Serializes an option as its index in the table.
 pub(crate) mod option {
     use super::{Deserialize as _, Deserializer, OPTIONS, Serializer, SocketOption};
     use serde::de::Error as _;

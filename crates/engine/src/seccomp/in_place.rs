@@ -1,4 +1,4 @@
-//! The command keeps the process id of this one; its supervisor is beside it.
+//! Runs the command under the process id of this process; the supervisor is a process alongside it.
 
 use super::journal::Journal;
 use super::pair::SupervisorPair;

@@ -1,12 +1,12 @@
-//! What the processes that serve a listener tell each other, in memory that they share.
+//! The state that the processes that serve a listener share, in shared memory.
 
 use keepalive_sys::fork::Shared;
 use keepalive_sys::seccomp::Notification;
 use std::io;
 use std::sync::atomic::Ordering;
 
-/// The call that was received last, the number of the one that was answered last, of the one that was served twice, and how
-/// many threads of the process that serves hang.
+/// Contains the last received call, the number of the last answered call, the number of the call that was
+/// served twice, and the number of hung threads of the serving process.
 #[derive(Clone, Copy)]
 pub(super) struct Journal(Shared<13>);
 
@@ -36,7 +36,7 @@ impl Journal {
         for (slot, word) in slots.iter().zip(rest) {
             slot.store(word, Ordering::Relaxed);
         }
-        // Last: who sees the number sees the rest.
+        // Stored last: a reader that sees the number also sees the other words.
         received.store(id, Ordering::Release);
     }
 
@@ -45,25 +45,25 @@ impl Journal {
         answered.store(id, Ordering::Release);
     }
 
-    /// Notes that the call `id` is about to be served once more; gives whether it was so before.
+    /// Records that the call `id` is about to be served again. Returns whether that was recorded before.
     pub(super) fn is_repeated(self, id: u64) -> bool {
         let [.., repeated, _] = self.0.numbers();
         repeated.swap(id, Ordering::AcqRel) == id
     }
 
-    /// Notes how many threads of the process that serves hang.
+    /// Stores how many threads of the serving process hang.
     pub(super) fn set_hung(self, threads: usize) {
         let [.., hung] = self.0.numbers();
         hung.store(u64::try_from(threads).unwrap_or(u64::MAX), Ordering::Release);
     }
 
-    /// Whether threads of the process that serves hang.
+    /// Returns whether threads of the serving process hang.
     pub(super) fn has_hung(self) -> bool {
         let [.., hung] = self.0.numbers();
         hung.load(Ordering::Acquire) != 0
     }
 
-    /// The call that was received and not answered, if there is one; else the number of the last.
+    /// Returns the call that was received but not answered, if any; otherwise the number of the last answered call.
     pub(super) fn unanswered(self) -> Result<Notification, u64> {
         let [received, .., answered, _, _] = self.0.numbers().each_ref().map(|word| word.load(Ordering::Acquire));
         if received == answered {
@@ -71,7 +71,7 @@ impl Journal {
         }
         let [id, tid, arch, number, a, b, c, d, e, f, ..] =
             self.0.numbers().each_ref().map(|word| word.load(Ordering::Acquire));
-        // They were 32 bits wide.
+        // These values were 32 bits wide when stored.
         let narrow = |word: u64| u32::try_from(word).unwrap_or(0);
         Ok(Notification {
             id,

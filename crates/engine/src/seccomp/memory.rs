@@ -1,4 +1,4 @@
-//! What supervisors know beyond one call. It outlasts a thread that has to be given up, and goes on to a new process.
+//! What supervisors remember between calls. The state outlives abandoned threads, and a new process inherits it.
 
 use super::unfinished::Unfinished;
 use crate::applier::SwitchedOff;
@@ -9,31 +9,32 @@ use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What is known. No lock is held while anything is asked of the kernel that another process can delay.
+/// The remembered state. No lock is held during system calls that another process can delay.
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) switched_off: SwitchedOff,
-    /// Ports that somebody listens on: what arrives there was accepted.
+    /// Ports with a listener: connections on these ports were accepted.
     listening: Mutex<HashSet<u16>>,
     unfinished: Mutex<Unfinished>,
     offenders: Mutex<Vec<Offender>>,
-    /// How many threads of this process were given up and still hang.
+    /// How many abandoned threads of this process still hang.
     pub(super) hung: AtomicUsize,
-    /// How many threads of this process close what may make them hang.
+    /// How many threads of this process are closing files whose close(2) may hang.
     pub(super) closing: Arc<AtomicUsize>,
 }
 
-/// Each costs a descriptor.
+/// The limit of remembered offenders. Each uses a descriptor.
 const MOST_OFFENDERS: usize = 64;
 
-/// A process that has made a thread hang: nothing is asked of it any more.
+/// A process that has made a thread hang: the supervisor no longer reads from it.
 pub(super) struct Offender {
     pid: u32,
     process: PidFd,
 }
 
 impl Offender {
-    /// The process of thread `tid`; the caller must make sure afterwards that it is the thread that it means.
+    /// Returns the process of thread `tid`. The caller must confirm afterwards that `tid` still names the
+    /// same thread.
     pub(super) fn of_thread(tid: u32) -> io::Result<Self> {
         let pid = proc::status(tid)?.tgid;
         let process = PidFd::open(pid)?;
@@ -66,13 +67,13 @@ impl Memory {
         offenders.push(offender);
     }
 
-    /// Whether thread `tid` belongs to a process that has made a thread hang.
+    /// Returns whether thread `tid` belongs to a process that has made a thread hang.
     pub(super) fn is_offender(&self, tid: u32) -> bool {
         let mut offenders = self.offenders();
         if offenders.is_empty() {
             return false;
         }
-        // A process that has ended is not the one that has its number now.
+        // Another process may have the number of a process that has ended.
         offenders.retain(|offender| !offender.process.has_ended());
         let process = proc::status(tid).map(|status| status.tgid);
         process.is_ok_and(|pid| offenders.iter().any(|offender| offender.pid == pid))
@@ -82,7 +83,7 @@ impl Memory {
         self.offenders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes all descriptors, in a process that does not serve any more.
+    /// Closes all descriptors, in a process that no longer serves.
     pub(super) fn clear(&self) {
         self.unfinished().clear();
         self.offenders().clear();

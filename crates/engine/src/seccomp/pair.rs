@@ -1,5 +1,5 @@
-//! Two processes that keep each other company: one serves, the other takes over when it is killed or stopped. Without
-//! anybody to serve them, the calls of all processes under the filter would fail.
+//! A pair of supervisors: one process serves, and the other takes over if the first is killed or stopped.
+//! Without a supervisor, the caught calls of all processes under the filter would fail.
 
 use super::journal::Journal;
 use super::memory::Memory;
@@ -21,32 +21,33 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, Scope, sleep};
 use std::time::Duration;
 
-/// The processes that serve a listener, one at a time.
+/// The two processes that serve a listener, one at a time.
 pub(super) struct SupervisorPair<'a> {
     pub(super) listener: &'a Listener,
     pub(super) journal: Journal,
     pub(super) sources: &'a [Source<'a>],
     pub(super) memory: Memory,
-    /// The command, where it is a descendant of theirs.
+    /// The command, if it is a descendant of the supervisors.
     command: Option<(ChildWatch<'a>, &'a PidFd)>,
 }
 
-/// What a supervisor needs that has children which are not its own work: the command, and what that has left behind.
+/// What a supervisor needs in order to watch children that it did not start itself: the command and the
+/// orphans that the command leaves.
 #[derive(Clone, Copy)]
 pub(super) struct ChildWatch<'a> {
-    /// Where the end of children arrives.
+    /// Receives a signal when a child ends.
     pub(super) signals: &'a SignalFd,
-    /// Where to tell how the command ended.
+    /// The socket to which the supervisor reports how the command ended.
     pub(super) told: &'a OwnedFd,
-    /// The process that stands in for the command, for its child, which gets SIGCHLD when it ends.
+    /// The proxy. Its child gets SIGCHLD when the proxy ends.
     pub(super) proxy: Option<Pid>,
 }
 
-/// What this process does.
+/// The role of this process.
 enum Role {
-    /// It serves, and the other stands by.
+    /// This process serves; the other is the standby.
     Serving { standby: PidFd },
-    /// The other serves, a child of this one.
+    /// This process is the standby; its child serves.
     StandingBy { serving: Pid },
 }
 
@@ -61,7 +62,7 @@ impl<'a> SupervisorPair<'a> {
         }
     }
 
-    /// The same, for a command that is a descendant.
+    /// Returns the pair for a command that is a descendant.
     pub(super) fn with_child_watch(self, child_watch: ChildWatch<'a>, command: &'a PidFd) -> Self {
         Self {
             command: Some((child_watch, command)),
@@ -74,12 +75,12 @@ impl<'a> SupervisorPair<'a> {
         self.run(self.divide())
     }
 
-    /// Serves, while the process behind `standby`, the parent, stands by.
+    /// Serves. The parent, behind `standby`, is the standby.
     pub(super) fn serve(&self, standby: PidFd) -> ! {
         self.run(Role::Serving { standby })
     }
 
-    /// Stands by while the child `serving` serves.
+    /// Acts as the standby while the child `serving` serves.
     pub(super) fn stand_by(&self, serving: Pid) -> ! {
         self.run(Role::StandingBy { serving })
     }
@@ -91,7 +92,7 @@ impl<'a> SupervisorPair<'a> {
 
     /// Does not return.
     fn run_in<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>, mut role: Role) {
-        // Another process may have what this one lacks.
+        // On failure the other process takes over: it may have the resources that this process lacks.
         let mut watch = Watch::new(scope, self).unwrap_or_else(|_| exit_now(1));
         loop {
             match role {
@@ -117,11 +118,11 @@ impl<'a> SupervisorPair<'a> {
         }
     }
 
-    /// Makes this process the standby of a new one.
+    /// Makes this process the standby of a new process.
     fn divide(&self) -> Role {
         let own = PidFd::open(std::process::id());
-        // A new process would not be above the command, and could not look into it. Alone rather than not at all: this
-        // process stands by for itself, as it were.
+        // A new process would not be above the command, and would have no access to it. The process then
+        // serves alone, without a standby.
         let side = if self.command.is_some() { None } else { self.fork() };
         match (side, own) {
             (Some(Side::Parent(serving)), _) => Role::StandingBy { serving },
@@ -130,14 +131,14 @@ impl<'a> SupervisorPair<'a> {
         }
     }
 
-    /// A copy of this process, where it has one thread.
+    /// Forks this process if it has only one thread.
     fn fork(&self) -> Option<Side> {
-        /// A thread that was waited for is still counted, for a moment.
+        /// The kernel still counts a joined thread for a short time.
         const ATTEMPTS: u32 = 100;
         for _ in 0..ATTEMPTS {
             match fork() {
                 Ok(side) => return Some(side),
-                // It may be one that hangs.
+                // The additional thread may be a hung thread, which does not end.
                 Err(_) if self.memory.hung.load(Ordering::Relaxed) > 0 => return None,
                 Err(_) => sleep(Duration::from_millis(1)),
             }
@@ -145,13 +146,14 @@ impl<'a> SupervisorPair<'a> {
         None
     }
 
-    /// Takes care of the call that a process had received when it was killed.
+    /// Answers the call that a process had received when it was killed.
     fn rescue(&self) {
-        /// So many callers in a row may have been killed while they waited.
+        /// The limit of consecutive callers that may have been killed while they waited.
         const MOST_KILLED: u64 = 4096;
         let answered = match self.journal.unanswered() {
             Ok(call) => {
-                // The next process serves it. One that has ended two of them may be what ends them.
+                // The next process serves the call. A call that has ended two processes may be the cause, so
+                // it is not served again.
                 if self.journal.is_repeated(call.id) {
                     let _ = self.listener.answer(call.id, Answer::Continue);
                     self.journal.answered(call.id);
@@ -160,17 +162,17 @@ impl<'a> SupervisorPair<'a> {
             }
             Err(answered) => answered,
         };
-        // It may have been killed before it could note the call: then that is one of the next.
+        // The process may have been killed before it recorded the call: then the call has one of the next numbers.
         for next in 1..=MOST_KILLED {
             match self.listener.answer(answered.wrapping_add(next), Answer::Continue) {
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => {}
-                // It goes on; or nobody has received this one yet, nor any behind it.
+                // The caller continues; or neither this call nor a later one has been received.
                 _ => return,
             }
         }
     }
 
-    /// Where children end: takes leave of them, and tells how the command ended.
+    /// Waits for children that have ended, and reports how the command ended.
     fn reap(&self) {
         let Some((child_watch, _)) = self.command else { return };
         while child_watch.signals.next().is_some() {}
@@ -179,24 +181,24 @@ impl<'a> SupervisorPair<'a> {
         while let Ok(Some(_)) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {}
     }
 
-    /// Whether the last process under the filter has ended.
+    /// Returns whether the last process under the filter has ended.
     fn is_over(&self) -> bool {
         let mut fds = [PollFd::new(self.listener, PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&at_once)).is_ok_and(|_| fds[0].revents().contains(PollFlags::HUP))
     }
 
-    /// Kills the command where the process that stands in for it was killed: that was meant for the command.
+    /// Kills the command if its proxy was killed: the signal was meant for the command.
     fn follow_proxy(&self) {
         if let Some((child_watch, command)) = self.command
             && child_watch.proxy.is_some_and(|proxy| getppid() != Some(proxy))
         {
-            // It may have ended already, and the other one therefore.
+            // The command may have ended already, and the proxy with it.
             let _ = command.signal(Signal::KILL.as_raw());
         }
     }
 
-    /// Tells how the command ended, if it is a child of this process and has ended.
+    /// Reports how the command ended, if the command is a child of this process and has ended.
     fn tell_end(&self, options: WaitIdOptions) {
         let Some((child_watch, command)) = self.command else {
             return;
@@ -210,8 +212,8 @@ impl<'a> SupervisorPair<'a> {
         }
     }
 
-    /// Waits until the process that serves has ended, and ends it where it was stopped. Gives whether it had nobody left to
-    /// serve.
+    /// Waits until the serving process has ended; kills it if it was stopped. Returns whether it ended
+    /// because no process was left under the filter.
     fn has_finished(&self, serving: Pid) -> bool {
         let signals = SignalFd::children().ok();
         loop {
@@ -230,7 +232,7 @@ impl<'a> SupervisorPair<'a> {
                 Err(_) => return false,
             }
             self.follow_proxy();
-            // One of its threads that hangs may keep it from ending for ever: it is enough that its first one has.
+            // A hung thread may keep the process from ending. The end of its main thread is sufficient.
             let has_hung = self.journal.has_hung();
             let pid = serving.as_raw_nonzero().get().cast_unsigned();
             if has_hung && matches!(proc::thread_state(pid, pid), Some('Z' | 'X')) {

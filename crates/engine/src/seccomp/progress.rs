@@ -1,4 +1,4 @@
-//! What a thread that serves is doing, as the one that watches it sees it.
+//! The progress of a serving thread, as its watcher sees it.
 
 use keepalive_sys::thread::Thread;
 use rustix::event::{EventfdFlags, eventfd};
@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where one thread wakes another.
+/// An event by which one thread wakes another.
 pub(super) struct Event(OwnedFd);
 
 impl Event {
@@ -19,7 +19,7 @@ impl Event {
     }
 
     pub(super) fn signal(&self) {
-        // It fails only where the event has been signalled so often that it is seen anyway.
+        // The write fails only if the counter is at its maximum; then the event is visible anyway.
         let _ = write(&self.0, &1_u64.to_ne_bytes());
     }
 
@@ -34,7 +34,7 @@ impl AsFd for Event {
     }
 }
 
-/// The one that watches; it sleeps while nothing is done.
+/// The watching thread, which sleeps while the serving thread is idle.
 pub(super) struct Watcher {
     pub(super) event: Event,
     is_asleep: AtomicBool,
@@ -50,26 +50,26 @@ impl Watcher {
         })
     }
 
-    /// Notes that the watcher is about to sleep until it is woken. What was begun before is seen after this; what is begun
-    /// after it wakes the watcher.
+    /// Records that the watcher is about to sleep. The watcher still sees steps that began earlier; steps
+    /// that begin later wake the watcher.
     pub(super) fn set_asleep(&self, is_asleep: bool) {
         self.is_asleep.store(is_asleep, Ordering::SeqCst);
     }
 }
 
-/// For whom something is done that may hang.
+/// The cause of a step that may hang.
 #[derive(Clone)]
 pub(super) enum Subject {
     /// A call that waits for its answer.
     Call { id: u64, tid: u32 },
-    /// A connection under way, of a thread that does not wait.
+    /// A connection in progress, of a thread that does not wait.
     Connection { thread: Arc<Thread>, tid: u32 },
 }
 
-/// What one thread is doing.
+/// The progress of one thread.
 #[derive(Default)]
 pub(super) struct Progress {
-    /// Odd while something is done that may hang.
+    /// Odd during a step that may hang.
     step: AtomicU64,
     subject: Mutex<Option<Subject>>,
     is_replaced: AtomicBool,
@@ -78,7 +78,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Something is begun that may hang.
+    /// Begins a step that may hang.
     pub(super) fn begin(&self, subject: Subject, watcher: &Watcher) {
         self.set_subject(Some(subject));
         self.step.fetch_add(1, Ordering::SeqCst);
@@ -87,31 +87,31 @@ impl Progress {
         }
     }
 
-    /// It is done. Gives whether this thread is still the one that serves.
+    /// Ends the step. Returns whether this thread has not been replaced.
     pub(super) fn end(&self) -> bool {
         self.step.fetch_add(1, Ordering::SeqCst);
         self.is_current()
     }
 
-    /// Whether this thread is the one that serves: no other one has taken its place.
+    /// Returns whether this thread still serves: no other thread has replaced it.
     pub(super) fn is_current(&self) -> bool {
         !self.is_replaced.load(Ordering::SeqCst)
     }
 
-    /// Takes its place. Gives what hangs, where it does.
+    /// Replaces this thread. Returns the subject of the step that hangs, if any.
     pub(super) fn replace(&self) -> Option<Subject> {
         self.is_replaced.store(true, Ordering::SeqCst);
         let subject = self.subject.lock().unwrap_or_else(PoisonError::into_inner);
         subject.clone()
     }
 
-    /// The number of the step, and whether something is done in it that may hang.
+    /// Returns the number of the step, and whether the step may hang.
     pub(super) fn step(&self) -> (u64, bool) {
         let step = self.step.load(Ordering::SeqCst);
         (step, step % 2 == 1)
     }
 
-    /// The thread has nothing more to do.
+    /// Marks the thread as ended.
     pub(super) fn finish(&self, watcher: &Watcher) {
         self.has_ended.store(true, Ordering::SeqCst);
         watcher.event.signal();
@@ -125,7 +125,7 @@ impl Progress {
         self.tid.store(tid, Ordering::Relaxed);
     }
 
-    /// The number of the thread; 0 before it has told it.
+    /// Returns the number of the thread; 0 until the thread has stored it.
     pub(super) fn thread(&self) -> u32 {
         self.tid.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
-//! The command as a descendant of its supervisors: where a process may look into its descendants alone (Yama,
-//! `kernel.yama.ptrace_scope` 1), and where supervisors beside the command would be children of a stranger. This process
-//! stands in for the command: it hands on the signals that it gets, stops when the command stops, and ends as the command
-//! ends.
+//! Runs the command as a descendant of its supervisors. This is required where a process may access only its
+//! descendants (Yama, `kernel.yama.ptrace_scope` 1), and where supervisors alongside the command would become
+//! children of an unrelated process. This process becomes the command's proxy: it forwards the signals that
+//! it gets, stops when the command stops, and ends as the command ends.
 
 use super::journal::Journal;
 use super::pair::{ChildWatch, SupervisorPair};
@@ -20,14 +20,14 @@ use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Puts a child of this process under supervisors and gives the child; this process does not return.
+/// Puts a child of this process under supervisors and returns in the child; this process does not return.
 pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
     let journal = Journal::new().map_err(refused("mmap"))?;
     let signals = SignalFd::new().map_err(refused("signalfd"))?;
     let (news, told) = socket_pair()?;
     let (standby, to_standby) = socket_pair()?;
     let (active, to_active) = socket_pair()?;
-    // Nothing is to end this process alone, from here on.
+    // From here on, no signal may end this process alone.
     let mask = block_all();
     let child_watch = ChildWatch {
         signals: &signals,
@@ -62,7 +62,8 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                     let _ = set_child_subreaper(Some(getpid()));
                     match fork() {
                         Ok(Side::Child) => {
-                            // Their other ends are the supervisors': when those end, it is to be noticed.
+                            // The supervisors hold the other ends. This process must detect when the
+                            // supervisors end.
                             drop((standby, active));
                             become_command(plan, &mask, &told, &[to_standby, to_active]);
                             Ok(())
@@ -84,7 +85,7 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                 (Ok(Side::Parent(serving)), _) => {
                     let keep = [standby.as_fd(), told.as_fd(), signals.as_fd()];
                     let (command, listener) = take_over(&standby, &keep, Position::Descendant, plan);
-                    // So that this one hears when the proxy is killed.
+                    // The supervisor gets SIGCHLD when the proxy is killed.
                     let _ = set_parent_process_death_signal(Some(Signal::CHILD));
                     SupervisorPair::new(&listener, journal, plan.sources)
                         .with_child_watch(child_watch, &command)
@@ -96,7 +97,8 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
     }
 }
 
-/// Says whether the command is under its supervisors, and which process it is; only then this one goes on to become it.
+/// Reports whether the command is under its supervisors, and its process id. Returns only if it is; then this
+/// process becomes the command.
 fn become_command(plan: &Plan<'_>, mask: &Mask, told: &OwnedFd, supervisors: &[OwnedFd; 2]) {
     if let Err(obstacle) = submit(plan, supervisors) {
         let errno = match obstacle {
@@ -111,15 +113,16 @@ fn become_command(plan: &Plan<'_>, mask: &Mask, told: &OwnedFd, supervisors: &[O
     restore(mask);
 }
 
-/// What the command's end was, as a supervisor tells it: its status, or a signal's number from here on.
+/// The offset of signals in the exit value that a supervisor reports: smaller values are exit statuses,
+/// larger ones are this offset plus a signal's number.
 pub(super) const SIGNALS: i32 = 256;
 
-/// Added to that where no process is left under the filter, so that the supervisors end.
+/// Added to the exit value if no process is left under the filter, so that the supervisors end.
 pub(super) const NOBODY_LEFT: i32 = 1 << 16;
 
-/// Is the command, as far as others see. The child `supervisor` is the one that stands by.
+/// Acts as the command towards other processes. The child `supervisor` is the standby.
 fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! {
-    // A command that has ended already needs no signals; how it ended is told all the same.
+    // A command that has ended needs no signals; the supervisor still reports how it ended.
     let command = PidFd::open(pid).ok();
     loop {
         let mut fds = [PollFd::new(news, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
@@ -128,7 +131,7 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! 
         if signals_come {
             while let Some(signal) = signals.next() {
                 if signal.number == Signal::CHILD.as_raw() {
-                    // As the first process of a container it is the parent of all orphans.
+                    // The first process of a container is the parent of all orphans.
                     while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
                 } else if let Some(command) = &command {
                     forward(signal, pid, command);
@@ -137,14 +140,14 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! 
         }
         if news_come {
             let Some(told) = receive(news) else {
-                // Both supervisors were killed: nobody knows how the command will end.
+                // Both supervisors were killed: no process can report how the command ends.
                 if let Some(command) = &command {
                     let _ = poll(&mut [PollFd::new(command, PollFlags::IN)], None);
                 }
                 exit_now(125)
             };
             if told >= NOBODY_LEFT {
-                // Else the supervisors would be children of a stranger for a moment.
+                // Otherwise the supervisors would briefly be children of an unrelated process.
                 while let Err(Errno::INTR) = waitpid(Some(supervisor), WaitOptions::empty()) {}
             }
             match told % NOBODY_LEFT {
@@ -155,9 +158,11 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! 
     }
 }
 
-/// Hands a signal on to the command. What a terminal sends goes to all processes before it, so that the command has it.
+/// Forwards a signal to the command. The terminal sends its signals to all foreground processes, so the
+/// command already has those.
 fn forward(signal: Arrived, pid: u32, command: &PidFd) {
-    /// The command stops sooner, or has a handler that may let it stop later.
+    /// How many times to check whether the command has stopped, 10 ms apart. The command may have a handler
+    /// that stops it later.
     const PATIENCE: u32 = 50;
     if !signal.is_from_kernel {
         let _ = command.signal(signal.number);
@@ -169,7 +174,7 @@ fn forward(signal: Arrived, pid: u32, command: &PidFd) {
     for _ in 0..PATIENCE {
         if proc::status(pid).is_ok_and(|status| status.is_stopped) {
             stop_by(signal.number);
-            // Whoever let this process go on may have meant it alone.
+            // The sender of SIGCONT may have addressed only this process.
             let _ = command.signal(Signal::CONT.as_raw());
             return;
         }

@@ -1,7 +1,8 @@
-//! Serving the calls that wait: each socket gets its settings, then its call goes on.
+//! Serves the caught calls: sets the options of each socket, then lets its call continue.
 //!
-//! A call names a thread by a number, which another thread has once that one has ended. So whatever was found by the number
-//! is used only after the kernel has confirmed that the call still waits (`seccomp_unotify(2)`).
+//! A call names a thread by its number. Another thread may have that number once the first has ended. Data
+//! found by the number are used only after the kernel has confirmed that the call still waits
+//! (`seccomp_unotify(2)`).
 
 use super::memory::Memory;
 use super::pair::SupervisorPair;
@@ -39,17 +40,18 @@ pub(super) struct Supervisor<'a> {
     applier: Applier<'a>,
 }
 
-/// What must be known of a socket before the policy can be asked.
+/// What a supervisor must know of a socket before it can apply the policy.
 #[derive(Clone, Copy)]
 struct Asks {
-    /// The peer, for rules.
+    /// Whether rules require the peer's address.
     peer: bool,
-    /// Whether a connect(2) can succeed, since what the program has set itself would be changed.
+    /// Whether the supervisor must check that a connect(2) can succeed, since the policy would change values
+    /// that the program has set.
     validity: bool,
     program: bool,
 }
 
-/// Why serving ended.
+/// Why the supervisor stopped serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The last process under the filter has ended.
@@ -58,7 +60,7 @@ pub(super) enum End {
     Alone,
 }
 
-/// More threads than this do not close at a time what may make them hang.
+/// The limit of threads that close files whose close(2) may hang, at a time.
 const MOST_CLOSING: usize = 16;
 
 impl<'a> Supervisor<'a> {
@@ -81,8 +83,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Serves until nobody is left, or until `stop` is signalled or another thread has taken the place of this one: then
-    /// `None`.
+    /// Serves until no process is left under the filter. Returns `None` when `stop` is signalled or another
+    /// thread has replaced this thread.
     pub(super) fn serve_all(&mut self, stop: &Event) -> Option<End> {
         while self.progress.is_current() {
             let mut fds = [
@@ -93,7 +95,7 @@ impl<'a> Supervisor<'a> {
             let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
             match poll(&mut fds, pause.as_ref()) {
                 Err(Errno::INTR) => continue,
-                // Without poll(2) nothing can be served here: another process may do better.
+                // Without poll(2) this process cannot serve. Another process may be able to.
                 Err(_) => return Some(End::Alone),
                 Ok(_) => {}
             }
@@ -115,7 +117,7 @@ impl<'a> Supervisor<'a> {
         None
     }
 
-    /// Does what the call needs, and lets it go on.
+    /// Sets the options that the call requires, and lets it continue.
     pub(super) fn serve(&mut self, call: &Notification) {
         let (id, tid) = (call.id, call.tid);
         self.progress.begin(Subject::Call { id, tid }, self.watcher);
@@ -126,12 +128,12 @@ impl<'a> Supervisor<'a> {
                 self.memory.unfinished().make_room();
                 result = self.serve_call(call);
             }
-            // Whatever fails, the call goes on as without us.
+            // After any failure the call continues as without keepalive.
             result.unwrap_or(Answer::Continue)
         });
-        // One that has been killed waits for no answer.
+        // A caller that has been killed waits for no answer.
         let _ = self.pair.listener.answer(id, answer);
-        // Else it was answered elsewhere, and noted.
+        // Otherwise another thread has answered the call and recorded that.
         if self.progress.end() {
             self.pair.journal.answered(id);
         }
@@ -187,7 +189,7 @@ impl<'a> Supervisor<'a> {
         let tid = caller.notification.tid;
         let mut peer = None;
         if self.asks.validity {
-            // The kernel fails before it changes anything where the address is none, or the socket not a fresh one.
+            // The kernel fails before it changes anything if the address is invalid or the socket is not fresh.
             peer = address.read(tid, is_ipv6)?;
             let is_fresh = !matches!(sockopt::state(socket), Ok((state, _)) if state != Some(State::Closed));
             if peer.is_none() || !is_fresh {
@@ -212,7 +214,7 @@ impl<'a> Supervisor<'a> {
 
     fn listen(&mut self, notification: &Notification, socket: &OwnedFd, backlog: i32) -> io::Result<()> {
         let state = sockopt::state(socket).ok().and_then(|(state, _)| state);
-        // The kernel refuses any other.
+        // The kernel refuses listen(2) in any other state.
         if !matches!(state, None | Some(State::Closed | State::Listen)) {
             return Ok(());
         }
@@ -220,7 +222,8 @@ impl<'a> Supervisor<'a> {
         self.confirm(notification)?;
         let changes = self.applier.apply_to_listener(socket, &settings);
         if changes.must_be_undone() && state != Some(State::Listen) {
-            // Only the kernel knows whether the call will succeed. If it does, the program's own changes nothing more.
+            // Only the kernel knows whether the call will succeed. If it does, the program's own call changes
+            // nothing more.
             let result = self.confirm(notification).and_then(|()| Ok(listen(socket, backlog)?));
             if result.is_err() {
                 self.applier.restore(socket, &changes);
@@ -233,7 +236,7 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// The program is about to set `option` to `theirs` itself.
+    /// The program is about to set `option` to `theirs`.
     fn set_option(
         &mut self,
         notification: &Notification,
@@ -248,7 +251,7 @@ impl<'a> Supervisor<'a> {
             theirs
         };
         if !(least..=most).contains(&theirs) {
-            // The kernel's own error is what the program shall see.
+            // The program must see the kernel's own error.
             return Ok(Answer::Continue);
         }
         let (local, peer) = (sockopt::local(socket), sockopt::peer(socket));
@@ -268,7 +271,7 @@ impl<'a> Supervisor<'a> {
             self.memory.switched_off.note(sockopt::cookie(socket)?, theirs != 0);
         }
         let mode = settings.mode.unwrap_or_default();
-        // A rule may say another mode when the peer is known, and a user timeout before that is a limit on connecting.
+        // A rule may set another mode once the peer is known. Before that, a user timeout would limit connecting.
         let is_early = moment == Moment::Create && (self.asks.peer || option == SocketOption::UserTimeout);
         if mode == Mode::Fill || is_early || settings.keepalive == Some(Keepalive::Off) {
             return Ok(Answer::Continue);
@@ -280,12 +283,12 @@ impl<'a> Supervisor<'a> {
         if target == theirs {
             return Ok(Answer::Continue);
         }
-        // Where the kernel refuses the option it refuses the program's own call too.
+        // If the kernel refuses the option, it refuses the program's own call too.
         sockopt::set(socket, option, target)?;
         Ok(Answer::Succeed)
     }
 
-    /// Looks at the connections under way whose time has come.
+    /// Checks the connections in progress whose check is due.
     fn look_at_unfinished(&mut self) {
         let now = Instant::now();
         while let Some(waiting) = { self.memory.unfinished().take_due(now) } {
@@ -306,7 +309,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Whether `connection` is not complete yet. If it is, it gets its user timeout.
+    /// Returns whether `connection` is not complete yet. Sets the user timeout of a complete connection.
     fn is_under_way(&mut self, connection: &Connection, is_early: bool) -> bool {
         if self.memory.is_offender(connection.tid) {
             return false;
@@ -330,7 +333,7 @@ impl<'a> Supervisor<'a> {
         }
         match sockopt::state(&socket) {
             Ok((Some(State::SynSent), _)) => return true,
-            // The call was let go on, but its thread may not have run yet.
+            // The call was allowed to continue, but its thread may not have run yet.
             Ok((Some(State::Closed), _)) => return is_early,
             Ok((Some(State::Established), _)) => self.applier.limit_unacknowledged(&socket, &connection.settings),
             _ => {}
@@ -339,7 +342,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn decide(&self, tid: u32, moment: Moment, peer: Option<SocketAddr>, port: Option<SocketAddr>) -> Settings {
-        // Another thread watches this one.
+        // Reading the program's name may hang; another thread watches this thread.
         let program = if self.asks.program {
             proc::program_from_any_memory(tid)
         } else {
@@ -355,12 +358,12 @@ impl<'a> Supervisor<'a> {
         decide(self.pair.sources, &event)
     }
 
-    /// The calling thread, and a duplicate of its descriptor `fd`.
+    /// Returns the calling thread, and a duplicate of its descriptor `fd`.
     fn duplicate(&mut self, notification: &Notification, fd: i32) -> io::Result<(Arc<Thread>, OwnedFd)> {
         let tid = notification.tid;
         if let Some(thread) = self.threads.find(tid) {
             match thread.duplicate(fd) {
-                // It has ended, and another thread has its number now.
+                // The remembered thread has ended, and another thread has its number now.
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::SRCH) => {}
                 duplicate => return Ok((thread.clone(), duplicate?)),
             }
@@ -372,7 +375,8 @@ impl<'a> Supervisor<'a> {
         Ok((thread, duplicate))
     }
 
-    /// Makes sure that the call still waits, and so that all that was found by the number of its thread belongs to it.
+    /// Confirms that the call still waits, so that everything found by the number of its thread belongs to
+    /// that thread.
     fn confirm(&self, notification: &Notification) -> io::Result<()> {
         if self.pair.listener.is_waiting(notification.id) {
             Ok(())
@@ -381,7 +385,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Closes a duplicate that is no socket. What serves a file may let its close(2) wait, for which nobody else has to.
+    /// Closes a duplicate that is not a socket. A file's server may delay its close(2); no other call has to
+    /// wait for that.
     fn close(&self, file: OwnedFd) {
         let closing = self.memory.closing.clone();
         if closing.load(Ordering::Relaxed) >= MOST_CLOSING {
@@ -392,20 +397,20 @@ impl<'a> Supervisor<'a> {
             drop(file);
             closing.fetch_sub(1, Ordering::Relaxed);
         };
-        // Where no thread can be started the file is closed here.
+        // If no thread can be started, this thread closes the file.
         if thread::Builder::new().stack_size(STACK).spawn(close).is_err() {
             self.memory.closing.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
-/// Who makes a call.
+/// The caller of a caught call.
 struct Caller<'a> {
     notification: &'a Notification,
     thread: Arc<Thread>,
 }
 
-/// Whether there are too many descriptors, in this process or on this machine.
+/// Returns whether the limit of descriptors is reached, in this process or on this machine.
 fn is_full(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }

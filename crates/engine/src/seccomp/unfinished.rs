@@ -1,4 +1,5 @@
-//! Connections under way, which get their user timeout when they are complete: before, it would limit connecting.
+//! Connections in progress. Each gets its user timeout when it is complete: earlier, the timeout would limit
+//! connecting.
 
 use super::threads::most_handles;
 use keepalive_policy::Settings;
@@ -8,46 +9,46 @@ use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A connection under way.
+/// A connection in progress.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) tid: u32,
-    /// The thread that connects. By its number another one could be found later.
+    /// The thread that connects. Its number alone could later name another thread.
     pub(super) thread: Arc<Thread>,
     pub(super) fd: i32,
     pub(super) cookie: u64,
     pub(super) settings: Settings,
 }
 
-/// A connection, when to look at it, and how long was waited for that.
+/// A connection, the time of its next check, and the pause before that check.
 pub(super) struct Waiting {
     pub(super) connection: Connection,
     next: Instant,
     pause: Duration,
 }
 
-/// The connections under way, the next to look at first.
+/// The connections in progress; the next to check comes first.
 #[derive(Default)]
 pub(super) struct Unfinished(BinaryHeap<Waiting>);
 
-/// A connection on a fast link is complete after this.
+/// The pause before the first check: a connection on a fast link is complete by then.
 const FIRST: Duration = Duration::from_millis(1);
-/// The longest time between two looks, which is reached after as long.
+/// The longest pause between two checks. A connection's pauses reach this value after about the same time.
 const LONGEST: Duration = Duration::from_secs(1);
-/// More than so many at a time are not followed.
+/// The limit of connections that are tracked at a time.
 const MOST: usize = 4096;
 
 impl Waiting {
-    /// Whether the connection was begun a few seconds ago at most.
+    /// Returns whether the connection began at most a few seconds ago.
     pub(super) fn is_early(&self) -> bool {
         self.pause < LONGEST
     }
 }
 
 impl Unfinished {
-    /// Looks at `connection` soon.
+    /// Schedules a check of `connection` soon.
     pub(super) fn add(&mut self, connection: Connection) {
-        // Each thread costs descriptors, of which this process has not always enough for so many.
+        // Each thread uses descriptors, and this process may not have enough for the maximum.
         let most = most_handles();
         if self.0.len() >= most && self.threads() >= most {
             self.0.retain(|waiting| waiting.connection.thread.is_alive());
@@ -58,7 +59,7 @@ impl Unfinished {
         self.wait(connection, FIRST);
     }
 
-    /// Looks again, after twice the time.
+    /// Schedules the next check, after twice the pause.
     pub(super) fn look_again(&mut self, waiting: Waiting) {
         self.wait(waiting.connection, (2 * waiting.pause).min(LONGEST));
     }
@@ -83,19 +84,19 @@ impl Unfinished {
         threads.len()
     }
 
-    /// The time until there is one to look at.
+    /// Returns the time until the next check; `None` if there is none.
     pub(super) fn pause(&self) -> Option<Duration> {
         let next = self.0.peek()?.next;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    /// Takes the first, if its time has come before `now`.
+    /// Removes and returns the first connection, if its check is due before `now`.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Waiting> {
         self.0.peek().filter(|waiting| waiting.next <= now)?;
         self.0.pop()
     }
 
-    /// Gives descriptors back: forgets the connections of threads that have ended, or where there are none such, all.
+    /// Frees descriptors: drops the connections of threads that have ended; if there are none, drops all connections.
     pub(super) fn make_room(&mut self) {
         let before = self.0.len();
         self.0.retain(|waiting| waiting.connection.thread.is_alive());
@@ -109,7 +110,7 @@ impl Unfinished {
     }
 }
 
-/// The greatest is the next.
+/// The greatest element is the next to check.
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> Ordering {
         other.next.cmp(&self.next)

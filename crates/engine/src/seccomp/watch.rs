@@ -1,5 +1,6 @@
-//! The thread that serves, and the one that watches it. A process decides how long it takes to read its memory, or to lock
-//! its socket: where that takes too long, its call goes on without settings, and another thread serves the others.
+//! The serving thread and its watcher. A process controls how long reading its memory or locking its socket
+//! takes. If that takes too long, its call continues without settings, and another thread serves the other
+//! calls.
 
 use super::memory::Offender;
 use super::pair::SupervisorPair;
@@ -18,35 +19,35 @@ use std::sync::atomic::Ordering;
 use std::thread::{Builder, Scope, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// How often the thread that serves is looked at while it has something to do.
+/// How often the watcher checks the serving thread while that is busy.
 const TICK: Duration = Duration::from_millis(250);
-/// What it still does after so many ticks hangs, and is given up. Ticks are counted, and not the time: this process may have
-/// been stopped meanwhile, with all others.
+/// A step that lasts this many ticks hangs, and its thread is abandoned. Ticks are counted instead of time:
+/// this process may have been stopped meanwhile, with all others.
 const MOST_TICKS: u32 = 4;
-/// After so long without anything to do the watcher sleeps.
+/// After this long without work the watcher sleeps.
 const REST: Duration = Duration::from_secs(2);
-/// More threads than this do not hang: then nothing is done any more that may.
+/// The limit of hung threads. When it is reached, the supervisor does nothing more that may hang.
 pub(super) const MOST_HUNG: usize = 64;
-/// What serving takes, several times over.
+/// Several times the stack that serving uses.
 pub(super) const STACK: usize = 256 * 1024;
 
-/// A thread that serves.
+/// A serving thread.
 struct Worker<'scope> {
     handle: ScopedJoinHandle<'scope, Option<End>>,
     progress: Arc<Progress>,
-    /// Its step when it was looked at last, since when that has not changed, and for how many ticks.
+    /// The step at the last check, when that step was first seen, and for how many ticks it has lasted.
     step: u64,
     since: Instant,
     ticks: u32,
     last_tick: Instant,
 }
 
-/// The threads of one process that serves.
+/// The threads of one serving process.
 pub(super) struct Watch<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     pair: &'env SupervisorPair<'env>,
     watcher: Arc<Watcher>,
-    /// Ends the thread that serves.
+    /// Ends the serving thread.
     stop: Arc<Event>,
     worker: Option<Worker<'scope>>,
     hung: Vec<Worker<'scope>>,
@@ -66,8 +67,9 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         })
     }
 
-    /// Serves, the call `first` before all others, until nobody is left, or until the process behind `standby` has ended.
-    /// `children`, if there may be any, tells when `reap` is to be called.
+    /// Serves until no process is left under the filter, or until the process behind `standby` has ended. The
+    /// call `first` is served before all others. If there may be children, `children` becomes readable when
+    /// `reap` must be called.
     pub(super) fn serve(
         &mut self,
         standby: &PidFd,
@@ -85,11 +87,11 @@ impl<'scope, 'env> Watch<'scope, 'env> {
             let mut fds = [
                 PollFd::new(&self.watcher.event, PollFlags::IN),
                 PollFd::new(standby, PollFlags::IN),
-                // A descriptor that nothing is asked of stands in for one that is not there.
+                // A descriptor without events takes the place of an absent one.
                 children.map_or(PollFd::new(standby, PollFlags::empty()), |children| {
                     PollFd::new(children, PollFlags::IN)
                 }),
-                // Where no thread can be had, this one lets the calls go on.
+                // If no thread can be started, this thread lets the calls continue.
                 if is_served {
                     PollFd::new(standby, PollFlags::empty())
                 } else {
@@ -129,7 +131,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         }
     }
 
-    /// Starts a thread that serves.
+    /// Starts a serving thread.
     fn start(&self, first: Option<Notification>) -> Option<Worker<'scope>> {
         let progress = Arc::new(Progress::default());
         let pair = self.pair;
@@ -161,7 +163,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         })
     }
 
-    /// How long to wait for what comes next. `None`, for ever, where nothing is done.
+    /// Returns how long to wait for the next event; `None`, without limit, while the serving thread is idle.
     fn pause(&self) -> Option<Timespec> {
         let is_resting = self.worker.as_ref().is_some_and(|worker| {
             self.watcher.set_asleep(true);
@@ -174,13 +176,13 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         Timespec::try_from(TICK).ok()
     }
 
-    /// Why the thread that serves has ended, if it has.
+    /// Returns why the serving thread has ended, if it has.
     fn end_of_worker(&mut self) -> Option<End> {
         let worker = self.worker.take_if(|worker| worker.progress.has_ended())?;
         worker.handle.join().ok().flatten()
     }
 
-    /// Looks whether the thread that serves hangs, and whether those that did have ended.
+    /// Checks whether the serving thread hangs, and whether earlier hung threads have ended.
     fn look(&mut self, standby: &PidFd) {
         let hung = self.hung.len();
         self.hung.retain(|worker| !worker.handle.is_finished());
@@ -196,13 +198,13 @@ impl<'scope, 'env> Watch<'scope, 'env> {
     fn note_hung(&self, standby: Option<&PidFd>) {
         self.pair.memory.hung.store(self.hung.len(), Ordering::Relaxed);
         self.pair.journal.set_hung(self.hung.len());
-        // A process does not end before all its threads have: the standby must not wait for that from now on.
+        // A process ends only when all its threads have ended. From now on the standby must not wait for that.
         if let Some(standby) = standby {
             let _ = standby.signal(Signal::CHILD.as_raw());
         }
     }
 
-    /// Lets the call go on for which `worker` hangs, and remembers its process.
+    /// Lets the call of `worker`, which hangs, continue, and remembers the caller's process.
     fn give_up(&mut self, worker: Worker<'scope>) {
         let (listener, memory) = (self.pair.listener, &self.pair.memory);
         match worker.progress.replace() {
@@ -229,7 +231,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         self.hung.push(worker);
     }
 
-    /// Ends the thread that serves, or gives it up.
+    /// Ends the serving thread, or abandons it.
     fn stop(&mut self) {
         self.stop.signal();
         while let Some(worker) = &self.worker {
@@ -240,7 +242,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
             let timeout = Timespec::try_from(TICK).ok();
             let _ = poll(&mut [PollFd::new(&self.watcher.event, PollFlags::IN)], timeout.as_ref());
             self.watcher.event.reset();
-            // It hears of it as soon as it has nothing else to do.
+            // The thread sees the event as soon as its step ends.
             if let Some(worker) = self.worker.take_if(Worker::hangs) {
                 self.give_up(worker);
                 self.note_hung(None);
@@ -255,7 +257,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         }
     }
 
-    /// Lets a call go on as it is.
+    /// Lets a call continue unchanged.
     fn let_continue(&self, call: &Notification) {
         let answer = self.pair.listener.answer_to_question(call).unwrap_or(Answer::Continue);
         let _ = self.pair.listener.answer(call.id, answer);
@@ -264,8 +266,8 @@ impl<'scope, 'env> Watch<'scope, 'env> {
 }
 
 impl Worker<'_> {
-    /// Looks at it. Whether it has been at the same for too long: a thread that could run, and does not come to it since others
-    /// do, does not hang.
+    /// Checks the thread. Returns whether it has been in the same step for too long. A runnable thread that
+    /// waits for a processor does not hang.
     fn hangs(&mut self) -> bool {
         let now = Instant::now();
         let (step, is_busy) = self.progress.step();

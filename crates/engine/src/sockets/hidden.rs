@@ -1,4 +1,4 @@
-//! Processes that `/proc` does not show to this one, and why.
+//! Detects processes that `/proc` does not show to this process, and the reason.
 
 use super::obstacle::Obstacle;
 use keepalive_sys::proc;
@@ -6,13 +6,14 @@ use keepalive_sys::proc_mount::{HidePid, ProcMount};
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Why `/proc` does not show all processes of this pid namespace, with what helps; `None` where it does.
+/// Returns why `/proc` does not show all processes of this pid namespace, with a hint; `None` if it shows them.
 pub fn hidden() -> Option<&'static Obstacle> {
     static HIDDEN: OnceLock<Option<Obstacle>> = OnceLock::new();
     HIDDEN.get_or_init(find).as_ref()
 }
 
-/// Whether `/proc` is of another pid namespace, so that its numbers mean other processes than those of system calls.
+/// Returns whether `/proc` belongs to another pid namespace. Then its numbers name other processes than
+/// system calls do.
 pub(super) fn is_foreign() -> bool {
     static FOREIGN: OnceLock<bool> = OnceLock::new();
     *FOREIGN.get_or_init(|| !proc::shows_own_namespace())

@@ -1,22 +1,22 @@
-//! What a network namespace shows.
+//! What a network namespace shows to this process.
 
 use crate::kernel_defaults::KernelDefaults;
 use keepalive_sys::sock_diag::{self, Row, State};
 use std::io;
 use std::net::SocketAddr;
 
-/// A network namespace as it was when it was looked at.
+/// A snapshot of a network namespace.
 pub struct Namespace {
-    /// Tells it from others; absent before Linux 5.14 without the right to ask.
+    /// The cookie that identifies the namespace; absent before Linux 5.14 without the right to read it.
     pub(super) cookie: Option<u64>,
-    /// The addresses that somebody listens on.
+    /// The addresses of listeners.
     listeners: Vec<SocketAddr>,
-    /// What a socket has on which nobody has set anything.
+    /// The values of a socket on which no program has set an option.
     pub defaults: KernelDefaults,
 }
 
 impl Namespace {
-    /// Looks at the namespace of the calling thread.
+    /// Reads the namespace of the calling thread.
     pub fn look() -> (Self, io::Result<Vec<Row>>) {
         let defaults = KernelDefaults::read();
         let rows = sock_diag::dump();
@@ -29,7 +29,7 @@ impl Namespace {
         (namespace, rows)
     }
 
-    /// Whether somebody listens where a connection with this local address would arrive.
+    /// Returns whether a listener accepts connections with this local address.
     pub fn listens(&self, local: SocketAddr) -> bool {
         let address = local.ip().to_canonical();
         self.listeners.iter().any(|listener| {

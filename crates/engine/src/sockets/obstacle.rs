@@ -1,4 +1,4 @@
-//! Why a process cannot be looked into, and what helps.
+//! The reasons why a process cannot be accessed, with hints.
 
 use super::process::Process;
 use crate::error::{Error, describe};
@@ -13,25 +13,25 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
-/// Why a process cannot be looked into.
+/// The reason why a process cannot be accessed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obstacle {
-    /// As in "cannot …: REASON".
+    /// The reason, as in "cannot …: REASON".
     pub reason: String,
     /// What the user can do.
     pub hint: String,
-    /// There is no process to look into any more.
+    /// The process no longer exists.
     pub is_gone: bool,
 }
 
-/// Whether the process, or its descriptor, is there no longer.
+/// Returns whether the error means that the process, or its descriptor, no longer exists.
 pub fn is_gone(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::NOENT | Errno::SRCH | Errno::BADF | Errno::NOTDIR))
 }
 
 impl Obstacle {
-    /// No process has the number.
+    /// Returns the obstacle for a number that no process has.
     pub fn gone() -> Self {
         Self {
             reason: String::from("there is no such process"),
@@ -40,7 +40,7 @@ impl Obstacle {
         }
     }
 
-    /// Something that holds for many processes.
+    /// Returns an obstacle that applies to many processes.
     pub(super) fn lasting(reason: &str, hint: &str) -> Self {
         Self {
             reason: reason.to_owned(),
@@ -49,7 +49,7 @@ impl Obstacle {
         }
     }
 
-    /// A worker was overdue with the process.
+    /// Returns the obstacle for a process with which a worker was overdue.
     pub fn unanswered() -> Self {
         Self {
             reason: String::from("it does not answer"),
@@ -60,7 +60,7 @@ impl Obstacle {
         }
     }
 
-    /// The same as a remark on many processes, of which `process` is one.
+    /// Returns the obstacle as a remark on many processes, of which `process` is an example.
     #[must_use]
     pub fn among_many(self, process: &Process) -> Self {
         let own = getuid().as_raw();
@@ -73,12 +73,12 @@ impl Obstacle {
         }
     }
 
-    /// Returns the error for a command that is to do `verb` with process `pid`.
+    /// Returns the error for a command that cannot do `verb` with process `pid`.
     pub fn error(&self, verb: &str, pid: u32) -> Error {
         Error::new(format!("cannot {verb} process {pid}: {}", self.reason)).with_hint(&*self.hint)
     }
 
-    /// Why `call` on `process` failed with `error`, as far as can be found out.
+    /// Returns why `call` on `process` failed with `error`, as far as this can be determined.
     pub(super) fn new(process: &Process, call: &str, error: &io::Error) -> Self {
         if is_gone(error) {
             return Self::gone();
@@ -105,7 +105,7 @@ impl Obstacle {
     }
 }
 
-/// How the kernel checks the access (ptrace(2), "Ptrace access mode checking").
+/// The access mode that the kernel checks (ptrace(2), "Ptrace access mode checking").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
     /// `PTRACE_MODE_READ`: the files below `/proc/PID`. Yama does not restrict it.
@@ -114,7 +114,7 @@ enum Access {
     Attach,
 }
 
-/// What helps where access to `process` is denied.
+/// Returns a hint for denied access to `process`.
 fn denied(process: &Process, access: Access) -> String {
     if is_sandboxed() {
         return String::from(
@@ -123,7 +123,7 @@ fn denied(process: &Process, access: Access) -> String {
         );
     }
     let scope = yama_scope().unwrap_or(0);
-    // Whatever else denies the access: what helps against that would not be enough.
+    // At scope 3, Yama denies the access to every process, so that a hint on another cause would not be enough.
     if scope == 3 {
         return String::from(YAMA_3);
     }
@@ -164,24 +164,25 @@ fn denied(process: &Process, access: Access) -> String {
     }
 }
 
-/// What Yama forbids to processes without `CAP_SYS_PTRACE` (`Documentation/admin-guide/LSM/Yama.rst`), and what helps.
+/// The reason and hint where Yama restricts processes without `CAP_SYS_PTRACE`
+/// (`Documentation/admin-guide/LSM/Yama.rst`).
 pub const YAMA_1: &str = "kernel.yama.ptrace_scope is 1: without CAP_SYS_PTRACE a process may look into its descendants \
     alone, or into one that allows it (PR_SET_PTRACER): run keepalive as root, or as root set it to 0: \
     sysctl kernel.yama.ptrace_scope=0";
-/// What Yama forbids to processes without `CAP_SYS_PTRACE` at scope 2.
+/// The reason and hint where Yama restricts processes without `CAP_SYS_PTRACE` at scope 2.
 pub const YAMA_2: &str = "kernel.yama.ptrace_scope is 2: a process may look into others with CAP_SYS_PTRACE alone: run \
     keepalive as root";
-/// What Yama forbids to all.
+/// The reason and hint where Yama restricts all processes.
 pub const YAMA_3: &str = "kernel.yama.ptrace_scope is 3: nobody may look into another process, not even root, and it \
     stays so until the machine is started again with a lower value; keepalive run --engine preload and keepalive \
     cgroup enable need no such access";
 
-/// Whether this process has `CAP_SYS_PTRACE`.
+/// Returns whether this process has `CAP_SYS_PTRACE`.
 pub fn may_trace() -> bool {
     capability::is_effective(CapabilitySet::SYS_PTRACE)
 }
 
-/// Whether not even a descriptor of this very process can be duplicated.
+/// Returns whether a sandbox denies duplicating even a descriptor of this process itself.
 pub fn is_sandboxed() -> bool {
     static SANDBOXED: OnceLock<bool> = OnceLock::new();
     *SANDBOXED.get_or_init(|| {
@@ -191,7 +192,7 @@ pub fn is_sandboxed() -> bool {
     })
 }
 
-/// `kernel.yama.ptrace_scope`, where there is Yama.
+/// Returns `kernel.yama.ptrace_scope`; `None` without Yama.
 pub fn yama_scope() -> Option<u8> {
     let text = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?;
     text.trim().parse().ok()

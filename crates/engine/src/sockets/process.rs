@@ -1,4 +1,4 @@
-//! A running process whose sockets are looked at.
+//! A running process whose sockets keepalive reads.
 
 use super::Holder;
 use super::hidden::{hidden, is_foreign};
@@ -19,39 +19,40 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Which processes are meant.
+/// The selected processes.
 #[derive(Debug)]
 pub enum Selection {
-    /// All that can be seen, but this one.
+    /// All visible processes, except this one.
     All,
-    /// Those of this name.
+    /// The processes with this name.
     Program(OsString),
-    /// These.
+    /// These processes.
     Named(Vec<Process>),
 }
 
-/// A process, the same one even when its number is given to another.
+/// A process. The handle keeps naming the same process, even when its number is reused.
 #[derive(Debug)]
 pub struct Process {
-    /// Its number in this pid namespace.
+    /// The number of the process in this pid namespace.
     pub pid: u32,
-    /// What anyone may know of it.
+    /// The part of its status that every user may read.
     pub(super) status: Status,
-    /// To reach its descriptors.
+    /// The handle by which its descriptors are duplicated.
     handle: io::Result<PidFd>,
     name: OnceLock<OsString>,
 }
 
-/// What came of a question to processes.
+/// The result of [`Selection::ask`].
 pub struct Asked {
-    /// How many processes were meant.
+    /// The number of selected processes.
     pub processes: usize,
-    /// Those of them that were overdue.
+    /// The selected processes that were overdue.
     pub unanswered: Vec<Process>,
 }
 
 impl Selection {
-    /// The processes of these numbers, each once, and what is in the way of the others.
+    /// Returns a selection of the processes with these numbers, each once, and the obstacles of those that
+    /// cannot be used.
     pub fn named(pids: &[u32]) -> (Self, Vec<(u32, Obstacle)>) {
         let (mut processes, mut missing) = (Vec::new(), Vec::new());
         for (index, &pid) in pids.iter().enumerate() {
@@ -66,8 +67,8 @@ impl Selection {
         (Self::Named(processes), missing)
     }
 
-    /// Visits each process that is there now; gives how many there are. Of those that were not named, each is let go
-    /// before the next: there may be more of them than this process may have descriptors.
+    /// Visits each selected process; returns their number. Each process that was not named is dropped before
+    /// the next: otherwise this process could run out of descriptors.
     pub fn visit(&self, mut visit: impl FnMut(&Process)) -> usize {
         let mut count = 0;
         let mut visit = |process: &Process| {
@@ -84,7 +85,7 @@ impl Selection {
         let mut pids = proc::processes().unwrap_or_default();
         pids.sort_unstable();
         for pid in pids.into_iter().filter(|pid| *pid != std::process::id()) {
-            // One that has ended since it was seen is none.
+            // A process that has ended meanwhile is skipped.
             let Ok(process) = Process::find(pid) else { continue };
             if !matches!(self, Self::Program(name) if !process.is_called(name)) {
                 visit(&process);
@@ -93,11 +94,11 @@ impl Selection {
         count
     }
 
-    /// Asks each process that is there now, in the workers of `pool`, where `answer` runs; `take` gets what it sends, with the
-    /// number of the process. A process that waits for something cannot hold this up.
+    /// Runs `answer` for each selected process in the workers of `pool`. `take` receives what `answer` sends,
+    /// with the number of the process. A process that blocks a worker does not delay this function.
     ///
     /// # Errors
-    /// There can be no workers.
+    /// No worker can be started.
     pub fn ask<T: Serialize + DeserializeOwned>(
         &self,
         pool: &mut WorkerPool,
@@ -121,7 +122,7 @@ impl Selection {
         let mut answer = |question: usize, send: &mut Send<'_, Option<T>>| {
             let found = match named.get(question) {
                 Some(_) => None,
-                // One that has ended since it was seen is none.
+                // A process that has ended meanwhile is skipped.
                 None => Process::find(pids[question]).ok(),
             };
             let Some(process) = named.get(question).copied().or(found.as_ref()) else {
@@ -141,7 +142,7 @@ impl Selection {
             let Ok(process) = Process::find(pids[question]) else {
                 continue;
             };
-            // Of its names only this one is known without waiting.
+            // Only this name is known without waiting.
             if is_meant[question] || !matches!(self, Self::Program(name) if *name != *process.short_name()) {
                 is_meant[question] = true;
                 overdue.push(process);
@@ -153,7 +154,7 @@ impl Selection {
         })
     }
 
-    /// Waits for `pause`, or until one of the processes that were named has ended.
+    /// Waits for `pause`, or until a named process has ended.
     pub fn rest(&self, pause: Duration) {
         let Self::Named(processes) = self else {
             return sleep(pause);
@@ -161,7 +162,7 @@ impl Selection {
         let there = processes.iter().filter(|process| process.is_there());
         let handles = there.filter_map(|process| process.handle.as_ref().ok());
         let mut fds: Vec<PollFd<'_>> = handles.map(|handle| PollFd::new(handle, PollFlags::IN)).collect();
-        // A signal ends it early, which does no harm.
+        // A signal may end the wait early, which does no harm.
         let _ = poll(&mut fds, Timespec::try_from(pause).ok().as_ref());
     }
 }
@@ -170,9 +171,10 @@ impl Process {
     /// Finds a process by its number.
     ///
     /// # Errors
-    /// Why it cannot be looked into.
+    /// The reason why the process cannot be accessed.
     pub fn find(pid: u32) -> Result<Self, Obstacle> {
-        // The handle first: whatever is read afterwards is of this process, or the handle is of no use any more.
+        // The handle is opened first: everything that is read afterwards belongs to this process, or the
+        // handle is invalid.
         let handle = PidFd::open(pid);
         if is_foreign() {
             return Err(hidden().cloned().unwrap_or_else(Obstacle::gone));
@@ -205,8 +207,8 @@ impl Process {
         }
     }
 
-    /// The name that rules for programs mean: the last part of the path by which it was started. Without ptrace access,
-    /// the name that ps(1) shows.
+    /// Returns the name that rules for programs match: the last part of the path by which the process was
+    /// executed. Without ptrace access, returns the name that ps(1) shows.
     pub fn name(&self) -> &OsStr {
         self.name.get_or_init(|| {
             let name = proc::program(self.pid).or_else(|| proc::executable(self.pid));
@@ -214,32 +216,32 @@ impl Process {
         })
     }
 
-    /// What a worker must keep open to reach its descriptors.
+    /// Returns the descriptors that a worker must keep open to reach those of the process.
     pub fn handles(&self) -> Vec<BorrowedFd<'_>> {
         self.handle.iter().map(|handle| handle.as_fd()).collect()
     }
 
-    /// The name that ps(1) shows. It is known without waiting for anything.
+    /// Returns the name that ps(1) shows, which is known without waiting.
     pub fn short_name(&self) -> &str {
         &self.status.comm
     }
 
-    /// Whether this is its name, by one of the ways in which people know programs.
+    /// Returns whether this is the name of the process, in one of the usual forms.
     fn is_called(&self, name: &OsStr) -> bool {
         self.status.comm.as_bytes() == name.as_bytes()
             || proc::executable(self.pid).is_some_and(|executable| executable == name)
             || self.name() == name
     }
 
-    /// The sockets that it holds, TCP and others, each with its inode.
+    /// Returns the sockets that the process holds, TCP and others, each with its inode.
     ///
     /// # Errors
-    /// Why nothing of the process can be seen.
+    /// The reason why nothing of the process is visible.
     pub fn sockets(&self) -> Result<Vec<(Holder, u64)>, Obstacle> {
         let mut found = self.table(self.pid)?;
         let tables = proc::tables(self.pid).unwrap_or_default();
         for tid in tables.into_iter().filter(|tid| *tid != self.pid) {
-            // A thread that has ended has taken its table along.
+            // The table of descriptors of a thread that has ended no longer exists.
             found.extend(self.table(tid).unwrap_or_default());
         }
         found.sort_unstable();
@@ -249,7 +251,7 @@ impl Process {
     fn table(&self, tid: u32) -> Result<Vec<(Holder, u64)>, Obstacle> {
         let pid = self.pid;
         let sockets = match (proc::sockets(pid, tid), &self.handle) {
-            // With CAP_SYS_PTRACE alone the directory is closed, but not the descriptors.
+            // With only CAP_SYS_PTRACE, the directory is not readable, but the descriptors can be duplicated.
             (Err(error), Ok(handle)) if error.kind() == io::ErrorKind::PermissionDenied && pid == tid => {
                 try_all(handle, self.status.fd_size).ok_or(error)
             }
@@ -260,10 +262,10 @@ impl Process {
         Ok(sockets.map(|(fd, inode)| (Holder { pid, tid, fd }, inode)).collect())
     }
 
-    /// A duplicate of the descriptor `holder`, if it still refers to the socket `inode`.
+    /// Returns a duplicate of the descriptor `holder`, if it still refers to the socket `inode`.
     ///
     /// # Errors
-    /// `EBADF` when it does not; else as [`PidFd::duplicate`].
+    /// `EBADF` if the descriptor no longer refers to that socket; otherwise as [`PidFd::duplicate`].
     pub fn duplicate(&self, holder: Holder, inode: u64) -> io::Result<OwnedFd> {
         let duplicate = if holder.tid == self.pid {
             self.handle.as_ref().map_err(repeat)?.duplicate(holder.fd)?
@@ -277,27 +279,27 @@ impl Process {
         }
     }
 
-    /// Why a descriptor could not be duplicated.
+    /// Returns why a descriptor could not be duplicated.
     pub fn obstacle(&self, error: &io::Error) -> Obstacle {
         Obstacle::new(self, "pidfd_getfd", error)
     }
 
-    /// Why a file below `/proc/PID` could not be read.
+    /// Returns why a file below `/proc/PID` could not be read.
     pub fn obstacle_at(&self, path: &str, error: &io::Error) -> Obstacle {
         Obstacle::new(self, path, error)
     }
 
-    /// Whether it still runs.
+    /// Returns whether the process still runs.
     pub fn is_there(&self) -> bool {
         match &self.handle {
             Ok(handle) => !has_ended(handle),
-            // Without a handle its number is all that tells.
+            // Without a handle, only the number of the process identifies it.
             Err(_) => proc::status(self.pid).is_ok(),
         }
     }
 }
 
-/// The sockets among the first `size` descriptors, by duplicating each; `None` where that is denied.
+/// Returns the sockets among the first `size` descriptors, by duplicating each; `None` if that is denied.
 fn try_all(handle: &PidFd, size: u32) -> Option<Vec<(i32, u64)>> {
     let mut found = Vec::new();
     for fd in 0..i32::try_from(size).ok()? {
@@ -310,7 +312,7 @@ fn try_all(handle: &PidFd, size: u32) -> Option<Vec<(i32, u64)>> {
     Some(found)
 }
 
-/// An error that is kept is told each time.
+/// Returns a copy of a stored error, for each time that it is reported.
 fn repeat(error: &io::Error) -> io::Error {
     error
         .raw_os_error()
@@ -322,7 +324,7 @@ fn socket_inode(fd: &OwnedFd) -> Option<u64> {
     (FileType::from_raw_mode(stat.st_mode) == FileType::Socket).then_some(stat.st_ino)
 }
 
-/// Whether the process has ended: its handle becomes readable then.
+/// Returns whether the process has ended: then its handle is readable.
 fn has_ended(handle: &PidFd) -> bool {
     let mut fds = [PollFd::new(handle, PollFlags::IN)];
     poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)

@@ -1,5 +1,5 @@
-//! Looking into processes from workers, so that no process holds up the others: whoever waits for something that a process
-//! controls is a child of this command, and is left behind when it is overdue.
+//! Reads processes from workers, so that no process delays the others. A worker may block on something that a
+//! process controls. It is a child of this command, which abandons an overdue worker.
 
 use keepalive_sys::fork::Shared;
 use keepalive_sys::worker::Worker;
@@ -12,44 +12,44 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often the workers are looked at.
+/// The period in which the pool checks its workers.
 const LOOK: Duration = Duration::from_millis(50);
-/// So many looks without a result: another worker goes on with the other questions.
+/// After this many checks without a result, another worker continues with the other questions.
 const SLOW: u32 = 2;
-/// So many looks without a result and without processor time: the worker waits for something, and is left behind.
+/// After this many checks without a result and without processor time, the worker is blocked and is abandoned.
 const BLOCKED: u32 = 20;
-/// So many looks without a result: the worker is left behind though it is busy.
+/// After this many checks without a result, the worker is abandoned although it is busy.
 const BUSY: u32 = 200;
-/// The most workers at a time.
+/// The maximum number of workers at a time.
 const MOST: usize = 64;
-/// The key of no question.
+/// The key that no question has.
 const NOBODY: u32 = 0;
 
-/// Workers, of which some may be stuck.
+/// A pool of workers. Some of them may be stuck.
 #[derive(Debug, Default)]
 pub struct WorkerPool {
-    /// Those left behind that have not ended yet, each with the key of its question.
+    /// The abandoned workers that have not ended yet, each with the key of its question.
     stuck: Vec<(Worker, u32)>,
 }
 
-/// What a worker writes, each in a line of its own.
+/// A message from a worker, on its own line.
 #[derive(Serialize, Deserialize)]
 enum Message<T> {
-    /// The number of the question that what follows answers.
+    /// The number of the question that the following results answer.
     Question(usize),
     Result(T),
 }
 
-/// Takes the results of a worker.
+/// Receives the results of a worker.
 pub type Send<'a, T> = dyn FnMut(T) + 'a;
 
-/// A worker as its parent sees it.
+/// A worker, as its parent sees it.
 struct Member {
     worker: Worker,
-    /// What it has written of a line that is not complete yet.
+    /// The bytes of a line that is not complete yet.
     line: Vec<u8>,
     question: Option<usize>,
-    /// Whether it will write no more.
+    /// Whether the worker will write no more.
     is_over: bool,
     is_heard: bool,
     processor_time: u64,
@@ -58,12 +58,13 @@ struct Member {
 }
 
 impl WorkerPool {
-    /// Answers each question, by number, in worker processes: `answer` runs there, and what it sends is handed to `take`
-    /// here. Gives the numbers of the questions that were not answered to the end within about a second; a question whose
-    /// key a worker is still stuck with is not asked again. The workers have the descriptors `keep`.
+    /// Answers each question, by number, in worker processes: `answer` runs there, and `take` receives its
+    /// results here. Returns the numbers of the questions that were not completely answered within about a
+    /// second. A question is not asked again while a worker is stuck with its key. The workers inherit the
+    /// descriptors `keep`.
     ///
     /// # Errors
-    /// There can be no worker.
+    /// No worker can be started.
     pub fn ask<T: Serialize + DeserializeOwned>(
         &mut self,
         keys: &[u32],
@@ -97,7 +98,7 @@ impl WorkerPool {
                         self.stuck.push((member.worker, NOBODY));
                     }
                 } else if member.is_over || member.is_overdue() {
-                    // One that has ended by itself before it was done has crashed.
+                    // A worker that has ended before its last message has crashed.
                     member.worker.kill();
                     if let Some(question) = member.question.take() {
                         unanswered.push(question);
@@ -113,7 +114,7 @@ impl WorkerPool {
     }
 }
 
-/// Takes what the workers write for the time of a [`LOOK`], or until one of them has written its last.
+/// Receives the workers' messages for the duration of a [`LOOK`], or until a worker has written its last message.
 fn listen<T: DeserializeOwned>(members: &mut [Member], take: &mut dyn FnMut(usize, T)) {
     let start = Instant::now();
     while let Some(left) = LOOK.checked_sub(start.elapsed()) {
@@ -121,7 +122,7 @@ fn listen<T: DeserializeOwned>(members: &mut [Member], take: &mut dyn FnMut(usiz
         let mut fds: Vec<PollFd<'_>> = outputs
             .map(|output| PollFd::from_borrowed_fd(output, PollFlags::IN))
             .collect();
-        // A signal ends it early, which does no harm.
+        // A signal may end the wait early, which does no harm.
         let _ = poll(&mut fds, Timespec::try_from(left).ok().as_ref());
         for member in &mut *members {
             member.read(take);
@@ -133,7 +134,7 @@ fn listen<T: DeserializeOwned>(members: &mut [Member], take: &mut dyn FnMut(usiz
     members.iter_mut().for_each(Member::look);
 }
 
-/// What a worker does: questions that nobody has claimed, one after the other.
+/// The work of a worker: answers unclaimed questions, one after another.
 fn work<T: Serialize>(
     output: &OwnedFd,
     claim: &dyn Fn() -> Option<usize>,
@@ -174,7 +175,7 @@ impl Member {
         }
     }
 
-    /// Takes what it has written.
+    /// Reads and handles what the worker has written.
     fn read<T: DeserializeOwned>(&mut self, take: &mut dyn FnMut(usize, T)) {
         let mut buffer = [0; 16384];
         while !self.is_over {
@@ -200,13 +201,13 @@ impl Member {
         match (serde_json::from_slice(&self.line), self.question) {
             (Ok(Message::Question(question)), _) => self.question = Some(question),
             (Ok(Message::Result(result)), Some(question)) => take(question, result),
-            // A worker writes nothing else.
+            // A worker writes no other lines.
             _ => {}
         }
     }
 
-    /// Notes how it is after a [`LOOK`]. Looks are counted, not time, so that a machine that was stopped is no worker that
-    /// was.
+    /// Records the worker's state after a [`LOOK`]. Checks are counted instead of time, so that a suspended
+    /// machine does not look like a blocked worker.
     fn look(&mut self) {
         let processor_time = self.worker.processor_time();
         let is_heard = std::mem::take(&mut self.is_heard);

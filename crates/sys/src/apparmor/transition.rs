@@ -1,5 +1,6 @@
-//! The profile that a program would get. Which profile attaches to a path, the kernel decides at execve(2), and nothing
-//! else answers it: so the program is started traced, which stops it before its first instruction, and ended there.
+//! Determines the profile that a program would get. The kernel chooses the profile of a path at execve(2),
+//! and no other interface reports it. Therefore the program is started traced, which stops it before its
+//! first instruction, and is killed there.
 
 use super::{Profile, has_profiles, is_enabled, of_process};
 use crate::errno::describe;
@@ -16,11 +17,12 @@ use std::path::Path;
 const PTRACE_CONT: libc::c_long = 7;
 const PTRACE_SETOPTIONS: libc::c_long = 0x4200;
 
-/// Returns the profile that the program at `path` gets when this process executes it; `None` where nothing confines it.
-/// No instruction of the program is executed.
+/// Returns the profile that the program at `path` gets when this process executes it; `None` if the program
+/// runs unconfined. No instruction of the program is executed.
 ///
 /// # Errors
-/// It cannot be observed: this process is confined itself, may not trace (Yama, seccomp), or the program does not start.
+/// The profile cannot be observed: this process is confined itself, may not trace (Yama, seccomp), or the
+/// program does not start.
 pub fn of_program(path: &Path) -> io::Result<Option<Profile>> {
     if !is_enabled() {
         return Ok(None);
@@ -33,7 +35,7 @@ pub fn of_program(path: &Path) -> io::Result<Option<Profile>> {
     }
     let path = CString::new(path.as_os_str().as_bytes())?;
     let (answer, to_answer) = pipe_with(PipeFlags::CLOEXEC)?;
-    // The tracer is a process of its own: its child changes nothing that the command of `keepalive run` could see.
+    // The tracer is a separate process: its child changes nothing that the command of `keepalive run` could see.
     spawn_unwaitable(|| {
         let text = match start_and_observe(&path) {
             Ok(Some(profile)) => format!("+{} ({})", profile.name, profile.mode),
@@ -62,7 +64,7 @@ fn start_and_observe(path: &CString) -> io::Result<Option<Profile>> {
 }
 
 fn start_traced(path: &CString) -> ! {
-    // SAFETY: PTRACE_TRACEME (ptrace(2)) takes no other argument, and gives the tracer, this program, control of this process.
+    // SAFETY: PTRACE_TRACEME (ptrace(2)) takes no other argument, and lets the tracer, which is keepalive, control it.
     let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
     if traced == 0 {
         // SAFETY: raise(3) of SIGSTOP runs no code of ours. The tracer sets its options meanwhile.
@@ -75,12 +77,12 @@ fn start_traced(path: &CString) -> ! {
     exit_now(1)
 }
 
-/// Continues the child up to the end of its execve(2). That stop no mask or disposition of signals prevents.
+/// Continues the child up to the end of its execve(2). No signal mask or disposition prevents that stop.
 fn wait_for_exec(child: Pid) -> io::Result<()> {
     const EXEC: i32 = libc::PTRACE_EVENT_EXEC;
     let failed = || io::Error::other("ptrace does not reach its start");
     let mut is_prepared = false;
-    // Other signals may stop it before, and are discarded.
+    // Other signals may stop the child earlier, and are discarded.
     for _ in 0..16 {
         let Some((_, status)) = waitpid(Some(child), WaitOptions::UNTRACED)? else {
             return Err(failed());
@@ -103,7 +105,7 @@ fn wait_for_exec(child: Pid) -> io::Result<()> {
 
 fn request(request: libc::c_long, child: Pid, data: libc::c_int) -> io::Result<()> {
     let data = libc::c_long::from(data);
-    // SAFETY: both requests (ptrace(2)) take a number as data, and act on a child that stands still.
+    // SAFETY: both requests (ptrace(2)) take a number as data, and act on a stopped child.
     let result = unsafe { libc::syscall(libc::SYS_ptrace, request, child.as_raw_nonzero().get(), 0, data) };
     if result == 0 {
         Ok(())

@@ -1,4 +1,4 @@
-//! bpf(2), one function a command; the layouts are those of `union bpf_attr` (`include/uapi/linux/bpf.h`).
+//! bpf(2), one function per command; the layouts are those of `union bpf_attr` (`include/uapi/linux/bpf.h`).
 
 use super::Instruction;
 pub use super::info::{
@@ -15,14 +15,15 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Where a program runs.
+/// The hook at which a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hook {
-    /// `BPF_CGROUP_SOCK_OPS`: at the turns in the life of a TCP connection (Linux 4.13).
+    /// `BPF_CGROUP_SOCK_OPS`: at events in the life of a TCP connection (Linux 4.13).
     SockOps,
     /// `BPF_CGROUP_SETSOCKOPT`: before setsockopt(2) (Linux 5.3).
     SetSockOpt,
-    /// `BPF_TRACE_ITER`: for each socket of a network namespace (Linux 5.9), by the number of the kernel's function.
+    /// `BPF_TRACE_ITER`: for each socket of a network namespace (Linux 5.9). Contains the number of the
+    /// kernel's function.
     Iterator(u32),
 }
 
@@ -46,12 +47,12 @@ impl Hook {
     }
 }
 
-/// A program that the kernel refused.
+/// The refusal of a program by the kernel.
 #[derive(Debug)]
 pub struct Refusal {
-    /// Why.
+    /// The kernel's error.
     pub error: io::Error,
-    /// What the verifier said, where it said something.
+    /// The verifier's log, if there is one.
     pub log: String,
 }
 
@@ -68,12 +69,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A command of bpf(2) that failed.
+/// The failure of a command of bpf(2).
 #[derive(Debug)]
 pub struct CallError {
-    /// Its name.
+    /// The name of the command.
     pub call: &'static str,
-    /// Why.
+    /// The kernel's error.
     pub error: io::Error,
 }
 
@@ -83,7 +84,7 @@ impl From<CallError> for io::Error {
     }
 }
 
-/// The kernel lets programs that say so call all of its helpers (`include/linux/license.h`).
+/// The licence string, with which programs may call all helpers of the kernel (`include/linux/license.h`).
 const LICENCE: &[u8] = b"Dual MIT/GPL\0";
 
 for_kernel! {
@@ -115,7 +116,7 @@ for_kernel! {
 /// Loads a program; its name has at most 15 letters.
 ///
 /// # Errors
-/// `EPERM` without `CAP_BPF` and what the hook takes beside it; what the verifier finds wrong, with its log.
+/// `EPERM` without `CAP_BPF` and the other capabilities of the hook; a rejection by the verifier, with its log.
 pub fn load_program(hook: Hook, name: &str, program: &[Instruction]) -> Result<OwnedFd, Refusal> {
     let mut attributes = LoadProgram {
         program_type: hook.program_type(),
@@ -140,11 +141,11 @@ pub fn load_program(hook: Hook, name: &str, program: &[Instruction]) -> Result<O
         None => io::Error::from_raw_os_error(libc::EAGAIN),
     };
     let is_too_long = error.raw_os_error() == Some(libc::E2BIG);
-    // To verify a long program again takes long, and says no more than that it is too long.
+    // Verifying a long program again takes long, and shows only that it is too long.
     if is_too_long && program.len() > SHORT {
         return Err(error.into());
     }
-    // The verifier has gone a million steps: it need not name them.
+    // The verifier has processed a million steps; the log need not list them.
     attributes.log_level = if is_too_long { LOG_STATISTICS } else { LOG_STEPS };
     let log = verifier_log(attributes);
     Err(Refusal { error, log })
@@ -152,16 +153,17 @@ pub fn load_program(hook: Hook, name: &str, program: &[Instruction]) -> Result<O
 
 /// `BPF_LOG_LEVEL1`: each step, then the reason and statistics.
 const LOG_STEPS: u32 = 1;
-/// `BPF_LOG_STATS` (Linux 5.2): the reason and statistics alone.
+/// `BPF_LOG_STATS` (Linux 5.2): only the reason and statistics.
 const LOG_STATISTICS: u32 = 4;
 
-/// A program with so few instructions is not refused for its length (`BPF_MAXINSNS`).
+/// The kernel does not refuse a program of this many instructions for its length (`BPF_MAXINSNS`).
 const SHORT: usize = 4096;
 
-/// What the verifier says of a program that it refuses, at the log's level. Of a log that is longer than its buffer, the
-/// kernel keeps the end since Linux 6.4, and the beginning before. What matters is at the end, before the line of statistics.
+/// Returns the verifier's log of a rejected program, at the given level. If the log is longer than its
+/// buffer, the kernel keeps the end since Linux 6.4, and the beginning before. The reason is at the end,
+/// before the line of statistics.
 fn verifier_log(mut attributes: LoadProgram) -> String {
-    // Older kernels accept no larger buffer than the second.
+    // Older kernels accept no buffer larger than the second size.
     for size in [1 << 20, (1 << 24) - 1] {
         let mut log = vec![0_u8; size as usize];
         attributes.log_size = size;
@@ -187,19 +189,19 @@ for_kernel! {
     }
 }
 
-/// Attaches a program to a cgroup, beside what is there, for as long as the link is open or pinned (Linux 5.7).
+/// Attaches a program to a cgroup, alongside existing programs, while the link is open or pinned (Linux 5.7).
 ///
 /// # Errors
-/// `EPERM` without `CAP_NET_ADMIN`, or where another program excludes others there or above.
+/// `EPERM` without `CAP_NET_ADMIN`, or if a program on this cgroup or above does not allow others.
 pub fn link_to_cgroup(program: impl AsFd, cgroup: impl AsFd, hook: Hook) -> io::Result<OwnedFd> {
     link(program.as_fd(), Some(cgroup.as_fd()), hook)
 }
 
-/// Makes a file of an iterator program (Linux 5.9): reading it runs the program for each socket of the caller's network
-/// namespace, and gives what it writes.
+/// Creates a file for an iterator program (Linux 5.9). Reading the file runs the program for each socket of
+/// the caller's network namespace, and returns its output.
 ///
 /// # Errors
-/// Whatever the kernel says.
+/// Any error of the kernel.
 pub fn iterate(program: impl AsFd) -> io::Result<OwnedFd> {
     let link = link(program.as_fd(), None, Hook::Iterator(0))?;
     let mut attributes = [link.as_raw_fd().cast_unsigned(), 0];
@@ -216,24 +218,24 @@ fn link(program: BorrowedFd<'_>, target: Option<BorrowedFd<'_>>, hook: Hook) -> 
     descriptor(LINK_CREATE, &mut attributes)
 }
 
-/// Puts another program in the place of a link's, at once.
+/// Replaces the program of a link atomically.
 ///
 /// # Errors
-/// `ENOLINK` where the cgroup is gone.
+/// `ENOLINK` if the cgroup no longer exists.
 pub fn replace_program(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
     let [link, program] = [link.as_fd(), program.as_fd()].map(|fd| fd.as_raw_fd().cast_unsigned());
     bpf(LINK_UPDATE, &mut [link, program, 0, 0]).map(drop)
 }
 
-/// Ends the effect of a link at once: closing and removing it do so a little later (Linux 5.9).
+/// Ends the effect of a link immediately; closing or unlinking it has a delay (Linux 5.9).
 ///
 /// # Errors
-/// Whatever the kernel says.
+/// Any error of the kernel.
 pub fn detach_link(link: impl AsFd) -> io::Result<()> {
     bpf(LINK_DETACH, &mut [link.as_fd().as_raw_fd().cast_unsigned()]).map(drop)
 }
 
-/// Attaches a program to a cgroup, beside what is there, for as long as the cgroup lives (Linux 4.14).
+/// Attaches a program to a cgroup, alongside existing programs, while the cgroup exists (Linux 4.14).
 ///
 /// # Errors
 /// As [`link_to_cgroup`].
@@ -251,7 +253,7 @@ for_kernel! {
     }
 }
 
-/// Gives a link, a program or a map a name in a BPF file system, which keeps it.
+/// Pins a link, a program or a map in a BPF file system, which keeps it alive.
 ///
 /// # Errors
 /// `EEXIST`; `EINVAL` outside a BPF file system; `EPERM` for names with a dot.
@@ -265,10 +267,10 @@ pub fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
     bpf(OBJ_PIN, &mut attributes).map(drop)
 }
 
-/// What was pinned there.
+/// Opens a pinned object.
 ///
 /// # Errors
-/// `ENOENT`, `EACCES`, or what else opening a file gives.
+/// `ENOENT`, `EACCES`, or any other error of opening a file.
 pub fn pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = Pin {
@@ -297,8 +299,9 @@ const LINK_UPDATE: i32 = 29;
 const ITER_CREATE: i32 = 33;
 const LINK_DETACH: i32 = 34;
 
-/// Whether the kernel has `BPF_LINK_DETACH`, which came with the keepalive options of `bpf_setsockopt()` (Linux 5.9); `None` where
-/// this process may not ask. The kernel says of a descriptor that is not open `EBADF`, of a command that it does not have `EINVAL`.
+/// Returns whether the kernel has `BPF_LINK_DETACH`, which came with the keepalive options of
+/// `bpf_setsockopt()` (Linux 5.9); `None` if this process may not ask. For a descriptor that is not open the
+/// kernel returns `EBADF`; for an unknown command it returns `EINVAL`.
 pub fn has_link_detach() -> Option<bool> {
     match bpf(LINK_DETACH, &mut [u32::MAX]) {
         Err(error) if error.raw_os_error() == Some(libc::EBADF) => Some(true),
@@ -307,12 +310,12 @@ pub fn has_link_detach() -> Option<bool> {
     }
 }
 
-/// An address as the kernel wants it.
+/// Returns an address in the form that the kernel expects.
 pub(super) fn address<T>(pointer: *const T) -> u64 {
     pointer as usize as u64
 }
 
-/// A name that ends with a zero byte.
+/// Returns a name that ends with a zero byte.
 pub(super) fn short(name: &str) -> [u8; 16] {
     let mut short = [0; 16];
     for (to, from) in short.iter_mut().take(15).zip(name.bytes()) {
@@ -326,16 +329,17 @@ pub(super) fn text(name: &[u8]) -> String {
     String::from_utf8_lossy(&name[..end]).into_owned()
 }
 
-/// A command that makes a descriptor.
+/// Runs a command that creates a descriptor.
 pub(super) fn descriptor<T: ForKernel>(command: i32, attributes: &mut T) -> io::Result<OwnedFd> {
     let fd = bpf(command, attributes)?;
-    // SAFETY: the kernel has made this descriptor for us just now, and nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 pub(super) fn bpf<T: ForKernel>(command: i32, attributes: &mut T) -> io::Result<i32> {
-    // SAFETY: `attributes` is the part of `union bpf_attr` that the command reads, with its size, within which the kernel writes
-    // its answers; what its addresses point to lives through the call, with the lengths that it says (bpf(2)).
+    // SAFETY: `attributes` is the part of `union bpf_attr` that the command reads, with its size, and the
+    // kernel writes its answers only within it. The memory at its addresses is valid during the call, for the
+    // lengths that it contains (bpf(2)).
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
     told(result)
 }

@@ -1,4 +1,4 @@
-//! The BPF file system, in which links are pinned: by custom one mount for the whole machine.
+//! The BPF file system, in which links are pinned. By convention one mount serves the whole machine.
 
 use crate::cgroup::mount_point;
 use rustix::fs::statfs;
@@ -7,14 +7,14 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-/// Where it is mounted, by systemd or by us.
+/// The usual mount point, used by systemd and by keepalive.
 pub const MOUNT: &str = "/sys/fs/bpf";
 
 /// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
 const MAGIC: u32 = 0xcafe_4a11;
 
-/// Where there is one: at its usual place, or elsewhere. In containers it is elsewhere: common AppArmor profiles forbid to
-/// write below `/sys/fs`.
+/// Finds a mounted BPF file system at its usual place or elsewhere. In containers it is elsewhere: common
+/// AppArmor profiles forbid writing below `/sys/fs`.
 pub fn find() -> Option<PathBuf> {
     if statfs(MOUNT).is_ok_and(|about| u32::try_from(about.f_type) == Ok(MAGIC)) {
         return Some(PathBuf::from(MOUNT));
@@ -22,8 +22,8 @@ pub fn find() -> Option<PathBuf> {
     mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?, "bpf")
 }
 
-/// Mounts a new one at its usual place. Whoever does so holds the lock of [`MOUNT`] and has looked for one: a second mount
-/// would hide what is pinned in the first.
+/// Mounts a new BPF file system at its usual place. The caller must hold the lock of [`MOUNT`] and must have
+/// searched for an existing one: a second mount would hide the objects that are pinned in the first.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SYS_ADMIN`, `ENOENT` without the directory (`CONFIG_SYSFS`, `CONFIG_BPF_SYSCALL`).

@@ -1,4 +1,4 @@
-//! What the kernel tells of programs, maps and links, and of the programs of a cgroup.
+//! The kernel's information on programs, maps and links, and on the programs of a cgroup.
 
 use super::call::{
     Hook, MAP_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, PROG_GET_FD_BY_ID, PROG_QUERY, address, bpf, descriptor, text,
@@ -7,16 +7,16 @@ use crate::layout::{ForKernel, for_kernel};
 use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::io;
 
-/// What the kernel tells of a program.
+/// Information on a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramInfo {
-    /// Its number.
+    /// The number of the program.
     pub id: u32,
-    /// Its name.
+    /// The name of the program.
     pub name: String,
-    /// The numbers of the maps that it refers to.
+    /// The numbers of the maps that the program uses.
     pub maps: Vec<u32>,
-    /// The nanoseconds after the machine's start at which it was loaded.
+    /// The time at which the program was loaded, in nanoseconds since the machine was started.
     pub loaded_ns: u64,
 }
 
@@ -38,10 +38,10 @@ for_kernel! {
     }
 }
 
-/// What the kernel tells of a program.
+/// Returns the kernel's information on a program.
 ///
 /// # Errors
-/// Whatever the kernel says.
+/// Any error of the kernel.
 pub fn program_info(program: impl AsFd) -> io::Result<ProgramInfo> {
     let mut maps = [0_u32; 16];
     let mut raw = RawProgramInfo {
@@ -59,16 +59,16 @@ pub fn program_info(program: impl AsFd) -> io::Result<ProgramInfo> {
     })
 }
 
-/// What the kernel tells of a map.
+/// Information on a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapInfo {
-    /// Its number.
+    /// The number of the map.
     pub id: u32,
-    /// Its name.
+    /// The name of the map.
     pub name: String,
-    /// The bytes of a key.
+    /// The size of a key, in bytes.
     pub key_size: u32,
-    /// The bytes of a value.
+    /// The size of a value, in bytes.
     pub value_size: u32,
 }
 
@@ -85,10 +85,10 @@ for_kernel! {
     }
 }
 
-/// What the kernel tells of a map.
+/// Returns the kernel's information on a map.
 ///
 /// # Errors
-/// Whatever the kernel says.
+/// Any error of the kernel.
 pub fn map_info(map: impl AsFd) -> io::Result<MapInfo> {
     let mut raw = RawMapInfo::default();
     info(map.as_fd(), &mut raw)?;
@@ -100,12 +100,12 @@ pub fn map_info(map: impl AsFd) -> io::Result<MapInfo> {
     })
 }
 
-/// What the kernel tells of a link to a cgroup.
+/// Information on a link to a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkInfo {
-    /// The number of its program.
+    /// The number of the link's program.
     pub program: u32,
-    /// The number of its cgroup; 0 where that is gone.
+    /// The number of the link's cgroup; 0 if the cgroup no longer exists.
     pub cgroup: u64,
 }
 
@@ -122,10 +122,10 @@ for_kernel! {
     }
 }
 
-/// What the kernel tells of a link to a cgroup.
+/// Returns the kernel's information on a link to a cgroup.
 ///
 /// # Errors
-/// `InvalidData` for other links; whatever the kernel says.
+/// `InvalidData` for other links; any error of the kernel.
 pub fn link_info(link: impl AsFd) -> io::Result<LinkInfo> {
     /// `BPF_LINK_TYPE_CGROUP`.
     const CGROUP: u32 = 3;
@@ -157,15 +157,15 @@ fn info<T: ForKernel>(object: BorrowedFd<'_>, to: &mut T) -> io::Result<()> {
     bpf(OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
 }
 
-/// The program of this number.
+/// Opens the program with this number.
 ///
 /// # Errors
-/// `ENOENT` when it is gone; `EPERM` without `CAP_SYS_ADMIN`.
+/// `ENOENT` if it no longer exists; `EPERM` without `CAP_SYS_ADMIN`.
 pub fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     descriptor(PROG_GET_FD_BY_ID, &mut [id, 0, 0])
 }
 
-/// The map of this number.
+/// Opens the map with this number.
 ///
 /// # Errors
 /// As [`program_by_id`].
@@ -173,21 +173,22 @@ pub fn map_by_id(id: u32) -> io::Result<OwnedFd> {
     descriptor(MAP_GET_FD_BY_ID, &mut [id, 0, 0])
 }
 
-/// Which programs of a cgroup are asked for.
+/// The programs of a cgroup to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attached {
-    /// Those attached to it.
+    /// The programs that are attached to the cgroup itself.
     Here,
-    /// All that run for its processes, in their order.
+    /// All programs that run for its processes, in their order.
     Effective,
 }
 
-/// Programs of a cgroup.
+/// The programs of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programs {
-    /// Their numbers.
+    /// The numbers of the programs.
     pub ids: Vec<u32>,
-    /// Whether others may be attached beside them; told of those attached to it.
+    /// Whether other programs may be attached alongside them; set only for the programs attached to the
+    /// cgroup itself.
     pub is_shared: bool,
 }
 
@@ -207,7 +208,7 @@ for_kernel! {
     }
 }
 
-/// The programs of a cgroup at `hook` (Linux 4.15).
+/// Returns the programs of a cgroup at `hook` (Linux 4.15).
 ///
 /// # Errors
 /// `EPERM` without `CAP_NET_ADMIN`.

@@ -1,4 +1,4 @@
-//! Maps: making them, their values.
+//! Creates maps, and reads and sets their values.
 
 use super::call::{BTF_LOAD, CallError, MAP_CREATE, MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, address, bpf, descriptor, short};
 use super::info::map_info;
@@ -6,16 +6,16 @@ use crate::layout::for_kernel;
 use rustix::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::io;
 
-/// What a map is.
+/// The kind of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapKind {
-    /// Many values by keys of eight bytes.
+    /// Many values, with keys of eight bytes.
     Hash,
     /// One value.
     Single,
-    /// A value a socket.
+    /// One value per socket.
     Socket {
-        /// Whether accepted sockets get a copy of their listener's.
+        /// Whether accepted sockets get a copy of their listener's value.
         is_inherited: bool,
     },
 }
@@ -38,10 +38,10 @@ for_kernel! {
     }
 }
 
-/// Makes a map for `count` values of so many bytes; its name has at most 15 letters.
+/// Creates a map for `count` values of this size in bytes; its name has at most 15 letters.
 ///
 /// # Errors
-/// `EPERM` without `CAP_BPF`; `EINVAL` where the kernel has no such map (those of sockets: Linux 5.2).
+/// `EPERM` without `CAP_BPF`; `EINVAL` if the kernel does not support the kind (socket storage: Linux 5.2).
 pub fn create_map(kind: MapKind, name: &str, value_size: u32, count: u32) -> Result<OwnedFd, CallError> {
     const NO_PREALLOC: u32 = 1;
     const CLONE: u32 = 1 << 9;
@@ -83,12 +83,12 @@ for_kernel! {
         length: u32,
         log_size: u32,
         log_level: u32,
-        /// The kernel answers here (Linux 6.4).
+        /// The kernel writes its answer here (Linux 6.4).
         log_true_size: u32,
     }
 }
 
-/// The types of a socket's value, which the kernel wants to know: an `int` for the key, and an array of them.
+/// Loads the BTF types of a socket's value, which the kernel requires: an `int` for the key, and an array of them.
 fn load_types(value_size: u32) -> io::Result<OwnedFd> {
     const NAMES: &[u8; 8] = b"\0int\0\0\0\0";
     const INTEGER: u32 = 1 << 24;
@@ -100,7 +100,7 @@ fn load_types(value_size: u32) -> io::Result<OwnedFd> {
     ]
     .concat();
     let length = u32::try_from(4 * types.len()).map_err(io::Error::other)?;
-    // Magic number and version, then where types and names begin, and how long they are.
+    // Magic number and version, then the offsets and lengths of types and names.
     let [first, second] = 0xeb9f_u16.to_ne_bytes();
     let mut bytes = vec![first, second, 1, 0];
     let header = [24, 0, length, length, 8];
@@ -127,10 +127,10 @@ for_kernel! {
     }
 }
 
-/// The one value of a [`MapKind::Single`] map.
+/// Returns the value of a [`MapKind::Single`] map.
 ///
 /// # Errors
-/// Whatever the kernel says.
+/// Any error of the kernel.
 pub fn value(map: impl AsFd, length: u32) -> io::Result<Vec<u8>> {
     let key = 0_u32;
     let mut value = vec![0_u8; length.try_into().map_err(io::Error::other)?];
@@ -145,13 +145,13 @@ pub fn value(map: impl AsFd, length: u32) -> io::Result<Vec<u8>> {
     Ok(value)
 }
 
-/// Sets a value of a map by its key: eight bytes for [`MapKind::Hash`], 0 for [`MapKind::Single`], the number of a
-/// descriptor for [`MapKind::Socket`]. The value must have the map's size.
+/// Sets a value of a map by its key: eight bytes for [`MapKind::Hash`], 0 for [`MapKind::Single`], the number
+/// of a descriptor for [`MapKind::Socket`]. The value must have the map's size.
 ///
 /// # Errors
-/// Whatever the kernel says.
+/// Any error of the kernel.
 pub fn set_value(map: impl AsFd, key: u64, value: &[u8]) -> io::Result<()> {
-    // The keys of four bytes are at the beginning, whatever the order of bytes.
+    // Four-byte keys are at the beginning, whatever the byte order.
     let narrow = u32::try_from(key).unwrap_or(0).to_ne_bytes();
     let wide = key.to_ne_bytes();
     let about = map_info(&map)?;

@@ -1,4 +1,4 @@
-//! Names in open directories: what is done with them stays in the directory, wherever that is moved.
+//! Names in open directories. Operations stay in the directory, even if it is moved.
 
 use super::walk::astray;
 use crate::regular;
@@ -18,10 +18,10 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// What follows a file's name, and a random number that, where the file is written before it gets its name.
+/// The suffix of a file that is being written, followed by a random number, before the file gets its final name.
 pub const NEW: &str = ".keepalive-new";
 
-/// As many names of a directory as are read.
+/// The limit of names that are read in a directory.
 const NAMES: usize = 65536;
 
 /// An open directory of a tree.
@@ -33,14 +33,14 @@ pub struct Directory {
     is_astray: bool,
 }
 
-/// Who may do what with a new file.
+/// The mode, owner and label of a new file.
 #[derive(Clone, Debug)]
 pub struct Attributes {
-    /// Permission bits, set-user-ID among them.
+    /// The permission bits, including set-user-ID.
     pub mode: u32,
-    /// User and group; `None`: as the process makes files.
+    /// The user and group; `None` for those of this process.
     pub owner: Option<(u32, u32)>,
-    /// SELinux's context; `None`: as the policy gives it to files that the process makes.
+    /// SELinux's context; `None` for the policy's default.
     pub label: Option<Vec<u8>>,
 }
 
@@ -54,20 +54,20 @@ impl Directory {
         }
     }
 
-    /// Returns its path as that system has it.
+    /// Returns the path of the directory inside that system.
     pub fn inside(&self) -> &Path {
         &self.inside
     }
 
-    /// Returns its path for us, for messages.
+    /// Returns the path of the directory from outside, for messages.
     pub fn outside(&self) -> &Path {
         &self.outside
     }
 
-    /// Returns the names in it, sorted, if there are at most 65536.
+    /// Returns the names in the directory, sorted, if there are at most 65536.
     ///
     /// # Errors
-    /// What `openat(2)` and `getdents(2)` return.
+    /// The errors of `openat(2)` and `getdents(2)`.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::new(self.opened()?)? {
@@ -86,38 +86,38 @@ impl Directory {
         Ok(names)
     }
 
-    /// Removes the directory of this name, if it is empty.
+    /// Removes the directory with this name, if it is empty.
     ///
     /// # Errors
-    /// What `unlinkat(2)` returns.
+    /// The errors of `unlinkat(2)`.
     pub fn remove_directory(&self, name: &OsStr) -> io::Result<()> {
         self.permit()?;
         Ok(unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Waits until the names in it are on the disk.
+    /// Waits until the names in the directory are on the disk.
     ///
     /// # Errors
-    /// What `openat(2)` and `fsync(2)` return.
+    /// The errors of `openat(2)` and `fsync(2)`.
     pub fn sync(&self) -> io::Result<()> {
         match fsync(self.opened()?) {
-            // Some file systems have nothing to wait for (fsync(2)).
+            // Some file systems do not support this (fsync(2)).
             Err(Errno::INVAL) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// A descriptor of it that can be read, synchronised and locked.
+    /// Returns a descriptor of the directory that can be read, synced and locked.
     ///
     /// # Errors
-    /// What `openat(2)` returns.
+    /// The errors of `openat(2)`.
     pub fn opened(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(openat(&self.fd, ".", flags, Mode::empty())?)
     }
 
-    /// Returns whether files in it may be changed: not where a link in the tree of another system has led from one mount to
-    /// another.
+    /// Returns whether files in the directory may be changed: false if a link in another system's tree has
+    /// led from one mount to another.
     pub fn may_change(&self) -> bool {
         !self.is_astray
     }
@@ -138,7 +138,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// This name in this directory; a name without `/`.
+    /// Creates a place from a directory and a name without `/`.
     pub fn new(directory: Rc<Directory>, name: impl Into<OsString>) -> Self {
         let name = name.into();
         debug_assert!(!name.as_bytes().contains(&b'/') && name != "..");
@@ -155,17 +155,17 @@ impl Place {
         &self.name
     }
 
-    /// Returns its path as that system has it.
+    /// Returns the path inside that system.
     pub fn inside(&self) -> PathBuf {
         self.directory.inside.join(&self.name)
     }
 
-    /// Returns its path for us, for messages.
+    /// Returns the path from outside, for messages.
     pub fn outside(&self) -> PathBuf {
         self.directory.outside.join(&self.name)
     }
 
-    /// The place in the same directory whose name has `suffix` more.
+    /// Returns the place in the same directory whose name has `suffix` appended.
     #[must_use]
     pub fn beside(&self, suffix: &str) -> Self {
         let mut name = self.name.clone();
@@ -173,10 +173,10 @@ impl Place {
         Self::new(self.directory.clone(), name)
     }
 
-    /// Returns what is there, a link as such; `None` when there is nothing.
+    /// Returns the status of the file, without following a link; `None` if it does not exist.
     ///
     /// # Errors
-    /// What `fstatat(2)` returns.
+    /// The errors of `fstatat(2)`.
     pub fn about(&self) -> io::Result<Option<Stat>> {
         match statat(&self.directory.fd, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(about) => Ok(Some(about)),
@@ -185,32 +185,33 @@ impl Place {
         }
     }
 
-    /// Returns the text of the link there; `None` when there is none.
+    /// Returns the target of the link; `None` if this is not a link.
     pub fn link(&self) -> Option<PathBuf> {
         let text = readlinkat(&self.directory.fd, &self.name, Vec::new()).ok()?;
         Some(PathBuf::from(OsString::from_vec(text.into_bytes())))
     }
 
-    /// Opens the regular file there for reading. A link is not followed.
+    /// Opens the regular file for reading, without following a link.
     ///
     /// # Errors
-    /// [`crate::regular::Unfit`]; what `openat(2)` returns.
+    /// [`crate::regular::Unfit`]; the errors of `openat(2)`.
     pub fn open(&self) -> io::Result<File> {
         regular::open_at(&self.directory.fd, Path::new(&self.name), OFlags::NOFOLLOW)
     }
 
-    /// Reads that file, if it has at most `limit` bytes.
+    /// Reads the file, if it has at most `limit` bytes.
     ///
     /// # Errors
-    /// As [`Place::open`]; [`crate::regular::Unfit::Larger`]; what `read(2)` returns.
+    /// As [`Place::open`]; [`crate::regular::Unfit::Larger`]; the errors of `read(2)`.
     pub fn read(&self, limit: u64) -> io::Result<Vec<u8>> {
         regular::read_whole(self.open()?, limit)
     }
 
-    /// Writes a new file beside this place, complete and on the disk. Its name ends with [`NEW`] and a random number.
+    /// Writes a new file in the same directory, completely and synced to the disk. Its name ends with [`NEW`]
+    /// and a random number.
     ///
     /// # Errors
-    /// What `openat(2)`, `write(2)`, `fchown(2)`, `fchmod(2)` and `fsync(2)` return; nothing is left then.
+    /// The errors of `openat(2)`, `write(2)`, `fchown(2)`, `fchmod(2)` and `fsync(2)`; then no file is left.
     pub fn write_beside(&self, content: &[u8], attributes: Attributes) -> io::Result<Self> {
         let (place, file) = self.create_beside()?;
         let written = fill(file, content, attributes);
@@ -236,26 +237,26 @@ impl Place {
         Err(Errno::EXIST.into())
     }
 
-    /// Gives the file here the name of `to`, in whose directory it is, and replaces what has that name.
+    /// Renames the file to `to` in the same directory, and replaces the file with that name.
     ///
     /// # Errors
-    /// What `renameat(2)` returns.
+    /// The errors of `renameat(2)`.
     pub fn rename(&self, to: &Self) -> io::Result<()> {
         self.directory.permit()?;
         to.directory.permit()?;
         Ok(renameat(&self.directory.fd, &self.name, &to.directory.fd, &to.name)?)
     }
 
-    /// Removes the file or link there.
+    /// Removes the file or link.
     ///
     /// # Errors
-    /// What `unlinkat(2)` returns.
+    /// The errors of `unlinkat(2)`.
     pub fn remove(&self) -> io::Result<()> {
         self.directory.permit()?;
         Ok(unlinkat(&self.directory.fd, &self.name, AtFlags::empty())?)
     }
 
-    /// Returns the files beside it that an interrupted [`Place::write_beside`] has left.
+    /// Returns the files in the same directory that an interrupted [`Place::write_beside`] has left.
     pub fn unfinished(&self) -> Vec<Self> {
         let prefix = self.beside(NEW).name;
         let names = self.directory.names().unwrap_or_default().into_iter();
@@ -269,13 +270,13 @@ impl Place {
 fn fill(mut file: File, content: &[u8], attributes: Attributes) -> io::Result<()> {
     file.write_all(content)?;
     if let Some(label) = attributes.label {
-        // File systems without labels need none.
+        // File systems without labels do not need one.
         let _ = fsetxattr(&file, ATTRIBUTE, &label, XattrFlags::empty());
     }
     if let Some((user, group)) = attributes.owner {
         fchown(&file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
     }
-    // After fchown, which takes set-user-ID away.
+    // After fchown, which clears set-user-ID.
     fchmod(&file, Mode::from_raw_mode(attributes.mode))?;
     file.sync_all()
 }

@@ -79,7 +79,7 @@ fn no_link_leads_out() {
     }
 }
 
-/// In the root directory of this very system too, `/proc/self/root` is a text.
+/// Even in this system's own root directory, `/proc/self/root` is treated as text.
 #[test]
 fn magic_links_are_texts() {
     let root = Root::open(Path::new("/proc/self")).unwrap();
@@ -99,13 +99,13 @@ fn writing_replaces_a_name_and_not_what_it_leads_to() {
         assert_eq!(fs::read(root.path().join("etc/file")).unwrap(), b"new");
         fs::remove_file(root.path().join("etc/file")).unwrap();
     }
-    // A second name of a file outside is another file afterwards.
+    // A hard link to a file outside becomes a separate file.
     fs::hard_link(outside.join("file"), root.path().join("etc/file")).unwrap();
     place.write_beside(b"new", PUBLIC).unwrap().rename(&place).unwrap();
     assert_eq!(fs::read(outside.join("file")).unwrap(), b"outside");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     assert!(place.unfinished().is_empty());
-    // What is interrupted is found again.
+    // The file of an interrupted write is found.
     place.write_beside(b"new", PUBLIC).unwrap();
     assert_eq!(place.unfinished().len(), 1);
 }
@@ -120,7 +120,7 @@ fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
     assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
     let place = root.find(Path::new("/etc/link")).unwrap();
     symlink("/fifo", root.path().join("etc/link")).unwrap();
-    // The link came after the place was found.
+    // The link was created after the place was found.
     assert!(place.open().is_err());
 }
 

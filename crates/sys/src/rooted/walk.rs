@@ -1,4 +1,4 @@
-//! From the root directory to a file, name by name.
+//! Walks from the root directory to a file, name by name.
 
 use super::{Directory, Root};
 use rustix::fd::OwnedFd;
@@ -9,14 +9,14 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
-/// As many links as the kernel follows.
+/// The limit of links that the kernel follows.
 const LINKS: usize = 40;
 
-/// A way through a tree.
+/// A walk through a tree.
 pub(super) struct Walk<'a> {
     root: &'a Root,
-    /// The directories below the root directory, each with its name. `..` goes back to what was open before, since a
-    /// directory that has been moved meanwhile has another parent.
+    /// The directories below the root directory, each with its name. `..` returns to the directory that was
+    /// opened before, since a directory that was moved meanwhile has another parent.
     way: Vec<Step>,
     links: usize,
 }
@@ -25,7 +25,7 @@ struct Step {
     name: OsString,
     directory: OwnedFd,
     mount: u64,
-    /// A link has led from one mount to another on the way here.
+    /// Whether a link has led from one mount to another on the way here.
     is_astray: bool,
 }
 
@@ -38,12 +38,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Follows `path`. Returns the last name where that is no directory, or is missing.
+    /// Follows `path`. Returns the last name if it is missing or is not a directory.
     pub(super) fn go(&mut self, path: &Path) -> io::Result<Option<OsString>> {
         self.follow(path, false)
     }
 
-    /// Follows `path`, and makes directories that are missing.
+    /// Follows `path`, and creates missing directories.
     pub(super) fn make(&mut self, path: &Path) -> io::Result<()> {
         match self.follow(path, true)? {
             None => Ok(()),
@@ -88,7 +88,8 @@ impl<'a> Walk<'a> {
                     if self.links > LINKS {
                         return Err(Errno::LOOP.into());
                     }
-                    // A magic link of /proc, which leads out of any tree, is a text here like every other link.
+                    // A magic link of /proc, which leads out of any tree, is treated as text here, like every
+                    // other link.
                     let target = readlinkat(&found, "", Vec::new())?.into_bytes();
                     let target = PathBuf::from(OsString::from_vec(target));
                     if target.is_absolute() {
@@ -124,14 +125,14 @@ impl<'a> Walk<'a> {
         self.way.last().map_or(&self.root.directory, |step| &step.directory)
     }
 
-    /// The directory where the walk is, as that system names it.
+    /// Returns the path of the current directory inside that system.
     fn path(&self) -> PathBuf {
         let names = self.way.iter().map(|step| step.name.as_os_str());
         std::iter::once(OsStr::new("/")).chain(names).collect()
     }
 
-    /// What may be mounted in a tree is the host's (`/run`, `/dev`): a link of the tree must not lead there to be written
-    /// to. The mount's own place may be named.
+    /// Refuses a mount that a link has reached. Mounts in a tree may belong to the host (`/run`, `/dev`), and
+    /// a link in the tree must not cause writes there. The path of the mount itself may be named.
     fn permit(&self) -> io::Result<()> {
         match self.way.last() {
             Some(step) if step.is_astray && !self.root.is_ours() => Err(astray(&self.path())),
@@ -154,7 +155,7 @@ impl<'a> Walk<'a> {
         Ok(Directory::new(directory, self.root.outside(&path), path, is_astray))
     }
 
-    /// Why `name`, at which [`Walk::go`] has stopped, is no directory.
+    /// Returns why `name`, at which [`Walk::go`] has stopped, is not a directory.
     pub(super) fn not_a_directory(&self, name: &OsStr) -> io::Error {
         match rustix::fs::statat(self.here(), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Errno::NOTDIR.into(),
@@ -163,7 +164,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Why a file is not changed to which a link has led from one mount to another.
+/// Returns the error for a file behind a link from one mount to another, which must not be changed.
 pub(super) fn astray(path: &Path) -> io::Error {
     let text = format!(
         "a symbolic link in the tree leads to '{}', another mount",
@@ -172,7 +173,7 @@ pub(super) fn astray(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::CrossesDevices, text)
 }
 
-/// The number of the mount (Linux 5.8), or of the file system.
+/// Returns the number of the mount (Linux 5.8), or of the file system.
 pub(super) fn mount_of(directory: &OwnedFd) -> io::Result<u64> {
     match statx(directory, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID) {
         Ok(about) if about.stx_mask & StatxFlags::MNT_ID.bits() != 0 => Ok(about.stx_mnt_id),
@@ -180,7 +181,7 @@ pub(super) fn mount_of(directory: &OwnedFd) -> io::Result<u64> {
     }
 }
 
-/// Puts the names of `path` before what is left to do, of which the last comes first.
+/// Prepends the names of `path` to the remaining ones, which are in reverse order.
 fn push(rest: &mut Vec<OsString>, path: &Path) {
     if path.as_os_str().as_bytes().is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! What a system call that waits is about to do.
+//! The meaning of a caught system call.
 
 use super::filter::Kind;
 use super::listener::Notification;
@@ -6,21 +6,21 @@ use crate::memory;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A system call that was caught. Its arguments are read once: another thread may change what stands in memory.
+/// A caught system call. Its arguments are read once: another thread may change those in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// `connect(2)`, or a send that opens the connection.
     Connect {
         /// The socket.
         fd: i32,
-        /// Where the address stands.
+        /// The location of the address.
         address: Address,
     },
     /// `listen(2)`.
     Listen {
         /// The socket.
         fd: i32,
-        /// How many connections may wait to be accepted.
+        /// The limit of connections that wait to be accepted.
         backlog: i32,
     },
     /// `setsockopt(2)`.
@@ -31,9 +31,9 @@ pub enum Call {
         level: i32,
         /// The option's number.
         name: i32,
-        /// Where the new value stands.
+        /// The address of the new value.
         value: u64,
-        /// How many bytes it has. The kernel fails with `EINVAL` for a negative number.
+        /// The size of the new value, in bytes. The kernel fails with `EINVAL` for a negative number.
         length: i32,
     },
 }
@@ -41,16 +41,16 @@ pub enum Call {
 /// A socket address in a program's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// An argument of the call.
+    /// The address is an argument of the call.
     Plain {
-        /// Where it stands.
+        /// The pointer to the address.
         pointer: u64,
-        /// How many bytes it has.
+        /// The size of the address, in bytes.
         length: i32,
     },
-    /// In a message header.
+    /// The address is in a message header.
     Message {
-        /// Where the header, a `struct msghdr`, stands.
+        /// The pointer to the header, a `struct msghdr`.
         header: u64,
         /// Whether the program has 32-bit pointers.
         is_narrow: bool,
@@ -58,19 +58,19 @@ pub enum Address {
 }
 
 impl Call {
-    /// The socket.
+    /// Returns the socket.
     pub fn fd(&self) -> i32 {
         match self {
             Self::Connect { fd, .. } | Self::Listen { fd, .. } | Self::SetOption { fd, .. } => *fd,
         }
     }
 
-    /// The call of `notification`; `None` for one that means nothing here. Arguments that stand in memory are read by the
-    /// number of the thread, which must be confirmed before they are used
+    /// Returns the call of `notification`; `None` for a call without a meaning here. Arguments in memory are
+    /// read by the number of the thread. The caller must confirm that number before it uses them
     /// ([`Listener::is_waiting`](super::Listener::is_waiting)).
     ///
     /// # Errors
-    /// As [`memory::read`], of arguments that stand in memory.
+    /// As [`memory::read`], for arguments in memory.
     pub fn read(notification: &Notification) -> io::Result<Option<Self>> {
         let tid = notification.tid;
         match Kind::of(notification.arch, notification.number) {
@@ -79,7 +79,7 @@ impl Call {
                 let Some(kind) = Kind::of_socketcall(number) else {
                     return Ok(None);
                 };
-                // The kernel reads no more words than the call has: what follows need not be memory.
+                // The kernel reads exactly the words of the call; the memory after them may not exist.
                 let mut words = [0; 24];
                 memory::read(tid, pointer, &mut words[..4 * arguments(kind)])?;
                 let mut arguments = [0; 6];
@@ -122,7 +122,7 @@ impl Call {
                     length: low(sixth),
                 },
             },
-            // Of several messages the first opens the connection, and it begins with its `struct msghdr`.
+            // The first of several messages opens the connection, and begins with its `struct msghdr`.
             Kind::SendMsg | Kind::SendMmsg => Self::Connect {
                 fd,
                 address: Address::Message {
@@ -135,7 +135,7 @@ impl Call {
     }
 }
 
-/// How many arguments a call has (`nargs` in `net/socket.c`).
+/// Returns the number of arguments of a call (`nargs` in `net/socket.c`).
 fn arguments(kind: Kind) -> usize {
     match kind {
         Kind::Listen | Kind::Socketcall => 2,
@@ -146,15 +146,16 @@ fn arguments(kind: Kind) -> usize {
     }
 }
 
-/// `sizeof(struct sockaddr_storage)`: the kernel takes no longer address.
+/// `sizeof(struct sockaddr_storage)`: the kernel accepts no longer address.
 const LONGEST: i32 = 128;
-/// What the kernel takes at least: `sizeof(struct sockaddr_in)`, and `SIN6_LEN_RFC2133` of `struct sockaddr_in6`.
+/// The minimum sizes that the kernel accepts: `sizeof(struct sockaddr_in)`, and `SIN6_LEN_RFC2133` of `struct
+/// sockaddr_in6`.
 const SHORTEST: i32 = 16;
 const SHORTEST_IPV6: i32 = 24;
 
 impl Address {
-    /// Reads the address of a peer, as connect(2) on a TCP socket of this family takes it; `None` for another, with which the
-    /// kernel ends the connection (`AF_UNSPEC`) or fails. As the kernel does, it reads the whole length.
+    /// Reads a peer's address as connect(2) on a TCP socket of this family does; `None` for other addresses,
+    /// with which the kernel disconnects (`AF_UNSPEC`) or fails. Like the kernel, it reads the whole length.
     ///
     /// # Errors
     /// As [`memory::read`].
@@ -174,7 +175,7 @@ impl Address {
     }
 }
 
-/// `msg_name` and `msg_namelen` (`recvmsg(2)`). The kernel shortens a name that is too long (`net/socket.c`).
+/// Returns `msg_name` and `msg_namelen` (`recvmsg(2)`). The kernel shortens a name that is too long (`net/socket.c`).
 fn message_name(tid: u32, header: u64, is_narrow: bool) -> io::Result<(u64, i32)> {
     let mut bytes = [0; 12];
     let bytes = if is_narrow { &mut bytes[..8] } else { &mut bytes[..] };
@@ -193,7 +194,7 @@ fn message_name(tid: u32, header: u64, is_narrow: bool) -> io::Result<(u64, i32)
     Ok((pointer, length.min(LONGEST)))
 }
 
-/// `struct sockaddr_in` and `struct sockaddr_in6` (ip(7), ipv6(7)).
+/// Parses `struct sockaddr_in` and `struct sockaddr_in6` (ip(7), ipv6(7)).
 fn parse(bytes: &[u8]) -> Option<SocketAddr> {
     let family = u16::from_ne_bytes(*bytes.first_chunk()?);
     let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
@@ -205,13 +206,13 @@ fn parse(bytes: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, port))
 }
 
-/// The kernel takes an `int` from the lower half of an argument.
+/// Returns the lower half of an argument, which the kernel reads as an `int`.
 fn low(argument: u64) -> i32 {
     let [a, b, c, d, ..] = argument.to_le_bytes();
     i32::from_le_bytes([a, b, c, d])
 }
 
-/// Whether programs of this architecture have 32-bit pointers (`__AUDIT_ARCH_64BIT`).
+/// Returns whether programs of this architecture have 32-bit pointers (`__AUDIT_ARCH_64BIT`).
 fn is_narrow(arch: u32) -> bool {
     arch & 0x8000_0000 == 0
 }

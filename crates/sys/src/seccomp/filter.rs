@@ -6,17 +6,17 @@ use keepalive_policy::protocol::{PASSING_LENGTH, PASSING_OPTION_LENGTH, PASSING_
 use keepalive_policy::{OPTIONS, SocketOption};
 use libc::sock_filter;
 
-/// What the filter does with setsockopt(2) of one option.
+/// The filter's action for setsockopt(2) of one option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetOption {
-    /// It is not caught.
+    /// The call is not caught.
     #[default]
     Pass,
-    /// It waits for the supervisor.
+    /// The call waits for the supervisor.
     Ask,
 }
 
-/// What becomes of io_uring, whose calls no filter sees.
+/// The filter's action for io_uring, whose operations no filter sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IoUring {
     /// Programs may use it.
@@ -26,18 +26,19 @@ pub enum IoUring {
     Deny,
 }
 
-/// What is caught beside `connect(2)`, `listen(2)` and sends that open a connection (`MSG_FASTOPEN`).
+/// The calls that are caught in addition to `connect(2)`, `listen(2)` and sends that open a connection
+/// (`MSG_FASTOPEN`).
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// In the order of [`OPTIONS`].
+    /// The action for each option, in the order of [`OPTIONS`].
     pub set_option: [SetOption; OPTIONS.len()],
-    /// What becomes of io_uring.
+    /// The action for io_uring.
     pub io_uring: IoUring,
 }
 
-/// The same on every architecture (`asm-generic/unistd.h`).
+/// The number of `io_uring_setup(2)` on every architecture (`asm-generic/unistd.h`).
 const IO_URING_SETUP: u32 = 425;
-/// `SYS_CONNECT` and its kin (`linux/net.h`): the first argument of `socketcall(2)`.
+/// `SYS_CONNECT` and others (`linux/net.h`): the first argument of `socketcall(2)`.
 const SOCKETCALL_CONNECT: u32 = 3;
 const SOCKETCALL_LISTEN: u32 = 4;
 const SOCKETCALL_SENDTO: u32 = 11;
@@ -45,7 +46,7 @@ const SOCKETCALL_SETSOCKOPT: u32 = 14;
 const SOCKETCALL_SENDMSG: u32 = 16;
 const SOCKETCALL_SENDMMSG: u32 = 20;
 
-/// A call that is caught, whatever the architecture calls it.
+/// A caught call, under whatever name the architecture has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Connect,
@@ -54,12 +55,12 @@ pub(super) enum Kind {
     SendMsg,
     SendMmsg,
     SetOption,
-    /// The real one stands in the first argument, its own arguments in memory.
+    /// The actual call is the first argument; its arguments are in memory.
     Socketcall,
 }
 
 impl Kind {
-    /// The call of this number on this architecture, if it is one that may be caught.
+    /// Returns the call with this number on this architecture, if it may be caught.
     pub(super) fn of(arch: u32, number: u32) -> Option<Self> {
         let numbers = CAUGHT.iter().find(|numbers| numbers.arch == arch)?;
         Some(match number {
@@ -74,7 +75,7 @@ impl Kind {
         })
     }
 
-    /// The call behind the first argument of `socketcall(2)`.
+    /// Returns the call that the first argument of `socketcall(2)` names.
     pub(super) fn of_socketcall(number: u64) -> Option<Self> {
         Some(match u32::try_from(number).ok()? {
             SOCKETCALL_CONNECT => Self::Connect,
@@ -88,11 +89,11 @@ impl Kind {
     }
 }
 
-/// `struct sockaddr_in` has 16 bytes: a shorter address is none of TCP.
+/// The size of `struct sockaddr_in`, 16 bytes: a shorter address is not one of TCP.
 const SHORTEST_ADDRESS: u32 = 16;
 
 impl Filter {
-    /// The program for the kernel.
+    /// Returns the program for the kernel.
     pub fn program(&self) -> Vec<sock_filter> {
         let mut code = Assembler::default();
         code.load(ARCH);
@@ -103,7 +104,7 @@ impl Filter {
         code.instructions
     }
 
-    /// Never falls through.
+    /// Emits the code for one architecture, which never falls through.
     fn architecture(&self, code: &mut Assembler, numbers: &Caught) {
         code.load(NUMBER);
         code.unless_equal(numbers.connect, |code| {
@@ -158,7 +159,7 @@ impl Filter {
         code.answer(ALLOW);
     }
 
-    /// Its arguments stand in memory, where the filter cannot look.
+    /// Emits the code for `socketcall(2)`, whose arguments are in memory, which the filter cannot read.
     fn socketcall(&self, code: &mut Assembler) {
         code.load(argument(0));
         for number in [
@@ -176,26 +177,26 @@ impl Filter {
         code.answer(ALLOW);
     }
 
-    /// What is done with an option.
+    /// Returns the action for an option.
     pub fn action(&self, option: SocketOption) -> SetOption {
         self.set_option[option as usize]
     }
 }
 
-// What a filter returns (`linux/seccomp.h`).
+// The filter's return values (`linux/seccomp.h`).
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
 const ERRNO: u32 = libc::SECCOMP_RET_ERRNO;
 
-// Where the fields of `struct seccomp_data` stand.
+// The offsets of the fields in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
-/// The lower half of an argument; the kernel takes no more of those that are looked at.
+/// Returns the offset of the lower half of an argument; the kernel reads only this half of the checked arguments.
 const fn argument(index: u32) -> u32 {
     16 + 8 * index + if cfg!(target_endian = "big") { 4 } else { 0 }
 }
 
-/// Writes instructions; jumps lead forward, over a block.
+/// Emits instructions; jumps lead forward, over a block.
 #[derive(Default)]
 struct Assembler {
     instructions: Vec<sock_filter>,
@@ -210,8 +211,8 @@ impl Assembler {
         self.push(libc::BPF_RET | libc::BPF_K, value);
     }
 
-    /// The block runs where the loaded word is `value`. It must not fall through, since it may load another; or another is
-    /// loaded behind it.
+    /// Emits a block that runs if the loaded word is `value`. Since the block may load another word, it must
+    /// not fall through, or the code after it must load its own word.
     fn unless_equal(&mut self, value: u32, block: impl FnOnce(&mut Self)) {
         self.branch(libc::BPF_JEQ, value, true, block);
     }
@@ -228,12 +229,12 @@ impl Assembler {
         self.branch(libc::BPF_JSET, bits, true, block);
     }
 
-    /// Runs the block where the comparison is `wanted`, else goes on behind it.
+    /// Emits a block that runs if the comparison is `wanted`; otherwise continues after it.
     fn branch(&mut self, comparison: u32, value: u32, wanted: bool, block: impl FnOnce(&mut Self)) {
         let at = self.instructions.len();
         self.push(libc::BPF_JMP | comparison | libc::BPF_K, value);
         block(self);
-        // Blocks are far shorter than a jump can be: the tests build the longest.
+        // Blocks are far shorter than the longest jump: the tests build the longest.
         let over = u8::try_from(self.instructions.len() - at - 1).unwrap_or(u8::MAX);
         let jump = &mut self.instructions[at];
         if wanted {

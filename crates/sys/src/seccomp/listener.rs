@@ -1,4 +1,4 @@
-//! The listener: installing a filter, receiving the calls that wait, letting them go on.
+//! The listener: installs a filter, receives the calls that wait, and lets them continue.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
@@ -8,45 +8,45 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A system call that waits for an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Notification {
-    /// Numbers follow each other in the order of the calls.
+    /// The number of the call; numbers are consecutive in the order of the calls.
     pub id: u64,
-    /// The thread, as this process's pid namespace has it; 0 where it has no number here.
+    /// The thread, in this process's pid namespace; 0 if it has no number here.
     pub tid: u32,
     /// `AUDIT_ARCH_*`.
     pub arch: u32,
-    /// The call's number on it.
+    /// The number of the call on this architecture.
     pub number: u32,
-    /// Its arguments.
+    /// The arguments of the call.
     pub arguments: [u64; 6],
 }
 
-/// What becomes of a call that waits.
+/// The result of a call that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It goes on as if it had not been caught.
+    /// The call continues as if it had not been caught.
     Continue,
-    /// It returns 0 and does nothing.
+    /// The call returns 0 and has no effect.
     Succeed,
-    /// It fails with this error number.
+    /// The call fails with this error number.
     Fail(i32),
 }
 
-/// Where the calls of all processes under a filter arrive.
+/// A descriptor that receives the caught calls of all processes under a filter.
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,
-    /// Whether a program has been told that it may speak of lost privileges.
+    /// Whether a program has already been allowed to report lost privileges.
     has_spoken: AtomicBool,
 }
 
 const FLAGS: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
 
-/// Whether the kernel knows the flags that [`install`] uses. Nothing is changed.
+/// Tests whether the kernel supports the flags that [`install`] uses, without any change.
 ///
 /// # Errors
-/// `EINVAL` before Linux 5.19, or what a sandbox says.
+/// `EINVAL` before Linux 5.19, or the error of a sandbox.
 pub fn probe() -> io::Result<()> {
-    // SAFETY: without a program the kernel looks at the flags, and fails.
+    // SAFETY: without a program the kernel checks the flags, and fails.
     let result = unsafe {
         let none = std::ptr::null::<libc::sock_fprog>();
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, FLAGS, none)
@@ -57,14 +57,14 @@ pub fn probe() -> io::Result<()> {
     }
 }
 
-/// Puts this process, which must have one thread, and all that it will start under `program`, and gives the listener.
-/// Unless it `keeps_privileges`, which takes `CAP_SYS_ADMIN`, set-user-ID programs run without their privilege from now on
-/// (`PR_SET_NO_NEW_PRIVS`).
+/// Puts this process, which must have one thread, and all its future children under `program`, and returns
+/// the listener. Unless it `keeps_privileges`, which requires `CAP_SYS_ADMIN`, set-user-ID programs run
+/// without their privileges from now on (`PR_SET_NO_NEW_PRIVS`).
 ///
 /// # Errors
-/// `EBUSY` under a filter that has a listener already, `EINVAL` before Linux 5.19 (`WAIT_KILLABLE_RECV`, without which a
-/// signal to the program can repeat a call for ever), `EACCES` when the privilege is missing, or what a sandbox says. But for
-/// `EBUSY` nothing has been changed then.
+/// `EBUSY` under a filter that has a listener already, `EINVAL` before Linux 5.19 (`WAIT_KILLABLE_RECV`,
+/// without which a signal to the program can repeat a call forever), `EACCES` without the privilege, or the
+/// error of a sandbox. Except after `EBUSY`, nothing has been changed.
 pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Result<Listener> {
     probe()?;
     if !keeps_privileges {
@@ -92,7 +92,7 @@ pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Res
         return Err(io::Error::last_os_error());
     }
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel has made this descriptor for us just now, and nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor, and no other code knows it.
     Ok(Listener::from_fd(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
@@ -100,7 +100,7 @@ pub fn install(program: &[libc::sock_filter], keeps_privileges: bool) -> io::Res
 const CONTINUE: u32 = 1;
 
 impl Listener {
-    /// The listener behind a descriptor that was passed here.
+    /// Creates the listener from a descriptor that was passed here.
     pub fn from_fd(fd: OwnedFd) -> Self {
         Self {
             fd,
@@ -108,8 +108,8 @@ impl Listener {
         }
     }
 
-    /// Lets a call wake the supervisor on its own processor (Linux 6.6), which saves a switch between two. Without it
-    /// all works the same.
+    /// Lets a call wake the supervisor on its own processor (Linux 6.6), which avoids a switch between two
+    /// processors. Failure has no other effect.
     pub fn wake_here(&self) {
         /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (`linux/seccomp.h`).
         const SYNC_WAKE_UP: libc::c_ulong = 1;
@@ -117,12 +117,12 @@ impl Listener {
         unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
     }
 
-    /// The next call. Waits for one; ask poll(2) first where that must not be.
+    /// Returns the next call, and waits for it. Use poll(2) first to avoid waiting.
     ///
     /// # Errors
-    /// `ENOENT` when the caller has gone meanwhile, or all have (Linux 6.11); `EINTR`.
+    /// `ENOENT` if the caller has ended meanwhile, or all have (Linux 6.11); `EINTR`.
     pub fn receive(&self) -> io::Result<Notification> {
-        // SAFETY: an all-zero `struct seccomp_notif` is a valid one, and what the kernel asks for.
+        // SAFETY: an all-zero `struct seccomp_notif` is valid, and the kernel requires it.
         let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the kernel writes one `struct seccomp_notif` to it; this crate's has the size of this kernel's, which
         // only a new kind of notification would change (`SECCOMP_GET_NOTIF_SIZES`, seccomp(2)).
@@ -145,8 +145,9 @@ impl Listener {
         })
     }
 
-    /// Whether the thread of the call `id` still waits for an answer (`SECCOMP_IOCTL_NOTIF_ID_VALID`). While it waits, no other
-    /// thread can have its number: what was opened or read by that number before this returned true belongs to the caller
+    /// Returns whether the thread of the call `id` still waits for an answer
+    /// (`SECCOMP_IOCTL_NOTIF_ID_VALID`). While it waits, no other thread can have its number. So everything
+    /// that was opened or read by that number before this function returned true belongs to the caller
     /// (`seccomp_unotify(2)`).
     pub fn is_waiting(&self, id: u64) -> bool {
         // SAFETY: the kernel reads one number, which lives through the call.
@@ -154,10 +155,10 @@ impl Listener {
         result == 0
     }
 
-    /// Answers the call `id`, which need not have been received by this process.
+    /// Answers the call `id`, which another process may have received.
     ///
     /// # Errors
-    /// `ENOENT` when nobody waits for it any more, `EINPROGRESS` when it has not been received or has been answered.
+    /// `ENOENT` if the caller no longer waits, `EINPROGRESS` if the call has not been received or has been answered.
     pub fn answer(&self, id: u64, answer: Answer) -> io::Result<()> {
         let response = libc::seccomp_notif_resp {
             id,
@@ -187,33 +188,36 @@ impl AsFd for Listener {
     }
 }
 
-/// The call by which [`is_supervised`] asks: a connect(2) that can only fail, with an address that nobody has.
+/// The call by which [`is_supervised`] asks: a connect(2) with an address that never exists, which can only fail.
 const QUESTION: u64 = 0x6b65_6570_0001;
-/// The error that only a supervisor of ours gives to it.
+/// The error that only keepalive's supervisor returns for this call.
 const YES: i32 = libc::EALREADY;
 
-/// Whether this process runs under a supervisor of ours, which answers a call that means nothing to the kernel.
+/// Returns whether this process runs under keepalive's supervisor, which answers a call without a meaning to
+/// the kernel.
 pub fn is_supervised() -> bool {
     ask(QUESTION)
 }
 
-/// Whether this process is the first under its supervisor to report that a program runs without its privilege; true once.
+/// Returns whether this process is the first under its supervisor to report that a program runs without its
+/// privileges; true once.
 pub fn is_first_to_report() -> bool {
     ask(FIRST_QUESTION)
 }
 
-/// The call by which the preload library asks whether it is the first to say that a program runs without its privilege.
+/// The call by which the preload library asks whether it is the first to report that a program runs without
+/// its privileges.
 const FIRST_QUESTION: u64 = 0x6b65_0002;
 
 fn ask(question: u64) -> bool {
-    // SAFETY: descriptor -1 is never open, so that the kernel fails before it looks at the address.
+    // SAFETY: descriptor -1 is never open, so that the kernel fails before it reads the address.
     let result = unsafe { libc::syscall(libc::SYS_connect, -1, question, 16) };
     result < 0 && io::Error::last_os_error().raw_os_error() == Some(YES)
 }
 
 impl Listener {
-    /// The answer to `call` if it is a question to the supervisor itself: that of [`is_supervised`], or whether nobody has
-    /// said yet that a program runs without its privilege, which is true once.
+    /// Returns the answer to `call` if it is a question to the supervisor itself: that of [`is_supervised`],
+    /// or whether no process has reported yet that a program runs without its privileges, which is true once.
     pub fn answer_to_question(&self, call: &Notification) -> Option<Answer> {
         let [fd, pointer, ..] = call.arguments;
         let is_closed = fd & u64::from(u32::MAX) == u64::from(u32::MAX);

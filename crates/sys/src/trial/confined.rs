@@ -1,10 +1,11 @@
-//! A program of a system that is not trusted: without privileges, in namespaces of its own, from which nothing outside can be
-//! reached.
+//! Runs a program of an untrusted system without privileges, in its own namespaces, from which it can reach
+//! nothing outside.
 //!
-//! Between this process and the program there is another, process 1 of the new pid namespace: when it ends, the kernel ends
-//! everything that the program has left. The root directory of the mount namespace is the tree, read-only, without devices,
-//! set-user-ID programs and what is mounted in it. Root becomes a user that nobody is; everybody else stays who they are, in a
-//! user namespace. What it inherits are three pipes.
+//! An intermediate process between this process and the program is process 1 of the new pid namespace. When it
+//! ends, the kernel kills everything that the program has left. The root directory of the mount namespace is
+//! the tree, read-only, without devices, set-user-ID programs and other mounts. If root runs the program, it
+//! runs as an unused user. For every other user it runs as the same user, in a user namespace. The program
+//! inherits only three pipes.
 
 use super::privileges::{become_user, close_above, die_with_parent, drop_bounding_set, enter, leave_keyring};
 use super::{Ended, Trial, filter, read_all};
@@ -30,30 +31,30 @@ use std::process::ExitStatus;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-/// Why a program was not run.
+/// The reason why a program was not run.
 #[derive(Debug)]
 pub enum Failure {
-    /// It could not be confined: what could not be done, and why.
+    /// The program could not be confined: the failed step, and the error.
     NotConfined(&'static str, io::Error),
-    /// A file that it needs cannot be read by a user without privileges there.
+    /// A user without privileges cannot read a required file there.
     Unreadable(io::Error),
     /// What `execve(2)` returned.
     NotStarted(io::Error),
 }
 
-/// The first of the users that root may become: no range of users that systemd knows reaches here
-/// (<https://systemd.io/UIDS-GIDS>), so that nothing belongs to them.
+/// The first of the users that root may become. No range of users that systemd defines contains them
+/// (<https://systemd.io/UIDS-GIDS>), so they own nothing.
 const NOBODY: u32 = 0x7000_0000;
-/// `nobody`, where a user namespace has no such users.
+/// `nobody`, used if a user namespace does not contain such users.
 const NOBODY_ELSE: u32 = 65534;
 
-/// What the process between reports: the program's wait status, or a failure and its error number.
+/// The kinds of reports from the intermediate process: the program's wait status, or a failure and its error number.
 const ENDED: u8 = 0;
 const NOT_CONFINED: u8 = 1;
 const UNREADABLE: u8 = 2;
 const NOT_STARTED: u8 = 3;
 
-/// What may fail in the process between.
+/// The steps of the intermediate process that may fail.
 const STEPS: [&str; 10] = [
     "detach it",
     "make a user namespace",
@@ -77,7 +78,8 @@ const KEYRING: u8 = 7;
 const FILTER: u8 = 8;
 const PROCESS: u8 = 9;
 
-/// Lets children wait to be waited for, also where the caller's parent had it otherwise, so that their numbers stay theirs.
+/// Makes children wait to be reaped, even if the caller's parent ignored SIGCHLD, so that their numbers are
+/// not reused.
 struct DefaultChildren(libc::sighandler_t);
 
 impl DefaultChildren {
@@ -94,7 +96,7 @@ impl Drop for DefaultChildren {
     }
 }
 
-/// Runs it; `None` where it had to be killed at the deadline.
+/// Runs the program; `None` if it had to be killed at the deadline.
 ///
 /// # Errors
 /// [`Failure`].
@@ -121,8 +123,8 @@ pub(super) fn run(trial: &Trial, root: &Root, needs: &[&OsStr], limit: Duration)
     };
     drop((input, output.1, errors.1, report.1));
     let read = read_all([output.0, errors.0, report.0], deadline);
-    // With process 1 everything in its namespace ends, and is gone when it has been waited for. It waits to be waited for, so
-    // that its number is no other process's.
+    // When process 1 ends, the kernel ends everything in its namespace, and waitpid(2) returns only after
+    // that. Its number is not reused until it has been reaped.
     let _ = kill_process(first, Signal::KILL);
     while matches!(waitpid(Some(first), WaitOptions::empty()), Err(Errno::INTR)) {}
     let Some([output, errors, report]) = read.map_err(cannot)? else {
@@ -148,7 +150,7 @@ pub(super) fn run(trial: &Trial, root: &Root, needs: &[&OsStr], limit: Duration)
     }
 }
 
-/// All that the processes inside need, made beforehand.
+/// Everything that the processes inside need, prepared in advance.
 struct Inside {
     path: CString,
     is_root: bool,
@@ -164,7 +166,7 @@ struct Inside {
     caller: u32,
 }
 
-/// A step that has failed, and how.
+/// The result of a step, or the step that failed and its error.
 type Step<T> = Result<T, (u8, u8, Errno)>;
 
 impl Inside {
@@ -194,14 +196,14 @@ impl Inside {
         })
     }
 
-    /// Is process 1 from here on.
+    /// Acts as process 1 from here on.
     fn become_first(&self, pipes: [&OwnedFd; 4]) -> ! {
         let report = pipes[3];
         let (kind, step, value) = match self.first(pipes) {
             Ok(status) => (ENDED, 0, status),
             Err((kind, step, error)) => (kind, step, error.raw_os_error()),
         };
-        // Where there is no number 3 yet, the pipe has its own.
+        // If descriptor 3 does not exist yet, the pipe still has its original number.
         let number = if step == DETACH && kind == NOT_CONFINED {
             report.as_raw_fd()
         } else {
@@ -211,7 +213,7 @@ impl Inside {
         exit_now(0)
     }
 
-    /// Confines this process, starts the program and waits for it. Returns its wait status.
+    /// Confines this process, starts the program and waits for it. Returns the program's wait status.
     fn first(&self, pipes: [&OwnedFd; 4]) -> Step<i32> {
         at(DETACH, detach(pipes))?;
         if !self.is_root {
@@ -245,7 +247,7 @@ impl Inside {
         }
     }
 
-    /// Makes this user the only one of the namespace (user_namespaces(7)).
+    /// Makes this user the only user of the namespace (user_namespaces(7)).
     fn map_users(&self) -> Result<(), Errno> {
         let write =
             |file: &str, text: String| fs::write(format!("/proc/self/{file}"), text).map_err(|error| errno(&error));
@@ -254,14 +256,14 @@ impl Inside {
         write("gid_map", format!("{0} {0} 1", self.gid))
     }
 
-    /// Puts the tree alone over itself, and goes there. Whoever can write above it may have another one in its place by now:
-    /// the caller compares.
+    /// Mounts only the tree over itself, and enters it. A process with write access above the tree may have
+    /// replaced it by now: the caller compares.
     fn make_mounts(&self) -> Result<(), Errno> {
         let path = self.path.as_c_str();
         mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
         mount_bind(path, path)?;
         let mut flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-        // In a user namespace, what the mount has must stay (mount_namespaces(7)).
+        // In a user namespace, the mount must keep its flags (mount_namespaces(7)).
         let has = statvfs(path)?.f_flag;
         for (one, other) in [
             (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
@@ -292,7 +294,7 @@ impl Inside {
             (Resource::Sigpending, 64),
             (Resource::Nice, 0),
             (Resource::Rtprio, 0),
-            // With 0 a handler of core files that the machine has is started all the same, outside (fs/coredump.c).
+            // With 0, the kernel would still start the machine's core handler, outside (fs/coredump.c).
             (Resource::Core, 1),
         ] {
             let limit = Rlimit {
@@ -304,7 +306,7 @@ impl Inside {
         Ok(())
     }
 
-    /// No other user, no capability, and none to be had.
+    /// Switches to another user, drops all capabilities, and prevents gaining any.
     fn drop_privileges(&self) -> Result<(), Errno> {
         drop_bounding_set()?;
         if self.is_root {
@@ -321,11 +323,11 @@ impl Inside {
             },
         )?;
         set_no_new_privs(true)?;
-        // The program could look into this process otherwise, which is the same user.
+        // Otherwise the program could access this process, which has the same user.
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
     }
 
-    /// Returns why it could not become the program.
+    /// Executes the program. Returns only on failure, with the error number.
     fn execute(&self) -> i32 {
         let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
             texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
@@ -345,39 +347,41 @@ pub(super) fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-/// Where the report goes, for this process alone: the program does not have it.
+/// The descriptor of the report pipe; only this process has it, not the program.
 pub(super) const REPORT: i32 = 3;
 
-/// A session without a terminal, no descriptors but these, signals as they are by default.
+/// Detaches this process: creates a session without a terminal, closes all other descriptors, and resets all signals.
 fn detach([input, output, errors, report]: [&OwnedFd; 4]) -> Result<(), Errno> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     setsid()?;
-    // Those of the standard streams were open before, so that none of these has their numbers.
+    // The standard descriptors were open before, so these pipes have other numbers.
     dup2_stdin(input)?;
     dup2_stdout(output)?;
     dup2_stderr(errors)?;
     if report.as_raw_fd() != REPORT {
-        // SAFETY: dup2(2) takes numbers. What had this one before is a copy of the caller's, which this process does not use.
+        // SAFETY: dup2(2) takes numbers. The previous owner of this descriptor is a copy of the caller's,
+        // which this process does not use.
         if unsafe { libc::dup2(report.as_raw_fd(), REPORT) } < 0 {
             return Err(errno(&io::Error::last_os_error()));
         }
     }
-    // SAFETY: the descriptor has just been made, and stays open until this process ends.
+    // SAFETY: the descriptor has just been created, and stays open until this process ends.
     fcntl_setfd(unsafe { BorrowedFd::borrow_raw(REPORT) }, FdFlags::CLOEXEC)?;
     close_above(REPORT)?;
-    // Of what was opened here, the closed descriptors among them, nothing is dropped: this process ends by _exit(2).
+    // Objects that were created here, including closed descriptors, are never dropped: this process ends by
+    // _exit(2).
     for signal in 1..=64 {
         // SAFETY: SIG_DFL runs no code; numbers that cannot be changed are refused (signal(2)).
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     // SAFETY: a `sigset_t` is an array of numbers, and all zero an empty one.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: sigprocmask(2) reads the set, and is asked for no old one.
+    // SAFETY: sigprocmask(2) reads the set, and returns no old set.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
     Ok(())
 }
 
-/// Waits for the program, and for whatever is left to this process; returns the program's wait status.
+/// Waits for the program, and reaps orphans; returns the program's wait status.
 fn wait_for(program: i32) -> i32 {
     loop {
         let mut status = 0;
@@ -388,7 +392,7 @@ fn wait_for(program: i32) -> i32 {
     }
 }
 
-/// Writes a report, which is shorter than what a pipe takes at once.
+/// Writes a report, which is short enough for one write to a pipe.
 fn tell(descriptor: i32, kind: u8, step: u8, value: i32) {
     let mut report = vec![kind, step];
     report.extend(value.to_ne_bytes());

@@ -1,18 +1,19 @@
-//! The system calls that a confined program may not make: namespaces and capabilities do not stand in their way.
+//! The system calls that a confined program may not make, because namespaces and missing capabilities do not
+//! prevent them.
 
 use crate::arch::{CONFINED, Confined};
 use libc::{sock_filter, sock_fprog};
 use std::io;
 
-/// `io_uring_setup`, whose calls no filter sees, and `clone3`, whose flags it does not see: the same everywhere
-/// (`asm-generic/unistd.h`). Programs go on without them.
+/// `io_uring_setup`, whose operations no filter sees, and `clone3`, whose flags no filter sees; the numbers
+/// are the same on every architecture (`asm-generic/unistd.h`). Programs work without these calls.
 const MISSING: [u32; 2] = [425, 435];
-/// `__X32_SYSCALL_BIT`; these calls have the same numbers otherwise.
+/// `__X32_SYSCALL_BIT`; without this bit the calls have the same numbers.
 const X32: u32 = 0x4000_0000;
 /// `CLONE_NEW*` (`linux/sched.h`).
 const NAMESPACES: u32 = 0x7e02_0000;
 
-// Where the fields of `struct seccomp_data` stand; both architectures are little-endian.
+// The offsets of the fields in `struct seccomp_data`; both architectures are little-endian.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const fn argument(index: u32) -> u32 {
@@ -22,7 +23,7 @@ const fn argument(index: u32) -> u32 {
 const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
 const ABSENT: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
 
-/// The program for the kernel.
+/// Returns the program for the kernel.
 pub(super) fn program() -> Vec<sock_filter> {
     let mut code = vec![load(ARCH)];
     for numbers in CONFINED {
@@ -35,7 +36,7 @@ pub(super) fn program() -> Vec<sock_filter> {
     code
 }
 
-/// Never falls through.
+/// Emits the code for one architecture, which never falls through.
 fn architecture(numbers: &Confined) -> Vec<sock_filter> {
     let mut code = vec![
         load(NUMBER),
@@ -45,7 +46,7 @@ fn architecture(numbers: &Confined) -> Vec<sock_filter> {
     for (number, value) in refused.chain(MISSING.map(|number| (number, ABSENT))) {
         code.extend([jump(libc::BPF_JEQ, number, 0, 1), answer(value)]);
     }
-    // A new limit, by either half of its address.
+    // Refuses a new limit: checks both halves of its address.
     code.extend([
         jump(libc::BPF_JEQ, numbers.limits, 0, 6),
         load(argument(2)),
@@ -73,7 +74,7 @@ fn answer(value: u32) -> sock_filter {
     instruction(libc::BPF_RET | libc::BPF_K, value)
 }
 
-/// Skips so many instructions where the comparison holds, and so many where it does not.
+/// Returns a jump that skips `holds` instructions if the comparison holds, and `not` otherwise.
 fn jump(comparison: u32, value: u32, holds: usize, not: usize) -> sock_filter {
     let [jt, jf] = [holds, not].map(|count| u8::try_from(count).expect("blocks are short"));
     sock_filter {
@@ -92,17 +93,17 @@ fn instruction(code: u32, k: u32) -> sock_filter {
     }
 }
 
-/// Applies the filter for this process and those that it starts, for good. It must have no_new_privs.
+/// Applies the filter to this process and its future children, permanently. The process must have no_new_privs.
 ///
 /// # Errors
-/// `EINVAL` where the kernel has no filters.
+/// `EINVAL` if the kernel does not support filters.
 pub(super) fn install(program: &[sock_filter]) -> io::Result<()> {
     let filter = sock_fprog {
         len: u16::try_from(program.len()).map_err(io::Error::other)?,
         filter: program.as_ptr().cast_mut(),
     };
     let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
-    // SAFETY: prctl(2) copies the program, which lives through the call, and changes nothing of it.
+    // SAFETY: prctl(2) copies the program, which lives through the call, and does not change it.
     let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const filter) };
     if result != 0 {
         return Err(io::Error::last_os_error());

@@ -1,4 +1,4 @@
-//! Leaving what a process has: descriptors, root directory, user, capabilities, keyring.
+//! Drops a process's resources: descriptors, root directory, user, capabilities, keyring.
 
 use super::confined::{REPORT, errno};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,14 +11,14 @@ use std::fs;
 use std::io;
 use std::ptr;
 
-/// Closes all descriptors above this one.
+/// Closes all descriptors above `last`.
 pub(super) fn close_above(last: i32) -> Result<(), Errno> {
     let first = last + 1;
-    // SAFETY: close_range(2) takes numbers; what else has these descriptors is not used in this process any more.
+    // SAFETY: close_range(2) takes numbers; this process no longer uses other owners of these descriptors.
     if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } == 0 {
         return Ok(());
     }
-    // Linux before 5.9.
+    // For Linux before 5.9.
     let names = fs::read_dir("/proc/self/fd").map_err(|error| errno(&error))?;
     let numbers: Vec<i32> = names
         .flatten()
@@ -32,7 +32,7 @@ pub(super) fn close_above(last: i32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Makes the directory where this process is the root directory, and leaves the old one.
+/// Makes the current directory the root directory, and leaves the old root directory.
 pub(super) fn enter() -> Result<(), Errno> {
     pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
@@ -44,7 +44,7 @@ pub(super) fn drop_bounding_set() -> Result<(), Errno> {
         // SAFETY: prctl(2) takes numbers here.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
             let error = errno(&io::Error::last_os_error());
-            // There are no more.
+            // There are no more capabilities.
             return if error == Errno::INVAL { Ok(()) } else { Err(error) };
         }
     }
@@ -57,7 +57,7 @@ pub(super) fn become_user(user: u32) -> Result<(), Errno> {
     set_thread_res_uid(uid, uid, uid)
 }
 
-/// The signal is forgotten when a process becomes another user (prctl(2)).
+/// Requests SIGKILL when the parent ends. The kernel forgets this when a process changes its user (prctl(2)).
 pub(super) fn die_with_parent() -> Result<(), Errno> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The parent may have ended before that, and with it the only reader.
@@ -70,7 +70,7 @@ pub(super) fn die_with_parent() -> Result<(), Errno> {
     }
 }
 
-/// The caller's keyrings stay with the caller (session-keyring(7)).
+/// Leaves the caller's keyrings (session-keyring(7)).
 pub(super) fn leave_keyring() -> Result<(), Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     let no_name: *const libc::c_char = ptr::null();
@@ -78,7 +78,7 @@ pub(super) fn leave_keyring() -> Result<(), Errno> {
     let joined = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, no_name) };
     match io::Error::last_os_error() {
         _ if joined >= 0 => Ok(()),
-        // A kernel without keyrings.
+        // The kernel has no keyrings.
         error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
         error => Err(errno(&error)),
     }

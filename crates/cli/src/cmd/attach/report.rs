@@ -1,4 +1,4 @@
-//! What became of one socket, for people and for programs.
+//! The report on one socket, as text and JSON.
 
 use crate::error::{Error, FAILED};
 use crate::json::Entry;
@@ -12,7 +12,7 @@ use keepalive_sys::sockopt::{Numbers, Protocol};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// What became of one socket.
+/// The report on one socket.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Report {
     program: String,
@@ -22,7 +22,7 @@ pub(super) struct Report {
     failed: Vec<Failure>,
 }
 
-/// The same as a program reads it.
+/// The report as a JSON object.
 #[derive(Serialize)]
 pub(super) struct Object {
     #[serde(flatten)]
@@ -59,7 +59,7 @@ struct Remark {
 }
 
 impl Report {
-    /// Of `socket` as it was before, and its numbers as they are now.
+    /// Creates the report on `socket` as it was before, with its present values.
     pub(super) fn new(
         process: &Process,
         socket: Socket,
@@ -78,22 +78,22 @@ impl Report {
         }
     }
 
-    /// Whether anything was, or would be, set.
+    /// Returns whether any option was, or would be, set.
     pub(super) fn is_changed(&self) -> bool {
         !self.plan.steps.is_empty()
     }
 
-    /// The socket as it was before.
+    /// Returns the socket as it was before.
     pub(super) fn socket(&self) -> &Socket {
         &self.before
     }
 
-    /// Notes the timer that runs now.
+    /// Stores the timer that runs now.
     pub(super) fn note_timer(&mut self, timer: TimerState) {
         self.after.timer = timer;
     }
 
-    /// What could not be set, if anything.
+    /// Returns the error for the options that could not be set, if any.
     pub(super) fn error(&self) -> Option<Error> {
         let failed = self.failed.iter();
         let words: Vec<String> = failed
@@ -109,7 +109,7 @@ impl Report {
         })
     }
 
-    /// `psql (4242) fd 3`.
+    /// Returns the holder: `psql (4242) fd 3`.
     fn place(&self) -> String {
         let program = sanitize(&self.program);
         match self.before.holder {
@@ -153,7 +153,7 @@ impl Report {
         }
     }
 
-    /// A line that names the socket, and below it what was done.
+    /// Returns a line that names the socket, and the changes on the lines below.
     pub(super) fn text(&self, dry_run: bool) -> String {
         let socket = &self.before;
         let name =
@@ -190,7 +190,7 @@ impl Report {
         text
     }
 
-    /// The time until the next probe before and after, where it has changed.
+    /// Returns the time until the next probe before and after, if it has changed.
     fn timers(&self) -> Option<(String, String)> {
         let spell = |clock: TimerState| match clock {
             TimerState::Running(timer) if timer.kind == TimerKind::Keepalive => {
@@ -234,7 +234,7 @@ fn describe_step(step: &Step) -> String {
     )
 }
 
-/// Returns why an option is left as it is.
+/// Returns why an option keeps its value.
 fn reason(left: &Left) -> String {
     match left.reason {
         Reason::Off => String::from("the policy says off"),
@@ -256,7 +256,7 @@ fn describe_left(left: &Left) -> String {
     }
 }
 
-/// A number as people write it.
+/// Returns a value in the form for users.
 fn spell(option: SocketOption, number: u32) -> String {
     match (option.row().unit, number) {
         (Unit::Switch, 0) => String::from("off"),
@@ -268,7 +268,7 @@ fn spell(option: SocketOption, number: u32) -> String {
     }
 }
 
-/// How far it came, in a line.
+/// Returns a summary in one line.
 pub(super) fn summary(reports: &[Report], processes: usize, dry_run: bool) -> String {
     let failed = reports.iter().filter(|report| !report.failed.is_empty()).count();
     let set = reports
@@ -305,7 +305,7 @@ pub(super) fn summary(reports: &[Report], processes: usize, dry_run: bool) -> St
     format!("keepalive: {} of {of}{parts}\n", sockets(reports.len()))
 }
 
-/// `1 TCP socket`, `2 TCP sockets`.
+/// Returns the number with its unit: `1 TCP socket`, `2 TCP sockets`.
 pub(super) fn sockets(count: usize) -> String {
     format!("{count} TCP socket{}", if count == 1 { "" } else { "s" })
 }

@@ -1,4 +1,4 @@
-//! `keepalive cgroup status`: what is active.
+//! `keepalive cgroup status`: shows the active policies.
 
 use super::{Status, target};
 use crate::error::{Error, FAILED};
@@ -13,10 +13,10 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// All of it, as a program reads it.
+/// The whole report, in the form of the JSON output.
 #[derive(Serialize)]
 struct Report {
-    /// What is in the way of the engine on this machine, for this user.
+    /// Why the engine cannot be used on this machine by this user.
     obstacle: Option<String>,
     cgroups: Vec<Object>,
 }
@@ -24,31 +24,32 @@ struct Report {
 #[derive(Serialize)]
 struct Object {
     cgroup: String,
-    /// `None` where it has no policy.
+    /// The state of the policy; `None` if the cgroup has no policy.
     #[serde(serialize_with = "state_or_none")]
     state: Option<State>,
     default: Option<String>,
     default_connections: Option<u64>,
     rules: Vec<CountedRule>,
-    /// Options that the kernel has refused to set.
+    /// The number of options that the kernel has refused to set.
     refused: Option<u64>,
-    /// Whether setsockopt(2) is changed as a mode says.
+    /// Whether the mode changes setsockopt(2) calls.
     clamps: bool,
-    /// Whether the kernel's own fields tell what a program has set itself; else its sysctls do.
+    /// Whether the program reads the kernel's own fields to detect what a program has set; otherwise it
+    /// compares with the sysctls.
     reads_fields: Option<bool>,
-    /// Why they do not.
+    /// Why it compares values.
     compared_because: Option<String>,
-    /// Cgroups below that have a policy of their own, which counts there in the place of this one.
+    /// Cgroups below this one with a policy of their own, which applies there instead.
     shadowed: Vec<String>,
-    /// Programs of others that run before, and after this one, whose word is the last.
+    /// Foreign programs that run before this one, and those that run after it and take precedence.
     before: Vec<String>,
     after: Vec<String>,
-    /// Whether `enable --watch` in the caller's container keeps it; only asked with `--watched`.
+    /// Whether `enable --watch` in the caller's container watches the policy; checked only with `--watched`.
     #[serde(skip_serializing_if = "Option::is_none")]
     watched: Option<bool>,
 }
 
-/// The state of a cgroup without a policy, in JSON and for people.
+/// The state of a cgroup without a policy, in JSON and in text.
 const NONE: &str = "none";
 
 #[derive(Serialize)]
@@ -67,10 +68,10 @@ fn state_or_none<S: Serializer>(state: &Option<State>, serializer: S) -> Result<
     }
 }
 
-/// Prints what is active.
+/// Prints the active policies.
 ///
 /// # Errors
-/// Something is wrong with it.
+/// The problems of a policy.
 pub(super) fn run(status: &Status) -> Result<(), Error> {
     let tree = Tree::find().map_err(Obstacle::NoTree);
     let objects = match &tree {
@@ -79,8 +80,8 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
     };
     let obstacle = match &tree {
         Err(obstacle) => Some(obstacle.reason()),
-        // A policy that is active shows that the engine works; a trial would take most of this command's time, which a
-        // readiness probe has to spare.
+        // An active policy shows that the engine works. A trial would take most of this command's time, and a
+        // readiness probe has little time.
         Ok(_) if is_shown_by(&objects, status) => None,
         Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
     };
@@ -102,7 +103,8 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
     Error::all(errors).map_or(Ok(()), Err)
 }
 
-/// What there is, of one moment: what other programs run beside those of a policy is asked after the policy was read.
+/// Reads a consistent report: the list of foreign programs is read after the policy, and both are read again
+/// if the policy has changed.
 fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
     const ATTEMPTS: usize = 20;
     let mut read = Vec::new();
@@ -116,12 +118,12 @@ fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
     Ok(read)
 }
 
-/// Whether all the cgroups that were named have a policy active.
+/// Returns whether all named cgroups have an active policy.
 fn is_shown_by(objects: &[Object], status: &Status) -> bool {
     !status.cgroups.is_empty() && objects.iter().all(|object| object.state == Some(State::Active))
 }
 
-/// What there is of the cgroups that were named, or of all.
+/// Returns the report on the named cgroups, or on all.
 fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Result<Vec<Object>, Error> {
     if status.cgroups.is_empty() {
         return Ok(all.iter().map(|entry| Object::new(entry, all)).collect());
@@ -204,7 +206,7 @@ impl Object {
         object
     }
 
-    /// What is wrong, a sentence each.
+    /// Returns the problems, one sentence each.
     fn problems(&self) -> Vec<String> {
         let name = &self.cgroup;
         let mut problems = Vec::new();
@@ -277,7 +279,7 @@ impl Object {
             let from = if from.is_empty() { from } else { format!("  ({from})") };
             let count = format!("  {count:>width$}  ");
             let rule = sanitize(&(rule + &from));
-            // A pipe gets a rule in one line.
+            // In a pipe each rule stays on one line.
             let Some((columns, _)) = terminal_size() else {
                 text.extend([&count, &rule, "\n"]);
                 continue;

@@ -1,5 +1,5 @@
-//! `keepalive cgroup enable --watch`: a policy that follows its file, and cgroups that come and go, for as long as this
-//! command runs. What it says goes to a log: a line for each event.
+//! `keepalive cgroup enable --watch`: keeps a policy up to date with its file, and with cgroups that come and
+//! go, while this command runs. Its messages go to a log, one line per event.
 
 use super::{Enable, find, shown, tree, warn_of_what_is_out_of_reach};
 use crate::error::{Error, FAILED, describe};
@@ -16,16 +16,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Between two looks.
+/// The pause between two checks.
 const PERIOD: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Applies the policy until a signal ends this command.
 ///
 /// # Errors
-/// What cannot be used of the policy at the beginning; what is in the way of the engine.
+/// A mistake in the policy at the start; the obstacle that keeps the engine from working.
 pub(super) fn run(enable: &Enable) -> Result<(), Error> {
-    // As the first process of a container, this one would not be ended by a signal that it does not ask for.
+    // The first process of a container gets no signal that it does not handle.
     block_interrupts();
     let signals = SignalFd::interrupts().map_err(|error| {
         Error::new(
@@ -59,13 +59,13 @@ struct Watch<'a> {
     signals: &'a SignalFd,
     tree: Tree,
     policy: Arc<Policy>,
-    /// How often the policy has changed.
+    /// The number of changes of the policy.
     version: u64,
-    /// What the policy is made of, to see whether it has changed.
+    /// The texts of the policy, which show whether it has changed.
     text: Vec<u8>,
-    /// The same when it was looked at last.
+    /// The texts at the previous check.
     text_before: Vec<u8>,
-    /// What was wrong with it when it was read last, if anything.
+    /// The mistake in the policy when it was last read, if any.
     mistake: Option<String>,
     cgroups: Vec<Watched<'a>>,
 }
@@ -73,24 +73,24 @@ struct Watch<'a> {
 struct Watched<'a> {
     cgroup: &'a OsStr,
     place: Place,
-    /// The version of the policy that was applied last.
+    /// The version of the policy that was last applied.
     version: u64,
-    /// What was in the way the last time, if anything.
+    /// The obstacle at the last attempt, if any.
     obstacle: Option<String>,
-    /// Tells others that this command watches the policy.
+    /// The lock that shows other commands that this command watches the policy.
     lock: Option<OwnedFd>,
 }
 
-/// What is known of a cgroup.
+/// The state of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    /// Nothing is yet.
+    /// The state is not known yet.
     New,
-    /// It is not there.
+    /// The cgroup does not exist.
     Missing,
-    /// It has our policy.
+    /// The cgroup has the policy of this command.
     Ours { directory: PathBuf, id: u64, program: u32 },
-    /// It has the policy of another command.
+    /// The cgroup has the policy of another command.
     Theirs,
 }
 
@@ -107,7 +107,7 @@ impl<'a> Watched<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Looks again and again, until a signal arrives.
+    /// Checks periodically, until a signal arrives.
     fn until_signalled(&mut self) -> Result<(), Error> {
         loop {
             self.read_again();
@@ -127,13 +127,13 @@ impl<'a> Watch<'a> {
         Interrupts(Some(self.signals))
     }
 
-    /// Reads the policy again. A wrong one does not count.
+    /// Reads the policy again. Keeps the previous policy if the new one has a mistake.
     fn read_again(&mut self) {
         match self.enable.policy() {
             Ok(policy) => {
                 self.mistake = None;
                 let text = written(&policy);
-                // A file that is just being written is not what it will be.
+                // A file that is being written is used only once two checks have read the same content.
                 let is_settled = text == self.text_before;
                 self.text_before.clone_from(&text);
                 if text == self.text || !is_settled {
@@ -155,7 +155,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Looks at one cgroup, and applies the policy where it is not.
+    /// Checks one cgroup, and applies the policy if it is not active there.
     fn look(&mut self, index: usize) -> Result<(), Error> {
         let is_changed = self.cgroups[index].version != self.version;
         let cgroup = self.cgroups[index].cgroup;
@@ -168,7 +168,7 @@ impl<'a> Watch<'a> {
                     self.with_other_driver(cgroup)
                 ));
             }
-            // What is kept of one that has gone has no effect.
+            // The remaining files of a removed cgroup's policy have no effect.
             if let Place::Ours { directory, program, .. } = &before {
                 let _ = pins::disable(
                     &self.tree,
@@ -211,7 +211,7 @@ impl<'a> Watch<'a> {
         self.put_in_force(index, &directory, before == Place::New)
     }
 
-    /// Applies the policy for one cgroup.
+    /// Applies the policy to one cgroup.
     fn put_in_force(&mut self, index: usize, directory: &Path, is_first: bool) -> Result<(), Error> {
         let interrupts = self.interrupts();
         let watched = &mut self.cgroups[index];
@@ -224,15 +224,15 @@ impl<'a> Watch<'a> {
                     program: done.program,
                 };
                 watched.version = self.version;
-                // New connections have it all the same.
+                // New connections get the settings even if this fails.
                 self.enable
                     .set_existing(&self.tree, directory, &self.policy, interrupts)
                     .err()
             }
             Err(_) if is_signalled(self.signals, &NO_TIME) => return Ok(()),
-            // At the beginning somebody is there to be told.
+            // At the start, the caller gets the error.
             Err(error) if is_first => return Err(error),
-            // It may have gone meanwhile.
+            // The cgroup may have been removed meanwhile.
             Err(_) if !directory.is_dir() => None,
             Err(error) => Some(error),
         };
@@ -244,8 +244,8 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// A remark on the cgroup that has this name with `.slice`, or without: container managers name theirs in both ways,
-    /// by their cgroup driver.
+    /// Returns a remark on the cgroup with this name with `.slice`, or without it. The name that a container
+    /// manager uses depends on its cgroup driver.
     fn with_other_driver(&self, cgroup: &OsStr) -> String {
         let name = cgroup.to_string_lossy();
         let name = name.trim_matches('/');
@@ -260,10 +260,10 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Ends what is still this command's.
+    /// Ends the policies that this command still owns.
     ///
     /// # Errors
-    /// What keeps a policy active.
+    /// The obstacle that keeps a policy active.
     fn end(&self) -> Result<(), Error> {
         let mut failed = Vec::new();
         for watched in &self.cgroups {
@@ -277,7 +277,7 @@ impl<'a> Watch<'a> {
                 Ok(false) => {}
                 Err(obstacle) => {
                     failed.push(obstacle.error(&format!("disable the policy of {name}")).into());
-                    // There is one lock for all of them.
+                    // All policies share one lock.
                     if matches!(obstacle, Obstacle::Locked(_) | Obstacle::Interrupted) {
                         break;
                     }
@@ -288,13 +288,13 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Whether a signal arrives within this time.
+/// Returns whether a signal arrives within this time.
 fn is_signalled(signals: &SignalFd, limit: &Timespec) -> bool {
     let mut arrived = [PollFd::new(signals, PollFlags::IN)];
     poll(&mut arrived, Some(limit)) == Ok(1)
 }
 
-/// The texts that a policy is made of.
+/// Returns the texts of a policy.
 fn written(policy: &Policy) -> Vec<u8> {
     let texts = policy.rules.iter().chain(&policy.config);
     let texts = texts.flat_map(|text| [text.name.as_bytes(), &text.text]);
@@ -302,7 +302,7 @@ fn written(policy: &Policy) -> Vec<u8> {
     texts.join(&0)
 }
 
-/// A line of the log, however long.
+/// Writes a line of the log, without wrapping.
 fn say(text: &str) {
     write_stderr(&format!("keepalive: {text}\n"));
 }

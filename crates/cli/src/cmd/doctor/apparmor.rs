@@ -1,4 +1,4 @@
-//! AppArmor: what the profile of a program or of a process keeps from the library.
+//! AppArmor: what the profile of a program or of a process denies to the library.
 
 use super::finding::Findings;
 use super::process::mapped_library;
@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 const SUBJECT: &str = "apparmor";
 
-/// The profile that `program` gets, the library that would be loaded, and the rules file. Returns whether no profile is known to
-/// keep the library out.
+/// Examines the profile that `program` gets, the library that would be loaded, and the rules file. Returns
+/// false if a profile is known to deny the library.
 pub(super) fn program(
     findings: &mut Findings,
     program: &Program,
@@ -54,7 +54,7 @@ pub(super) fn program(
     is_loadable
 }
 
-/// The profile of a process, the library, and the rules file that it reads.
+/// Examines the profile of a process, the library, and the rules file that the library reads.
 pub(super) fn process(findings: &mut Findings, process: &Process) {
     let pid = process.pid;
     let profile = match of_process(pid) {
@@ -92,20 +92,20 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
     report(findings, &access, is_loaded.then_some(consequence));
 }
 
-/// The rules file that the library in a process reads, whose KEEPALIVE_CONFIG is `named`.
+/// Returns the rules file that the library in a process reads; `named` is the value of KEEPALIVE_CONFIG there.
 pub(super) fn rules_file(named: Option<&[u8]>) -> Option<&Path> {
     let rules = named.map_or(Path::new(CONFIG), |path| Path::new(OsStr::from_bytes(path)));
     (rules.is_absolute() && rules.exists()).then_some(rules)
 }
 
-/// The libraries of ours that `preload` (LD_PRELOAD) names.
+/// Returns keepalive's libraries among those in `preload` (LD_PRELOAD).
 pub(super) fn libraries(preload: &[u8]) -> Vec<PathBuf> {
     let names = preload.split(|byte| *byte == b':' || byte.is_ascii_whitespace());
     let ours = names.filter(|name| name.ends_with(b"/libkeepalive.so") && !name.contains(&b'$'));
     ours.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()
 }
 
-/// Reports an access; as wrong if it is denied and that has a `consequence`.
+/// Reports an access, as a problem if it is denied and that has a `consequence`.
 fn report(findings: &mut Findings, access: &Access, consequence: Option<&str>) {
     let text = access.describe();
     match consequence {

@@ -1,18 +1,18 @@
-//! What was found, and how it is shown: what is wrong first.
+//! Findings, and their output: problems first.
 
 use crate::output::{WIDTH, sanitize, wrap};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// How much a finding matters.
+/// The level of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
-    /// Something does not work, or not as it was asked for.
+    /// A feature does not work, or not as requested.
     Wrong,
-    /// Good to know: it limits something.
+    /// A limit that the user should know.
     Note,
-    /// As it should be.
+    /// As expected.
     Fine,
 }
 
@@ -20,14 +20,14 @@ pub(super) enum Level {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Finding {
     pub(super) level: Level,
-    /// What it is about, in a word or two.
+    /// The subject, in a word or two.
     pub(super) subject: Cow<'static, str>,
     pub(super) text: String,
-    /// What to do.
+    /// The remedy.
     pub(super) advice: Option<String>,
 }
 
-/// Findings in the making.
+/// A list of findings.
 #[derive(Debug, Default)]
 pub(super) struct Findings(Vec<Finding>);
 
@@ -53,12 +53,12 @@ impl Findings {
         });
     }
 
-    /// Takes a finding that a worker has made.
+    /// Adds a finding from a worker.
     pub(super) fn take(&mut self, finding: Finding) {
         self.0.push(finding);
     }
 
-    /// What is wrong first; within a level as they were found.
+    /// Returns the problems first; within a level the order stays.
     pub(super) fn ranked(mut self) -> Vec<Finding> {
         self.0.sort_by_key(|finding| finding.level);
         self.0
@@ -66,7 +66,7 @@ impl Findings {
 }
 
 impl Finding {
-    /// A line, and one for the advice.
+    /// Returns a line with the finding, and one with the advice.
     pub(super) fn show(&self) -> String {
         let word = match self.level {
             Level::Wrong => "WRONG",
@@ -83,7 +83,7 @@ impl Finding {
     }
 }
 
-/// `text` beside `word`, its later lines indented further.
+/// Returns `text` alongside `word`; indents its later lines further.
 fn indented(word: &str, text: &str, further: usize) -> String {
     const INDENT: usize = 7;
     let lines = wrap(text, WIDTH - INDENT, further);

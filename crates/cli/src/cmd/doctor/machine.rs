@@ -1,4 +1,4 @@
-//! What of the machine, and of this shell, decides.
+//! Examines the machine and this shell.
 
 use super::finding::Findings;
 use crate::error::{REFUSED, describe};
@@ -23,7 +23,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-/// Everything but the program.
+/// Examines everything except the program.
 pub(super) fn examine(findings: &mut Findings) {
     kernel(findings);
     engines(findings);
@@ -80,7 +80,7 @@ fn kernel(findings: &mut Findings) {
 }
 
 fn engines(findings: &mut Findings) {
-    // The library for whatever this command is itself.
+    // Finds the library for a program of the same kind as this command.
     let own = super::own_program();
     match own.and_then(|own| Ok(preload::library(&own)?)) {
         Ok(library) => {
@@ -133,7 +133,7 @@ fn engines(findings: &mut Findings) {
     }
 }
 
-/// Which features the running kernel has of those that keepalive can use.
+/// Examines which of the kernel's features that keepalive can use exist.
 fn requirements(findings: &mut Findings) {
     const SUBJECT: &str = "kernel feature";
     for row in &REQUIREMENTS {
@@ -156,7 +156,7 @@ fn requirements(findings: &mut Findings) {
     }
 }
 
-/// Whether this process may look into others, and which of them it sees.
+/// Examines whether this process may access others, and which of them it sees.
 fn attach(findings: &mut Findings) {
     let subject = "engine attach";
     match PidFd::try_duplicating() {
@@ -209,7 +209,7 @@ fn is_confined_by_apparmor() -> bool {
     fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
 }
 
-/// LD_PRELOAD of this shell.
+/// Examines LD_PRELOAD of this shell.
 fn environment(findings: &mut Findings) {
     let Some(preload) = std::env::var_os("LD_PRELOAD") else {
         return;
@@ -217,7 +217,7 @@ fn environment(findings: &mut Findings) {
     preloads(findings, &preload.to_string_lossy());
 }
 
-/// The libraries that an LD_PRELOAD names.
+/// Examines the libraries that an LD_PRELOAD names.
 pub(super) fn preloads(findings: &mut Findings, value: &str) {
     for name in value.split([':', ' ']).filter(|name| name.contains('/')) {
         if name.contains('$') || Path::new(name).exists() {
@@ -239,7 +239,7 @@ pub(super) fn preloads(findings: &mut Findings, value: &str) {
     }
 }
 
-/// What variables and the file say.
+/// Examines the policy in variables and the rules file.
 fn policy(findings: &mut Findings) {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     match policy::read(&PolicyFlags::default(), &environment, Settings::NONE, REFUSED) {
@@ -260,7 +260,7 @@ fn policy(findings: &mut Findings) {
     }
 }
 
-/// What confines this shell.
+/// Examines the confinement of this shell.
 fn confinement(findings: &mut Findings) {
     let status = proc::own_status().unwrap_or_default();
     if status.no_new_privs {
@@ -296,7 +296,7 @@ fn confinement(findings: &mut Findings) {
     }
 }
 
-/// What kind of container this is, if any.
+/// Returns the kind of this container, if it is one.
 fn container() -> Option<String> {
     if Path::new("/run/.containerenv").exists() {
         return Some(String::from("podman"));
@@ -311,7 +311,7 @@ fn container() -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// What connections have where nobody says anything.
+/// Examines the kernel's defaults for connections.
 pub(super) fn sysctls(findings: &mut Findings, sysctls: Sysctls, place: &str) {
     let times = Times {
         idle: sysctls.idle,

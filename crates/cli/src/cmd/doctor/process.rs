@@ -1,4 +1,4 @@
-//! What of a running process decides, and what its connections have.
+//! Examines a running process, and the settings of its connections.
 
 use super::finding::{Finding, Findings, Level};
 use super::{apparmor, machine, program, selinux};
@@ -18,11 +18,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// The shortest time that common middleboxes remember an idle connection for, in seconds: what is probed later may be
-/// forgotten (`keepalive presets`).
+/// The shortest timeout of common middleboxes for an idle connection, in seconds: connections with a later
+/// probe may be dropped (`keepalive presets`).
 const FORGOTTEN: u32 = 240;
 
-/// What is looked at, each in a worker of its own where the one before it waits for something.
+/// One examination. Each runs in a separate worker if the previous one blocks.
 type Look = fn(&mut Findings, &Process);
 const LOOKS: [(&str, Look); 9] = [
     ("program", file),
@@ -61,7 +61,7 @@ pub(super) fn examine(findings: &mut Findings, process: &Process) -> io::Result<
     Ok(())
 }
 
-/// The file that it executes.
+/// Examines the file that the process executes.
 fn file(findings: &mut Findings, process: &Process) {
     let path = format!("/proc/{}/exe", process.pid);
     if let Ok(found) = executable::inspect(Path::new(&path), OsStr::new("")) {
@@ -73,7 +73,7 @@ fn file(findings: &mut Findings, process: &Process) {
     }
 }
 
-/// Returns the library's file, if it is in the process.
+/// Returns the library's file, if the process has loaded it.
 ///
 /// # Errors
 /// The memory map of the process cannot be read.
@@ -84,7 +84,7 @@ pub(super) fn mapped_library(pid: u32) -> io::Result<Option<String>> {
     Ok(mapped.map(str::to_owned))
 }
 
-/// Whether the library is in it.
+/// Examines whether the process has loaded the library.
 fn library(findings: &mut Findings, process: &Process) {
     let pid = process.pid;
     let Ok(mapped) = mapped_library(pid) else { return };
@@ -144,10 +144,10 @@ fn io_uring(findings: &mut Findings, process: &Process) {
     }
 }
 
-/// Its network namespace.
+/// Examines the network namespace of the process.
 fn namespaces(findings: &mut Findings, process: &Process) {
     let pid = process.pid;
-    // The link of this process, whatever its number is in /proc.
+    // Reads the link of this process, whatever its number is in /proc.
     let own = fs::read_link("/proc/self/ns/net").ok();
     let theirs = match fs::read_link(format!("/proc/{pid}/ns/net")) {
         Ok(theirs) => theirs,
@@ -179,7 +179,7 @@ fn namespaces(findings: &mut Findings, process: &Process) {
     }
 }
 
-/// The sysctls of the network namespace of a process.
+/// Returns the sysctls of the network namespace of a process.
 fn sysctls_of(pid: u32) -> io::Result<Sysctls> {
     let network = File::open(format!("/proc/{pid}/ns/net"))?.into();
     let denied = match netns::within(&network, Sysctls::read) {
@@ -198,7 +198,7 @@ fn sysctls_of(pid: u32) -> io::Result<Sysctls> {
     serde_json::from_slice(&found).map_err(io::Error::other)
 }
 
-/// The policies of its cgroup and of those above.
+/// Examines the policies of the process's cgroup and of those above.
 fn policies(findings: &mut Findings, process: &Process) {
     let pid = process.pid;
     let Ok(tree) = Tree::find() else { return };

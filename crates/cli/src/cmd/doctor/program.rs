@@ -1,4 +1,4 @@
-//! What of a program decides which engines reach it.
+//! Examines a program: which engines reach it.
 
 use super::finding::Findings;
 use super::{apparmor, selinux};
@@ -13,11 +13,11 @@ use keepalive_sys::program::{Format, Privilege, Program, privilege};
 use std::ffi::OsString;
 use std::path::Path;
 
-/// What helps programs with AddressSanitizer's runtime where every program loads the library.
+/// The hint for programs with AddressSanitizer's runtime if every program loads the library.
 pub(super) const ADDRESS_SANITIZER: &str =
     "set ASAN_OPTIONS=verify_asan_link_order=0 where it is started, or take the line out: keepalive system disable";
 
-/// What the program is, and which engine `keepalive run` uses for it.
+/// Examines the program, and returns the engine that `keepalive run` uses for it.
 pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'static str> {
     findings.fine("program", describe(program));
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -71,7 +71,7 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
             findings.fine("keepalive run", format!("uses engine {engine}: {}", choice.why));
             Some(engine)
         }
-        // As keepalive run does it then.
+        // As keepalive run does in this case.
         (_, Err(seccomp::Unavailable { reason, .. })) if choice.is_preloadable => {
             findings.note(
                 "keepalive run",
@@ -91,7 +91,7 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
     }
 }
 
-/// What the program is.
+/// Returns a description of the program.
 pub(super) fn describe(program: &Program) -> String {
     let path = program.path.display();
     let kind = match &program.format {

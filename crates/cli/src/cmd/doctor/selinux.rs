@@ -1,4 +1,4 @@
-//! SELinux: what the policy keeps from the library in a program or in a process.
+//! SELinux: what the policy denies to the library in a program or in a process.
 
 use super::apparmor::{libraries, rules_file};
 use super::finding::Findings;
@@ -17,8 +17,8 @@ const SUBJECT: &str = "selinux";
 /// The loader's list of libraries for every program (`keepalive system`).
 const LIST: &str = "/etc/ld.so.preload";
 
-/// The context that `program` gets, the library that would be loaded, and the rules file. Returns whether the policy is not
-/// known to keep the library out.
+/// Examines the context that `program` gets, the library that would be loaded, and the rules file. Returns
+/// false if the policy is known to deny the library.
 pub(super) fn program(
     findings: &mut Findings,
     program: &Program,
@@ -50,7 +50,7 @@ pub(super) fn program(
     }
 }
 
-/// The context of a process, and the files that the loader and the library in it use.
+/// Examines the context of a process, and the files that its loader and the library in it use.
 pub(super) fn process(findings: &mut Findings, process: &Process) {
     if !is_enabled() {
         return;
@@ -85,7 +85,8 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
     }
 }
 
-/// Reports a file that the policy does not let `context` use; as wrong if the kernel denies it and that has a `consequence`.
+/// Reports a file that the policy does not allow `context` to use, as a problem if the kernel denies it and
+/// that has a `consequence`.
 fn report(findings: &mut Findings, context: &str, file: &Path, usage: Use, consequence: Option<&str>) {
     let denial = match Denial::of_file(context, file, usage) {
         Ok(None) => return,

@@ -1,11 +1,11 @@
-//! What settings are good for, and what of them is unwise.
+//! Assesses settings: the middleboxes that they suit, and warnings.
 
 use super::decision::Decision;
 use keepalive_engine::timeline::{Fate, spell};
 use keepalive_policy::preset::{PRESETS, Remedy};
 use keepalive_policy::{Keepalive, Mode};
 
-/// The presets, by what becomes of the connection behind such a middlebox.
+/// The presets, grouped by what happens to the connection behind such a middlebox.
 #[derive(Debug, Default)]
 pub(super) struct Middleboxes {
     pub(super) kept: Vec<&'static str>,
@@ -32,7 +32,7 @@ impl Middleboxes {
     }
 }
 
-/// Programs that set keepalive themselves on what they open, and what they set (measured).
+/// Programs that set keepalive on their own connections, and their values (measured).
 const OPINIONATED: [(&str, &str); 6] = [
     ("curl", "idle=60 interval=60"),
     ("git-remote-http", "idle=60 interval=60"),
@@ -42,10 +42,10 @@ const OPINIONATED: [(&str, &str); 6] = [
     ("redis-server", "idle=300 interval=100 count=3"),
 ];
 
-/// A shorter idle time than this (seconds) is a warning.
+/// The shortest idle time without a warning, in seconds.
 const EAGER: u32 = 10;
 
-/// Everything that is unwise, each in a sentence or two.
+/// Returns all warnings, each in a sentence or two.
 pub(super) fn warnings(decision: &Decision, middleboxes: &Middleboxes, program: Option<&[u8]>) -> Vec<String> {
     match decision.keepalive.value {
         Keepalive::Off => vec![String::from(

@@ -8,27 +8,27 @@ use keepalive_policy::option::{KernelDefault, OTHERS};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Event, Keepalive, Mode, Number, Rule, Settings, SocketOption, decide};
 
-/// Who says something.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// A flag or a variable, by name.
+    /// An option or a variable, by name.
     Said(String),
-    /// A line: of a file, of `KEEPALIVE_RULES`, of a `--rule`.
+    /// A line of a file, of `KEEPALIVE_RULES`, or of a `--rule`.
     Line(Line),
-    /// Nobody, so that what `run` uses then counts.
+    /// The fallback of `run`, since no source sets the value.
     Fallback,
-    /// Nobody, so that this sysctl counts.
+    /// This sysctl, since no source sets the value.
     Sysctl(&'static str),
-    /// Nobody, and there is no sysctl.
+    /// The kernel's built-in value, since no source sets the value and there is no sysctl.
     BuiltIn,
 }
 
-/// Where a line stands.
+/// The position of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) number: u32,
-    /// Whether it is the only `--rule`, which needs no number.
+    /// Whether it is the only `--rule`, which is shown without a number.
     pub(super) is_only_rule: bool,
 }
 
@@ -39,33 +39,33 @@ pub(super) struct Matched {
     pub(super) line: Line,
 }
 
-/// A value and who says so.
+/// A value and its origin.
 #[derive(Debug)]
 pub(super) struct Value<T> {
     pub(super) value: T,
     pub(super) origin: Origin,
 }
 
-/// What a connection gets.
+/// The settings of a connection.
 #[derive(Debug)]
 pub(super) struct Decision {
-    /// The rules that match: at most one of the command line and the environment, and one of the file.
+    /// The rules that match: at most one from the command line and environment, and one from the file.
     pub(super) rules: Vec<Matched>,
     pub(super) keepalive: Value<Keepalive>,
     pub(super) mode: Value<Mode>,
     pub(super) idle: Value<u32>,
     pub(super) interval: Value<u32>,
     pub(super) count: Value<u32>,
-    /// Milliseconds; 0 is off.
+    /// The user timeout in milliseconds; 0 means off.
     pub(super) user_timeout: Value<u32>,
-    /// Whether it is made of the other three.
+    /// Whether the user timeout is computed from the other three values.
     pub(super) is_automatic: bool,
-    /// Options of other purpose, where they are set.
+    /// Options that do not concern keepalive, if they are set.
     pub(super) others: [(SocketOption, Option<Value<u32>>); OTHERS.len()],
 }
 
 impl Decision {
-    /// The decision for `event`, with the kernel's own values where nothing is explicit.
+    /// Returns the decision for `event`, with the kernel's defaults for unset values.
     pub(super) fn new(policy: &Policy, event: &Event<'_>, sysctls: &Sysctls) -> Self {
         let parts = policy.parts();
         let view = View {
@@ -118,7 +118,7 @@ impl Decision {
         }
     }
 
-    /// Its times.
+    /// Returns the times of the connection.
     pub(super) fn times(&self) -> Times {
         Times {
             idle: self.idle.value,
@@ -128,7 +128,7 @@ impl Decision {
         }
     }
 
-    /// How often connecting is tried again, and by whose word.
+    /// Returns how often a SYN is retransmitted, and the origin of that value.
     pub(super) fn syn_count(&self) -> Option<&Value<u32>> {
         let mut others = self.others.iter();
         let (_, value) = others.find(|(option, _)| *option == SocketOption::SynCount)?;
@@ -136,20 +136,20 @@ impl Decision {
     }
 }
 
-/// The policy, seen from one event.
+/// The policy, as it applies to one event.
 struct View<'a> {
     policy: &'a Policy,
     parts: &'a [Part<'a>; 2],
     event: &'a Event<'a>,
 }
 
-/// What is said about a number, if anything.
+/// Returns a function that returns the value of `option` in settings, if it is set.
 fn says(option: SocketOption) -> impl Fn(&Settings) -> Option<Number> {
     move |settings| Some(settings.written(option)).filter(|number| *number != Number::Unset)
 }
 
 impl View<'_> {
-    /// The texts of each part.
+    /// Returns the texts of each part.
     fn texts(&self) -> [Vec<&Text>; 2] {
         [self.policy.rules.iter().collect(), self.policy.config.iter().collect()]
     }
@@ -169,14 +169,14 @@ impl View<'_> {
             .collect()
     }
 
-    /// The rule of this part, and where it stands.
+    /// Returns the matching rule of this part, and its position.
     fn rule<'a>(&self, part: &'a Part<'_>) -> Option<(Line, &'a Rule<'a>)> {
         let mut named = part.rules.iter().zip(&part.names);
         let (rule, name) = named.find(|(rule, _)| rule.matches(self.event))?;
         Some((self.line(name, rule.line), rule))
     }
 
-    /// The place of a line.
+    /// Returns the position of a line.
     fn line(&self, name: &str, number: u32) -> Line {
         let mut others = self.policy.rules.iter().filter(|text| text.name == RULE).skip(1);
         Line {
@@ -186,7 +186,7 @@ impl View<'_> {
         }
     }
 
-    /// The number that is set, if one is.
+    /// Returns the number that is set, if any.
     fn number(&self, settings: &Settings, option: SocketOption) -> Option<Value<u32>> {
         let value = settings.number(option)?;
         Some(Value {
@@ -195,7 +195,7 @@ impl View<'_> {
         })
     }
 
-    /// Who says what counts.
+    /// Returns the origin of the effective value.
     fn origin<T: PartialEq>(&self, says: impl Fn(&Settings) -> Option<T>) -> Origin {
         for (index, (part, texts)) in self.parts.iter().zip(self.texts()).enumerate() {
             let Some(value) = says(&part.source().settings(self.event)) else {
@@ -205,7 +205,7 @@ impl View<'_> {
                 return Origin::Line(line);
             }
             if index == 0 {
-                // The first that says it; one that says something else came too late.
+                // The first option or variable with this value; one with another value has lower precedence.
                 let mut explicit = self.policy.explicit.iter();
                 if let Some((name, _)) = explicit.find(|(_, settings)| says(settings).as_ref() == Some(&value)) {
                     return Origin::Said(name.clone());
@@ -222,7 +222,7 @@ impl View<'_> {
     }
 }
 
-/// Where the default of a text stands.
+/// Returns the position of the default in a text.
 fn default_line(text: &Text) -> Option<(&str, u32)> {
     let mut lines = text.text.split(|byte| *byte == b'\n');
     let index = lines.position(|line| parse(line).any(|item| matches!(item, Ok(Item::Default(_)))))?;
@@ -230,7 +230,7 @@ fn default_line(text: &Text) -> Option<(&str, u32)> {
     Some((&text.name, text.first_line.saturating_add(index)))
 }
 
-/// How `rule` is written in `text`, which begins with this line.
+/// Returns the source text of `rule` in `text`; `first_line` is the number of its first line.
 fn statement(text: &[u8], first_line: u32, rule: &Rule<'_>) -> Option<String> {
     let index = usize::try_from(rule.line.checked_sub(first_line)?).ok()?;
     let line = text.split(|byte| *byte == b'\n').nth(index)?;

@@ -1,4 +1,4 @@
-//! The explanation for programs.
+//! The explanation in JSON.
 
 use super::decision::{Line, Matched, Origin, Value};
 use super::{Explanation, Place};
@@ -51,7 +51,7 @@ struct SettingsObject<'a> {
     others: Others,
 }
 
-/// The settings of the options that are not about keepalive, null where they are not set.
+/// The settings of options that do not concern keepalive; null if they are not set.
 struct Others(Vec<(String, Option<Setting<u32>>)>);
 
 impl Serialize for Others {
@@ -66,7 +66,7 @@ struct Setting<T> {
     source: String,
 }
 
-/// The explanation as a JSON object.
+/// Returns the explanation as a JSON object.
 pub(super) fn show(explanation: &Explanation<'_>) -> String {
     let decision = &explanation.decision;
     let times = decision.times();
@@ -97,7 +97,7 @@ pub(super) fn show(explanation: &Explanation<'_>) -> String {
 }
 
 impl Explanation<'_> {
-    /// Milliseconds until connecting is given up.
+    /// Returns the milliseconds until connecting fails.
     pub(super) fn connecting(&self) -> u64 {
         let retries = self.decision.syn_count();
         connecting(
@@ -161,7 +161,7 @@ impl<T> Setting<T> {
     }
 }
 
-/// The word for it in rules.
+/// Returns the word for it in rules.
 pub(super) fn name(keepalive: Keepalive) -> &'static str {
     match keepalive {
         Keepalive::On => "on",
@@ -171,7 +171,7 @@ pub(super) fn name(keepalive: Keepalive) -> &'static str {
 }
 
 impl Origin {
-    /// Its name for programs.
+    /// Returns the name for JSON.
     fn name(&self) -> String {
         match self {
             Self::Said(name) => name.clone(),
@@ -183,7 +183,7 @@ impl Origin {
     }
 }
 
-/// `file:line`, or `--rule` where there is only one.
+/// Formats the line as `file:line`, or as `--rule` if there is only one.
 impl std::fmt::Display for Line {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.is_only_rule {

@@ -1,4 +1,4 @@
-//! The explanation for people.
+//! The explanation as text.
 
 use super::decision::{Decision, Origin};
 use super::{Explanation, Place};
@@ -8,7 +8,7 @@ use keepalive_policy::{Direction, Keepalive, Mode, SocketOption, Unit};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-/// The explanation in paragraphs of at most 80 columns.
+/// Returns the explanation in paragraphs of at most 80 columns.
 pub(super) fn show(explanation: &Explanation<'_>) -> String {
     let mut text = String::new();
     heading(&mut text, explanation);
@@ -133,7 +133,7 @@ fn row(text: &mut String, name: &str, value: &str, origin: &Origin, comment: &st
     columns(text, &format!("  {name:<13} {value:>9}   "), &what);
 }
 
-/// The number as a rule has it.
+/// Returns the value as a rule contains it.
 fn written(option: SocketOption, number: u32) -> String {
     match (option.row().unit, number) {
         (Unit::Milliseconds, 0) => String::from("off"),
@@ -144,7 +144,7 @@ fn written(option: SocketOption, number: u32) -> String {
     }
 }
 
-/// Columns of the moments in the timeline.
+/// The width of the timeline's first column.
 const MOMENT: usize = 24;
 
 fn timeline(text: &mut String, explanation: &Explanation<'_>) {
@@ -213,12 +213,12 @@ fn timeline(text: &mut String, explanation: &Explanation<'_>) {
     }
 }
 
-/// A moment and what happens then.
+/// Appends a time and the event at that time.
 fn entry(text: &mut String, moment: &str, what: &str) {
     columns(text, &format!("  {moment:<MOMENT$}  "), what);
 }
 
-/// `what` behind `start`, and as often as it is broken, behind as many spaces.
+/// Appends `what` after `start`, and indents its further lines to the same column.
 fn columns(text: &mut String, start: &str, what: &str) {
     let width = start.chars().count();
     let wrapped = wrap(what, WIDTH.saturating_sub(width), 0);

@@ -35,8 +35,8 @@ const IPV4: usize = "255.255.255.255:65535".len();
 const UNKNOWN: &str = "?";
 const NONE: &str = "-";
 
-/// Returns the table of `sockets`, each with the name of its program. Where a terminal has `width` columns, the table is made
-/// as narrow as needed.
+/// Returns the table of `sockets`, each with the name of its program. If a terminal has `width` columns, the
+/// table is made as narrow as required.
 pub(super) fn table<'a>(sockets: impl Iterator<Item = (&'a Socket, Option<&'a str>)>, width: Option<usize>) -> String {
     let rows = sockets.map(|(socket, name)| row(socket, name)).collect();
     let mut table = Table::new(COLUMNS, rows);
@@ -46,7 +46,8 @@ pub(super) fn table<'a>(sockets: impl Iterator<Item = (&'a Socket, Option<&'a st
     table.render(has_colour())
 }
 
-/// Makes the table narrower, step by step, until it fits. What identifies the connection and its keepalive settings stay.
+/// Makes the table narrower, step by step, until it fits. The columns that identify the connection and show
+/// its keepalive settings stay.
 fn fit(table: &mut Table<11>, width: usize) {
     type Step = fn(&mut Table<11>, usize);
     let steps: [Step; 11] = [
@@ -59,7 +60,7 @@ fn fit(table: &mut Table<11>, width: usize) {
         },
         |table, _| table.shorten_headings(),
         |table, _| table.narrow_gaps(),
-        // A row with a long IPv6 address may be wider than the terminal; the others need not.
+        // A row with a long IPv6 address may be wider than the terminal; the other rows need not be.
         |table, _| ADDRESSES.into_iter().for_each(|column| table.limit(column, IPV4)),
         |table, excess| table.shorten(PROGRAM, excess, 8),
         |table, _| table.hide(FD),
@@ -117,7 +118,7 @@ fn row(socket: &Socket, name: Option<&str>) -> [Cell; 11] {
     ]
 }
 
-/// Returns an address as ss(8) shows it, and an IPv4 connection of an IPv6 socket as what it is.
+/// Returns an address in the form of ss(8); for an IPv4 connection of an IPv6 socket, the IPv4 address.
 fn address(address: SocketAddr) -> String {
     let mapped = match address {
         SocketAddr::V4(_) => None,
@@ -146,9 +147,9 @@ fn next(timer: Timer) -> String {
     }
 }
 
-/// Returns how many keepalive probes are unanswered, and of how many.
+/// Returns the number of unanswered keepalive probes, and their limit.
 fn lost(socket: &Socket) -> Cell {
-    // The kernel counts probes of a closed window in the same place.
+    // The kernel counts window probes in the same field.
     let is_probing = match socket.timer {
         TimerState::Running(timer) => timer.kind == TimerKind::Keepalive,
         TimerState::Unknown => true,

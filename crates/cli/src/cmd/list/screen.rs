@@ -3,8 +3,8 @@
 use crate::output::display_width;
 use std::fmt::Write as _;
 
-/// Returns what draws `text` in place of what is on a terminal of this size, in columns and lines. Lines that do not fit are
-/// counted.
+/// Returns the escape sequences and lines that draw `text` on a terminal of this size, in columns and lines,
+/// over its previous content. Lines that do not fit are counted.
 pub(super) fn redraw(text: &str, (width, height): (usize, usize)) -> String {
     const HOME: &str = "\x1b[H";
     const CLEAR_LINE: &str = "\x1b[K";
@@ -23,7 +23,7 @@ pub(super) fn redraw(text: &str, (width, height): (usize, usize)) -> String {
         shown += 1;
         let (text, columns) = *line;
         screen.push_str(text);
-        // Behind a full line the cursor is still on its last character, which clearing would remove.
+        // After a full line the cursor is still on its last character, which clearing would remove.
         if columns == 0 || columns % width != 0 {
             screen.push_str(CLEAR_LINE);
         }
@@ -36,7 +36,7 @@ pub(super) fn redraw(text: &str, (width, height): (usize, usize)) -> String {
     screen
 }
 
-/// Returns the terminal columns of a line that may have colours.
+/// Returns the width of a line, which may contain colours, in terminal columns.
 fn visible_width(line: &str) -> usize {
     let mut parts = line.split("\x1b[");
     let first = parts.next().map_or(0, display_width);

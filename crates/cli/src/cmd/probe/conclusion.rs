@@ -1,24 +1,24 @@
-//! What follows from a measurement.
+//! The conclusion from a measurement.
 
 use super::search::{Outcome, Search};
 use keepalive_policy::preset::{self, PRESETS, Remedy, WhenIdle};
 use keepalive_policy::{Settings, SocketOption};
 
-/// What was found, and what helps.
+/// The result, and the remedy.
 #[derive(Debug)]
 pub(super) struct Conclusion {
-    /// Seconds.
+    /// The longest idle time that connections survived, in seconds.
     pub(super) lived: Option<f64>,
-    /// Seconds.
+    /// The shortest idle time that connections did not survive, in seconds.
     pub(super) died: Option<f64>,
     pub(super) how: Option<Outcome>,
-    /// Connections that died though others outlived them.
+    /// The number of connections that died although others with longer idle times survived.
     pub(super) irregular: usize,
-    /// Idle and interval in seconds, probes; absent where keepalive cannot help.
+    /// Idle time and interval in seconds, and probes; absent if keepalive cannot help.
     pub(super) timings: Option<(u32, u32, u32)>,
-    /// Presets with such a timeout.
+    /// The presets with such a timeout.
     pub(super) presets: Vec<&'static str>,
-    /// Whether a connection with these timings outlived the timeout.
+    /// Whether a connection with these timings survived the timeout.
     pub(super) verified: Option<bool>,
     /// Whether a connection with a probe each second was reset too.
     pub(super) is_refuted: bool,
@@ -31,9 +31,10 @@ impl Conclusion {
         let lived = search.lived();
         let timings = match (how, lived.or(died.map(|trial| trial.idle))) {
             (Some(Outcome::Closed), _) | (_, None) => None,
-            // The measurement is not over.
+            // The measurement is not complete.
             (None, Some(lived)) if lived < max => None,
-            // Nothing is forgotten as far as was tried; what outlives every common middlebox is short enough beyond that.
+            // No idle time that was tried is forgotten; timings that survive every common middlebox are short
+            // enough beyond that.
             (None, Some(lived)) => Some(timings(lived).min(EVERYWHERE)),
             (Some(_), Some(timeout)) => Some(timings(timeout)),
         };
@@ -51,8 +52,9 @@ impl Conclusion {
         }
     }
 
-    /// Notes that a connection was reset after `age` seconds though a probe passed over it each second: where idle ones are
-    /// reset after the same time, whoever does it does not count probes, and no path that forgets is the reason.
+    /// Records that a connection was reset after `age` seconds, although it carried a probe each second. If
+    /// idle connections are reset after the same time, the resetting device ignores probes, and no path that
+    /// forgets is the cause.
     pub(super) fn refute(&mut self, age: f64) {
         let is_same = self.died.is_some_and(|died| age <= proof(died));
         if is_same && matches!(self.how, Some(Outcome::Reset | Outcome::ResetUnasked)) {
@@ -61,7 +63,7 @@ impl Conclusion {
         }
     }
 
-    /// Notes whether the timings keep a connection. Those that do not are of no use.
+    /// Records whether the timings keep a connection alive. Timings that do not are discarded.
     pub(super) fn check(&mut self, is_kept: bool) {
         self.verified = Some(is_kept);
         self.timings = self.timings.filter(|_| is_kept);
@@ -70,33 +72,33 @@ impl Conclusion {
         }
     }
 
-    /// The timings that are to be checked: there must be something that they cure.
+    /// Returns the timings to check, if there is a timeout that they remedy.
     pub(super) fn to_verify(&self) -> Option<(u32, u32, u32)> {
         self.timings.filter(|_| self.died.is_some())
     }
 }
 
-/// Seconds that a connection must outlive to prove the cure of a timeout.
+/// Returns the seconds that a connection must survive to prove a remedy for a timeout.
 pub(super) fn proof(died: f64) -> f64 {
     1.25 * died + 2.0
 }
 
-/// Seconds, seconds and probes that outlive every common middlebox.
+/// Seconds, seconds and probes that survive every common middlebox.
 const EVERYWHERE: (u32, u32, u32) = (
     preset::DEFAULT.idle as u32,
     preset::DEFAULT.interval as u32,
     preset::DEFAULT.count as u32,
 );
 
-/// Timings that lose no connection on a path that forgets after `timeout` seconds, though two probes in a row are lost: idle a
-/// third of it, and
-/// the third probe well before its end.
+/// Returns timings that lose no connection on a path that forgets after `timeout` seconds, even if two
+/// consecutive probes are lost: idle is a third of the timeout, and the third probe comes well before its
+/// end.
 fn timings(timeout: f64) -> (u32, u32, u32) {
     let (_, _, count) = EVERYWHERE;
     let part = |part: f64, option: SocketOption| {
         let most = option.row().kernel_default.built_in().unwrap_or(u32::MAX);
         let seconds = (timeout / part).clamp(1.0, f64::from(most));
-        // It is between 1 and `most`.
+        // The value is between 1 and `most`.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let whole = seconds as u32;
         whole
@@ -104,7 +106,8 @@ fn timings(timeout: f64) -> (u32, u32, u32) {
     (part(3.0, SocketOption::Idle), part(12.0, SocketOption::Interval), count)
 }
 
-/// The presets whose timeout is between these, a twentieth more or less, and that end a connection so.
+/// Returns the presets whose timeout is between these values, with a tolerance of a twentieth, and that end a
+/// connection in this way.
 fn presets(lived: f64, died: f64, how: Outcome) -> Vec<&'static str> {
     const LEEWAY: f64 = 0.05;
     let fits = |when: WhenIdle| match when {
@@ -123,13 +126,13 @@ fn presets(lived: f64, died: f64, how: Outcome) -> Vec<&'static str> {
     matching.map(|preset| preset.name).collect()
 }
 
-/// Whether the preset of this name can be used.
+/// Returns whether the preset with this name can be used.
 pub(super) fn is_usable(name: &str) -> bool {
     let preset = PRESETS.iter().find(|preset| preset.name == name);
     preset.is_some_and(|preset| matches!(preset.remedy, Remedy::Settings(_)))
 }
 
-/// As settings, for a rule.
+/// Returns the timings as settings, for a rule.
 pub(super) fn settings((idle, interval, count): (u32, u32, u32)) -> Settings {
     Settings::timings(idle, interval, count)
 }

@@ -1,4 +1,4 @@
-//! A connection that is left idle, and what becomes of it.
+//! An idle connection, and its end.
 
 use super::path::{PATIENCE, ask};
 use super::search::{Outcome, Trial};
@@ -8,53 +8,58 @@ use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// So many probes of the control connection are answered while none of another connection is: then nobody will answer there.
-/// Where every fourth packet gets lost, both ways, that happens to one connection in a thousand by chance.
+/// If this many probes of the control connection are answered, but none of another connection, that
+/// connection counts as unanswered. With a loss of every fourth packet in both directions, this happens to
+/// one connection in a thousand by chance.
 const ANSWERS: u32 = 6;
-/// So many are enough where the control connection loses none, a second or so apart, and after so long: five probes.
+/// A sufficient number if the control connection loses no probe, at intervals of about a second, after this
+/// time: five probes.
 const ANSWERS_WITHOUT_LOSS: u32 = 4;
 const WITHOUT_LOSS: Duration = Duration::from_millis(4500);
-/// Probes, a second apart, of a connection that is asked: more than it takes for as many answers to the control connection.
+/// The limit of probes on a tested connection, a second apart: more than the time for as many answers on the
+/// control connection.
 const PROBES: u32 = 60;
-/// For so long the kernel repeats a handshake (`net.ipv4.tcp_synack_retries`), which is no data of the server's.
+/// The time for which the kernel repeats a handshake (`net.ipv4.tcp_synack_retries`), which is not data of
+/// the server.
 const HANDSHAKE: Duration = Duration::from_secs(35);
 /// The kernel counts in ticks of up to 10 ms.
 const TICK: Duration = Duration::from_millis(15);
 
-/// What passes so shortly before the end is part of it.
+/// Packets so shortly before the end belong to the end.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// An idle connection.
 pub(super) struct Idle {
     pub(super) stream: TcpStream,
-    /// When to ask.
+    /// The idle time before the test.
     wanted: Duration,
-    /// When it was last looked at, and how many segments there had been.
+    /// The time of the last check, and the number of segments at that time.
     seen: (Instant, u32),
-    /// Since when nothing at all has passed.
+    /// The time of the last packet.
     quiet: Instant,
-    /// The same until something passed last: a connection may end with a last word.
+    /// The previous value of `quiet`: a connection may end with a last packet.
     before: Instant,
     pub(super) asked: Option<Asked>,
     opened: Instant,
-    /// Whether the server has said anything.
+    /// Whether the server has sent data.
     has_data: bool,
 }
 
-/// A question, and for how long the connection was idle then.
+/// A test, and the idle time of the connection before it.
 pub(super) struct Asked {
     at: Instant,
     pub(super) idle: Duration,
-    /// How many probes of the control connection had been answered.
+    /// The number of answered probes on the control connection at that time.
     answers: u32,
 }
 
 impl Asked {
-    /// Whether nobody will answer any more; so many probes of the control connection have been answered so far.
+    /// Returns whether no answer is expected any more; `answers` is the number of answered probes on the
+    /// control connection.
     fn is_overdue(&self, answers: u32) -> bool {
         let answers = answers.wrapping_sub(self.answers);
         let elapsed = self.at.elapsed();
-        // The kernel's second is a little longer.
+        // The kernel's second is slightly longer.
         let without_loss = Duration::from_millis(1050) * (answers + 1);
         answers >= ANSWERS || answers >= ANSWERS_WITHOUT_LOSS && (WITHOUT_LOSS..without_loss).contains(&elapsed)
     }
@@ -74,13 +79,14 @@ impl Idle {
         }
     }
 
-    /// When, after `start` of the round, it must have been idle for long enough, whatever was repeated at its begin.
+    /// Returns the time after `start` of the round by which the connection must have been idle for long
+    /// enough, whatever was repeated at its beginning.
     pub(super) fn deadline(&self, start: Instant) -> Duration {
         let begin = if self.has_data { PATIENCE } else { HANDSHAKE };
         self.opened.duration_since(start) + self.wanted.mul_f64(1.25) + begin
     }
 
-    /// The time until it has been idle for long enough.
+    /// Returns the time until the connection has been idle for long enough.
     pub(super) fn rest(&self) -> Duration {
         self.wanted.saturating_sub(self.is_idle_for())
     }
@@ -89,8 +95,8 @@ impl Idle {
         self.quiet.elapsed()
     }
 
-    /// Notes what has passed. A segment that means nothing to this end, a repeated part of the handshake, means something to
-    /// a middlebox.
+    /// Records packets. A segment without a meaning for this end, such as a repeated part of the handshake,
+    /// still counts for a middlebox.
     fn note(&mut self, activity: &Activity) {
         let now = Instant::now();
         let (at, segments) = self.seen;
@@ -108,7 +114,7 @@ impl Idle {
         self.has_data = activity.has_data;
     }
 
-    /// Asks; so many probes of the control connection have been answered so far.
+    /// Sends the test probe; `answers` is the number of answered probes on the control connection.
     pub(super) fn ask(&mut self, answers: u32) {
         if let Ok(activity) = activity(&self.stream) {
             self.note(&activity);
@@ -118,11 +124,11 @@ impl Idle {
             idle: self.is_idle_for(),
             answers,
         });
-        // A socket that has died meanwhile cannot be asked, and is seen as such.
+        // A socket that has died meanwhile cannot send the probe, and is detected later.
         let _ = ask(&self.stream, PROBES);
     }
 
-    /// Asks when it is time, and gives what became of it once that is known.
+    /// Sends the test probe when it is due, and returns the result once it is known.
     pub(super) fn look(&mut self, answers: u32) -> Option<Trial> {
         let activity = activity(&self.stream).ok()?;
         let idle = match &self.asked {
@@ -158,7 +164,7 @@ impl Idle {
                 (_, Some(_)) => trial(Outcome::Reset),
                 (_, None) => trial(Outcome::ResetUnasked),
             },
-            // Its FIN, which was no answer to anything.
+            // The server's FIN, which was not an answer.
             _ => trial(Outcome::Closed),
         }
     }

@@ -14,43 +14,44 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A server, and a connection to it that a probe each second keeps alive: where that one fails too, it is not idleness.
+/// A server, and a control connection to it, which a probe each second keeps alive. If this connection fails
+/// too, idleness is not the cause.
 pub(super) struct Path {
     address: SocketAddr,
     control: TcpStream,
-    /// How many probes of the control connections were answered, and when the last one was.
+    /// The number of answered probes on the control connections, and the time of the last answer.
     answers: (u32, Instant),
-    /// When the control connection was opened.
+    /// The time at which the control connection was opened.
     opened: Instant,
     /// The shortest time after which a control connection was reset.
     reset_after: Option<Duration>,
     interrupts: Option<SignalFd>,
 }
 
-/// Why a measurement ended before its end.
+/// The reason why a measurement ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// Somebody interrupted.
+    /// The user interrupted the measurement.
     Interrupted,
     /// The control connection has failed.
     Down,
-    /// There are no more connections.
+    /// The server accepts no more connections.
     Refused,
-    /// A new connection was not answered, again and again.
+    /// New connections repeatedly got no answer.
     Unanswered,
-    /// Something goes over a connection that is to be idle.
+    /// A connection that should be idle carries packets.
     Restless,
 }
 
-/// How long opening a connection may take.
+/// The time limit for opening a connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// Between opening two connections.
+/// The pause between opening two connections.
 const PACE: Duration = Duration::from_millis(20);
-/// How often one that was asked is looked at.
+/// The period of checks on a tested connection.
 const LOOK: Duration = Duration::from_millis(10);
-/// How often opening a connection is tried that is not answered.
+/// The number of attempts to open a connection that gets no answer.
 const ATTEMPTS: u32 = 3;
-/// Unanswered probes that end the control connection.
+/// The number of unanswered probes that end the control connection.
 const CONTROL_PROBES: u32 = 30;
 impl Path {
     /// Opens the control connection to the first of `addresses` that answers.
@@ -79,7 +80,7 @@ impl Path {
         self.address
     }
 
-    /// Leaves connections idle for these times, and asks each; ends when the first has died. Gives what became of them.
+    /// Leaves connections idle for these times, and tests each; ends when the first has died. Returns the results.
     pub(super) fn round(&mut self, times: &[f64], progress: &mut Progress) -> (Vec<Trial>, Option<Ended>) {
         let start = Instant::now();
         let mut idle = Vec::new();
@@ -105,14 +106,14 @@ impl Path {
                 }
                 None => true,
             });
-            // What never is idle for long enough cannot be asked.
+            // A connection that is never idle for long enough cannot be tested.
             let (elapsed, before) = (start.elapsed(), idle.len());
             idle.retain(|connection| connection.asked.is_some() || elapsed < connection.deadline(start));
             if idle.len() < before {
                 trials.retain(|trial| trial.outcome == Outcome::Lived);
                 return (trials, Some(Ended::Restless));
             }
-            // Those that are asked already may yet contradict; the others need not wait.
+            // Connections that are already being tested may still contradict; the others need not wait.
             if trials.iter().any(|trial| trial.outcome != Outcome::Lived) {
                 idle.retain(|connection| connection.asked.is_some());
             }
@@ -125,11 +126,11 @@ impl Path {
         (trials, end)
     }
 
-    /// What else than idleness has ended connections, if anything.
+    /// Returns the cause other than idleness that has ended connections, if any.
     fn why_ended(&mut self, trials: &[Trial]) -> Option<Ended> {
-        /// Idleness takes longer.
+        /// Idleness ends a connection only after this time, in seconds.
         const AT_ONCE: f64 = 1.0;
-        // A server that is gone answers nobody.
+        // A server that no longer runs answers no connection.
         if trials.iter().any(is_dead)
             && let Some(end) = self.wait_for_control()
         {
@@ -140,7 +141,7 @@ impl Path {
         if unasked.any(|trial| trial.idle < AT_ONCE) {
             return Some(self.why_refused());
         }
-        // One that has ended has closed all its connections, and takes no new one.
+        // A server that has ended has closed all its connections, and accepts no new one.
         match self.connect() {
             Ok(_) => None,
             Err(Ended::Interrupted) => Some(Ended::Interrupted),
@@ -148,7 +149,7 @@ impl Path {
         }
     }
 
-    /// Opens a connection. Packets may get lost.
+    /// Opens a connection. Retries, since packets may be lost.
     fn connect(&mut self) -> Result<TcpStream, Ended> {
         for _ in 0..ATTEMPTS {
             if self.is_interrupted() {
@@ -170,12 +171,12 @@ impl Path {
         self.interrupts.as_ref().is_some_and(|signals| signals.next().is_some())
     }
 
-    /// The shortest time after which a connection was reset though a probe passed over it each second, if one was.
+    /// Returns the shortest time after which a connection with a probe each second was reset, if one was.
     pub(super) fn reset_after(&self) -> Option<Duration> {
         self.reset_after
     }
 
-    /// Notes whether the control connection has been answered again.
+    /// Records a new answer on the control connection.
     fn count_answer(&mut self) {
         /// Half the time between two probes.
         const APART: Duration = Duration::from_millis(500);
@@ -189,9 +190,9 @@ impl Path {
         }
     }
 
-    /// Waits until the control connection has been answered, or has failed.
+    /// Waits until the control connection has got an answer, or has failed.
     fn wait_for_control(&mut self) -> Option<Ended> {
-        /// An answer to the last probe but one.
+        /// Answers within this time belong to the last two probes.
         const RECENT: Duration = Duration::from_secs(2);
         loop {
             match activity(&self.control) {
@@ -204,8 +205,8 @@ impl Path {
         }
     }
 
-    /// Whether a connection with these timings (seconds, seconds, probes) is there after `time` seconds. One that was given
-    /// up for lack of answers may have lost packets, and is tried again.
+    /// Returns whether a connection with these timings (seconds, seconds, probes) still exists after `time`
+    /// seconds. Retries a connection that ended for lack of answers, since packets may have been lost.
     pub(super) fn verify(
         &mut self,
         timings: (u32, u32, u32),
@@ -220,7 +221,7 @@ impl Path {
 
     fn outlives(&mut self, timings: (u32, u32, u32), time: f64, progress: &mut Progress) -> Result<Outcome, Ended> {
         let stream = self.connect()?;
-        // The numbers are within the kernel's limits.
+        // The values are within the kernel's limits.
         let _ = keep_alive(&stream, timings);
         let start = Instant::now();
         let time = Duration::from_secs_f64(time);
@@ -235,11 +236,11 @@ impl Path {
             }
             progress.check(start.elapsed().as_secs_f64(), time.as_secs_f64());
         }
-        // That it stands proves nothing: the last question must have been answered.
+        // An open connection proves nothing: the last probe must have been answered.
         let mut connection = Idle::new(stream, Duration::ZERO);
         connection.ask(self.answers.0);
         if let Some(asked) = &mut connection.asked {
-            // It was not idle: any answer from now on counts.
+            // The connection was not idle: any answer from now on counts.
             asked.idle = Duration::MAX;
         }
         loop {
@@ -252,13 +253,13 @@ impl Path {
         }
     }
 
-    /// Waits until something happens on a connection, or for `pause`.
+    /// Waits until an event on a connection, or for `pause`.
     fn wait(&mut self, idle: &[Idle], pause: Duration) -> Option<Ended> {
         let mut fds: Vec<PollFd<'_>> = idle
             .iter()
             .map(|connection| PollFd::new(&connection.stream, PollFlags::RDHUP))
             .collect();
-        // Its FIN, which would be told again and again, means nothing.
+        // The server's FIN has no meaning here, and poll(2) would report it repeatedly.
         fds.push(PollFd::new(&self.control, PollFlags::empty()));
         fds.extend(
             self.interrupts
@@ -281,7 +282,7 @@ impl Path {
             let age = self.opened.elapsed();
             self.reset_after = Some(self.reset_after.map_or(age, |shortest| shortest.min(age)));
         }
-        // A server may end this connection as it ends others: only one that takes no new one is gone.
+        // A server may end this connection like others. Only a server that accepts no new connection has ended.
         match self
             .connect()
             .and_then(|stream| control(stream).map_err(|_| Ended::Down))
@@ -306,20 +307,20 @@ impl Path {
     }
 }
 
-/// Makes a connection one that is kept alive.
+/// Turns a connection into a control connection.
 fn control(stream: TcpStream) -> io::Result<TcpStream> {
     ask(&stream, CONTROL_PROBES)?;
     Ok(stream)
 }
 
-/// Whether this is a death of which only a living server is the proof.
+/// Returns whether this is a death that only a running server proves.
 fn is_dead(trial: &Trial) -> bool {
     !matches!(trial.outcome, Outcome::Lived | Outcome::Closed)
 }
 
-/// The time until something is to be done.
+/// Returns the time until the next action.
 fn pause(idle: &[Idle]) -> Duration {
-    /// What passes unseen is noticed after so long.
+    /// The longest time until an unnoticed event is detected.
     const LONGEST: Duration = Duration::from_millis(100);
     let pauses = idle.iter().map(|connection| match connection.asked {
         Some(_) => LOOK,
@@ -332,13 +333,13 @@ fn is_established(stream: &TcpStream) -> bool {
     sockopt::state(stream).is_ok_and(|(state, _)| state == Some(State::Established))
 }
 
-/// Lets the kernel send a keepalive probe now, since the connection has been idle for a second or more, and then one each
-/// second until one is answered.
+/// Makes the kernel send a keepalive probe now, since the connection has been idle for a second or more, and
+/// then one each second until one is answered.
 pub(super) fn ask(stream: &TcpStream, probes: u32) -> io::Result<()> {
     keep_alive(stream, (1, 1, probes))
 }
 
-/// Sets these timings (seconds, seconds, probes), in the order in which a running timer takes them up.
+/// Sets these timings (seconds, seconds, probes), in the order in which a running timer uses them.
 fn keep_alive(stream: &TcpStream, (idle, interval, count): (u32, u32, u32)) -> io::Result<()> {
     sockopt::set(stream, SocketOption::Count, count)?;
     sockopt::set(stream, SocketOption::Interval, interval)?;

@@ -1,10 +1,10 @@
-//! What `probe` shows on a terminal while it measures.
+//! The progress that `probe` shows on a terminal.
 
 use keepalive_engine::timeline::brief;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-/// A line that is written again and again in the same place.
+/// A line that is rewritten in the same place.
 pub(super) struct Progress {
     is_terminal: bool,
     next: Instant,
@@ -32,7 +32,7 @@ impl Progress {
         self.line(&format!("checking the cure: {} of {}", spell(elapsed), spell(time)));
     }
 
-    /// A line in place of the one before, once a second.
+    /// Replaces the line, at most once a second.
     fn line(&mut self, text: &str) {
         if self.is_terminal && Instant::now() >= self.next {
             self.next = Instant::now() + Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub(super) fn clear(&self) {
         if self.is_terminal {
             let _ = write!(io::stderr(), "\r\x1b[K");

@@ -1,36 +1,36 @@
-//! Which idle times to try, and what the answers say together. All times are seconds.
+//! Chooses the idle times to try, and combines the results. All times are in seconds.
 
-/// What was found out about one connection.
+/// The result for one connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Trial {
-    /// How long it was idle before it was asked, or until it was closed.
+    /// The idle time before the test, or until the connection was closed.
     pub(super) idle: f64,
     pub(super) outcome: Outcome,
 }
 
-/// What became of an idle connection.
+/// What happened to an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The probe was answered.
     Lived,
-    /// Nothing answered.
+    /// The probe got no answer.
     Silence,
-    /// The probe was answered with a RST.
+    /// The answer to the probe was a RST.
     Reset,
-    /// A RST came of itself.
+    /// A RST arrived without a probe.
     ResetUnasked,
-    /// A FIN came of itself.
+    /// A FIN arrived without a probe.
     Closed,
 }
 
 impl Outcome {
-    /// Whether this came of itself, so that its time is exact.
+    /// Returns whether the end came without a probe, so that its time is exact.
     pub(super) fn is_unasked(self) -> bool {
         matches!(self, Self::ResetUnasked | Self::Closed)
     }
 }
 
-/// The search.
+/// The state of the search.
 #[derive(Debug)]
 pub(super) struct Search {
     max: f64,
@@ -40,11 +40,11 @@ pub(super) struct Search {
     rounds: u32,
 }
 
-/// The shortest idle time: the kernel's for keepalive.
+/// The shortest idle time, which is the kernel's minimum for keepalive.
 const SHORTEST: f64 = 1.0;
-/// On a path that contradicts itself again and again it ends all the same.
+/// The limit of rounds, for paths with contradictory results.
 const MOST_ROUNDS: u32 = 10;
-/// Timers on the way are no more exact.
+/// The finest precision: timers on the path are no more exact.
 const FINEST: f64 = 0.1;
 
 impl Search {
@@ -58,8 +58,8 @@ impl Search {
         }
     }
 
-    /// The timeout that contradicts the fewest answers, since packets get lost: infinite where nothing died. Of several the
-    /// longest.
+    /// Returns the timeout that contradicts the fewest results, since packets may be lost; infinite if no
+    /// connection died. Of several such timeouts, returns the longest.
     fn bound(&self) -> f64 {
         let mut bounds: Vec<f64> = self.all_but_lived().map(|trial| trial.idle).collect();
         bounds.sort_by(f64::total_cmp);
@@ -75,18 +75,18 @@ impl Search {
         self.trials.iter().filter(|trial| trial.outcome != Outcome::Lived)
     }
 
-    /// How many connections lived though they should not, or died though they should have lived.
+    /// Returns how many connections survived or died contrary to this timeout.
     fn contradictions(&self, bound: f64) -> usize {
         let contradicts = |trial: &&Trial| (trial.outcome == Outcome::Lived) == (trial.idle >= bound);
         self.trials.iter().filter(contradicts).count()
     }
 
-    /// How many answers contradict what is found.
+    /// Returns how many results contradict the timeout.
     pub(super) fn irregular(&self) -> usize {
         self.contradictions(self.bound())
     }
 
-    /// The longest idle time that was survived, below the shortest that was not.
+    /// Returns the longest idle time that was survived, below the shortest that was not.
     pub(super) fn lived(&self) -> Option<f64> {
         let bound = self.bound();
         let lived = self
@@ -96,15 +96,15 @@ impl Search {
         lived.map(|trial| trial.idle).reduce(f64::max)
     }
 
-    /// The shortest idle time that was not survived.
+    /// Returns the shortest idle time that was not survived.
     pub(super) fn died(&self) -> Option<Trial> {
         let bound = self.bound();
         let died = self.all_but_lived().filter(|trial| trial.idle >= bound).copied();
         died.reduce(|one, other| if other.idle < one.idle { other } else { one })
     }
 
-    /// The idle times to try next, in rising order; `None` when the search is over. The last one of a later round is that
-    /// which was not survived: it is tried again each time.
+    /// Returns the idle times to try next, in rising order; `None` if the search is complete. The last time
+    /// of a later round is the one that was not survived: each round tries it again.
     pub(super) fn next(&self) -> Option<Vec<f64>> {
         if self.rounds >= MOST_ROUNDS {
             return None;
@@ -124,20 +124,20 @@ impl Search {
         Some(next.map(|idle| idle.max(SHORTEST)).collect())
     }
 
-    /// Up to the longest, close together where times are short: as squares are.
+    /// Returns times up to the longest, as squares, so that short times are close together.
     fn first(&self) -> Vec<f64> {
         let steps = f64::from(self.parallel);
         let time = |step: u32| self.max * (f64::from(step) / steps).powi(2);
         (1..=self.parallel).map(|step| time(step).max(SHORTEST)).collect()
     }
 
-    /// Takes the answers of one round.
+    /// Records the results of one round.
     pub(super) fn record(&mut self, round: &[Trial]) {
         self.trials.extend(round);
         self.rounds += 1;
     }
 
-    /// How many rounds there are at most.
+    /// Returns the maximum number of rounds.
     pub(super) fn rounds(&self) -> f64 {
         let (mut rounds, mut width) = (1.0, self.widest());
         while width > self.precision {
@@ -147,7 +147,7 @@ impl Search {
         rounds
     }
 
-    /// The part of a time that lies between it and the one before, in the first round.
+    /// Returns the largest relative distance between two consecutive times in the first round.
     fn widest(&self) -> f64 {
         match self.first().as_slice() {
             [.., before, last] => 1.0 - before / last,
@@ -160,7 +160,7 @@ impl Search {
 mod tests {
     use super::*;
 
-    /// Searches on a path that forgets after `timeout`; gives the bounds and the seconds that it takes.
+    /// Searches on a path that forgets after `timeout`; returns the bounds and the duration in seconds.
     fn find(timeout: f64, max: f64, parallel: u32) -> (Option<f64>, Option<f64>, f64) {
         let mut search = Search::new(max, 0.05, parallel);
         let mut taken = 0.0;

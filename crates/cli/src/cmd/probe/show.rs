@@ -1,4 +1,4 @@
-//! The result for people and for programs.
+//! The result as text and JSON.
 
 use super::conclusion::{Conclusion, is_usable, settings};
 use super::roughly;
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 impl Outcome {
-    /// The word for it.
+    /// Returns the word for it.
     const fn name(self) -> &'static str {
         match self {
             Self::Lived => "lived",
@@ -22,7 +22,7 @@ impl Outcome {
     }
 }
 
-/// The result as a program reads it.
+/// The result as a JSON object.
 #[derive(Serialize)]
 struct Object<'a> {
     target: &'a str,
@@ -65,10 +65,10 @@ pub(super) fn json(conclusion: &Conclusion, target: &str, address: SocketAddr, i
     pretty(&object)
 }
 
-/// Who ended the connection, as far as can be known from here.
+/// Returns which device ended the connection, as far as this end can tell.
 const fn by(how: Outcome, verified: Option<bool>) -> &'static str {
     match (how, verified) {
-        // The server still answers on the connection that is kept alive, and nothing was lost that was not idle.
+        // The server still answers on the control connection, and only idle connections were lost.
         (Outcome::Silence, None | Some(true)) => "path",
         (Outcome::Closed, _) => "server",
         _ => "unknown",
@@ -94,7 +94,7 @@ pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> St
         ));
     }
     match (conclusion.verified, conclusion.timings) {
-        // That is said already.
+        // This was printed already.
         (Some(false), _) if conclusion.is_refuted => {}
         (Some(true), _) => say("Checked: a connection with the settings below outlived the timeout."),
         (Some(false), _) => say(
@@ -126,7 +126,7 @@ pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> St
     text
 }
 
-/// The bounds, in a sentence.
+/// Returns the bounds, in a sentence.
 fn found(conclusion: &Conclusion, max: f64) -> String {
     let lived = conclusion.lived.map(roughly);
     match (conclusion.died, conclusion.how, lived) {
@@ -153,7 +153,7 @@ fn found(conclusion: &Conclusion, max: f64) -> String {
     }
 }
 
-/// Who did it, in a sentence.
+/// Returns which device ended the connection, in a sentence.
 const fn who(how: Outcome, conclusion: &Conclusion) -> &'static str {
     match how {
         Outcome::Reset | Outcome::ResetUnasked if conclusion.is_refuted => {

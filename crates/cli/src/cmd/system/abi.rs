@@ -1,4 +1,4 @@
-//! The kinds of dynamic programs that a system runs: their loaders and C libraries.
+//! The kinds of dynamically linked programs that a system runs: their loaders and C libraries.
 
 use super::place::{LIBRARY, library_directories};
 use keepalive_sys::elf::{self, Machine};
@@ -6,7 +6,8 @@ use keepalive_sys::rooted::{Directory, Place, Root};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Where glibc's loader is, by architecture (glibc, sysdeps/unix/sysv/linux, shlib-versions). It stands in every program.
+/// The paths of glibc's loader, by architecture (glibc, sysdeps/unix/sysv/linux, shlib-versions). Every
+/// program contains its loader's path.
 const LOADERS: [&str; 11] = [
     "/lib64/ld-linux-x86-64.so.2",
     "/lib/ld-linux.so.2",
@@ -21,24 +22,24 @@ const LOADERS: [&str; 11] = [
     "/lib64/ld64.so.1",
 ];
 
-/// The programs of one machine and glibc. Its paths are those that the system itself has for them.
+/// The programs of one machine and glibc. The paths are those inside the system.
 #[derive(Clone, Debug)]
 pub(super) struct Abi {
     pub(super) machine: Machine,
     pub(super) loader: PathBuf,
-    /// The C library, which is a program too: run by its loader, it prints its version.
+    /// The C library, which is also a program: its loader can run it, and it prints its version.
     pub(super) libc: PathBuf,
-    /// The directory of the C library, whose files every program may load, also where AppArmor confines it.
+    /// The directory of the C library. Every program may load its files, even under AppArmor.
     pub(super) directory: Rc<Directory>,
 }
 
 impl Abi {
-    /// The place of the library's copy.
+    /// Returns the path of the library's copy.
     pub(super) fn copy(&self) -> Place {
         Place::new(self.directory.clone(), LIBRARY)
     }
 
-    /// What `$LIB` is for its loader (ld.so(8)), and what comes before it: `/usr/` and `lib/x86_64-linux-gnu`.
+    /// Returns the loader's value of `$LIB` (ld.so(8)), after what precedes it: `/usr/` and `lib/x86_64-linux-gnu`.
     pub(super) fn lib(&self) -> Option<(&'static str, &str)> {
         let directory = self.directory.inside().to_str()?;
         ["/usr/", "/"]
@@ -48,15 +49,15 @@ impl Abi {
     }
 }
 
-/// What is on a system.
+/// The kinds of programs on a system.
 #[derive(Debug, Default)]
 pub(super) struct Abis {
     pub(super) glibc: Vec<Abi>,
-    /// Loaders of musl, which do not read the file.
+    /// Loaders of musl, which do not read `/etc/ld.so.preload`.
     pub(super) musl: Vec<PathBuf>,
 }
 
-/// Looks for all of them.
+/// Finds all kinds of programs.
 pub(super) fn present(root: &Root) -> Abis {
     let glibc = LOADERS
         .iter()
@@ -74,7 +75,8 @@ pub(super) fn present(root: &Root) -> Abis {
     Abis { glibc, musl }
 }
 
-/// The one with this loader. A loader without a C library runs nothing, and one of musl may stand in for glibc's.
+/// Returns the kind with this loader. A loader without a C library runs no program, and a loader of musl may
+/// have the name of glibc's.
 fn abi(root: &Root, loader: &Path) -> Option<Abi> {
     let real = root.find(loader).ok()?;
     let machine = elf::read_file(real.open().ok()?).ok()??.machine;
@@ -86,7 +88,7 @@ fn abi(root: &Root, loader: &Path) -> Option<Abi> {
         let libc = root.open_file(&libc_of(directory)).and_then(elf::read_file);
         libc.ok().flatten().is_some_and(|libc| libc.machine == machine)
     };
-    // Distributions have them side by side; who makes a small root directory by hand may not.
+    // Distributions install loader and C library in the same directory; a root directory made by hand may not.
     let beside = real.directory();
     let all = library_directories(root);
     let same = all.iter().find(|directory| directory.inside() == beside.inside());
@@ -101,8 +103,8 @@ fn abi(root: &Root, loader: &Path) -> Option<Abi> {
     })
 }
 
-/// How the line names the copies for all of `abis`: by a path, or where there are several by one that each loader
-/// completes; `None` where no path does it.
+/// Returns the name of the copies of all `abis` for the line: a path, or for several kinds one with `$LIB`,
+/// which each loader expands; `None` if no name fits all.
 pub(super) fn spelling(abis: &[Abi]) -> Option<String> {
     match abis {
         [] => None,

@@ -1,4 +1,5 @@
-//! Changing files so that each is, at any moment and after any crash, either as it was or as it will be; and undoing it.
+//! Changes files atomically: at any time, and after any crash, each file has either its old or its new
+//! content. Changes can be undone.
 
 use super::failed;
 use super::place::is_there;
@@ -9,10 +10,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-/// The largest file that is read whole, bytes: far larger than a library of ours, and than any /etc/ld.so.preload.
+/// The largest file that is read whole, in bytes: far larger than keepalive's library, and than any
+/// /etc/ld.so.preload.
 pub(super) const LARGEST: u64 = 16 << 20;
 
-/// A file with a new content, complete and on the disk, but not in its place yet.
+/// A file with new content that is complete and synced to the disk, but not yet renamed to its place.
 #[derive(Debug)]
 pub(super) struct Staged {
     new: Place,
@@ -20,17 +22,17 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// Where it is for now, as that system names it.
+    /// Returns the temporary path of the file, inside that system.
     pub(super) fn temporary(&self) -> PathBuf {
         self.new.inside()
     }
 }
 
-/// What has been done, to be undone or finished.
+/// The completed steps, which can be undone or finished.
 #[derive(Debug, Default)]
 pub(super) struct Change {
     undo: Vec<Undo>,
-    /// Files as they were, of no use when all is well.
+    /// Copies of the old files, which `finish` removes.
     asides: Vec<Place>,
 }
 
@@ -41,10 +43,10 @@ enum Undo {
 }
 
 impl Change {
-    /// Writes the new content of `place` beside it.
+    /// Writes the new content of `place` to a temporary file in the same directory.
     ///
     /// # Errors
-    /// It could not be written.
+    /// The file could not be written.
     pub(super) fn stage(&mut self, place: &Place, content: &[u8], attributes: Attributes) -> Result<Staged, Error> {
         Ok(Staged {
             new: self.write_beside(place, content, attributes)?,
@@ -52,10 +54,10 @@ impl Change {
         })
     }
 
-    /// Puts it in its place. What was there is kept as `aside`, for good or until [`Self::finish`].
+    /// Moves the file to its place. The old file is kept as `aside`, permanently or until [`Self::finish`].
     ///
     /// # Errors
-    /// It could not be put there, and what was there is there.
+    /// The file could not be moved; the old file is still in place.
     pub(super) fn put(&mut self, staged: &Staged, aside: &Aside<'_>) -> Result<(), Error> {
         let Staged { new, place } = staged;
         let undo = self.set_aside(place, aside)?;
@@ -65,10 +67,10 @@ impl Change {
         sync_directory(place)
     }
 
-    /// Removes what is at `place`, which is kept as `aside`.
+    /// Removes the file at `place`, and keeps it as `aside`.
     ///
     /// # Errors
-    /// It could not be removed.
+    /// The file could not be removed.
     pub(super) fn remove(&mut self, place: &Place, aside: &Aside<'_>) -> Result<(), Error> {
         let undo = self.set_aside(place, aside)?;
         place
@@ -78,7 +80,8 @@ impl Change {
         sync_directory(place)
     }
 
-    /// Copies what is at `place`, if anything. A copy, and no second link: it may be compared, and changed, by hand.
+    /// Copies the file at `place`, if it exists. A copy is used instead of a second link, because users may
+    /// compare and edit it.
     fn set_aside(&mut self, place: &Place, aside: &Aside<'_>) -> Result<Option<Undo>, Error> {
         let Some((content, attributes)) = read(place)? else {
             return Ok(None);
@@ -109,10 +112,10 @@ impl Change {
         Ok(new)
     }
 
-    /// Undoes everything, the last step first.
+    /// Undoes all steps, the last one first.
     ///
     /// # Errors
-    /// What could not be undone; the rest is.
+    /// The steps that could not be undone; all others are undone.
     pub(super) fn roll_back(mut self) -> Result<(), Error> {
         let mut errors = Vec::new();
         while let Some(step) = self.undo.pop() {
@@ -138,7 +141,7 @@ impl Change {
         Error::all(errors.into_iter()).map_or(Ok(()), Err)
     }
 
-    /// Drops what only undoing needs.
+    /// Removes the files that only undoing needs.
     pub(super) fn finish(self) {
         for aside in self.asides {
             let _ = aside.remove();
@@ -146,18 +149,18 @@ impl Change {
     }
 }
 
-/// What becomes of the file that is replaced or removed.
+/// What happens to a file that is replaced or removed.
 pub(super) enum Aside<'a> {
-    /// It is gone.
+    /// The file is deleted.
     None,
-    /// It is kept there, for good or until all is well.
+    /// The file is kept at `copy`, permanently or until the change is finished.
     At { copy: &'a Place, is_kept: bool },
 }
 
-/// The content of the file at `place`, and who may do what with it; `None` where there is none.
+/// Returns the content and the attributes of the file at `place`; `None` if it does not exist.
 ///
 /// # Errors
-/// It could not be read.
+/// The file could not be read.
 pub(super) fn read(place: &Place) -> Result<Option<(Vec<u8>, Attributes)>, Error> {
     let cannot = |call: &str, error: &io::Error| failed("read", &place.outside(), call, error);
     let file = match place.open() {
@@ -176,7 +179,7 @@ pub(super) fn read(place: &Place) -> Result<Option<(Vec<u8>, Attributes)>, Error
     Ok(Some((content, attributes)))
 }
 
-/// Waits until the names in the directory of `place` are on the disk.
+/// Syncs the names in the directory of `place` to the disk.
 fn sync_directory(place: &Place) -> Result<(), Error> {
     let directory = place.directory();
     directory

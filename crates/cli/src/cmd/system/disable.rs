@@ -1,4 +1,4 @@
-//! Taking the library out again. No program is started here: it works when none does.
+//! `keepalive system disable`: removes the library. It starts no program, so it works even if no program starts.
 
 use super::change::{Aside, Change, read};
 use super::line::{entries, without};
@@ -9,17 +9,17 @@ use crate::output::{WIDTH, print, wrap};
 use keepalive_sys::rooted::Place;
 use keepalive_sys::signal::block_interrupts;
 
-/// Takes the line out, then removes the copies.
+/// Removes the line, then the copies.
 ///
 /// # Errors
-/// Why it could not be done; the line is out, or nothing has changed.
+/// The reason of the failure; the line is removed, or nothing has changed.
 pub(super) fn run(root: &Root) -> Result<(), Error> {
     let _mask = block_interrupts();
     let file = file(root)?;
     let lock = lock(root)?;
     let was_there = take_out(&file)?;
     let mut removed = Vec::new();
-    // No new program needs them from here on.
+    // From here on, new programs do not need the copies.
     for place in copies(root).into_iter().chain(leftovers(root, &file)) {
         place.remove().map_err(|error| {
             failed("remove", &place.outside(), "unlink", &error)
@@ -44,7 +44,8 @@ pub(super) fn run(root: &Root) -> Result<(), Error> {
     print(&text)
 }
 
-/// Takes our entries out of the file; gives whether there were any. A file that had nothing else goes.
+/// Removes keepalive's entries from the file; returns whether there were any. Deletes a file that contains
+/// nothing else.
 fn take_out(file: &Place) -> Result<bool, Error> {
     let Some((text, attributes)) = read(file)? else {
         return Ok(false);
@@ -76,7 +77,7 @@ fn take_out(file: &Place) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// The copies of the library, wherever they are.
+/// Returns the existing copies of the library, in all library directories.
 fn copies(root: &Root) -> Vec<Place> {
     let copies = library_directories(root)
         .into_iter()
@@ -84,7 +85,7 @@ fn copies(root: &Root) -> Vec<Place> {
     copies.filter(is_there).collect()
 }
 
-/// The line that helps when no program starts any more.
+/// Returns the command line that helps if no program starts any more.
 pub(super) fn rescue() -> String {
     format!("echo >{FILE}")
 }

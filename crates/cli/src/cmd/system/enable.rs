@@ -1,4 +1,4 @@
-//! Putting the library in place, and then the line.
+//! `keepalive system enable`: copies the library, then adds the line.
 
 use super::abi::{Abi, present, spelling};
 use super::change::{Aside, Change, Staged, read};
@@ -19,12 +19,12 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Puts the copies in place, and then the line.
+/// Copies the library, then adds the line.
 ///
 /// # Errors
-/// Why nothing has changed.
+/// The reason why nothing has changed.
 pub(super) fn run(root: &Root, libraries: &[PathBuf], is_setuid: bool) -> Result<(), Error> {
-    // Interrupted, it would be as after a crash: safe, but not tidy.
+    // An interrupt would leave the same state as a crash: safe, but not tidy.
     let _mask = block_interrupts();
     let file = file(root)?;
     let plan = Plan::new(root, file, libraries, is_setuid)?;
@@ -57,11 +57,11 @@ pub(super) fn run(root: &Root, libraries: &[PathBuf], is_setuid: bool) -> Result
     }
 }
 
-/// What is to be done, when all of it can be.
+/// The planned changes. A plan exists only if all of them are possible.
 struct Plan<'a> {
     root: &'a Root,
     file: Place,
-    /// How programs see the file when all is done.
+    /// The line that programs read when all changes are done.
     line: String,
     parts: Vec<Part>,
     is_setuid: bool,
@@ -85,7 +85,7 @@ impl<'a> Plan<'a> {
         for abi in abis.glibc {
             match find(root, &abi, &mut named) {
                 Some(library) => parts.push(Part { abi, library }),
-                // What cannot run here complains of nothing.
+                // Programs that cannot run here cannot complain of a missing library.
                 None if root.is_ours() && matches!(probe::take(root, &abi), Ok(Err(Unknown::Foreign))) => {}
                 None => return Err(no_library(&abi, parts.is_empty())),
             }
@@ -137,7 +137,7 @@ impl<'a> Plan<'a> {
         let new_text = with(text.as_deref().unwrap_or_default(), &self.line);
         let probes = self.look()?;
 
-        // All that needs room or rights comes before anything that is seen.
+        // All steps that require space or rights come before the first visible change.
         let mut staged = Vec::new();
         for part in &self.parts {
             staged.push(self.stage(change, part)?);
@@ -170,7 +170,7 @@ impl<'a> Plan<'a> {
         let mut backup = None;
         if let Some(staged_text) = staged_text {
             self.look_again(&probes, Some(OsStr::new(&self.line)))?;
-            // Of a file that has nothing else there is nothing to keep.
+            // A file that contains nothing else needs no backup.
             let is_kept = text.is_some_and(|text| !without(&text).is_empty());
             let copy = self.file.beside(if is_kept { BACKUP } else { OLD });
             change.put(&staged_text, &Aside::At { copy: &copy, is_kept })?;
@@ -180,14 +180,14 @@ impl<'a> Plan<'a> {
         Ok(self.report(&probes, &complaints, backup.as_ref()))
     }
 
-    /// SELinux's context for the file. Policies have the same one for the loader's cache, which every program may map; files
-    /// that are made in /etc get one that confined services may not map.
+    /// Returns SELinux's context for the file: that of the loader's cache, which every program may map. A new
+    /// file in /etc gets a context that confined services may not map.
     fn label(&self) -> Option<Vec<u8>> {
         let cache = self.root.open_file(Path::new("/etc/ld.so.cache")).ok()?;
         selinux::label(&cache)
     }
 
-    /// Two libraries that do the same would be in each other's way.
+    /// Refuses if another library in the file has the same purpose: the two would conflict.
     fn refuse_company(&self, text: &[u8]) -> Result<(), Error> {
         for entry in entries(text).iter().filter(|entry| !entry.is_ours()) {
             if let Some(what) = competitor(self.root, &self.parts, &entry.name) {
@@ -204,7 +204,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// How programs behave as things are.
+    /// Tests how programs behave before the change.
     fn look(&self) -> Result<Vec<Result<Probe<'a>, Unknown>>, Error> {
         let look = |part: &Part| {
             probe::take(self.root, &part.abi).map_err(|complaint| {
@@ -221,7 +221,7 @@ impl<'a> Plan<'a> {
         self.parts.iter().map(look).collect()
     }
 
-    /// Whether programs still start silently; gives what they complain of as they did before.
+    /// Checks that programs still start silently. Returns the messages that they printed before the change, too.
     fn look_again(&self, probes: &[Result<Probe<'_>, Unknown>], preload: Option<&OsStr>) -> Result<Vec<String>, Error> {
         let mut complaints = Vec::new();
         for (part, probe) in self.parts.iter().zip(probes) {
@@ -232,11 +232,11 @@ impl<'a> Plan<'a> {
         Ok(complaints)
     }
 
-    /// The copy for one kind of programs, where it is not there already.
+    /// Stages the copy for one kind of programs, unless it exists already.
     fn stage(&self, change: &mut Change, part: &Part) -> Result<Option<Staged>, Error> {
         let copy = part.abi.copy();
         let attributes = Attributes {
-            // Never executable: who executed a set-user-ID library would run it as root from its first byte.
+            // Never executable: executing a set-user-ID library would run it as root from its first byte.
             mode: if self.is_setuid { 0o4644 } else { 0o644 },
             owner: None,
             label: None,
@@ -250,7 +250,7 @@ impl<'a> Plan<'a> {
         change.stage(&copy, &part.library.content, attributes).map(Some)
     }
 
-    /// What happens now.
+    /// Describes the effect of the change.
     fn report(&self, probes: &[Result<Probe<'_>, Unknown>], complaints: &[String], backup: Option<&Place>) -> String {
         let mut text = String::new();
         let mut say = |line: &str, indent| text.push_str(&wrap(line, WIDTH, indent));
@@ -306,7 +306,7 @@ impl<'a> Plan<'a> {
         } else {
             "- Set-user-ID programs, and others of secure-execution mode, load it too, but it does nothing there (--setuid)."
         });
-        // security/selinux/hooks.c, selinux_bprm_creds_for_exec: so it is unless the policy says noatsecure.
+        // security/selinux/hooks.c, selinux_bprm_creds_for_exec: this applies unless the policy contains noatsecure.
         if !self.is_setuid && self.root.is_ours() && Path::new("/sys/fs/selinux/enforce").exists() {
             say("- SELinux is on: services that it confines may be among those; --setuid serves them.");
         }
@@ -324,23 +324,24 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// For a file that is not there yet: every program must be able to read it.
+/// The attributes of a new file: every program must be able to read it.
 const NEW_FILE: Attributes = Attributes {
     mode: 0o644,
     owner: None,
     label: None,
 };
 
-/// Whether this command starts when nothing dynamic does.
+/// Whether this command starts when no dynamically linked program does.
 const IS_STATIC: bool = cfg!(target_feature = "crt-static");
 
-/// The file is split at colons and white space, and `#` begins a comment; of `$` only `$LIB` is ours.
+/// Returns whether the loader reads `line` as one name. The loader splits the file at colons and white space, `#`
+/// begins a comment, and the only token that keepalive uses is `$LIB`.
 fn is_expressible(line: &str) -> bool {
     let line = line.replacen("/$LIB/", "/lib/", 1);
     !line.contains(|character: char| matches!(character, ':' | '#' | '$') || character.is_whitespace())
 }
 
-/// What a library is that does the same as ours, by its file; `None` for all others.
+/// Returns the name of a library with the same purpose as keepalive's, by its file; `None` for all other libraries.
 pub(super) fn competitor_at(place: &Place) -> Option<String> {
     if let Some(version) = place.open().ok().and_then(version) {
         return Some(format!("libkeepalive {version}, not put there by 'system enable'"));

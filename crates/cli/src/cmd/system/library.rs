@@ -1,4 +1,4 @@
-//! Which file becomes the copy for a kind of programs.
+//! Chooses the file to copy for a kind of programs.
 
 use super::abi::Abi;
 use super::change::LARGEST;
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
 
-/// A libkeepalive.so of this project.
+/// A file libkeepalive.so of this project.
 #[derive(Debug)]
 pub(super) struct Library {
     pub(super) path: PathBuf,
@@ -20,10 +20,10 @@ pub(super) struct Library {
     pub(super) content: Vec<u8>,
 }
 
-/// Reads the library in `file`, which is at `path`.
+/// Reads the library in `file`, whose path is `path`.
 ///
 /// # Errors
-/// It cannot be read, or is another one: libkeepalive 0.3 has the same name.
+/// The file cannot be read, or is a foreign library: libkeepalive 0.3 has the same name.
 fn read(path: &Path, file: io::Result<File>) -> Result<Library, String> {
     let opened = file.map_err(|error| describe(&error))?;
     let again = || opened.try_clone().map_err(|error| describe(&error));
@@ -43,13 +43,13 @@ fn read(path: &Path, file: io::Result<File>) -> Result<Library, String> {
     })
 }
 
-/// The version of the library in this file, if it is one of ours.
+/// Returns the version of the library in this file, if it is keepalive's.
 pub(super) fn version(file: File) -> Option<String> {
     let note = elf::note_of_file(file, "keepalive").ok()??;
     String::from_utf8(note).ok()
 }
 
-/// Those that the user names.
+/// Reads the libraries that the user has named.
 ///
 /// # Errors
 /// One of them cannot be used.
@@ -63,8 +63,8 @@ pub(super) fn named(paths: &[PathBuf]) -> Result<Vec<Library>, Error> {
     paths.iter().map(read).collect()
 }
 
-/// The library for `abi`: one of those that were named; else where `keepalive run` looks; else where a package of that
-/// system has it; else the copy that is there already.
+/// Finds the library for `abi`: a named library; else the one that `keepalive run` finds; else that of a
+/// package in that system; else the existing copy.
 pub(super) fn find(root: &Root, abi: &Abi, named: &mut Vec<Library>) -> Option<Library> {
     if let Some(index) = named.iter().position(|library| library.machine == abi.machine) {
         return Some(named.swap_remove(index));

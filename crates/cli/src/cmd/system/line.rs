@@ -4,32 +4,33 @@
 use super::place::LIBRARY;
 use std::ops::Range;
 
-/// A library that is named.
+/// A library that the file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The line, from 1.
+    /// The number of the line, from 1.
     pub(super) line: usize,
     /// The name, which may be a path with tokens such as `$LIB`.
     pub(super) name: String,
-    /// Whether it stands in a comment, where glibc finds it by mistake.
+    /// Whether the name is in a comment, where glibc reads it by mistake.
     pub(super) is_comment: bool,
     place: Range<usize>,
 }
 
 impl Entry {
-    /// Whether it is the copy that `enable` makes.
+    /// Returns whether the entry is the copy that `enable` makes.
     pub(super) fn is_ours(&self) -> bool {
         !self.is_comment && self.name.rsplit('/').next() == Some(LIBRARY)
     }
 }
 
-/// What the file means.
+/// Returns the entries as the syntax defines them.
 pub(super) fn entries(text: &[u8]) -> Vec<Entry> {
     words(text, &without_comments(text, false))
 }
 
-/// What glibc makes of it. It looks for later comments in the beginning of the file alone, as many bytes as are left
-/// after the first one, and takes those that it misses for names.
+/// Returns the entries as glibc reads them. After the first comment, glibc searches for later ones only in
+/// the beginning of the file, in as many bytes as follow the first comment. It reads the comments that it
+/// misses as names.
 pub(super) fn entries_of_glibc(text: &[u8]) -> Vec<Entry> {
     let meant = entries(text);
     let mut read = words(text, &without_comments(text, true));
@@ -39,7 +40,7 @@ pub(super) fn entries_of_glibc(text: &[u8]) -> Vec<Entry> {
     read
 }
 
-/// The text with blanks for its comments.
+/// Returns the text with its comments replaced by blanks.
 fn without_comments(text: &[u8], as_glibc: bool) -> Vec<u8> {
     let mut blank = text.to_vec();
     let mut begin = 0;
@@ -88,8 +89,9 @@ fn words(text: &[u8], blank: &[u8]) -> Vec<Entry> {
     entries
 }
 
-/// The text with `name` as our only entry; all else stays, a missing line feed at the end too. Ours comes last, for glibc
-/// finds the more comments the more follows the first.
+/// Returns the text with `name` as keepalive's only entry. All other text stays, and a missing line feed at
+/// the end stays missing. The entry comes last, because glibc detects more comments if more text follows the
+/// first one.
 pub(super) fn with(text: &[u8], name: &str) -> Vec<u8> {
     let ours: Vec<Entry> = entries(text).into_iter().filter(Entry::is_ours).collect();
     if matches!(&ours[..], [entry] if entry.name == name) {
@@ -107,7 +109,7 @@ pub(super) fn with(text: &[u8], name: &str) -> Vec<u8> {
     text
 }
 
-/// The text without our entries. A line that has nothing else goes with them.
+/// Returns the text without keepalive's entries. A line that contains nothing else is removed.
 pub(super) fn without(text: &[u8]) -> Vec<u8> {
     let mut text = text.to_vec();
     while let Some(entry) = entries(&text).into_iter().rfind(Entry::is_ours) {
@@ -122,14 +124,14 @@ pub(super) fn without(text: &[u8]) -> Vec<u8> {
         let is_alone = |part: &[u8]| part.iter().all(|byte| matches!(byte, b' ' | b'\t' | b':'));
         let stop = end.unwrap_or(text.len());
         let gone = if !is_alone(&text[begin..entry.place.start]) {
-            // The blank before it goes with it.
+            // The blank before the entry is removed with it.
             entry.place.start - 1..entry.place.end
         } else if !is_alone(&text[entry.place.end..stop]) {
             entry.place.start..entry.place.end + 1
         } else if let Some(end) = end {
             begin..end + 1
         } else {
-            // The last line, without a line feed: the one before it had none either.
+            // The last line has no line feed; the line before it must keep none either.
             begin.saturating_sub(1)..text.len()
         };
         text.drain(gone);
@@ -193,7 +195,7 @@ mod tests {
         }
     }
 
-    /// As measured with glibc 2.31, 2.36 and 2.41.
+    /// Measured with glibc 2.31, 2.36 and 2.41.
     #[test]
     fn a_later_comment_may_be_taken_for_names() {
         let text = b"# one\n# two\n/k.so\n# three and more words\n";

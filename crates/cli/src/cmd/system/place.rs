@@ -1,4 +1,4 @@
-//! Where things are: the file, the library's copies, and what an interrupted run may have left.
+//! Paths of the file, of the library's copies, and of files that an interrupted run may have left.
 
 use super::failed;
 use crate::error::{Error, FAILED};
@@ -13,17 +13,17 @@ use std::rc::Rc;
 
 /// The file that glibc's loader reads.
 pub(super) const FILE: &str = LD_SO_PRELOAD;
-/// The name of the library's copy. It is `enable`'s alone, so that nobody has to remember who put it there: a package has
-/// the library under its own name, and can be upgraded or removed without a moment in which programs lack what the line
-/// names.
+/// The name of the library's copy. Only `enable` uses this name, so the owner of the file is always known. A
+/// package has the library under its own name. It can be upgraded or removed while programs still find the
+/// library that the line names.
 pub(super) const LIBRARY: &str = "keepalive-system.so";
-/// What is replaced, until all is well.
+/// The suffix of a replaced file, kept until the change is finished.
 pub(super) const OLD: &str = ".keepalive-old";
-/// The file as it was before the last change, if it named anything else; it stays.
+/// The suffix of the file as it was before the last change, if it named other libraries. This copy stays.
 pub(super) const BACKUP: &str = ".before-keepalive";
 
-/// Where the file is. Where it is a link, this is what it points to: that is what is replaced, so that the link of whoever
-/// manages /etc by links stays.
+/// Returns the path of the file. If the file is a link, returns its target: the target is replaced, so that a
+/// tool that manages /etc by links keeps its link.
 pub(super) fn file(root: &Root) -> Result<Place, Error> {
     let place = root
         .find(Path::new(FILE))
@@ -40,8 +40,8 @@ pub(super) fn file(root: &Root) -> Result<Place, Error> {
     }
 }
 
-/// All directories in which there may be a copy of the library: those of every distribution, whether or not programs need
-/// them any more. Each once.
+/// Returns all directories that may contain a copy of the library, each once: those of every distribution,
+/// even if no program needs them any more.
 pub(super) fn library_directories(root: &Root) -> Vec<Rc<Directory>> {
     let mut directories: Vec<Rc<Directory>> = Vec::new();
     let mut add = |directory: Directory| {
@@ -55,7 +55,7 @@ pub(super) fn library_directories(root: &Root) -> Vec<Rc<Directory>> {
             let Ok(directory) = root.directory(&Path::new(base).join(name)) else {
                 continue;
             };
-            // Debian's multiarch: /usr/lib/x86_64-linux-gnu.
+            // Debian's multiarch directories: /usr/lib/x86_64-linux-gnu.
             let names = directory.names().unwrap_or_default().into_iter();
             let deeper = names.filter(|name| name.to_string_lossy().contains("-linux-gnu"));
             let deeper: Vec<_> = deeper.map(|name| directory.inside().join(name)).collect();
@@ -70,7 +70,7 @@ pub(super) fn library_directories(root: &Root) -> Vec<Rc<Directory>> {
     directories
 }
 
-/// What interrupted runs may have left.
+/// Returns the files that interrupted runs may have left.
 pub(super) fn leftovers(root: &Root, file: &Place) -> Vec<Place> {
     let copies = library_directories(root)
         .into_iter()
@@ -86,15 +86,15 @@ pub(super) fn leftovers(root: &Root, file: &Place) -> Vec<Place> {
         .collect()
 }
 
-/// Whether there is anything, a link or not.
+/// Returns whether a file or link exists at `place`.
 pub(super) fn is_there(place: &Place) -> bool {
     place.about().is_ok_and(|about| about.is_some())
 }
 
-/// Keeps others like this one from working on the same system, as long as it lives.
+/// Takes the lock that keeps other instances from changing the same system, until the descriptor is closed.
 ///
 /// # Errors
-/// One is at work; or there is no directory for the file.
+/// Another instance holds the lock; or the directory for the file does not exist.
 pub(super) fn lock(root: &Root) -> Result<OwnedFd, Error> {
     let directory = Path::new("/etc");
     let opened = root

@@ -1,4 +1,4 @@
-//! Real programs of each kind, started to see that they say nothing about the library.
+//! Starts real programs of each kind, and checks that they print nothing about the library.
 
 use super::abi::Abi;
 use crate::error::describe;
@@ -12,26 +12,26 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Longer than a program takes that does nothing, on any machine.
+/// The time limit: a program that does nothing takes less on any machine.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The programs of one kind, and how they behave as things are.
+/// The programs of one kind, and how they behave before a change.
 #[derive(Debug)]
 pub(super) struct Probe<'a> {
     root: &'a Root,
-    /// What they must be able to read, where they are confined.
+    /// The files that confined programs must be able to read.
     needs: [PathBuf; 2],
     before: Vec<(Trial, Ended)>,
 }
 
-/// Why nothing could be learned by starting programs.
+/// Why starting programs showed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unknown {
-    /// This machine cannot run them.
+    /// This machine cannot run the programs.
     Foreign,
-    /// Those of another system are not run without being confined, and that could not be.
+    /// Programs of another system run only confined, and they could not be confined.
     NotConfined(String),
-    /// They are not for users without privileges.
+    /// Users without privileges may not run them.
     Private(String),
 }
 
@@ -51,10 +51,10 @@ enum NotRun {
     Wrong(io::Error),
 }
 
-/// Starts the programs of `abi` as things are: those of this system as they are, those of another confined.
+/// Starts the programs of `abi` before a change: unconfined if they belong to this system, otherwise confined.
 ///
 /// # Errors
-/// Programs do not start as it is, with or without our doing.
+/// The programs do not start now, whether or not keepalive is the cause.
 pub(super) fn take<'a>(root: &'a Root, abi: &Abi) -> Result<Result<Probe<'a>, Unknown>, String> {
     if !root.is_ours() && !abi.machine.is_native() {
         return Ok(Err(Unknown::Foreign));
@@ -100,10 +100,11 @@ impl Probe<'_> {
             })
     }
 
-    /// Starts the same programs again, with these libraries in LD_PRELOAD; gives what they complain of as they did before.
+    /// Starts the same programs again, with these libraries in LD_PRELOAD. Returns the messages that they
+    /// printed before, too.
     ///
     /// # Errors
-    /// What one of them says now, or does, that it did not.
+    /// A program prints or does something new.
     pub(super) fn again(&self, preload: Option<&OsStr>) -> Result<Option<String>, String> {
         let mut complaint_as_before = None;
         for (trial, before) in &self.before {
@@ -132,21 +133,22 @@ impl Probe<'_> {
         Ok(complaint_as_before)
     }
 
-    /// What they complain of as it is.
+    /// Returns what the programs print before a change.
     pub(super) fn complaints(&self) -> Option<String> {
         let (trial, ended) = self.before.iter().find(|(_, ended)| !ended.errors.is_empty())?;
         Some(complaint(trial, Some(ended)))
     }
 }
 
-/// Another library in the file may be missing; that is not new.
+/// Returns whether a program prints nothing new. Another library in the file may have been missing before.
 fn says_no_more(now: &Ended, before: &Ended) -> bool {
     let lines = |errors: &[u8]| -> Vec<String> { String::from_utf8_lossy(errors).lines().map(str::to_owned).collect() };
     let before = lines(&before.errors);
     lines(&now.errors).iter().all(|line| before.contains(line))
 }
 
-/// The C library itself is always there; a program and a shell where they are of this kind.
+/// Returns the programs to start: the C library, which always exists, and a program and a shell if they are
+/// of this kind.
 fn programs(root: &Root, abi: &Abi) -> Vec<(PathBuf, Vec<OsString>)> {
     let mut programs = vec![(abi.loader.clone(), vec![abi.libc.clone().into_os_string()])];
     for (program, arguments) in [("/bin/true", &[][..]), ("/bin/sh", &["-c", ":"][..])] {

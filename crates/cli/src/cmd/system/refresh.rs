@@ -1,4 +1,4 @@
-//! `keepalive system refresh`: what an upgrade of the package needs.
+//! `keepalive system refresh`: updates the copies after an upgrade of the package.
 
 use super::abi::present;
 use super::{Root, enable, status};
@@ -6,10 +6,10 @@ use crate::error::Error;
 use crate::output::print;
 use keepalive_sys::rooted::Place;
 
-/// Enables again, in the mode of the present copies, where the library is enabled; else changes nothing.
+/// Enables the library again, in the mode of the present copies, if it is enabled; otherwise changes nothing.
 ///
 /// # Errors
-/// Whether it is enabled is unknown; or it cannot be enabled again, and nothing has changed.
+/// The state is unknown; or the library cannot be enabled again, and nothing has changed.
 pub(super) fn run(root: &Root) -> Result<(), Error> {
     if !status::is_enabled(root)? {
         return print("Not enabled; nothing has changed.\n");

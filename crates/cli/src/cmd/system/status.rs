@@ -1,4 +1,4 @@
-//! What is active, for which programs, and what is wrong.
+//! `keepalive system status`: shows whether the library is active, for which programs, and problems.
 
 use super::abi::{Abi, present, spelling};
 use super::change::LARGEST;
@@ -19,10 +19,10 @@ use rustix::process::geteuid;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Prints it.
+/// Prints the report.
 ///
 /// # Errors
-/// What is wrong.
+/// The problems.
 pub(super) fn run(root: &Root, is_json: bool) -> Result<(), Error> {
     let report = Report::new(root)?;
     if is_json {
@@ -40,7 +40,7 @@ pub(super) fn run(root: &Root, is_json: bool) -> Result<(), Error> {
     Error::all(problems).map_or(Ok(()), Err)
 }
 
-/// What is wrong, each with what helps.
+/// Returns the problems, each with a hint.
 pub(super) fn problems(root: &Root) -> Vec<(String, Option<String>)> {
     match Report::new(root) {
         Ok(report) => report
@@ -52,7 +52,7 @@ pub(super) fn problems(root: &Root) -> Vec<(String, Option<String>)> {
     }
 }
 
-/// Whether the file names the library.
+/// Returns whether the file names the library.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -61,21 +61,21 @@ pub(super) fn is_enabled(root: &Root) -> Result<bool, Error> {
     Ok(text.is_some_and(|(text, _)| entries(&text).iter().any(Entry::is_ours)))
 }
 
-/// All that is known.
+/// The whole report.
 #[derive(Serialize)]
 struct Report {
     file: &'static str,
-    /// Where that is a link to.
+    /// The target of the file, if the file is a link.
     target: Option<PathBuf>,
-    /// Whether programs were started to see it; those of another system are not.
+    /// Whether programs were started for this report; programs of another system are not.
     tried: bool,
     enabled: bool,
-    /// Whether programs in secure-execution mode are served.
+    /// Whether programs in secure-execution mode load the library.
     setuid: bool,
     programs: Vec<Programs>,
     entries: Vec<Named>,
     problems: Vec<Problem>,
-    /// What does not work while the library is in every program, a sentence each.
+    /// What does not work while every program loads the library, one sentence each.
     notes: Vec<&'static str>,
 }
 
@@ -87,7 +87,7 @@ struct Programs {
     loader: PathBuf,
     library: Option<PathBuf>,
     version: Option<String>,
-    /// Whether the copy is the same as the library beside this command; null where there is none to compare.
+    /// Whether the copy equals the library next to this command; null if there is none to compare.
     up_to_date: Option<bool>,
     served: bool,
     state: String,
@@ -101,7 +101,7 @@ struct Named {
     ours: bool,
 }
 
-/// Something wrong.
+/// A problem.
 #[derive(Serialize)]
 struct Problem {
     what: String,
@@ -180,7 +180,7 @@ impl Report {
         Ok(report)
     }
 
-    /// Those that can be run here.
+    /// Returns the kinds of programs that can run here.
     fn runnable(&self, abis: &[Abi]) -> Vec<Abi> {
         let is_foreign = |abi: &Abi| {
             let found = self.programs.iter().find(|programs| programs.loader == abi.loader);
@@ -196,7 +196,7 @@ impl Report {
         });
     }
 
-    /// One kind of programs.
+    /// Reports on one kind of programs.
     fn resolve(&mut self, root: &Root, abi: &Abi, ours: &[Entry]) -> Programs {
         const AGAIN: &str = "keepalive system enable puts that right";
         let machine = abi.machine;
@@ -208,7 +208,7 @@ impl Report {
         let up_to_date = copy
             .zip(source)
             .map(|(copy, source)| copy.read(LARGEST).is_ok_and(|content| content == source.content));
-        // Programs of another system are not run only to look at it.
+        // Programs of another system are not run only to report on them.
         let probe = root.is_ours().then(|| probe::take(root, abi)).transpose();
         let mut served = !ours.is_empty() && copy.is_some() && version.is_some();
         let state = match (&probe, ours.is_empty(), copy) {
@@ -285,7 +285,7 @@ impl Report {
         }
     }
 
-    /// A library that the file names, as glibc reads it.
+    /// Checks an entry of the file, as glibc reads it.
     fn judge_entry(&mut self, root: &Root, abis: &[Abi], entry: &Entry) {
         let place = format!("{FILE}, line {}", entry.line);
         if entry.is_comment {
@@ -301,7 +301,7 @@ impl Report {
         if entry.is_ours() {
             return;
         }
-        // Bare names are looked for in many places, and what they find has been seen by starting programs.
+        // The loader searches for bare names in many directories; the started programs have shown what it finds.
         let paths: Vec<(&Abi, PathBuf)> = abis
             .iter()
             .filter_map(|abi| Some((abi, expanded(abi, &entry.name)?)))
@@ -421,7 +421,8 @@ fn of_musl(loader: PathBuf) -> Programs {
     }
 }
 
-/// The path that the loader of `abi` makes of `name`; `None` where it looks for it, or by a token that is not known here.
+/// Returns the path to which the loader of `abi` expands `name`; `None` if the loader searches for the name,
+/// or if the name contains an unknown token.
 pub(super) fn expanded(abi: &Abi, name: &str) -> Option<PathBuf> {
     let name = match abi.lib() {
         Some((_, lib)) => name.replace("${LIB}", lib).replace("$LIB", lib),

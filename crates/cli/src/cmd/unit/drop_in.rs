@@ -1,4 +1,4 @@
-//! The drop-in that gives a service the policy.
+//! The drop-in that applies the policy to a service.
 
 use super::Engine;
 use crate::error::{Error, REFUSED};
@@ -12,12 +12,12 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Its file name, in the directory UNIT.d.
+/// The file name of the drop-in, in the directory UNIT.d.
 pub(super) const FILE: &str = "50-keepalive.conf";
 
 const HEAD: &str = "# Written by 'keepalive unit enable'; 'keepalive unit disable' removes it.\n[Service]\n";
 
-/// With the library in the service's processes; `preloaded` is what the unit's own LD_PRELOAD has.
+/// Returns the drop-in that loads the library; `preloaded` is the unit's own LD_PRELOAD.
 ///
 /// # Errors
 /// A value that a unit file cannot contain.
@@ -40,8 +40,8 @@ pub(super) fn with_library(library: &Library, policy: &Policy, preloaded: Option
     Ok(text)
 }
 
-/// With a program of the kernel for the service's cgroup, made by `command` whenever the service starts. That this fails
-/// does not keep the service from starting.
+/// Returns the drop-in for an eBPF program on the service's cgroup, which `command` applies whenever the
+/// service starts. The service starts even if this fails.
 ///
 /// # Errors
 /// A value that a unit file cannot contain.
@@ -77,12 +77,12 @@ pub(super) fn engine(text: &str) -> Engine {
     }
 }
 
-/// Returns `rules` as one line of the same meaning, without comments, which would end only with the line.
+/// Returns `rules` as one line with the same meaning, without comments, which would end only with the line.
 fn on_one_line(rules: &[u8]) -> Vec<u8> {
     statements(rules).collect::<Vec<_>>().join(&b';')
 }
 
-/// systemd ignores lines and values that are not UTF-8.
+/// Refuses text that is not UTF-8, since systemd ignores such lines and values.
 fn utf8(value: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(value).map_err(|_| {
         let value = String::from_utf8_lossy(value);
@@ -94,7 +94,8 @@ fn utf8(value: &[u8]) -> Result<&str, Error> {
     })
 }
 
-/// A word of systemd's (`systemd.syntax(7)`, `systemd.service(5)`); `$` begins a variable in commands only.
+/// Returns a word in systemd's syntax (`systemd.syntax(7)`, `systemd.service(5)`); `$` begins a variable only
+/// in commands.
 fn quote(word: &str, is_command: bool) -> String {
     let mut quoted = String::from("\"");
     for character in word.chars() {

@@ -1,4 +1,4 @@
-//! What systemd reads of a unit: its file and the drop-ins (`systemd.unit(5)`).
+//! Reads a unit as systemd does: its file and the drop-ins (`systemd.unit(5)`).
 
 use crate::error::{Error, FAILED, describe};
 use keepalive_sys::regular::Unfit;
@@ -8,19 +8,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// The largest file that is read, bytes.
+/// The limit of a file's size, in bytes.
 pub(super) const LARGEST: u64 = 256 * 1024;
-/// As much as is read of a unit with all its drop-ins, bytes.
+/// The limit of the total size of a unit with all its drop-ins, in bytes.
 const LARGEST_OF_ALL: usize = 4 << 20;
 
-/// Whose units.
+/// The systemd manager of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manager {
     System,
     User,
 }
 
-/// Where files of units are, the first counts.
+/// The directories of unit files, in the order of precedence.
 const SYSTEM: [&str; 6] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -38,10 +38,10 @@ const USER: [&str; 5] = [
 ];
 
 impl Manager {
-    /// Where drop-ins by hand belong.
+    /// Returns the directory for manual drop-ins.
     ///
     /// # Errors
-    /// The user has no home.
+    /// The user has no home directory.
     pub(super) fn drop_in_directory(self) -> Result<PathBuf, &'static str> {
         match self {
             Self::System => Ok(PathBuf::from(SYSTEM[0])),
@@ -64,18 +64,18 @@ fn user_directory() -> Option<PathBuf> {
     Some(config.join("systemd/user"))
 }
 
-/// The statements of a unit, in the order in which they count.
+/// The statements of a unit, in their effective order.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct UnitFile {
-    /// Section, name, value.
+    /// Section, name and value.
     statements: Vec<(String, String, String)>,
 }
 
 impl UnitFile {
-    /// Reads the unit and its drop-ins, but the one at `own`; `None` where there is no such unit.
+    /// Reads the unit and its drop-ins, except the one at `own`; `None` if the unit does not exist.
     ///
     /// # Errors
-    /// The unit is masked, or one of these is no regular file, or too large: systemd would not read it either.
+    /// The unit is masked, or a file is not regular, or too large: systemd would not read it either.
     pub(super) fn read(manager: Manager, root: &Root, name: &str, own: &Path) -> Result<Option<Self>, Error> {
         let directories = manager.directories();
         let names = names(name);
@@ -125,7 +125,7 @@ impl UnitFile {
             }
             while let Some(begun) = line.strip_suffix('\\') {
                 let next = lines.next().unwrap_or_default().trim();
-                // Comments within a statement are left out.
+                // Comments within a statement are omitted.
                 let next = if next.starts_with(['#', ';']) { "\\" } else { next };
                 line = format!("{} {next}", begun.trim_end());
             }
@@ -138,7 +138,7 @@ impl UnitFile {
         }
     }
 
-    /// The values of a statement of services that may stand several times; an empty one takes back those before.
+    /// Returns the values of a repeatable statement of services; an empty value resets the list.
     pub(super) fn all(&self, wanted: &str) -> Vec<&str> {
         let mut values = Vec::new();
         for (section, name, value) in &self.statements {
@@ -153,13 +153,13 @@ impl UnitFile {
         values
     }
 
-    /// Whether a statement that is yes or no says yes.
+    /// Returns whether a boolean statement is true.
     pub(super) fn says_yes(&self, wanted: &str) -> bool {
         let last = self.all(wanted).last().copied().unwrap_or_default();
         ["1", "yes", "true", "on"].contains(&last.to_ascii_lowercase().as_str())
     }
 
-    /// The paths of the programs that the service starts.
+    /// Returns the paths of the programs that the service starts.
     pub(super) fn programs(&self) -> Vec<&str> {
         let commands = self.all("ExecStart").into_iter();
         commands
@@ -173,7 +173,7 @@ impl UnitFile {
             .collect()
     }
 
-    /// The value that the unit gives an environment variable itself.
+    /// Returns the value of an environment variable in the unit itself.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
         let lines = self.all("Environment");
         let words: Vec<String> = lines.iter().flat_map(|line| words(line)).collect();
@@ -182,7 +182,7 @@ impl UnitFile {
     }
 }
 
-/// The unit's own file.
+/// Returns the text of the unit's own file.
 fn first(root: &Root, directories: &[PathBuf], names: &[String]) -> Result<Option<String>, Error> {
     for name in names {
         for directory in directories {
@@ -213,12 +213,12 @@ fn first(root: &Root, directories: &[PathBuf], names: &[String]) -> Result<Optio
     Ok(None)
 }
 
-/// Whether it is the link by which systemd does without a file (`systemd.unit(5)`).
+/// Returns whether the file is the link that masks a unit (`systemd.unit(5)`).
 fn is_masked(place: &Place) -> bool {
     place.link().as_deref() == Some(Path::new("/dev/null"))
 }
 
-/// The text of a file; `None` where there is none that may be read.
+/// Returns the text of a file; `None` if there is no readable file.
 fn text(root: &Root, place: &Place) -> Result<Option<String>, Error> {
     match root.read(&place.inside(), LARGEST) {
         Ok(content) => Ok(Some(String::from_utf8_lossy(&content).into_owned())),
@@ -227,17 +227,17 @@ fn text(root: &Root, place: &Place) -> Result<Option<String>, Error> {
     }
 }
 
-/// Whether there is no such file.
+/// Returns whether the error means that the file does not exist.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether the kernel forbids it to this user.
+/// Returns whether the kernel denies the access to this user.
 fn is_forbidden(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_some()
 }
 
-/// The error for a file that systemd reads and that cannot be read.
+/// Returns the error for a file that systemd reads and that this command cannot read.
 pub(super) fn unreadable(place: &Place, error: &io::Error) -> Error {
     let (path, reason) = (place.outside(), describe(error));
     let message = Error::new(FAILED, format!("cannot read '{}': {reason}", path.display()));
@@ -247,7 +247,7 @@ pub(super) fn unreadable(place: &Place, error: &io::Error) -> Error {
     }
 }
 
-/// The unit's own name and, for an instance, its template's.
+/// Returns the unit's own name and, for an instance, that of its template.
 fn names(name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     if let (Some((template, _)), Some((_, suffix))) = (name.split_once('@'), name.rsplit_once('.')) {
@@ -256,7 +256,7 @@ fn names(name: &str) -> Vec<String> {
     names
 }
 
-/// Splits at white space, but not within quotes; backslashes keep the next character.
+/// Splits at white space, except within quotes; a backslash keeps the next character.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

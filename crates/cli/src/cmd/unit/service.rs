@@ -17,18 +17,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 
-/// A service, and where things of it are.
+/// A service, and the path of its drop-in.
 pub(super) struct Service {
     pub(super) name: String,
     pub(super) manager: Manager,
     pub(super) root: Root,
-    /// The drop-in, as the system below `root` names it.
+    /// The path of the drop-in inside the system below `root`.
     pub(super) drop_in: PathBuf,
 }
 
 impl Service {
-    /// Of a user's units only what root has made is followed when root acts: `--user` under sudo(8) keeps the user's
-    /// home, whose links would decide where root writes.
+    /// Creates the service. For root, only files that root has created are followed among a user's units:
+    /// `--user` under sudo(8) keeps the user's home, whose links would otherwise decide where root writes.
     pub(super) fn new(name: String, manager: Manager, root: Root) -> Result<Self, Error> {
         let directory = manager
             .drop_in_directory()
@@ -46,12 +46,12 @@ impl Service {
         })
     }
 
-    /// The directory of the drop-in, `UNIT.d`.
+    /// Returns the directory of the drop-in, `UNIT.d`.
     fn directory(&self) -> &Path {
         self.drop_in.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Where the drop-in is; `None` where its directory is missing.
+    /// Returns the place of the drop-in; `None` if its directory does not exist.
     fn place(&self) -> io::Result<Option<Place>> {
         match self.root.directory(self.directory()) {
             Ok(directory) => Ok(Some(Place::new(Rc::new(directory), FILE))),
@@ -60,7 +60,7 @@ impl Service {
         }
     }
 
-    /// The text of the drop-in; `None` where there is none.
+    /// Returns the text of the drop-in; `None` if it does not exist.
     pub(super) fn text(&self) -> Result<Option<String>, Error> {
         let path = self.root.outside(&self.drop_in);
         let place = self
@@ -74,12 +74,12 @@ impl Service {
         }
     }
 
-    /// The engine of the drop-in, where that can be read.
+    /// Returns the engine of the drop-in, if it is readable.
     pub(super) fn engine(&self) -> Option<Engine> {
         self.text().ok().flatten().as_deref().map(drop_in::engine)
     }
 
-    /// Writes the drop-in under another name first, so that it is there whole or not at all.
+    /// Writes the drop-in under a temporary name first, so that it exists either completely or not at all.
     pub(super) fn write(&self, text: &str) -> io::Result<()> {
         const PUBLIC: Attributes = Attributes {
             mode: 0o644,
@@ -96,7 +96,7 @@ impl Service {
         renamed.and_then(|()| place.directory().sync())
     }
 
-    /// Removes the drop-in, and its directory if nothing else is in it. Returns whether there was one.
+    /// Removes the drop-in, and its directory if that is empty. Returns whether the drop-in existed.
     pub(super) fn remove(&self) -> io::Result<bool> {
         let Some(place) = self.place()? else {
             return Ok(false);
@@ -112,13 +112,13 @@ impl Service {
         if let (Some(above), Some(name)) = (self.directory().parent(), self.directory().file_name())
             && let Ok(above) = self.root.directory(above)
         {
-            // It stays while others are in it.
+            // The directory stays while it contains other files.
             let _ = above.remove_directory(name);
         }
         Ok(was_there)
     }
 
-    /// The programs that it starts, as far as they are there.
+    /// Returns the programs that the service starts, as far as they exist.
     pub(super) fn programs(&self, unit: &UnitFile) -> Vec<Program> {
         let search = OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         let is_ours = self.root.is_ours();
@@ -133,7 +133,7 @@ impl Service {
         found.flatten().collect()
     }
 
-    /// Tells systemd to read its files again, where it runs.
+    /// Makes systemd read its files again, if it is running.
     pub(super) fn reload(&self) {
         if !self.root.is_ours() || !Path::new("/run/systemd/system").is_dir() {
             return;
@@ -159,8 +159,8 @@ impl Service {
         format!("systemctl {}restart {}", self.user(), self.name)
     }
 
-    /// The cgroups of the service that runs: of the system's manager, or of this user's, who may have a unit of the same
-    /// name.
+    /// Returns the cgroups of the running service: that of the system's manager, or that of this user's
+    /// manager, which may have a unit with the same name.
     pub(super) fn cgroups(&self) -> Vec<(Tree, Target)> {
         if !self.root.is_ours() {
             return Vec::new();
@@ -182,7 +182,7 @@ impl Service {
             .collect()
     }
 
-    /// What is wrong where a process of the service runs without the library.
+    /// Returns the problem if a process of the service runs without the library.
     pub(super) fn without_library(&self, drop_in: &str) -> Option<String> {
         let library = drop_in
             .split(['"', ':', '='])
@@ -198,7 +198,7 @@ impl Service {
                 Ok(maps) if maps.contains(library) => {}
                 Ok(_) => without.push(pid.to_string()),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden.push(pid.to_string()),
-                // It has ended.
+                // The process has ended.
                 Err(_) => {}
             }
         }
@@ -217,7 +217,7 @@ impl Service {
         })
     }
 
-    /// What is wrong where the cgroup of the service that runs has no policy.
+    /// Returns the problem if the cgroup of the running service has no policy.
     pub(super) fn without_policy(&self) -> Option<String> {
         let entries = entry::entries().ok()?;
         let in_force = |target: &Target| {

@@ -1,4 +1,4 @@
-//! What of a service is in the way of the library.
+//! Warnings about the settings of a service that conflict with the library.
 
 use super::file::UnitFile;
 use keepalive_engine::apparmor::{Access, accesses_under};
@@ -7,15 +7,16 @@ use keepalive_sys::apparmor::{self, Profile};
 use keepalive_sys::program::Program;
 use std::path::Path;
 
-/// The groups of system calls that the library needs, of which each of the others has all (`systemd.exec(5)`).
+/// The groups of system calls that the library requires: either this one, or all of the following
+/// (`systemd.exec(5)`).
 const WHOLE: [&str; 1] = ["@system-service"];
 const PARTS: [&str; 4] = ["@network-io", "@basic-io", "@file-system", "@io-event"];
 
 /// The process that starts services.
 const INIT: u32 = 1;
 
-/// A sentence for each. The programs and profiles are those of this system only if `is_ours`. `rules` is the rules file that
-/// the library reads, if any.
+/// Returns the warnings, one sentence each. The programs and profiles are those of this system only if
+/// `is_ours`. `rules` is the rules file that the library reads, if any.
 pub(super) fn of_library(
     unit: &UnitFile,
     library: &Library,
@@ -36,7 +37,7 @@ pub(super) fn of_library(
         .filter_map(|program| Some(obstacle(program, library)?.describe(program)))
         .map(|what| format!("{what}; --engine cgroup reaches it"))
         .collect();
-    // Those of another system are not seen here.
+    // Programs of another system are not visible here.
     if let Some(missing) = library.missing().filter(|_| is_ours) {
         warnings.push(format!(
             "{missing}: the loader of each that the service starts prints an error; the packages for x86-64 contain that for \
@@ -82,7 +83,7 @@ pub(super) fn of_library(
     warnings
 }
 
-/// What the profile that the unit names keeps from the library.
+/// Returns what the profile that the unit names denies to the library.
 fn of_named_profile(name: &str, library: &Path, rules: Option<&Path>) -> Vec<String> {
     let profile = Profile {
         name: name.to_owned(),
@@ -93,7 +94,7 @@ fn of_named_profile(name: &str, library: &Path, rules: Option<&Path>) -> Vec<Str
     accesses.filter(|access| !access.is_allowed()).map(sentence).collect()
 }
 
-/// The filter of system calls, where it may forbid some that the library makes.
+/// Returns the unit's filter of system calls, if it may deny some that the library makes.
 fn risky_filter(unit: &UnitFile) -> Option<String> {
     let lines = unit.all("SystemCallFilter");
     let filter = lines.join(" ");

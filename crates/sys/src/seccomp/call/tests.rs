@@ -1,4 +1,4 @@
-//! What a call means, with its arguments in the memory of this process.
+//! Tests of the meaning of calls, with arguments in the memory of this process.
 
 use super::{Address, Call, parse};
 use crate::seccomp::Notification;
@@ -25,7 +25,7 @@ fn place(of: &[u8]) -> u64 {
     u64::try_from(of.as_ptr().addr()).expect("an address has 64 bits")
 }
 
-/// A page of memory with none behind it.
+/// A page of memory; the next page is unmapped.
 struct Page(*mut u8);
 
 const PAGE: usize = 4096;
@@ -44,7 +44,7 @@ impl Page {
         Self(pages.cast())
     }
 
-    /// Puts `bytes` at the end of the page, and gives their address.
+    /// Copies `bytes` to the end of the page, and returns their address.
     fn end_with(&self, bytes: &[u8]) -> u64 {
         // SAFETY: the bytes are fewer than the page has.
         let at = unsafe { self.0.add(PAGE - bytes.len()) };
@@ -85,7 +85,7 @@ fn a_direct_call_has_its_arguments_in_registers() {
             pointer: 0x1000,
             length: 16,
         };
-        // The kernel takes the lower half of a number, and so does this.
+        // Like the kernel, the code uses the lower half of a number.
         let fd = 0xdead_beef_0000_0003;
         assert_eq!(
             read(arch, connect, [fd, 0x1000, 0xdead_beef_0000_0010, 0, 0, 0]),
@@ -106,7 +106,7 @@ fn a_direct_call_has_its_arguments_in_registers() {
         };
         assert_eq!(read(arch, setsockopt, [fd, 6, 4, 0x2000, 4, 0]), Some(option));
         assert_eq!(option.fd(), 3);
-        // The kernel takes the length for a signed number.
+        // The kernel treats the length as signed.
         let negative = read(arch, setsockopt, [fd, 6, 4, 0x2000, 0xffff_ffff, 0]);
         assert!(
             matches!(negative, Some(Call::SetOption { length: -1, .. })),
@@ -156,7 +156,7 @@ fn socketcall_has_its_arguments_in_memory() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn socketcall_reads_no_more_arguments_than_the_call_has() {
-    // What follows this page cannot be read.
+    // The memory after this page cannot be read.
     let page = Page::before_nothing();
     for (number, words) in [(3, 3_u32), (4, 2), (11, 6), (14, 5), (16, 3), (20, 4)] {
         let all: Vec<u8> = (3..3 + words).flat_map(u32::to_ne_bytes).collect();
@@ -255,7 +255,7 @@ fn an_address_is_read_from_memory() {
     }
 }
 
-/// As connect(2), which copies the whole length before it looks at the address.
+/// Like connect(2), which copies the whole length before it checks the address.
 #[test]
 fn an_address_that_is_not_there_to_its_end_is_an_error() {
     let page = Page::before_nothing();

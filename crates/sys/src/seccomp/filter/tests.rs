@@ -1,4 +1,4 @@
-//! What the filter answers, by an interpreter of its own: the machine of classic BPF as far as seccomp(2) lets it be used.
+//! Tests of the filter's answers, by an interpreter of the classic BPF instructions that seccomp(2) allows.
 
 use super::{Filter, IoUring, PASSING_LENGTH, PASSING_OPTION_LENGTH, PASSING_OPTION_MARK, SetOption};
 use crate::arch::{CAUGHT, Caught};
@@ -19,12 +19,12 @@ fn data(arch: u32, number: u32, arguments: [u64; 6]) -> Vec<u8> {
     head.into_iter().chain(instruction_pointer).chain(words).collect()
 }
 
-/// What `program` answers. It fails where the kernel would refuse the program, or where a jump leads out of it.
+/// Returns the answer of `program`. Panics if the kernel would refuse the program, or if a jump leads out of it.
 fn run(program: &[sock_filter], data: &[u8]) -> u32 {
     steps(program, data).0
 }
 
-/// The same, and after how many instructions.
+/// Returns the answer, and the number of executed instructions.
 fn steps(program: &[sock_filter], data: &[u8]) -> (u32, usize) {
     let mut accumulator = None;
     let mut at = 0;
@@ -64,7 +64,7 @@ fn answer(filter: &Filter, arch: u32, number: u32, arguments: [u64; 6]) -> u32 {
     run(&filter.program(), &data(arch, number, arguments))
 }
 
-/// The filters with the same action for every option.
+/// Returns the filter with the same action for every option.
 fn filter(action: SetOption, io_uring: IoUring) -> Filter {
     Filter {
         set_option: OPTIONS.map(|_| action),
@@ -79,14 +79,14 @@ fn all_filters() -> impl Iterator<Item = Filter> {
         .flat_map(|action| [IoUring::Allow, IoUring::Deny].map(|io_uring| filter(action, io_uring)))
 }
 
-/// What stands in the upper half of an argument, which the kernel does not look at.
+/// The upper half of an argument, which the kernel does not read.
 const UPPER: u64 = 0xdead_beef_0000_0000;
 
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn the_numbers_are_those_of_the_kernel() {
     let [x86_64, i386] = &CAUGHT;
-    // The kernel's tables (`arch/x86/entry/syscalls`), one as this machine's C library has them.
+    // The kernel's tables (`arch/x86/entry/syscalls`); the first is in the constants of this machine's C library.
     let own = [
         libc::SYS_connect,
         libc::SYS_listen,
@@ -146,7 +146,7 @@ fn a_send_waits_where_it_opens_a_connection() {
             let sends = [(numbers.sendto, 3), (numbers.sendmsg, 2), (numbers.sendmmsg, 3)];
             for (number, place) in sends {
                 let send = |flags: u64| {
-                    // All that is no flag has every bit.
+                    // All arguments except flags have every bit set.
                     let mut arguments = [u64::MAX; 6];
                     arguments[place] = flags;
                     answer(&filter, numbers.arch, number, arguments)
@@ -171,7 +171,7 @@ fn setting_an_option_passes_or_waits() {
     let actions = [(SetOption::Pass, ALLOW), (SetOption::Ask, NOTIFY)];
     for (action, expected) in actions {
         for option in OPTIONS {
-            // One option alone, so that no other's branch answers for it.
+            // Only one option is caught, so that no other option's branch answers for it.
             let mut filter = Filter::default();
             filter.set_option[option as usize] = action;
             assert_eq!(filter.action(option), action);
@@ -192,7 +192,7 @@ fn setting_an_option_passes_or_waits() {
                         "{option:?}"
                     );
                 }
-                // The library's own.
+                // The library's own calls.
                 let own = |length, mark| {
                     let arguments = [3, level, name, 1, length, mark];
                     answer(&filter, numbers.arch, numbers.setsockopt, arguments)
@@ -246,7 +246,7 @@ fn socketcall_waits_where_its_call_may() {
         for call in 0..32 {
             let expected = match call {
                 3 | 4 | 11 | 16 | 20 => NOTIFY,
-                // Which option it is stands in memory.
+                // The option is in memory.
                 14 if has_options => NOTIFY,
                 _ => ALLOW,
             };
@@ -254,7 +254,7 @@ fn socketcall_waits_where_its_call_may() {
             assert_eq!(answer(&filter, numbers.arch, number, arguments), expected, "{call}");
         }
     }
-    // On the other architecture the number is another call's.
+    // On the other architecture the number belongs to another call.
     for other in CAUGHT.iter().filter(|other| other.socketcall.is_none()) {
         let filter = filter(SetOption::Ask, IoUring::Deny);
         assert_eq!(answer(&filter, other.arch, number, [3, 0, 0, 0, 0, 0]), ALLOW);
@@ -272,7 +272,7 @@ fn io_uring_is_missing_where_it_is_denied() {
 
 #[test]
 fn every_other_call_passes() {
-    // All flags and lengths at which something would wait.
+    // Flags and lengths with which a caught call would wait.
     let arguments = [u64::MAX; 6];
     for filter in all_filters() {
         let program = filter.program();
@@ -308,7 +308,8 @@ fn programs_of_an_unknown_architecture_are_left_alone() {
     }
 }
 
-/// The kernel takes 4096 instructions and what it has checked: no loop, no jump out of the program, an answer at the end.
+/// The kernel accepts 4096 instructions that it has checked: no loop, no jump out of the program, an answer
+/// at the end.
 #[test]
 fn the_program_is_short_and_the_kernel_would_take_it() {
     let mixed = Filter {
@@ -325,7 +326,7 @@ fn the_program_is_short_and_the_kernel_would_take_it() {
             let longest = usize::from(instruction.jt.max(instruction.jf));
             let is_last = at + 1 == program.len();
             assert!(is_last || at + 1 + longest < program.len(), "{at}");
-            // A distance that did not fit would have become this.
+            // A distance that does not fit would have become 255.
             assert!(longest < 255, "{at}");
         }
         let last = program.last().expect("it is not empty");
@@ -333,7 +334,7 @@ fn the_program_is_short_and_the_kernel_would_take_it() {
     }
 }
 
-/// What every call of every program pays for, if the kernel does not know beforehand that the filter lets it pass.
+/// The cost for every call of every program, if the kernel does not know beforehand that the filter passes it.
 #[test]
 fn a_call_that_is_not_caught_costs_few_instructions() {
     let program = filter(SetOption::Ask, IoUring::Deny).program();

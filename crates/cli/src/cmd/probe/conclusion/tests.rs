@@ -3,7 +3,7 @@ use super::*;
 
 const MAX: f64 = 1200.0;
 
-/// What follows where one connection lived and another died.
+/// Returns the conclusion if one connection survived and another died.
 fn concluded(lived: f64, died: f64, outcome: Outcome) -> Conclusion {
     let mut search = Search::new(MAX, 0.05, 12);
     search.record(&[
