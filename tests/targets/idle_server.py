@@ -7,6 +7,7 @@
   probe SECONDS     lets its kernel send a keepalive probe on each, every so often
   greet SECONDS     says something on each after so long, and then lets it be
   end SECONDS       ends itself after so long, and all of them with it
+  leave SECONDS     the same, but closes the connections 0.2 s earlier
   refuse COUNT      accepts so many, and then listens no more
   limit COUNT       accepts so many, and closes all others at once
 
@@ -43,14 +44,18 @@ def talk(connection):
 
 def end(connection):
     time.sleep(float(number[0]))
-    if manner == "end":
+    if manner == "leave":
+        for other in kept:
+            other.close()
+        time.sleep(0.2)
+    if manner in ("end", "leave"):
         os._exit(0)
     if manner == "reset":
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-manners = {"close": end, "reset": end, "end": end, "talk": talk, "greet": talk, "probe": probe}
+manners = {"close": end, "reset": end, "end": end, "leave": end, "talk": talk, "greet": talk, "probe": probe}
 kept = []
 while manner != "refuse" or len(kept) < int(number[0]):
     connection = listener.accept()[0]

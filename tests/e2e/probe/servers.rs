@@ -111,12 +111,14 @@ fn a_server_that_can_no_longer_be_reached_is_no_timeout() {
 #[test]
 fn a_server_that_ends_meanwhile_is_no_timeout() {
     python!();
-    let lab = Lab {
-        server: "end 6",
-        ..Lab::default()
-    };
-    let output = output_or_skip!(lab.probe(&["--json", "--max", "20"]));
-    assert_failed(&output, "'10.0.2.2:7000' ");
+    for server in ["end 6", "leave 6"] {
+        let lab = Lab {
+            server,
+            ..Lab::default()
+        };
+        let output = output_or_skip!(lab.probe(&["--json", "--max", "20"]));
+        assert_failed(&output, "'10.0.2.2:7000' ");
+    }
 }
 
 /// Nobody listens any more, or all above a number are turned away at once, as servers of databases do.

@@ -130,6 +130,8 @@ impl Path {
     fn why_ended(&mut self, trials: &[Trial]) -> Option<Ended> {
         /// Idleness ends a connection only after this time, in seconds.
         const AT_ONCE: f64 = 1.0;
+        /// A server that ends may accept connections for this long after it has closed the others.
+        const LISTENER_CLOSES: Duration = Duration::from_millis(500);
         // A server that no longer runs answers no connection.
         if trials.iter().any(is_dead)
             && let Some(end) = self.wait_for_control()
@@ -142,11 +144,22 @@ impl Path {
             return Some(self.why_refused());
         }
         // A server that has ended has closed all its connections, and accepts no new one.
-        match self.connect() {
-            Ok(_) => None,
-            Err(Ended::Interrupted) => Some(Ended::Interrupted),
-            Err(_) => Some(Ended::Down),
+        let stream = match self.connect() {
+            Ok(stream) => stream,
+            Err(Ended::Interrupted) => return Some(Ended::Interrupted),
+            Err(_) => return Some(Ended::Down),
+        };
+        // The kernel closes the listener of a process that ends after its connections: it resets this connection then.
+        let start = Instant::now();
+        while let Some(rest) = LISTENER_CLOSES.checked_sub(start.elapsed()) {
+            if let Some(end) = self.wait(&[], rest) {
+                return Some(end);
+            }
+            if !is_established(&stream) {
+                return Some(self.why_refused());
+            }
         }
+        None
     }
 
     /// Opens a connection. Retries, since packets may be lost.
