@@ -16,7 +16,7 @@ pub const UNSET: u32 = u32::MAX;
 /// The user timeout is computed from the connection's times.
 pub(crate) const AUTO: u32 = u32::MAX - 1;
 
-/// The size of [`SockSettings`], in bytes.
+/// The size of `SockSettings`, in bytes.
 #[expect(clippy::cast_possible_truncation, reason = "it is a few dozen")]
 pub const SOCK_SETTINGS_SIZE: u32 = 4 * NUMBERS as u32;
 /// The size of [`SockSettings`], as an offset.
