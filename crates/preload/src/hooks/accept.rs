@@ -1,4 +1,4 @@
-//! accept(2) and accept4(2)
+//! Hooks accept(2) and accept4(2).
 
 use super::syscall::Call;
 use crate::next::next;

@@ -1,4 +1,4 @@
-//! connect(2)
+//! Hooks connect(2).
 
 use super::syscall::Call;
 use crate::next::next;

@@ -14,7 +14,7 @@ next! {
 #[unsafe(no_mangle)]
 extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     let undo = before_listen(fd);
-    // SAFETY: listen(2) takes any two numbers.
+    // SAFETY: listen(2) accepts any two numbers.
     let returned = unsafe { next::listen(fd, backlog) };
     after_listen(fd, returned as _, &undo);
     returned

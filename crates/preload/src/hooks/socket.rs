@@ -1,4 +1,4 @@
-//! socket(2)
+//! Hooks socket(2).
 
 use super::syscall::Call;
 use crate::next::{next, socket_is_libcs};
