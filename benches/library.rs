@@ -132,7 +132,7 @@ impl Bench {
         each.get(self.libraries.iter().position(|library| library.role == role)?)
     }
 
-    /// Writes a file beside the libraries; its path.
+    /// Writes a file to the directory of the libraries. Returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<String, Error> {
         let path = self.directory.path().join(name);
         fs::write(&path, text)?;
@@ -181,7 +181,8 @@ impl Bench {
     }
 }
 
-/// `KEEPALIVE_BENCH_LIBRARY`, else what cargo built beside this bench (`target/release/deps/cost-…`).
+/// `KEEPALIVE_BENCH_LIBRARY`, otherwise the library that cargo built alongside this bench
+/// (`target/release/deps/cost-…`).
 fn ours() -> Result<PathBuf, Error> {
     if let Some(path) = std::env::var_os("KEEPALIVE_BENCH_LIBRARY") {
         return Ok(path.into());

@@ -1,5 +1,6 @@
-//! What `keepalive list` costs beside ss(8), which tells less: 10,000 sockets of one process, by turns, so that both meet the
-//! same noise. All is in network, process and mount namespaces of its own, where nobody else has sockets.
+//! Measures what `keepalive list` costs relative to ss(8), which shows less: 10,000 sockets of one process. The
+//! commands take turns, so both have the same noise. The bench runs in its own network, process and mount namespaces,
+//! without foreign sockets.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, Permissions};
@@ -231,7 +232,7 @@ fn run(rounds: usize) -> Result<(), Error> {
     )
 }
 
-/// Lets the contestants take turns, and prints what they took, each beside the first.
+/// Lets the contestants take turns, and prints their durations, each relative to the first.
 fn race(title: &str, rounds: usize, mut contestants: Vec<Contestant>) -> Result<(), Error> {
     for contestant in &contestants {
         contestant.check()?;

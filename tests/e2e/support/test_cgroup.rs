@@ -1,4 +1,4 @@
-//! A cgroup, and a BPF file system that nobody else sees: where a test applies policies of the cgroup engine.
+//! Creates a cgroup and a private BPF file system, in which a test applies policies of the cgroup engine.
 
 use super::line_peer::LinePeer;
 use super::process::{LIMIT, output_within, text, within};
@@ -155,7 +155,8 @@ impl TestCgroup {
         output_within(LIMIT, &mut self.command(args))
     }
 
-    /// As [`Self::output`]; it must succeed, and complain of nothing. Gives what it prints.
+    /// Runs the command as [`Self::output`]. The command must succeed without messages on standard error. Returns its
+    /// output.
     #[track_caller]
     pub fn quiet(&self, args: &[&str]) -> String {
         let output = self.output(args);

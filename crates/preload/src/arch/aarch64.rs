@@ -50,7 +50,7 @@ unsafe fn write(to: *mut u8, index: usize, byte: u8) {
 }
 
 /// # Safety
-/// As memcpy(3) asks.
+/// As memcpy(3) requires.
 pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     for index in 0..count {
         // SAFETY: both areas have `count` bytes by the caller's promise.
@@ -62,7 +62,7 @@ pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize)
 }
 
 /// # Safety
-/// As memset(3) asks.
+/// As memset(3) requires.
 pub(crate) unsafe extern "C" fn set(to: *mut u8, byte: c_int, count: usize) -> *mut u8 {
     for index in 0..count {
         // SAFETY: the area has `count` bytes by the caller's promise.

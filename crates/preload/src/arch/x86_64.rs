@@ -39,7 +39,7 @@ pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long 
 }
 
 /// # Safety
-/// As memcpy(3) asks.
+/// As memcpy(3) requires.
 pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     // SAFETY: both areas have `count` bytes by the caller's promise, and the direction flag is clear between functions
     // (System V ABI).
@@ -51,7 +51,7 @@ pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize)
 }
 
 /// # Safety
-/// As memset(3) asks.
+/// As memset(3) requires.
 pub(crate) unsafe extern "C" fn set(to: *mut u8, byte: c_int, count: usize) -> *mut u8 {
     // SAFETY: the area has `count` bytes by the caller's promise; the direction flag is clear, as above.
     unsafe {
