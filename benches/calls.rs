@@ -1,4 +1,4 @@
-//! What the library costs a program's calls: those that it hooks, and all others.
+//! Measures what the library costs a program's calls: hooked calls, and all others.
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -20,13 +20,13 @@ const ITSELF: usize = 2;
 
 const ITSELF_IS: &str = "itself: without the library the process sets the same options; by turns";
 
-/// For calls that must cost the same as ever.
+/// The target for calls whose cost must not change.
 const SAME: Target = Target::AtMost(1.01);
 
 /// More than a client can have connected before the listener's thread gets the processor.
 const BACKLOG: i32 = 4096;
 
-/// Times the calls.
+/// Measures the calls.
 pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(), Error> {
     let hooked = |policy, case| race_case(bench, effort, &[Role::Control], policy, case, 0);
     let not_hooked = |case| race_case(bench, effort, &[Role::Old], &TIMINGS, case, 0);
@@ -64,10 +64,10 @@ pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<
     with_rules(bench, effort, effort_of_connect, port, report)
 }
 
-/// Names and values of environment variables.
+/// The names and values of environment variables.
 type Variables<'a> = &'a [(&'a str, &'a str)];
 
-/// Times what rules and modes cost.
+/// Measures what rules and modes cost.
 fn with_rules(bench: &Bench, effort: Effort, connect: Effort, port: u16, report: &mut Report) -> Result<(), Error> {
     let ours = bench
         .of(Role::Ours, bench.libraries())
@@ -105,7 +105,7 @@ fn with_rules(bench: &Bench, effort: Effort, connect: Effort, port: u16, report:
             .iter()
             .map(|(_, policy, _)| bench.calls(ours, &[&TIMINGS, *policy].concat(), case, effort.slice_ms, port))
             .collect();
-        // Each process is compared with itself, for none is as fast as another.
+        // Each process is compared with itself, because processes differ in speed.
         let costs: Vec<Series> = race(&contestants, effort)?
             .iter()
             .map(|times| times[PROGRAM].minus(&times[BARE]))
@@ -124,14 +124,14 @@ fn with_rules(bench: &Bench, effort: Effort, connect: Effort, port: u16, report:
     Ok(())
 }
 
-/// So many rules, each for a network that the loopback addresses are not in.
+/// Returns this number of rules, each for a network without the loopback addresses.
 pub(crate) fn rules(count: u8) -> Vec<String> {
     (0..count)
         .map(|n| format!("connect 10.0.{n}.0/24 idle=30s interval=10s count=3"))
         .collect()
 }
 
-/// A library, and the times of its process for each way.
+/// A library, and the measured times of its process for each way.
 struct Entry<'a> {
     library: &'a Library,
     times: Vec<Series>,
@@ -184,7 +184,7 @@ fn race_case<'a>(
         .collect())
 }
 
-/// What a socket costs with each library, and when the same process sets the options itself.
+/// Reports what a socket costs with each library, and what it costs when the same process sets the options itself.
 fn socket_times(report: &mut Report, entries: &[Entry<'_>]) {
     report.row("itself", entries[0].time(ITSELF), &[]);
     for entry in entries {
@@ -194,8 +194,8 @@ fn socket_times(report: &mut Report, entries: &[Entry<'_>]) {
     }
 }
 
-/// What a connection costs, as rates: with each library against none and against the options that the process sets
-/// itself, both in the same process. The target is for the rate named `targeted`.
+/// Reports what a connection costs, as rates: with each library relative to no library, and relative to options that
+/// the process sets itself, both in the same process. The target applies to the rate named `targeted`.
 fn connect_times(report: &mut Report, entries: &[Entry<'_>], targeted: &str) {
     let target = |to| {
         if to == targeted {
@@ -225,13 +225,13 @@ fn connect_times(report: &mut Report, entries: &[Entry<'_>], targeted: &str) {
     }
 }
 
-/// What each library makes of a call that it hooks, against the call without it in the same process.
+/// Reports the cost of a hooked call with each library, relative to the call without it in the same process.
 fn own_ratios(report: &mut Report, name: &str, target: Target, entries: &[Entry<'_>]) {
     let ratios = entries.iter().map(|entry| entry.to_bare(&entry.times[BARE], target));
     report.row(name, entries[0].time(PROGRAM), &ratios.collect::<Vec<Ratio>>());
 }
 
-/// What each library makes of a call that it does not hook, against a process without it.
+/// Reports the cost of a call that is not hooked with each library, relative to a process without the library.
 fn ratios_to_bare(report: &mut Report, name: &str, target: Target, entries: &[Entry<'_>]) {
     let ratios = entries[1..]
         .iter()
@@ -239,8 +239,8 @@ fn ratios_to_bare(report: &mut Report, name: &str, target: Target, entries: &[En
     report.row(name, entries[0].time(PROGRAM), &ratios.collect::<Vec<Ratio>>());
 }
 
-/// Starts a thread that accepts connections, waits until the client closes, and closes; its port. A linger of 0, which
-/// accepted sockets inherit, makes it close by a reset, so that no port stays in use.
+/// Starts a thread that accepts connections, waits until the client closes, and closes. Returns its port. Accepted
+/// sockets inherit a linger of 0, so they close with a reset, and no port stays in use.
 fn accept_and_close() -> io::Result<u16> {
     let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     sockopt::set_socket_linger(&listener, Some(Duration::ZERO))?;
@@ -250,7 +250,7 @@ fn accept_and_close() -> io::Result<u16> {
     let port = listener.local_addr()?.port();
     thread::spawn(move || {
         for mut connection in listener.incoming().flatten() {
-            // The client's end, or an error that ends the connection just as well.
+            // The client has closed, or an error has ended the connection.
             let _ = connection.read(&mut [0]);
         }
     });

@@ -1,6 +1,6 @@
-//! What the cgroup engine costs: connections, calls and commands, bare and with policies, by turns in one process, so that
-//! all meet the same noise. C does what is timed (`cgroup.c`). All is in network and mount namespaces of its own, and in a
-//! cgroup of its own.
+//! Measures what the cgroup engine costs for connections, calls and commands, without and with policies. The
+//! contestants take turns in one process, so all have the same noise. The measured code is C (`cgroup.c`). The bench
+//! runs in its own network and mount namespaces and its own cgroup.
 #![forbid(unsafe_code)]
 
 mod cgroup_stage;
@@ -49,8 +49,8 @@ const QUICK: Effort = Effort {
     commands: 3,
 };
 
-/// Each process gets its own pages and addresses, which can make it a percent faster or slower for life: so no process
-/// lives longer than this.
+/// The maximum lifetime of a process, in rounds. The pages and addresses of a process can make it a percent faster or
+/// slower as long as it lives.
 const ROUNDS_PER_PROCESS: usize = 10;
 
 fn main() -> ExitCode {
@@ -58,11 +58,11 @@ fn main() -> ExitCode {
     let (mut is_bench, mut is_quick, mut checks, mut is_inside) = (false, false, false, false);
     for argument in &arguments {
         match argument.as_str() {
-            // cargo says `--bench` when it benches, and nothing when it runs this as a test.
+            // cargo passes `--bench` when it runs benches, and nothing when it runs this as a test.
             "--bench" => is_bench = true,
             "--quick" => is_quick = true,
             "--check" => checks = true,
-            // How this program calls itself.
+            // This program executes itself with this argument.
             "--inside" => is_inside = true,
             _ => {
                 eprint!("bench: unknown argument '{argument}'\n{USAGE}");
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why nothing can be measured here.
+/// Returns why this machine cannot run the bench, if it cannot.
 fn missing() -> Option<String> {
     if !geteuid().is_root() {
         return Some("it requires root".to_owned());
@@ -108,8 +108,8 @@ fn missing() -> Option<String> {
     report["obstacle"].as_str().map(str::to_owned)
 }
 
-/// Becomes this program once more, in namespaces of its own. Where a connection ends there, nothing is kept of it: else
-/// there would soon be no port left.
+/// Executes this program again, in its own namespaces. There the kernel keeps no state of ended connections; otherwise
+/// the ports would soon be used up.
 fn go_inside(arguments: &[String]) -> Result<usize, Error> {
     const PREPARE: &str = "set -e
 ip link set lo up
@@ -126,7 +126,7 @@ exec \"$@\"";
     Err(format!("cannot run unshare: {}", command.exec()).into())
 }
 
-/// Keeps this process, and so all that it starts, on one processor: moving between two costs more than what is measured.
+/// Pins this process and its children to one processor, because a migration costs more than the measured differences.
 fn pin() -> io::Result<usize> {
     let allowed = sched_getaffinity(None)?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)).unwrap_or(0);
@@ -136,11 +136,11 @@ fn pin() -> io::Result<usize> {
     Ok(last)
 }
 
-/// What a contestant runs under.
+/// The condition under which a contestant runs.
 enum Policy {
-    /// Nothing.
+    /// No eBPF program.
     Bare,
-    /// A program of no use: what the kernel takes for calling any at all.
+    /// An empty eBPF program: the kernel's cost of calling any program.
     Empty,
     /// The policy of these flags.
     Flags(&'static [&'static str]),
@@ -172,7 +172,7 @@ const FIVE_ENFORCED: [&str; 10] = [
 const NO_MATCH: [&str; 4] = ["--rule", "default off", "--rule", "connect 192.0.2.0/24 idle=30"];
 
 impl Policy {
-    /// Applies it until what this gives is dropped, or the next one is.
+    /// Applies the condition until the returned value is dropped, or until the next condition is applied.
     fn begin(&self, stage: &Stage) -> Result<Option<OwnedFd>, Error> {
         match self {
             Bare => stage.disable().map(|()| None),
@@ -199,13 +199,13 @@ const fn instruction(code: u8, immediate: i32) -> Instruction {
     }
 }
 
-/// One of the contestants.
+/// A contestant.
 struct Contestant {
     name: &'static str,
-    /// What `cgroup.c` does.
+    /// The case of `cgroup.c`.
     case: &'static str,
     policy: Policy,
-    /// The least rate against the first contestant.
+    /// The minimum rate relative to the first contestant.
     target: Option<f64>,
 }
 
@@ -218,7 +218,7 @@ const fn contestant(name: &'static str, case: &'static str, policy: Policy, targ
     }
 }
 
-/// The program, in the cgroup.
+/// The program in the cgroup.
 struct Process {
     child: Child,
     orders: Option<ChildStdin>,
@@ -241,7 +241,7 @@ impl Process {
         })
     }
 
-    /// Nanoseconds of one iteration.
+    /// Measures one slice. Returns the nanoseconds of one iteration.
     fn slice(&mut self) -> Result<f64, Error> {
         self.orders.as_mut().ok_or("no pipe to a contestant")?.write_all(b"s")?;
         let mut line = String::new();
@@ -253,12 +253,12 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.orders.take());
-        // Nothing can be done about a process that does not end when its input does.
+        // The process ends when its input ends. An error of the wait is ignored.
         let _ = self.child.wait();
     }
 }
 
-/// Lets the contestants take turns; nanoseconds of each.
+/// Lets the contestants take turns. Returns the nanoseconds of each.
 fn race(stage: &Stage, contestants: &[Contestant], effort: Effort) -> Result<Vec<Series>, Error> {
     let mut times = vec![Series::default(); contestants.len()];
     let mut processes: BTreeMap<&str, Process> = BTreeMap::new();
@@ -267,7 +267,8 @@ fn race(stage: &Stage, contestants: &[Contestant], effort: Effort) -> Result<Vec
             processes.clear();
         }
         for step in 0..contestants.len() {
-            // Forwards and backwards, from another one each time: no contestant always follows the same contestant.
+            // The order alternates in direction and begins with another contestant each time, so no contestant always
+            // follows the same one.
             let step = if round % 2 == 0 {
                 step
             } else {
@@ -280,7 +281,7 @@ fn race(stage: &Stage, contestants: &[Contestant], effort: Effort) -> Result<Vec
             }
             let process = processes.get_mut(contestant.case).ok_or("no process")?;
             let _link = contestant.policy.begin(stage)?;
-            // The command has been on this processor meanwhile.
+            // The command has run on this processor since the last slice.
             process.slice()?;
             times[which].0.push(process.slice()?);
         }
@@ -288,7 +289,7 @@ fn race(stage: &Stage, contestants: &[Contestant], effort: Effort) -> Result<Vec
     Ok(times)
 }
 
-/// Prints the contestants as rates against the first; how many targets were missed.
+/// Prints the contestants as rates relative to the first. Returns the number of missed targets.
 fn rates(stage: &Stage, title: &str, contestants: &[Contestant], effort: Effort) -> Result<usize, Error> {
     let times = race(stage, contestants, effort)?;
     println!("\n{title}");
@@ -312,7 +313,7 @@ fn rates(stage: &Stage, title: &str, contestants: &[Contestant], effort: Effort)
     Ok(missed)
 }
 
-/// Prints how long commands take.
+/// Prints the duration of commands.
 fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
     let on = ["cgroup", "enable", &stage.name];
     let off = ["cgroup", "disable", &stage.name];
@@ -353,7 +354,7 @@ fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
     stage.disable()
 }
 
-/// Measures and prints everything; how many targets were missed.
+/// Measures and prints everything. Returns the number of missed targets.
 fn run(effort: Effort) -> Result<usize, Error> {
     let processor = pin()?;
     let stage = Stage::prepare()?;

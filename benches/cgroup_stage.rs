@@ -1,4 +1,4 @@
-//! The cgroup and the files of `cgroup.rs`, and the commands that it runs on them.
+//! Contains the cgroup and the files of `cgroup.rs`, and the commands that it runs with them.
 
 use crate::Error;
 use keepalive_sys::cgroup::Tree;
@@ -22,7 +22,7 @@ impl Stage {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let library = root.join("target/release/libkeepalive.so");
         let files = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
-        // Process numbers begin anew in here.
+        // In this namespace, process numbers start again from 1.
         let name = format!(
             "keepalive-bench{}",
             files.path().file_name().unwrap_or_default().display()

@@ -1,4 +1,5 @@
-//! Contestants: processes that live side by side, each doing one thing for a slice of time whenever it is told to.
+//! Runs contestants: processes that exist at the same time and take turns. Each one repeats its work for a slice of
+//! time on request.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -9,13 +10,13 @@ use crate::Effort;
 use crate::library::{Environment, Error};
 use crate::statistics::Series;
 
-/// Each process gets its own pages and addresses, which can make it a percent faster or slower for life: so no process
-/// lives longer than this.
+/// The maximum lifetime of a process, in rounds. The pages and addresses of a process can make it a percent faster or
+/// slower as long as it lives.
 const ROUNDS_PER_PROCESS: usize = 5;
 
-/// What one contestant runs.
+/// The command of a contestant.
 pub(crate) struct Contestant {
-    /// For error messages.
+    /// The name for error messages.
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
@@ -54,7 +55,7 @@ impl Process {
         self.child.id()
     }
 
-    /// The next line that the process prints.
+    /// Returns the next line that the process prints.
     pub(crate) fn line(&mut self) -> Result<String, Error> {
         let mut line = String::new();
         if self.answers.read_line(&mut line)? == 0 {
@@ -63,7 +64,7 @@ impl Process {
         Ok(line.trim_end().to_owned())
     }
 
-    /// One slice: nanoseconds of an iteration, for each way in which the process does its thing.
+    /// Measures one slice. Returns the nanoseconds of an iteration for each way in which the process does its work.
     fn slice(&mut self) -> Result<Vec<f64>, Error> {
         if let Some(orders) = &mut self.orders {
             orders.write_all(b"s")?;
@@ -78,12 +79,13 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.orders.take());
-        // Nothing can be done about a process that does not end when its input does.
+        // The process ends when its input ends. An error of the wait is ignored.
         let _ = self.child.wait();
     }
 }
 
-/// Lets the contestants take turns. For each contestant, for each way in which it does its thing, a series of nanoseconds.
+/// Lets the contestants take turns. Returns a series of nanoseconds for each contestant and each way in which it does
+/// its work.
 pub(crate) fn race(contestants: &[Contestant], effort: Effort) -> Result<Vec<Vec<Series>>, Error> {
     let mut times = vec![Vec::new(); contestants.len()];
     let mut processes = Vec::new();
@@ -97,7 +99,8 @@ pub(crate) fn race(contestants: &[Contestant], effort: Effort) -> Result<Vec<Vec
         let mut slices = vec![Vec::new(); contestants.len()];
         for turn in round..round + effort.slices {
             for step in 0..contestants.len() {
-                // Forwards and backwards, from another one each time: no contestant always follows the same contestant.
+                // The order alternates in direction and begins with another contestant each time, so no contestant
+                // always follows the same one.
                 let step = if turn % 2 == 0 {
                     step
                 } else {

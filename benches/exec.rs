@@ -1,4 +1,4 @@
-//! What it costs to start a program.
+//! Measures what it costs to start a program.
 
 use crate::Effort;
 use crate::calls::rules;
@@ -9,7 +9,7 @@ use crate::statistics::Series;
 
 const PROGRAM: &str = "/bin/true";
 
-/// Times `true` in three environments.
+/// Measures `true` in three environments.
 pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(), Error> {
     let names: Vec<String> = (0..2000).map(|n| format!("VARIABLE_{n:04}")).collect();
     let value = "x".repeat(86);
@@ -31,7 +31,7 @@ pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<
     compare(bench, effort, report, &large, |_| Target::None)
 }
 
-/// Times `true` with our library and different policies.
+/// Measures `true` with our library and different policies.
 fn with_config(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(), Error> {
     let five = bench.write("five.conf", &rules(5).join("\n"))?;
     let hundred = bench.write("hundred.conf", &rules(100).join("\n"))?;

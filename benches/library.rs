@@ -1,4 +1,5 @@
-//! What is compared: no library, an empty one, libkeepalive 0.3, ours and peers; and the C programs that load them.
+//! Builds and finds the compared libraries (none, an empty one, libkeepalive 0.3, ours and peers), and the C programs
+//! that load them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -9,16 +10,16 @@ use tempfile::TempDir;
 
 use crate::contestant::Contestant;
 
-/// Any failure of the bench itself: it is printed, and the bench ends.
+/// A failure of the bench itself. The bench prints it and ends.
 pub(crate) type Error = Box<dyn std::error::Error>;
 
-/// Names and values.
+/// The names and values of environment variables.
 pub(crate) type Environment = Vec<(OsString, OsString)>;
 
 /// The policy that the benches set, and `calls.c` for itself.
 pub(crate) const TIMINGS: [(&str, &str); 3] = [("KEEPIDLE", "60"), ("KEEPINTVL", "15"), ("KEEPCNT", "5")];
 
-/// Where distributions put libkeepalive 0.3.
+/// The paths at which distributions install libkeepalive 0.3.
 const OLD_PATHS: [&str; 5] = [
     "/usr/lib/libkeepalive.so.0",
     "/usr/lib/x86_64-linux-gnu/libkeepalive.so.0",
@@ -27,18 +28,18 @@ const OLD_PATHS: [&str; 5] = [
     "/usr/local/lib/libkeepalive.so.0",
 ];
 
-/// What a library is compared for.
+/// The role of a library in the comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// No library at all.
+    /// No library.
     Bare,
-    /// No library once more: how far from 1 the ratio of two equal things comes out.
+    /// No library again. Shows how far the ratio of two equal contestants is from 1.
     Control,
-    /// A shared object with nothing in it: the least that preloading costs.
+    /// An empty shared object: the minimum cost of preloading.
     Empty,
     /// libkeepalive 0.3.
     Old,
-    /// The library that the targets are for.
+    /// The library to which the targets apply.
     Ours,
     /// A library named in `KEEPALIVE_BENCH_PEERS`.
     Peer,
@@ -47,7 +48,7 @@ pub(crate) enum Role {
 pub(crate) struct Library {
     pub(crate) role: Role,
     pub(crate) name: String,
-    /// Where it was found.
+    /// The path at which the library was found.
     pub(crate) origin: Option<PathBuf>,
     /// What is loaded: all lie in one directory, since a deeper path or another file system would cost more to load from.
     pub(crate) path: Option<PathBuf>,
@@ -63,7 +64,7 @@ impl Library {
         }
     }
 
-    /// The library at `origin`, of which `directory` gets a copy.
+    /// Copies the library at `origin` into `directory`.
     fn copied(role: Role, name: &str, origin: &Path, directory: &Path) -> Result<Self, Error> {
         let path = directory.join(format!("{}.so", name.replace(' ', "-")));
         fs::copy(origin, &path)
@@ -75,7 +76,7 @@ impl Library {
         })
     }
 
-    /// What makes a program load this library, and `more`.
+    /// Returns the environment that makes a program load this library, and `more`.
     pub(crate) fn environment(&self, more: &[(&str, &str)]) -> Environment {
         let preload = self.path.iter().map(|path| ("LD_PRELOAD".into(), path.into()));
         preload
@@ -84,7 +85,7 @@ impl Library {
     }
 }
 
-/// Everything that is compared, built and found.
+/// All compared libraries and programs.
 pub(crate) struct Bench {
     libraries: Vec<Library>,
     directory: TempDir,
@@ -131,7 +132,7 @@ impl Bench {
         each.get(self.libraries.iter().position(|library| library.role == role)?)
     }
 
-    /// Writes a file beside the libraries; its path.
+    /// Writes a file to the directory of the libraries. Returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<String, Error> {
         let path = self.directory.path().join(name);
         fs::write(&path, text)?;
@@ -180,7 +181,8 @@ impl Bench {
     }
 }
 
-/// `KEEPALIVE_BENCH_LIBRARY`, else what cargo built beside this bench (`target/release/deps/cost-…`).
+/// `KEEPALIVE_BENCH_LIBRARY`, otherwise the library that cargo built alongside this bench
+/// (`target/release/deps/cost-…`).
 fn ours() -> Result<PathBuf, Error> {
     if let Some(path) = std::env::var_os("KEEPALIVE_BENCH_LIBRARY") {
         return Ok(path.into());

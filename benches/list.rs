@@ -1,5 +1,6 @@
-//! What `keepalive list` costs beside ss(8), which tells less: 10,000 sockets of one process, by turns, so that both meet the
-//! same noise. All is in network, process and mount namespaces of its own, where nobody else has sockets.
+//! Measures what `keepalive list` costs relative to ss(8), which shows less: 10,000 sockets of one process. The
+//! commands take turns, so both have the same noise. The bench runs in its own network, process and mount namespaces,
+//! without foreign sockets.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, Permissions};
@@ -38,12 +39,12 @@ fn main() -> ExitCode {
     let (mut is_bench, mut is_quick, mut is_inside) = (false, false, false);
     for argument in &arguments {
         match argument.as_str() {
-            // cargo says `--bench` when it benches, and nothing when it runs this as a test.
+            // cargo passes `--bench` when it runs benches, and nothing when it runs this as a test.
             "--bench" => is_bench = true,
             "--quick" => is_quick = true,
             // Other benches have targets; `cargo bench -- --check` is for all.
             "--check" => {}
-            // How this program calls itself.
+            // This program executes itself with this argument.
             "--inside" => is_inside = true,
             "--hold" => return status(hold()),
             _ => {
@@ -72,7 +73,7 @@ fn status(result: Result<(), Error>) -> ExitCode {
     }
 }
 
-/// Why nothing can be measured here.
+/// Returns why this machine cannot run the bench, if it cannot.
 fn missing() -> Option<String> {
     if !geteuid().is_root() {
         return Some("only root sees all of a process".to_owned());
@@ -85,7 +86,7 @@ fn missing() -> Option<String> {
         .map(|tool| format!("{tool} is not installed"))
 }
 
-/// Becomes this program once more, in namespaces of its own; whatever it starts there ends with it.
+/// Executes this program again, in its own namespaces. All its children end with it.
 fn go_inside(arguments: &[String]) -> Result<(), Error> {
     let mut command = Command::new("unshare");
     command
@@ -97,7 +98,7 @@ fn go_inside(arguments: &[String]) -> Result<(), Error> {
     Err(format!("cannot run unshare: {}", command.exec()).into())
 }
 
-/// Makes the sockets, says so, and keeps them until the end of standard input.
+/// Creates the sockets, reports that they exist, and keeps them until the end of standard input.
 fn hold() -> Result<(), Error> {
     let limit = Some(2 * u64::from(CONNECTIONS) + 100);
     setrlimit(
@@ -143,12 +144,12 @@ impl Holder {
 impl Drop for Holder {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
-        // Nothing can be done about a process that does not end when its input does.
+        // The process ends when its input ends. An error of the wait is ignored.
         let _ = self.0.wait();
     }
 }
 
-/// A command, and what its times were in milliseconds.
+/// A command, and its durations in milliseconds.
 struct Contestant {
     name: &'static str,
     words: Vec<String>,
@@ -170,7 +171,7 @@ impl Contestant {
         command
     }
 
-    /// Whether it shows every socket; else its times would mean nothing.
+    /// Whether the command shows every socket. Otherwise its durations would be meaningless.
     fn check(&self) -> Result<(), Error> {
         let output = self.command().output()?;
         let rows = String::from_utf8_lossy(&output.stdout).lines().count();
@@ -200,7 +201,7 @@ impl Contestant {
 fn run(rounds: usize) -> Result<(), Error> {
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
-    // Where an ordinary user can execute it.
+    // The copy is at a path where an ordinary user can execute it.
     let copy = directory.path().join("keepalive");
     fs::copy(Path::new(env!("CARGO_BIN_EXE_keepalive")), &copy)?;
     let keepalive = copy.to_str().ok_or("a path that is no text")?;
@@ -231,14 +232,15 @@ fn run(rounds: usize) -> Result<(), Error> {
     )
 }
 
-/// Lets the contestants take turns, and prints what they took, each beside the first.
+/// Lets the contestants take turns, and prints their durations, each relative to the first.
 fn race(title: &str, rounds: usize, mut contestants: Vec<Contestant>) -> Result<(), Error> {
     for contestant in &contestants {
         contestant.check()?;
     }
     for round in 0..rounds {
         for step in 0..contestants.len() {
-            // Forwards and backwards, from another one each time: no contestant always follows the same contestant.
+            // The order alternates in direction and begins with another contestant each time, so no contestant always
+            // follows the same one.
             let step = if round % 2 == 0 {
                 step
             } else {
@@ -267,7 +269,7 @@ fn race(title: &str, rounds: usize, mut contestants: Vec<Contestant>) -> Result<
     Ok(())
 }
 
-/// First quartile, median, third quartile.
+/// Returns the first quartile, the median and the third quartile.
 fn quartiles(figures: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut sorted: Vec<f64> = figures.collect();
     sorted.sort_by(f64::total_cmp);

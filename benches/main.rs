@@ -31,9 +31,9 @@ environment:
 /// How long to measure.
 #[derive(Clone, Copy)]
 struct Effort {
-    /// How many figures each contestant gets.
+    /// The number of figures for each contestant.
     rounds: usize,
-    /// How many slices each figure is the median of.
+    /// The number of slices whose median is one figure.
     slices: usize,
     slice_ms: u32,
 }
@@ -56,7 +56,7 @@ const QUICK: Effort = Effort {
 };
 
 fn main() -> ExitCode {
-    // cargo says `--bench` when it benches, and nothing when it runs this as a test.
+    // cargo passes `--bench` when it runs benches, and nothing when it runs this as a test.
     let (mut quick, mut check) = (true, false);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     for argument in &arguments {
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures and prints everything; how many targets were missed.
+/// Measures and prints everything. Returns the number of missed targets.
 fn run(quick: bool) -> Result<usize, Error> {
     let cpu = pin()?;
     let bench = Bench::prepare()?;
@@ -96,7 +96,7 @@ fn run(quick: bool) -> Result<usize, Error> {
     Ok(report.finish())
 }
 
-/// Keeps this process, and so all that it starts, on one processor: moving between two costs more than what is measured.
+/// Pins this process and its children to one processor, because a migration costs more than the measured differences.
 fn pin() -> io::Result<usize> {
     let allowed = sched_getaffinity(None)?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu)).unwrap_or(0);

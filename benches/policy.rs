@@ -16,7 +16,7 @@ usage: cargo bench --bench policy [-- [--quick] [--check]]
   --check  exit status 1 when a decision takes longer than it may
 ";
 
-/// How many rules there are.
+/// The number of rules.
 const RULES: u16 = 100;
 /// No decision among them may take longer.
 const LIMIT_NS: f64 = 1000.0;
@@ -27,7 +27,7 @@ const BATCHES: usize = 1001;
 const CALLS: u32 = 100;
 
 fn main() -> ExitCode {
-    // cargo says `--bench` when it benches, and nothing when it runs this as a test.
+    // cargo passes `--bench` when it runs benches, and nothing when it runs this as a test.
     let (mut is_bench, mut is_quick, mut is_check) = (false, false, false);
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
@@ -143,7 +143,7 @@ fn read(text: &str) -> Vec<Rule<'_>> {
     parse(text.as_bytes()).map(rule).collect()
 }
 
-/// Nanoseconds of one call.
+/// Returns the nanoseconds of one call.
 fn time(batches: usize, mut call: impl FnMut()) -> f64 {
     let mut batch = || {
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! The table on standard output, at most 80 columns wide.
+//! Prints the table on standard output, at most 80 columns wide.
 
 use std::fmt;
 
@@ -95,7 +95,7 @@ impl Report {
         );
     }
 
-    /// Prints the sum; how many targets were missed.
+    /// Prints the summary. Returns the number of missed targets.
     pub(crate) fn finish(self) -> usize {
         println!("\ntargets: {} met, {} missed", self.met, self.missed);
         self.missed
@@ -111,7 +111,7 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    /// The median.
+    /// Returns the figure of the series' median.
     pub(crate) fn of(series: &Series, unit: Unit) -> Self {
         Self {
             number: series.median(),
@@ -120,7 +120,7 @@ impl Figure {
         }
     }
 
-    /// The median of differences.
+    /// Returns the figure of the median of differences.
     pub(crate) fn more(differences: &Series, unit: Unit) -> Self {
         Self {
             is_difference: true,

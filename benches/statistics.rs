@@ -1,4 +1,4 @@
-//! Medians and quartiles.
+//! Computes medians and quartiles.
 
 /// The middle half of some figures: first quartile, median, third quartile.
 #[derive(Clone, Copy)]

@@ -40,7 +40,7 @@ const QUICK: Effort = Effort {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // cargo says `--bench` when it benches, and nothing when it runs this as a test.
+    // cargo passes `--bench` when it runs benches, and nothing when it runs this as a test.
     let (mut is_bench, mut is_quick, mut checks) = (false, false, false);
     for argument in &arguments {
         match argument.as_str() {
@@ -173,7 +173,7 @@ impl Contestant {
 impl Drop for Contestant {
     fn drop(&mut self) {
         drop(self.orders.take());
-        // Nothing can be done about a process that does not end when its input does.
+        // The process ends when its input ends. An error of the wait is ignored.
         let _ = self.child.wait();
     }
 }
@@ -191,7 +191,8 @@ fn race(contestants: &mut [Contestant], order: u8, rounds: usize) -> Result<(), 
     }
     for round in 0..rounds {
         for step in 0..contestants.len() {
-            // Forwards and backwards, from another one each time: no contestant always follows the same contestant.
+            // The order alternates in direction and begins with another contestant each time, so no contestant always
+            // follows the same one.
             let step = if round % 2 == 0 {
                 step
             } else {
@@ -205,7 +206,7 @@ fn race(contestants: &mut [Contestant], order: u8, rounds: usize) -> Result<(), 
     Ok(())
 }
 
-/// Measures and prints everything; how many targets were missed.
+/// Measures and prints everything. Returns the number of missed targets.
 fn run(effort: Effort) -> Result<usize, Error> {
     let stage = Stage::prepare()?;
     println!("By turns; medians with quartiles. Differences and ratios are of the same round.");
@@ -346,7 +347,7 @@ fn over(times: &[f64], others: &[f64]) -> Vec<f64> {
     times.iter().zip(others).map(|(time, other)| time / other).collect()
 }
 
-/// Median and quartiles.
+/// Returns the median and the quartiles as text.
 fn shown(figures: &[f64], unit: f64) -> String {
     let [low, median, high] = quartiles(figures).map(|figure| figure / unit);
     format!("{median:.2} [{low:.2} {high:.2}]")
@@ -365,7 +366,7 @@ fn resolve(what: &str, figures: &[f64], target: f64, counts: bool) -> usize {
     usize::from(counts && !is_met)
 }
 
-/// First quartile, median, third quartile.
+/// Returns the first quartile, the median and the third quartile.
 fn quartiles(figures: &[f64]) -> [f64; 3] {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);

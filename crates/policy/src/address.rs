@@ -1,9 +1,9 @@
-//! Reading IP addresses. The parser of `core::net` is larger than the rest of the preload library's grammar together, and
-//! has paths to a panic; this one reads the same texts.
+//! Parses IP addresses. The parser of `core::net` is larger than the rest of the preload library's grammar, and has
+//! paths to a panic. This parser accepts the same texts.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Reads an IPv4 or IPv6 address (RFC 4291 §2.2), without brackets, zone or port.
+/// Parses an IPv4 or IPv6 address (RFC 4291 §2.2), without brackets, zone or port.
 pub fn parse(text: &[u8]) -> Option<IpAddr> {
     if text.contains(&b':') {
         parse_v6(text).map(IpAddr::V6)
@@ -17,7 +17,7 @@ fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
     let mut parts = text.split(|byte| *byte == b'.');
     for octet in &mut octets {
         let part = parts.next()?;
-        // A leading zero would be octal to some and decimal to others.
+        // Some parsers read a number with a leading zero as octal, others as decimal.
         if part.is_empty() || part.len() > 3 || (part.len() > 1 && part.starts_with(b"0")) {
             return None;
         }
@@ -37,7 +37,7 @@ fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {
     };
     let (head, head_count) = groups(head, gap.is_none())?;
     let (tail, tail_count) = groups(tail, true)?;
-    // The gap stands for at least one group; without it all eight are written.
+    // A gap stands for at least one group. Without a gap, the text must contain all eight groups.
     if (gap.is_none() && head_count != 8) || (gap.is_some() && head_count + tail_count > 7) {
         return None;
     }
@@ -47,8 +47,8 @@ fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {
     Some(Ipv6Addr::from(all))
 }
 
-/// The groups of 16 bits in `text`, and how many there are. The last two may be written as an IPv4 address where the text
-/// `may_end` the whole address.
+/// Returns the groups of 16 bits in `text`, and their number. With `may_end` (the text is the end of the whole
+/// address), the last two groups may be written as an IPv4 address.
 fn groups(text: &[u8], may_end: bool) -> Option<([u16; 8], usize)> {
     let mut groups = [0; 8];
     let mut count = 0;
@@ -72,7 +72,7 @@ fn groups(text: &[u8], may_end: bool) -> Option<([u16; 8], usize)> {
     Some((groups, count))
 }
 
-/// A number of at most four digits.
+/// Parses a number of at most four digits.
 fn number(digits: &[u8], radix: u8) -> Option<u16> {
     digits.iter().try_fold(0_u16, |number, digit| {
         let digit = char::from(*digit).to_digit(radix.into())?;

@@ -1,4 +1,4 @@
-//! The decision: what to set on a connection. Every engine asks here, so that all of them do the same.
+//! Decides what to set on a connection. All engines call these functions, so all engines make the same decisions.
 
 use crate::mode::Mode;
 use crate::option::SocketOption;
@@ -6,20 +6,20 @@ use crate::rule::Rule;
 use crate::settings::Settings;
 use core::net::IpAddr;
 
-/// Where in its life a socket is.
+/// The state that a socket has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// It was made just now and may still go either way.
+    /// The socket was just created. It may still connect or listen.
     Create,
-    /// It connects to a peer.
+    /// The socket connects to a peer.
     Connect,
-    /// It listens: accept rules match that do not ask for the peer's address.
+    /// The socket listens. The accept rules without a peer address can match.
     Listen,
-    /// It was accepted from a listener.
+    /// The socket was accepted from a listener.
     Accept,
 }
 
-/// A socket at a moment, with what is known of it.
+/// A socket at a moment, with the known facts about its connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     /// The moment.
@@ -32,38 +32,39 @@ pub struct Event<'a> {
     pub program: &'a [u8],
 }
 
-/// One place where a policy is written down: the command line, the environment, a file.
+/// One source of the policy: the command line, the environment, or a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Source<'a> {
-    /// For the connections that no rule is for.
+    /// The settings of the connections that no rule matches.
     pub default: Settings,
-    /// The first that matches counts.
+    /// The rules. The first match wins.
     pub rules: &'a [Rule<'a>],
 }
 
 impl<'a> Source<'a> {
-    /// The rule for `event`, if there is one.
+    /// Returns the first rule that matches `event`.
     pub fn rule(&self, event: &Event<'_>) -> Option<&'a Rule<'a>> {
         self.rules.iter().find(|rule| rule.matches(event))
     }
 
-    /// What this source says for `event`: the first rule that matches, alone; else the default.
+    /// Returns the settings of this source for `event`: those of the first rule that matches, without the default; if
+    /// no rule matches, the default.
     pub fn settings(&self, event: &Event<'_>) -> Settings {
         self.rule(event).map_or(self.default, |rule| rule.settings)
     }
 }
 
-/// The settings for `event`: of each option what the first source says that says anything. Sources stand in the order of
-/// precedence.
+/// Returns the settings for `event`. The value of each option comes from the first source that sets the option.
+/// `sources` are in order of precedence.
 pub fn decide(sources: &[Source<'_>], event: &Event<'_>) -> Settings {
     sources
         .iter()
         .fold(Settings::NONE, |settings, source| settings.or(source.settings(event)))
 }
 
-/// The number for `option`, of which the policy says `ours`, on a socket that has `current`, where nobody knows who has
-/// set that. What is neither ours nor as the kernel makes sockets (`untouched`; `None` where it makes them differently) is
-/// the program's own, and `mode` says who wins.
+/// Returns the number for `option` on a socket whose number is `current` and of unknown origin. The policy sets `ours`.
+/// A number that is neither `ours` nor `untouched`, the kernel's default for new sockets, is the program's own; `mode`
+/// resolves it. If `untouched` is `None` (the kernel's default varies), the result is `ours`.
 pub fn resolve(mode: Mode, option: SocketOption, ours: u32, current: u32, untouched: Option<u32>) -> u32 {
     let is_own = current != ours && untouched.is_some_and(|untouched| untouched != current);
     if is_own {

@@ -1,9 +1,9 @@
-//! Durations as people write them: `90`, `90s`, `1500ms`, `5m`, `2h`. A bare number is seconds.
+//! Parses durations such as `90`, `90s`, `1500ms`, `5m`, `2h`. A number without a unit is in seconds.
 
 use crate::settings::Problem;
 
-/// Parses a duration into milliseconds. The whole text must be a number with at most one unit; a leading `+` is allowed,
-/// as `atoi(3)` allows it.
+/// Parses a duration into milliseconds. The whole text must be a number with at most one unit. As in `atoi(3)`, a
+/// leading `+` is allowed.
 ///
 /// # Errors
 /// [`Problem::Empty`], [`Problem::NotANumber`], [`Problem::UnknownUnit`], or [`Problem::TooLarge`] when the number of
@@ -20,7 +20,7 @@ pub fn parse(text: &[u8]) -> Result<u64, Problem> {
     number.checked_mul(scale).ok_or(Problem::TooLarge)
 }
 
-/// Parses a bare whole number, with the same allowances as [`parse`].
+/// Parses a whole number without a unit. As in [`parse`], a leading `+` is allowed.
 ///
 /// # Errors
 /// [`Problem::Empty`], [`Problem::NotANumber`] or [`Problem::TooLarge`].

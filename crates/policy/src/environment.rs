@@ -1,13 +1,13 @@
-//! The environment variables, for the library (which ignores what it cannot read) and the command (which refuses it).
+//! Reads the environment variables. The library ignores invalid values; the command rejects them.
 //!
-//! Besides our own there are those of libdontdie and of msantos/libkeepalive, with their own units and defaults, which count
-//! where ours say nothing: replacing their file is enough.
+//! The variables of libdontdie and of msantos/libkeepalive are supported too, with their own units and defaults. They
+//! set the options that our variables leave unset. To migrate, it is enough to replace the library's file.
 
 use crate::mode::Mode;
 use crate::option::{OPTIONS, SocketOption};
 use crate::settings::{self, Invalid, Keepalive, Number, Problem, Settings};
 
-/// What the environment asks for.
+/// The settings that the environment requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Environment<'a> {
     ours: Settings,
@@ -17,32 +17,32 @@ pub struct Environment<'a> {
     pub log: Option<&'a [u8]>,
     /// The value of `KEEPALIVE_RULES`: lines of the grammar of rules.
     pub rules: Option<&'a [u8]>,
-    /// The value of `KEEPALIVE_CONFIG`: the path of a file of such lines.
+    /// The value of `KEEPALIVE_CONFIG`: the path of a rules file.
     pub config: Option<&'a [u8]>,
     seen: u32,
 }
 
-/// A variable of ours whose value cannot be used.
+/// A variable whose value is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidVariable<'a> {
-    /// Its name.
+    /// The variable's name.
     pub name: &'a [u8],
-    /// Its value.
+    /// The variable's value.
     pub value: &'a [u8],
     /// What is wrong with the value.
     pub reason: &'static str,
-    /// What may stand there instead.
+    /// The values that are valid.
     pub expected: &'static str,
 }
 
 impl InvalidVariable<'_> {
-    /// Whether other products use the variable too: then its value may be meant for one of them, and is no mistake.
+    /// Whether other products use the variable too. Then the value may be meant for one of them, and is not a mistake.
     pub fn is_shared(&self) -> bool {
         self.name == b"KEEPALIVE" || !self.name.starts_with(b"KEEP")
     }
 }
 
-/// A variable that is looked at.
+/// A variable that [`Environment::read`] evaluates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Variable {
     Option(SocketOption),
@@ -50,21 +50,21 @@ enum Variable {
     Log,
     Rules,
     Config,
-    /// Of libdontdie: seconds, or probes.
+    /// A variable of libdontdie. The unit is seconds or probes.
     Dontdie(SocketOption),
     DontdieSwitch,
     DontdieDebug,
-    /// Of msantos/libkeepalive: the kernel's unit, 0 for the kernel's default.
+    /// A variable of msantos/libkeepalive. The unit is the kernel's; 0 is the kernel's default.
     Msantos(SocketOption),
     MsantosDebug,
 }
 
-/// Defines the variables but for those in the table of options, and their names in the same order: one text, since an array
-/// of texts would be an array of relocations in the library.
+/// Defines the variables that the table of options does not contain, and their names in the same order. The names are
+/// one text, because an array of texts would need one relocation per text in the library.
 macro_rules! variables {
     ($($name:literal $(as $constant:ident)? = $variable:expr;)+) => {
         $($(
-            /// The name of a variable of ours.
+            /// The name of one of our variables.
             pub const $constant: &str = $name;
         )?)+
         const VARIABLES: [Variable; [$($name),+].len()] = [$($variable),+];
@@ -93,19 +93,19 @@ variables! {
     "TCP_WINDOW_CLAMP" = Variable::Msantos(SocketOption::WindowClamp);
 }
 
-/// The first letters of all names.
+/// The first letters of the names of all variables.
 pub const INITIALS: &[u8] = b"KDTL";
 
-/// What msantos/libkeepalive sets where one of its variables is there and others are not.
+/// The defaults of msantos/libkeepalive for its unset variables, if at least one of them is set.
 const MSANTOS: Settings = Settings::timings(15, 15, 9).with(SocketOption::UserTimeout, Number::Auto);
 
 impl<'a> Environment<'a> {
-    /// Takes one entry of the environment, `NAME=value`. Other programs' variables are passed over. Of two entries with
-    /// one name the first counts, as for `getenv(3)`. With `secure` (secure-execution mode, ld.so(8)) only the four
-    /// variables of libkeepalive 0.3 are looked at.
+    /// Reads one entry of the environment, `NAME=value`. Ignores the variables of other programs. As in `getenv(3)`,
+    /// the first of two entries with the same name wins. With `secure` (secure-execution mode, ld.so(8)), reads only
+    /// the four variables of libkeepalive 0.3.
     ///
     /// # Errors
-    /// [`InvalidVariable`] when the value cannot be used; the entry is ignored then.
+    /// [`InvalidVariable`] if the value is invalid; then the entry is ignored.
     pub fn read(&mut self, entry: &'a [u8], secure: bool) -> Result<(), InvalidVariable<'a>> {
         let Some((position, name, value)) = find(entry, secure) else {
             return Ok(());
@@ -124,7 +124,7 @@ impl<'a> Environment<'a> {
             })
     }
 
-    /// The settings that result.
+    /// Returns the resulting settings.
     pub fn settings(&self) -> Settings {
         let msantos = if self.msantos == Settings::NONE {
             Settings::NONE
@@ -134,7 +134,7 @@ impl<'a> Environment<'a> {
         self.ours.or(self.libdontdie).or(msantos)
     }
 
-    /// Whether `KEEPALIVE=off` (or libdontdie's counterpart) asks the library to do nothing at all.
+    /// Whether `KEEPALIVE=off` (or libdontdie's equivalent) disables the library.
     pub fn is_off(&self) -> bool {
         self.settings().keepalive == Some(Keepalive::Off)
     }
@@ -164,8 +164,8 @@ impl<'a> Environment<'a> {
     }
 }
 
-/// A number in the kernel's unit. 0 is the kernel's default: it is kept as such, so that no default of the library that
-/// this variable belongs to takes its place; it is out of every other option's range and never set.
+/// Parses a number in the kernel's unit. 0 becomes [`Number::Default`], so that the defaults of msantos/libkeepalive do
+/// not replace it; such a number is never set on a socket.
 fn kernel_number(option: SocketOption, text: &[u8]) -> Result<Number, Problem> {
     match text {
         b"0" => Ok(Number::Default),
@@ -174,7 +174,7 @@ fn kernel_number(option: SocketOption, text: &[u8]) -> Result<Number, Problem> {
     }
 }
 
-/// The variable at this place: first those of the table of options, then [`VARIABLES`].
+/// Returns the variable at `position`. The variables of the table of options come first, then [`VARIABLES`].
 fn variable(position: usize) -> Variable {
     match OPTIONS.get(position) {
         Some(option) => Variable::Option(*option),
@@ -185,9 +185,9 @@ fn variable(position: usize) -> Variable {
     }
 }
 
-/// Finds which variable an entry is: its place, name and value.
+/// Finds the variable of an entry. Returns its position (see [`variable`]), name and value.
 fn find(entry: &[u8], secure: bool) -> Option<(usize, &[u8], &[u8])> {
-    // Most entries are other programs'; this runs at every exec.
+    // Most entries belong to other programs, and this code runs at every exec.
     if !matches!(
         entry,
         [b'K', b'E', b'E', b'P', ..] | [b'D', b'D', b'_', ..] | [b'T', b'C', b'P', b'_', ..]

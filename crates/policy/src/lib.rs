@@ -1,5 +1,5 @@
-//! What keepalive sets on which connection: the options, the settings made of them, how they are written, and the
-//! decision. Shared by the preload library and the command, hence without allocation, system calls or `unsafe`.
+//! Decides which options keepalive sets on a connection. Defines the options, the settings and their grammar. The
+//! preload library and the command share this crate, so it contains no allocation, no system calls and no `unsafe`.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,19 +1,21 @@
-//! Who wins when a program sets an option itself.
+//! Defines whose value wins when a program sets an option itself.
 
 use crate::option::SocketOption;
 
-/// Who wins when a program sets an option itself. "Keepalive off" counts as an infinite idle time, and a user timeout of
-/// 0 as an infinite one.
+/// Whose value wins when a program sets an option itself. Disabled keepalive counts as an infinite idle time, and a
+/// user timeout of 0 counts as infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// The program: what it leaves unset gets ours.
+    /// The program's value wins. The policy sets only the options that the program leaves unset.
     #[default]
     Fill,
-    /// The smaller: the program's may be lower than ours, never higher, so that keepalive cannot be off.
+    /// The smaller value wins. The program may set a lower value than the policy, never a higher one, so keepalive
+    /// cannot be disabled.
     Cap,
-    /// The larger: the program's may be higher than ours, never lower; off is allowed.
+    /// The larger value wins. The program may set a higher value than the policy, never a lower one; it may disable
+    /// keepalive.
     Floor,
-    /// We: exactly ours.
+    /// The policy's value wins.
     Enforce,
 }
 
@@ -21,7 +23,7 @@ impl Mode {
     /// All modes, in the order of the manual.
     pub const ALL: [Self; 4] = [Self::Fill, Self::Cap, Self::Floor, Self::Enforce];
 
-    /// The word for it.
+    /// Returns the name of the mode.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Fill => "fill",
@@ -31,16 +33,16 @@ impl Mode {
         }
     }
 
-    /// The mode of this name, in capitals or not.
+    /// Returns the mode with this name. Ignores case.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|mode| crate::settings::is_word(name, mode.name().as_bytes()))
     }
 
-    /// The number that `option` gets where the program has set `theirs` and the policy says `ours`. Times and counts that are
-    /// too large count as unset, except in mode fill: an MPTCP socket takes them, and negative ones, and its connections have
-    /// the kernel's default instead (`net/mptcp/sockopt.c`).
+    /// Returns the number for `option` if the program has set `theirs` and the policy sets `ours`. Except in mode fill,
+    /// a time or count above the option's range is treated as unset: an MPTCP socket accepts such values, and negative
+    /// ones, but its connections keep the kernel's default (`net/mptcp/sockopt.c`).
     pub fn resolve(self, option: SocketOption, ours: u32, theirs: u32) -> u32 {
         let is_ours = match self {
             Self::Fill => false,
@@ -61,7 +63,7 @@ fn is_too_large(option: SocketOption, number: u32) -> bool {
     is_checked && number > option.row().range.1
 }
 
-/// How long the number makes a connection wait: off is for ever.
+/// Returns a value that orders the numbers of an option by waiting time. A disabled option waits for ever.
 fn duration(option: SocketOption, number: u32) -> u32 {
     match (option, number) {
         (SocketOption::Keepalive | SocketOption::UserTimeout, 0) => u32::MAX,

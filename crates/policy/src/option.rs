@@ -1,5 +1,5 @@
-//! The one table of the socket options that keepalive sets. Everything that lists options is made of it: a new option is a
-//! new row.
+//! Defines the table of the socket options that keepalive sets. All lists of options are derived from this table, so a
+//! new option requires only a new row.
 
 mod row;
 
@@ -10,7 +10,8 @@ pub const SOL_SOCKET: i32 = 1;
 /// `IPPROTO_TCP`, the level of the `TCP_*` options (tcp(7)).
 pub const IPPROTO_TCP: i32 = 6;
 
-/// A TCP option of the second group that acts on the handshake only; the rows change what differs.
+/// The base of the rows of [`Group::Other`]: a TCP option that affects only the handshake. The rows override what
+/// differs.
 const OTHER: Row = Row {
     name: "",
     variable: "",
@@ -28,7 +29,7 @@ const OTHER: Row = Row {
     group: Group::Other,
 };
 
-/// A TCP option of the first group; the rows change what differs.
+/// The base of the rows of [`Group::Keepalive`]. The rows override what differs.
 const TIMING: Row = Row {
     unit: Unit::Seconds,
     range: (1, 32_767),
@@ -37,7 +38,7 @@ const TIMING: Row = Row {
     ..OTHER
 };
 
-/// Defines the options, their list and their rows. The rows are a `match` rather than an array: an array's pointers would be
+/// Defines the options, their list and their rows. The rows are a `match`, because the pointers in an array would need
 /// relocations in the preload library.
 macro_rules! table {
     ($($(#[$documentation:meta])+ $option:ident = $row:expr;)+) => {
@@ -47,11 +48,11 @@ macro_rules! table {
             $($(#[$documentation])+ $option,)+
         }
 
-        /// The options, in the order in which people think of them.
+        /// The options, in the order in which keepalive lists them.
         pub const OPTIONS: [SocketOption; [$(SocketOption::$option),+].len()] = [$(SocketOption::$option),+];
 
         impl SocketOption {
-            /// Its row of the table.
+            /// Returns the option's row of the table.
             #[inline]
             pub const fn row(self) -> Row {
                 match self {
@@ -62,11 +63,11 @@ macro_rules! table {
     };
 }
 
-// The order of setting is right on a live connection, too: the idle time, which re-arms a running timer at once, comes when
-// all that the timer uses is in place (`net/ipv4/tcp.c`, `tcp_sock_set_keepidle_locked`). The user timeout comes last, as it
-// may be made of the others.
+// The order also works on a live connection. Setting the idle time re-arms a running timer at once, so all values that
+// the timer uses are set before (`net/ipv4/tcp.c`, `tcp_sock_set_keepidle_locked`). The user timeout comes last,
+// because it may be computed from the other options.
 table! {
-    /// `SO_KEEPALIVE`: whether the kernel probes an idle connection at all.
+    /// `SO_KEEPALIVE`: whether the kernel probes an idle connection.
     Keepalive = Row {
         name: "keepalive",
         variable: "KEEPALIVE",
@@ -98,7 +99,7 @@ table! {
         ..TIMING
     };
 
-    /// `TCP_KEEPINTVL`: the time between probes that are not answered.
+    /// `TCP_KEEPINTVL`: the time between unanswered probes.
     Interval = Row {
         name: "interval",
         variable: "KEEPINTVL",
@@ -134,8 +135,8 @@ table! {
         ..TIMING
     };
 
-    /// `TCP_USER_TIMEOUT`: how long sent data, or a probe, may stay unacknowledged (RFC 5482). It would also limit
-    /// connecting.
+    /// `TCP_USER_TIMEOUT`: how long sent data, or a probe, may stay unacknowledged (RFC 5482). Set before connect(2),
+    /// the option also limits the handshake.
     UserTimeout = Row {
         name: "user-timeout",
         variable: "KEEPALIVE_USER_TIMEOUT",
@@ -161,7 +162,7 @@ table! {
         ..TIMING
     };
 
-    /// `TCP_SYNCNT`: how many times connecting is tried again.
+    /// `TCP_SYNCNT`: how many times the kernel retransmits a SYN.
     SynCount = Row {
         name: "syn-count",
         expected: "1 to 127 tries",
@@ -172,8 +173,8 @@ table! {
         ..OTHER
     };
 
-    /// `TCP_DEFER_ACCEPT`: how long a listener waits for the first data before it shows a connection. A client that has it
-    /// delays its last ACK.
+    /// `TCP_DEFER_ACCEPT`: how long the kernel waits for the first data before accept(2) returns a connection. On a
+    /// client, the option delays the last ACK of the handshake.
     DeferAccept = Row {
         name: "defer-accept",
         expected: SECONDS,
@@ -186,7 +187,7 @@ table! {
         ..OTHER
     };
 
-    /// `TCP_MAXSEG`: the largest segment.
+    /// `TCP_MAXSEG`: the maximum segment size.
     MaxSegment = Row {
         name: "max-segment",
         expected: "88 to 32767 bytes",
@@ -196,7 +197,7 @@ table! {
         ..OTHER
     };
 
-    /// `TCP_WINDOW_CLAMP`: the largest receive window that is announced.
+    /// `TCP_WINDOW_CLAMP`: the maximum receive window that the kernel advertises.
     WindowClamp = Row {
         name: "window-clamp",
         expected: "1 to 2147483647 bytes",
@@ -210,7 +211,7 @@ table! {
 
 const SECONDS: &str = "1 to 32767 seconds, such as 90, 90s, 5m or 2h";
 
-/// All options, in the order in which they are set.
+/// All options, in the order in which keepalive sets them.
 const IN_ORDER: [SocketOption; OPTIONS.len()] = {
     let mut ordered = [None; OPTIONS.len()];
     let mut index = 0;
@@ -230,7 +231,7 @@ const IN_ORDER: [SocketOption; OPTIONS.len()] = {
     all
 };
 
-/// Defines the options of `$all` whose row meets a condition, in the same order.
+/// Defines the list of the options of `$all` whose row meets a condition, in the same order.
 macro_rules! options_where {
     ($(#[$documentation:meta])+ $name:ident = $all:ident where $row:ident: $condition:expr) => {
         $(#[$documentation])+
@@ -259,19 +260,20 @@ macro_rules! options_where {
 }
 
 options_where! {
-    /// The options that every socket gets as soon as it exists, in the order in which they are set.
+    /// The options that are set on every new socket, in the order in which they are set.
     LIVE_ORDER = IN_ORDER where row: matches!(row.stage, Stage::Created)
 }
 options_where! {
-    /// The options that listeners get beside [`LIVE_ORDER`].
+    /// The options that are set on listeners in addition to [`LIVE_ORDER`].
     FOR_LISTENERS = IN_ORDER where row: !matches!(row.stage, Stage::Created)
 }
 options_where! {
-    /// The options that act on the handshake.
+    /// The options that affect the handshake.
     FOR_HANDSHAKES = IN_ORDER where row: !matches!(row.handshake, Handshake::None)
 }
 options_where! {
-    /// The options that a socket must have before it listens: those of the handshakes, and those that connections inherit.
+    /// The options that must be set before a socket listens: the options that affect the handshake, and the options
+    /// that accepted connections inherit.
     BEFORE_LISTEN = IN_ORDER where row: !matches!((row.stage, row.handshake), (Stage::Created, Handshake::None))
 }
 options_where! {
@@ -283,7 +285,7 @@ options_where! {
     WITH_SYSCTL = IN_ORDER where row: matches!(row.kernel_default, KernelDefault::Sysctl { .. })
 }
 options_where! {
-    /// The options of [`Group::Keepalive`], in the order in which people think of them.
+    /// The options of [`Group::Keepalive`], in the order in which keepalive lists them.
     KEEPALIVE = OPTIONS where row: matches!(row.group, Group::Keepalive)
 }
 options_where! {
@@ -292,14 +294,14 @@ options_where! {
 }
 
 impl SocketOption {
-    /// The option whose number for `setsockopt(2)` this is, if keepalive sets it.
+    /// Returns the option with this level and number for `setsockopt(2)`; `None` if keepalive does not set it.
     pub fn from_number(level: i32, optname: i32) -> Option<Self> {
         OPTIONS
             .into_iter()
             .find(|option| option.row().level == level && option.row().optname == optname)
     }
 
-    /// The option of this name.
+    /// Returns the option with this name.
     pub fn from_name(name: &[u8]) -> Option<Self> {
         OPTIONS.into_iter().find(|option| option.row().name.as_bytes() == name)
     }

@@ -1,4 +1,4 @@
-//! The one grammar of rules, for configuration files, `--rule` and `KEEPALIVE_RULES`:
+//! Parses rules. Rules files, `--rule` and `KEEPALIVE_RULES` share this grammar:
 //!
 //! ```text
 //! line       = [ default | rule ] [ "#" anything ]          ended by a newline or ";"
@@ -17,66 +17,66 @@ use crate::rule::{Direction, Network, Ports, Rule};
 use crate::settings::{Invalid, Keepalive, Number, Problem, Settings, is_word};
 use core::fmt;
 
-/// What a line says.
+/// The content of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// The settings where no rule matches.
+    /// The settings of the connections that no rule matches.
     Default(Settings),
     /// A rule.
     Rule(Rule<'a>),
 }
 
-/// A line that cannot be used, and where in it the trouble is.
+/// A line that is invalid, and the position of the mistake in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The line, from 1.
+    /// The number of the line, from 1.
     pub line: u32,
-    /// The first byte of the trouble in that line, from 0.
+    /// The position of the mistake's first byte in the line, from 0.
     pub start: usize,
-    /// The byte after its last.
+    /// The position after the mistake's last byte.
     pub end: usize,
-    /// What is wrong.
+    /// The mistake.
     pub mistake: Mistake,
 }
 
-/// What is wrong with a line.
+/// The mistake in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mistake {
-    /// A line begins with another word than `default`, `connect`, `accept` or `program`.
+    /// The line begins with a word other than `default`, `connect`, `accept` or `program`.
     UnknownKeyword,
     /// `program` without a name.
     NoProgram,
-    /// Not an address, a network or `*`.
+    /// The text is not an address, a network or `*`.
     BadAddress,
-    /// More than 32 or 128 bits, or no number.
+    /// The prefix length is above 32 or 128 bits, or is not a number.
     BadLength,
-    /// An address that has bits set behind its length.
+    /// The address has bits set behind its prefix length.
     StrayBits,
-    /// Not a port or a range of them.
+    /// The text is not a port or a range of ports.
     BadPorts,
-    /// A rule that says nothing of what to set.
+    /// The rule contains no settings.
     NoSettings,
-    /// `off` beside other settings.
+    /// `off` is combined with other settings.
     OffAndMore,
-    /// Neither `name=value` nor `off`.
+    /// The word is neither `name=value` nor `off`.
     NotASetting,
-    /// A name that no setting has.
+    /// No setting has this name.
     UnknownSetting,
-    /// A setting for the second time.
+    /// The rule contains the same setting twice.
     Twice,
-    /// A value that its setting cannot have.
+    /// The value is invalid for the setting.
     BadValue(Invalid),
-    /// No mode.
+    /// No mode has this name.
     BadMode,
-    /// No preset.
+    /// No preset has this name.
     UnknownPreset,
-    /// A preset for a middlebox that keepalive cannot help with.
+    /// The preset's middlebox is one that keepalive cannot help with.
     UselessPreset,
-    /// A second `default`.
+    /// The text contains a second `default`.
     SecondDefault,
 }
 
-/// The lines of `text` that say something, and those that cannot be used.
+/// Returns an iterator over the lines of `text` that are not empty: their content, or their mistake.
 pub fn parse(text: &[u8]) -> Lines<'_> {
     Lines {
         rest: without_mark(text),
@@ -91,8 +91,8 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
-/// Returns the statements of `text` in order: each without white space around it and without its comment, and none that is
-/// empty. Joined with `;` they mean the same as `text`.
+/// Returns the statements of `text` in order. Removes comments, surrounding white space and empty statements. Joined
+/// with `;`, the statements mean the same as `text`.
 pub fn statements(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut lines = parse(text);
     core::iter::from_fn(move || {
@@ -137,7 +137,7 @@ impl<'a> Iterator for Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// The bytes up to the next newline or semicolon, without a comment.
+    /// Consumes a statement: the bytes up to the next newline or semicolon. Returns the statement without its comment.
     fn take_statement(&mut self) -> &'a [u8] {
         let is_end = |byte: &u8| matches!(byte, b'\n' | b';' | b'#');
         let (statement, mut rest) = cut(self.rest, self.rest.iter().position(is_end));
@@ -181,7 +181,7 @@ impl<'a> Lines<'a> {
             rule.program = Some(name.text);
             last = name.span;
             word = words.next();
-            // A setting where the name should be, rather than a name without settings.
+            // A setting is in the place of the name. Report the missing name, not missing settings.
             if word.is_none() && name.text.contains(&b'=') {
                 return Err((first.span, Mistake::NoProgram));
             }
@@ -203,7 +203,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Reads the settings that begin with `first`; `before` is the word before them.
+/// Parses the settings that begin with `first`. `before` is the position of the word before them.
 fn settings(first: Option<Word<'_>>, words: &mut Words<'_>, before: Span) -> Result<Settings, (Span, Mistake)> {
     let mut word = first.ok_or((before, Mistake::NoSettings))?;
     if word.text == b"off" {
@@ -223,7 +223,7 @@ fn settings(first: Option<Word<'_>>, words: &mut Words<'_>, before: Span) -> Res
     }
 }
 
-/// From a byte up to before another, in a statement.
+/// A range of bytes in a statement; `end` is exclusive.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     start: usize,
@@ -261,7 +261,7 @@ impl Word<'_> {
         self.text == b"off" || self.text.contains(&b'=')
     }
 
-    /// A network and ports, such as `10.0.0.0/8:5432`, `[2001:db8::/32]:443`, `*:80` or `:8000-8999`.
+    /// Parses a network and ports, such as `10.0.0.0/8:5432`, `[2001:db8::/32]:443`, `*:80` or `:8000-8999`.
     fn read_place(&self) -> Result<(Network, Ports), (Span, Mistake)> {
         let fail = |mistake| (self.span, mistake);
         let (network, ports) = match self.text {
@@ -276,7 +276,7 @@ impl Word<'_> {
                 let network = read_network(inside).map_err(fail)?;
                 (network, ports)
             }
-            // A bare IPv6 address has more than one colon, and then no port.
+            // An IPv6 address without brackets has more than one colon, and no port follows it.
             text if text.split(|byte| *byte == b':').nth(2).is_some() => (read_network(text).map_err(fail)?, None),
             text => {
                 let (address, after) = cut(text, text.iter().position(|byte| *byte == b':'));
@@ -321,7 +321,7 @@ impl Word<'_> {
                     option => settings.written(option) == Number::Unset,
                 })
                 .map_err(fail)?;
-                // `off` is a rule of its own: it cannot stand beside timings.
+                // `off` must be the only setting of a rule; `keepalive=off` is refused.
                 if option == SocketOption::Keepalive && is_word(value, b"off") {
                     return Err(fail(Mistake::BadValue(Invalid {
                         option,
@@ -364,7 +364,7 @@ fn read_ports(text: &[u8]) -> Option<Ports> {
     (first <= last).then_some(Ports { first, last })
 }
 
-/// A decimal number without a sign.
+/// Parses a decimal number without a sign.
 fn read_number(text: &[u8]) -> Option<u16> {
     if text.is_empty() {
         return None;
@@ -375,7 +375,7 @@ fn read_number(text: &[u8]) -> Option<u16> {
     })
 }
 
-/// Splits before `position`, or at the end where there is none.
+/// Splits `text` before `position`; without a position, at the end.
 fn cut(text: &[u8], position: Option<usize>) -> (&[u8], &[u8]) {
     position
         .and_then(|position| text.split_at_checked(position))

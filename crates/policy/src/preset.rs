@@ -1,62 +1,64 @@
-//! Named middleboxes: when they forget an idle connection, and the settings that keep it. What they are and where that
-//! is written is for the command alone; [`remedy`], which the preload library calls, knows only names and numbers.
+//! Defines the presets: named middleboxes, their idle timeouts, and the settings that keep a connection alive. Only the
+//! command contains the descriptions and sources. [`remedy`], which the preload library calls, uses only names and
+//! numbers.
 
 use crate::settings::{Settings, is_word};
 
-/// A middlebox, or a class of them, with its defaults.
+/// A middlebox, or a class of middleboxes, with its defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preset {
     /// The name in `--preset` and `preset=`: small letters, digits and dashes.
     pub name: &'static str,
-    /// What it is, in a few words.
+    /// The description in a few words.
     pub what: &'static str,
-    /// Seconds of silence after which it forgets a connection, unless it was configured otherwise. `None` where the
-    /// preset stands for no middlebox in particular.
+    /// The default idle timeout in seconds: then the middlebox forgets the connection. `None` if the preset is not for
+    /// a particular middlebox.
     pub timeout: Option<u32>,
-    /// What becomes of the connection then.
+    /// What happens to the connection after the timeout.
     pub when_idle: WhenIdle,
-    /// What helps.
+    /// The remedy: settings, or the reason why keepalive does not help.
     pub remedy: Remedy<Timings, &'static str>,
-    /// Where the timeout is written: an address, or a citation.
+    /// The source of the timeout: an address, or a citation.
     pub source: &'static str,
-    /// When, as `yyyy-mm` or `yyyy-mm-dd`: the source's own date; where it carries none, the day on which it was read.
+    /// The date of the source as `yyyy-mm` or `yyyy-mm-dd`. If the source has no date, the day on which we read it.
     pub date: &'static str,
 }
 
-/// What becomes of a connection that was idle for too long.
+/// What happens to a connection after the idle timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenIdle {
-    /// The next packet is answered with a reset.
+    /// The middlebox answers the next packet with a reset.
     Reset,
-    /// Packets are dropped, and nobody is told.
+    /// The middlebox drops packets without a notification.
     Silence,
-    /// The one or the other, by model, place or configuration.
+    /// Reset or silence, depending on the model, the place or the configuration.
     Either,
-    /// The middlebox closes it towards both sides.
+    /// The middlebox closes the connection on both sides.
     Close,
-    /// Its maker does not say.
+    /// The vendor does not document the behaviour.
     Unknown,
 }
 
-/// What keeps a connection through every common layer-4 middlebox.
+/// The timings that keep a connection alive through every common layer-4 middlebox.
 pub const DEFAULT: Timings = Timings {
     idle: 60,
     interval: 15,
     count: 5,
 };
 
-/// What helps against a middlebox that forgets: in the table with the timings and the reason, from [`remedy`] with the
-/// settings and without a word.
+/// The remedy against an idle timeout. In the table a remedy contains the timings or the reason; [`remedy`] returns one
+/// with the settings and without the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy<Help = Settings, Why = ()> {
-    /// Keepalive with these.
+    /// Keepalive with these timings or settings.
     Settings(Help),
-    /// Not keepalive, and why not: one sentence.
+    /// Keepalive does not help. The reason is one sentence.
     Useless(Why),
 }
 
-/// When to probe. Two probes may be lost before the middlebox forgets the connection: idle + 2 × interval is less than
-/// its timeout. For good measure idle is at most a third of it; half for mobile carriers: each probe wakes a radio.
+/// The timings of the probes. Two probes may be lost before the middlebox forgets the connection: idle + 2 × interval
+/// is less than the timeout. As a margin, idle is at most a third of the timeout; for mobile carriers at most half,
+/// because each probe wakes a radio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
     /// Seconds before the first probe.
@@ -68,14 +70,14 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// These timings as settings that say nothing else.
+    /// Returns settings with these timings. All other settings are unset.
     pub const fn settings(self) -> Settings {
         Settings::timings(self.idle as u32, self.interval as u32, self.count as u32)
     }
 }
 
 impl WhenIdle {
-    /// The fact in a few words.
+    /// Returns a description in a few words.
     pub const fn describe(self) -> &'static str {
         match self {
             Self::Reset => "RST on the next packet",
@@ -87,8 +89,8 @@ impl WhenIdle {
     }
 }
 
-/// All presets, in the order in which they are listed. The texts go where this is read at run time: into the command,
-/// not into the library.
+/// All presets, in the order in which `keepalive presets` lists them. Only code that reads this table at run time
+/// contains the texts: the command does, the library does not.
 pub const PRESETS: [Preset; 18] = [
     Preset {
         name: "aws-nat",
@@ -269,12 +271,12 @@ pub const PRESETS: [Preset; 18] = [
     },
 ];
 
-/// The preset of this name, in capitals or not, with all its texts.
+/// Returns the preset with this name, with all its texts. Ignores case.
 pub fn find(name: &[u8]) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| is_word(name, preset.name.as_bytes()))
 }
 
-/// What helps according to the preset of this name, in capitals or not; `None` when there is none of this name.
+/// Returns the remedy of the preset with this name; `None` if no preset has the name. Ignores case.
 pub fn remedy(name: &[u8]) -> Option<Remedy> {
     let row = ROWS.iter().find(|row| is_word(name, row.name()))?;
     Some(match row.remedy {
@@ -283,7 +285,8 @@ pub fn remedy(name: &[u8]) -> Option<Remedy> {
     })
 }
 
-/// A preset without its texts, and without a pointer, which would be a relocation in the preload library.
+/// A preset without its texts. It contains no pointer, because a pointer would need a relocation in the preload
+/// library.
 #[derive(Clone, Copy)]
 struct Row {
     name: [u8; LONGEST_NAME],
@@ -297,10 +300,10 @@ impl Row {
     }
 }
 
-/// What is left of [`PRESETS`] for [`remedy`].
+/// The part of [`PRESETS`] that [`remedy`] uses.
 static ROWS: [Row; PRESETS.len()] = rows();
 
-/// Bytes of the longest name.
+/// The length of the longest name in bytes.
 const LONGEST_NAME: usize = {
     let mut longest = 0;
     let mut index = 0;
@@ -313,7 +316,7 @@ const LONGEST_NAME: usize = {
     longest
 };
 
-// No name is longer than 255 bytes: the tests look.
+// No name is longer than 255 bytes; a test checks this.
 #[expect(clippy::cast_possible_truncation)]
 const fn rows() -> [Row; PRESETS.len()] {
     let mut rows = [Row {

@@ -1,21 +1,21 @@
-//! A rule: which connections it is for, and what they get.
+//! Defines a rule: the connections that it matches, and their settings.
 
 use crate::decide::{Event, Moment};
 use crate::settings::Settings;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Which end opened a connection.
+/// The end that opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// This one: the rule's port is the peer's.
+    /// This host opened the connection. The rule's port is the peer's.
     Connect,
-    /// The peer: the rule's port is the local one.
+    /// The peer opened the connection. The rule's port is the local port.
     Accept,
 }
 
-/// The addresses that begin with the same bits. IPv4 addresses stand for their IPv4-mapped IPv6 addresses (RFC 4291
-/// §2.5.5.2), so that both forms match the same rules; an IPv6 network, however wide, holds none of them.
+/// A set of addresses with the same prefix. An IPv4 address is stored as its IPv4-mapped IPv6 address (RFC 4291
+/// §2.5.5.2), so both forms match the same rules. An IPv6 network of any length contains no IPv4-mapped address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: [u8; 16],
@@ -26,30 +26,30 @@ pub struct Network {
 /// A range of ports, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// The lowest.
+    /// The lowest port.
     pub first: u16,
-    /// The highest.
+    /// The highest port.
     pub last: u16,
 }
 
-/// Settings for the connections that match all that is said here.
+/// The settings of the connections that match all conditions of the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule<'a> {
-    /// The program's name: the last part of the path it was started by.
+    /// The program's name: the last part of the path that was executed. `None` matches every program.
     pub program: Option<&'a [u8]>,
-    /// Who opened the connection; both where nothing is said.
+    /// The end that opened the connection. `None` matches both.
     pub direction: Option<Direction>,
     /// The peer's address.
     pub network: Network,
-    /// The peer's port of a connection that the program opened, the local port of one that it accepted.
+    /// The peer's port if the program opened the connection; the local port if the program accepted the connection.
     pub ports: Ports,
-    /// What the connection gets; nothing of this comes from the default.
+    /// The settings of the connection. The source's default does not add to them.
     pub settings: Settings,
-    /// The line in which the rule stands, from 1.
+    /// The number of the rule's line, from 1.
     pub line: u32,
 }
 
-/// As many leading bits as IPv4-mapped addresses have in common.
+/// The length of the prefix of all IPv4-mapped addresses, in bits.
 const MAPPED: u8 = 96;
 
 impl Network {
@@ -60,8 +60,8 @@ impl Network {
         is_v6: false,
     };
 
-    /// The addresses that share their first `length` bits with `address`; `None` when it is longer than the address, or
-    /// when other bits of it are set.
+    /// Returns the network of the addresses that share their first `length` bits with `address`. Returns `None` if
+    /// `length` is longer than the address, or if the address has bits set behind `length`.
     pub fn new(address: IpAddr, length: u8) -> Option<Self> {
         let length = match address {
             IpAddr::V4(_) if length <= 32 => MAPPED + length,
@@ -77,7 +77,7 @@ impl Network {
         (used <= u32::from(network.length)).then_some(network)
     }
 
-    /// The addresses that are in both; `None` where there is none.
+    /// Returns the network of the addresses that both networks contain; `None` if they share no address.
     pub fn intersection(self, other: Self) -> Option<Self> {
         let (wide, narrow) = if self.length <= other.length {
             (self, other)
@@ -93,12 +93,12 @@ impl Network {
         (different.leading_zeros() >= u32::from(wide.length) && !is_empty).then_some(both)
     }
 
-    /// The bits that its addresses have in common, in the form of IPv6 (IPv4-mapped for IPv4), and how many those are.
+    /// Returns the prefix in the form of IPv6 (IPv4-mapped for IPv4), and its length in bits.
     pub fn prefix(self) -> ([u8; 16], u8) {
         (self.address, self.length)
     }
 
-    /// Whether there are IPv4-mapped addresses that have its prefix and yet are not in it.
+    /// Whether some IPv4-mapped addresses have the network's prefix although the network does not contain them.
     pub fn excludes_mapped(self) -> bool {
         let mapped = Self {
             address: octets(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -109,7 +109,7 @@ impl Network {
         self.is_v6 && bits.intersection(mapped).is_some()
     }
 
-    /// Whether `address` is among them.
+    /// Whether the network contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         let theirs = octets(address);
         let different = u128::from_be_bytes(self.address) ^ u128::from_be_bytes(theirs);
@@ -120,7 +120,7 @@ impl Network {
     }
 }
 
-/// Whether this is an IPv4-mapped address.
+/// Whether the address is IPv4-mapped.
 fn is_mapped(octets: &[u8; 16]) -> bool {
     u128::from_be_bytes(*octets) >> 32 == 0xffff
 }
@@ -139,7 +139,7 @@ impl Ports {
         last: u16::MAX,
     };
 
-    /// The ports that are in both; `None` where there is none.
+    /// Returns the ports that both ranges contain; `None` if they share no port.
     pub fn intersection(self, other: Self) -> Option<Self> {
         let both = Self {
             first: self.first.max(other.first),
@@ -150,7 +150,8 @@ impl Ports {
 }
 
 impl Rule<'_> {
-    /// Whether the rule is for `event`. What is not known of the event matches only where the rule does not ask for it.
+    /// Whether the rule matches `event`. An unknown address or port of the event matches only if the rule does not
+    /// restrict it.
     pub fn matches(&self, event: &Event<'_>) -> bool {
         let direction = match event.moment {
             Moment::Connect => Some(Direction::Connect),
@@ -176,7 +177,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// As it is written before a port: `*` for every address, brackets around IPv6.
+/// Writes the network as in a rule before a port: `*` for every address, brackets around IPv6.
 impl fmt::Display for Network {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = Ipv6Addr::from(self.address);
@@ -200,7 +201,7 @@ impl fmt::Display for Ports {
     }
 }
 
-/// As it is written, in one line; bytes of a program's name that are not UTF-8 are shown as they can be.
+/// Writes the rule as one line of the grammar. Invalid UTF-8 in a program's name becomes U+FFFD.
 impl fmt::Display for Rule<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(program) = self.program {

@@ -1,4 +1,4 @@
-//! The settings of a connection, each optional, and how a single one is read from text.
+//! Defines the settings of a connection, and parses the values of single options. Every setting is optional.
 
 use crate::duration;
 use crate::mode::Mode;
@@ -6,69 +6,69 @@ use crate::option::{OPTIONS, SocketOption, Unit};
 use crate::preset;
 use core::fmt;
 
-/// Whether keepalive is switched on.
+/// Whether to enable keepalive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keepalive {
-    /// `SO_KEEPALIVE` is set.
+    /// Enables `SO_KEEPALIVE`.
     On,
-    /// `SO_KEEPALIVE` stays as it is; the other options are set all the same. Written `leave`, or `skip` as in
-    /// libkeepalive 0.2.
+    /// Leaves `SO_KEEPALIVE` unchanged; the other options are still set. Written `leave`, or `skip` as in libkeepalive
+    /// 0.2.
     Leave,
-    /// The connection is left alone altogether: nothing is set.
+    /// Leaves the connection unchanged: no option is set.
     Off,
 }
 
-/// What to set on a connection. What is not set here is left to the kernel's sysctls.
+/// The options to set on a connection. The kernel's sysctls determine unset options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether to switch keepalive on; on where nothing is said.
+    /// Whether to enable keepalive. `None` enables it.
     pub keepalive: Option<Keepalive>,
-    /// Who wins when the program sets an option itself.
+    /// Whose value wins when the program sets an option itself.
     pub mode: Option<Mode>,
     /// Packed by [`Number::pack`].
     numbers: [u32; OPTIONS.len()],
 }
 
-/// The number of an option in the unit that the kernel wants, if it is set at all.
+/// The value of an option: a number in the kernel's unit, or a state without a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Number {
-    /// Nothing is said; a fallback may.
+    /// Unset. A fallback may set the option.
     #[default]
     Unset,
-    /// The kernel's own default, whatever a fallback says. Only other libraries' variables can ask for it.
+    /// The kernel's default, which a fallback does not replace. Only the variables of other libraries can request it.
     Default,
-    /// Of the user timeout: idle + interval × count of the connection, the moment at which keepalive alone would give a
-    /// dead peer up.
+    /// Only for the user timeout: idle + interval × count of the connection, the time after which keepalive alone
+    /// detects a dead peer.
     Auto,
-    /// This one, within the option's range.
+    /// This number, within the option's range.
     Is(u32),
 }
 
-/// Why a text is no value of an option.
+/// Why a text is not a valid value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// There is no text.
+    /// The text is empty.
     Empty,
-    /// It does not begin with a number, or goes on after it where no unit may follow.
+    /// The text does not begin with a number, or other characters follow the number where no unit is allowed.
     NotANumber,
-    /// What follows the number is not `ms`, `s`, `m` or `h`.
+    /// The unit after the number is not `ms`, `s`, `m` or `h`.
     UnknownUnit,
-    /// Whole seconds are counted here, and this is not a number of them.
+    /// The option requires whole seconds, and the duration is not a multiple of a second.
     NotWholeSeconds,
-    /// It is none of the words that may stand here.
+    /// The word is not one of the valid words.
     UnknownWord,
-    /// Below what the kernel accepts.
+    /// The number is below the option's range.
     TooSmall,
-    /// Above what the kernel accepts.
+    /// The number is above the option's range, or does not fit 64 bits.
     TooLarge,
 }
 
-/// A text that is no value of an option, with the reason, which is its `Display`.
+/// An invalid value of an option, with the reason. `Display` writes the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    /// The option that was to be set.
+    /// The option that the text was to set.
     pub option: SocketOption,
-    /// What is wrong.
+    /// The reason.
     pub problem: Problem,
 }
 
@@ -79,7 +79,7 @@ impl Default for Settings {
 }
 
 impl Number {
-    // Numbers that no option's range reaches.
+    // These numbers are outside every option's range.
     const UNSET: u32 = u32::MAX;
     const DEFAULT: u32 = u32::MAX - 1;
     const AUTO: u32 = u32::MAX - 2;
@@ -104,17 +104,18 @@ impl Number {
 }
 
 impl Settings {
-    /// Nothing is said.
+    /// Settings without any value.
     pub const NONE: Self = Self {
         keepalive: None,
         mode: None,
         numbers: [Number::UNSET; OPTIONS.len()],
     };
 
-    /// Keepalive with the timings of [`preset::DEFAULT`].
+    /// Enables keepalive with the timings of [`preset::DEFAULT`].
     pub const EVERYWHERE: Self = preset::DEFAULT.settings().with_keepalive(Keepalive::On);
 
-    /// These timings (seconds, seconds, probes) and nothing else; they must be within the options' ranges.
+    /// Returns settings with only these timings (seconds, seconds, probes). The timings must be within the options'
+    /// ranges.
     pub const fn timings(idle: u32, interval: u32, count: u32) -> Self {
         Self::NONE
             .with(SocketOption::Idle, Number::Is(idle))
@@ -122,28 +123,28 @@ impl Settings {
             .with(SocketOption::Count, Number::Is(count))
     }
 
-    /// These settings, with this number for `option`, which must be within the option's range.
+    /// Returns these settings with `number` for `option`. The number must be within the option's range.
     #[must_use]
     pub const fn with(mut self, option: SocketOption, number: Number) -> Self {
         self.numbers[option as usize] = number.pack();
         self
     }
 
-    /// These settings, with this word on keepalive itself.
+    /// Returns these settings with `keepalive`.
     #[must_use]
     pub const fn with_keepalive(mut self, keepalive: Keepalive) -> Self {
         self.keepalive = Some(keepalive);
         self
     }
 
-    /// These settings, with this mode.
+    /// Returns these settings with `mode`.
     #[must_use]
     pub const fn with_mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
         self
     }
 
-    /// These settings, and where they say nothing, those of `fallback`.
+    /// Returns these settings, with the values of `fallback` for unset settings.
     #[must_use]
     pub fn or(mut self, fallback: Self) -> Self {
         self.keepalive = self.keepalive.or(fallback.keepalive);
@@ -156,13 +157,13 @@ impl Settings {
         self
     }
 
-    /// What is said about `option`, as it is written. For [`SocketOption::Keepalive`] see [`Settings::keepalive`].
+    /// Returns the value of `option` as it was set. For [`SocketOption::Keepalive`] see [`Settings::keepalive`].
     pub fn written(&self, option: SocketOption) -> Number {
         Number::unpack(self.numbers[option as usize])
     }
 
-    /// The number for `setsockopt(2)`, or `None` where the option is to be left alone. A user timeout of
-    /// [`Number::Auto`] is no number yet: see [`Settings::user_timeout_ms`].
+    /// Returns the number for `setsockopt(2)`, or `None` if the option must stay unchanged. A user timeout of
+    /// [`Number::Auto`] has no number here; [`Settings::user_timeout_ms`] computes it.
     pub fn number(&self, option: SocketOption) -> Option<u32> {
         match (option, self.keepalive) {
             (_, Some(Keepalive::Off)) | (SocketOption::Keepalive, Some(Keepalive::Leave)) => None,
@@ -174,8 +175,9 @@ impl Settings {
         }
     }
 
-    /// The user timeout in milliseconds for a connection with these effective times, `None` where it is to be left alone.
-    /// `idle` and `interval` are seconds. An automatic one that would be over the kernel's limit is that limit.
+    /// Returns the user timeout in milliseconds for a connection with these effective timings, or `None` if the user
+    /// timeout must stay unchanged. `idle` and `interval` are in seconds. An automatic user timeout is limited to the
+    /// option's range.
     pub fn user_timeout_ms(&self, idle: u32, interval: u32, count: u32) -> Option<u32> {
         let option = SocketOption::UserTimeout;
         if self.written(option) != Number::Auto || self.keepalive == Some(Keepalive::Off) {
@@ -185,10 +187,10 @@ impl Settings {
         Some(automatic.min(option.row().range.1))
     }
 
-    /// Reads `text` as the value of `option`, with or without white space around it.
+    /// Sets `option` to the value in `text`. Ignores white space around the value.
     ///
     /// # Errors
-    /// [`Invalid`], and nothing is changed.
+    /// [`Invalid`] if the value is invalid; then the settings are unchanged.
     pub fn set(&mut self, option: SocketOption, text: &[u8]) -> Result<(), Invalid> {
         self.try_set(option, text.trim_ascii())
             .map_err(|problem| Invalid { option, problem })
@@ -203,7 +205,7 @@ impl Settings {
                 SocketOption::UserTimeout if is_word(text, b"off") => Number::Is(0),
                 _ => Number::Is(number(option, text)?),
             };
-            // `OPTIONS` has a row for every option, so that the index is always there.
+            // `OPTIONS` contains every option, so the index is always valid.
             if let Some(slot) = self.numbers.get_mut(option as usize) {
                 *slot = number.pack();
             }
@@ -224,7 +226,7 @@ impl Keepalive {
     }
 }
 
-/// Whether `text` is `word`, in capitals or not.
+/// Whether `text` is `word`, ignoring case. `word` must be lower case.
 pub(crate) fn is_word(text: &[u8], word: &[u8]) -> bool {
     text.len() == word.len()
         && text
@@ -233,7 +235,7 @@ pub(crate) fn is_word(text: &[u8], word: &[u8]) -> bool {
             .all(|(letter, expected)| letter.to_ascii_lowercase() == *expected)
 }
 
-/// The number of an option in the unit that the kernel wants, within its range.
+/// Parses the number of an option in the kernel's unit, and checks its range.
 fn number(option: SocketOption, text: &[u8]) -> Result<u32, Problem> {
     let row = option.row();
     let number = match row.unit {
@@ -250,7 +252,7 @@ fn number(option: SocketOption, text: &[u8]) -> Result<u32, Problem> {
     in_range(option, number)
 }
 
-/// `number` if the kernel accepts it for `option`.
+/// Returns `number` if it is within the range of `option`.
 ///
 /// # Errors
 /// [`Problem::TooSmall`] or [`Problem::TooLarge`].
@@ -264,7 +266,7 @@ pub fn in_range(option: SocketOption, number: u64) -> Result<u32, Problem> {
 }
 
 impl Problem {
-    /// The reason in a few words.
+    /// Returns the reason in a few words.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Empty => "there is no value",
@@ -279,7 +281,7 @@ impl Problem {
 }
 
 impl Invalid {
-    /// What may stand here instead, in a few words.
+    /// Returns the valid values, in a few words.
     pub const fn expected(self) -> &'static str {
         self.option.row().expected
     }
@@ -291,7 +293,8 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// What is said, as it is written in a rule: `name=value` in the table's order, or `off`; an empty text for nothing.
+/// Writes the settings as in a rule: `name=value` in the table's order, or `off`. Settings without any value become an
+/// empty text.
 impl fmt::Display for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";

@@ -1,4 +1,4 @@
-//! Giving sockets their settings. Every failure is ignored: the program goes on as it would without us.
+//! Applies the settings to sockets. Ignores every failure: the program continues as without this library.
 
 mod listener;
 
@@ -9,7 +9,8 @@ use core::ffi::{c_int, c_void};
 use keepalive_policy::{Event, LIVE_ORDER, Mode, Moment, Settings, SocketOption};
 pub(crate) use listener::{Undo, before_listen, not_listening};
 
-/// The sockets that a process has when it starts: inetd's descriptors 0 to 2, and those of a service manager.
+/// Adopts the sockets that the process inherits at its start: inetd's descriptors 0 to 2, and the descriptors of a
+/// service manager.
 pub(crate) fn at_start(policy: &Policy) {
     if policy.is_watching {
         own::open();
@@ -26,7 +27,8 @@ pub(crate) fn at_start(policy: &Policy) {
     }
 }
 
-/// At the start, before the program runs, a descriptor of ours disturbs nobody; later there is none.
+/// Reads the kernel's defaults from a new socket. Before the program runs, a descriptor of this library cannot disturb
+/// the program. Later the library opens no such socket.
 #[cold]
 fn learn_from_a_fresh_socket() {
     if !defaults::are_known()
@@ -37,7 +39,7 @@ fn learn_from_a_fresh_socket() {
     }
 }
 
-/// A TCP socket that the program made just now.
+/// Applies the settings to a TCP socket that the program has just created.
 #[inline(always)]
 pub(crate) fn created(policy: &Policy, fd: c_int) {
     if policy.takes_back != 0 || !defaults::are_known() {
@@ -52,8 +54,8 @@ pub(crate) fn created(policy: &Policy, fd: c_int) {
     log::socket(fd, "created");
 }
 
-/// A socket that the program did not make through us, TCP or not. What somebody has set on it already stays; what is as
-/// the kernel makes it gets our settings. Gives whether it is TCP.
+/// Adopts a socket, TCP or not, that the program did not create through this library. Keeps values that another party
+/// has set, and replaces the kernel's defaults by the settings. Returns whether the socket is TCP.
 #[cold]
 pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
     if !sys::is_tcp(fd) {
@@ -70,7 +72,7 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
         } else if ours != Some(current) {
             before = before.with(option, current);
         }
-        // Where there are rules, somebody else's value is judged when the peer is known.
+        // With rules, a foreign value is resolved later, when the peer is known.
         if let Some(ours) = ours.filter(|_| !is_own || !policy.has_rules) {
             set_if_other(fd, option, current, target(&settings, option, ours, current, is_own));
         }
@@ -88,7 +90,7 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
     true
 }
 
-/// Whether the socket `fd` was not made through us, or its number is another socket's now.
+/// Whether the socket `fd` was not created through this library, or the number `fd` now refers to another socket.
 #[inline(always)]
 pub(crate) fn is_foreign(policy: &Policy, fd: c_int) -> bool {
     if policy.is_watching && own::forget_if_replaced(fd) {
@@ -97,8 +99,8 @@ pub(crate) fn is_foreign(policy: &Policy, fd: c_int) -> bool {
     !state::is_remembered(fd)
 }
 
-/// What the hooks ask before a call is about to use a socket: one that came from elsewhere gets its settings. One that
-/// listens already stays foreign: connections that wait in it have older values.
+/// Adopts the socket `fd` if it is foreign. The hooks call this before a call uses the socket. A listening socket stays
+/// foreign, because connections that wait in its queue have older values.
 #[inline(always)]
 pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
     if is_foreign(policy, fd) && adopt(policy, fd) && !sys::is_listening(fd) {
@@ -106,19 +108,20 @@ pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
     }
 }
 
-/// The settings of a connection whose peer is known now, under the mode that the policy says.
+/// Applies the settings and the mode of the policy to a connection when its peer is known.
 #[cold]
 pub(crate) fn settle(policy: &Policy, fd: c_int, moment: Moment) {
     let Some(event) = event(fd, moment) else { return };
     settle_for(policy, fd, &event);
 }
 
-/// As [`settle`], for a peer that the caller knows. The socket, if it is TCP, has what the policy says for new sockets.
+/// Applies the settings as [`settle`], for a peer that the caller knows. If the socket is TCP, it already has the
+/// settings for new sockets.
 #[cold]
 pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
     let before = policy.created;
     let settings = policy.decide(event);
-    // What another decision has set on this socket, for another peer, is to be taken back.
+    // An earlier decision for another peer may have set options on this socket; they must be reverted.
     let is_same = !own::is_settled(fd) && settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
     let inherits_user_timeout = policy.has_user_timeout && event.moment == Moment::Accept;
     if (is_same && !inherits_user_timeout) || !is_tcp(fd) {
@@ -128,7 +131,7 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
         settle_options(fd, &settings, &before);
     }
     own::settled(fd, settings != before);
-    // That of a connection from here is for [`established`].
+    // On a connection that the program opens, [`established`] sets the user timeout.
     if inherits_user_timeout {
         limit_unacknowledged(fd, &settings);
     }
@@ -136,12 +139,12 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
     log::socket(fd, if is_accepted { "accepted" } else { "connects" });
 }
 
-/// Changes what `settings` say from what was set `before`.
+/// Changes the options of a socket from the settings `before` to `settings`.
 fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
     let is_settled = own::is_settled(fd);
     for option in LIVE_ORDER {
         let (ours, earlier) = (settings.number(option), before.number(option));
-        // Where the decision is the same, only the program's own values are left to be judged by the mode.
+        // If the decision is the same, the mode needs to resolve only the program's own values.
         if !is_settled && ours == earlier && own::is_marked(fd, option) == Some(false) {
             continue;
         }
@@ -150,7 +153,7 @@ fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
         let target = match ours {
             Some(ours) => target(settings, option, ours, current, is_own),
             None if is_own => current,
-            // What was set before the peer was known is taken back.
+            // The value that was set before the peer was known is reverted.
             None => defaults::value(fd, option).unwrap_or(if is_settled || earlier == Some(current) {
                 0
             } else {
@@ -161,8 +164,8 @@ fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
     }
 }
 
-/// Whether the `current` number of an option is somebody else's, who has set it on this socket (or on the one that it is a
-/// duplicate of): neither what we set `earlier` nor what the kernel gives.
+/// Whether the `current` number of an option is foreign: another party has set it on this socket or on a duplicate. A
+/// foreign number is neither the number that this library set `earlier` nor the kernel's default.
 fn is_own(fd: c_int, option: SocketOption, current: u32, earlier: Option<u32>) -> bool {
     own::is_marked(fd, option) == Some(true)
         || (!own::is_settled(fd)
@@ -170,19 +173,21 @@ fn is_own(fd: c_int, option: SocketOption, current: u32, earlier: Option<u32>) -
             && defaults::is_default(fd, option, current) == Some(false))
 }
 
-/// Whether the socket `fd` is TCP. One that was TCP when its number was last seen may have been replaced (dup2(2),
+/// Whether the socket `fd` is TCP. Another socket may have replaced a known TCP socket with this number (dup2(2),
 /// recvmsg(2)).
 fn is_tcp(fd: c_int) -> bool {
     (own::is_tcp(fd) && sys::has_protocol_of_tcp(fd)) || sys::is_tcp(fd)
 }
 
-/// The program's connect(2) to this address has succeeded: there is a connection, or with `AF_UNSPEC` none any more.
+/// Handles a successful connect(2) of the program to `address`: the socket is connected, or with `AF_UNSPEC`
+/// disconnected.
 ///
 /// # Safety
 /// `address` must point to `length` bytes.
 #[cold]
 pub(crate) unsafe fn connected(policy: &Policy, fd: c_int, address: *const c_void, length: u32) {
-    // A call that waited for a connection which was under way already has not looked at its address.
+    // If a connection was already in progress, the call waited for it, and the kernel did not evaluate the call's
+    // address.
     let peer = if own::connected(fd) {
         sys::peer(fd)
     // SAFETY: the caller's promise.
@@ -198,7 +203,8 @@ pub(crate) unsafe fn connected(policy: &Policy, fd: c_int, address: *const c_voi
     }
 }
 
-/// The program's connect(2) goes on although the call has ended: to this address, unless an earlier call has begun it.
+/// Handles a connect(2) of the program that continues after the call has returned. The peer is `address`, unless an
+/// earlier call has begun the connection.
 ///
 /// # Safety
 /// `address` must point to `length` bytes.
@@ -212,13 +218,13 @@ pub(crate) unsafe fn connecting(policy: &Policy, fd: c_int, address: *const c_vo
     }
 }
 
-/// The program's connect(2) has failed, and nothing goes on.
+/// Handles a connect(2) of the program that has failed. No connection is in progress.
 pub(crate) fn not_connected(fd: c_int) {
     own::connected(fd);
 }
 
-/// The program has ended the connection of `fd` with `AF_UNSPEC` and may connect again: the socket gets back what new
-/// sockets have.
+/// Restores the settings for new sockets after the program has ended the connection of `fd` with `AF_UNSPEC`. The
+/// program may connect the socket again.
 #[cold]
 fn disconnected(policy: &Policy, fd: c_int) {
     if own::is_settled(fd) {
@@ -233,8 +239,8 @@ fn disconnected(policy: &Policy, fd: c_int) {
     }
 }
 
-/// The user timeout of a connection, once it is complete: before, it would limit the connecting too. Does nothing while
-/// the connection is under way.
+/// Sets the user timeout of an established connection. An earlier user timeout would also limit the handshake, so this
+/// does nothing while the handshake is in progress.
 #[inline(always)]
 pub(crate) fn established(policy: &Policy, fd: c_int) {
     if policy.has_user_timeout {
@@ -254,7 +260,7 @@ fn limit_established(policy: &Policy, fd: c_int) {
     }
 }
 
-/// The program has set an option itself: notes it, and where the policy's mode says so, corrects it.
+/// Records that the program has set an option itself, and corrects the value if the policy's mode requires it.
 #[cold]
 pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
     let Some(option) = SocketOption::from_number(level, name) else {
@@ -263,7 +269,7 @@ pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
     own::mark(fd, option);
     let event = match event(fd, moment(fd)) {
         Some(event) => event,
-        // A rule may say another mode when the peer is known: until then the program's value is only noted.
+        // A rule may set another mode when the peer is known. Until then the program's value is only recorded.
         None if policy.has_rules => return,
         None => CREATED,
     };
@@ -282,8 +288,8 @@ pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
     }
 }
 
-/// The number for an option of which the policy says `ours` and the socket has `current`, which is the program's own or
-/// not.
+/// Returns the number for an option. The policy sets `ours`; the socket has `current`. With `is_own`, the program has
+/// set `current`, and the mode resolves it.
 fn target(settings: &Settings, option: SocketOption, ours: u32, current: u32, is_own: bool) -> u32 {
     if is_own {
         settings.mode.unwrap_or_default().resolve(option, ours, current)
@@ -300,7 +306,7 @@ fn set_if_other(fd: c_int, option: SocketOption, current: u32, target: u32) -> b
     is_set
 }
 
-/// Sets the user timeout that `settings` say, under their mode. Gives whether it was set.
+/// Sets the user timeout by `settings` and their mode. Returns whether the value was changed.
 fn limit_unacknowledged(fd: c_int, settings: &Settings) -> bool {
     let Some(current) = get(fd, SocketOption::UserTimeout) else {
         return false;
@@ -309,7 +315,7 @@ fn limit_unacknowledged(fd: c_int, settings: &Settings) -> bool {
     set_if_other(fd, SocketOption::UserTimeout, current, target)
 }
 
-/// The user timeout that `fd`, which has `current`, gets by `settings` and their mode.
+/// Returns the user timeout for `fd` by `settings` and their mode. `current` is the socket's present user timeout.
 fn user_timeout_to_set(fd: c_int, settings: &Settings, current: u32) -> u32 {
     let is_own = own::has_own_user_timeout(fd, current);
     match user_timeout(fd, settings) {
@@ -319,7 +325,7 @@ fn user_timeout_to_set(fd: c_int, settings: &Settings, current: u32) -> u32 {
     }
 }
 
-/// The user timeout that `settings` say for a connection with the times of `fd`.
+/// Returns the user timeout of `settings` for a connection with the timings of `fd`.
 fn user_timeout(fd: c_int, settings: &Settings) -> Option<u32> {
     let effective = |option| get(fd, option).unwrap_or(0);
     settings.user_timeout_ms(
@@ -329,7 +335,7 @@ fn user_timeout(fd: c_int, settings: &Settings) -> Option<u32> {
     )
 }
 
-/// Which way the connection of `fd` was opened, as far as is known.
+/// Returns `Accept` if the connection of `fd` is known to be accepted; otherwise `Connect`.
 fn moment(fd: c_int) -> Moment {
     if own::is_accepted(fd) {
         Moment::Accept
@@ -338,7 +344,7 @@ fn moment(fd: c_int) -> Moment {
     }
 }
 
-/// The event of a connection, from its addresses; `None` without a peer.
+/// Returns the event of a connection with its addresses; `None` if the socket has no peer.
 fn event(fd: c_int, moment: Moment) -> Option<Event<'static>> {
     let (peer, peers_port) = sys::peer(fd)?;
     let port = if moment == Moment::Accept {

@@ -1,5 +1,5 @@
-//! What differs between architectures, a file each: how a system call is made, the few numbers and layouts that differ in
-//! kind, and the memory functions that have instructions of their own.
+//! Contains the code for each architecture, one file each: the system call instruction, the numbers and layouts that
+//! differ in kind, and the memory functions that have dedicated instructions.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;

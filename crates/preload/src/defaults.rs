@@ -1,8 +1,9 @@
-//! The kernel's values of the options that belong to a network namespace (tcp(7), `/proc/sys/net/ipv4`): what a socket has
-//! when nobody has set anything.
+//! Finds the kernel's defaults of the options that depend on the network namespace (tcp(7), `/proc/sys/net/ipv4`): the
+//! values of a socket on which no option was set.
 //!
-//! A fresh socket would tell them at any time, but a descriptor of ours, even for an instant, is one that another thread
-//! does not get or that a forked child keeps. So they are read from the program's own sockets, before ours are set.
+//! A new socket would always show the defaults. But a descriptor of this library, even for an instant, takes a number
+//! from another thread, and a forked child may keep the descriptor. So the library reads the defaults from the
+//! program's own sockets, before it sets options.
 
 use crate::{own, sys};
 use core::ffi::c_int;
@@ -10,11 +11,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use keepalive_policy::SocketOption;
 use keepalive_policy::option::{KernelDefault, WITH_SYSCTL};
 
-/// A value for each of [`WITH_SYSCTL`], 16 bits each; 0 where it is not known.
+/// The values of the options in [`WITH_SYSCTL`], 16 bits each; 0 if a value is unknown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Defaults(pub(crate) u64);
 
-/// What the kernel is built with.
+/// The kernel's built-in defaults.
 const BUILT_IN: Defaults = {
     let mut built_in = Defaults::NONE;
     let mut index = 0;
@@ -27,14 +28,14 @@ const BUILT_IN: Defaults = {
     built_in
 };
 
-/// Four values fit into a [`Defaults`].
+/// A [`Defaults`] has room for four values.
 const _: () = assert!(WITH_SYSCTL.len() <= 4, "`Defaults` needs more room");
 
-/// The values of the sockets that were read last.
+/// The most recently read values.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 impl Defaults {
-    /// Nothing is known.
+    /// Defaults without known values.
     pub(crate) const NONE: Self = Self(0);
 
     const fn with_field(self, index: u32, value: u16) -> Self {
@@ -47,7 +48,7 @@ impl Defaults {
             .find_map(|(index, of)| (of == option).then_some(index))
     }
 
-    /// These, and `value` for `option`, of which nothing must be known yet.
+    /// Returns these values and `value` for `option`. The value of `option` must be unknown before.
     pub(crate) fn with(self, option: SocketOption, value: u32) -> Self {
         match Self::index(option) {
             Some(index) => self.with_field(index, settable(option, value) as u16),
@@ -60,7 +61,7 @@ impl Defaults {
         (value != 0).then_some(value.into())
     }
 
-    /// These, and what only `others` know.
+    /// Returns these values; unknown values come from `others`.
     pub(crate) fn or(self, others: Self) -> Self {
         WITH_SYSCTL.into_iter().fold(Self::NONE, |all, option| {
             self.get(option)
@@ -70,14 +71,14 @@ impl Defaults {
     }
 }
 
-/// The number closest to `value` that setsockopt(2) takes: a sysctl has a wider range.
+/// Returns the number closest to `value` that setsockopt(2) accepts. The range of a sysctl is wider.
 fn settable(option: SocketOption, value: u32) -> u32 {
     let (least, most) = option.row().range;
     value.max(least).min(most)
 }
 
-/// Reads them from the socket `fd`, on which nobody has set anything yet: those of the `wanted` bits in the order of
-/// [`WITH_SYSCTL`], and all of them where no socket was read before. Gives what is known of the socket now.
+/// Reads the defaults from the socket `fd`, on which no option was set yet. Reads the options of the `wanted` bits, in
+/// the order of [`WITH_SYSCTL`]; the first call reads all options. Returns the known defaults of the socket.
 pub(crate) fn learn(fd: c_int, wanted: u8) -> Defaults {
     let last = Defaults(LAST.load(Ordering::Relaxed));
     let wanted = if last == Defaults::NONE { !0 } else { wanted };
@@ -103,8 +104,9 @@ pub(crate) fn are_known() -> bool {
     LAST.load(Ordering::Relaxed) != 0
 }
 
-/// The kernel's value of `option` for the socket `fd`: what it had before us, else what the socket that was read last had,
-/// else what the kernel is built with. `None` for an option that belongs to a connection's route.
+/// Returns the kernel's default of `option` for the socket `fd`. This is the value before this library changed the
+/// socket; if unknown, the most recently read value; otherwise the kernel's built-in default. Returns `None` if the
+/// default depends on the connection's route.
 pub(crate) fn value(fd: c_int, option: SocketOption) -> Option<u32> {
     match option.row().kernel_default {
         KernelDefault::Fixed(number) => Some(number),
@@ -116,7 +118,7 @@ pub(crate) fn value(fd: c_int, option: SocketOption) -> Option<u32> {
     }
 }
 
-/// Whether `current` is the kernel's value; `None` where that cannot be told.
+/// Whether `current` is the kernel's default; `None` if the default is unknown.
 pub(crate) fn is_default(fd: c_int, option: SocketOption, current: u32) -> Option<bool> {
     value(fd, option).map(|default| default == current || default == settable(option, current))
 }

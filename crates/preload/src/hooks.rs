@@ -1,5 +1,5 @@
-//! The calls that this library stands in for, one file each: the exported function hands over to `on_…`, which calls the
-//! next definition and does what is to be done before or after. What the program sees returned is always the next one's.
+//! Contains the hooks, one file for each call. The exported function calls the next definition, and `before_…`, `on_…`
+//! or `after_…` functions do this library's work. The program always receives the return value of the next definition.
 
 mod socketcall;
 mod syscall;
@@ -8,14 +8,14 @@ use crate::sys::number;
 use core::ffi::c_long;
 use syscall::Call;
 
-/// Defines the hooks: for each line its file, the functions of the C library that the file defines, and the system calls for
-/// which it has `by_number`, which is syscall(2) of one of them. syscall(2) itself, by which programs make all of these calls,
-/// too, is the last function.
+/// Defines the hooks. Each line names a file, the functions of the C library that the file defines, and the system
+/// calls that the file's `by_number` handles when a program makes them with syscall(2). `syscall` itself is the last
+/// function, because programs can make all of these calls with it.
 macro_rules! hooks {
     ($($file:ident: [$($function:ident)*] for $($number:path)|+;)+) => {
         $(mod $file;)+
 
-        /// The functions, by their names in the C library.
+        /// The hooked functions, by their names in the C library.
         #[allow(non_camel_case_types, reason = "they are C's")]
         #[derive(Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Function {
@@ -23,23 +23,23 @@ macro_rules! hooks {
             syscall,
         }
 
-        /// How many functions there are.
+        /// The number of functions.
         pub(crate) const FUNCTIONS: usize = Function::syscall as usize + 1;
 
-        /// Their names in the same order, each with its NUL; one text, since an array of strings would be an array of
-        /// relocations.
+        /// The names of the functions in the same order, each with its NUL. They are one text, because an array of
+        /// strings would need relocations.
         pub(crate) const NAMES: &[u8] = concat!($($(stringify!($function), "\0",)*)+ "syscall\0").as_bytes();
 
-        /// Whether a file stands in for the system call `n`.
+        /// Whether a file hooks the system call `n`.
         #[inline(always)]
         fn is_hooked(n: c_long) -> bool {
             matches!(n, $($($number)|+)|+)
         }
 
-        /// Makes `call`, and does what the file that stands in for it does before and after.
+        /// Makes `call` through the `by_number` of the file that hooks it.
         ///
         /// # Safety
-        /// As the system call asks.
+        /// As the system call requires.
         #[inline(always)]
         unsafe fn by_number(call: &Call) -> c_long {
             match call.meant {

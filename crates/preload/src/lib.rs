@@ -1,17 +1,18 @@
 //! `libkeepalive.so`: TCP keepalive for every socket of a dynamically linked program.
 //!
-//! It stands between the program and its C library (`LD_PRELOAD`, `/etc/ld.so.preload`; ld.so(8)) and lives in processes
-//! that know nothing of it. Hence: no allocation, lock, thread, descriptor or thread-local variable of its own; no strong
-//! reference to any library; its own system calls are made directly, so that `errno` and cancellation stay the program's.
+//! The loader puts the library between the program and its C library (`LD_PRELOAD`, `/etc/ld.so.preload`; ld.so(8)).
+//! The program does not expect the library. So the library has no allocation, lock, thread, descriptor or thread-local
+//! variable of its own, and no strong reference to any library. It makes its own system calls directly, so they do not
+//! change `errno` and are not cancellation points.
 #![no_std]
-// Values cross the kernel's interface here: descriptors, numbers and addresses are all words to it.
+// Descriptors, numbers and addresses are passed to the kernel as words.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     clippy::cast_lossless
 )]
-// What runs at every call is small and must be one piece; all else is compiled for size.
+// The code that runs at every call is small and must be inlined. The rest is compiled for size.
 #![allow(clippy::inline_always)]
 
 mod apply;
@@ -28,7 +29,8 @@ mod state;
 mod supervised;
 mod sys;
 
-/// What the loader calls when all objects are in place, in no certain order among the libraries.
+/// Starts the library. The loader calls this constructor after it has loaded all objects. The order of the libraries'
+/// constructors is undefined.
 extern "C" fn at_load() {
     state::start();
 }
@@ -37,8 +39,8 @@ extern "C" fn at_load() {
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = at_load;
 
-/// There is no panic in a release: this refers to a symbol that nobody defines, so that a release with a path to it does
-/// not link.
+/// Proves at link time that a release build cannot panic. The handler refers to an undefined symbol, so a release build
+/// in which the handler is reachable does not link.
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
@@ -53,8 +55,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-// What tells this library from others of its name, and its versions from each other: an ELF note (elf(5)) that has the
-// version. `keepalive system` reads it.
+// An ELF note (elf(5)) with the version identifies this library and its version. `keepalive system` reads the note.
 core::arch::global_asm!(
     ".pushsection .note.keepalive, \"a\", %note",
     ".balign 4",
@@ -68,7 +69,8 @@ core::arch::global_asm!(
     ".popsection",
 );
 
-// libcore was compiled to unwind and may refer to this; it is never called. Without it the loader would look for it.
+// libcore was compiled for unwinding and may refer to this symbol. The symbol is never called. Without the definition,
+// the loader would search for it.
 core::arch::global_asm!(
     ".globl rust_eh_personality",
     ".hidden rust_eh_personality",

@@ -1,10 +1,10 @@
-//! The four things that the program's C library must lend us. Each is a weak reference without a version, so that one
-//! file loads under every glibc and under musl, and even where one of them is missing.
+//! Declares the four symbols of the program's C library that this library uses. Each is a weak reference without a
+//! version. So one file loads with every glibc and with musl, and also if a symbol is missing.
 
 use core::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use core::ptr::NonNull;
 
-/// What `dl_iterate_phdr(3)` calls for each loaded object; anything but 0 ends the walk.
+/// The callback that `dl_iterate_phdr(3)` calls for each loaded object. A result other than 0 ends the walk.
 pub(crate) type ObjectVisitor = unsafe extern "C" fn(info: *const c_void, size: usize, data: *mut c_void) -> c_int;
 
 #[repr(C)]
@@ -15,7 +15,7 @@ struct Lent {
     getauxval: Option<unsafe extern "C" fn(kind: c_ulong) -> c_ulong>,
 }
 
-// Rust's stable linkage has no weak references; the loader fills this table instead, with 0 for what is missing.
+// Stable Rust has no weak references. Instead the loader fills this table, with 0 for each missing symbol.
 #[cfg(target_pointer_width = "64")]
 macro_rules! word {
     ($name:literal) => {
@@ -51,14 +51,14 @@ unsafe extern "C" {
 }
 
 fn lent() -> &'static Lent {
-    // SAFETY: the table above has the layout of `Lent`, and nobody writes to it once the loader has filled it.
+    // SAFETY: the table above has the layout of `Lent`, and after the loader has filled it, no code writes to it.
     unsafe { &LENT }
 }
 
 /// `AT_SECURE` of getauxval(3).
 const AT_SECURE: c_ulong = 23;
 
-/// Whether this is secure-execution mode (ld.so(8)); also where it cannot be told.
+/// Whether this process is in secure-execution mode (ld.so(8)); also true if that is unknown.
 pub(crate) fn is_secure() -> bool {
     // SAFETY: getauxval(3) may be called at any time.
     lent()
@@ -66,21 +66,22 @@ pub(crate) fn is_secure() -> bool {
         .is_none_or(|getauxval| unsafe { getauxval(AT_SECURE) } != 0)
 }
 
-/// A value that the kernel has given this program (getauxval(3)); 0 where there is none.
+/// Returns a value of the auxiliary vector (getauxval(3)); 0 if there is none.
 fn auxiliary(kind: c_ulong) -> c_ulong {
     // SAFETY: getauxval(3) may be called at any time.
     lent().getauxval.map_or(0, |getauxval| unsafe { getauxval(kind) })
 }
 
-/// Whether the file of this program would give it the privilege of another user or group, or capabilities, if the kernel had
-/// not been told to give none (`PR_SET_NO_NEW_PRIVS`).
+/// Whether the program's file would give the program the privilege of another user or group, or capabilities, without
+/// `PR_SET_NO_NEW_PRIVS`.
 pub(crate) fn would_be_privileged() -> bool {
     const AT_EUID: c_ulong = 12;
     const AT_EGID: c_ulong = 14;
     crate::sys::is_privileged(auxiliary(AT_EUID) as u32, auxiliary(AT_EGID) as u32)
 }
 
-/// The name of this program: the last part of the path that it was executed by; empty where that cannot be told.
+/// Returns the name of this program: the last part of the path that was executed. Returns an empty name if the path is
+/// unknown.
 pub(crate) fn program() -> &'static [u8] {
     /// The address of that path.
     const AT_EXECFN: c_ulong = 31;
@@ -88,14 +89,14 @@ pub(crate) fn program() -> &'static [u8] {
     if address == 0 {
         return b"";
     }
-    // SAFETY: the kernel put a string there, at the end of the stack's mapping, that nobody takes away.
+    // SAFETY: the kernel has put a string there, at the end of the stack's mapping, and the string stays mapped.
     let path = unsafe { CStr::from_ptr(address as *const c_char) }.to_bytes();
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
-/// The address of this thread's `errno`.
+/// Returns the address of this thread's `errno`.
 fn errno_location() -> Option<NonNull<c_int>> {
-    // SAFETY: __errno_location (LSB) takes nothing.
+    // SAFETY: __errno_location (LSB) has no arguments.
     lent()
         .errno_location
         .and_then(|errno_location| NonNull::new(unsafe { errno_location() }))
@@ -109,7 +110,7 @@ pub(crate) fn set_errno(number: c_int) {
     }
 }
 
-/// `errno` of this thread; 0 where it cannot be told.
+/// Returns `errno` of this thread; 0 if it is unknown.
 pub(crate) fn errno() -> c_int {
     // SAFETY: valid as long as the thread runs.
     errno_location().map_or(0, |errno| unsafe { errno.read() })
@@ -121,12 +122,12 @@ pub(crate) fn errno() -> c_int {
 /// `data` must be what `visit` expects.
 pub(crate) unsafe fn for_each_object(visit: ObjectVisitor, data: *mut c_void) {
     if let Some(dl_iterate_phdr) = lent().dl_iterate_phdr {
-        // SAFETY: dl_iterate_phdr(3) hands `data` through; it is right for `visit` by the caller's promise.
+        // SAFETY: dl_iterate_phdr(3) passes `data` to `visit`, which expects it by the caller's promise.
         unsafe { dl_iterate_phdr(visit, data) };
     }
 }
 
-/// Whether the C library has set `environ` yet, which may be empty.
+/// Whether the C library has already set `environ`. The environment may be empty.
 pub(crate) fn has_environment() -> bool {
     // SAFETY: a variable of the C library.
     lent()
@@ -134,16 +135,16 @@ pub(crate) fn has_environment() -> bool {
         .is_some_and(|environ| unsafe { !(*environ.as_ptr()).is_null() })
 }
 
-/// The entries of the environment (environ(7)) that begin with certain letters.
+/// An iterator over the entries of the environment (environ(7)) that begin with certain letters.
 pub(crate) struct Variables {
     next: *const *const c_char,
     initials: &'static [u8],
 }
 
-/// The entries of the environment that begin with one of `initials`.
+/// Returns the entries of the environment that begin with one of `initials`.
 ///
 /// # Safety
-/// Nobody may change the environment or its strings as long as the iterator or one of its slices is in use.
+/// No code may change the environment or its strings as long as the iterator or one of its slices is in use.
 pub(crate) unsafe fn variables(initials: &'static [u8]) -> Variables {
     let next = lent().environ.map_or(core::ptr::null(), |environ| {
         // SAFETY: a variable of the C library; it points to an array or is null.

@@ -1,5 +1,6 @@
-//! `KEEPALIVE_LOG`: a line for each socket and for each variable that was ignored. Off unless asked for. It must not
-//! block its host, raise a signal in it, keep a descriptor, or write into one that has become something else.
+//! Writes the log (`KEEPALIVE_LOG`): a line for each socket and for each ignored variable. The log is off by default.
+//! It must not block its host, raise a signal in it, keep a descriptor, or write to a descriptor that now refers to
+//! another file.
 
 use crate::state;
 use crate::sys::{self, Errno};
@@ -15,22 +16,22 @@ const STDERR: u8 = 1;
 const SYSLOG: u8 = 2;
 const FILE: u8 = 3;
 
-/// Longer paths are not taken.
+/// The size of the path's buffer, with the NUL. Longer paths are ignored.
 const PATH: usize = 256;
 
 struct Log {
     destination: AtomicU8,
     /// The identity of standard error at the start: device and inode.
     stderr: [AtomicU64; 2],
-    /// How to write to it.
+    /// How to write to standard error, as the number of a [`sys::Way`].
     way: AtomicU8,
-    /// Whether the last line was cut: there was room for a part of it.
+    /// Whether the last line was written only in part.
     is_cut: AtomicBool,
     path: UnsafeCell<[u8; PATH]>,
 }
 
-// SAFETY: `path` is written by `open` alone, which runs once, before it stores FILE (release); it is read after FILE was
-// seen (acquire).
+// SAFETY: only `open` writes to `path`. It runs once, and writes before it stores FILE (release). Readers read `path`
+// after they have loaded FILE (acquire).
 unsafe impl Sync for Log {}
 
 static LOG: Log = Log {
@@ -41,12 +42,13 @@ static LOG: Log = Log {
     path: UnsafeCell::new([0; PATH]),
 };
 
-/// Takes the value of `KEEPALIVE_LOG`. One that cannot be used leaves the log off: there is nowhere to say so.
+/// Opens the log from the value of `KEEPALIVE_LOG`. An invalid value leaves the log off, because there is no place to
+/// report it.
 #[cold]
 pub(crate) fn open(destination: &[u8]) {
     let kind = match destination {
         b"stderr" => {
-            // A descriptor that carries the program's own conversation (inetd) is not for us.
+            // The descriptor may be the program's own connection (inetd). Do not write to it.
             let Some((file, way)) = sys::File::of(2).and_then(|file| Some((file.identity, file.way(2)?))) else {
                 return;
             };
@@ -71,7 +73,7 @@ pub(crate) fn open(destination: &[u8]) {
     LOG.destination.store(kind, Ordering::Release);
 }
 
-/// Whether a server may keep whoever opens the file or writes to it.
+/// Whether a file server may block a process that opens the file or writes to it.
 fn is_remote(path: &[u8; PATH]) -> bool {
     let Ok(fd) = sys::open_to_append(path) else {
         return false;
@@ -81,7 +83,7 @@ fn is_remote(path: &[u8; PATH]) -> bool {
     is_remote
 }
 
-/// Says what the kernel now has on the socket `fd`, which was `done` ("created").
+/// Logs the current options of the socket `fd`. `done` is the event, such as "created".
 #[inline(always)]
 pub(crate) fn socket(fd: c_int, done: &'static str) {
     if LOG.destination.load(Ordering::Relaxed) != SILENT {
@@ -116,7 +118,7 @@ fn write_socket(fd: c_int, done: &'static str) {
     line.write();
 }
 
-/// Says that a variable was ignored, and why.
+/// Logs that a variable was ignored, and why.
 #[cold]
 pub(crate) fn ignored_variable(variable: &InvalidVariable<'_>) {
     let mut line = Line::new();
@@ -128,7 +130,7 @@ pub(crate) fn ignored_variable(variable: &InvalidVariable<'_>) {
     line.text(variable.reason.as_bytes()).write();
 }
 
-/// Says that a line of the rules in `source` was ignored, and why.
+/// Logs that a line of the rules in `source` was ignored, and why.
 #[cold]
 pub(crate) fn ignored_line(source: &[u8], error: &parse::Error) {
     if LOG.destination.load(Ordering::Relaxed) != SILENT {
@@ -142,7 +144,7 @@ pub(crate) fn ignored_line(source: &[u8], error: &parse::Error) {
     }
 }
 
-/// Writes that the rules file at `path` was not read, and why.
+/// Logs that the rules file at `path` was not read, and why.
 #[cold]
 pub(crate) fn ignored_file(path: &[u8], error: Errno) {
     if LOG.destination.load(Ordering::Relaxed) != SILENT {
@@ -157,7 +159,8 @@ pub(crate) fn ignored_file(path: &[u8], error: Errno) {
     }
 }
 
-/// Says that `program` runs without the privilege that its file would give it: to the log, or without one to standard error.
+/// Reports that `program` runs without the privilege that its file would give it. Writes to the log; if the log is off,
+/// to standard error.
 #[cold]
 pub(crate) fn lost_privilege(program: &[u8]) {
     let mut line = Line::new();
@@ -175,14 +178,14 @@ pub(crate) fn lost_privilege(program: &[u8]) {
     }
 }
 
-/// A line, after a newline that ends one which was cut.
+/// A line of the log. It begins with a newline, which ends a previous line that was cut.
 struct Line {
     bytes: [u8; 256],
     length: usize,
 }
 
 impl Line {
-    /// A line that begins as syslog wants it: priority (daemon, info), name, process.
+    /// Begins a line in the format of syslog: priority (daemon, info), name, process.
     fn new() -> Self {
         let mut line = Self {
             bytes: [b'\n'; 256],
@@ -203,7 +206,7 @@ impl Line {
         self
     }
 
-    /// What others wrote: its beginning, and nothing that a terminal would act on.
+    /// Appends the beginning of a foreign text. Replaces bytes that a terminal might interpret.
     fn foreign(&mut self, text: &[u8]) -> &mut Self {
         for byte in text.iter().take(40) {
             self.text(&[if byte.is_ascii_graphic() { *byte } else { b'?' }]);
@@ -237,7 +240,7 @@ impl Line {
             }
             SYSLOG => through(sys::connect_to_syslog(), line, sys::send),
             FILE => {
-                // SAFETY: FILE was seen, so that nobody writes to the path any more.
+                // SAFETY: FILE was loaded, so no code writes to the path any more.
                 let path = unsafe { &*LOG.path.get() };
                 through(sys::open_to_append(path), line, sys::write)
             }
@@ -249,7 +252,7 @@ impl Line {
     }
 }
 
-/// Writes `line` by way of a descriptor of ours. Gives how many bytes were written.
+/// Writes `line` to a descriptor that this library has opened, and closes it. Returns the number of written bytes.
 fn through(opened: Result<c_int, Errno>, line: &[u8], write: fn(c_int, &[u8]) -> usize) -> usize {
     let Ok(fd) = opened else { return 0 };
     let written = write(fd, line);

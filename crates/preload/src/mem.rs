@@ -1,5 +1,6 @@
-//! The memory functions that the compiler may call. libc's would be a strong reference to a library; these are small,
-//! and mostly the start and the log use them. Hidden: the program's own must not come to us.
+//! Defines the memory functions that the compiler may call. The functions of libc would be strong references to a
+//! library. These functions are small; mostly the start and the log use them. Their symbols are hidden, so the program
+//! does not call them.
 
 use crate::arch;
 use core::ffi::c_int;
@@ -25,7 +26,8 @@ core::arch::global_asm!(jump!("memcmp"), sym compare);
 core::arch::global_asm!(jump!("bcmp"), sym compare);
 core::arch::global_asm!(jump!("strlen"), sym length);
 
-/// Volatile, which keeps the compiler from seeing in a loop below the very function that it is compiling.
+/// Reads a byte with a volatile access. Otherwise the compiler may replace a loop below by a call of the function that
+/// contains the loop.
 ///
 /// # Safety
 /// `from` must have more than `index` bytes.
@@ -37,7 +39,7 @@ pub(crate) unsafe fn read(from: *const u8, index: usize) -> u8 {
 }
 
 /// # Safety
-/// As memcmp(3) asks.
+/// As memcmp(3) requires.
 unsafe extern "C" fn compare(left: *const u8, right: *const u8, count: usize) -> c_int {
     for index in 0..count {
         // SAFETY: both areas have `count` bytes by the caller's promise.
@@ -52,11 +54,11 @@ unsafe extern "C" fn compare(left: *const u8, right: *const u8, count: usize) ->
 }
 
 /// # Safety
-/// As strlen(3) asks.
+/// As strlen(3) requires.
 unsafe extern "C" fn length(text: *const u8) -> usize {
     let mut length = 0;
     loop {
-        // SAFETY: the text goes on until its NUL, which has not been passed.
+        // SAFETY: the text continues until its NUL, which the loop has not passed.
         if unsafe { read(text, length) } == 0 {
             return length;
         }

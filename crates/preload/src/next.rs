@@ -1,8 +1,8 @@
-//! The definitions that come after ours: what the program would have called without this library.
+//! Finds the next definitions: the functions that the program would call without this library.
 //!
-//! They are found by walking the loaded objects in search order (dl_iterate_phdr(3)) and asking each one's symbol table,
-//! as `dlsym(RTLD_NEXT)` does. `dlsym` itself is not used: glibc before 2.34 keeps it in libdl.so, which a program need
-//! not have; and it allocates, and leaves its errors where the program's own `dlerror` finds them.
+//! The library walks the loaded objects in search order (dl_iterate_phdr(3)) and searches their symbol tables, as
+//! `dlsym(RTLD_NEXT)` does. The library does not use `dlsym`: before glibc 2.34, `dlsym` is in libdl.so, which a
+//! program may not load. `dlsym` also allocates, and the program's own `dlerror` would return its errors.
 
 mod object;
 
@@ -14,14 +14,14 @@ use core::ffi::{c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use object::{Object, dynamic_section, path};
 
-/// Where each of the hooks' functions was found, 0 where it was not; in the order of [`NAMES`].
+/// The addresses of the next definitions, in the order of [`NAMES`]; 0 if a function was not found.
 static FOUND: [AtomicUsize; FUNCTIONS] = [const { AtomicUsize::new(0) }; FUNCTIONS];
 
-/// Whether the next `socket` is the C library's own.
+/// Whether the next `socket` is the C library's function.
 static SOCKET_IS_LIBCS: AtomicBool = AtomicBool::new(false);
 
-/// Defines `next::NAME`, the call of a next definition; where there is none, the system call with these arguments, whose error
-/// goes to `errno`. That loses the cancellation point, which is all that is left of libc's part then.
+/// Defines `next::NAME`, which calls the next definition. If there is none, it makes the system call with these
+/// arguments, and stores an error in `errno`. Only the cancellation point of libc's function is lost then.
 macro_rules! next {
     ($(fn $name:ident($($argument:ident: $kind:ty),*) -> $returned:ty = $number:expr, [$($word:expr),*];)+) => {
         mod next {
@@ -31,7 +31,7 @@ macro_rules! next {
 
             $(
                 /// # Safety
-                /// As the function of this name in the C library asks.
+                /// As the function with this name in the C library requires.
                 #[inline(always)]
                 pub(super) unsafe fn $name($($argument: $kind),*) -> $returned {
                     let address = address_of(Function::$name);
@@ -39,8 +39,8 @@ macro_rules! next {
                         // SAFETY: the system call of the same meaning; the arguments are the caller's promise.
                         return unsafe { from_kernel($number, $($word as _),*) } as $returned;
                     }
-                    // SAFETY: `address` is that of the C library's function of this name, or of one that stands in for it,
-                    // and this is its type.
+                    // SAFETY: `address` is that of the C library's function with this name, or of a function that
+                    // replaces it, and this is its type.
                     let function: unsafe extern "C" fn($($kind),*) -> $returned = unsafe { core::mem::transmute(address) };
                     // SAFETY: the caller's promise.
                     unsafe { function($($argument),*) }
@@ -54,22 +54,23 @@ pub(crate) use next;
 /// The type of syscall(2).
 pub(crate) type Syscall = unsafe extern "C" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
 
-/// The next `syscall`, to be called as syscall(2) and the system call ask.
+/// Returns the next `syscall`. The caller must call it as syscall(2) and the system call require.
 #[inline]
 pub(crate) fn syscall() -> Syscall {
     match address_of(Function::syscall) {
         0 => from_kernel_with_six,
-        // SAFETY: the address is that of the C library's `syscall`, or of one that stands in for it.
+        // SAFETY: the address is that of the C library's `syscall`, or of a function that replaces it.
         address => unsafe { core::mem::transmute::<usize, Syscall>(address) },
     }
 }
 
-/// Whether the next `socket` is the C library's own, which gives what it is asked for; another library's may not.
+/// Whether the next `socket` is the C library's function, which creates exactly the requested socket. The function of
+/// another library may create another socket.
 pub(crate) fn socket_is_libcs() -> bool {
     SOCKET_IS_LIBCS.load(Ordering::Relaxed)
 }
 
-/// Finds all of them. Not to be called from a signal handler: the loader's lock is taken.
+/// Finds all next definitions. A signal handler must not call this, because it takes the loader's lock.
 pub(crate) fn find() {
     let mut after_ours = false;
     // SAFETY: `visit` takes a `bool`.
@@ -82,14 +83,14 @@ pub(crate) fn address_of(function: Function) -> usize {
     if address != 0 { address } else { find_late(function) }
 }
 
-/// Another library's constructor called before ours ran.
+/// Finds the next definition for another library's constructor that runs before this library's constructor.
 #[cold]
 fn find_late(function: Function) -> usize {
     state::start_early();
     FOUND[function as usize].load(Ordering::Relaxed)
 }
 
-/// Makes a system call as the C library would: −1 and `errno` for an error.
+/// Makes a system call as the C library does: returns −1 and sets `errno` on an error.
 ///
 /// # Safety
 /// As [`sys::call`].
@@ -111,7 +112,7 @@ unsafe extern "C" fn from_kernel_with_six(
     })
 }
 
-/// As [`from_kernel_with_six`], for calls with five arguments at most.
+/// Makes a system call as [`from_kernel_with_six`], with at most five arguments.
 ///
 /// # Safety
 /// As [`sys::call`].
@@ -122,7 +123,7 @@ pub(crate) unsafe fn from_kernel(n: c_long, a: c_long, b: c_long, c: c_long, d: 
 }
 
 unsafe extern "C" {
-    /// The beginning of this library's own dynamic section; the linker defines it.
+    /// The beginning of this library's own dynamic section. The linker defines the symbol.
     #[link_name = "_DYNAMIC"]
     static OUR_DYNAMIC_SECTION: u8;
 }
@@ -142,11 +143,11 @@ unsafe extern "C" fn visit(info: *const c_void, _size: usize, after_ours: *mut c
         // SAFETY: `info` comes from `dl_iterate_phdr`.
         *after_ours = unsafe { is_ours(info) };
     }
-    // Anything but 0 ends the walk.
+    // A result other than 0 ends the walk.
     c_int::from(FOUND.iter().all(|slot| slot.load(Ordering::Relaxed) != 0))
 }
 
-/// Whether the object that `dl_iterate_phdr` shows is this library.
+/// Whether the object of this callback of `dl_iterate_phdr` is this library.
 ///
 /// # Safety
 /// `info` must come from `dl_iterate_phdr`.
@@ -156,7 +157,7 @@ unsafe fn is_ours(info: *const c_void) -> bool {
     dynamic == Some((&raw const OUR_DYNAMIC_SECTION).addr())
 }
 
-/// The path of this library's file, a string that stays; null where it cannot be told.
+/// Returns the path of this library's file, a string that stays valid; null if the path is unknown.
 pub(crate) fn own_path() -> *const c_char {
     /// # Safety
     /// `dl_iterate_phdr` calls this, with `found` pointing to a pointer.
@@ -177,7 +178,7 @@ pub(crate) fn own_path() -> *const c_char {
     found
 }
 
-/// Takes from `object` the functions that no earlier object had.
+/// Stores the functions of `object` that no earlier object has defined.
 fn take_from(object: &Object) {
     for (position, (name, slot)) in NAMES.split_inclusive(|byte| *byte == 0).zip(&FOUND).enumerate() {
         if slot.load(Ordering::Relaxed) != 0 {
@@ -185,7 +186,7 @@ fn take_from(object: &Object) {
         }
         if let Some(address) = object.function(name) {
             if position == Function::socket as usize {
-                // Of all objects only the C library has this one (glibc and musl alike).
+                // Only the C library defines this symbol (glibc and musl).
                 SOCKET_IS_LIBCS.store(object.function(b"__libc_start_main\0").is_some(), Ordering::Relaxed);
             }
             slot.store(address, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! What a program has set itself on which of its sockets, and what they had before us. Kept only where it matters
-//! (`Policy::is_watching`), in memory that is mapped then.
+//! Records which options the program has set on its sockets, and the values of the sockets before this library changed
+//! them. The records exist only if the policy needs them (`Policy::is_watching`), in memory that [`open`] maps.
 
 use crate::defaults::Defaults;
 use crate::sys;
@@ -7,34 +7,36 @@ use core::ffi::c_int;
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 use keepalive_policy::{OPTIONS, SocketOption};
 
-/// Descriptors from this number on are not kept; their values are judged by what they are.
+/// The number of descriptors with records. For descriptors from this number on, the library decides by the current
+/// values alone.
 const KEPT: usize = 65_536;
-/// The bit that says that the socket was accepted; below it and the next are the options' bits.
+/// The bit of accepted sockets. The bits of the options are the lowest bits.
 const ACCEPTED: u16 = 1 << 15;
-/// The bit that says that the marks are the whole truth: what else is on the socket, a decision of ours has put there.
+/// The bit of sockets to which a decision for the peer was applied. All values without a mark are then from that
+/// decision.
 const SETTLED: u16 = 1 << 14;
 
-/// The bit that says that the socket is known to be TCP.
+/// The bit of sockets that are known to be TCP.
 const TCP: u16 = 1 << 13;
 
-/// The bit that says that a connect(2) of the socket has begun, and has not been seen to end.
+/// The bit of sockets on which a connect(2) has begun and whose result is still unknown.
 const CONNECTING: u16 = 1 << 12;
 
-/// The bit that says that a user timeout of the socket, if it has one, may be ours.
+/// The bit of sockets whose user timeout, if set, may be from this library.
 const LIMITED: u16 = 1 << 11;
 
 // The bits of the options are below all of these.
 const _: () = assert!(OPTIONS.len() <= LIMITED.trailing_zeros() as usize);
 
-/// The bits that would be wrong of another socket with the same number.
+/// The bits that would be wrong for another socket with the same number.
 const IDENTIFYING: u16 = !(ACCEPTED | TCP | CONNECTING);
 
 static MARKS: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
 static DEFAULTS: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
-/// The cookies of the sockets that the marks are of; 0 where no mark says anything that would be wrong of another socket.
+/// The cookies of the sockets to which the marks belong; 0 if no mark would be wrong for another socket.
 static COOKIES: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Maps the memory. Without it every socket is judged by its values.
+/// Maps the memory of the records. Without the memory, the library decides by the current values of each socket alone.
 pub(crate) fn open() {
     if let Some(memory) = sys::map(KEPT * size_of::<AtomicU16>()) {
         MARKS.store(memory.cast(), Ordering::Release);
@@ -47,10 +49,10 @@ pub(crate) fn open() {
     }
 }
 
-/// What is kept at `start` for the number `fd`.
+/// Returns the record at `start` for the number `fd`.
 ///
 /// # Safety
-/// `start` must be null or point to `KEPT` of them, for good.
+/// `start` must be null or point to `KEPT` records that are never unmapped.
 unsafe fn kept<T>(start: *const T, fd: c_int) -> Option<&'static T> {
     let index = usize::try_from(fd)
         .ok()
@@ -62,22 +64,22 @@ unsafe fn kept<T>(start: *const T, fd: c_int) -> Option<&'static T> {
 }
 
 fn marks(fd: c_int) -> Option<&'static AtomicU16> {
-    // SAFETY: `open` mapped `KEPT` of them, all zero, for good.
+    // SAFETY: `open` mapped `KEPT` of them, all zero, and they are never unmapped.
     unsafe { kept(MARKS.load(Ordering::Acquire), fd) }
 }
 
 fn kept_defaults(fd: c_int) -> Option<&'static AtomicU64> {
-    // SAFETY: `open` mapped `KEPT` of them, all zero, for good.
+    // SAFETY: `open` mapped `KEPT` of them, all zero, and they are never unmapped.
     unsafe { kept(DEFAULTS.load(Ordering::Acquire), fd) }
 }
 
 fn cookie(fd: c_int) -> Option<&'static AtomicU64> {
-    // SAFETY: `open` mapped `KEPT` of them, all zero, for good.
+    // SAFETY: `open` mapped `KEPT` of them, all zero, and they are never unmapped.
     unsafe { kept(COOKIES.load(Ordering::Acquire), fd) }
 }
 
-/// Forgets what was known of the number `fd` if it is another socket than the one whose marks are kept: close(2), dup2(2) and
-/// recvmsg(2) are not seen. Returns whether it is.
+/// Clears the records of the number `fd` if the number now refers to another socket. The library does not see close(2),
+/// dup2(2) and recvmsg(2). Returns whether the socket was replaced.
 pub(crate) fn forget_if_replaced(fd: c_int) -> bool {
     let known = cookie(fd).map_or(0, |cookie| cookie.load(Ordering::Relaxed));
     let is_replaced = known != 0 && sys::cookie(fd).is_some_and(|now| now != known);
@@ -87,7 +89,7 @@ pub(crate) fn forget_if_replaced(fd: c_int) -> bool {
     is_replaced
 }
 
-/// Keeps which socket `fd` is, so that what is known of it is not taken for another's.
+/// Stores the cookie of the socket `fd`, so that its records are not used for another socket.
 fn identify(fd: c_int) {
     if let Some(cookie) = cookie(fd)
         && cookie.load(Ordering::Relaxed) == 0
@@ -96,7 +98,7 @@ fn identify(fd: c_int) {
     }
 }
 
-/// Forgets what was known of the number `fd`: it is another socket now.
+/// Clears the records of the number `fd`, which now refers to another socket.
 pub(crate) fn forget(fd: c_int) {
     if let Some(cookie) = cookie(fd) {
         cookie.store(0, Ordering::Relaxed);
@@ -109,29 +111,29 @@ pub(crate) fn forget(fd: c_int) {
     }
 }
 
-/// Keeps what the socket `fd` had before us.
+/// Stores the values that the socket `fd` had before this library changed it.
 pub(crate) fn keep_defaults(fd: c_int, defaults: Defaults) {
     if let Some(kept) = kept_defaults(fd) {
         kept.store(defaults.0, Ordering::Relaxed);
     }
 }
 
-/// What the socket `fd` had before us, as far as it was kept.
+/// Returns the stored values that the socket `fd` had before this library changed it.
 pub(crate) fn defaults(fd: c_int) -> Defaults {
     kept_defaults(fd).map_or(Defaults::NONE, |kept| Defaults(kept.load(Ordering::Relaxed)))
 }
 
-/// Notes that the socket `fd` is TCP.
+/// Records that the socket `fd` is TCP.
 pub(crate) fn tcp(fd: c_int) {
     raise(fd, TCP);
 }
 
-/// Whether the socket `fd` is known to be TCP; the kernel has to be asked about others.
+/// Whether the socket `fd` is known to be TCP. If not, only the kernel knows.
 pub(crate) fn is_tcp(fd: c_int) -> bool {
     has(fd, TCP) == Some(true)
 }
 
-/// The accepted socket `fd` begins with what the program has set on its listener.
+/// Copies the records of `listener` to the accepted socket `fd`, which inherits the listener's options.
 pub(crate) fn inherit(fd: c_int, listener: c_int) {
     if let Some(marks_of_new) = marks(fd) {
         let inherited = marks(listener).map_or(0, |marks| marks.load(Ordering::Relaxed));
@@ -146,7 +148,7 @@ pub(crate) fn inherit(fd: c_int, listener: c_int) {
     keep_defaults(fd, defaults(listener));
 }
 
-/// Notes that the socket `fd` was accepted, by whoever started this process.
+/// Records that the socket `fd` was accepted, by the process that started this process.
 pub(crate) fn accepted(fd: c_int) {
     raise(fd, ACCEPTED);
 }
@@ -156,7 +158,7 @@ pub(crate) fn is_accepted(fd: c_int) -> bool {
     has(fd, ACCEPTED) == Some(true)
 }
 
-/// Notes whether a decision for its peer, rather than the one for new sockets, has been carried out on `fd`.
+/// Records whether a decision for the peer, and not only the decision for new sockets, was applied to `fd`.
 pub(crate) fn settled(fd: c_int, is_settled: bool) {
     if is_settled {
         raise(fd, SETTLED);
@@ -165,39 +167,39 @@ pub(crate) fn settled(fd: c_int, is_settled: bool) {
     }
 }
 
-/// Whether a decision for its peer has been carried out on `fd`.
+/// Whether a decision for the peer was applied to `fd`.
 pub(crate) fn is_settled(fd: c_int) -> bool {
     has(fd, SETTLED) == Some(true)
 }
 
-/// Notes that a connect(2) of `fd` has begun; gives whether that was known.
+/// Records that a connect(2) of `fd` is in progress. Returns whether that was already recorded.
 pub(crate) fn connecting(fd: c_int) -> bool {
     marks(fd).is_some_and(|marks| marks.fetch_or(CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
 }
 
-/// Notes that no connect(2) of `fd` is under way; gives whether one was.
+/// Records that no connect(2) of `fd` is in progress. Returns whether one was recorded before.
 pub(crate) fn connected(fd: c_int) -> bool {
     has(fd, CONNECTING) == Some(true)
         && marks(fd).is_some_and(|marks| marks.fetch_and(!CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
 }
 
-/// Notes that a user timeout of `fd` may be ours from now on.
+/// Records that a user timeout of `fd` may be from this library.
 pub(crate) fn limited(fd: c_int) {
     raise(fd, LIMITED);
 }
 
-/// Whether the user timeout of `fd`, which has `current`, was set by somebody else than us. The program may have set it
-/// without a call that we see, or through a duplicate.
+/// Whether the user timeout `current` of `fd` is foreign. The program may have set it with a call that the library does
+/// not see, or through a duplicate.
 pub(crate) fn has_own_user_timeout(fd: c_int, current: u32) -> bool {
     is_marked(fd, SocketOption::UserTimeout) == Some(true) || (current != 0 && has(fd, LIMITED) != Some(true))
 }
 
-/// Notes that somebody else than we has set `option` on `fd`.
+/// Records that `option` on `fd` has a foreign value.
 pub(crate) fn mark(fd: c_int, option: SocketOption) {
     raise(fd, 1 << option as u16);
 }
 
-/// Whether somebody else than we has set `option` on `fd`; `None` where that is not known.
+/// Whether `option` on `fd` has a foreign value; `None` if that is unknown.
 pub(crate) fn is_marked(fd: c_int, option: SocketOption) -> Option<bool> {
     has(fd, 1 << option as u16)
 }

@@ -1,4 +1,4 @@
-//! The policy of this process: from the environment and the configuration file, read once, when the library is loaded.
+//! Reads the policy of this process from the environment and the rules file, once, when the library is loaded.
 
 use crate::{libc, log, next, supervised, sys};
 use core::iter;
@@ -20,41 +20,41 @@ pub(crate) struct Assignment {
     pub(crate) value: u32,
 }
 
-/// What is to be done, prepared so that the usual case costs little.
+/// The policy, prepared so that the common case is cheap.
 #[allow(clippy::struct_excessive_bools, reason = "each is a question that one hook asks")]
 pub(crate) struct Policy {
     /// The environment, then the file.
     sources: [Source<'static>; 2],
-    /// What every new socket gets, in order.
+    /// The options to set on every new socket, in order.
     fresh: [Assignment; LIVE_ORDER.len()],
     fresh_count: usize,
-    /// Whether it matters what the program sets itself: a rule asks who the peer is, a mode corrects the program, or there
-    /// is a user timeout.
+    /// Whether the policy depends on the options that the program sets itself: a rule restricts the connection, a mode
+    /// corrects the program, or there is a user timeout.
     pub(crate) is_watching: bool,
-    /// What new sockets get.
+    /// The settings of new sockets.
     pub(crate) created: Settings,
-    /// Whether an accepted socket may get something else than its listener.
+    /// Whether the settings of an accepted socket may differ from those of its listener.
     pub(crate) is_watching_accept: bool,
-    /// Whether some connection may get a user timeout.
+    /// Whether any connection may get a user timeout.
     pub(crate) has_user_timeout: bool,
-    /// Whether some socket may get an option that must be there before it connects or listens, and does so by its peer or
-    /// port.
+    /// Whether any socket may get an option that affects the handshake, and so must be set before connect(2) or
+    /// listen(2).
     pub(crate) has_early_options: bool,
-    /// Whether a rule asks for a direction, an address or a port.
+    /// Whether a rule restricts the direction, the address or the port.
     pub(crate) has_rules: bool,
-    /// The options that new sockets get and some connection may lose again, which then gets what the kernel gives: a bit
-    /// each, in the order of [`WITH_SYSCTL`].
+    /// The options that are set on new sockets and that a later decision may revert to the kernel's default. One bit
+    /// for each option, in the order of [`WITH_SYSCTL`].
     pub(crate) takes_back: u8,
 }
 
 impl Policy {
-    /// What every new socket gets.
+    /// Returns the options to set on every new socket.
     #[inline(always)]
     pub(crate) fn fresh(&self) -> &[Assignment] {
         self.fresh.get(..self.fresh_count).unwrap_or_default()
     }
 
-    /// The settings for a socket at this moment. The rules for other programs have been left out already.
+    /// Returns the settings for `event`. The sources contain no rules for other programs.
     pub(crate) fn decide(&self, event: &Event<'_>) -> Settings {
         decide(&self.sources, event)
     }
@@ -105,18 +105,18 @@ impl Policy {
                 .fold(0, |bits, (bit, _)| bits | 1_u8.wrapping_shl(bit));
         }
         policy.is_watching_accept |= policy.is_watching;
-        // A user timeout of 0 that the program sets cannot be told from none by its value.
+        // The value of a user timeout does not show whether the program has set 0 or nothing.
         policy.is_watching |= policy.has_rules || policy.has_user_timeout;
         policy
     }
 
-    /// Whether the decision for some connection may leave `option` alone.
+    /// Whether the decision for any connection may leave `option` unset.
     fn may_omit(&self, option: SocketOption) -> bool {
         let mut all_omit = true;
         for source in &self.sources {
             let mut omits = false;
             for settings in iter::once(&source.default).chain(source.rules.iter().map(|rule| &rule.settings)) {
-                // This holds whatever another source has.
+                // `off` leaves all options unset, independently of the other source.
                 if settings.keepalive == Some(Keepalive::Off) {
                     return true;
                 }
@@ -136,7 +136,7 @@ impl Policy {
     }
 }
 
-/// A socket of which nothing is known yet.
+/// A new socket, without known facts about its connection.
 pub(crate) const CREATED: Event<'static> = Event {
     moment: Moment::Create,
     peer: None,
@@ -144,7 +144,8 @@ pub(crate) const CREATED: Event<'static> = Event {
     program: b"",
 };
 
-/// A connection with this peer. The port is the peer's of one from here, the local one of one that was accepted.
+/// Returns the event of a connection with this peer. `port` is the peer's port if the program connects, and the local
+/// port if the program accepts.
 pub(crate) fn connection(moment: Moment, peer: IpAddr, port: u16) -> Event<'static> {
     Event {
         moment,
@@ -154,15 +155,16 @@ pub(crate) fn connection(moment: Moment, peer: IpAddr, port: u16) -> Event<'stat
     }
 }
 
-/// Reads the policy; `None` when nothing is to be done.
+/// Reads the policy; `None` if the library must do nothing.
 pub(crate) fn read() -> Option<Policy> {
     let secure = libc::is_secure();
-    // The loader asks for that bit when it looks for a bare name in this mode, which is all that it takes from LD_PRELOAD,
-    // and for nothing when /etc/ld.so.preload names a path (glibc, elf/rtld.c): there the question is ours to ask.
+    // In this mode the loader accepts only names without a slash from LD_PRELOAD, and requires the set-user-ID bit on
+    // their files. It does not check the bit of a path in /etc/ld.so.preload (glibc, elf/rtld.c). So the library checks
+    // the bit itself.
     if secure && !sys::is_set_user_id(next::own_path()) {
         return None;
     }
-    // What cannot be used is said when it is known where to, in a second reading.
+    // A second pass reports invalid values, when the destination of the log is known.
     let environment = read_variables(secure, |_| {});
     if environment.is_off() {
         return None;
@@ -181,22 +183,22 @@ pub(crate) fn read() -> Option<Policy> {
     }
     let program = libc::program();
     let mut from_environment = match environment.rules {
-        // The program may overwrite its environment (setproctitle).
+        // The text is copied, because the program may overwrite its environment (setproctitle).
         Some(text) => read_rules(sys::copy(text), program, RULES.as_bytes()),
         None => Source::default(),
     };
     from_environment.default = environment.settings().or(from_environment.default);
     let path = environment.config.unwrap_or(CONFIG_PATH.to_bytes_with_nul());
-    // An entry of the environment ends with a NUL, as the constant does.
+    // The path ends with a NUL: both the environment's entries and the constant do.
     let from_file = match sys::read_file(path.as_ptr()) {
         Ok(text) => read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path)),
-        // The supervisor can read the file: connections are left to it.
+        // The supervisor can read the file, so it handles the connections.
         Err(sys::EACCES) if supervised::is_supervised() => {
             log::ignored_file(path, sys::EACCES);
             return None;
         }
         Err(error) => {
-            // Only the file that nothing names may be missing.
+            // Only the default file may be missing.
             if environment.config.is_some() || error != sys::ENOENT {
                 log::ignored_file(path, error);
             }
@@ -216,10 +218,10 @@ fn read_variables(secure: bool, refused: fn(InvalidVariable<'_>)) -> Environment
     environment
 }
 
-/// The rules of `text` that are for `program`, and its default. What cannot be used is left out, and said to the log.
+/// Returns the rules of `text` for `program`, and the default. Logs and ignores invalid lines.
 fn read_rules(text: &'static [u8], program: &[u8], name: &[u8]) -> Source<'static> {
     let mut default = Settings::NONE;
-    // Room for as many as there can be: memory that is not touched costs nothing.
+    // Reserves room for the maximum number of rules: memory that is not touched costs nothing.
     let most = text.iter().filter(|byte| matches!(byte, b'\n' | b';')).count() + 1;
     let rules = parse::parse(text).filter_map(|item| match item {
         Ok(Item::Rule(rule)) => {
@@ -239,8 +241,8 @@ fn read_rules(text: &'static [u8], program: &[u8], name: &[u8]) -> Source<'stati
     Source { default, rules }
 }
 
-/// How many descriptors a service manager passes to this process from number 3 on (`LISTEN_FDS`, sd_listen_fds(3)); none
-/// in secure-execution mode, where a user may say so.
+/// Returns how many descriptors a service manager passes to this process, from number 3 on (`LISTEN_FDS`,
+/// sd_listen_fds(3)). Returns 0 in secure-execution mode, because the user controls the variable. The maximum is 1024.
 pub(crate) fn passed_descriptors() -> i32 {
     if libc::is_secure() {
         return 0;
@@ -253,7 +255,7 @@ pub(crate) fn passed_descriptors() -> i32 {
 }
 
 fn variables(initials: &'static [u8]) -> libc::Variables {
-    // SAFETY: this runs in a constructor, or in a hook that a constructor calls; a program that changes its environment
-    // in another thread meanwhile would break its own getenv(3) just as well. What outlives `read` is copied.
+    // SAFETY: this runs in a constructor, or in a hook that a constructor calls. A program that changes its environment
+    // in another thread at that time would also break its own getenv(3). The data that outlives `read` is copied.
     unsafe { libc::variables(initials) }
 }

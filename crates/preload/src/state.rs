@@ -1,4 +1,5 @@
-//! What this library remembers in a process: the policy, read once, and which sockets were made through us.
+//! Contains the library's state in a process: the policy, which is read once, and the remembered sockets, which were
+//! created through this library.
 
 use crate::policy::Policy;
 use crate::{apply, libc, next, policy, sys};
@@ -9,16 +10,16 @@ use core::mem::MaybeUninit;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// Nothing has been read yet.
+/// The policy has not been read yet.
 const NEW: u32 = 0;
-/// Some thread is reading.
+/// A thread reads the policy.
 const STARTING: u32 = 1;
-/// The policy may be used.
+/// The policy is ready.
 const ACTIVE: u32 = 2;
-/// Nothing is to be done, for good.
+/// The library does nothing in this process.
 const INERT: u32 = 3;
-/// Added to the phase for each seccomp filter that the program has installed or is installing. The library makes no
-/// system call then: the value is none of the four above.
+/// Added to the phase for each seccomp filter that the program has installed or is installing. The phase is then none
+/// of the four values above, so the library makes no system calls.
 const FILTER: u32 = 4;
 
 struct State {
@@ -26,8 +27,8 @@ struct State {
     policy: UnsafeCell<MaybeUninit<Policy>>,
 }
 
-// SAFETY: `policy` is written by the one thread that moves `phase` from NEW to STARTING, and read only after ACTIVE was
-// seen, which that thread stores (release) when it has finished.
+// SAFETY: only the thread that moves `phase` from NEW to STARTING writes `policy`, and stores ACTIVE (release) when it
+// has finished. Other threads read `policy` only after they have loaded ACTIVE.
 unsafe impl Sync for State {}
 
 static STATE: State = State {
@@ -35,10 +36,11 @@ static STATE: State = State {
     policy: UnsafeCell::new(MaybeUninit::uninit()),
 };
 
-/// How many hooks are making system calls of ours now, in all threads.
+/// The number of hooks that are making system calls of this library, in all threads.
 static AT_WORK: AtomicU32 = AtomicU32::new(0);
 
-/// Counts a hook as at work as long as it lives. Not to be held during a call of the program, which may wait for ever.
+/// Counts a hook as at work as long as this value lives. A hook must not hold the value during a call of the program,
+/// which may block for ever.
 struct AtWork;
 
 impl AtWork {
@@ -56,7 +58,8 @@ impl Drop for AtWork {
     }
 }
 
-/// The policy, and the right to make system calls as long as it lives. Not to be held during a call of the program.
+/// The policy, and the permission to make system calls as long as this value lives. A hook must not hold the value
+/// during a call of the program.
 pub(crate) struct Work {
     policy: &'static Policy,
     _at_work: AtWork,
@@ -71,9 +74,9 @@ impl Deref for Work {
     }
 }
 
-/// Finds the next definitions and reads the policy, once. Our constructor calls this, or, when another library's
-/// constructor comes first, the first hook that is called. A call that comes while another one is at work returns at
-/// once: nobody waits here, and what it was to treat stays as the program made it.
+/// Finds the next definitions and reads the policy, once. This library's constructor calls this function. If another
+/// library's constructor runs first, the first called hook does. If another call of this function is in progress, the
+/// function returns at once and the hook's socket stays unchanged: no thread waits here.
 #[cold]
 pub(crate) fn start() {
     let _at_work = AtWork::begin();
@@ -89,7 +92,7 @@ pub(crate) fn start() {
         STATE.phase.fetch_add(INERT - STARTING, Ordering::Relaxed);
         return;
     };
-    // SAFETY: only the thread that won the exchange above comes here, and nobody reads before ACTIVE.
+    // SAFETY: only the thread that won the exchange above comes here, and no thread reads before ACTIVE.
     unsafe { &mut *STATE.policy.get() }.write(policy);
     STATE.phase.fetch_add(ACTIVE - STARTING, Ordering::Release);
     if let Some(work) = work() {
@@ -97,7 +100,8 @@ pub(crate) fn start() {
     }
 }
 
-/// The policy, or `None` where nothing is to be done. Whoever makes a system call asks [`work`].
+/// Returns the policy, or `None` if the library must do nothing. Code that makes system calls must call [`work`]
+/// instead.
 #[inline(always)]
 pub(crate) fn policy() -> Option<&'static Policy> {
     match STATE.phase.load(Ordering::Acquire) {
@@ -107,7 +111,7 @@ pub(crate) fn policy() -> Option<&'static Policy> {
     }
 }
 
-/// The policy, for a hook that makes system calls; `None` where nothing is to be done.
+/// Returns the policy for a hook that makes system calls; `None` if the library must do nothing.
 #[inline(always)]
 pub(crate) fn work() -> Option<Work> {
     let policy = policy()?;
@@ -121,15 +125,15 @@ pub(crate) fn work() -> Option<Work> {
 
 #[inline(always)]
 fn active_policy() -> &'static Policy {
-    // SAFETY: after ACTIVE, which every caller has seen, nobody writes any more.
+    // SAFETY: after ACTIVE, which every caller has loaded, no thread writes any more.
     let policy = unsafe { &*STATE.policy.get() };
-    // SAFETY: before ACTIVE it was written.
+    // SAFETY: the policy was written before ACTIVE.
     unsafe { policy.assume_init_ref() }
 }
 
-/// As [`start`], for a hook that is called before our constructor. Code of the program that runs before all constructors
-/// (`DT_PREINIT_ARRAY`, as of Clang's safe stack) finds no environment yet, which glibc provides in its own constructor: then
-/// only the next definitions are found.
+/// Starts the library as [`start`], for a hook that is called before this library's constructor. Some code of a program
+/// runs before all constructors (`DT_PREINIT_ARRAY`, for example Clang's safe stack). Then there is no environment yet,
+/// because glibc sets it in its own constructor, and this function finds only the next definitions.
 #[cold]
 pub(crate) fn start_early() {
     if libc::has_environment() {
@@ -139,22 +143,23 @@ pub(crate) fn start_early() {
     }
 }
 
-/// Another library's constructor called before ours ran.
+/// Starts the library for another library's constructor that runs before this library's constructor. Returns the
+/// policy.
 #[cold]
 fn policy_late() -> Option<&'static Policy> {
     start_early();
     (STATE.phase.load(Ordering::Acquire) == ACTIVE).then(active_policy)
 }
 
-/// The program is about to install a seccomp filter, which may kill it at a system call that it does not make itself. No
-/// hook begins to make one from here on, in this process and what it forks; those that are at work are waited for, at most
-/// a tenth of a second. (One may never end: a signal handler of this thread interrupted it, or another thread was in it
-/// when this process was forked.)
+/// Stops the library's system calls before the program installs a seccomp filter, which may kill the program at a
+/// system call that the program does not make itself. From now on no hook begins to make system calls, in this process
+/// and its forked children. Waits at most a tenth of a second for the hooks at work. (A hook may never end: a signal
+/// handler of this thread has interrupted it, or another thread was in it when this process was forked.)
 #[cold]
 pub(crate) fn before_filter() {
     const SPINS: u32 = 200;
     const SLEEPS: u32 = 1000;
-    // A start that is yet to come would not come any more.
+    // The library must start now, because it cannot start under a filter.
     let _ = policy();
     STATE.phase.fetch_add(FILTER, Ordering::SeqCst);
     for turn in 0..SPINS + SLEEPS {
@@ -166,21 +171,21 @@ pub(crate) fn before_filter() {
     }
 }
 
-/// Whether the program has installed a filter, or is about to. Asked again before each system call: a signal handler may
-/// have done it since the hook began.
+/// Whether the program has installed a filter, or is about to. The library checks this again before each system call,
+/// because a signal handler may have installed a filter since the hook began.
 #[inline(always)]
 pub(crate) fn is_confined() -> bool {
     STATE.phase.load(Ordering::Relaxed) >= FILTER
 }
 
-/// The kernel has refused the filter that [`before_filter`] announced.
+/// Reverts [`before_filter`] after the kernel has refused the filter.
 #[cold]
 pub(crate) fn filter_refused() {
     STATE.phase.fetch_sub(FILTER, Ordering::Release);
 }
 
-/// Descriptors below this number are remembered, one bit each. Above it a socket counts as seen: it is far more likely
-/// that our `socket` made it than that it came from elsewhere.
+/// The number of descriptors that can be remembered, one bit each. Sockets with a higher number count as remembered,
+/// because far more sockets come from this library's `socket` than from elsewhere.
 const REMEMBERED: usize = 1024;
 const BITS: usize = u32::BITS as usize;
 
@@ -192,7 +197,8 @@ fn place(fd: c_int) -> Option<(&'static AtomicU32, u32)> {
     Some((SEEN.get(fd / BITS)?, 1 << (fd % BITS)))
 }
 
-/// Remembers that the socket `fd` was made through us: whatever it lacks now, the program has taken away itself.
+/// Remembers that the socket `fd` was created through this library. If a setting is missing later, the program itself
+/// has removed it.
 #[inline(always)]
 pub(crate) fn remember(fd: c_int) {
     if let Some((word, bit)) = place(fd)
@@ -202,7 +208,7 @@ pub(crate) fn remember(fd: c_int) {
     }
 }
 
-/// The number `fd` is a socket now that was not made through us.
+/// Forgets the socket `fd`: the number now refers to a socket that was not created through this library.
 #[cold]
 pub(crate) fn forget(fd: c_int) {
     if let Some((word, bit)) = place(fd) {
@@ -210,8 +216,9 @@ pub(crate) fn forget(fd: c_int) {
     }
 }
 
-/// Whether the socket `fd` was made through us. A stale answer is possible after a descriptor was closed and its number
-/// filled by a call that is not hooked (recvmsg(2), pidfd_getfd(2), io_uring): then that socket is left alone.
+/// Whether the socket `fd` was created through this library. The result is stale if the descriptor was closed and a
+/// call that is not hooked has reused its number (recvmsg(2), pidfd_getfd(2), io_uring). Then the library leaves that
+/// socket unchanged.
 #[inline(always)]
 pub(crate) fn is_remembered(fd: c_int) -> bool {
     place(fd).is_none_or(|(word, bit)| word.load(Ordering::Relaxed) & bit != 0)

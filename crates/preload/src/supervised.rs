@@ -1,5 +1,6 @@
-//! The supervisor of `keepalive run`, which stops the calls that open connections until it has given their sockets their
-//! settings. Where this library has done so already, its calls tell the supervisor's filter to let them pass.
+//! Cooperates with the supervisor of `keepalive run`, which stops calls that open connections until it has applied the
+//! settings to their sockets. If this library has already applied the settings, it marks its calls, so that the
+//! supervisor's filter lets them pass.
 
 use crate::{libc, log, state, sys};
 use core::ffi::{c_int, c_void};
@@ -8,9 +9,9 @@ use keepalive_policy::protocol::{PASSING_LENGTH, TAKES_PRIVILEGES};
 
 static IS_SUPERVISED: AtomicBool = AtomicBool::new(false);
 
-/// Says once for all programs under the supervisor that one runs without the privilege that its file would give it. That the
-/// loader has taken this library into it shows that it has none. `value` is that of
-/// [`SUPERVISED`](keepalive_policy::protocol::SUPERVISED).
+/// Reports a program that runs without the privilege that its file would give it, once for all programs under the
+/// supervisor. The loader has loaded this library into the program, so the program has no privilege. `value` is the
+/// value of [`SUPERVISED`](keepalive_policy::protocol::SUPERVISED).
 #[cold]
 pub(crate) fn report_lost_privilege(value: &[u8]) {
     if value.starts_with(TAKES_PRIVILEGES.as_bytes()) && libc::would_be_privileged() && sys::is_first_to_speak() {
@@ -18,19 +19,19 @@ pub(crate) fn report_lost_privilege(value: &[u8]) {
     }
 }
 
-/// There is a supervisor.
+/// Records that a supervisor is active.
 #[cold]
 pub(crate) fn note() {
     IS_SUPERVISED.store(true, Ordering::Relaxed);
 }
 
-/// Whether there is a supervisor.
+/// Whether a supervisor is active.
 #[inline(always)]
 pub(crate) fn is_supervised() -> bool {
     IS_SUPERVISED.load(Ordering::Relaxed)
 }
 
-/// Room for an address that passes.
+/// A buffer for an address that the filter lets pass.
 pub(crate) struct Room([u8; PASSING_LENGTH as usize]);
 
 impl Room {
@@ -39,7 +40,8 @@ impl Room {
     }
 }
 
-/// The address and the length to call connect(2) with: those of the program, or under a supervisor a copy that passes.
+/// Returns the address and the length for connect(2): those of the program, or under a supervisor a copy that the
+/// filter lets pass.
 #[inline(always)]
 pub(crate) fn passing(fd: c_int, address: *const c_void, length: u32, room: &mut Room) -> (*const c_void, u32) {
     if is_supervised() {
@@ -60,10 +62,11 @@ fn passing_copy(fd: c_int, address: *const c_void, length: u32, room: &mut Room)
     }
 }
 
-/// The address, where the kernel takes this one on this socket and would take the copy for the same. All else goes to the
-/// kernel as it is, by way of the supervisor: other families, lengths, memory and protocols.
+/// Returns the bytes of the address if the kernel accepts it on this socket and treats the copy as the same address.
+/// Returns `None` for other families, lengths, memory and protocols; then the call stays unchanged and the supervisor
+/// handles it.
 fn acceptable(fd: c_int, address: *const c_void, length: u32) -> Option<[u8; 28]> {
-    // Without a policy nothing has been set.
+    // Without a policy, the library has not set any option.
     let _work = state::work()?;
     sys::try_read_bytes(sys::domain_of_plain_addresses(fd)?, address, length)
 }

@@ -1,5 +1,5 @@
-//! System calls made directly: they neither touch `errno` nor are they cancellation points, and no other library's hook
-//! sees them. The numbers and constants are those of the kernel's headers (`include/uapi`).
+//! Makes system calls directly. They do not change `errno`, they are not cancellation points, and no other library's
+//! hook sees them. The numbers and constants are those of the kernel's headers (`include/uapi`).
 
 mod futex;
 mod memory;
@@ -16,10 +16,10 @@ pub(crate) use memory::{collect, copy, map, read_file};
 pub(crate) use peer::{is_unspecified, local_port, peer, read_address, try_read_address, try_read_bytes};
 pub(crate) use write::{File, Way, connect_to_syslog, open_to_append, send, write, write_to_standard_error};
 
-/// `sizeof(int)`, the length of every option that is set or read here.
+/// `sizeof(int)`, the length of an option that is an `int`.
 const INT: u32 = size_of::<c_int>() as u32;
 
-/// An error number of the kernel, positive.
+/// A positive error number of the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Errno(pub(crate) c_int);
 
@@ -36,7 +36,7 @@ pub(crate) const AF_INET: c_int = 2;
 pub(crate) const AF_INET6: c_int = 10;
 /// `SOCK_STREAM`.
 pub(crate) const SOCK_STREAM: c_int = 1;
-/// `SOCK_CLOEXEC`, on every architecture here.
+/// `SOCK_CLOEXEC`. The number is the same on all supported architectures.
 pub(crate) const SOCK_CLOEXEC: c_int = 0o2_000_000;
 /// `IPPROTO_TCP`.
 pub(crate) const IPPROTO_TCP: c_int = 6;
@@ -94,19 +94,19 @@ pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: u32) -> Re
     result(returned).map(drop)
 }
 
-/// The number that the kernel gives to this socket alone, never to another one (`SO_COOKIE`, socket(7), Linux 4.12); `None`
-/// when the kernel refuses.
+/// Returns the socket's cookie, a number that the kernel never assigns to another socket (`SO_COOKIE`, socket(7), Linux
+/// 4.12); `None` if the kernel refuses.
 pub(crate) fn cookie(fd: c_int) -> Option<u64> {
     const SO_COOKIE: c_int = 57;
     option_bytes(fd, SOL_SOCKET, SO_COOKIE).map(u64::from_ne_bytes)
 }
 
-/// Reads an option that is an `int`, none of which is negative here; `None` when the kernel refuses.
+/// Reads an option that is an `int` and not negative; `None` if the kernel refuses.
 pub(crate) fn option(fd: c_int, level: c_int, name: c_int) -> Option<u32> {
     option_bytes(fd, level, name).map(u32::from_ne_bytes)
 }
 
-/// Reads an option of `SIZE` bytes.
+/// Reads an option of `SIZE` bytes; `None` if the kernel refuses.
 #[inline(always)]
 fn option_bytes<const SIZE: usize>(fd: c_int, level: c_int, name: c_int) -> Option<[u8; SIZE]> {
     if state::is_confined() {
@@ -114,7 +114,8 @@ fn option_bytes<const SIZE: usize>(fd: c_int, level: c_int, name: c_int) -> Opti
     }
     let mut value = [0; SIZE];
     let mut length = SIZE as u32;
-    // SAFETY: getsockopt(2) writes at most `length` bytes at `value` and the length at `length`, both live and ours.
+    // SAFETY: getsockopt(2) writes at most `length` bytes at `value` and the length at `length`. Both are live local
+    // variables.
     let returned = unsafe {
         call(
             number::GETSOCKOPT,
@@ -136,18 +137,18 @@ const S_IFSOCK: u32 = 0o140_000;
 const S_IFREG: u32 = 0o100_000;
 const S_IFMT: u32 = 0o170_000;
 
-/// Whether `fd` is a socket. Asked with lseek(2) and fstat(2), which no filter forbids: the C library needs them, while
-/// the socket calls may be forbidden to a program that has no sockets, under pain of death. lseek(2) comes first, since
-/// fstat(2) of a file waits for its server (FUSE, NFS).
+/// Whether `fd` is a socket. Uses lseek(2) and fstat(2), which no filter forbids because the C library needs them. A
+/// filter may kill a program without sockets at a socket call. lseek(2) comes first, because fstat(2) of a file may
+/// wait for a file server (FUSE, NFS).
 pub(crate) fn is_socket(fd: c_int) -> bool {
     const SEEK_CUR: c_long = 1;
     const ESPIPE: Errno = Errno(29);
-    // SAFETY: lseek(2) takes no pointer, and by 0 from where it is moves nothing.
+    // SAFETY: lseek(2) takes no pointer, and an offset of 0 from the current position changes nothing.
     let returned = unsafe { call(number::LSEEK, [fd as _, 0, SEEK_CUR, 0, 0, 0]) };
     result(returned) == Err(ESPIPE) && file_type(fd) == S_IFSOCK
 }
 
-/// The type of the file behind `fd` (inode(7)), 0 where it is closed.
+/// Returns the type of the file behind `fd` (inode(7)); 0 if `fd` is closed.
 fn file_type(fd: c_int) -> u32 {
     // The largest `struct stat` has 144 bytes.
     let mut status = [0_u32; 48];
@@ -160,8 +161,8 @@ fn file_type(fd: c_int) -> u32 {
     }
 }
 
-/// Whether the file at `path`, a string that ends with a NUL, has the set-user-ID bit (statx(2), Linux 4.11); also not
-/// where that cannot be told.
+/// Whether the file at `path`, a string that ends with a NUL, has the set-user-ID bit (statx(2), Linux 4.11). False if
+/// that is unknown.
 pub(crate) fn is_set_user_id(path: *const c_char) -> bool {
     const AT_FDCWD: c_long = -100;
     const STATX_MODE: c_long = 0x2;
@@ -178,8 +179,9 @@ mod privilege;
 
 pub(crate) use privilege::{is_first_to_speak, is_privileged};
 
-/// The domain of `fd`, `AF_INET` or `AF_INET6`, if it is TCP or MPTCP; `None` for anything else. Protocol numbers mean
-/// something else in other domains (6 is XFRM in netlink) and with other types (raw sockets for TCP segments).
+/// Returns the domain of `fd`, `AF_INET` or `AF_INET6`, if the socket is TCP or MPTCP; otherwise `None`. The protocol
+/// number alone is not enough: in other domains it has another meaning (6 is XFRM in netlink), and raw sockets for TCP
+/// segments have it too.
 pub(crate) fn tcp_domain(fd: c_int) -> Option<c_int> {
     if !has_protocol_of_tcp(fd) || option(fd, SOL_SOCKET, SO_TYPE) != Some(SOCK_STREAM.cast_unsigned()) {
         return None;
@@ -193,25 +195,26 @@ fn internet_domain(fd: c_int) -> Option<c_int> {
         .filter(|domain| matches!(*domain, AF_INET | AF_INET6))
 }
 
-/// The domain of the socket `fd`.
+/// Returns the domain of the socket `fd`.
 fn domain(fd: c_int) -> Option<u32> {
     option(fd, SOL_SOCKET, SO_DOMAIN)
 }
 
-/// Whether `fd` is TCP or MPTCP over IPv4 or IPv6, as the kernel says.
+/// Whether the kernel reports that `fd` is TCP or MPTCP over IPv4 or IPv6.
 pub(crate) fn is_tcp(fd: c_int) -> bool {
     tcp_domain(fd).is_some()
 }
 
-/// The domain of `fd`, where connect(2) looks at the first 16 (`AF_INET`) or 28 bytes (`AF_INET6`) of an address: every
-/// protocol over IPv4, and TCP, MPTCP and UDP over IPv6 (L2TP has a longer address there).
+/// Returns the domain of `fd` if connect(2) reads only the first 16 (`AF_INET`) or 28 bytes (`AF_INET6`) of an address.
+/// This is true for every protocol over IPv4, and for TCP, MPTCP and UDP over IPv6. (L2TP over IPv6 has a longer
+/// address.)
 pub(crate) fn domain_of_plain_addresses(fd: c_int) -> Option<c_int> {
     const IPPROTO_UDP: c_int = 17;
     internet_domain(fd)
         .filter(|domain| *domain == AF_INET || has_protocol(fd, &[IPPROTO_TCP, IPPROTO_UDP, IPPROTO_MPTCP]))
 }
 
-/// Whether `fd` has the protocol number of TCP or MPTCP: enough where it was TCP before.
+/// Whether `fd` has the protocol number of TCP or MPTCP. This check is enough if the socket was TCP before.
 pub(crate) fn has_protocol_of_tcp(fd: c_int) -> bool {
     has_protocol(fd, &[IPPROTO_TCP, IPPROTO_MPTCP])
 }
@@ -220,7 +223,7 @@ fn has_protocol(fd: c_int, protocols: &[c_int]) -> bool {
     option(fd, SOL_SOCKET, SO_PROTOCOL).is_some_and(|protocol| protocols.contains(&protocol.cast_signed()))
 }
 
-/// The state of the TCP connection `fd` (`TCP_INFO`, whose first byte it is).
+/// Returns the state of the TCP connection `fd`, the first byte of `TCP_INFO`.
 fn tcp_state(fd: c_int) -> Option<u8> {
     option(fd, IPPROTO_TCP, TCP_INFO).map(|info| info.to_ne_bytes()[0])
 }
@@ -230,13 +233,14 @@ pub(crate) fn is_established(fd: c_int) -> bool {
     tcp_state(fd) == Some(TCP_ESTABLISHED)
 }
 
-/// Whether the TCP socket `fd` may begin to connect: it neither listens nor is or becomes a connection. Also where the
-/// kernel does not tell (MPTCP before Linux 5.16).
+/// Whether the TCP socket `fd` may begin to connect: it does not listen, is not connected and is not connecting. Also
+/// true if the kernel does not report the state (MPTCP before Linux 5.16).
 pub(crate) fn is_closed(fd: c_int) -> bool {
     tcp_state(fd).is_none_or(|state| state == TCP_CLOSE)
 }
 
-/// Whether the TCP socket `fd` may listen: it does, or is no connection. Also where the kernel does not tell.
+/// Whether the TCP socket `fd` may listen: it already listens, or is not a connection. Also true if the kernel does not
+/// report the state.
 pub(crate) fn may_listen(fd: c_int) -> bool {
     tcp_state(fd).is_none_or(|state| matches!(state, TCP_CLOSE | TCP_LISTEN))
 }
@@ -246,22 +250,22 @@ pub(crate) fn is_listening(fd: c_int) -> bool {
     option(fd, SOL_SOCKET, SO_ACCEPTCONN) == Some(1)
 }
 
-/// Makes a socket.
+/// Creates a socket.
 pub(crate) fn socket(domain: c_int, kind: c_int, protocol: c_int) -> Result<c_int, Errno> {
     // SAFETY: socket(2) takes no pointer.
     let returned = unsafe { call(number::SOCKET, [domain as _, kind as _, protocol as _, 0, 0, 0]) };
     result(returned).map(|fd| fd as c_int)
 }
 
-/// Closes a descriptor of ours.
+/// Closes a descriptor that this library has opened.
 pub(crate) fn close(fd: c_int) {
     // SAFETY: close(2) takes no pointer; the descriptor is one that this library opened itself.
     let _ = unsafe { call(number::CLOSE, [fd as _, 0, 0, 0, 0, 0]) };
 }
 
-/// The process id.
+/// Returns the process id.
 pub(crate) fn getpid() -> u32 {
-    // SAFETY: getpid(2) takes nothing.
+    // SAFETY: getpid(2) has no arguments.
     let pid = unsafe { call(number::GETPID, [0; 6]) };
     pid as u32
 }

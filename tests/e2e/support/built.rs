@@ -1,4 +1,4 @@
-//! Files that were built before the tests: none is tested that is older than its sources.
+//! Finds files that were built before the tests, and refuses files that are older than their sources.
 
 use super::repository;
 use std::collections::BTreeMap;
@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-/// Returns `path`, which `command` builds. It is checked once in a run: sources may change while tests run.
+/// Returns `path`, which `command` builds. A run checks the file only once, because sources may change while tests run.
 ///
 /// # Panics
-/// Where the file is missing, was built from another tree, or is older than one of the sources that cargo lists beside it.
+/// If the file is missing, was built from another tree, or is older than one of the sources that cargo lists alongside
+/// it.
 #[track_caller]
 pub fn up_to_date(path: PathBuf, command: &str) -> PathBuf {
     static CHECKED: Mutex<BTreeMap<PathBuf, Result<(), String>>> = Mutex::new(BTreeMap::new());

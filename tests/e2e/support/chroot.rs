@@ -1,4 +1,4 @@
-//! Running programs in a Debian of another age, which `scripts/test-chroot` has made.
+//! Runs programs in another Debian release, which `scripts/test-chroot` has installed.
 
 use super::process::install;
 use super::repository;
@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The root directory of the chroot, or why it cannot be used.
+/// Returns the root directory of the chroot, or why it cannot be used.
 pub fn root_of(suite: &str) -> Result<PathBuf, String> {
     let root = repository().join("target/chroots").join(suite);
     if !root.is_dir() {
@@ -22,14 +22,14 @@ pub fn root_of(suite: &str) -> Result<PathBuf, String> {
     Ok(root)
 }
 
-/// A directory of one test in a chroot, removed with this value.
+/// A directory of one test in a chroot. Dropping this value removes the directory.
 pub struct Chroot {
     root: PathBuf,
     directory: TempDir,
 }
 
 impl Chroot {
-    /// To be asked for only where [`root_of`] gives one.
+    /// Creates the directory. Call this only if [`root_of`] returns a root.
     pub fn new(suite: &str) -> Self {
         let root = root_of(suite).unwrap_or_else(|why| panic!("{why}"));
         let directory = tempfile::Builder::new()
@@ -44,7 +44,7 @@ impl Chroot {
         &self.root
     }
 
-    /// Copies `file` into the chroot and gives its path there.
+    /// Copies `file` into the chroot, and returns its path there.
     pub fn bring(&self, file: &Path) -> PathBuf {
         let copy = self
             .directory

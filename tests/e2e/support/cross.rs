@@ -1,10 +1,10 @@
-//! The library for other architectures, built by `scripts/cross`.
+//! Finds the library for other architectures, which `scripts/cross` builds.
 
 use super::repository;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The library for `target`, or why there is none.
+/// Returns the library for `target`, or why there is none.
 pub fn library_for(target: &str) -> Result<PathBuf, String> {
     let output = Command::new(repository().join("scripts/cross"))
         .args([target, "--quiet"])

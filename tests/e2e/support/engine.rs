@@ -1,4 +1,4 @@
-//! How programs get the policy: one test body runs with several engines.
+//! Selects how programs get the policy, so that one test body runs with several engines.
 
 use super::keepalive;
 use super::target::{POLICY, bare, no_config, with_library};
@@ -10,16 +10,16 @@ use std::process::Command;
 /// How programs get the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// The library, in their environment.
+    /// The library, loaded by the environment.
     Library,
     /// The supervisor of `keepalive run --engine seccomp`.
     Supervisor,
-    /// The programs in the kernel of `keepalive run --engine cgroup`.
+    /// The eBPF programs of `keepalive run --engine cgroup`.
     Kernel,
 }
 
 impl Engine {
-    /// Why it cannot be tested here.
+    /// Returns why this machine cannot test the engine, if it cannot.
     pub fn missing(self) -> Option<String> {
         if self != Self::Kernel {
             return None;
@@ -30,7 +30,7 @@ impl Engine {
         Tree::find().err().map(|why| format!("there is no cgroup v2: {why:?}"))
     }
 
-    /// The name that `keepalive run` has for it.
+    /// Returns the engine's name in `keepalive run`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Library => "preload",
@@ -46,12 +46,13 @@ impl Engine {
         self != Self::Kernel
     }
 
-    /// Whether a socket has its settings before it is used. The others treat connections.
+    /// Whether the engine applies the settings to new sockets. The other engines apply them to connections.
     pub fn treats_new_sockets(self) -> bool {
         self == Self::Library
     }
 
-    /// The command `program` with this engine and the policy 61/13/4, and nothing else that counts. Without standard input.
+    /// Returns the command `program` with this engine and the policy 61/13/4, and no other policy. It has no standard
+    /// input.
     pub fn command(self, program: &Path) -> Command {
         if self == Self::Library {
             return with_library(program);

@@ -12,17 +12,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// (keepalive, idle, interval, count), as `Seen::timing` gives it.
+/// (keepalive, idle, interval, count), as `Seen::timing` returns it.
 pub type Timing = (bool, u64, u64, u32);
 
-/// The program, as long as this lives.
+/// The program. Dropping this value removes its files.
 pub struct GoProgram {
     directory: TempDir,
 }
 
 impl GoProgram {
     /// # Errors
-    /// Why it cannot be built.
+    /// Why the program cannot be built.
     pub fn build() -> Result<Self, String> {
         let go = find_program("go").ok_or("go is not installed")?;
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
@@ -53,7 +53,7 @@ impl GoProgram {
         for (is_on, idle, interval, _) in bare {
             assert_eq!((is_on, idle, interval), (true, 15, 15));
         }
-        // Newer ones set the count too.
+        // Newer versions of Go also set the count.
         let counts = match bare[0].3 {
             9 => [4, 4, 4, 4],
             count => [count, count.min(4), count.max(4), 4],

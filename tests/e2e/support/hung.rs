@@ -1,4 +1,4 @@
-//! Programs with a file system that stops answering (`targets/hung_fuse.c`).
+//! Runs programs with a file system that stops answering (`targets/hung_fuse.c`).
 
 use super::observe::family;
 use super::process::Running;
@@ -11,7 +11,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Skips a test where no file system can hang.
+/// Skips a test if no file system can hang here.
 macro_rules! hung {
     () => {{
         root!();
@@ -30,12 +30,12 @@ pub const TIME: Duration = Duration::from_secs(60);
 /// tests read-lock this, and the others write-lock it.
 pub static ALL_PROCESSES: RwLock<()> = RwLock::new(());
 
-/// Waits until no process hangs so.
+/// Waits until no process hangs.
 pub fn nobody_hangs() -> RwLockReadGuard<'static, ()> {
     ALL_PROCESSES.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until nobody looks at all processes.
+/// Waits until no test inspects all processes.
 pub fn may_hang() -> RwLockWriteGuard<'static, ()> {
     ALL_PROCESSES.write().unwrap_or_else(PoisonError::into_inner)
 }
@@ -48,7 +48,7 @@ pub struct HungFuse {
 }
 
 impl HungFuse {
-    /// Why there can be none.
+    /// Returns why such a file system is impossible here, if it is.
     pub fn missing() -> Option<String> {
         match fs::File::options().read(true).write(true).open("/dev/fuse") {
             Ok(_) => None,
@@ -63,7 +63,7 @@ impl HungFuse {
         }
     }
 
-    /// The file with the bytes of the source, for programs below the wrapper.
+    /// Returns the path of the file with the bytes of the source, for programs under the wrapper.
     pub fn file(&self) -> PathBuf {
         self.directory.path().join("file")
     }
@@ -77,7 +77,7 @@ impl HungFuse {
             .to_vec()
     }
 
-    /// A Python program that runs with the file system, whose file has zeroes for `source`.
+    /// Returns a Python program that runs with the file system. The file contains zeroes.
     pub fn py_peer(&self) -> PyPeer {
         let source = self.directory.path().with_extension("zeroes");
         fs::write(&source, [0; 16384]).expect("a file of ours");
@@ -90,7 +90,7 @@ impl HungFuse {
 }
 
 impl HungFuse {
-    /// As [`PyPeer::hang`], for a program that was started under the wrapper.
+    /// Makes the file system hang as [`PyPeer::hang`], for a program that was started under the wrapper.
     #[track_caller]
     pub fn hang(running: &Running) {
         let server = family(running.pid())[1];
@@ -100,7 +100,8 @@ impl HungFuse {
 }
 
 impl PyPeer {
-    /// Makes the file system stop: from now on it answers nothing, and who asks waits, unkillable, until the server ends.
+    /// Makes the file system hang. From now on the server answers no request, and a process with a request waits,
+    /// unkillable, until the server ends.
     #[track_caller]
     pub fn hang(&mut self) {
         self.does("os.kill(int(os.environ['HUNG_SERVER']), 10)");

@@ -1,11 +1,11 @@
-//! Programs that are told on their standard input what to do, and answer on their standard output.
+//! Runs programs that read commands from standard input and answer on standard output.
 
 use super::process::{LIMIT, Running};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
-/// A running program, line by line.
+/// A running program with which a test exchanges lines.
 pub struct LinePeer {
     running: Running,
     input: Option<ChildStdin>,
@@ -31,7 +31,7 @@ impl LinePeer {
         writeln!(input, "{line}").expect("it reads");
     }
 
-    /// The next line that it prints; empty where there is none any more.
+    /// Returns the next line that the program prints; empty at the end of its output.
     #[track_caller]
     pub fn answer(&mut self) -> String {
         if self.output.buffer().is_empty() {
@@ -44,7 +44,7 @@ impl LinePeer {
         line.trim_end().to_owned()
     }
 
-    /// Closes its standard input.
+    /// Closes the program's standard input.
     pub fn finish(&mut self) {
         self.input = None;
     }

@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: where the built files are, skipping honestly, running and watching programs.
+//! Code that the end-to-end tests share: finds built files, reports skipped tests, runs and observes programs.
 
 pub mod built;
 pub mod chroot;
@@ -26,7 +26,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Says why a test cannot run here and returns from it; a failure where `KEEPALIVE_TEST_REQUIRE=all`.
+/// Reports why a test cannot run here, and returns from the test. Fails with `KEEPALIVE_TEST_REQUIRE=all`.
 macro_rules! skip {
     ($($why:tt)*) => {{
         $crate::support::report_skip(&format!($($why)*));
@@ -34,10 +34,10 @@ macro_rules! skip {
     }};
 }
 
-/// The interpreter that many tests use, called by its path: the one in PATH may be a version manager's script.
+/// The interpreter that many tests use. Tests use its path, because the one in PATH may be a version manager's script.
 pub const PYTHON: &str = "/usr/bin/python3";
 
-/// Skips a test where there is no Python.
+/// Skips a test if there is no Python.
 macro_rules! python {
     () => {
         if $crate::support::find_program($crate::support::PYTHON).is_none() {
@@ -46,7 +46,7 @@ macro_rules! python {
     };
 }
 
-/// Skips a test of namespaces and other users where it cannot have them.
+/// Skips a test of namespaces and other users if this process cannot use them.
 macro_rules! root {
     () => {
         if !rustix::process::geteuid().is_root() {
@@ -60,7 +60,7 @@ macro_rules! root {
     };
 }
 
-/// A cgroup to apply policies for; skips a test where there can be none.
+/// Returns a cgroup to apply policies for; skips a test if a cgroup is impossible here.
 macro_rules! test_cgroup {
     () => {{
         root!();
@@ -93,7 +93,7 @@ macro_rules! with_the_library_and_the_kernel {
     };
 }
 
-/// Returns from the test where not every static build can be made.
+/// Skips the test if a static build is impossible here.
 macro_rules! builds {
     () => {
         for libc in $crate::support::target::BUILDS {
@@ -115,7 +115,7 @@ macro_rules! output_or_skip {
     }};
 }
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("..")
@@ -180,12 +180,12 @@ pub fn released_keepalive() -> PathBuf {
     built::up_to_date(repository().join("target/release/keepalive"), "make build")
 }
 
-/// The server of scripts/lab's client.
+/// Returns the path of the server for the client of scripts/lab.
 pub fn echo_server() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_echo_server"))
 }
 
-/// An address as it stands before a port.
+/// Returns an address as it is written before a port.
 pub fn bracketed(address: &str) -> String {
     if address.contains(':') {
         format!("[{address}]")
@@ -194,7 +194,7 @@ pub fn bracketed(address: &str) -> String {
     }
 }
 
-/// Where `name` is installed, searched in PATH and in the directories of servers.
+/// Returns the path of the program `name`, searched in PATH and in the directories of servers.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(PathBuf::from(name)).filter(|path| path.is_file());

@@ -23,7 +23,7 @@ mount -t tmpfs none /etc
 if [ -n \"$config\" ]; then cp \"$config\" /etc/keepalive.conf; fi
 exec \"$@\"";
 
-/// Builds the command that runs one program there.
+/// Builds the command that runs one program in the namespaces.
 pub struct NetNs {
     engine: Engine,
     directory: TempDir,
@@ -33,7 +33,7 @@ pub struct NetNs {
 }
 
 impl NetNs {
-    /// Why there can be none.
+    /// Returns why the namespaces are impossible here, if they are.
     pub fn missing() -> Option<String> {
         for needed in ["unshare", "ip", "mount", PYTHON] {
             if find_program(needed).is_none() {
@@ -45,7 +45,7 @@ impl NetNs {
         (!output.status.success()).then(|| format!("there are no namespaces: {}", why.trim_end()))
     }
 
-    /// With this engine, and the policy 61/13/4 in the environment.
+    /// Creates a builder with this engine, and the policy 61/13/4 in the environment.
     pub fn new(engine: Engine) -> Self {
         let mut netns = Self::without_policy(engine);
         for (name, value) in POLICY {
@@ -54,7 +54,7 @@ impl NetNs {
         netns
     }
 
-    /// With the engine alone.
+    /// Creates a builder with the engine, and without a policy.
     pub fn without_policy(engine: Engine) -> Self {
         let netns = Self {
             engine,
@@ -69,37 +69,37 @@ impl NetNs {
         }
     }
 
-    /// With a variable in the environment.
+    /// Adds a variable to the environment.
     pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
         self
     }
 
-    /// With a command before the program that changes what it may do.
+    /// Sets a command before the program, which changes the program's permissions.
     pub fn under(mut self, wrapper: &[&str]) -> Self {
         self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
-    /// With this text in /etc/keepalive.conf.
+    /// Sets the content of /etc/keepalive.conf.
     pub fn with_etc(mut self, text: &str) -> Self {
         self.config = self.write("etc.conf", text).into_os_string();
         self
     }
 
-    /// A file of this test.
+    /// Writes a file of this test. Returns its path.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
     }
 
-    /// The path of a file of this test.
+    /// Returns the path of a file of this test.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// What `program` prints; it must succeed.
+    /// Runs `program`, which must succeed. Returns its output.
     pub fn run(&self, program: &Path, words: &[&str]) -> String {
         let mut command = unshare();
         command.args(["sh", "-c", PREPARE, "sh"]).arg(&self.config);
@@ -126,7 +126,7 @@ impl NetNs {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// What `targets/meet.py` prints under /usr/bin/python3.
+    /// Runs `targets/meet.py` with /usr/bin/python3. Returns its output.
     pub fn meet(&self, words: &[&str]) -> String {
         let script = meet();
         let script = script.to_str().expect("a path of ours");
@@ -134,7 +134,7 @@ impl NetNs {
     }
 }
 
-/// Where `targets/meet.py` is.
+/// Returns the path of `targets/meet.py`.
 pub fn meet() -> PathBuf {
     repository().join("tests/targets/meet.py")
 }

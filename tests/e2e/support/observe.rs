@@ -1,4 +1,4 @@
-//! The TCP sockets of other processes, read from the kernel (`pidfd_getfd` and `getsockopt`).
+//! Reads the TCP sockets of other processes from the kernel (`pidfd_getfd` and `getsockopt`).
 
 use keepalive_policy::SocketOption;
 use keepalive_policy::option::KEEPALIVE;
@@ -13,7 +13,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// (keepalive, idle, interval, count): what most tests compare.
+    /// Returns (keepalive, idle, interval, count), which most tests compare.
     pub fn timing(&self) -> (bool, u64, u64, u32) {
         let number = |option| self.socket.numbers.get(option).unwrap_or(0);
         (
@@ -24,13 +24,13 @@ impl Seen {
         )
     }
 
-    /// Milliseconds; 0 for none.
+    /// Returns the user timeout in milliseconds; 0 for none.
     pub fn user_timeout(&self) -> u32 {
         self.socket.numbers.get(SocketOption::UserTimeout).unwrap_or(0)
     }
 }
 
-/// Every TCP socket of `pid` and of its descendants. A process that ends meanwhile has none.
+/// Returns all TCP sockets of `pid` and its descendants. Ignores processes that end during the call.
 pub fn tcp_sockets(pid: u32) -> Vec<Seen> {
     let mut seen = Vec::new();
     for pid in family(pid) {
@@ -46,7 +46,7 @@ pub fn tcp_sockets(pid: u32) -> Vec<Seen> {
     seen
 }
 
-/// `pid` and all its descendants.
+/// Returns `pid` and all its descendants.
 pub fn family(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];
     let mut next = 0;
@@ -57,13 +57,13 @@ pub fn family(pid: u32) -> Vec<u32> {
     all
 }
 
-/// Keepalive, idle, interval, count and user timeout of a descriptor of `pid`; `-` for what the socket has not.
+/// Returns keepalive, idle, interval, count and user timeout of a descriptor of `pid`; `-` for a missing value.
 #[track_caller]
 pub fn has(pid: u32, fd: i32) -> String {
     show(sockopt::duplicate(pid, fd).unwrap_or_else(|error| panic!("descriptor {fd} of {pid}: {error}")))
 }
 
-/// The same of a descriptor of ours.
+/// Returns the same values for a descriptor of this process.
 pub fn show(socket: impl AsFd) -> String {
     let numbers = sockopt::numbers(socket).expect("a TCP socket");
     let text = KEEPALIVE

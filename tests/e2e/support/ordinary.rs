@@ -1,4 +1,4 @@
-//! Ordinary users: how a test becomes one, and the command where they can execute it.
+//! Runs commands as an ordinary user, and installs the command where ordinary users can execute it.
 
 use super::keepalive;
 use super::process::install;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 /// nobody's and nogroup's words before a command.
 pub const NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
 
-/// The command in a directory where every user finds it.
+/// The command in a directory that every user can read.
 pub struct Installed(TempDir);
 
 impl Installed {
@@ -32,7 +32,7 @@ impl Installed {
         self.directory().join("keepalive")
     }
 
-    /// An empty configuration file that every user can read.
+    /// Returns the path of an empty rules file that every user can read.
     pub fn no_config(&self) -> PathBuf {
         self.directory().join("empty.conf")
     }

@@ -1,4 +1,4 @@
-//! Starting programs that never outlive their test, and waiting for events with a deadline.
+//! Starts programs that never outlive their test, and waits for events with a deadline.
 
 use super::find_program;
 use super::observe::family;
@@ -25,7 +25,7 @@ impl Running {
         Self::start_with_input(command.stdin(Stdio::null()))
     }
 
-    /// Starts `command` with the standard input it was given.
+    /// Starts `command` with its own standard input.
     pub fn start_with_input(command: &mut Command) -> Self {
         let child = command
             .spawn()
@@ -41,7 +41,7 @@ impl Running {
         self.child.try_wait().expect("a child of ours").is_some()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the program ends by itself.
     #[track_caller]
     pub fn wait_for_end(&mut self) -> ExitStatus {
         eventually("its end", LIMIT, || self.child.try_wait().expect("a child of ours"))
@@ -72,7 +72,7 @@ fn send(pids: &[u32], signal: Signal) {
     }
 }
 
-/// `program` under `wrapper`, a command that becomes it.
+/// Returns the command of `program` under `wrapper`, a command that executes its arguments.
 pub fn wrapped(wrapper: &[&str], program: impl AsRef<OsStr>) -> Command {
     let [first, words @ ..] = wrapper else {
         return Command::new(program);
@@ -82,19 +82,19 @@ pub fn wrapped(wrapper: &[&str], program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The number of a process that has ended and was waited for.
+/// Returns the id of a process that has ended and was waited for.
 pub fn ended() -> u32 {
     let mut program = Running::start(&mut Command::new("true"));
     program.wait_for_end();
     program.pid()
 }
 
-/// What was printed.
+/// Returns the output as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// As [`Command::output`], without standard input; what is not over after `limit` is killed, and the test fails.
+/// Runs a command as [`Command::output`], without standard input. After `limit`, kills the command and fails the test.
 pub fn output_within(limit: Duration, command: &mut Command) -> Output {
     let child = command
         .stdin(Stdio::null())
@@ -130,13 +130,13 @@ pub fn install(from: &Path, to: &Path, mode: u32) {
     assert!(status.expect("install starts").success());
 }
 
-/// Asks again and again until `probe` gives a value, and fails with `what` after `limit`.
+/// Calls `probe` repeatedly until it returns a value. Fails with `what` after `limit`.
 #[track_caller]
 pub fn eventually<T>(what: &str, limit: Duration, probe: impl FnMut() -> Option<T>) -> T {
     within(limit, probe).unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
 }
 
-/// Asks again and again until `probe` gives a value, for at most `limit`.
+/// Calls `probe` repeatedly until it returns a value, for at most `limit`.
 pub fn within<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

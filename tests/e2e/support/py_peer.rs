@@ -80,7 +80,7 @@ impl PyPeer {
         answer
     }
 
-    /// The value of an expression.
+    /// Returns the value of an expression.
     #[must_use]
     #[track_caller]
     pub fn ask(&mut self, expression: &str) -> String {
@@ -96,7 +96,7 @@ impl PyPeer {
         answer.parse().unwrap_or_else(|_| panic!("{expression}: {answer}"))
     }
 
-    /// Lines of Python.
+    /// Executes lines of Python.
     #[track_caller]
     pub fn does(&mut self, lines: &str) {
         // An ASCII string reads the same in both languages.

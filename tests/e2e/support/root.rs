@@ -1,4 +1,4 @@
-//! A root directory of a test's own with a C library, to be entered by chroot(1).
+//! Creates a root directory for one test, with a C library, for chroot(1).
 
 use super::find_program;
 use super::process::install;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// The directory, removed with this value.
+/// The directory. Dropping this value removes it.
 pub struct SmallRoot(TempDir);
 
 impl SmallRoot {
@@ -49,25 +49,25 @@ impl SmallRoot {
         self.0.path()
     }
 
-    /// Where `path` is for us.
+    /// Returns the path of `path` outside of the root directory.
     pub fn outside(&self, path: &Path) -> PathBuf {
         self.0.path().join(path.strip_prefix("/").expect("an absolute path"))
     }
 
-    /// Copies `file` to the path `to` there.
+    /// Copies `file` to the path `to` in the root directory.
     pub fn install(&self, file: &Path, to: &Path, mode: u32) {
         let to = self.outside(to);
         fs::create_dir_all(to.parent().expect("it is in a directory")).expect("a directory of ours");
         install(file, &to, mode);
     }
 
-    /// The file of this machine at the same path there, with the libraries that it needs.
+    /// Copies a program of this machine to the same path in the root directory, with the libraries that it needs.
     pub fn bring(&self, program: &Path) {
         self.install(program, program, 0o755);
         self.bring_needed_by(program);
     }
 
-    /// The libraries and the loader that `program` needs. Gives the directory of the C library.
+    /// Copies the libraries and the loader that `program` needs. Returns the directory of the C library.
     pub fn bring_needed_by(&self, program: &Path) -> PathBuf {
         let mut trusted = None;
         for file in needed_by(program) {
@@ -94,7 +94,7 @@ impl SmallRoot {
     }
 }
 
-/// The files that the loader loads for `program`, itself among them (ldd(1)).
+/// Returns the files that the loader loads for `program`, including the loader (ldd(1)).
 fn needed_by(program: &Path) -> Vec<PathBuf> {
     let listed = Command::new("ldd").arg(program).output().expect("ldd starts").stdout;
     String::from_utf8(listed)

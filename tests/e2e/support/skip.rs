@@ -8,7 +8,7 @@ use std::thread;
 /// Reports why the running test, or a part of it, is skipped.
 ///
 /// # Panics
-/// Where `KEEPALIVE_TEST_REQUIRE=all`.
+/// If `KEEPALIVE_TEST_REQUIRE=all` is set.
 #[track_caller]
 pub fn report_skip(why: &str) {
     assert!(

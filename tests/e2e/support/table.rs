@@ -1,4 +1,4 @@
-//! The kernel's own table of TCP sockets, `/proc/PID/net/tcp`.
+//! Reads the kernel's table of TCP sockets, `/proc/PID/net/tcp`.
 
 use std::fs;
 use std::time::Duration;
@@ -12,7 +12,7 @@ pub struct Row {
     pub expires: Duration,
 }
 
-/// That of a descriptor of `pid`, in the network of `pid`.
+/// Returns the row of a descriptor of `pid`, in the network namespace of `pid`.
 #[track_caller]
 pub fn row(pid: u32, fd: i32) -> Option<Row> {
     let link = fs::read_link(format!("/proc/{pid}/fd/{fd}")).expect("an open descriptor");

@@ -1,4 +1,4 @@
-//! Compiling the small C programs and libraries of `tests/targets`, each once, and running them under the library.
+//! Compiles the small C programs and libraries of `tests/targets`, each once, and runs them under the library.
 
 use super::chroot::{Chroot, root_of};
 use super::process::output_within;
@@ -26,7 +26,7 @@ pub enum Libc {
 }
 
 impl Libc {
-    /// Why nothing can be compiled for it or run with it here.
+    /// Returns why this machine cannot compile or run programs for this C library, if it cannot.
     pub fn missing(self) -> Option<String> {
         let compiler = self.compiler();
         if find_program(compiler).is_none() {
@@ -49,7 +49,7 @@ impl Libc {
     fn flags(self) -> Vec<OsString> {
         match self {
             Self::Host | Self::Cross(_) => Vec::new(),
-            // The kernel's headers are not among musl's.
+            // musl's headers do not include the kernel's.
             Self::Musl => ["/usr/include".to_owned(), format!("/usr/include/{ARCH}-linux-gnu")]
                 .into_iter()
                 .map(|directory| format!("-idirafter{directory}").into())
@@ -91,7 +91,7 @@ pub fn compile(libc: Libc, source: &'static str, flags: &[&str]) -> PathBuf {
             } else {
                 stem.to_owned()
             };
-            // Another test run may be at the same.
+            // Another test run may build the same file.
             let new = directory.join(format!("{name}.{}", id()));
             run_compiler(libc, source, &[flags, &[&format!("-Wl,-soname,{name}")]].concat(), &new);
             let program = directory.join(name);
@@ -105,7 +105,7 @@ pub fn compile(libc: Libc, source: &'static str, flags: &[&str]) -> PathBuf {
 /// calls by socketcall(2).
 pub const BUILDS: [Libc; 3] = [Libc::Host, Libc::Musl, Libc::Cross("i686-linux-gnu-gcc")];
 
-/// The target, linked statically.
+/// Compiles the target as a static program.
 pub fn static_target(libc: Libc, source: &'static str) -> PathBuf {
     compile(libc, source, &["-static", "-pthread"])
 }
@@ -196,7 +196,7 @@ impl Stage {
         command
     }
 
-    /// Where the program will see this file.
+    /// Returns the path of this file for the program.
     pub fn bring(&self, file: &Path) -> PathBuf {
         self.0
             .as_ref()
@@ -204,7 +204,7 @@ impl Stage {
     }
 }
 
-/// What `command` prints; it must succeed.
+/// Runs `command`, which must succeed. Returns its output.
 pub fn output(command: &mut Command) -> String {
     let output = command.output();
     let words = || {

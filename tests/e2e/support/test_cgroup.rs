@@ -1,4 +1,4 @@
-//! A cgroup, and a BPF file system that nobody else sees: where a test applies policies of the cgroup engine.
+//! Creates a cgroup and a private BPF file system, in which a test applies policies of the cgroup engine.
 
 use super::line_peer::LinePeer;
 use super::process::{LIMIT, output_within, text, within};
@@ -33,7 +33,7 @@ pub struct TestCgroup {
 
 impl TestCgroup {
     /// # Errors
-    /// Why there can be none.
+    /// Why a cgroup is impossible here.
     pub fn new() -> Result<Self, String> {
         Self::prepared(BPF_FILE_SYSTEM)
     }
@@ -41,7 +41,7 @@ impl TestCgroup {
     /// In a mount namespace where these lines of shell were executed, and nothing else.
     ///
     /// # Errors
-    /// Why there can be none.
+    /// Why a cgroup is impossible here.
     pub fn prepared(lines: &str) -> Result<Self, String> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let tree = Tree::find().map_err(|why| format!("there is no cgroup v2: {why:?}"))?;
@@ -67,23 +67,23 @@ impl TestCgroup {
         })
     }
 
-    /// The directory of the cgroup.
+    /// Returns the directory of the cgroup.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The path of the cgroup in the tree, as users write it.
+    /// Returns the path of the cgroup in the tree, as users write it.
     pub fn name(&self) -> String {
         self.name_of(&self.directory)
     }
 
-    /// The path of any cgroup in the tree.
+    /// Returns the path of any cgroup in the tree.
     pub fn name_of(&self, directory: &Path) -> String {
         let inside = directory.strip_prefix(&self.mount).expect("a cgroup");
         format!("/{}", inside.display())
     }
 
-    /// A new cgroup below this one.
+    /// Creates a cgroup below this one. Returns its directory.
     pub fn child(&self, path: &str) -> PathBuf {
         let child = self.directory.join(path);
         fs::create_dir(&child).unwrap_or_else(|error| panic!("{}: {error}", child.display()));
@@ -103,7 +103,7 @@ impl TestCgroup {
         command
     }
 
-    /// `keepalive` with these arguments, in the namespace.
+    /// Returns the command `keepalive` with these arguments, in the namespace.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = self.inside(keepalive());
         command.args(args);
@@ -117,7 +117,7 @@ impl TestCgroup {
         command
     }
 
-    /// A program in the namespace and in the cgroup.
+    /// Returns the command of a program in the namespace and in the cgroup.
     pub fn enter(&self, program: impl AsRef<OsStr>) -> Command {
         self.enter_into(&self.directory, program)
     }
@@ -155,7 +155,8 @@ impl TestCgroup {
         output_within(LIMIT, &mut self.command(args))
     }
 
-    /// As [`Self::output`]; it must succeed, and complain of nothing. Gives what it prints.
+    /// Runs the command as [`Self::output`]. The command must succeed without messages on standard error. Returns its
+    /// output.
     #[track_caller]
     pub fn quiet(&self, args: &[&str]) -> String {
         let output = self.output(args);
@@ -177,13 +178,13 @@ impl TestCgroup {
         self.quiet(&[&["cgroup", "enable", cgroup], flags].concat())
     }
 
-    /// Ends the policy of the cgroup.
+    /// Disables the policy of the cgroup.
     #[track_caller]
     pub fn disable(&self) -> String {
         self.quiet(&["cgroup", "disable", &self.name()])
     }
 
-    /// What `status --json` says of all cgroups, whatever its exit status.
+    /// Returns what `status --json` reports for all cgroups, with any exit status.
     #[track_caller]
     pub fn report(&self) -> serde_json::Value {
         let output = self.output(&["cgroup", "status", "--json"]);
@@ -191,7 +192,7 @@ impl TestCgroup {
             .unwrap_or_else(|error| panic!("{error}: {} {}", text(&output.stdout), text(&output.stderr)))
     }
 
-    /// What `status --json` says of the cgroup.
+    /// Returns what `status --json` reports for the cgroup.
     #[track_caller]
     pub fn status(&self) -> serde_json::Value {
         let report = self.report();
@@ -201,7 +202,7 @@ impl TestCgroup {
         found.unwrap_or_else(|| panic!("{name} is not in {report}")).clone()
     }
 
-    /// The numbers of the programs that run for the processes of this cgroup.
+    /// Returns the ids of the eBPF programs that run for the processes of this cgroup.
     #[expect(clippy::unused_self, reason = "cgroups are the test_cgroup's")]
     pub fn programs(&self, directory: &Path) -> Vec<u32> {
         let cgroup = cgroup::open_directory(directory).expect("a cgroup");
@@ -210,12 +211,12 @@ impl TestCgroup {
         found.into_iter().flat_map(|ids| ids.expect("root may ask")).collect()
     }
 
-    /// The BPF file system, as this process sees it.
+    /// Returns the path of the BPF file system for this process.
     pub fn file_system(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root/sys/fs/bpf", self.keeper.pid()))
     }
 
-    /// The paths of all that keepalive has in the BPF file system.
+    /// Returns the paths of all files of keepalive in the BPF file system.
     pub fn pins(&self) -> Vec<String> {
         let root = self.file_system();
         let mut found = Vec::new();
@@ -244,7 +245,7 @@ impl TestCgroup {
     }
 }
 
-/// Waits until the kernel has no program of these numbers any more: it frees them in its own time.
+/// Waits until the kernel has freed the eBPF programs with these ids, which it does asynchronously.
 #[track_caller]
 pub fn wait_until_freed(programs: &[u32]) {
     let is_gone = |id: &u32| program_by_id(*id).is_err();

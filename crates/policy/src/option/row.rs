@@ -1,17 +1,17 @@
-//! What a row of the table of options has.
+//! The types of a row in the table of options.
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// The name in settings and, after `--`, on the command line.
     pub name: &'static str,
-    /// The environment variable; empty where there is none.
+    /// The environment variable, or an empty text.
     pub variable: &'static str,
-    /// The flag of the command line, if there is one.
+    /// The flag of the command line, if the option has one.
     pub flag: Option<Flag>,
-    /// The values that are accepted, for error messages.
+    /// The valid values, for error messages.
     pub expected: &'static str,
-    /// What its number counts.
+    /// The unit of the number.
     pub unit: Unit,
     /// The smallest and the largest number that the kernel accepts (tcp(7); `net/ipv4/tcp.c`).
     pub range: (u32, u32),
@@ -19,68 +19,68 @@ pub struct Row {
     pub level: i32,
     /// The option's number for `setsockopt(2)` (`include/uapi/linux/tcp.h`).
     pub optname: i32,
-    /// What the option is on a socket on which nothing has set it.
+    /// The value of the option on a socket on which no program has set it.
     pub kernel_default: KernelDefault,
-    /// From when on a socket may have it.
+    /// The state of a socket from which on the option may be set.
     pub stage: Stage,
-    /// Its effect on the handshake.
+    /// The option's effect on the handshake.
     pub handshake: Handshake,
-    /// Its place in the order in which options are set, from 0 on.
+    /// The option's position in the order in which options are set, from 0.
     pub order: usize,
-    /// How the eBPF programs set it.
+    /// How the eBPF programs set the option.
     pub by_ebpf: ByEbpf,
-    /// What it is about.
+    /// The group of the option.
     pub group: Group,
 }
 
 /// The help of a flag.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    /// The name of its value.
+    /// The name of the flag's value.
     pub value: &'static str,
-    /// One line, without a full stop.
+    /// The summary: one line, without a full stop.
     pub short: &'static str,
-    /// Range, default and an example.
+    /// The description: range, default and an example.
     pub long: &'static str,
 }
 
-/// What the number of an option counts.
+/// The unit of an option's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// On or off.
     Switch,
     /// Whole seconds.
     Seconds,
-    /// Milliseconds for the kernel; written as a duration, where a bare number is seconds.
+    /// Milliseconds. In settings the value is a duration: a number without a unit is in seconds.
     Milliseconds,
-    /// A bare number: probes, tries or bytes.
+    /// A number without a unit: probes, tries or bytes.
     Count,
 }
 
-/// What an option is on a socket on which nothing has set it.
+/// The value of an option on a socket on which no program has set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelDefault {
     /// Always this number.
     Fixed(u32),
     /// The value of a sysctl of the network namespace (tcp(7)).
     Sysctl {
-        /// Its name for sysctl(8).
+        /// The name for sysctl(8).
         name: &'static str,
-        /// Its value unless the administrator changes it (`include/net/tcp.h`).
+        /// The value unless the administrator changes it (`include/net/tcp.h`).
         built_in: u32,
     },
-    /// It depends on the route of the connection.
+    /// A value that depends on the route of the connection.
     Route,
 }
 
-/// From when on a socket may have an option.
+/// The state of a socket from which on an option may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// As soon as the socket exists.
     Created,
     /// On listeners only.
     Listening,
-    /// When the connection is established; on listeners, whose connections inherit it.
+    /// When the connection is established; also on listeners, whose connections inherit the option.
     Established,
 }
 
@@ -89,46 +89,47 @@ pub enum Stage {
 pub enum Handshake {
     /// None.
     None,
-    /// It has no other effect: it must be there before, and does nothing afterwards.
+    /// The option affects only the handshake. It must be set before the handshake.
     Only,
-    /// It must be there before, and has an effect afterwards, too.
+    /// The option affects the handshake and the established connection. It must be set before the handshake.
     Also,
 }
 
 /// How the eBPF programs set an option.
 #[derive(Clone, Copy, Debug)]
 pub enum ByEbpf {
-    /// They do not.
+    /// The eBPF programs do not set the option.
     No,
-    /// Whatever the program has set.
+    /// The eBPF programs always set the option and replace the program's value.
     Always,
-    /// As the mode says, where the program has set it: then this field of the kernel is not 0.
+    /// If this field of the kernel is not 0, the program has set the option, and the mode decides. Otherwise the eBPF
+    /// programs set the option.
     Unless(KernelField),
 }
 
 /// A field that contains the number of an option.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelField {
-    /// One of the structures that `struct tcp_sock` begins with, or itself.
+    /// The structure that contains the field: `struct tcp_sock`, or a structure at its beginning.
     pub structure: &'static str,
-    /// Its name in it.
+    /// The name of the field in the structure.
     pub name: &'static str,
-    /// Whether it counts jiffies where the option counts seconds.
+    /// Whether the field counts jiffies while the option counts seconds.
     pub is_in_jiffies: bool,
 }
 
-/// What an option is about.
+/// The group of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// When a connection is probed and given up: the log and `list` print these options, and the supervisor catches the
-    /// program's own setsockopt(2) of them.
+    /// When the kernel probes a connection and ends it. The log and `list` print these options, and the supervisor
+    /// catches the program's setsockopt(2) calls for them.
     Keepalive,
-    /// Something else.
+    /// All other options.
     Other,
 }
 
 impl KernelDefault {
-    /// The number unless the administrator has changed the sysctl; `None` where it depends on the route.
+    /// Returns the number unless the administrator has changed the sysctl; `None` if the number depends on the route.
     pub const fn built_in(self) -> Option<u32> {
         match self {
             Self::Fixed(number) | Self::Sysctl { built_in: number, .. } => Some(number),

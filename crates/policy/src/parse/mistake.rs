@@ -1,11 +1,11 @@
-//! What is wrong with a line, and what may stand there instead.
+//! Describes the mistakes in a line, and how to correct them.
 
 use super::Mistake;
 use crate::option::{KEEPALIVE, OPTIONS, OTHERS, SocketOption};
 use crate::settings::Invalid;
 
 impl Mistake {
-    /// The reason in a few words.
+    /// Returns the reason in a few words.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::UnknownKeyword => "unknown keyword",
@@ -27,7 +27,7 @@ impl Mistake {
         }
     }
 
-    /// What may stand there instead.
+    /// Returns how to correct the mistake.
     pub const fn hint(self) -> &'static str {
         match self {
             Self::UnknownKeyword => "a line begins with default, connect, accept or program",

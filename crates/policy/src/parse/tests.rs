@@ -1,10 +1,10 @@
-//! The grammar, form by form and mistake by mistake.
+//! Tests every form and every mistake of the grammar.
 
 use super::*;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-/// The default and the rules of a text without mistakes.
+/// Parses a text without mistakes. Returns its default and its rules.
 pub(crate) fn rules(text: &str) -> (Settings, Vec<Rule<'_>>) {
     let mut default = Settings::NONE;
     let mut rules = Vec::new();
@@ -17,7 +17,7 @@ pub(crate) fn rules(text: &str) -> (Settings, Vec<Rule<'_>>) {
     (default, rules)
 }
 
-/// The mistakes of a text, each with the words that it points at.
+/// Returns the mistakes of a text, each with the words at its position.
 fn mistakes(text: &str) -> Vec<(u32, &str, Mistake)> {
     let lines: Vec<&str> = text.split('\n').collect();
     parse(text.as_bytes())

@@ -3,7 +3,7 @@ use crate::option::SocketOption;
 use crate::settings::in_range;
 use std::collections::BTreeSet;
 
-/// The presets with which keepalive helps.
+/// Returns the presets for which keepalive helps.
 fn helpful() -> impl Iterator<Item = (&'static Preset, Timings)> {
     PRESETS.iter().filter_map(|preset| match preset.remedy {
         Remedy::Settings(timings) => Some((preset, timings)),
@@ -11,9 +11,9 @@ fn helpful() -> impl Iterator<Item = (&'static Preset, Timings)> {
     })
 }
 
-/// Where idle may be more than a third of the timeout, and how much of it then.
+/// The presets whose idle time may exceed a third of the timeout, and the limit for each.
 const EXCEPTIONS: [(&str, u32); 1] = [
-    // A probe wakes the radio, and most carriers wait for longer.
+    // A probe wakes the radio, and the timeout of most carriers is longer.
     ("mobile", 2),
 ];
 

@@ -1,4 +1,5 @@
-//! Sockets that are about to listen: what acts on the handshakes, and what the connections that they accept inherit.
+//! Prepares sockets before listen(2): sets the options that affect the handshake, and the options that accepted
+//! connections inherit.
 
 use super::{get, is_own, set, set_if_other, target, user_timeout_to_set};
 use crate::policy::{CREATED, Policy};
@@ -7,7 +8,7 @@ use core::ffi::c_int;
 use keepalive_policy::option::BEFORE_LISTEN;
 use keepalive_policy::{Event, Moment, SocketOption};
 
-/// The values that a socket had before it was to listen, in the order of [`BEFORE_LISTEN`].
+/// The values of changed options before listen(2), in the order of [`BEFORE_LISTEN`].
 #[derive(Default)]
 pub(crate) struct Undo([Option<u32>; BEFORE_LISTEN.len()]);
 
@@ -18,11 +19,11 @@ impl Undo {
     }
 }
 
-/// Gives the socket `fd` the settings that must be there before it listens. Gives what was there.
+/// Sets the options that must be set before the socket `fd` listens. Returns the previous values.
 #[cold]
 pub(crate) fn before_listen(policy: &Policy, fd: c_int) -> Undo {
     let mut undo = Undo::default();
-    // A connection cannot listen, and keeps what it has.
+    // A connection cannot listen, and keeps its values.
     if !sys::is_tcp(fd) || !sys::may_listen(fd) {
         return undo;
     }
@@ -50,8 +51,8 @@ pub(crate) fn before_listen(policy: &Policy, fd: c_int) -> Undo {
     undo
 }
 
-/// What setsockopt(2) takes for what getsockopt(2) gives as `current`: the largest segment that the kernel would use, where
-/// nobody has set one.
+/// Returns the number that setsockopt(2) accepts to restore `current`, a result of getsockopt(2). For an unset maximum
+/// segment size, getsockopt(2) returns the size that the kernel would use; setsockopt(2) requires 0.
 fn written(policy: &Policy, fd: c_int, option: SocketOption, current: u32) -> u32 {
     let is_set = own::is_marked(fd, option) != Some(false) || policy.created.number(option).is_some();
     if option == SocketOption::MaxSegment && !is_set {
@@ -61,7 +62,7 @@ fn written(policy: &Policy, fd: c_int, option: SocketOption, current: u32) -> u3
     }
 }
 
-/// Sets back what was set for a socket that does not listen after all, and may connect.
+/// Restores the previous values of a socket on which listen(2) failed. The socket may still connect.
 #[cold]
 pub(crate) fn not_listening(fd: c_int, undo: &Undo) {
     for (option, before) in BEFORE_LISTEN.into_iter().zip(undo.0) {

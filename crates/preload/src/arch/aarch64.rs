@@ -1,18 +1,18 @@
-//! 64-bit ARM.
+//! Supports 64-bit ARM.
 
 use crate::mem::read;
 use core::ffi::{c_int, c_long};
 use linux_raw_sys::general::{__NR_accept, __NR_fstat, __NR_mmap};
 
-/// accept(2); −1 where the kernel has accept4(2) only.
+/// accept(2); −1 if the kernel has only accept4(2).
 pub(crate) const ACCEPT: c_long = __NR_accept as c_long;
 /// fstat(2), with a `struct stat` for files of any size.
 pub(crate) const FSTAT: c_long = __NR_fstat as c_long;
-/// mmap(2), also where it counts its offset in pages.
+/// mmap(2), or mmap2(2), whose offset is in pages.
 pub(crate) const MMAP: c_long = __NR_mmap as c_long;
-/// socketcall(2): the older way to all socket calls.
+/// socketcall(2), the older system call for all socket calls; `None` if the architecture has none.
 pub(crate) const SOCKETCALL: Option<c_long> = None;
-/// Where `st_mode` is in the kernel's `struct stat`, as an index of 32-bit words.
+/// The index of `st_mode` in the kernel's `struct stat`, in 32-bit words.
 pub(crate) const STAT_MODE: usize = 4;
 
 /// The instruction that jumps to a symbol.
@@ -26,11 +26,11 @@ pub(crate) use jump;
 /// Makes a system call.
 ///
 /// # Safety
-/// The arguments must be what system call `n` asks for: every pointer among them valid as it says.
+/// The arguments must be what system call `n` requires. Every pointer must be valid as the system call specifies.
 #[inline(always)]
 pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
     let result;
-    // SAFETY: the kernel's calling convention (syscall(2)): only x0 changes; the arguments are the caller's promise.
+    // SAFETY: by the kernel's calling convention (syscall(2)), only x0 changes; the arguments are the caller's promise.
     unsafe {
         core::arch::asm!("svc 0", in("x8") n, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d,
             in("x4") e, in("x5") f, options(nostack, preserves_flags));
@@ -38,7 +38,7 @@ pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long 
     result
 }
 
-/// Volatile, as [`read`].
+/// Writes a byte with a volatile access, for the same reason as [`read`].
 ///
 /// # Safety
 /// `to` must have more than `index` bytes.
@@ -50,7 +50,7 @@ unsafe fn write(to: *mut u8, index: usize, byte: u8) {
 }
 
 /// # Safety
-/// As memcpy(3) asks.
+/// As memcpy(3) requires.
 pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     for index in 0..count {
         // SAFETY: both areas have `count` bytes by the caller's promise.
@@ -62,7 +62,7 @@ pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize)
 }
 
 /// # Safety
-/// As memset(3) asks.
+/// As memset(3) requires.
 pub(crate) unsafe extern "C" fn set(to: *mut u8, byte: c_int, count: usize) -> *mut u8 {
     for index in 0..count {
         // SAFETY: the area has `count` bytes by the caller's promise.

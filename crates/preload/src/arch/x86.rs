@@ -1,4 +1,4 @@
-//! 32-bit x86.
+//! Supports 32-bit x86.
 
 #[cfg(target_feature = "sse")]
 compile_error!("old programs align the stack to 4 bytes, and SSE wants 16: build for i586-unknown-linux-gnu");
@@ -6,15 +6,15 @@ compile_error!("old programs align the stack to 4 bytes, and SSE wants 16: build
 use core::ffi::{c_int, c_long};
 use linux_raw_sys::general::{__NR_fstat64, __NR_mmap2, __NR_socketcall};
 
-/// accept(2); −1 where the kernel has accept4(2) only.
+/// accept(2); −1 if the kernel has only accept4(2).
 pub(crate) const ACCEPT: c_long = -1;
 /// fstat(2), with a `struct stat` for files of any size.
 pub(crate) const FSTAT: c_long = __NR_fstat64 as c_long;
-/// mmap(2), also where it counts its offset in pages.
+/// mmap(2), or mmap2(2), whose offset is in pages.
 pub(crate) const MMAP: c_long = __NR_mmap2 as c_long;
-/// socketcall(2): the older way to all socket calls.
+/// socketcall(2), the older system call for all socket calls; `None` if the architecture has none.
 pub(crate) const SOCKETCALL: Option<c_long> = Some(__NR_socketcall as c_long);
-/// Where `st_mode` is in the kernel's `struct stat`, as an index of 32-bit words.
+/// The index of `st_mode` in the kernel's `struct stat`, in 32-bit words.
 pub(crate) const STAT_MODE: usize = 4;
 
 /// The instruction that jumps to a symbol.
@@ -28,10 +28,11 @@ pub(crate) use jump;
 /// Makes a system call.
 ///
 /// # Safety
-/// The arguments must be what system call `n` asks for: every pointer among them valid as it says.
+/// The arguments must be what system call `n` requires. Every pointer must be valid as the system call specifies.
 #[inline(always)]
 pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
-    /// Takes the number and the six arguments as an array: ebx, esi and ebp cannot be operands of inline assembly.
+    /// Makes the system call with the number and the six arguments of an array. ebx, esi and ebp cannot be operands of
+    /// inline assembly.
     #[unsafe(naked)]
     unsafe extern "C" fn from_array(arguments: *const [c_long; 7]) -> c_long {
         core::arch::naked_asm!(
@@ -56,12 +57,12 @@ pub(crate) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long 
         )
     }
     let arguments = [n, a, b, c, d, e, f];
-    // SAFETY: `arguments` lives through the call; what they mean is the caller's promise.
+    // SAFETY: `arguments` lives through the call; their meaning is the caller's promise.
     unsafe { from_array(&raw const arguments) }
 }
 
 /// # Safety
-/// As memcpy(3) asks.
+/// As memcpy(3) requires.
 pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     // SAFETY: both areas have `count` bytes by the caller's promise, and the direction flag is clear between functions
     // (System V ABI). The source index cannot be an operand on i386, so it is exchanged.
@@ -73,7 +74,7 @@ pub(crate) unsafe extern "C" fn copy(to: *mut u8, from: *const u8, count: usize)
 }
 
 /// # Safety
-/// As memset(3) asks.
+/// As memset(3) requires.
 pub(crate) unsafe extern "C" fn set(to: *mut u8, byte: c_int, count: usize) -> *mut u8 {
     // SAFETY: the area has `count` bytes by the caller's promise; the direction flag is clear, as above.
     unsafe {

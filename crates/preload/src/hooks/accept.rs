@@ -1,4 +1,4 @@
-//! accept(2) and accept4(2)
+//! Hooks accept(2) and accept4(2).
 
 use super::syscall::Call;
 use crate::next::next;
@@ -14,7 +14,7 @@ next! {
 }
 
 /// # Safety
-/// As accept(2) asks.
+/// As accept(2) requires.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn accept(listener: c_int, address: *mut c_void, length: *mut u32) -> c_int {
     // SAFETY: the caller's promise.
@@ -24,7 +24,7 @@ unsafe extern "C" fn accept(listener: c_int, address: *mut c_void, length: *mut 
 }
 
 /// # Safety
-/// As accept4(2) asks.
+/// As accept4(2) requires.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn accept4(listener: c_int, address: *mut c_void, length: *mut u32, flags: c_int) -> c_int {
     // SAFETY: the caller's promise.
@@ -34,7 +34,7 @@ unsafe extern "C" fn accept4(listener: c_int, address: *mut c_void, length: *mut
 }
 
 /// # Safety
-/// As the system call asks.
+/// As the system call requires.
 pub(super) unsafe fn by_number(call: &Call) -> c_long {
     // SAFETY: the caller's promise.
     let returned = unsafe { call.make() };
@@ -42,8 +42,9 @@ pub(super) unsafe fn by_number(call: &Call) -> c_long {
     returned
 }
 
-/// `fd` is what the call gave: a new socket or −1. The kernel copies the listener's settings, so that there is something
-/// to do only where the listener came from elsewhere, or where a rule or a mode may ask for something else.
+/// Applies the settings to an accepted socket. `fd` is the call's result: a new socket or −1. The kernel copies the
+/// listener's options. So work remains only if the listener is foreign, or if a rule or a mode may require other
+/// values.
 fn on_accept(fd: c_int, listener: c_int) {
     if fd < 0 {
         return;

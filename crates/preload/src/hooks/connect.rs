@@ -1,4 +1,4 @@
-//! connect(2)
+//! Hooks connect(2).
 
 use super::syscall::Call;
 use crate::next::next;
@@ -13,13 +13,13 @@ next! {
 }
 
 /// # Safety
-/// As connect(2) asks.
+/// As connect(2) requires.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> c_int {
     before_connect(fd, address, length);
     let mut room = supervised::Room::new();
     let (given, given_length) = supervised::passing(fd, address, length, &mut room);
-    // SAFETY: the caller's promise; or a copy of what it promises, in room that lives through the call.
+    // SAFETY: the caller's promise; a copy of the address is in `room`, which lives through the call.
     let returned = unsafe { next::connect(fd, given, given_length) };
     // SAFETY: the arguments are those of the call that returned this.
     unsafe { after_connect(fd, address, length, returned as _) };
@@ -27,7 +27,7 @@ unsafe extern "C" fn connect(fd: c_int, address: *const c_void, length: u32) -> 
 }
 
 /// # Safety
-/// As the system call asks.
+/// As the system call requires.
 pub(super) unsafe fn by_number(call: &Call) -> c_long {
     let [_, address, length] = call.arguments;
     let (fd, address, length) = (call.fd(), address as *const c_void, length as u32);
@@ -39,8 +39,7 @@ pub(super) unsafe fn by_number(call: &Call) -> c_long {
     returned
 }
 
-/// A socket that came from elsewhere gets its settings now, and any socket those that act on the handshake. The address
-/// may be anything yet.
+/// Adopts a foreign socket, and sets the options that affect the handshake. The address is not validated yet.
 fn before_connect(fd: c_int, address: *const c_void, length: u32) {
     let Some(policy) = state::policy() else { return };
     let has_rules_for_handshakes = policy.has_early_options && policy.has_rules;
@@ -49,7 +48,7 @@ fn before_connect(fd: c_int, address: *const c_void, length: u32) {
     }
     let Some(work) = state::work() else { return };
     apply::adopt_if_foreign(&work, fd);
-    // A socket that listens or is connected gets no settings for a peer that it will not have.
+    // A listening or connected socket will not connect to this peer, so the peer's settings do not apply.
     if has_rules_for_handshakes
         && let Some(domain) = sys::tcp_domain(fd)
         && sys::is_closed(fd)
@@ -59,11 +58,12 @@ fn before_connect(fd: c_int, address: *const c_void, length: u32) {
     }
 }
 
-/// Whatever the call returned: it may have completed the connection, found it complete (EISCONN), or only begun it. A
-/// connection that is under way is seen again by getsockopt(2), or here by another connect(2).
+/// Applies the settings after connect(2), also after an error: the call may have completed the connection, found it
+/// complete (EISCONN), or only begun it. If the connection is in progress, the hook of getsockopt(2) or of another
+/// connect(2) continues this work.
 ///
 /// # Safety
-/// The arguments must be those of a call of connect(2), and `returned` what it gave.
+/// The arguments must be those of a connect(2) call, and `returned` its result.
 unsafe fn after_connect(fd: c_int, address: *const c_void, length: u32, returned: c_long) {
     let Some(policy) = state::policy() else { return };
     if !policy.is_watching && !policy.has_user_timeout {
@@ -72,9 +72,9 @@ unsafe fn after_connect(fd: c_int, address: *const c_void, length: u32, returned
     let Some(work) = state::work() else { return };
     if work.is_watching {
         match outcome(returned) {
-            // SAFETY: the kernel has taken the address.
+            // SAFETY: the kernel has accepted the address.
             Outcome::Done => unsafe { apply::connected(&work, fd, address, length) },
-            // SAFETY: the kernel has taken the address.
+            // SAFETY: the kernel has accepted the address.
             Outcome::UnderWay => unsafe { apply::connecting(&work, fd, address, length) },
             Outcome::Failed => apply::not_connected(fd),
             Outcome::Unchanged => {}
@@ -83,19 +83,19 @@ unsafe fn after_connect(fd: c_int, address: *const c_void, length: u32, returned
     apply::established(&work, fd);
 }
 
-/// What a call of connect(2) did.
+/// The outcome of a connect(2) call.
 enum Outcome {
-    /// It succeeded.
+    /// The call succeeded.
     Done,
-    /// It failed, and the connection goes on being made.
+    /// The call failed, and the connection is in progress.
     UnderWay,
-    /// It failed, and so did the connection.
+    /// The call failed, and so did the connection.
     Failed,
-    /// It failed, and nothing else happened.
+    /// The call failed, and the state of the connection did not change.
     Unchanged,
 }
 
-/// What a call of connect(2) did that `returned` this, and set errno.
+/// Returns the outcome of a connect(2) call from its result and errno.
 fn outcome(returned: c_long) -> Outcome {
     const EINTR: c_int = 4;
     const EALREADY: c_int = 114;

@@ -1,4 +1,4 @@
-//! getsockopt(2): where a program asks `SO_ERROR` to learn how a non-blocking connect(2) ended.
+//! Hooks getsockopt(2): programs read `SO_ERROR` to get the result of a non-blocking connect(2).
 
 use super::syscall::Call;
 use crate::next::next;
@@ -13,7 +13,7 @@ next! {
 }
 
 /// # Safety
-/// As getsockopt(2) asks.
+/// As getsockopt(2) requires.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut u32) -> c_int {
     // SAFETY: the caller's promise.
@@ -23,7 +23,7 @@ unsafe extern "C" fn getsockopt(fd: c_int, level: c_int, name: c_int, value: *mu
 }
 
 /// # Safety
-/// As the system call asks.
+/// As the system call requires.
 pub(super) unsafe fn by_number(call: &Call) -> c_long {
     // SAFETY: the caller's promise.
     let returned = unsafe { call.make() };
@@ -32,7 +32,7 @@ pub(super) unsafe fn by_number(call: &Call) -> c_long {
     returned
 }
 
-/// The user timeout, as soon as the connection is complete.
+/// Sets the user timeout if the connection is established.
 fn on_getsockopt(fd: c_int, level: c_int, name: c_int) {
     if level == SOL_SOCKET
         && name == SO_ERROR

@@ -1,4 +1,4 @@
-//! listen(2)
+//! Hooks listen(2).
 
 use super::syscall::Call;
 use crate::apply::Undo;
@@ -14,14 +14,14 @@ next! {
 #[unsafe(no_mangle)]
 extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
     let undo = before_listen(fd);
-    // SAFETY: listen(2) takes any two numbers.
+    // SAFETY: listen(2) accepts any two numbers.
     let returned = unsafe { next::listen(fd, backlog) };
     after_listen(fd, returned as _, &undo);
     returned
 }
 
 /// # Safety
-/// As the system call asks.
+/// As the system call requires.
 pub(super) unsafe fn by_number(call: &Call) -> c_long {
     let fd = call.fd();
     let undo = before_listen(fd);
@@ -31,7 +31,7 @@ pub(super) unsafe fn by_number(call: &Call) -> c_long {
     returned
 }
 
-/// The settings must be there before the first handshake. Gives what is to be set back where there will be none.
+/// Sets the options that must be set before the first handshake. Returns the values to restore if listen(2) fails.
 fn before_listen(fd: c_int) -> Undo {
     let prepares = |policy: &crate::policy::Policy| policy.has_user_timeout || policy.has_early_options;
     if let Some(policy) = state::policy()
@@ -46,7 +46,7 @@ fn before_listen(fd: c_int) -> Undo {
     Undo::default()
 }
 
-/// Takes back what was set for nothing.
+/// Restores the previous values if listen(2) failed.
 fn after_listen(fd: c_int, returned: c_long, undo: &Undo) {
     if returned != 0
         && !undo.is_empty()

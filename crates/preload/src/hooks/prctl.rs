@@ -1,5 +1,5 @@
-//! prctl(2): where a program gives itself a seccomp filter. What that filter does to a system call which the program does
-//! not make itself is unknown, and may be to kill; so we make none from then on.
+//! Hooks prctl(2), with which a program installs a seccomp filter. The filter may kill the program at a system call
+//! that the program does not make itself. So the library makes no system calls after that.
 
 use super::syscall::Call;
 use crate::next::next;
@@ -12,7 +12,7 @@ next! {
 }
 
 /// # Safety
-/// As prctl(2) asks. It is variadic; the C libraries read its arguments as five words too.
+/// As prctl(2) requires. The function is variadic; the C libraries also read its arguments as five words.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn prctl(operation: c_int, b: c_long, c: c_long, d: c_long, e: c_long) -> c_int {
     let installs = installs_filter(operation);
@@ -28,7 +28,7 @@ unsafe extern "C" fn prctl(operation: c_int, b: c_long, c: c_long, d: c_long, e:
 }
 
 /// # Safety
-/// As the system call asks.
+/// As the system call requires.
 pub(super) unsafe fn by_number(call: &Call) -> c_long {
     let [operation, ..] = call.arguments;
     let installs = installs_filter(operation as c_int);
@@ -43,7 +43,7 @@ pub(super) unsafe fn by_number(call: &Call) -> c_long {
     returned
 }
 
-/// Whether prctl(2) of this `operation` installs a filter, where it succeeds.
+/// Whether a successful prctl(2) with this `operation` installs a filter.
 fn installs_filter(operation: c_int) -> bool {
     const PR_SET_SECCOMP: c_int = 22;
     operation == PR_SET_SECCOMP

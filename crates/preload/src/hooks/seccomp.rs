@@ -1,16 +1,17 @@
-//! seccomp(2), which has no function in the C libraries: the other way to a filter (see [`super::prctl`]).
+//! Hooks seccomp(2), the other call that installs a filter (see [`super::prctl`]). The C libraries have no function for
+//! it.
 
 use super::syscall::Call;
 use crate::state;
 use core::ffi::c_long;
 
 /// # Safety
-/// As the system call asks.
+/// As the system call requires.
 pub(super) unsafe fn by_number(call: &Call) -> c_long {
-    /// Both of the first two operations, strict mode and a filter, restrict this process.
+    /// The first two operations, strict mode (0) and a filter (1), restrict this process.
     const SECCOMP_SET_MODE_FILTER: u32 = 1;
     const SECCOMP_FILTER_FLAG_NEW_LISTENER: u32 = 8;
-    // The kernel takes the lower half of each.
+    // The kernel uses the lower half of each argument.
     let [operation, flags, _] = call.arguments.map(|argument| argument as u32);
     let installs = operation <= SECCOMP_SET_MODE_FILTER;
     if installs {
@@ -18,8 +19,8 @@ pub(super) unsafe fn by_number(call: &Call) -> c_long {
     }
     // SAFETY: the caller's promise.
     let returned = unsafe { call.make() };
-    // With this flag a descriptor is returned. Another positive number is the thread that could not have the filter
-    // (`SECCOMP_FILTER_FLAG_TSYNC`): then nobody has it.
+    // With this flag the call returns a descriptor. Otherwise a positive result is the id of a thread that cannot get
+    // the filter (`SECCOMP_FILTER_FLAG_TSYNC`); then no thread has the filter.
     let gives_listener = flags & SECCOMP_FILTER_FLAG_NEW_LISTENER != 0;
     let was_installed = returned == 0 || (returned > 0 && gives_listener);
     if installs && !was_installed {

@@ -1,5 +1,5 @@
-//! setsockopt(2): where a program has an opinion of its own. Its call goes through as it is, with the kernel's answer; what
-//! the policy's mode does not allow is corrected afterwards.
+//! Hooks setsockopt(2), with which a program sets options itself. The call and its result stay unchanged. The hook
+//! corrects values that the policy's mode does not allow afterwards.
 
 use super::syscall::Call;
 use crate::next::next;
@@ -14,7 +14,7 @@ next! {
 }
 
 /// # Safety
-/// As setsockopt(2) asks.
+/// As setsockopt(2) requires.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, length: u32) -> c_int {
     before_setsockopt(fd, level, name);
@@ -25,7 +25,7 @@ unsafe extern "C" fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *co
 }
 
 /// # Safety
-/// As the system call asks.
+/// As the system call requires.
 pub(super) unsafe fn by_number(call: &Call) -> c_long {
     let [_, level, name] = call.arguments;
     let (fd, level, name) = (call.fd(), level as c_int, name as c_int);
@@ -36,8 +36,7 @@ pub(super) unsafe fn by_number(call: &Call) -> c_long {
     returned
 }
 
-/// A socket that came from elsewhere, and has no peer yet, gets its settings before the program adds its own, which then
-/// stay.
+/// Adopts a foreign socket without a peer before the program sets its option, so that the program's value stays.
 fn before_setsockopt(fd: c_int, level: c_int, name: c_int) {
     if SocketOption::from_number(level, name).is_some()
         && state::policy().is_some_and(|policy| apply::is_foreign(policy, fd))
@@ -48,7 +47,7 @@ fn before_setsockopt(fd: c_int, level: c_int, name: c_int) {
     }
 }
 
-/// After a successful call, where it matters what the program sets.
+/// Records and corrects the program's value after a successful call, if the policy depends on the program's values.
 fn on_setsockopt(fd: c_int, level: c_int, name: c_int, returned: c_long) {
     if returned == 0
         && state::policy().is_some_and(|policy| policy.is_watching)

@@ -1,4 +1,4 @@
-//! socket(2)
+//! Hooks socket(2).
 
 use super::syscall::Call;
 use crate::next::{next, socket_is_libcs};
@@ -13,14 +13,14 @@ next! {
 
 #[unsafe(no_mangle)]
 extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
-    // SAFETY: socket(2) takes any three numbers.
+    // SAFETY: socket(2) accepts any three numbers.
     let fd = unsafe { next::socket(domain, kind, protocol) };
     on_socket(fd, domain, kind, protocol);
     fd
 }
 
 /// # Safety
-/// As the system call asks.
+/// As the system call requires.
 pub(super) unsafe fn by_number(call: &Call) -> c_long {
     // SAFETY: the caller's promise.
     let returned = unsafe { call.make() };
@@ -29,7 +29,7 @@ pub(super) unsafe fn by_number(call: &Call) -> c_long {
     returned
 }
 
-/// `fd` is what the call gave: a new socket or −1.
+/// Applies the settings to a new socket. `fd` is the call's result: a new socket or −1.
 #[inline(always)]
 fn on_socket(fd: c_int, domain: c_int, kind: c_int, protocol: c_int) {
     if fd < 0 {
@@ -48,7 +48,8 @@ fn on_socket(fd: c_int, domain: c_int, kind: c_int, protocol: c_int) {
     }
 }
 
-/// The kernel gives exactly what the arguments say; the upper bits of `kind` are flags (`SOCK_CLOEXEC`, `SOCK_NONBLOCK`).
+/// Whether the arguments request a TCP or MPTCP socket. The kernel creates exactly the requested socket. The upper bits
+/// of `kind` are flags (`SOCK_CLOEXEC`, `SOCK_NONBLOCK`).
 fn asks_for_tcp(domain: c_int, kind: c_int, protocol: c_int) -> bool {
     const KIND: c_int = 0xf;
     matches!(domain, AF_INET | AF_INET6)

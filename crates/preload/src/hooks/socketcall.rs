@@ -1,14 +1,15 @@
-//! socketcall(2): the older way of i386 to all socket calls, which programs reach through syscall(2). It takes the
-//! arguments of the call as an array of words in the program's memory.
+//! Decodes socketcall(2), the older system call of i386 for all socket calls. Programs make it with syscall(2). It
+//! reads the arguments of the call from an array of words in the program's memory.
 
 use crate::state;
 use crate::sys::{self, number};
 use core::ffi::c_long;
 
-/// The system call that `socketcall(call, array)` stands for, of those that are hooked, with its first arguments.
+/// Returns the hooked system call that `socketcall(call, array)` makes, with its first arguments; `None` if the call is
+/// not hooked or the array is not readable.
 ///
-/// Nothing says that there is an array: the kernel answers EFAULT then, and so must the program see. Hence the kernel is
-/// asked first whether it can read there, and only where something is to be done at all.
+/// The array may be invalid. Then the kernel returns EFAULT, and the program must receive that error. So the function
+/// first asks the kernel whether the array is readable, and only if the library has work to do.
 pub(super) fn meaning(call: c_long, array: *const c_long) -> Option<(c_long, [c_long; 3])> {
     // The numbers of `include/uapi/linux/net.h`.
     let n = match call {
@@ -21,7 +22,7 @@ pub(super) fn meaning(call: c_long, array: *const c_long) -> Option<(c_long, [c_
         _ => return None,
     };
     let _work = state::work()?;
-    // Listen takes two words, the others at least three.
+    // `listen` has two arguments, the other calls at least three.
     let [first, second] = words_at(array)?;
     let third = if n == number::LISTEN {
         0
@@ -31,10 +32,10 @@ pub(super) fn meaning(call: c_long, array: *const c_long) -> Option<(c_long, [c_
     Some((n, [first, second, third]))
 }
 
-/// Two words of the program's, or `None` where they cannot be read.
+/// Returns two words of the program's memory, or `None` if they are not readable.
 fn words_at(array: *const c_long) -> Option<[c_long; 2]> {
     let array = array.cast::<[c_long; 2]>();
-    // SAFETY: the kernel has just read these bytes. The program that changes its memory map in another thread
-    // meanwhile passes an array that is no more.
+    // SAFETY: the kernel has just read these bytes. Only a program that unmaps the array in another thread during its
+    // own call breaks this.
     sys::is_readable(array.cast(), size_of::<[c_long; 2]>()).then(|| unsafe { array.read_unaligned() })
 }

@@ -1,5 +1,5 @@
-//! syscall(2) of the C library, by which some programs make the calls that are hooked (libuv accepts with it, libseccomp
-//! installs its filters). Every other call goes straight on.
+//! Hooks syscall(2) of the C library. Some programs make hooked calls with it: libuv accepts connections, libseccomp
+//! installs filters. All other calls go directly to the next definition.
 
 use super::{by_number, is_hooked, socketcall};
 use crate::next;
@@ -7,7 +7,8 @@ use crate::sys::number;
 use core::ffi::{c_int, c_long};
 
 /// # Safety
-/// As syscall(2) and the system call `n` ask. It is variadic; the C libraries read six arguments whatever the call.
+/// As syscall(2) and the system call `n` require. The function is variadic; the C libraries read six arguments for
+/// every call.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
     let is_hooked = is_hooked(n) || Some(n) == number::SOCKETCALL;
@@ -17,7 +18,7 @@ unsafe extern "C" fn syscall(n: c_long, a: c_long, b: c_long, c: c_long, d: c_lo
 }
 
 /// # Safety
-/// As the system call `n` asks.
+/// As the system call `n` requires.
 #[inline(never)]
 unsafe extern "C" fn hooked(n: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long {
     let (meant, arguments) = meaning(n, [a, b, c]);
@@ -32,11 +33,11 @@ unsafe extern "C" fn hooked(n: c_long, a: c_long, b: c_long, c: c_long, d: c_lon
 
 /// A call of syscall(2).
 pub(super) struct Call {
-    /// The number of the system call that is made in the end.
+    /// The number of the system call, decoded from socketcall(2).
     pub(super) meant: c_long,
-    /// Its first arguments.
+    /// The first arguments of the system call.
     pub(super) arguments: [c_long; 3],
-    /// What syscall(2) was called with.
+    /// The arguments of syscall(2).
     made: [c_long; 7],
 }
 
@@ -44,21 +45,21 @@ impl Call {
     /// Makes the call.
     ///
     /// # Safety
-    /// As the system call asks.
+    /// As the system call requires.
     pub(super) unsafe fn make(&self) -> c_long {
         let [n, a, b, c, d, e, f] = self.made;
         // SAFETY: the caller's promise.
         unsafe { next::syscall()(n, a, b, c, d, e, f) }
     }
 
-    /// The first argument of those that take a descriptor.
+    /// Returns the first argument as a descriptor.
     pub(super) fn fd(&self) -> c_int {
         let [fd, ..] = self.arguments;
         fd as c_int
     }
 }
 
-/// The call that is made, with its first arguments: i386's socketcall(2) makes another one.
+/// Returns the number and the first arguments of a system call. Decodes i386's socketcall(2), which makes another call.
 fn meaning(n: c_long, arguments: [c_long; 3]) -> (c_long, [c_long; 3]) {
     if Some(n) == number::SOCKETCALL
         && let Some(meant) = socketcall::meaning(arguments[0], arguments[1] as _)

@@ -1,5 +1,5 @@
-//! Looking a function up in the symbol table of a loaded ELF object (elf(5), System V ABI chapter 5; the GNU hash table
-//! as glibc's `elf/dl-lookup.c` reads it).
+//! Finds a function in the symbol table of a loaded ELF object (elf(5), System V ABI chapter 5). Reads the GNU hash
+//! table as glibc's `elf/dl-lookup.c` does.
 
 use core::ffi::{c_char, c_void};
 
@@ -83,10 +83,10 @@ pub(super) struct Object {
     versions: *const u16,
 }
 
-/// Element `index` of an array of `T` at `start`.
+/// Returns element `index` of an array of `T` at `start`.
 ///
 /// # Safety
-/// `start` must point to at least `index + 1` of them.
+/// `start` must point to at least `index + 1` elements.
 unsafe fn at<T: Copy>(start: *const T, index: usize) -> T {
     // SAFETY: the element is within the array by the caller's promise.
     let element = unsafe { start.add(index) };
@@ -94,17 +94,18 @@ unsafe fn at<T: Copy>(start: *const T, index: usize) -> T {
     unsafe { *element }
 }
 
-/// The bytes of a name before its NUL.
+/// Returns the bytes of a name before its NUL.
 fn letters(name: &[u8]) -> impl Iterator<Item = &u8> {
     name.iter().take_while(|byte| **byte != 0)
 }
 
-/// Where the dynamic section is of the object that `dl_iterate_phdr` shows.
+/// Returns the address of the dynamic section of the object in `info`.
 ///
 /// # Safety
-/// `info` must be what `dl_iterate_phdr` handed to its visitor, which must not have returned yet.
+/// `info` must be the pointer that `dl_iterate_phdr` has passed to its callback, and the callback must not have
+/// returned yet.
 pub(super) unsafe fn dynamic_section(info: *const c_void) -> Option<usize> {
-    // SAFETY: the caller's promise; `Info` is the beginning of what is there.
+    // SAFETY: the caller's promise; `Info` is the beginning of the loader's structure.
     let info = unsafe { &*info.cast::<Info>() };
     // SAFETY: the loader keeps `header_count` program headers at `headers`.
     let headers = unsafe { core::slice::from_raw_parts(info.headers, usize::from(info.header_count)) };
@@ -112,24 +113,26 @@ pub(super) unsafe fn dynamic_section(info: *const c_void) -> Option<usize> {
     Some(info.base.wrapping_add(address))
 }
 
-/// The path that the loader has for the object that `dl_iterate_phdr` shows.
+/// Returns the loader's path of the object in `info`.
 ///
 /// # Safety
-/// `info` must be what `dl_iterate_phdr` handed to its visitor, which must not have returned yet.
+/// `info` must be the pointer that `dl_iterate_phdr` has passed to its callback, and the callback must not have
+/// returned yet.
 pub(super) unsafe fn path(info: *const c_void) -> *const c_char {
-    // SAFETY: the caller's promise; `Info` is the beginning of what is there.
+    // SAFETY: the caller's promise; `Info` is the beginning of the loader's structure.
     unsafe { &*info.cast::<Info>() }.name
 }
 
 impl Object {
-    /// Reads the dynamic section of the object that `dl_iterate_phdr` shows.
+    /// Reads the dynamic section of the object in `info`; `None` if there is no symbol table.
     ///
     /// # Safety
-    /// `info` must be what `dl_iterate_phdr` handed to its visitor, which must not have returned yet.
+    /// `info` must be the pointer that `dl_iterate_phdr` has passed to its callback, and the callback must not have
+    /// returned yet.
     pub(super) unsafe fn new(info: *const c_void) -> Option<Self> {
         // SAFETY: the caller's promise.
         let dynamic = unsafe { dynamic_section(info) }?;
-        // SAFETY: the caller's promise; `Info` is the beginning of what is there.
+        // SAFETY: the caller's promise; `Info` is the beginning of the loader's structure.
         let info = unsafe { &*info.cast::<Info>() };
         let mut object = Self {
             base: info.base,
@@ -141,9 +144,9 @@ impl Object {
         };
         let mut entry = dynamic as *const Dynamic;
         loop {
-            // SAFETY: the dynamic section ends with DT_NULL, which we have not passed.
+            // SAFETY: the dynamic section ends with DT_NULL, which the loop has not passed.
             let Dynamic { tag, value } = unsafe { &*entry };
-            // glibc has added the base to these pointers, musl and the vDSO have not.
+            // glibc has added the base to these pointers; musl and the vDSO have not.
             let pointer = if *value < info.base {
                 value.wrapping_add(info.base)
             } else {
@@ -164,7 +167,7 @@ impl Object {
         (!object.symbols.is_null() && !object.strings.is_null()).then_some(object)
     }
 
-    /// The address of the function `name` (with its NUL) that this object defines and shows to others, or `None`.
+    /// Returns the address of the function `name` (with its NUL) that this object defines and exports, or `None`.
     pub(super) fn function(&self, name: &[u8]) -> Option<usize> {
         if !self.gnu_hash.is_null() {
             // SAFETY: DT_GNU_HASH was in this object's dynamic section.
@@ -196,7 +199,8 @@ impl Object {
             return None;
         }
         loop {
-            // SAFETY: a bucket holds the first symbol of its chain, and a chain goes on until a word's lowest bit is set.
+            // SAFETY: a bucket contains the first symbol of its chain, and a chain continues until a word's lowest bit
+            // is set.
             let chained = unsafe { at(chains, (index - first) as usize) };
             if chained | 1 == hash | 1 {
                 // SAFETY: a symbol of a chain is in the symbol table.
@@ -236,7 +240,8 @@ impl Object {
         None
     }
 
-    /// The address of symbol `index` if it is the function `name`, defined here and not of a hidden version.
+    /// Returns the address of symbol `index` if it is the function `name`, this object defines it, and its version is
+    /// not hidden.
     ///
     /// # Safety
     /// `index` must be within the symbol table.

@@ -1,10 +1,10 @@
-//! Memory that is mapped for good, and what is read into it.
+//! Maps memory that is never unmapped, and reads files into it.
 
 use super::{ENODEV, Errno, S_IFREG, call, close, file_type, number, result};
 use core::ffi::{c_int, c_long, c_void};
 use keepalive_policy::protocol::LARGEST_RULES;
 
-/// Maps `length` bytes of zeros, for good. Pages that are never touched cost nothing.
+/// Maps `length` bytes of zeros, which are never unmapped. Pages that are never touched use no memory.
 pub(crate) fn map(length: usize) -> Option<*mut c_void> {
     const PROT_READ_WRITE: c_long = 3;
     const MAP_PRIVATE_ANONYMOUS_NORESERVE: c_long = 0x4022;
@@ -16,29 +16,29 @@ pub(crate) fn map(length: usize) -> Option<*mut c_void> {
         -1,
         0,
     ];
-    // SAFETY: mmap(2) with no address and no descriptor takes nothing from anybody.
+    // SAFETY: mmap(2) without an address and a descriptor does not affect existing mappings.
     result(unsafe { call(number::MMAP, arguments) })
         .ok()
         .map(|address| address as *mut c_void)
 }
 
-/// Bytes of our own, of this length or none.
+/// Returns new memory of this length; an empty slice if there is no memory.
 fn memory(length: usize) -> &'static mut [u8] {
     match map(length) {
-        // SAFETY: mapped for good, zeroed, and nobody else's.
+        // SAFETY: the memory is zeroed, never unmapped, and has no other reference.
         Some(address) => unsafe { core::slice::from_raw_parts_mut(address.cast(), length) },
         None => &mut [],
     }
 }
 
-/// A copy of `text` that stays; empty when there is no memory.
+/// Returns a copy of `text` that stays valid; empty if there is no memory.
 pub(crate) fn copy(text: &[u8]) -> &'static [u8] {
     let copy = memory(text.len().max(1));
     copy.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
     copy.get(..text.len()).unwrap_or_default()
 }
 
-/// At most `count` items, in memory that stays.
+/// Returns the first `count` items in memory that stays valid; empty if there is no memory.
 pub(crate) fn collect<T: Copy + 'static>(count: usize, items: impl Iterator<Item = T>) -> &'static [T] {
     let bytes = count.saturating_mul(size_of::<T>());
     let Some(start) = (count > 0).then(|| map(bytes)).flatten() else {
@@ -49,19 +49,19 @@ pub(crate) fn collect<T: Copy + 'static>(count: usize, items: impl Iterator<Item
     for item in items.take(count) {
         // SAFETY: the memory has room for `count` items, and a page's alignment.
         let slot = unsafe { start.add(filled) };
-        // SAFETY: as above; nobody else has this memory.
+        // SAFETY: as above; no other reference to this memory exists.
         unsafe { slot.write(item) };
         filled += 1;
     }
-    // SAFETY: so many have been written, and nobody writes any more.
+    // SAFETY: `filled` items have been written, and no code writes any more.
     unsafe { core::slice::from_raw_parts(start, filled) }
 }
 
-/// The content of the file at `path`, a string that ends with a NUL, up to the last whole line within
-/// [`LARGEST_RULES`].
+/// Returns the content of the file at `path`, a string that ends with a NUL. A file of [`LARGEST_RULES`] bytes or more
+/// is cut after its last whole line within that size.
 ///
 /// # Errors
-/// What openat(2) returns; `ENODEV` when it is no regular file.
+/// The errors of openat(2); `ENODEV` if the file is not a regular file.
 pub(crate) fn read_file(path: *const u8) -> Result<&'static [u8], Errno> {
     const AT_FDCWD: c_long = -100;
     const O_NOCTTY_NONBLOCK_CLOEXEC: c_long = 0o2_004_400;

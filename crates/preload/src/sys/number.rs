@@ -1,5 +1,5 @@
-//! Numbers of the system calls, from the kernel's headers; those that differ in kind between architectures are in
-//! [`crate::arch`].
+//! Defines the numbers of the system calls from the kernel's headers. [`crate::arch`] contains the numbers that differ
+//! in kind between architectures.
 
 pub(crate) use crate::arch::{ACCEPT, FSTAT, MMAP, SOCKETCALL};
 use core::ffi::c_long;

@@ -1,4 +1,4 @@
-//! Socket addresses: of a peer, of this end, and as a program gives them.
+//! Reads socket addresses: the peer's, the local one, and those that a program passes to connect(2).
 
 use super::{AF_INET, AF_INET6, call, is_readable, number};
 use crate::state;
@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 struct Address([u8; 28]);
 
 impl Address {
-    /// The address and the port in it; IPv4-mapped IPv6 addresses stay as they are.
+    /// Returns the IP address and the port. IPv4-mapped IPv6 addresses stay unchanged.
     fn read(&self) -> Option<(IpAddr, u16)> {
         let [_, _, p0, p1, a0, a1, a2, a3, v6 @ ..] = &self.0;
         let port = u16::from_be_bytes([*p0, *p1]);
@@ -26,7 +26,7 @@ impl Address {
         c_int::from(u16::from_ne_bytes([f0, f1]))
     }
 
-    /// The first bytes of the address that a program has given.
+    /// Copies the first bytes of an address that a program has passed.
     ///
     /// # Safety
     /// `address` must point to `length` bytes.
@@ -42,7 +42,7 @@ impl Address {
     }
 }
 
-/// The address that a program has given to connect(2), which took it.
+/// Returns the address that a program has passed to connect(2). The kernel has accepted the address.
 ///
 /// # Safety
 /// `address` must point to `length` bytes.
@@ -52,14 +52,16 @@ pub(crate) unsafe fn read_address(address: *const c_void, length: u32) -> Option
     (length >= 16).then(|| copy.read())?
 }
 
-/// The address that a program is about to give to connect(2) on a TCP socket of `domain`: `None` where the kernel would
-/// refuse it for its family, its length or its memory, or where it is for another purpose (`AF_UNSPEC`).
+/// Returns the address that a program is about to pass to connect(2) on a TCP socket of `domain`. Returns `None` if the
+/// kernel would refuse the address because of its family, its length or its memory, or if the address has another
+/// purpose (`AF_UNSPEC`).
 pub(crate) fn try_read_address(domain: c_int, address: *const c_void, length: u32) -> Option<(IpAddr, u16)> {
     try_copy(domain, address, length)?.read()
 }
 
-/// As [`try_read_address`], the bytes of the whole structure, 28 at most. What the kernel takes without `sin6_scope_id`,
-/// 24 to 27 bytes, counts as refused: with that field, which is not there, it would be another address.
+/// Returns the bytes of the structure, at most 28, under the conditions of [`try_read_address`]. Also returns `None`
+/// for IPv6 addresses without `sin6_scope_id` (24 to 27 bytes), which the kernel accepts: a copy with that field would
+/// be another address.
 pub(crate) fn try_read_bytes(domain: c_int, address: *const c_void, length: u32) -> Option<[u8; 28]> {
     if domain == AF_INET6 && length < 28 {
         return None;
@@ -68,20 +70,20 @@ pub(crate) fn try_read_bytes(domain: c_int, address: *const c_void, length: u32)
 }
 
 fn try_copy(domain: c_int, address: *const c_void, length: u32) -> Option<Address> {
-    /// `sizeof(struct sockaddr_storage)`: the kernel refuses more (`net/socket.c`, `move_addr_to_kernel`).
+    /// `sizeof(struct sockaddr_storage)`. The kernel refuses longer addresses (`net/socket.c`, `move_addr_to_kernel`).
     const LONGEST: u32 = 128;
     // `sizeof(struct sockaddr_in)`, and `SIN6_LEN_RFC2133` (`net/ipv4/tcp_ipv4.c`, `net/ipv6/tcp_ipv6.c`).
     let (shortest, size) = if domain == AF_INET { (16, 16) } else { (24, 28) };
     if !(shortest..=LONGEST).contains(&length) || !is_readable(address, length as usize) {
         return None;
     }
-    // SAFETY: the kernel can read all of it. The program that changes its memory map in another thread meanwhile passes an
-    // address that is no more.
+    // SAFETY: the kernel can read all of the address. Only a program that unmaps the address in another thread during
+    // its own call breaks this.
     let copy = unsafe { Address::copy(address, length.min(size)) };
     (copy.family() == domain).then_some(copy)
 }
 
-/// Whether the address that connect(2) took is one of no family: it ends the connection.
+/// Whether the address that connect(2) accepted has the family `AF_UNSPEC`, which ends the connection.
 ///
 /// # Safety
 /// `address` must point to `length` bytes.
@@ -107,12 +109,12 @@ fn name(number: c_long, fd: c_int) -> Option<(IpAddr, u16)> {
     (returned == 0).then(|| address.read())?
 }
 
-/// The address and port of the peer of `fd`, once there is one.
+/// Returns the address and port of the peer of `fd`, if the socket has one.
 pub(crate) fn peer(fd: c_int) -> Option<(IpAddr, u16)> {
     name(number::GETPEERNAME, fd)
 }
 
-/// The local port of `fd`.
+/// Returns the local port of `fd`.
 pub(crate) fn local_port(fd: c_int) -> Option<u16> {
     name(number::GETSOCKNAME, fd).map(|(_, port)| port)
 }

@@ -1,12 +1,12 @@
-//! What a program under a supervisor has lost, and who says so.
+//! Detects the privilege that a program has lost under a supervisor, and decides which process reports it.
 
 use super::{Errno, call, number, result};
 use core::ffi::c_long;
 
 const PROGRAM: *const u8 = c"/proc/self/exe".as_ptr().cast();
 
-/// Whether the file of this program gives whoever executes it another user than `user`, another group than `group`, or
-/// capabilities (execve(2), capabilities(7)). No where that cannot be told, and on a file system that is mounted `nosuid`.
+/// Whether an execution of this program's file sets a user other than `user`, a group other than `group`, or
+/// capabilities (execve(2), capabilities(7)). False if that is unknown, and on a file system that is mounted `nosuid`.
 pub(crate) fn is_privileged(user: u32, group: u32) -> bool {
     const AT_FDCWD: c_long = -100;
     const AT_STATX_DONT_SYNC: c_long = 0x4000;
@@ -33,10 +33,12 @@ pub(crate) fn is_privileged(user: u32, group: u32) -> bool {
     (sets_user || sets_group || (user != 0 && has_capabilities())) && !is_without_privileges()
 }
 
-/// Whether the file permits a capability: the attribute, a `struct vfs_cap_data` (`linux/capability.h`), may have none.
+/// Whether the file permits a capability. The attribute, a `struct vfs_cap_data` (`linux/capability.h`), may contain no
+/// capabilities.
 fn has_capabilities() -> bool {
     const NAME: *const u8 = c"security.capability".as_ptr().cast();
-    // Words: flags, then permitted and inheritable capabilities, twice; the third version has one more.
+    // The words are: flags, then twice the permitted and the inheritable capabilities. The third version has one more
+    // word.
     let mut value = [0_u32; 6];
     let (room, size) = (&raw mut value, size_of::<[u32; 6]>());
     // SAFETY: getxattr(2) reads two strings and writes no more than `size` bytes to `value`.
@@ -50,10 +52,10 @@ fn has_capabilities() -> bool {
     length > 0 && (first | second) != 0
 }
 
-/// Whether the program's file system gives no privileges (`MS_NOSUID`).
+/// Whether the program's file system grants no privileges (`MS_NOSUID`). Also true if that is unknown.
 fn is_without_privileges() -> bool {
     const ST_NOSUID: usize = 2;
-    /// Where `f_flags` is in the kernel's `struct statfs`, as an index of words; the structure has 30 at most.
+    /// The index of `f_flags` in the kernel's `struct statfs`, in words. The structure has at most 30 words.
     const FLAGS: usize = if cfg!(target_pointer_width = "64") { 10 } else { 11 };
     let mut status = [0_usize; 32];
     // SAFETY: statfs(2) reads a string and writes a `struct statfs`, for which there is room.
@@ -66,12 +68,13 @@ fn is_without_privileges() -> bool {
     returned != 0 || status[FLAGS] & ST_NOSUID != 0
 }
 
-/// Whether the supervisor lets this process say what is to be said once (crates/sys/src/seccomp/listener.rs).
+/// Whether the supervisor permits this process to print the message that is printed once
+/// (crates/sys/src/seccomp/listener.rs).
 pub(crate) fn is_first_to_speak() -> bool {
     const QUESTION: c_long = 0x6b65_0002;
     const LENGTH: c_long = 16;
     const EALREADY: Errno = Errno(114);
-    // SAFETY: descriptor -1 is never open, so that the kernel fails before it looks at the address.
+    // SAFETY: descriptor -1 is never open, so the call fails before the kernel reads the address.
     let returned = unsafe { call(number::CONNECT, [-1, QUESTION, LENGTH, 0, 0, 0]) };
     result(returned) == Err(EALREADY)
 }

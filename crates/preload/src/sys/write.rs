@@ -1,8 +1,9 @@
-//! Writing where others write too: without waiting, without a signal, into nothing that has become something else.
+//! Writes to files that other processes also write to. A write does not wait, raises no signal, and never reaches a
+//! descriptor that now refers to another file.
 //!
-//! poll(2) promises that a write of some length does not wait, not of how much, and another writer may come between. So
-//! each kind of file is written to in the way in which the kernel itself does not wait. O_NONBLOCK on a descriptor of the
-//! program would change it for everybody who shares it.
+//! poll(2) promises that a write of some unknown length does not wait, and another writer may write first. So for each
+//! kind of file the library uses the call with which the kernel itself does not wait. O_NONBLOCK on a descriptor of the
+//! program would affect all processes that share its open file description.
 
 use super::{Errno, SOCK_CLOEXEC, call, close, number, result, socket};
 use core::ffi::{CStr, c_int, c_long};
@@ -23,18 +24,19 @@ const MSG_NOSIGNAL: c_long = 0x4000;
 pub(crate) enum Way {
     /// A local socket: send(2) with `MSG_DONTWAIT`.
     Send,
-    /// A pipe: pwritev2(2) with `RWF_NOWAIT` (Linux 6.4); a FIFO, and a pipe of an older kernel: as a terminal.
+    /// A pipe: pwritev2(2) with `RWF_NOWAIT` (Linux 6.4); for a FIFO, and for a pipe on an older kernel, as for a
+    /// terminal.
     Pipe,
-    /// A terminal: through a descriptor of our own with `O_NONBLOCK`, for an instant.
+    /// A terminal: write(2) to a descriptor that this library opens with `O_NONBLOCK` and closes again.
     Terminal,
-    /// A regular file of a local file system, which has no other way and waits for its disk at most.
+    /// A regular file on a local file system: write(2), the only way, which waits at most for the disk.
     File,
-    /// A device that is no terminal (/dev/null): pwritev2(2), or not at all.
+    /// A device that is not a terminal (/dev/null): pwritev2(2); if that fails, nothing is written.
     Device,
 }
 
 impl Way {
-    /// The way that was stored as `number`.
+    /// Returns the way that was stored as `number`.
     pub(crate) fn from_number(number: u8) -> Option<Self> {
         [Self::Send, Self::Pipe, Self::Terminal, Self::File, Self::Device]
             .into_iter()
@@ -42,7 +44,7 @@ impl Way {
     }
 }
 
-/// What is behind a descriptor.
+/// The file behind a descriptor.
 pub(crate) struct File {
     /// The device and the inode.
     pub(crate) identity: [u64; 2],
@@ -51,7 +53,8 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// What is behind `fd` (statx(2), Linux 4.11), or `None` where it is closed or cannot be told. Asks no file server.
+    /// Returns the file behind `fd` (statx(2), Linux 4.11), or `None` if `fd` is closed or the file is unknown. Does
+    /// not contact a file server.
     pub(crate) fn of(fd: c_int) -> Option<Self> {
         const AT_EMPTY_PATH: c_long = 0x1000;
         const AT_STATX_DONT_SYNC: c_long = 0x4000;
@@ -72,7 +75,7 @@ impl File {
         let returned = unsafe { call(number::STATX, arguments) };
         let [_, _, _, mode, inode, _, _, attributes, ..] = status;
         let device = status[17];
-        // Low half: the major number, 0 where there is no device.
+        // The low half is the major number, 0 if there is no device.
         let has_device = device as u32 != 0;
         (returned == 0).then_some(Self {
             identity: [inode, device],
@@ -81,7 +84,8 @@ impl File {
         })
     }
 
-    /// How to write to `fd`, behind which this is; `None` where every way might wait, or spoil what belongs to others.
+    /// Returns how to write to `fd`, which must refer to this file. Returns `None` if every way might wait, or might
+    /// corrupt a foreign file or connection.
     pub(crate) fn way(&self, fd: c_int) -> Option<Way> {
         const S_IFIFO: u32 = 0o010_000;
         const S_IFCHR: u32 = 0o020_000;
@@ -96,7 +100,7 @@ impl File {
         }
     }
 
-    /// Whether this is a regular file that a server may keep for as long as it likes (FUSE, NFS).
+    /// Whether this is a regular file whose server may block calls indefinitely (FUSE, NFS).
     pub(crate) fn is_remote(&self, fd: c_int) -> bool {
         self.kind == super::S_IFREG && self.way(fd).is_none()
     }
@@ -104,14 +108,14 @@ impl File {
 
 fn is_terminal(fd: c_int) -> bool {
     const TCGETS: c_long = 0x5401;
-    // `struct termios` of the kernel has 36 bytes on the architectures here.
+    // The kernel's `struct termios` has 36 bytes on the supported architectures.
     let mut settings = [0_u32; 16];
     // SAFETY: ioctl(2) with TCGETS writes a `struct termios`, for which there is room.
     let returned = unsafe { call(number::IOCTL, [fd as _, TCGETS, &raw mut settings as c_long, 0, 0, 0]) };
     returned == 0
 }
 
-/// Whether `fd` is a file of tmpfs, which has no device, and before Linux 6.0 no attributes.
+/// Whether `fd` is a file on tmpfs, which has no device, and before Linux 6.0 no attributes.
 fn is_in_memory(fd: c_int) -> bool {
     const F_GET_SEALS: c_long = 1034;
     // SAFETY: fcntl(2) with F_GET_SEALS takes no pointer; files of other kinds refuse it.
@@ -119,7 +123,8 @@ fn is_in_memory(fd: c_int) -> bool {
     returned >= 0
 }
 
-/// Opens the file at `path` (which ends with a NUL) to append to it; a FIFO without a reader is refused, not waited for.
+/// Opens the file at `path` (which ends with a NUL) to append to it. Fails for a FIFO without a reader, and does not
+/// wait for one.
 pub(crate) fn open_to_append(path: &[u8; 256]) -> Result<c_int, Errno> {
     // SAFETY: the path ends with a NUL.
     unsafe { open(path.as_ptr(), O_CREAT) }
@@ -134,7 +139,7 @@ unsafe fn open(path: *const u8, more: c_long) -> Result<c_int, Errno> {
     result(returned).map(|fd| fd as c_int)
 }
 
-/// A socket that is connected to the system's log (syslog(3)).
+/// Returns a socket that is connected to the system log (syslog(3)).
 pub(crate) fn connect_to_syslog() -> Result<c_int, Errno> {
     const AF_UNIX: c_int = 1;
     const SOCK_DGRAM: c_int = 2;
@@ -149,7 +154,7 @@ pub(crate) fn connect_to_syslog() -> Result<c_int, Errno> {
         path: *b"/dev/log\0",
     };
     let fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)?;
-    // SAFETY: connect(2) reads the address, whose length is given.
+    // SAFETY: connect(2) reads 11 bytes of the address, which has that length.
     let returned = unsafe { call(number::CONNECT, [fd as _, &raw const address as c_long, 11, 0, 0, 0]) };
     match result(returned) {
         Ok(_) => Ok(fd),
@@ -160,8 +165,8 @@ pub(crate) fn connect_to_syslog() -> Result<c_int, Errno> {
     }
 }
 
-/// Writes `line` to standard error, which must be the file of this `identity`, in this way. Gives how many bytes were
-/// written.
+/// Writes `line` to standard error in the given way, if standard error still is the file with this `identity`. Returns
+/// the number of written bytes.
 pub(crate) fn write_to_standard_error(identity: [u64; 2], way: Way, line: &[u8]) -> usize {
     const EOPNOTSUPP: Errno = Errno(95);
     const ENOSYS: Errno = Errno(38);
@@ -190,7 +195,7 @@ pub(crate) fn write_to_standard_error(identity: [u64; 2], way: Way, line: &[u8])
     }
 }
 
-/// Sends `line` to the socket `fd`, if it takes it at once. Gives how many bytes it took.
+/// Sends `line` to the socket `fd` without waiting. Returns the number of sent bytes; 0 on an error.
 pub(crate) fn send(fd: c_int, line: &[u8]) -> usize {
     let (start, length) = (line.as_ptr() as c_long, line.len() as c_long);
     let flags = MSG_DONTWAIT | MSG_NOSIGNAL;
@@ -199,7 +204,7 @@ pub(crate) fn send(fd: c_int, line: &[u8]) -> usize {
     result(returned).map_or(0, |sent| sent as usize)
 }
 
-/// Writes `line` to `fd`, which does not wait. Gives how many bytes it took.
+/// Writes `line` to `fd`, on which a write does not wait. Returns the number of written bytes; 0 on an error.
 pub(crate) fn write(fd: c_int, line: &[u8]) -> usize {
     let written = without_signals(|| {
         let (start, length) = (line.as_ptr() as c_long, line.len() as c_long);
@@ -209,7 +214,8 @@ pub(crate) fn write(fd: c_int, line: &[u8]) -> usize {
     written.map_or(0, |written| written as usize)
 }
 
-/// Writes `line` to `fd`, or fails with `EAGAIN` where that would wait, with `EOPNOTSUPP` where it cannot do without.
+/// Writes `line` to `fd`. Fails with `EAGAIN` if the write would wait, and with `EOPNOTSUPP` if the file does not
+/// support writes without waiting.
 fn write_now(fd: c_int, line: &[u8]) -> Result<c_long, Errno> {
     const RWF_NOWAIT: c_long = 8;
     #[repr(C)]
@@ -221,14 +227,14 @@ fn write_now(fd: c_int, line: &[u8]) -> Result<c_long, Errno> {
         start: line.as_ptr(),
         length: line.len(),
     };
-    // Offset −1, in two halves, is that of the file.
+    // Offset −1, in two halves, means the file's current offset.
     let arguments = [fd as _, &raw const vector as c_long, 1, -1, -1, RWF_NOWAIT];
     // SAFETY: pwritev2(2) reads one `struct iovec` and the line.
     result(unsafe { call(number::PWRITEV2, arguments) })
 }
 
-/// Lets no signal of what `write` writes reach the program: SIGPIPE, SIGXFSZ (over the limit of a file's size), SIGTTOU
-/// (in the background of a terminal that stops writers).
+/// Calls `write`, and keeps its signals from the program: SIGPIPE, SIGXFSZ (above the limit of a file's size), SIGTTOU
+/// (a background process on a terminal with `TOSTOP`).
 fn without_signals(write: impl FnOnce() -> Result<c_long, Errno>) -> Result<c_long, Errno> {
     const SIG_BLOCK: c_long = 0;
     const SIG_SETMASK: c_long = 2;
@@ -253,12 +259,12 @@ fn without_signals(write: impl FnOnce() -> Result<c_long, Errno>) -> Result<c_lo
         Err(EFBIG) => SIGXFSZ,
         _ => 0,
     };
-    // Where the program blocks it itself, one that is pending may be the program's.
+    // If the program itself blocks the signal, a pending signal may be the program's.
     let ours = raised & !before;
     if ours != 0 {
         let no_time = [0 as c_long; 2];
         let (set, time) = (&raw const ours as c_long, &raw const no_time as c_long);
-        // SAFETY: rt_sigtimedwait(2) reads a set and a time, and wants nothing written.
+        // SAFETY: rt_sigtimedwait(2) reads a set and a time, and writes nothing.
         unsafe { call(number::RT_SIGTIMEDWAIT, [set, 0, time, SET, 0, 0]) };
     }
     // SAFETY: rt_sigprocmask(2) reads the set that it wrote above.
