@@ -80,7 +80,7 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
     own::keep_defaults(fd, before.or(own::defaults(fd)));
     match get(fd, SocketOption::UserTimeout) {
         None | Some(0) => {}
-        current if current == user_timeout(fd, &settings) => own::limited(fd),
+        Some(current) if Some(current) == user_timeout(fd, &settings) => own::keep_user_timeout(fd, current),
         Some(_) => own::mark(fd, SocketOption::UserTimeout),
     }
     if sys::is_listening(fd) || sys::is_established(fd) {
@@ -301,7 +301,7 @@ fn target(settings: &Settings, option: SocketOption, ours: u32, current: u32, is
 fn set_if_other(fd: c_int, option: SocketOption, current: u32, target: u32) -> bool {
     let is_set = target != current && set(fd, option, target);
     if is_set && option == SocketOption::UserTimeout {
-        own::limited(fd);
+        own::keep_user_timeout(fd, target);
     }
     is_set
 }
