@@ -134,13 +134,18 @@ def userfault_over_name():
 
 
 def child_with_listener(pid):
-    """A child that has this number, in a pid namespace of ours."""
+    """A child that has this number, in a pid namespace of ours, and a listener."""
+    listens, ready = os.pipe()
     with open("/proc/sys/kernel/ns_last_pid", "w") as last:
         last.write(str(pid - 1))
     child = os.fork()
     if child == 0:
         kept.append(listen())
+        os.write(ready, b".")
         time.sleep(1000)
+    os.close(ready)
+    assert os.read(listens, 1) == b"."
+    os.close(listens)
     return child
 
 
