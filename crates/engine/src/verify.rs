@@ -6,6 +6,7 @@ mod summary;
 mod verdict;
 
 pub use reach::{Engines, PolicyOrigin, Reach, mapped_library};
+pub use summary::summary;
 pub use verdict::{Missing, Outcome, Own, Verdict};
 
 use crate::policy::{Part, Policy};

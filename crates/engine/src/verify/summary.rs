@@ -23,7 +23,7 @@ impl Comparison {
 }
 
 /// Returns the summary of sockets. With `names_processes`, names the process of each descriptor.
-fn summary<'a>(sockets: impl IntoIterator<Item = &'a Compared> + Clone, names_processes: bool) -> String {
+pub fn summary<'a>(sockets: impl IntoIterator<Item = &'a Compared> + Clone, names_processes: bool) -> String {
     let count = |is_listener: bool, outcomes: &[Outcome]| {
         let mut count = 0;
         for socket in sockets.clone() {

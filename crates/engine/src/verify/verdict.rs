@@ -305,6 +305,14 @@ impl Verdict {
         }
     }
 
+    /// Returns whether an engine that is still at work on the socket cannot change the verdict.
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Missing(missing) => matches!(missing, Missing::SwitchedOff | Missing::UserTimeout { .. }),
+            _ => true,
+        }
+    }
+
     /// Returns the reason as a clause in which "it" is the socket; `None` if the socket is set.
     pub fn reason(&self) -> Option<String> {
         match self {
