@@ -201,6 +201,8 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
             !is_off && supervise(run, &program, &choice, &policy)?
         }
         Engines::Cgroup => {
+            // keepalive doctor reads the policy there.
+            preload::hand_over(&mut environment, &policy);
             if !is_off {
                 join_cgroup(&program, &policy)?;
             }

@@ -2,7 +2,7 @@
 //! status and its cgroup show it.
 
 use super::Given;
-use crate::cgroup::Description;
+use crate::cgroup::{Description, child};
 use crate::cgroup::entry::{self, Entry};
 use crate::cgroup::pins::Target;
 use crate::policy::{Policy, Text};
@@ -185,12 +185,13 @@ impl Known {
                 add(&mut reach, policy, PolicyOrigin::Cgroup);
             }
         }
-        if let Some((policy, engines)) = given.started_with {
-            if engines == Engines::Cgroup {
-                let own = self.own_cgroup(pid);
-                reach.cgroup_ids = own.as_deref().map(cgroup::ids_with_all_below).unwrap_or_default();
-                reach.cgroup = own.map(|directory| directory.display().to_string());
-            }
+        let is_started_in_cgroup = given.started_with.is_some_and(|(_, engines)| engines == Engines::Cgroup);
+        if let Some(own) = self.own_cgroup(pid).filter(|own| is_started_in_cgroup || child::is_active(own)) {
+            // The cgroup is new, so that no open connection was made in it before. Inherited ones are set by keepalive run.
+            reach.cgroup_ids = HashSet::new();
+            reach.cgroup = self.tree.as_ref().map(|tree| tree.name(&own).display().to_string());
+        }
+        if let Some((policy, _)) = given.started_with {
             if reach.policy == PolicyOrigin::Nowhere {
                 add(&mut reach, copy(policy), PolicyOrigin::Command);
             }
@@ -239,6 +240,12 @@ pub fn mapped_library(pid: u32) -> io::Result<Option<String>> {
     let mut paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
     let mapped = paths.find(|path| path.ends_with("/libkeepalive.so") || path.ends_with("/keepalive-system.so"));
     Ok(mapped.map(str::to_owned))
+}
+
+/// Returns whether a supervisor of keepalive serves the process, as far as its environment and those of its ancestors
+/// show it.
+pub fn is_supervised(pid: u32) -> bool {
+    supervised_environment(pid).is_some()
 }
 
 /// Returns the environment in which `keepalive run` has noted its supervisor: that of the process, which is under a

@@ -5,7 +5,7 @@ use crate::attach::{Reason, Step, plan};
 use crate::kernel_defaults::KernelDefaults;
 use crate::sockets::{Namespace, Socket};
 use crate::timeline::{Times, spell};
-use keepalive_policy::option::Group;
+use keepalive_policy::option::KEEPALIVE;
 use keepalive_policy::{Mode, Moment, Settings, SocketOption, Source, Unit};
 use keepalive_sys::sock_diag::State;
 use serde::{Deserialize, Serialize};
@@ -156,12 +156,9 @@ impl View<'_> {
         let Some(times) = self.socket.times().filter(|_| self.socket.numbers.is_some()) else {
             return self.compare_by_timer();
         };
-        let is_keepalive = |option: SocketOption| option.row().group == Group::Keepalive;
-        let steps: Vec<Step> = plan
-            .steps
-            .iter()
+        let steps: Vec<Step> = in_order(&plan.steps, |step| step.option)
+            .filter(|step| step.is_change())
             .copied()
-            .filter(|step| is_keepalive(step.option))
             .collect();
         let is_on = self.socket.keepalive() == Some(true);
         let wants_on = plan.settings.number(SocketOption::Keepalive) == Some(1);
@@ -178,8 +175,9 @@ impl View<'_> {
                 probes: times.lost_probes(),
             });
         }
-        if let Some(step) = steps.iter().find(|step| step.is_change()) {
-            let is_time_step = |option| steps.iter().any(|step| step.option == option && step.is_change());
+        if let Some(step) = steps.first() {
+            let is_untouched = |step: &Step| Some(step.from) == self.kernel_default(step.option);
+            let is_time_step = |option| steps.iter().any(|step| step.option == option && is_untouched(step));
             let are_all_untouched = TIMES
                 .into_iter()
                 .filter(|option| plan.settings.number(*option).is_some())
@@ -192,21 +190,18 @@ impl View<'_> {
                     is_kernel_default: true,
                 });
             }
-            let mode = plan.settings.mode.unwrap_or_default();
-            return Verdict::Missing(
-                if mode == Mode::Fill && TIMES.contains(&step.option) && are_all_untouched {
-                    self.untouched(is_on.then_some(times.idle))
-                } else {
-                    Missing::Value {
-                        option: step.option,
-                        has: step.from,
-                        wants: step.to,
-                    }
-                },
-            );
+            return Verdict::Missing(if TIMES.contains(&step.option) && are_all_untouched {
+                self.untouched(is_on.then_some(times.idle))
+            } else {
+                Missing::Value {
+                    option: step.option,
+                    has: step.from,
+                    wants: step.to,
+                }
+            });
         }
-        let own = plan.left.iter().find_map(|left| match left.reason {
-            Reason::Own { theirs, .. } if is_keepalive(left.option) => Some(Own {
+        let own = in_order(&plan.left, |left| left.option).find_map(|left| match left.reason {
+            Reason::Own { theirs, .. } => Some(Own {
                 option: left.option,
                 theirs,
                 ours: plan.settings.number(left.option),
@@ -441,6 +436,13 @@ impl Missing {
             }
         }
     }
+}
+
+/// Returns those of `all` that concern keepalive, in the order in which users think of the options.
+fn in_order<T>(all: &[T], option: impl Fn(&T) -> SocketOption + Copy) -> impl Iterator<Item = &T> {
+    KEEPALIVE
+        .into_iter()
+        .flat_map(move |wanted| all.iter().filter(move |item| option(item) == wanted))
 }
 
 /// Returns a value with its unit.

@@ -15,12 +15,12 @@ use std::io;
 /// probe may be dropped (`keepalive presets`).
 const FORGOTTEN: u32 = 240;
 
-/// What the JSON object has of a process; null without a process.
+/// What the JSON object has of a process.
 #[derive(Default, Serialize)]
 pub(super) struct Report {
     summary: Option<String>,
-    processes: Option<Vec<ProcessEntry>>,
-    sockets: Option<Vec<SocketEntry>>,
+    processes: Vec<ProcessEntry>,
+    sockets: Vec<SocketEntry>,
 }
 
 #[derive(Serialize)]
@@ -189,8 +189,8 @@ impl Report {
     fn new(comparison: &Comparison) -> Self {
         Self {
             summary: Some(comparison.summary()),
-            processes: Some(comparison.processes.iter().map(ProcessEntry::new).collect()),
-            sockets: Some(comparison.sockets.iter().map(SocketEntry::new).collect()),
+            processes: comparison.processes.iter().map(ProcessEntry::new).collect(),
+            sockets: comparison.sockets.iter().map(SocketEntry::new).collect(),
         }
     }
 }
