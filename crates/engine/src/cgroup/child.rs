@@ -68,7 +68,10 @@ pub fn is_active(directory: &Path) -> bool {
     };
     let attached = cgroup::open_directory(own).and_then(|cgroup| programs(cgroup, Hook::SockOps, Attached::Here));
     attached.is_ok_and(|programs| {
-        let mut infos = programs.ids.into_iter().map(|id| program_by_id(id).and_then(program_info));
+        let mut infos = programs
+            .ids
+            .into_iter()
+            .map(|id| program_by_id(id).and_then(program_info));
         infos.any(|info| info.is_ok_and(|info| info.name == super::NAME))
     })
 }

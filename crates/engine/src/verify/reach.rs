@@ -2,9 +2,9 @@
 //! status and its cgroup show it.
 
 use super::Given;
-use crate::cgroup::{Description, child};
 use crate::cgroup::entry::{self, Entry};
 use crate::cgroup::pins::Target;
+use crate::cgroup::{Description, child};
 use crate::policy::{Policy, Text};
 use keepalive_policy::environment as variable;
 use keepalive_policy::parse::without_mark;
@@ -185,8 +185,13 @@ impl Known {
                 add(&mut reach, policy, PolicyOrigin::Cgroup);
             }
         }
-        let is_started_in_cgroup = given.started_with.is_some_and(|(_, engines)| engines == Engines::Cgroup);
-        if let Some(own) = self.own_cgroup(pid).filter(|own| is_started_in_cgroup || child::is_active(own)) {
+        let is_started_in_cgroup = given
+            .started_with
+            .is_some_and(|(_, engines)| engines == Engines::Cgroup);
+        if let Some(own) = self
+            .own_cgroup(pid)
+            .filter(|own| is_started_in_cgroup || child::is_active(own))
+        {
             // The cgroup is new, so that no open connection was made in it before. Inherited ones are set by keepalive run.
             reach.cgroup_ids = HashSet::new();
             reach.cgroup = self.tree.as_ref().map(|tree| tree.name(&own).display().to_string());
