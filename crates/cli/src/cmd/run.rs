@@ -214,7 +214,8 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let verifier = run.verify.and_then(|report| {
         let engines = match choice.engines {
             Engines::Cgroup => verify::Engines::Cgroup,
-            Engines::Preload(_) | Engines::Seccomp | Engines::Both(_) => verify::Engines::Visible,
+            _ if is_supervised => verify::Engines::Supervisor,
+            Engines::Preload(_) | Engines::Seccomp | Engines::Both(_) => verify::Engines::Preload,
         };
         let started = verify::Verifier::start(report, &policy, engines);
         started

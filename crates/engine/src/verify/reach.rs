@@ -11,7 +11,7 @@ use keepalive_policy::parse::without_mark;
 use keepalive_policy::protocol::{CONFIG, IS_SUPERVISED, LARGEST_RULES, SUPERVISED};
 use keepalive_policy::{Environment, Settings};
 use keepalive_sys::cgroup::{self, Tree};
-use keepalive_sys::proc;
+use keepalive_sys::proc::{self, Status};
 use keepalive_sys::rooted::Root;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -24,8 +24,10 @@ use std::path::{Path, PathBuf};
 /// The engines by which a command was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engines {
-    /// The library, a supervisor, or both: the process shows them.
-    Visible,
+    /// The library alone.
+    Preload,
+    /// A supervisor, with the library or without.
+    Supervisor,
     /// The eBPF programs of a cgroup without a pinned policy.
     Cgroup,
 }
@@ -37,7 +39,7 @@ pub struct Reach {
     pub library: Option<String>,
     /// Whether a supervisor of keepalive serves the process.
     pub is_supervised: bool,
-    /// Whether the process is under a seccomp filter that is not the supervisor's.
+    /// Whether the process has a seccomp filter that this command does not have, and that may be anybody's.
     pub is_filtered: bool,
     /// The cgroup whose policy applies to the process.
     pub cgroup: Option<String>,
@@ -110,6 +112,8 @@ impl Reach {
 
 /// What is read once for all processes.
 pub(super) struct Known {
+    /// The status of this command.
+    own: Status,
     tree: Option<Tree>,
     entries: Vec<Entry>,
 }
@@ -117,6 +121,7 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn look() -> Self {
         Self {
+            own: proc::own_status().unwrap_or_default(),
             tree: Tree::find().ok(),
             entries: entry::entries().unwrap_or_default(),
         }
@@ -125,13 +130,15 @@ impl Known {
     /// Returns how the process `pid` is reached, and its policies in the order of precedence.
     pub(super) fn reach(&self, pid: u32, given: Given<'_>) -> (Reach, Vec<Policy>) {
         let library = mapped_library(pid);
-        let is_filtered = proc::status(pid).is_ok_and(|status| status.is_filtered);
-        let supervised = is_filtered.then(|| supervised_environment(pid)).flatten();
+        let started = given.started_with.map(|(_, engines)| engines);
+        let status = proc::status(pid).unwrap_or_default();
+        let supervised = status.is_filtered.then(|| supervised_environment(pid)).flatten();
+        let is_supervised = supervised.is_some() || status.is_filtered && started == Some(Engines::Supervisor);
         let mut reach = Reach {
             is_known: library.is_ok(),
             library: library.ok().flatten(),
-            is_supervised: supervised.is_some(),
-            is_filtered: is_filtered && supervised.is_none(),
+            is_supervised,
+            is_filtered: !is_supervised && self.has_own_filter(&status),
             ..Reach::default()
         };
         let mut policies = Vec::new();
@@ -148,10 +155,7 @@ impl Known {
         }
         // A process under the supervisor may have cleared its environment.
         let own = proc::environment(pid).unwrap_or_default();
-        reach.is_library_expected = given
-            .started_with
-            .is_some_and(|(_, engines)| engines == Engines::Visible)
-            || own.iter().any(|entry| names_library(entry));
+        reach.is_library_expected = started == Some(Engines::Preload) || own.iter().any(|entry| names_library(entry));
         let environments = [Some(own), supervised];
         let (mut policy, names_policy) = environments
             .iter()
@@ -212,6 +216,15 @@ impl Known {
         let settings = defaults.fold(Settings::NONE, |settings, part| settings.or(part.default));
         reach.settings = settings.to_string();
         (reach, policies)
+    }
+
+    /// Returns whether the process has a seccomp filter that this command does not have: in a container, all processes have
+    /// that of the container.
+    fn has_own_filter(&self, status: &Status) -> bool {
+        match (status.filters, self.own.filters) {
+            (Some(filters), Some(own)) => filters > own,
+            _ => status.is_filtered && !self.own.is_filtered,
+        }
     }
 
     /// Returns the cgroup of the process.

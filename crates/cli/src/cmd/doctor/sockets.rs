@@ -2,6 +2,7 @@
 
 use super::finding::{Findings, Level};
 use crate::json::Entry;
+use keepalive_engine::attach::Warning;
 use keepalive_engine::policy::Policy;
 use keepalive_engine::sockets::{Socket, WorkerPool};
 use keepalive_engine::verify::{
@@ -124,7 +125,7 @@ fn show_unreached(findings: &mut Findings, comparison: &Comparison, pid: u32) {
     let (mut count, mut switched_off) = (0, 0);
     for socket in without {
         count += 1;
-        switched_off += usize::from(socket.verdict == Verdict::Missing(Missing::SwitchedOff));
+        switched_off += usize::from(socket.verdict == Verdict::Missing(Missing::Undone(Warning::SwitchedOff)));
     }
     if count > 0 {
         let reason = match switched_off {
@@ -141,7 +142,7 @@ fn show_unreached(findings: &mut Findings, comparison: &Comparison, pid: u32) {
     }
     let mut is_bad = count > 0;
     for socket in &comparison.sockets {
-        if let Verdict::Missing(Missing::UserTimeout { .. }) = &socket.verdict {
+        if let Verdict::Missing(Missing::Undone(Warning::UserTimeout { .. })) = &socket.verdict {
             is_bad = true;
             findings.add(Level::Wrong, "connections", socket.describe(false), None);
         }
