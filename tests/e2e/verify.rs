@@ -9,7 +9,7 @@ use crate::support::line_peer::LinePeer;
 use crate::support::observe::has;
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::{Libc, compile, no_config};
-use crate::support::{keepalive, library};
+use crate::support::{PYTHON, keepalive, library};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
@@ -215,14 +215,38 @@ fn keepalive_without_times_is_named() {
     Report::of(pid).expect(0, "the connection is set");
 }
 
-/// A listener hands its options on; a socket of several processes is one socket; a static program has no library.
 #[test]
-fn listeners_descendants_and_shared_sockets_are_compared_once() {
+fn a_socket_of_several_processes_is_compared_once() {
+    python!();
+    let program = "import os, socket, sys\n\
+                   listener = socket.create_server(('127.0.0.1', 0))\n\
+                   client = socket.create_connection(listener.getsockname())\n\
+                   accepted, _ = listener.accept()\n\
+                   os.fork() or sys.stdin.read() or sys.exit()\n\
+                   print('ready', flush=True)\n\
+                   sys.stdin.read()";
+    let options = [&["--engine", "preload"], &POLICY[..]].concat();
+    let mut python = LinePeer::start(run(&options, Path::new(PYTHON)).args(["-c", program]));
+    assert_eq!(python.answer(), "ready");
+    let report = Report::of(python.pid());
+    report.expect(0, "all 2 connections are set, the listener is set");
+    assert_eq!(
+        report.json["processes"].as_array().map(Vec::len),
+        Some(2),
+        "{}",
+        report.json
+    );
+    assert_eq!(report.sockets().len(), 3, "{}", report.json);
+}
+
+/// A listener hands its options on, and a static program has no library.
+#[test]
+fn listeners_and_descendants_are_compared() {
     let (_server, port) = server();
     let fixed = compile(Libc::Host, "sockets.c", &["-static"]);
     let options = [&["--engine", "preload"], &POLICY[..]].concat();
     // The shell gets its listener from the library's own program, which stays its parent.
-    let script = format!("\"$0\" tcp listen client accept hold & \"$1\" tcp connect={port} hold; wait");
+    let script = format!("exec 3<&0; \"$0\" tcp listen client accept hold <&3 & \"$1\" tcp connect={port} hold; wait");
     let mut shell = run(&options, Path::new("sh"));
     shell.arg("-c").arg(script).arg(sockets()).arg(&fixed);
     let mut peer = LinePeer::start(&mut shell);

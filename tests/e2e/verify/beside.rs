@@ -5,6 +5,8 @@ use crate::support::process::{LIMIT, eventually, output_within, text};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The report without line breaks.
 fn reported(stderr: &str) -> String {
@@ -17,7 +19,6 @@ fn options<'a>(engine: &'a str, verify: &'a str) -> Vec<&'a str> {
 
 #[test]
 fn the_report_comes_when_the_command_has_ended() {
-    let (_server, port) = server();
     for (engine, expected) in [
         (
             "preload",
@@ -25,30 +26,38 @@ fn the_report_comes_when_the_command_has_ended() {
         ),
         ("seccomp", "all 2 connections are set"),
     ] {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let log = directory.path().join("log");
-        let mut command = run(&options(engine, "--verify"), &sockets());
-        command.stderr(File::create(&log).expect("a file of ours"));
-        let words = format!("tcp connect={port} raw-tcp raw-connect={port}");
-        let mut program = start(&mut command, &words);
-        // Long enough for a look: the report says what was seen.
-        let status = fs::read_to_string(format!("/proc/{}/comm", program.pid())).expect("it runs");
-        assert_eq!(status.trim(), "sockets");
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        assert_eq!(fs::read_to_string(&log).expect("a file of ours"), "");
-        program.finish();
-        assert_eq!(program.wait_for_end().code(), Some(0));
-        let stderr = eventually("the report", LIMIT, || {
-            let stderr = fs::read_to_string(&log).ok()?;
-            stderr.contains("between").then_some(stderr)
-        });
-        let reported = reported(&stderr);
-        assert!(
-            reported.starts_with(&format!("keepalive: verify: {expected}")),
-            "{stderr}"
-        );
-        assert!(stderr.lines().all(|line| line.chars().count() <= 80), "{stderr}");
+        // On a busy machine a short command ends before it was looked at twice, as the report states then.
+        let report = (1..=20).map(|tenths| report_of(engine, Duration::from_millis(100 * tenths)));
+        let expected = format!("keepalive: verify: {expected} keepalive: verify: ");
+        let mut last = String::new();
+        let is_expected = |report: String| {
+            last = report;
+            last.starts_with(&expected)
+        };
+        assert!(report.into_iter().any(is_expected), "{last}");
     }
+}
+
+/// The report on a command that holds its connections for `time`.
+fn report_of(engine: &str, time: Duration) -> String {
+    let (_server, port) = server();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let log = directory.path().join("log");
+    let mut command = run(&options(engine, "--verify"), &sockets());
+    command.stderr(File::create(&log).expect("a file of ours"));
+    let mut program = start(&mut command, &format!("tcp connect={port} raw-tcp raw-connect={port}"));
+    let name = fs::read_to_string(format!("/proc/{}/comm", program.pid())).expect("it runs");
+    assert_eq!(name, "sockets\n");
+    sleep(time);
+    assert_eq!(fs::read_to_string(&log).expect("a file of ours"), "");
+    program.finish();
+    assert_eq!(program.wait_for_end().code(), Some(0));
+    let stderr = eventually("the report", LIMIT, || {
+        let stderr = fs::read_to_string(&log).ok()?;
+        stderr.contains("between").then_some(stderr)
+    });
+    assert!(stderr.lines().all(|line| line.chars().count() <= 80), "{stderr}");
+    reported(&stderr)
 }
 
 #[test]

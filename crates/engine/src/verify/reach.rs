@@ -68,6 +68,8 @@ pub enum PolicyOrigin {
     Cgroup,
     /// The command by which it was started.
     Command,
+    /// The library has none: it switches keepalive on, and the times are the kernel's.
+    Library,
     /// No policy was found: the process may have had one, and may have overwritten its environment.
     #[default]
     Nowhere,
@@ -82,6 +84,7 @@ impl PolicyOrigin {
             Self::File => "the configuration file of the process",
             Self::Cgroup => "the policy of its cgroup",
             Self::Command => "keepalive run",
+            Self::Library => "the library",
             Self::Nowhere => "nowhere",
         }
     }
@@ -155,6 +158,7 @@ impl Known {
         }
         // A process under the supervisor may have cleared its environment.
         let own = proc::environment(pid).unwrap_or_default();
+        let shows_environment = own.iter().any(|entry| is_variable(entry));
         reach.is_library_expected = started == Some(Engines::Preload) || own.iter().any(|entry| names_library(entry));
         let environments = [Some(own), supervised];
         let (mut policy, names_policy) = environments
@@ -168,15 +172,12 @@ impl Known {
         } else {
             rules_file(pid, policy.config_path.as_deref())
         };
-        let has_file = config.is_some();
         policy.config = config;
-        if names_policy || has_file {
-            let origin = if names_policy {
-                PolicyOrigin::Environment
-            } else {
-                PolicyOrigin::File
-            };
-            add(&mut reach, policy, origin);
+        let [_, file] = policy.parts();
+        if names_policy {
+            add(&mut reach, policy, PolicyOrigin::Environment);
+        } else if file.default != Settings::NONE || !file.rules.is_empty() {
+            add(&mut reach, policy, PolicyOrigin::File);
         }
         if let Some(entry) = self.nearest(pid) {
             reach.cgroup = Some(entry.name());
@@ -204,6 +205,9 @@ impl Known {
             if reach.policy == PolicyOrigin::Nowhere {
                 add(&mut reach, copy(policy), PolicyOrigin::Command);
             }
+        }
+        if reach.policy == PolicyOrigin::Nowhere && reach.library.is_some() && shows_environment {
+            reach.policy = PolicyOrigin::Library;
         }
         if reach.policy == PolicyOrigin::Nowhere && !reach.is_reached() {
             // As keepalive run and keepalive attach without a policy.
@@ -287,6 +291,14 @@ fn supervised_environment(pid: u32) -> Option<Vec<Vec<u8>>> {
     None
 }
 
+/// Returns whether the entry has the form of a variable. A program that shows a title writes it over its environment.
+fn is_variable(entry: &[u8]) -> bool {
+    let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
+    name.len() < entry.len()
+        && !name.is_empty()
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
 /// Returns whether the entry of an environment loads the library.
 fn names_library(entry: &[u8]) -> bool {
     let value = entry.strip_prefix(b"LD_PRELOAD=").map(String::from_utf8_lossy);
@@ -303,7 +315,7 @@ fn of_environment(environment: &[Vec<u8>]) -> (Policy, bool) {
     let rules = read.rules.map(|rules| text(variable::RULES, rules));
     let config_path = read.config.map(|path| PathBuf::from(OsStr::from_bytes(path)));
     let settings = read.settings();
-    let names_policy = settings != Settings::NONE || rules.is_some() || config_path.is_some();
+    let names_policy = settings != Settings::NONE || rules.is_some();
     let policy = Policy {
         settings,
         rules: rules.into_iter().collect(),

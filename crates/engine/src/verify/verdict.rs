@@ -183,8 +183,12 @@ impl View<'_> {
                 }
             });
         }
+        // Another mode is a decision about the program's values.
         let own = in_order(&plan.left, |left| left.option).find_map(|left| match left.reason {
-            Reason::Own { theirs, .. } => Some(Own {
+            Reason::Own {
+                theirs,
+                mode: Mode::Fill,
+            } => Some(Own {
                 option: left.option,
                 theirs,
                 ours: plan.settings.number(left.option),
