@@ -122,6 +122,9 @@ fn a_connection_that_the_library_does_not_see_is_named() {
 
     let output = output_within(LIMIT, &mut command(&["doctor", "--pid", &program.pid().to_string()]));
     let printed = text(&output.stdout);
+    let advice = "-> keepalive run --idle 61s --interval 13s --count 4 --engine seccomp -- COMMAND";
+    let unfolded = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(unfolded.contains(advice), "{printed}");
     assert!(
         printed.starts_with("WRONG  connections: 3 of 4 connections are set; fd 100 was made"),
         "{printed}"

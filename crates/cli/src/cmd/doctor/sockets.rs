@@ -114,7 +114,10 @@ fn show_comparison(findings: &mut Findings, comparison: &Comparison) {
     } else {
         Level::Fine
     };
-    findings.add(level, "connections", comparison.summary(), None);
+    let remedy = comparison
+        .remedy()
+        .map(|options| format!("keepalive run {options} -- COMMAND"));
+    findings.add(level, "connections", comparison.summary(), remedy);
 }
 
 /// Shows connections of a process that no engine reaches.
