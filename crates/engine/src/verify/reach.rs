@@ -71,6 +71,8 @@ pub enum PolicyOrigin {
     Cgroup,
     /// The command by which it was started.
     Command,
+    /// No engine is in use, and nobody names one: that of `keepalive run` without options.
+    Default,
     /// The library has none: it switches keepalive on, and the times are the kernel's.
     Library,
     /// No policy was found: the process may have had one, and may have overwritten its environment.
@@ -79,16 +81,17 @@ pub enum PolicyOrigin {
 }
 
 impl PolicyOrigin {
-    /// Returns a description for users.
-    pub const fn describe(self) -> &'static str {
+    /// Returns a description for users; `None` if the policy is not known.
+    pub const fn describe(self) -> Option<&'static str> {
         match self {
-            Self::Options => "the command line",
-            Self::Environment => "the environment of the process",
-            Self::File => "the configuration file of the process",
-            Self::Cgroup => "the policy of its cgroup",
-            Self::Command => "keepalive run",
-            Self::Library => "the library",
-            Self::Nowhere => "nowhere",
+            Self::Options => Some("the command line"),
+            Self::Environment => Some("the environment of the process"),
+            Self::File => Some("the configuration file of the process"),
+            Self::Cgroup => Some("the policy of its cgroup"),
+            Self::Command => Some("keepalive run"),
+            Self::Library => Some("the library, which found none"),
+            Self::Default => Some("keepalive run without options, since no engine is in use"),
+            Self::Nowhere => None,
         }
     }
 }
@@ -202,7 +205,7 @@ impl Known {
         if policies.list.is_empty() && !reach.is_reached() {
             // As keepalive run and keepalive attach without a policy.
             let settings = Settings::EVERYWHERE;
-            policies.add(Policy { settings, ..empty() }, PolicyOrigin::Nowhere);
+            policies.add(Policy { settings, ..empty() }, PolicyOrigin::Default);
         }
         reach.policy = policies.origin;
         let mut settings = Settings::NONE;
