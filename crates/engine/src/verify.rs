@@ -90,13 +90,16 @@ enum Found {
 pub fn compare(pool: &mut WorkerPool, roots: &[u32], given: Given<'_>) -> io::Result<Comparison> {
     let mut pids: Vec<u32> = Vec::new();
     for root in roots {
-        pids.extend(proc::tree(*root, MOST));
+        pids.extend(proc::tree(*root, MOST + 1));
     }
     let own = std::process::id();
     pids.retain(|pid| *pid != own);
-    pids.truncate(MOST);
-    let (selection, missing) = Selection::named(&pids);
     let mut comparison = Comparison::default();
+    if let Some(first_left_out) = pids.get(MOST) {
+        comparison.obstacles.push((*first_left_out, Obstacle::too_many(MOST)));
+        pids.truncate(MOST);
+    }
+    let (selection, missing) = Selection::named(&pids);
     let is_root = |pid: u32| roots.contains(&pid);
     // A descendant that has ended meanwhile has no sockets.
     let missing = missing

@@ -19,6 +19,7 @@ use crate::policy;
 use clap::Args;
 use finding::{Finding, Findings, Level};
 use keepalive_engine::sockets::Process;
+use keepalive_sys::exec::raise_descriptor_limit;
 use keepalive_sys::program::Program;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
@@ -148,6 +149,8 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
             )
         };
         process::examine(&mut findings, &process).map_err(failed)?;
+        // Each descendant takes a descriptor.
+        raise_descriptor_limit();
         sockets = sockets::examine(&mut findings, pid, policy.as_ref()).map_err(failed)?;
     } else if !doctor.command.is_empty() {
         let program = find(&doctor.command).map_err(|reason| not_startable(reason).with_status(FAILED))?;

@@ -39,7 +39,7 @@ impl View<'_> {
             .peer
             .is_some_and(|peer| peer.ip().to_canonical().is_loopback());
         let verdict = self.compare();
-        if is_presumed && is_loopback && matches!(verdict, Verdict::Missing(Missing::Unreached { .. })) {
+        if is_presumed && is_loopback && matches!(verdict, Verdict::Missing(Missing::Unreached { .. } | Missing::Off)) {
             return Some(Verdict::Excluded(String::from(
                 "the peer is on this machine, and no engine is in use",
             )));

@@ -74,7 +74,10 @@ pub(super) fn examine(findings: &mut Findings, pid: u32, policy: Option<&Policy>
             || examined.reach.is_library_expected
             || examined.reach.policy == PolicyOrigin::Options
     };
-    if comparison.processes.iter().any(is_in_use) {
+    let is_root_unknown = comparison.obstacles.iter().any(|(other, _)| *other == pid);
+    if is_root_unknown && comparison.sockets.is_empty() {
+        // What is not known is not counted.
+    } else if comparison.processes.iter().any(is_in_use) {
         show_comparison(findings, &comparison);
     } else if comparison.obstacles.is_empty() {
         show_unreached(findings, &comparison, pid);
@@ -146,7 +149,8 @@ fn show_unreached(findings: &mut Findings, comparison: &Comparison, pid: u32) {
     }
     let mut is_bad = count > 0;
     for socket in &comparison.sockets {
-        if let Verdict::Missing(Missing::Undone(Warning::UserTimeout { .. })) = &socket.verdict {
+        let is_counted = socket.socket.keepalive() == Some(false) && !is_loopback(&socket.socket);
+        if socket.verdict.outcome() == Outcome::Missing && !is_counted {
             is_bad = true;
             findings.add(Level::Wrong, "connections", socket.describe(false), None);
         }
@@ -184,8 +188,11 @@ fn late(comparison: &Comparison) -> usize {
     open.iter().filter(|compared| is_late(&compared.socket)).count()
 }
 
+fn is_loopback(socket: &Socket) -> bool {
+    socket.peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+}
+
 fn to_other_machines(comparison: &Comparison) -> Vec<&Compared> {
-    let is_loopback = |socket: &Socket| socket.peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
     let open = comparison.sockets.iter().filter(|compared| !compared.is_listener());
     open.filter(|compared| !is_loopback(&compared.socket)).collect()
 }
