@@ -1,6 +1,6 @@
 //! The files that a process's loader and the library in it use, by its environment.
 
-use super::process::mapped_library;
+use keepalive_engine::verify::mapped_library;
 use keepalive_policy::environment as variable;
 use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::proc;
