@@ -1,5 +1,9 @@
 //! Reads `/proc/PID` (proc(5)).
 
+mod environment;
+
+pub use environment::{environment, has_empty_environment};
+
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
@@ -130,23 +134,6 @@ fn started_by(pid: u32, readable: impl Fn(u32, u64) -> Option<usize>) -> Option<
     let length = memory.read_at(&mut path, address).ok()?;
     let path = path.get(..length)?.split(|byte| *byte == 0).next()?;
     Some(OsString::from_vec(path.to_vec()))
-}
-
-/// Returns the initial environment of a process, each entry as `NAME=value`, as its memory contains it now
-/// (`/proc/PID/environ`); `None` without ptrace access, or if the memory belongs to a file.
-pub fn environment(pid: u32) -> Option<Vec<Vec<u8>>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Fields are counted after the name, which may contain anything; env_start is the 50th (proc_pid_stat(5)).
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(50 - 3);
-    let mut number = || fields.next()?.parse::<u64>().ok();
-    let (first, last) = (number()?, number()?);
-    let size = usize::try_from(last.checked_sub(first)?).ok()?;
-    if size == 0 || anonymous_bytes(pid, first)? < size {
-        return None;
-    }
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let entries = environment.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
-    Some(entries.map(<[u8]>::to_vec).collect())
 }
 
 /// Returns the number of bytes of anonymous memory from `address`, by `/proc/PID/maps`; `None` if there are

@@ -1,21 +1,26 @@
 //! `keepalive unit`: sets a policy for one systemd service.
 
+mod check;
 mod drop_in;
+pub(in crate::cmd) mod enable;
+mod environment;
 mod file;
-mod service;
-mod warnings;
+mod loaded;
+mod members;
+mod sandbox;
+pub(in crate::cmd) mod service;
+mod statements;
+mod users;
+pub(in crate::cmd) mod warnings;
 
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::flags::PolicyFlags;
 use crate::help::{NOT_DONE, Notes, POLICY_USAGE, SUCCESS, USAGE};
 use crate::output::{WIDTH, print, sanitize_text, wrap, write_stderr};
-use crate::policy;
 use clap::{Args, Subcommand, ValueEnum};
-use file::{Manager, UnitFile};
+use file::Manager;
 use keepalive_engine::cgroup::pins;
-use keepalive_engine::cgroup::{Interrupts, out_of_reach};
-use keepalive_engine::preload;
-use keepalive_policy::Settings;
+use keepalive_engine::cgroup::Interrupts;
 use service::Service;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,8 +49,12 @@ struct Enable {
     which: Which,
 
     /// Engine that reaches the service
-    #[arg(long, value_name = "ENGINE", default_value = "preload")]
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
     engine: Engine,
+
+    /// Restart the service, and check that it has the policy
+    #[arg(long, conflicts_with_all = ["dry_run", "root"])]
+    now: bool,
 
     /// Print the drop-in, and write nothing
     #[arg(long)]
@@ -86,6 +95,8 @@ struct Which {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Engine {
+    /// Choose automatically: the library, or an eBPF program where something is in the way of the library
+    Auto,
     /// The library, by LD_PRELOAD
     Preload,
     /// An eBPF program for the service's cgroup; also reaches static programs
@@ -163,58 +174,6 @@ impl Which {
     }
 }
 
-impl Enable {
-    fn run(&self) -> Result<(), Error> {
-        let service = self.which.service()?;
-        let policy = policy::read(&self.policy, &[], Settings::EVERYWHERE, REFUSED)?;
-        policy::require_file(&policy, "the service", REFUSED)?;
-        let unit = UnitFile::read(service.manager, &service.root, &service.name, &service.drop_in)?;
-        let unit = unit.ok_or_else(|| {
-            Error::new(FAILED, format!("there is no unit '{}'", service.name))
-                .hint("systemctl list-unit-files --type service lists them; --user is for your own")
-        })?;
-        let programs = service.programs(&unit);
-        let text = match self.engine {
-            Engine::Preload => {
-                let library = preload::library(programs.first().unwrap_or(&super::doctor::own_program()?))?;
-                for warning in
-                    warnings::of_library(&unit, &library, &programs, service.root.is_ours(), policy.rules_file())
-                {
-                    say(&warning);
-                }
-                drop_in::with_library(&library, &policy, unit.variable("LD_PRELOAD"))?
-            }
-            Engine::Cgroup if service.manager == Manager::User => {
-                return Err(
-                    Error::new(REFUSED, "cannot use --engine cgroup with --user: it requires root")
-                        .hint("--engine preload; or, as root, keepalive cgroup enable user.slice"),
-                );
-            }
-            Engine::Cgroup => {
-                let names = out_of_reach(&policy);
-                if !names.is_empty() {
-                    say(&format!("not set by the cgroup engine: {}", names.join(", ")));
-                }
-                drop_in::with_cgroup(&own_path()?, &policy)?
-            }
-        };
-        let path = service.root.outside(&service.drop_in);
-        if self.dry_run {
-            return print(&format!("# {}\n{text}", path.display()));
-        }
-        service
-            .write(&text)
-            .map_err(|error| cannot(&format!("write '{}'", path.display()), &error))?;
-        print(&format!("{}: {}\n", service.name, path.display()))?;
-        service.reload();
-        say(&format!(
-            "it counts when the service starts again: {}",
-            service.restart()
-        ));
-        Ok(())
-    }
-}
-
 impl Disable {
     fn run(&self) -> Result<(), Error> {
         let service = self.which.service()?;
@@ -255,6 +214,11 @@ impl Status {
         let service = self.which.service()?;
         let path = service.root.outside(&service.drop_in);
         let Some(text) = service.text()? else {
+            let unit = service.unit()?;
+            if members::starts_nothing(&unit) {
+                let members = members::of(&service, &unit, service.loaded.as_ref());
+                return Err(enable::stand_in(&service, &members, "status"));
+            }
             let what = format!("{} has no drop-in of keepalive", service.name);
             return Err(Error::new(FAILED, what).hint(format!("keepalive unit enable {}", self.which.unit)));
         };
@@ -263,8 +227,8 @@ impl Status {
             shown.push_str(&wrap(&format!("  {}", sanitize_text(line)), WIDTH, 4));
         }
         let problem = match drop_in::engine(&text) {
-            Engine::Preload => service.without_library(&text),
             Engine::Cgroup => service.without_policy(),
+            Engine::Auto | Engine::Preload => service.without_library(&text),
         };
         print(&shown)?;
         match problem {

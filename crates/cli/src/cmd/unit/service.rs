@@ -1,7 +1,9 @@
 //! A service: its drop-in, its programs, and its cgroups while it runs.
 
 use super::drop_in::{self, FILE};
-use super::file::{LARGEST, Manager, UnitFile, is_absent, unreadable};
+use super::file::{self, DropIn, LARGEST, Manager, is_absent, unreadable};
+use super::loaded::{LoadedUnit, is_systemd_running, systemctl};
+use super::statements::UnitFile;
 use super::{Engine, say};
 use crate::error::{Error, FAILED};
 use keepalive_engine::cgroup::entry;
@@ -14,16 +16,19 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::rc::Rc;
 
 /// A service, and the path of its drop-in.
-pub(super) struct Service {
-    pub(super) name: String,
+pub(in crate::cmd) struct Service {
+    pub(in crate::cmd) name: String,
+    /// All names of the service, its own name first.
+    pub(super) names: Vec<String>,
     pub(super) manager: Manager,
     pub(super) root: Root,
     /// The path of the drop-in inside the system below `root`.
     pub(super) drop_in: PathBuf,
+    /// The unit as the running systemd has it; `None` for another system's.
+    pub(in crate::cmd) loaded: Option<LoadedUnit>,
 }
 
 impl Service {
@@ -38,12 +43,43 @@ impl Service {
         } else {
             root
         };
+        let loaded = root.is_ours().then(|| LoadedUnit::find(manager, &name)).flatten();
         Ok(Self {
             drop_in: directory.join(format!("{name}.d")).join(FILE),
+            names: loaded.as_ref().map_or_else(|| vec![name.clone()], LoadedUnit::names),
             name,
             manager,
             root,
+            loaded,
         })
+    }
+
+    /// Reads the unit, without the drop-in of keepalive.
+    ///
+    /// # Errors
+    /// There is no such unit, or it cannot be read.
+    pub(in crate::cmd) fn unit(&self) -> Result<UnitFile, Error> {
+        let own = DropIn {
+            path: &self.drop_in,
+            text: None,
+        };
+        file::read(self.manager, &self.root, &self.names, &own)?.ok_or_else(|| {
+            Error::new(FAILED, format!("there is no unit '{}'", self.name))
+                .hint("systemctl list-unit-files --type service lists them; --user is for your own")
+        })
+    }
+
+    /// Returns whether the systemd that runs here manages the service.
+    pub(super) fn is_managed(&self) -> bool {
+        self.root.is_ours() && is_systemd_running()
+    }
+
+    /// Returns the processes of the running service.
+    pub(in crate::cmd) fn processes(&self) -> Vec<u32> {
+        let cgroups = self.cgroups().into_iter();
+        cgroups
+            .flat_map(|(tree, target)| cgroup::processes(&tree.directory(&target.name)).0)
+            .collect()
     }
 
     /// Returns the directory of the drop-in, `UNIT.d`.
@@ -135,28 +171,25 @@ impl Service {
 
     /// Makes systemd read its files again, if it is running.
     pub(super) fn reload(&self) {
-        if !self.root.is_ours() || !Path::new("/run/systemd/system").is_dir() {
+        if !self.is_managed() {
             return;
         }
-        let mut command = Command::new("systemctl");
-        if self.manager == Manager::User {
-            command.arg("--user");
-        }
-        match command.arg("daemon-reload").status() {
+        match systemctl(self.manager).arg("daemon-reload").status() {
             Ok(status) if status.success() => {}
             _ => say(&format!(
                 "systemd was not told: run systemctl {}daemon-reload",
-                self.user()
+                self.user_option()
             )),
         }
     }
 
-    fn user(&self) -> &'static str {
+    /// Returns the option that selects the manager, with a space after it.
+    pub(super) fn user_option(&self) -> &'static str {
         if self.manager == Manager::User { "--user " } else { "" }
     }
 
     pub(super) fn restart(&self) -> String {
-        format!("systemctl {}restart {}", self.user(), self.name)
+        format!("systemctl {}restart {}", self.user_option(), self.name)
     }
 
     /// Returns the cgroups of the running service: that of the system's manager, or that of this user's
@@ -187,10 +220,7 @@ impl Service {
         let library = drop_in
             .split(['"', ':', '='])
             .find(|part| part.ends_with("/libkeepalive.so"))?;
-        let pids = self
-            .cgroups()
-            .into_iter()
-            .flat_map(|(tree, target)| cgroup::processes(&tree.directory(&target.name)).0);
+        let pids = self.processes();
         let mut without: Vec<String> = Vec::new();
         let mut hidden: Vec<String> = Vec::new();
         for pid in pids {

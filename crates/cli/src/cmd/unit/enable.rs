@@ -1,0 +1,194 @@
+//! `keepalive unit enable`: writes the drop-in, with the engine that reaches the service.
+
+use super::drop_in;
+use super::file::{self, DropIn, Manager};
+use super::loaded::LoadedUnit;
+use super::service::Service;
+use super::statements::UnitFile;
+use super::warnings::{self, Plan, Warning, Weight};
+use super::{Enable, Engine, cannot, check, members, own_path, say};
+use crate::error::{Error, FAILED, REFUSED};
+use crate::output::print;
+use crate::policy::{self, Policy};
+use keepalive_engine::cgroup::{self, Programs, out_of_reach};
+use keepalive_engine::preload;
+use keepalive_policy::Settings;
+use keepalive_sys::cgroup::Tree;
+
+/// What the library engine would do with a service.
+pub(in crate::cmd) struct Assessment {
+    /// The drop-in.
+    pub(in crate::cmd) text: String,
+    pub(in crate::cmd) warnings: Vec<Warning>,
+}
+
+impl Assessment {
+    /// Returns what keeps the library from the service.
+    pub(in crate::cmd) fn obstacles(&self) -> impl Iterator<Item = &Warning> {
+        self.warnings.iter().filter(|warning| warning.weight == Weight::InTheWay)
+    }
+}
+
+/// Finds the library, and what keeps it from the service.
+///
+/// # Errors
+/// The library was not found, or a unit file cannot contain a value.
+pub(in crate::cmd) fn assess(service: &Service, unit: &UnitFile, policy: &Policy) -> Result<Assessment, Error> {
+    let programs = service.programs(unit);
+    let library = preload::library(programs.first().unwrap_or(&crate::cmd::doctor::own_program()?))?;
+    let text = drop_in::with_library(&library, policy, unit.variable("LD_PRELOAD"))?;
+    let own = DropIn {
+        path: &service.drop_in,
+        text: Some(&text),
+    };
+    let with_drop_in = file::read(service.manager, &service.root, &service.names, &own)?;
+    let plan = Plan {
+        unit,
+        with_drop_in: with_drop_in.as_ref().unwrap_or(unit),
+        drop_in: &text,
+        name: &service.name,
+        root: &service.root,
+        library: &library,
+        programs: &programs,
+        rules: policy.rules_file(),
+    };
+    let mut warnings = warnings::of_library(&plan);
+    warnings.extend(warnings::of_processes(service));
+    Ok(Assessment { text, warnings })
+}
+
+impl Enable {
+    pub(super) fn run(&self) -> Result<(), Error> {
+        let service = self.which.service()?;
+        let policy = policy::read(&self.policy, &[], Settings::EVERYWHERE, REFUSED)?;
+        policy::require_file(&policy, "the service", REFUSED)?;
+        if self.now && !service.is_managed() {
+            return Err(Error::new(REFUSED, "cannot use --now here: systemd does not run on this system"));
+        }
+        let unit = service.unit()?;
+        self.refuse_stand_in(&service, &unit)?;
+        let (engine, text) = self.drop_in(&service, &unit, &policy)?;
+        let path = service.root.outside(&service.drop_in);
+        if self.dry_run {
+            return print(&format!("# {}\n{text}", path.display()));
+        }
+        self.write(&service, &text)?;
+        print(&format!("{}: {}\n", service.name, path.display()))?;
+        if !self.now {
+            say(&format!(
+                "it counts when the service starts again: {}; then check: keepalive doctor --unit {}",
+                service.restart(),
+                self.which.unit
+            ));
+            return Ok(());
+        }
+        let checked = check::restart(&service, engine);
+        if checked.is_ok() || engine == Engine::Cgroup || self.engine != Engine::Auto || cgroup_obstacle(&service).is_some() {
+            return checked;
+        }
+        // Only the start has shown that the library does not reach the service.
+        if let Err(error) = checked {
+            say(&format!("--engine cgroup, because {}", error.message()));
+        }
+        self.write(&service, &with_cgroup(&policy)?)?;
+        check::restart(&service, Engine::Cgroup)
+    }
+
+    fn write(&self, service: &Service, text: &str) -> Result<(), Error> {
+        let path = service.root.outside(&service.drop_in);
+        service
+            .write(text)
+            .map_err(|error| cannot(&format!("write '{}'", path.display()), &error))?;
+        service.reload();
+        Ok(())
+    }
+
+    /// Refuses a unit that runs nothing itself, and names those to take instead.
+    fn refuse_stand_in(&self, service: &Service, unit: &UnitFile) -> Result<(), Error> {
+        if !members::starts_nothing(unit) {
+            return Ok(());
+        }
+        let members = members::of(service, unit, service.loaded.as_ref());
+        Err(stand_in(service, &members, "enable"))
+    }
+
+    /// Returns the drop-in and its engine, and prints what the user should know about the choice.
+    fn drop_in(&self, service: &Service, unit: &UnitFile, policy: &Policy) -> Result<(Engine, String), Error> {
+        if self.engine == Engine::Cgroup {
+            if service.manager == Manager::User {
+                return Err(
+                    Error::new(REFUSED, "cannot use --engine cgroup with --user: it requires root")
+                        .hint("--engine preload; or, as root, keepalive cgroup enable user.slice"),
+                );
+            }
+            return Ok((Engine::Cgroup, with_cgroup(policy)?));
+        }
+        let assessment = assess(service, unit, policy)?;
+        if self.engine == Engine::Auto && assessment.obstacles().next().is_some() {
+            match cgroup_obstacle(service) {
+                None => {
+                    for obstacle in assessment.obstacles() {
+                        say(&format!("--engine cgroup, because {}", obstacle.text));
+                    }
+                    return Ok((Engine::Cgroup, with_cgroup(policy)?));
+                }
+                Some(obstacle) => say(&format!("--engine preload, because the cgroup engine does not work here: {obstacle}")),
+            }
+        }
+        for warning in &assessment.warnings {
+            say(&warning.sentence());
+        }
+        Ok((Engine::Preload, assessment.text))
+    }
+}
+
+/// Returns the drop-in for the cgroup engine, and prints what that cannot set.
+fn with_cgroup(policy: &Policy) -> Result<String, Error> {
+    let names = out_of_reach(policy);
+    if !names.is_empty() {
+        say(&format!("not set by the cgroup engine: {}", names.join(", ")));
+    }
+    drop_in::with_cgroup(&own_path()?, policy)
+}
+
+/// Returns why the cgroup engine cannot be used for the service; `None` also for another system's service,
+/// whose kernel is unknown.
+pub(in crate::cmd) fn cgroup_obstacle(service: &Service) -> Option<String> {
+    if service.manager == Manager::User {
+        return Some(String::from("it requires root"));
+    }
+    if !service.root.is_ours() {
+        return None;
+    }
+    let trial = match Tree::find() {
+        Ok(_) => Programs::trial(),
+        Err(reason) => Err(cgroup::Obstacle::NoTree(reason)),
+    };
+    trial.err().map(|obstacle| obstacle.reason())
+}
+
+/// Returns the error for a unit that stands for others.
+pub(super) fn stand_in(service: &Service, members: &[String], action: &str) -> Error {
+    let what = match members {
+        [] => format!("cannot reach anything through {}: it starts only true(1)", service.name),
+        _ => format!(
+            "cannot reach anything through {}: it starts only true(1), and stands for {}",
+            service.name,
+            members.join(", ")
+        ),
+    };
+    let error = Error::new(FAILED, what);
+    match members {
+        [] => error.hint(format!("systemctl list-dependencies {} shows what it starts", service.name)),
+        _ => {
+            let user = service.user_option();
+            let lines = members.iter().map(|name| format!("keepalive unit {action} {user}{}", short(name)));
+            error.hint(lines.collect::<Vec<_>>().join("\nhint: "))
+        }
+    }
+}
+
+/// Returns the name as users write it.
+pub(in crate::cmd) fn short(name: &str) -> &str {
+    name.strip_suffix(".service").unwrap_or(name)
+}
