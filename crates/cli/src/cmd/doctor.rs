@@ -6,6 +6,7 @@ mod machine;
 mod process;
 mod program;
 mod selinux;
+mod unit;
 
 use super::run::{find, not_startable};
 use crate::error::{Error, FAILED, describe};
@@ -19,7 +20,7 @@ use keepalive_sys::program::Program;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 
-/// Show which engines work on this machine, reach a program, or reach a process
+/// Show which engines work on this machine, reach a program, a service, or a process
 ///
 /// Problems come first, each with a remedy. Changes nothing, and does not run COMMAND.
 #[derive(Debug, Args)]
@@ -28,6 +29,10 @@ pub(crate) struct Doctor {
     /// Examine a running process and its connections
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
     pid: Option<u32>,
+
+    /// Examine a systemd service: what it runs, which engine reaches it, and its connections
+    #[arg(long, value_name = "UNIT", conflicts_with_all = ["command", "pid"])]
+    unit: Option<String>,
 
     /// Print a JSON object
     #[arg(long)]
@@ -43,7 +48,11 @@ pub(crate) const NOTES: Notes = Notes {
     json: Some(Json {
         heading: "The JSON object has",
         fields: &[
-            ("engine", "string", "the engine that 'keepalive run' uses for COMMAND"),
+            (
+                "engine",
+                "string",
+                "the engine that 'keepalive run' uses for COMMAND, or 'keepalive unit enable' for UNIT",
+            ),
             ("findings[].level", "string", "wrong, note or fine"),
             ("findings[].subject", "string", "what it is about, in a word or two"),
             ("findings[].text", "string", ""),
@@ -60,11 +69,12 @@ pub(crate) const NOTES: Notes = Notes {
         USAGE,
     ],
     examples: &[(
-        "The machine; a program to run; a running process:",
+        "The machine; a program to run; a running process; a service:",
         &[
             "keepalive doctor",
             "keepalive doctor -- docker ps",
             "keepalive doctor --pid 4242",
+            "keepalive doctor --unit nginx",
         ],
     )],
     ..Notes::DEFAULT
@@ -73,7 +83,8 @@ pub(crate) const NOTES: Notes = Notes {
 /// The report, in the form of the JSON output.
 #[derive(Serialize)]
 struct Report {
-    /// The engine that keepalive run uses for COMMAND; null without COMMAND, or if no engine reaches it.
+    /// The engine that keepalive run uses for COMMAND, or unit enable for UNIT; null without these, or if no
+    /// engine reaches it.
     engine: Option<&'static str>,
     findings: Vec<Finding>,
 }
@@ -93,6 +104,8 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
                 format!("cannot examine process {pid}: fork: {}", describe(&error)),
             )
         })?;
+    } else if let Some(name) = &doctor.unit {
+        engine = unit::examine(&mut findings, name)?;
     } else if !doctor.command.is_empty() {
         let program = find(&doctor.command).map_err(|reason| not_startable(reason).with_status(FAILED))?;
         engine = program::examine(&mut findings, &program);

@@ -6,7 +6,7 @@ pub(in crate::cmd) mod enable;
 mod environment;
 mod file;
 mod loaded;
-mod members;
+pub(in crate::cmd) mod members;
 mod sandbox;
 pub(in crate::cmd) mod service;
 mod statements;
@@ -19,8 +19,8 @@ use crate::help::{NOT_DONE, Notes, POLICY_USAGE, SUCCESS, USAGE};
 use crate::output::{WIDTH, print, sanitize_text, wrap, write_stderr};
 use clap::{Args, Subcommand, ValueEnum};
 use file::Manager;
-use keepalive_engine::cgroup::pins;
 use keepalive_engine::cgroup::Interrupts;
+use keepalive_engine::cgroup::pins;
 use service::Service;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ struct Which {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Engine {
+pub(in crate::cmd) enum Engine {
     /// Choose automatically: the library, or an eBPF program where something is in the way of the library
     Auto,
     /// The library, by LD_PRELOAD
@@ -103,19 +103,29 @@ enum Engine {
     Cgroup,
 }
 
+impl Engine {
+    /// Returns the name, as in `--engine`.
+    pub(in crate::cmd) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Preload => "preload",
+            Self::Cgroup => "cgroup",
+        }
+    }
+}
+
 pub(crate) const ENABLE_NOTES: Notes = Notes {
     command: "unit enable",
     paragraphs: &[
         "Without any policy option or file: --idle 60 --interval 15 --count 5. The environment of this command is ignored. \
-         Restart the service afterwards; the command makes systemd read its files again.",
+         The command makes systemd read its files again. The policy counts from the next start of the service.",
     ],
     statuses: &[SUCCESS, NOT_DONE, POLICY_USAGE],
     examples: &[(
-        "Print the drop-in, write it, and restart the service to use it:",
+        "Print the drop-in; write it, restart the service and check that it has the policy:",
         &[
-            "keepalive unit enable --dry-run postgresql",
-            "sudo keepalive unit enable postgresql",
-            "sudo systemctl restart postgresql",
+            "keepalive unit enable --dry-run nginx",
+            "sudo keepalive unit enable --now nginx",
         ],
     )],
     ..Notes::DEFAULT
@@ -153,25 +163,37 @@ pub(crate) fn run(unit: &Unit) -> Result<(), Error> {
 
 impl Which {
     fn service(&self) -> Result<Service, Error> {
-        let refused = |what: &str| Error::new(REFUSED, format!("cannot use '{}': {what}", self.unit));
-        let name = match self.unit.rsplit_once('.') {
-            Some((_, "service")) => self.unit.clone(),
-            Some((_, "slice" | "scope")) => {
-                let hint = format!("keepalive cgroup enable {}", self.unit);
-                return Err(refused("a slice or scope starts no programs").hint(hint));
-            }
-            Some((_, "socket" | "mount" | "swap" | "timer" | "path" | "target" | "device" | "automount")) => {
-                return Err(refused("only services have programs that connect").hint("name the service that it starts"));
-            }
-            _ => format!("{}.service", self.unit),
-        };
-        if name.contains('/') || name.starts_with('.') || name.contains(char::is_whitespace) {
-            return Err(refused("not the name of a unit").hint("systemctl list-units --type service lists them"));
-        }
         let manager = if self.user { Manager::User } else { Manager::System };
-        let root = super::system::open_root(self.root.as_deref().unwrap_or(Path::new("/")))?;
-        Service::new(name, manager, root)
+        find(&self.unit, manager, self.root.as_deref())
     }
+}
+
+/// Returns the system's service of this name.
+///
+/// # Errors
+/// It is not the name of a service.
+pub(in crate::cmd) fn find_service(unit: &str) -> Result<Service, Error> {
+    find(unit, Manager::System, None)
+}
+
+fn find(unit: &str, manager: Manager, root: Option<&Path>) -> Result<Service, Error> {
+    let refused = |what: &str| Error::new(REFUSED, format!("cannot use '{unit}': {what}"));
+    let name = match unit.rsplit_once('.') {
+        Some((_, "service")) => unit.to_owned(),
+        Some((_, "slice" | "scope")) => {
+            let hint = format!("keepalive cgroup enable {unit}");
+            return Err(refused("a slice or scope starts no programs").hint(hint));
+        }
+        Some((_, "socket" | "mount" | "swap" | "timer" | "path" | "target" | "device" | "automount")) => {
+            return Err(refused("only services have programs that connect").hint("name the service that it starts"));
+        }
+        _ => format!("{unit}.service"),
+    };
+    if name.contains('/') || name.starts_with('.') || name.contains(char::is_whitespace) {
+        return Err(refused("not the name of a unit").hint("systemctl list-units --type service lists them"));
+    }
+    let root = super::system::open_root(root.unwrap_or(Path::new("/")))?;
+    Service::new(name, manager, root)
 }
 
 impl Disable {

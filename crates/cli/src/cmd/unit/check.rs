@@ -20,7 +20,11 @@ pub(super) fn restart(service: &Service, engine: Engine) -> Result<(), Error> {
     let status = systemctl(service.manager).args(["restart", &service.name]).status();
     if !status.is_ok_and(|status| status.success()) {
         let what = format!("{} does not start with the drop-in, or at all", service.name);
-        let hint = format!("journalctl {}-u {}; keepalive unit disable takes the drop-in out", service.user_option(), service.name);
+        let hint = format!(
+            "journalctl {}-u {}; keepalive unit disable takes the drop-in out",
+            service.user_option(),
+            service.name
+        );
         return Err(Error::new(FAILED, what).hint(hint));
     }
     let end = Instant::now() + PATIENCE;
@@ -33,7 +37,10 @@ pub(super) fn restart(service: &Service, engine: Engine) -> Result<(), Error> {
         match problem {
             None if !service.processes().is_empty() => break,
             None if Instant::now() > end => {
-                say(&format!("{} has no process now: there is nothing to check", service.name));
+                say(&format!(
+                    "{} has no process now: there is nothing to check",
+                    service.name
+                ));
                 return Ok(());
             }
             Some(problem) if Instant::now() > end => {

@@ -2,7 +2,6 @@
 
 use super::drop_in;
 use super::file::{self, DropIn, Manager};
-use super::loaded::LoadedUnit;
 use super::service::Service;
 use super::statements::UnitFile;
 use super::warnings::{self, Plan, Warning, Weight};
@@ -25,7 +24,9 @@ pub(in crate::cmd) struct Assessment {
 impl Assessment {
     /// Returns what keeps the library from the service.
     pub(in crate::cmd) fn obstacles(&self) -> impl Iterator<Item = &Warning> {
-        self.warnings.iter().filter(|warning| warning.weight == Weight::InTheWay)
+        self.warnings
+            .iter()
+            .filter(|warning| warning.weight == Weight::InTheWay)
     }
 }
 
@@ -63,7 +64,10 @@ impl Enable {
         let policy = policy::read(&self.policy, &[], Settings::EVERYWHERE, REFUSED)?;
         policy::require_file(&policy, "the service", REFUSED)?;
         if self.now && !service.is_managed() {
-            return Err(Error::new(REFUSED, "cannot use --now here: systemd does not run on this system"));
+            return Err(Error::new(
+                REFUSED,
+                "cannot use --now here: systemd does not run on this system",
+            ));
         }
         let unit = service.unit()?;
         self.refuse_stand_in(&service, &unit)?;
@@ -76,14 +80,23 @@ impl Enable {
         print(&format!("{}: {}\n", service.name, path.display()))?;
         if !self.now {
             say(&format!(
-                "it counts when the service starts again: {}; then check: keepalive doctor --unit {}",
-                service.restart(),
-                self.which.unit
+                "it counts when the service starts again: {}",
+                service.restart()
             ));
+            if service.root.is_ours() && service.manager == Manager::System {
+                say(&format!(
+                    "to check it then: keepalive doctor --unit {}",
+                    self.which.unit
+                ));
+            }
             return Ok(());
         }
         let checked = check::restart(&service, engine);
-        if checked.is_ok() || engine == Engine::Cgroup || self.engine != Engine::Auto || cgroup_obstacle(&service).is_some() {
+        if checked.is_ok()
+            || engine == Engine::Cgroup
+            || self.engine != Engine::Auto
+            || cgroup_obstacle(&service).is_some()
+        {
             return checked;
         }
         // Only the start has shown that the library does not reach the service.
@@ -132,7 +145,9 @@ impl Enable {
                     }
                     return Ok((Engine::Cgroup, with_cgroup(policy)?));
                 }
-                Some(obstacle) => say(&format!("--engine preload, because the cgroup engine does not work here: {obstacle}")),
+                Some(obstacle) => say(&format!(
+                    "--engine preload, because the cgroup engine does not work here: {obstacle}"
+                )),
             }
         }
         for warning in &assessment.warnings {
@@ -179,10 +194,15 @@ pub(super) fn stand_in(service: &Service, members: &[String], action: &str) -> E
     };
     let error = Error::new(FAILED, what);
     match members {
-        [] => error.hint(format!("systemctl list-dependencies {} shows what it starts", service.name)),
+        [] => error.hint(format!(
+            "systemctl list-dependencies {} shows what it starts",
+            service.name
+        )),
         _ => {
             let user = service.user_option();
-            let lines = members.iter().map(|name| format!("keepalive unit {action} {user}{}", short(name)));
+            let lines = members
+                .iter()
+                .map(|name| format!("keepalive unit {action} {user}{}", short(name)));
             error.hint(lines.collect::<Vec<_>>().join("\nhint: "))
         }
     }

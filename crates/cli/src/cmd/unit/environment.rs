@@ -57,7 +57,11 @@ impl Environment {
             };
             for word in words(&statement.value) {
                 let by = statement.describe();
-                if let Some(at) = environment.variables.iter().position(|variable| is_meant(variable, &word)) {
+                if let Some(at) = environment
+                    .variables
+                    .iter()
+                    .position(|variable| is_meant(variable, &word))
+                {
                     let lost = environment.variables.remove(at);
                     environment.removals.push((by, lost.name));
                 }

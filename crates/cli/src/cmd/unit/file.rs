@@ -85,7 +85,12 @@ pub(super) struct DropIn<'a> {
 ///
 /// # Errors
 /// The unit is masked, or a file is not regular, or too large: systemd would not read it either.
-pub(super) fn read(manager: Manager, root: &Root, names: &[String], own: &DropIn<'_>) -> Result<Option<UnitFile>, Error> {
+pub(super) fn read(
+    manager: Manager,
+    root: &Root,
+    names: &[String],
+    own: &DropIn<'_>,
+) -> Result<Option<UnitFile>, Error> {
     let directories = manager.directories();
     let files: Vec<String> = names.iter().flat_map(|name| with_template(name)).collect();
     let Some((place, file)) = first(root, &directories, &files)? else {
@@ -123,8 +128,18 @@ struct Found {
 /// Returns the drop-ins in the order in which systemd reads them, with the one at `own`. Among files with the
 /// same name the first counts (`systemd.unit(5)`).
 fn drop_ins(root: &Root, directories: &[PathBuf], names: &[String], own: &Path) -> Vec<Found> {
-    let mut found: Vec<Found> = own.file_name().into_iter().map(|name| Found { name: name.to_owned(), place: None }).collect();
-    let names = names.iter().flat_map(|name| with_drop_ins(name)).chain([String::from("service")]);
+    let mut found: Vec<Found> = own
+        .file_name()
+        .into_iter()
+        .map(|name| Found {
+            name: name.to_owned(),
+            place: None,
+        })
+        .collect();
+    let names = names
+        .iter()
+        .flat_map(|name| with_drop_ins(name))
+        .chain([String::from("service")]);
     for name in names {
         for directory in directories {
             let Ok(directory) = root.directory(&directory.join(format!("{name}.d"))) else {
@@ -225,7 +240,11 @@ fn with_drop_ins(name: &str) -> Vec<String> {
     let suffix = name.find(['@', '.']).unwrap_or(name.len());
     let (prefix, suffix) = name.split_at(suffix);
     let dashes = prefix.rmatch_indices('-').map(|(at, _)| at);
-    names.extend(dashes.filter(|at| at + 1 < prefix.len()).map(|at| format!("{}{suffix}", &prefix[..=at])));
+    names.extend(
+        dashes
+            .filter(|at| at + 1 < prefix.len())
+            .map(|at| format!("{}{suffix}", &prefix[..=at])),
+    );
     names
 }
 
@@ -236,12 +255,18 @@ mod tests {
     #[test]
     fn an_instance_has_its_templates_file() {
         assert_eq!(with_template("a.service"), ["a.service"]);
-        assert_eq!(with_template("getty@tty1.service"), ["getty@tty1.service", "getty@.service"]);
+        assert_eq!(
+            with_template("getty@tty1.service"),
+            ["getty@tty1.service", "getty@.service"]
+        );
     }
 
     #[test]
     fn the_parts_of_a_name_that_end_with_a_dash_have_drop_ins() {
-        assert_eq!(with_drop_ins("a-b-c.service"), ["a-b-c.service", "a-b-.service", "a-.service"]);
+        assert_eq!(
+            with_drop_ins("a-b-c.service"),
+            ["a-b-c.service", "a-b-.service", "a-.service"]
+        );
         assert_eq!(with_drop_ins("a-.service"), ["a-.service"]);
     }
 }

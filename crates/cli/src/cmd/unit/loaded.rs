@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The properties that are requested.
-const PROPERTIES: &str = "--property=Id,Names,LoadState,ActiveState,SubState,Type,MainPID,ConsistsOf,Wants,Requires,BindsTo,Upholds";
+const PROPERTIES: &str = "--property=Id,Names,LoadState,MainPID,ConsistsOf,Wants,Requires,BindsTo,Upholds";
 
 /// A loaded unit.
 #[derive(Debug)]
@@ -41,12 +41,15 @@ pub(super) fn systemctl(manager: Manager) -> Command {
 
 impl LoadedUnit {
     /// Asks systemd for the unit; `None` if there is no systemd, or no such unit.
-    pub(super) fn find(manager: Manager, name: &str) -> Option<Self> {
+    pub(in crate::cmd) fn find(manager: Manager, name: &str) -> Option<Self> {
         if !is_systemd_running() {
             return None;
         }
         let mut command = systemctl(manager);
-        command.args(["show", PROPERTIES, "--", name]).stdin(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["show", PROPERTIES, "--", name])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
         let output = command.output().ok().filter(|output| output.status.success())?;
         Self::parse(&String::from_utf8_lossy(&output.stdout))
     }
@@ -63,29 +66,19 @@ impl LoadedUnit {
     }
 
     /// Returns all names of the unit, its own name first.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(in crate::cmd) fn names(&self) -> Vec<String> {
         let id = self.value("Id");
         let others = self.value("Names").split_whitespace().filter(|name| *name != id);
         [id].into_iter().chain(others).map(str::to_owned).collect()
     }
 
     /// Returns the main process.
-    pub(super) fn main_process(&self) -> Option<u32> {
+    pub(in crate::cmd) fn main_process(&self) -> Option<u32> {
         self.value("MainPID").parse().ok().filter(|pid| *pid != 0)
     }
 
-    /// Returns whether the service is active though the processes that it started have ended.
-    pub(super) fn has_exited(&self) -> bool {
-        self.value("ActiveState") == "active" && self.value("SubState") == "exited"
-    }
-
-    /// Returns whether the service is active.
-    pub(super) fn is_active(&self) -> bool {
-        ["active", "reloading", "activating"].contains(&self.value("ActiveState"))
-    }
-
     /// Returns the services that are started and stopped with this unit, or that it starts.
-    pub(super) fn services(&self) -> Vec<String> {
+    pub(in crate::cmd) fn services(&self) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
         for property in ["ConsistsOf", "Wants", "Requires", "BindsTo", "Upholds"] {
             for name in self.value(property).split_whitespace() {
@@ -110,9 +103,14 @@ pub(super) fn inheritance(pid: u32) -> Inheritance {
     };
     let is_variable = |entry: &Vec<u8>| {
         let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
-        name.len() < entry.len() && !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        name.len() < entry.len()
+            && !name.is_empty()
+            && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
     };
-    if environment.iter().any(|entry| SET.iter().any(|name| entry.starts_with(name))) {
+    if environment
+        .iter()
+        .any(|entry| SET.iter().any(|name| entry.starts_with(name)))
+    {
         Inheritance::Inherited
     } else if !environment.is_empty() && environment.iter().all(is_variable) {
         Inheritance::Wiped
@@ -127,13 +125,12 @@ mod tests {
 
     #[test]
     fn a_unit_is_read_from_its_properties() {
-        let text = "Id=a.service\nNames=b.service a.service\nLoadState=loaded\nMainPID=0\nActiveState=active\n\
-                    SubState=exited\nConsistsOf=a@1.service\nWants=a@1.service x.target\nRequires=system.slice\n";
+        let text = "Id=a.service\nNames=b.service a.service\nLoadState=loaded\nMainPID=0\n\
+                    ConsistsOf=a@1.service\nWants=a@1.service x.target\nRequires=system.slice\n";
         let unit = LoadedUnit::parse(text).unwrap();
         assert_eq!(unit.names(), ["a.service", "b.service"]);
         assert_eq!(unit.services(), ["a@1.service"]);
         assert_eq!(unit.main_process(), None);
-        assert!(unit.has_exited());
         assert!(LoadedUnit::parse("Id=a.service\nLoadState=not-found\n").is_none());
     }
 }

@@ -12,13 +12,15 @@ const LARGEST_NUMBER: usize = 4096;
 
 /// Returns whether the service only starts programs that do nothing: true(1), as the units have it that stand
 /// for all instances of a template. The file of such a program does not show what it does.
-pub(super) fn starts_nothing(unit: &UnitFile) -> bool {
+pub(in crate::cmd) fn starts_nothing(unit: &UnitFile) -> bool {
     let programs = unit.programs();
-    programs.iter().all(|program| Path::new(program).file_name().is_some_and(|name| name == "true"))
+    programs
+        .iter()
+        .all(|program| Path::new(program).file_name().is_some_and(|name| name == "true"))
 }
 
 /// Returns the services that `service` stands for: those that systemd starts or stops with it.
-pub(super) fn of(service: &Service, unit: &UnitFile, loaded: Option<&LoadedUnit>) -> Vec<String> {
+pub(in crate::cmd) fn of(service: &Service, unit: &UnitFile, loaded: Option<&LoadedUnit>) -> Vec<String> {
     let mut found = match loaded {
         Some(loaded) => loaded.services(),
         None => in_files(service, unit),
@@ -40,17 +42,38 @@ fn in_files(service: &Service, unit: &UnitFile) -> Vec<String> {
             found.extend(names_in(service, &path));
         }
     }
-    let files: BTreeSet<String> = directories.iter().flat_map(|directory| names_in(service, directory)).collect();
+    let files: BTreeSet<String> = directories
+        .iter()
+        .flat_map(|directory| names_in(service, directory))
+        .collect();
     let is_part = |name: &String| {
-        let own = DropIn { path: Path::new("/"), text: None };
-        let unit = file::read(service.manager, &service.root, &[name.clone()], &own).ok().flatten();
+        let own = DropIn {
+            path: Path::new("/"),
+            text: None,
+        };
+        let unit = file::read(service.manager, &service.root, &[name.clone()], &own)
+            .ok()
+            .flatten();
         unit.is_some_and(|unit| unit.dependencies("PartOf").contains(&service.name.as_str()))
     };
-    found.extend(files.into_iter().filter(|name| name.ends_with(".service")).take(LARGEST_NUMBER).filter(is_part));
+    found.extend(
+        files
+            .into_iter()
+            .filter(|name| name.ends_with(".service"))
+            .take(LARGEST_NUMBER)
+            .filter(is_part),
+    );
     found.into_iter().filter(|name| name.ends_with(".service")).collect()
 }
 
 fn names_in(service: &Service, directory: &Path) -> Vec<String> {
-    let names = service.root.directory(directory).and_then(|directory| directory.names());
-    names.unwrap_or_default().into_iter().filter_map(|name| name.into_string().ok()).collect()
+    let names = service
+        .root
+        .directory(directory)
+        .and_then(|directory| directory.names());
+    names
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|name| name.into_string().ok())
+        .collect()
 }

@@ -69,24 +69,32 @@ fn hiding(unit: &UnitFile, root: &Root, file: &Path) -> Option<String> {
 }
 
 fn exists(root: &Root, path: &Path) -> bool {
-    root.find(path).is_ok_and(|place| place.about().is_ok_and(|about| about.is_some()))
+    root.find(path)
+        .is_ok_and(|place| place.about().is_ok_and(|about| about.is_some()))
 }
 
 /// Returns the paths that the unit hides or replaces, with the statement.
 fn effects(unit: &UnitFile) -> Vec<(PathBuf, &Statement, Effect)> {
     let mut effects = Vec::new();
-    for statement in unit.last("ProtectHome").filter(|statement| is_yes(&statement.value) || statement.value == "tmpfs") {
+    let yes_or = |name, other| {
+        let statement = unit.last(name)?;
+        (is_yes(&statement.value) || statement.value == other).then_some(statement)
+    };
+    if let Some(statement) = yes_or("ProtectHome", "tmpfs") {
         effects.extend(HOMES.map(|home| (PathBuf::from(home), statement, Effect::Hidden)));
     }
-    let private = unit.last("PrivateTmp").filter(|statement| is_yes(&statement.value) || statement.value == "disconnected");
-    let dynamic = unit.last("DynamicUser").filter(|statement| is_yes(&statement.value));
-    for statement in private.or(dynamic) {
+    // DynamicUser= implies PrivateTmp=.
+    if let Some(statement) = yes_or("PrivateTmp", "disconnected").or_else(|| yes_or("DynamicUser", "")) {
         effects.extend(TEMPORARY.map(|directory| (PathBuf::from(directory), statement, Effect::Hidden)));
     }
     for name in ["TemporaryFileSystem", "InaccessiblePaths"] {
         for statement in unit.statements(name) {
             for word in words(&statement.value) {
-                effects.push((path(word.split(':').next().unwrap_or_default()), statement, Effect::Hidden));
+                effects.push((
+                    path(word.split(':').next().unwrap_or_default()),
+                    statement,
+                    Effect::Hidden,
+                ));
             }
         }
     }
@@ -95,7 +103,10 @@ fn effects(unit: &UnitFile) -> Vec<(PathBuf, &Statement, Effect)> {
             for word in words(&statement.value) {
                 let mut parts = word.split(':');
                 let source = path(parts.next().unwrap_or_default());
-                let target = parts.next().filter(|target| !target.is_empty()).map_or_else(|| source.clone(), path);
+                let target = parts
+                    .next()
+                    .filter(|target| !target.is_empty())
+                    .map_or_else(|| source.clone(), path);
                 effects.push((target, statement, Effect::Replaced(source)));
             }
         }
@@ -116,7 +127,11 @@ fn no_exec(unit: &UnitFile, file: &Path) -> Option<String> {
         }
     }
     let statement = nearest?.1?;
-    Some(format!("{} does not let it map {} as a program", statement.describe(), file.display()))
+    Some(format!(
+        "{} does not let it map {} as a program",
+        statement.describe(),
+        file.display()
+    ))
 }
 
 /// Returns the path in a list of paths: `-` ignores a missing one, `+` is relative to the root directory.
@@ -138,7 +153,10 @@ mod tests {
         unit.add(&format!("[Service]\n{text}\n"), PathBuf::from("/u"));
         let found = obstacle(&unit, &root, Path::new(file), Usage::Load);
         match expected {
-            Some(words) => assert!(found.as_ref().is_some_and(|found| found.contains(words)), "{text}: {found:?}"),
+            Some(words) => assert!(
+                found.as_ref().is_some_and(|found| found.contains(words)),
+                "{text}: {found:?}"
+            ),
             None => assert_eq!(found, None, "{text}"),
         }
     }
@@ -146,21 +164,37 @@ mod tests {
     #[test]
     fn the_nearest_statement_decides() {
         for (text, file, expected) in [
-            ("NoExecPaths=/", "/opt/a.so", Some("NoExecPaths=/ in /u does not let it map")),
+            (
+                "NoExecPaths=/",
+                "/opt/a.so",
+                Some("NoExecPaths=/ in /u does not let it map"),
+            ),
             ("NoExecPaths=/\nExecPaths=/usr /opt", "/opt/a.so", None),
             ("ExecPaths=/\nNoExecPaths=-/opt", "/opt/a.so", Some("NoExecPaths=-/opt")),
             ("NoExecPaths=/opt\nNoExecPaths=", "/opt/a.so", None),
             ("NoExecPaths=/op", "/opt/a.so", None),
-            ("TemporaryFileSystem=/opt:ro", "/opt/a.so", Some("TemporaryFileSystem=/opt:ro in /u hides")),
+            (
+                "TemporaryFileSystem=/opt:ro",
+                "/opt/a.so",
+                Some("TemporaryFileSystem=/opt:ro in /u hides"),
+            ),
             ("TemporaryFileSystem=/\nBindReadOnlyPaths=/opt", "/opt/a.so", None),
             ("InaccessiblePaths=\"/opt\"", "/opt/a.so", Some("InaccessiblePaths")),
             ("BindPaths=/srv/empty:/opt", "/opt/a.so", Some("BindPaths")),
             ("BindPaths=/srv/root/lib:/opt:rbind", "/opt/a.so", None),
             ("RootDirectory=/srv/root", "/lib/a.so", None),
-            ("RootDirectory=/srv/root", "/opt/a.so", Some("does not contain /opt/a.so")),
+            (
+                "RootDirectory=/srv/root",
+                "/opt/a.so",
+                Some("does not contain /opt/a.so"),
+            ),
             ("RootDirectory=/srv/root\nBindReadOnlyPaths=/opt", "/opt/a.so", None),
             ("RootDirectory=/", "/opt/a.so", None),
-            ("RootImage=/srv/image.raw", "/opt/a.so", Some("RootImage=/srv/image.raw")),
+            (
+                "RootImage=/srv/image.raw",
+                "/opt/a.so",
+                Some("RootImage=/srv/image.raw"),
+            ),
             ("ProtectHome=yes", "/home/a.so", Some("ProtectHome=yes")),
             ("ProtectHome=tmpfs", "/root/a.so", Some("ProtectHome=tmpfs")),
             ("ProtectHome=read-only", "/home/a.so", None),

@@ -34,7 +34,7 @@ pub(in crate::cmd) struct Service {
 impl Service {
     /// Creates the service. For root, only files that root has created are followed among a user's units:
     /// `--user` under sudo(8) keeps the user's home, whose links would otherwise decide where root writes.
-    pub(super) fn new(name: String, manager: Manager, root: Root) -> Result<Self, Error> {
+    pub(in crate::cmd) fn new(name: String, manager: Manager, root: Root) -> Result<Self, Error> {
         let directory = manager
             .drop_in_directory()
             .map_err(|why| Error::new(FAILED, format!("cannot find the directory of this user's units: {why}")))?;
@@ -70,7 +70,7 @@ impl Service {
     }
 
     /// Returns whether the systemd that runs here manages the service.
-    pub(super) fn is_managed(&self) -> bool {
+    pub(in crate::cmd) fn is_managed(&self) -> bool {
         self.root.is_ours() && is_systemd_running()
     }
 
@@ -97,7 +97,7 @@ impl Service {
     }
 
     /// Returns the text of the drop-in; `None` if it does not exist.
-    pub(super) fn text(&self) -> Result<Option<String>, Error> {
+    pub(in crate::cmd) fn text(&self) -> Result<Option<String>, Error> {
         let path = self.root.outside(&self.drop_in);
         let place = self
             .place()
@@ -111,12 +111,12 @@ impl Service {
     }
 
     /// Returns the engine of the drop-in, if it is readable.
-    pub(super) fn engine(&self) -> Option<Engine> {
+    pub(in crate::cmd) fn engine(&self) -> Option<Engine> {
         self.text().ok().flatten().as_deref().map(drop_in::engine)
     }
 
     /// Writes the drop-in under a temporary name first, so that it exists either completely or not at all.
-    pub(super) fn write(&self, text: &str) -> io::Result<()> {
+    pub(in crate::cmd) fn write(&self, text: &str) -> io::Result<()> {
         const PUBLIC: Attributes = Attributes {
             mode: 0o644,
             owner: None,
@@ -133,7 +133,7 @@ impl Service {
     }
 
     /// Removes the drop-in, and its directory if that is empty. Returns whether the drop-in existed.
-    pub(super) fn remove(&self) -> io::Result<bool> {
+    pub(in crate::cmd) fn remove(&self) -> io::Result<bool> {
         let Some(place) = self.place()? else {
             return Ok(false);
         };
@@ -155,7 +155,7 @@ impl Service {
     }
 
     /// Returns the programs that the service starts, as far as they exist.
-    pub(super) fn programs(&self, unit: &UnitFile) -> Vec<Program> {
+    pub(in crate::cmd) fn programs(&self, unit: &UnitFile) -> Vec<Program> {
         let search = OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         let is_ours = self.root.is_ours();
         let found = unit.programs().into_iter().map(|path| {
@@ -170,7 +170,7 @@ impl Service {
     }
 
     /// Makes systemd read its files again, if it is running.
-    pub(super) fn reload(&self) {
+    pub(in crate::cmd) fn reload(&self) {
         if !self.is_managed() {
             return;
         }
@@ -184,17 +184,17 @@ impl Service {
     }
 
     /// Returns the option that selects the manager, with a space after it.
-    pub(super) fn user_option(&self) -> &'static str {
+    pub(in crate::cmd) fn user_option(&self) -> &'static str {
         if self.manager == Manager::User { "--user " } else { "" }
     }
 
-    pub(super) fn restart(&self) -> String {
+    pub(in crate::cmd) fn restart(&self) -> String {
         format!("systemctl {}restart {}", self.user_option(), self.name)
     }
 
     /// Returns the cgroups of the running service: that of the system's manager, or that of this user's
     /// manager, which may have a unit with the same name.
-    pub(super) fn cgroups(&self) -> Vec<(Tree, Target)> {
+    pub(in crate::cmd) fn cgroups(&self) -> Vec<(Tree, Target)> {
         if !self.root.is_ours() {
             return Vec::new();
         }
@@ -216,7 +216,7 @@ impl Service {
     }
 
     /// Returns the problem if a process of the service runs without the library.
-    pub(super) fn without_library(&self, drop_in: &str) -> Option<String> {
+    pub(in crate::cmd) fn without_library(&self, drop_in: &str) -> Option<String> {
         let library = drop_in
             .split(['"', ':', '='])
             .find(|part| part.ends_with("/libkeepalive.so"))?;
@@ -248,7 +248,7 @@ impl Service {
     }
 
     /// Returns the problem if the cgroup of the running service has no policy.
-    pub(super) fn without_policy(&self) -> Option<String> {
+    pub(in crate::cmd) fn without_policy(&self) -> Option<String> {
         let entries = entry::entries().ok()?;
         let in_force = |target: &Target| {
             let mut entries = entries.iter();

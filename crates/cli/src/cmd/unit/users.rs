@@ -20,7 +20,11 @@ pub(super) fn unreadable(unit: &UnitFile, root: &Root, file: &Path) -> Option<St
     if user.uid == Some(0) {
         return None;
     }
-    let ancestors: Vec<&Path> = file.ancestors().skip(1).filter(|path| path.parent().is_some()).collect();
+    let ancestors: Vec<&Path> = file
+        .ancestors()
+        .skip(1)
+        .filter(|path| path.parent().is_some())
+        .collect();
     let directories = ancestors.into_iter().rev().map(|path| (path, 1));
     for (path, bit) in directories.chain([(file, 4)]) {
         // The directories above the target of a link are not examined.

@@ -66,7 +66,11 @@ impl Warning {
 
     /// Returns the warning as one sentence.
     pub(super) fn sentence(&self) -> String {
-        let advice = if self.advice.is_empty() { String::new() } else { format!("; {}", self.advice) };
+        let advice = if self.advice.is_empty() {
+            String::new()
+        } else {
+            format!("; {}", self.advice)
+        };
         format!("{}{advice}", self.text)
     }
 }
@@ -89,7 +93,14 @@ pub(super) struct Plan<'a> {
 /// Returns the warnings about the library. The programs and profiles are those of this system only if the
 /// root directory is ours.
 pub(super) fn of_library(plan: &Plan<'_>) -> Vec<Warning> {
-    let Plan { unit, library, programs, rules, root, .. } = *plan;
+    let Plan {
+        unit,
+        library,
+        programs,
+        rules,
+        root,
+        ..
+    } = *plan;
     let is_ours = root.is_ours();
     let obstacle = |program, library: &Library| {
         if is_ours {
@@ -118,7 +129,9 @@ pub(super) fn of_library(plan: &Plan<'_>) -> Vec<Warning> {
     if let Some(rules) = rules
         && let Some(obstacle) = sandbox::obstacle(unit, root, rules, Usage::Read)
     {
-        warnings.push(Warning::in_the_way(format!("{obstacle}: the library has no policy of that file")));
+        warnings.push(Warning::in_the_way(format!(
+            "{obstacle}: the library has no policy of that file"
+        )));
     }
     if let Some(filter) = risky_filter(unit) {
         warnings.push(Warning::in_the_way(format!(
@@ -141,9 +154,17 @@ pub(super) fn of_library(plan: &Plan<'_>) -> Vec<Warning> {
     if is_ours
         && selinux::is_enabled()
         && let Some(context) = unit.last("SELinuxContext")
-        && let Ok(Some(denial)) = Denial::of_file(context.value.trim_start_matches('-'), library.path(), selinux::Use::Load)
+        && let Ok(Some(denial)) = Denial::of_file(
+            context.value.trim_start_matches('-'),
+            library.path(),
+            selinux::Use::Load,
+        )
     {
-        warnings.push(Warning::in_the_way(format!("{}: {}", context.describe(), denial.describe())));
+        warnings.push(Warning::in_the_way(format!(
+            "{}: {}",
+            context.describe(),
+            denial.describe()
+        )));
     }
     warnings
 }
@@ -164,7 +185,9 @@ fn of_environment(plan: &Plan<'_>) -> Vec<Warning> {
         }),
         None => {
             let by = environment.removal(PRELOAD).unwrap_or("the unit");
-            warnings.push(Warning::in_the_way(format!("{by} removes LD_PRELOAD from the environment")));
+            warnings.push(Warning::in_the_way(format!(
+                "{by} removes LD_PRELOAD from the environment"
+            )));
         }
     }
     let mut own = UnitFile::default();
@@ -197,12 +220,19 @@ fn of_environment(plan: &Plan<'_>) -> Vec<Warning> {
 
 /// Returns a warning if processes of the running service lack the environment that systemd gave them.
 pub(super) fn of_processes(service: &Service) -> Option<Warning> {
-    let without: Vec<u32> = service.processes().into_iter().filter(|pid| inheritance(*pid) == Inheritance::Wiped).collect();
+    let without: Vec<u32> = service
+        .processes()
+        .into_iter()
+        .filter(|pid| inheritance(*pid) == Inheritance::Wiped)
+        .collect();
     let first = without.first()?;
     let program = proc::program(*first).unwrap_or_default();
     let (which, runs) = match without.len() {
         1 => (format!("process {first} ({})", program.display()), "runs"),
-        several => (format!("{several} processes, {first} ({}) first,", program.display()), "run"),
+        several => (
+            format!("{several} processes, {first} ({}) first,", program.display()),
+            "run",
+        ),
     };
     Some(Warning::in_the_way(format!(
         "{which} of {} {runs} without the environment that systemd gave the service: what starts them wipes it",
@@ -244,7 +274,10 @@ fn wiping(unit: &UnitFile) -> Option<String> {
             _ => !word.starts_with("--") && word.starts_with('-') && word.contains('i'),
         })
     })?;
-    Some(format!("{} starts the program without the environment of the unit", statement.describe()))
+    Some(format!(
+        "{} starts the program without the environment of the unit",
+        statement.describe()
+    ))
 }
 
 /// Returns the unit's filter of system calls, if it may deny some that the library makes.
