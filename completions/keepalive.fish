@@ -23,6 +23,7 @@ set -g __keepalive_table \
     'run|--io-uring||allow/deny@words1|Whether COMMAND may use io_uring' \
     'run|-v|||Print the engine, the reason for it and the policy on standard error' \
     'run|--verbose|||Print the engine, the reason for it and the policy on standard error' \
+    'run|--verify|||Report on standard error which connections were set, when COMMAND has ended' \
     'run||*|command@command|' \
     'run|--idle||time@unknown|Idle time before the first probe' \
     'run|--interval||time@unknown|Time between unanswered probes' \
@@ -144,9 +145,17 @@ set -g __keepalive_table \
     'probe|--json|||Print a JSON object' \
     'probe|-h|||Print help' \
     'probe|--help|||Print help' \
-    'doctor|--pid||pid@processes|Examine a running process and its connections' \
+    'doctor|--pid||pid@processes|Examine a running process, and compare its connections with its policy' \
     'doctor|--json|||Print a JSON object' \
     'doctor||*|command@command|' \
+    'doctor|--idle||time@unknown|Idle time before the first probe' \
+    'doctor|--interval||time@unknown|Time between unanswered probes' \
+    'doctor|--count||n@unknown|Unanswered probes that end the connection' \
+    'doctor|--user-timeout||time@unknown|How long sent data may stay unacknowledged' \
+    'doctor|--mode||mode@words2|Precedence where the program sets keepalive itself' \
+    'doctor|--preset||name@words3|Idle time, interval and count for a known middlebox' \
+    'doctor|--rule|*|rule@unknown|Rule for some connections; may be repeated' \
+    'doctor|--config||file@files|Rules file to read instead of /etc/keepalive.conf' \
     'doctor|-h|||Print help' \
     'doctor|--help|||Print help' \
     'explain|--for|*|connect/accept@words5 address:port@unknown|A connection to ADDRESS:PORT, or from ADDRESS accepted on the local PORT' \

@@ -18,5 +18,6 @@ pub mod sockets;
 pub mod sysctl;
 pub mod text;
 pub mod timeline;
+pub mod verify;
 
 pub use error::{Error, describe};

@@ -23,6 +23,8 @@ pub struct Status {
     pub comm: String,
     /// The number of the process; for a thread it differs from the thread's number.
     pub tgid: u32,
+    /// The number of the parent; 0 if the parent is in another pid namespace.
+    pub parent: u32,
     /// The real user ID.
     pub uid: u32,
     /// Whether the process is stopped (`SIGSTOP`, job control).
@@ -79,6 +81,7 @@ fn parse_status(text: &[u8]) -> Status {
             "State" => status.is_stopped = value.starts_with('T'),
             "Seccomp" => status.is_filtered = value == "2",
             "Tgid" => status.tgid = number().unwrap_or(0),
+            "PPid" => status.parent = number().unwrap_or(0),
             "Uid" => status.uid = number().unwrap_or(u32::MAX),
             "Threads" => status.threads = number().unwrap_or(1),
             "NoNewPrivs" => status.no_new_privs = value == "1",
@@ -342,6 +345,24 @@ pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// Returns a process and its descendants, parents first, at most `most`. Orphans are children of another process, and
+/// are not included.
+pub fn tree(pid: u32, most: usize) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while next < found.len() && found.len() < most {
+        for child in children(found[next]).unwrap_or_default() {
+            // A number that was reused meanwhile could appear twice.
+            if !found.contains(&child) {
+                found.push(child);
+            }
+        }
+        next += 1;
+    }
+    found.truncate(most);
+    found
+}
+
 /// Returns the entries of a directory whose names are numbers.
 fn numbers<T: std::str::FromStr>(path: impl AsRef<Path>) -> io::Result<Vec<T>> {
     let entries = fs::read_dir(path)?;
@@ -358,10 +379,11 @@ mod tests {
     #[test]
     fn a_status_is_read() {
         let text =
-            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nPPid:\t6\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n";
         let expected = Status {
             comm: "a b".to_owned(),
             tgid: 7,
+            parent: 6,
             uid: 1000,
             is_stopped: true,
             is_filtered: true,

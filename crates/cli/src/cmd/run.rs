@@ -1,5 +1,7 @@
 //! `keepalive run`: starts a program whose connections get keepalive.
 
+mod verify;
+
 use super::cgroup::warn_of_what_is_out_of_reach;
 use super::check::summary;
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
@@ -57,6 +59,21 @@ pub(crate) struct Run {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
+    /// Report on standard error which connections were set, when COMMAND has ended
+    ///
+    /// A process beside COMMAND reads its sockets, and those of its descendants, from outside, and compares them with the
+    /// policy, as 'keepalive doctor --pid' does. With a TIME it reports after that time. The exit status stays that of
+    /// COMMAND. Example: --verify=30s
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = verify::Report::AT_END,
+        value_parser = verify::Report::parse
+    )]
+    pub(crate) verify: Option<verify::Report>,
+
     /// The program and its arguments
     #[arg(
         required = true,
@@ -99,6 +116,10 @@ pub(crate) const NOTES: Notes = Notes {
         (
             "A rule for databases:",
             &["keepalive run --rule 'connect *:5432 idle=30s' -- ./job"],
+        ),
+        (
+            "Whether every connection of a program was set:",
+            &["keepalive run --verify -- ./job"],
         ),
         (
             "What the kernel has on each socket of a program:",
@@ -188,7 +209,20 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     };
     preload::note_supervisor(&mut environment, is_supervised, takes_privileges);
 
+    let verifier = run.verify.and_then(|report| {
+        let engines = match choice.engines {
+            Engines::Cgroup => verify::Engines::Cgroup,
+            Engines::Preload(_) | Engines::Seccomp | Engines::Both(_) => verify::Engines::Visible,
+        };
+        let started = verify::Verifier::start(report, &policy, engines);
+        started
+            .inspect_err(|error| warn(&format!("--verify does not work: {}", describe(error))))
+            .ok()
+    });
     let error = exec(&program.command, &run.command, &environment);
+    if let Some(verifier) = verifier {
+        verifier.cancel();
+    }
     Err(not_executed(&program, &error))
 }
 

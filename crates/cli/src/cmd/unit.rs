@@ -1,7 +1,7 @@
 //! `keepalive unit`: sets a policy for one systemd service.
 
 mod check;
-mod drop_in;
+pub(in crate::cmd) mod drop_in;
 pub(in crate::cmd) mod enable;
 mod environment;
 mod file;

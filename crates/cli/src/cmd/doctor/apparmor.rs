@@ -1,11 +1,12 @@
 //! AppArmor: what the profile of a program or of a process denies to the library.
 
 use super::finding::Findings;
-use super::process::mapped_library;
+
 use crate::cmd::system;
 use crate::error::describe;
 use keepalive_engine::apparmor::{Access, accesses};
 use keepalive_engine::sockets::Process;
+use keepalive_engine::verify::mapped_library;
 use keepalive_policy::environment as variable;
 use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::apparmor::{Use, of_process};

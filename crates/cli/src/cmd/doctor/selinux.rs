@@ -2,11 +2,12 @@
 
 use super::apparmor::{libraries, rules_file};
 use super::finding::Findings;
-use super::process::mapped_library;
+
 use crate::cmd::system;
 use crate::error::describe;
 use keepalive_engine::selinux::{Denial, denials};
 use keepalive_engine::sockets::Process;
+use keepalive_engine::verify::mapped_library;
 use keepalive_policy::environment as variable;
 use keepalive_sys::proc;
 use keepalive_sys::program::Program;

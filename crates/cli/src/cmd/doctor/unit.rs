@@ -1,34 +1,43 @@
 //! Examines a systemd service: what it runs, which engine reaches it, and everything in the way.
 
 use super::finding::{Findings, Level};
+use super::sockets::{self, Report};
+use crate::cmd::unit::drop_in;
 use crate::cmd::unit::enable::{assess, cgroup_obstacle, short};
 use crate::cmd::unit::service::Service;
 use crate::cmd::unit::warnings::Weight;
 use crate::cmd::unit::{Engine, find_service, members};
-use crate::error::{Error, REFUSED};
+use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::flags::PolicyFlags;
-use crate::policy;
+use crate::policy::{self, Policy};
+use keepalive_engine::verify::{Engines, Given};
 use keepalive_policy::Settings;
 
 const SUBJECT: &str = "unit";
 /// The limit of services that are examined for a unit that stands for others.
 const LARGEST_NUMBER: usize = 16;
 
-/// Examines the service, or those that it stands for. Returns the engine that `keepalive unit enable` uses.
+/// Examines the service, or those that it stands for; `options` is the policy of the options. Returns the engine
+/// that `keepalive unit enable` uses, and the sockets.
 ///
 /// # Errors
 /// There is no such service.
-pub(super) fn examine(findings: &mut Findings, name: &str) -> Result<Option<&'static str>, Error> {
+pub(super) fn examine(
+    findings: &mut Findings,
+    name: &str,
+    options: Option<&Policy>,
+) -> Result<(Option<&'static str>, Report), Error> {
     let service = find_service(name)?;
     let unit = service.unit()?;
     if !members::starts_nothing(&unit) {
-        return Ok(Some(one(findings, &service)?));
+        let (engine, report) = one(findings, &service, options)?;
+        return Ok((Some(engine), report));
     }
     let members = members::of(&service, &unit, service.loaded.as_ref());
     if members.is_empty() {
         let text = format!("{} starts only true(1), and no other service", service.name);
         findings.wrong(SUBJECT, text, "name the service that has the connections");
-        return Ok(None);
+        return Ok((None, Report::default()));
     }
     if service.text()?.is_some() {
         findings.wrong(
@@ -43,26 +52,28 @@ pub(super) fn examine(findings: &mut Findings, name: &str) -> Result<Option<&'st
         members.join(", ")
     );
     findings.note(SUBJECT, text, "keepalive unit enable requires the name of each");
-    let mut engine = None;
+    let (mut engine, mut report) = (None, Report::default());
     for name in members.iter().take(LARGEST_NUMBER) {
         let member = find_service(name)?;
-        // A template has no processes, and a dependency may be missing.
-        if member.loaded.is_some() && member.unit().is_ok() {
-            engine = Some(one(findings, &member)?);
+        // A dependency may be missing.
+        if member.unit().is_ok() {
+            let (name, sockets) = one(findings, &member, options)?;
+            // If one service requires the cgroup engine, the machine must offer it.
+            engine = engine.filter(|engine| *engine == "cgroup").or(Some(name));
+            report.append(sockets);
         }
     }
-    Ok(engine)
+    Ok((engine, report))
 }
 
-/// Examines one service, and returns the engine that reaches it.
-fn one(findings: &mut Findings, service: &Service) -> Result<&'static str, Error> {
-    let name = short(&service.name);
+/// Examines one service. Returns the engine that reaches it, and the sockets.
+fn one(findings: &mut Findings, service: &Service, options: Option<&Policy>) -> Result<(&'static str, Report), Error> {
     let unit = service.unit()?;
     state(findings, service);
-    let engine = service.engine();
-    let policy = policy::read(&PolicyFlags::default(), &[], Settings::EVERYWHERE, REFUSED)?;
-    let assessment = assess(service, &unit, &policy)?;
-    let is_blocked = assessment.obstacles().next().is_some();
+    let text = service.text()?;
+    let engine = text.as_deref().map(drop_in::engine);
+    let by_default = policy::read(&PolicyFlags::default(), &[], Settings::EVERYWHERE, REFUSED)?;
+    let assessment = assess(service, &unit, options.unwrap_or(&by_default))?;
     for warning in &assessment.warnings {
         let level = match warning.weight {
             Weight::InTheWay if engine != Some(Engine::Cgroup) => Level::Wrong,
@@ -71,44 +82,62 @@ fn one(findings: &mut Findings, service: &Service) -> Result<&'static str, Error
         let advice = if level == Level::Wrong { &warning.advice } else { "" };
         findings.add(level, "engine preload", warning.text.clone(), Some(advice.to_owned()));
     }
-    let text = service.text()?;
-    match (&text, engine) {
-        (Some(text), Some(engine)) => {
-            findings.fine(
-                "drop-in",
-                format!("{} has that of keepalive, with engine {}", service.name, engine.name()),
-            );
-            let problem = match engine {
-                Engine::Cgroup => service.without_policy(),
-                Engine::Auto | Engine::Preload => service.without_library(text),
-            };
-            if let Some(problem) = problem {
-                findings.wrong("drop-in", problem, &service.restart());
-            }
-        }
-        _ => findings.note(
-            "drop-in",
-            format!("{} has none of keepalive", service.name),
-            &format!("keepalive unit enable {name}"),
-        ),
-    }
     let best = match cgroup_obstacle(service) {
-        None if is_blocked => "cgroup",
-        Some(obstacle) if is_blocked => {
-            let text = format!(
-                "the cgroup engine, which would reach {}, does not work here: {obstacle}",
-                service.name
-            );
+        _ if assessment.obstacles().next().is_none() => "preload",
+        None => "cgroup",
+        Some(obstacle) => {
+            let text = format!("would reach {}, but does not work here: {obstacle}", service.name);
             findings.wrong("engine cgroup", text, "");
             "preload"
         }
-        _ => "preload",
     };
     findings.fine(
         "keepalive unit",
         format!("enable uses engine {best} for {}", service.name),
     );
-    Ok(best)
+    let report = connections(findings, service, text.as_deref(), options)?;
+    Ok((best, report))
+}
+
+/// Reports whether the service has a drop-in, whether its engine reaches the processes, and their connections.
+fn connections(
+    findings: &mut Findings,
+    service: &Service,
+    text: Option<&str>,
+    options: Option<&Policy>,
+) -> Result<Report, Error> {
+    let name = &service.name;
+    let mut policy = None;
+    if let Some(text) = text {
+        let engine = drop_in::engine(text);
+        findings.fine(
+            "drop-in",
+            format!("{name} has that of keepalive, with engine {}", engine.name()),
+        );
+        let problem = match engine {
+            Engine::Cgroup => service.without_policy(),
+            Engine::Auto | Engine::Preload => {
+                policy = drop_in::policy(service, text)?;
+                service.without_library(text)
+            }
+        };
+        if let Some(problem) = problem {
+            findings.wrong("drop-in", problem, &service.restart());
+        }
+    } else {
+        let advice = format!("keepalive unit enable {}", short(name));
+        findings.note("drop-in", format!("{name} has none of keepalive"), &advice);
+    }
+    let processes = service.processes();
+    if processes.is_empty() {
+        return Ok(Report::default());
+    }
+    let given = Given {
+        overriding: options,
+        started_with: policy.as_ref().map(|policy| (policy, Engines::Visible)),
+    };
+    sockets::examine(findings, &processes, given)
+        .map_err(|error| Error::new(FAILED, format!("cannot examine {name}: fork: {}", describe(&error))))
 }
 
 /// Reports whether the service runs, and its main process.

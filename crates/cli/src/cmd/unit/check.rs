@@ -1,22 +1,27 @@
 //! Restarts a service, and checks that the policy reaches it.
 
+use super::enable::short;
+use super::file::Manager;
 use super::loaded::systemctl;
 use super::service::Service;
 use super::{Engine, say};
-use crate::error::{Error, FAILED};
+use crate::error::{Error, FAILED, describe};
+use keepalive_engine::policy::Policy;
+use keepalive_engine::sockets::WorkerPool;
+use keepalive_engine::verify::{Comparison, Given, compare};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long a service that has started may take until it has loaded its libraries. Under Type=simple its
 /// start is complete before its program is.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Restarts the service, and checks that `engine` reaches it.
 ///
 /// # Errors
 /// It does not start, or the engine does not reach one of its processes.
-pub(super) fn restart(service: &Service, engine: Engine) -> Result<(), Error> {
+pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Result<(), Error> {
     let status = systemctl(service.manager).args(["restart", &service.name]).status();
     if !status.is_ok_and(|status| status.success()) {
         let what = format!("{} does not start with the drop-in, or at all", service.name);
@@ -30,25 +35,61 @@ pub(super) fn restart(service: &Service, engine: Engine) -> Result<(), Error> {
     let end = Instant::now() + PATIENCE;
     let text = service.text()?.unwrap_or_default();
     loop {
+        let is_over = Instant::now() > end;
         let problem = match engine {
             Engine::Cgroup => service.without_policy(),
             Engine::Auto | Engine::Preload => service.without_library(&text),
         };
-        match problem {
-            None if !service.processes().is_empty() => break,
-            None if Instant::now() > end => {
-                say(&format!(
-                    "{} has no process now: there is nothing to check",
-                    service.name
-                ));
-                return Ok(());
-            }
-            Some(problem) if Instant::now() > end => {
-                return Err(Error::new(FAILED, problem).hint("--engine cgroup reaches it"));
-            }
-            _ => sleep(PAUSE),
+        let processes = service.processes();
+        let comparison = compare_with(&processes, policy)?;
+        let is_complete = problem.is_none() && !comparison.is_missing() && !processes.is_empty();
+        if !is_complete && !is_over {
+            sleep(PAUSE);
+            continue;
         }
+        if let Some(problem) = problem {
+            return Err(Error::new(FAILED, problem).hint("--engine cgroup reaches it"));
+        }
+        if comparison.is_missing() {
+            return Err(Error::new(
+                FAILED,
+                format!("{}: {}", service.name, comparison.summary()),
+            ));
+        }
+        report(service, engine, &comparison);
+        return Ok(());
     }
-    say(&format!("{} has started with the policy", service.name));
-    Ok(())
+}
+
+fn compare_with(processes: &[u32], policy: &Policy) -> Result<Comparison, Error> {
+    let given = Given {
+        overriding: Some(policy),
+        started_with: None,
+    };
+    compare(&mut WorkerPool::default(), processes, given).map_err(|error| {
+        Error::new(
+            FAILED,
+            format!("cannot examine the service: fork: {}", describe(&error)),
+        )
+    })
+}
+
+/// Prints what was seen, and how to check what was not.
+fn report(service: &Service, engine: Engine, comparison: &Comparison) {
+    let name = &service.name;
+    if comparison.processes.is_empty() {
+        say(&format!("{name} has no process now: nothing can be checked"));
+    } else {
+        let reached = match engine {
+            Engine::Cgroup => "its cgroup has the policy",
+            Engine::Auto | Engine::Preload => "its processes have the library",
+        };
+        say(&format!("{name} has started, and {reached}; {}", comparison.summary()));
+    }
+    if comparison.sockets.is_empty() && service.manager == Manager::System {
+        say(&format!(
+            "to check its connections later: keepalive doctor --unit {}",
+            short(name)
+        ));
+    }
 }

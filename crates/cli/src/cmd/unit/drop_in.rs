@@ -1,8 +1,12 @@
 //! The drop-in that applies the policy to a service.
 
 use super::Engine;
+use super::environment::Environment;
+use super::service::Service;
+use super::statements::UnitFile;
 use crate::error::{Error, REFUSED};
-use crate::policy::Policy;
+use crate::flags::PolicyFlags;
+use crate::policy::{self, Policy};
 use keepalive_engine::preload::{self, Library};
 use keepalive_policy::Settings;
 use keepalive_policy::environment::RULES;
@@ -68,8 +72,28 @@ pub(super) fn with_cgroup(command: &Path, policy: &Policy) -> Result<String, Err
     ))
 }
 
+/// Returns the policy in the environment that a drop-in with this text sets.
+///
+/// # Errors
+/// The policy cannot be used.
+pub(in crate::cmd) fn policy(service: &Service, text: &str) -> Result<Option<Policy>, Error> {
+    let mut unit = UnitFile::default();
+    unit.add(text, service.drop_in.clone());
+    let environment = Environment::of(&unit, &service.name, &service.root);
+    let variables: Vec<(OsString, OsString)> = environment
+        .variables()
+        .map(|variable| {
+            (
+                OsString::from(&variable.name),
+                OsString::from(variable.value.replace("%%", "%")),
+            )
+        })
+        .collect();
+    policy::read(&PolicyFlags::default(), &variables, Settings::NONE, REFUSED).map(Some)
+}
+
 /// Returns the engine of a drop-in with this text.
-pub(super) fn engine(text: &str) -> Engine {
+pub(in crate::cmd) fn engine(text: &str) -> Engine {
     if text.contains("ExecStartPre=") {
         Engine::Cgroup
     } else {

@@ -91,7 +91,7 @@ impl Enable {
             }
             return Ok(());
         }
-        let checked = check::restart(&service, engine);
+        let checked = check::restart(&service, engine, &policy);
         if checked.is_ok()
             || engine == Engine::Cgroup
             || self.engine != Engine::Auto
@@ -104,7 +104,7 @@ impl Enable {
             say(&format!("--engine cgroup, because {}", error.message()));
         }
         self.write(&service, &with_cgroup(&policy)?)?;
-        check::restart(&service, Engine::Cgroup)
+        check::restart(&service, Engine::Cgroup, &policy)
     }
 
     fn write(&self, service: &Service, text: &str) -> Result<(), Error> {
