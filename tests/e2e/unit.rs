@@ -1,6 +1,7 @@
 //! `keepalive unit`: drop-ins for services, in the tree of an image, judged by systemd itself.
 
 mod foreign;
+mod obstacles;
 mod running;
 
 use crate::support::target::{Libc, compile};

@@ -237,9 +237,8 @@ impl Status {
         let path = service.root.outside(&service.drop_in);
         let Some(text) = service.text()? else {
             let unit = service.unit()?;
-            if members::starts_nothing(&unit) {
-                let members = members::of(&service, &unit, service.loaded.as_ref());
-                return Err(enable::stand_in(&service, &members, "status"));
+            if let Some(stand_in) = members::stand_in(&service, &unit) {
+                return Err(stand_in.refusal(&service, "status"));
             }
             let what = format!("{} has no drop-in of keepalive", service.name);
             return Err(Error::new(FAILED, what).hint(format!("keepalive unit enable {}", self.which.unit)));

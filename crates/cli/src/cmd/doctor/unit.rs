@@ -29,14 +29,16 @@ pub(super) fn examine(
 ) -> Result<(Option<&'static str>, Report), Error> {
     let service = find_service(name)?;
     let unit = service.unit()?;
-    if !members::starts_nothing(&unit) {
+    let Some(stand_in) = members::stand_in(&service, &unit) else {
         let (engine, report) = one(findings, &service, options)?;
         return Ok((Some(engine), report));
-    }
-    let members = members::of(&service, &unit, service.loaded.as_ref());
-    if members.is_empty() {
-        let text = format!("{} starts only true(1), and no other service", service.name);
-        findings.wrong(SUBJECT, text, "name the service that has the connections");
+    };
+    if stand_in.members.is_empty() {
+        findings.wrong(
+            SUBJECT,
+            stand_in.describe(&service.name),
+            "name the service that has the connections",
+        );
         return Ok((None, Report::default()));
     }
     if service.text()?.is_some() {
@@ -46,14 +48,13 @@ pub(super) fn examine(
             &format!("keepalive unit disable {}", short(&service.name)),
         );
     }
-    let text = format!(
-        "{} starts only true(1), and stands for {}",
-        service.name,
-        members.join(", ")
+    findings.note(
+        SUBJECT,
+        stand_in.describe(&service.name),
+        "keepalive unit enable requires the name of each",
     );
-    findings.note(SUBJECT, text, "keepalive unit enable requires the name of each");
     let (mut engine, mut report) = (None, Report::default());
-    for name in members.iter().take(LARGEST_NUMBER) {
+    for name in stand_in.members.iter().take(LARGEST_NUMBER) {
         let member = find_service(name)?;
         // A dependency may be missing.
         if member.unit().is_ok() {

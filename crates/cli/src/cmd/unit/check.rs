@@ -8,7 +8,7 @@ use super::{Engine, say};
 use crate::error::{Error, FAILED, describe};
 use keepalive_engine::policy::Policy;
 use keepalive_engine::sockets::WorkerPool;
-use keepalive_engine::verify::{Comparison, Given, compare};
+use keepalive_engine::verify::{Comparison, Given, Outcome, compare};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,27 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Why the check failed.
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Whether the engine does not reach the service; another one may.
+    pub(super) is_of_engine: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            is_of_engine: false,
+        }
+    }
+}
+
 /// Restarts the service, and checks that `engine` reaches it.
 ///
 /// # Errors
 /// It does not start, or the engine does not reach one of its processes.
-pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Result<(), Error> {
+pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Result<(), Failure> {
     let status = systemctl(service.manager).args(["restart", &service.name]).status();
     if !status.is_ok_and(|status| status.success()) {
         let what = format!("{} does not start with the drop-in, or at all", service.name);
@@ -30,7 +46,7 @@ pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Res
             service.user_option(),
             service.name
         );
-        return Err(Error::new(FAILED, what).hint(hint));
+        return Err(Error::new(FAILED, what).hint(hint).into());
     }
     let end = Instant::now() + PATIENCE;
     let text = service.text()?.unwrap_or_default();
@@ -48,13 +64,20 @@ pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Res
             continue;
         }
         if let Some(problem) = problem {
-            return Err(Error::new(FAILED, problem).hint("--engine cgroup reaches it"));
+            return Err(Failure {
+                error: Error::new(FAILED, problem).hint("--engine cgroup reaches it"),
+                is_of_engine: true,
+            });
         }
         if comparison.is_missing() {
-            return Err(Error::new(
-                FAILED,
-                format!("{}: {}", service.name, comparison.summary()),
-            ));
+            let missing = comparison
+                .sockets
+                .iter()
+                .filter(|socket| socket.verdict.outcome() == Outcome::Missing);
+            return Err(Failure {
+                error: Error::new(FAILED, format!("{}: {}", service.name, comparison.summary())),
+                is_of_engine: missing.into_iter().any(|socket| !socket.verdict.is_final()),
+            });
         }
         report(service, engine, &comparison);
         return Ok(());

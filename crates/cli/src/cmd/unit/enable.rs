@@ -6,7 +6,7 @@ use super::service::Service;
 use super::statements::UnitFile;
 use super::warnings::{self, Plan, Warning, Weight};
 use super::{Enable, Engine, cannot, check, members, own_path, say};
-use crate::error::{Error, FAILED, REFUSED};
+use crate::error::{Error, REFUSED};
 use crate::output::print;
 use crate::policy::{self, Policy};
 use keepalive_engine::cgroup::{self, Programs, out_of_reach};
@@ -70,7 +70,9 @@ impl Enable {
             ));
         }
         let unit = service.unit()?;
-        self.refuse_stand_in(&service, &unit)?;
+        if let Some(stand_in) = members::stand_in(&service, &unit) {
+            return Err(stand_in.refusal(&service, "enable"));
+        }
         let (engine, text) = self.drop_in(&service, &unit, &policy)?;
         let path = service.root.outside(&service.drop_in);
         if self.dry_run {
@@ -91,20 +93,18 @@ impl Enable {
             }
             return Ok(());
         }
-        let checked = check::restart(&service, engine, &policy);
-        if checked.is_ok()
-            || engine == Engine::Cgroup
-            || self.engine != Engine::Auto
-            || cgroup_obstacle(&service).is_some()
-        {
-            return checked;
+        let failure = match check::restart(&service, engine, &policy) {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        let may_change = self.engine == Engine::Auto && engine == Engine::Preload && failure.is_of_engine;
+        if !may_change || cgroup_obstacle(&service).is_some() {
+            return Err(failure.error);
         }
         // Only the start has shown that the library does not reach the service.
-        if let Err(error) = checked {
-            say(&format!("--engine cgroup, because {}", error.message()));
-        }
+        say(&format!("--engine cgroup, because {}", failure.error.message()));
         self.write(&service, &with_cgroup(&policy)?)?;
-        check::restart(&service, Engine::Cgroup, &policy)
+        check::restart(&service, Engine::Cgroup, &policy).map_err(|failure| failure.error)
     }
 
     fn write(&self, service: &Service, text: &str) -> Result<(), Error> {
@@ -114,15 +114,6 @@ impl Enable {
             .map_err(|error| cannot(&format!("write '{}'", path.display()), &error))?;
         service.reload();
         Ok(())
-    }
-
-    /// Refuses a unit that runs nothing itself, and names those to take instead.
-    fn refuse_stand_in(&self, service: &Service, unit: &UnitFile) -> Result<(), Error> {
-        if !members::starts_nothing(unit) {
-            return Ok(());
-        }
-        let members = members::of(service, unit, service.loaded.as_ref());
-        Err(stand_in(service, &members, "enable"))
     }
 
     /// Returns the drop-in and its engine, and prints what the user should know about the choice.
@@ -180,32 +171,6 @@ pub(in crate::cmd) fn cgroup_obstacle(service: &Service) -> Option<String> {
         Err(reason) => Err(cgroup::Obstacle::NoTree(reason)),
     };
     trial.err().map(|obstacle| obstacle.reason())
-}
-
-/// Returns the error for a unit that stands for others.
-pub(super) fn stand_in(service: &Service, members: &[String], action: &str) -> Error {
-    let what = match members {
-        [] => format!("cannot reach anything through {}: it starts only true(1)", service.name),
-        _ => format!(
-            "cannot reach anything through {}: it starts only true(1), and stands for {}",
-            service.name,
-            members.join(", ")
-        ),
-    };
-    let error = Error::new(FAILED, what);
-    match members {
-        [] => error.hint(format!(
-            "systemctl list-dependencies {} shows what it starts",
-            service.name
-        )),
-        _ => {
-            let user = service.user_option();
-            let lines = members
-                .iter()
-                .map(|name| format!("keepalive unit {action} {user}{}", short(name)));
-            error.hint(lines.collect::<Vec<_>>().join("\nhint: "))
-        }
-    }
 }
 
 /// Returns the name as users write it.

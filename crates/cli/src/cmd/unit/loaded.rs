@@ -77,14 +77,15 @@ impl LoadedUnit {
         self.value("MainPID").parse().ok().filter(|pid| *pid != 0)
     }
 
-    /// Returns the services that are started and stopped with this unit, or that it starts.
-    pub(in crate::cmd) fn services(&self) -> Vec<String> {
+    /// Returns the services in these properties, each once.
+    pub(super) fn services(&self, properties: &[&str]) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
-        for property in ["ConsistsOf", "Wants", "Requires", "BindsTo", "Upholds"] {
-            for name in self.value(property).split_whitespace() {
-                if name.ends_with(".service") && !found.iter().any(|found| found == name) {
-                    found.push(name.to_owned());
-                }
+        for name in properties
+            .iter()
+            .flat_map(|property| self.value(property).split_whitespace())
+        {
+            if name.ends_with(".service") && !found.iter().any(|found| found == name) {
+                found.push(name.to_owned());
             }
         }
         found
@@ -129,7 +130,7 @@ mod tests {
                     ConsistsOf=a@1.service\nWants=a@1.service x.target\nRequires=system.slice\n";
         let unit = LoadedUnit::parse(text).unwrap();
         assert_eq!(unit.names(), ["a.service", "b.service"]);
-        assert_eq!(unit.services(), ["a@1.service"]);
+        assert_eq!(unit.services(&["ConsistsOf", "Wants", "Requires"]), ["a@1.service"]);
         assert_eq!(unit.main_process(), None);
         assert!(LoadedUnit::parse("Id=a.service\nLoadState=not-found\n").is_none());
     }
