@@ -203,9 +203,11 @@ fn furnish() -> TempDir {
     write("etc/passwd", "root:x:0:0:root:/:/bin/sh\n");
     write("etc/keepalive.conf", "default idle=60s interval=10s count=6\n");
     write(
-        "etc/systemd/system/postgresql.service",
+        "etc/systemd/system/nginx.service",
         "[Service]\nExecStart=/usr/local/stand-ins/postgres\n",
     );
+    // systemd seems to run, and systemctl does nothing.
+    fs::create_dir_all(root.join("run/systemd/system")).expect("a directory");
     // Without it the loader looks through all directories.
     let _ = fs::copy("/etc/ld.so.cache", root.join("etc/ld.so.cache"));
     directory

@@ -15,7 +15,7 @@ pub(in crate::cmd) mod warnings;
 
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::flags::PolicyFlags;
-use crate::help::{NOT_DONE, Notes, POLICY_USAGE, SUCCESS, USAGE};
+use crate::help::{Notes, POLICY_USAGE, SUCCESS, USAGE};
 use crate::output::{WIDTH, print, sanitize_text, wrap, write_stderr};
 use clap::{Args, Subcommand, ValueEnum};
 use file::Manager;
@@ -52,7 +52,7 @@ struct Enable {
     #[arg(long, value_name = "ENGINE", default_value = "auto")]
     engine: Engine,
 
-    /// Restart the service, and check that it has the policy
+    /// Restart the service, and check that its connections have the policy
     #[arg(long, conflicts_with_all = ["dry_run", "root"])]
     now: bool,
 
@@ -120,7 +120,14 @@ pub(crate) const ENABLE_NOTES: Notes = Notes {
         "Without any policy option or file: --idle 60 --interval 15 --count 5. The environment of this command is ignored. \
          The command makes systemd read its files again. The policy counts from the next start of the service.",
     ],
-    statuses: &[SUCCESS, NOT_DONE, POLICY_USAGE],
+    statuses: &[
+        SUCCESS,
+        (
+            "1",
+            "It could not be done, the unit runs nothing itself, or (--now) a connection lacks what the policy wants.",
+        ),
+        POLICY_USAGE,
+    ],
     examples: &[(
         "Print the drop-in; write it, restart the service and check that it has the policy:",
         &[

@@ -8,7 +8,7 @@ use super::{Engine, say};
 use crate::error::{Error, FAILED, describe};
 use keepalive_engine::policy::Policy;
 use keepalive_engine::sockets::WorkerPool;
-use keepalive_engine::verify::{Comparison, Given, Outcome, compare};
+use keepalive_engine::verify::{Compared, Comparison, Given, Outcome, compare};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -51,37 +51,35 @@ pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Res
     let end = Instant::now() + PATIENCE;
     let text = service.text()?.unwrap_or_default();
     loop {
-        let is_over = Instant::now() > end;
         let problem = match engine {
             Engine::Cgroup => service.without_policy(),
             Engine::Auto | Engine::Preload => service.without_library(&text),
         };
-        let processes = service.processes();
-        let comparison = compare_with(&processes, policy)?;
-        let is_complete = problem.is_none() && !comparison.is_missing() && !processes.is_empty();
-        if !is_complete && !is_over {
-            sleep(PAUSE);
-            continue;
-        }
-        if let Some(problem) = problem {
-            return Err(Failure {
+        let comparison = compare_with(&service.processes(), policy)?;
+        let failure = match problem {
+            Some(problem) => Failure {
                 error: Error::new(FAILED, problem).hint("--engine cgroup reaches it"),
-                is_of_engine: true,
-            });
-        }
-        if comparison.is_missing() {
-            let missing = comparison
-                .sockets
-                .iter()
-                .filter(|socket| socket.verdict.outcome() == Outcome::Missing);
-            return Err(Failure {
+                is_of_engine: engine != Engine::Cgroup,
+            },
+            None if comparison.is_missing() => Failure {
                 error: Error::new(FAILED, format!("{}: {}", service.name, comparison.summary())),
-                is_of_engine: missing.into_iter().any(|socket| !socket.verdict.is_final()),
-            });
+                is_of_engine: comparison.sockets.iter().any(is_of_engine),
+            },
+            None => {
+                report(service, engine, &comparison);
+                return Ok(());
+            }
+        };
+        if Instant::now() > end {
+            return Err(failure);
         }
-        report(service, engine, &comparison);
-        return Ok(());
+        sleep(PAUSE);
     }
+}
+
+/// Returns whether another engine may set a socket that lacks what the policy wants.
+fn is_of_engine(socket: &Compared) -> bool {
+    socket.verdict.outcome() == Outcome::Missing && !socket.verdict.is_final()
 }
 
 fn compare_with(processes: &[u32], policy: &Policy) -> Result<Comparison, Error> {

@@ -1,0 +1,139 @@
+# keepalive unit and doctor --unit: services as distributions have them. Each sandbox, with the library and with the engine
+# that is chosen; a wrapper that wipes the environment; Debian's own units of PostgreSQL.
+serve_connections
+LIBRARY=/opt/keepalive/libkeepalive.so
+ROOT=/srv/root
+mkdir -p /opt/keepalive /srv/empty $ROOT/usr $ROOT/opt $ROOT/lib $ROOT/lib64 /run/noexec
+ln -s usr/bin $ROOT/bin
+cp "$(find /usr/lib -name libkeepalive.so | head -n 1)" $LIBRARY
+mount -t tmpfs -o noexec tmpfs /run/noexec
+for directory in /root /home /tmp /run/noexec; do cp $LIBRARY $directory; done
+echo LD_PRELOAD=/usr/lib/libnone.so >/etc/default/other-library
+printf '#!/bin/sh\nexec env -i "$@"\n' >/usr/local/bin/wiping
+chmod +x /usr/local/bin/wiping
+# openbsd's, and not a link through /etc/alternatives.
+NC="$(readlink -f /usr/bin/nc) -d 127.0.0.1 $SERVED"
+
+# service NAME ENGINE LINES [LIBRARY]: a client with these lines. ENGINE is the one that must be chosen for it.
+: >/tmp/services
+service() {
+    printf '[Service]\nExecStart=%s\n%b\n' "$NC" "$3" >"/etc/systemd/system/box-$1.service"
+    echo "$1 $2 ${4:-$LIBRARY}" >>/tmp/services
+}
+service plain preload ''
+service no-exec-paths cgroup 'NoExecPaths=/opt'
+service exec-paths preload 'NoExecPaths=/\nExecPaths=/usr /lib /lib64 /opt'
+service unset-environment cgroup 'UnsetEnvironment=LD_PRELOAD'
+service environment-file cgroup 'EnvironmentFile=/etc/default/other-library'
+service later-drop-in cgroup ''
+mkdir /etc/systemd/system/box-later-drop-in.service.d
+printf '[Service]\nEnvironment=\n' >/etc/systemd/system/box-later-drop-in.service.d/override.conf
+service temporary-file-system cgroup 'TemporaryFileSystem=/opt'
+service inaccessible-paths cgroup 'InaccessiblePaths=/opt'
+service bind-paths cgroup 'BindPaths=/srv/empty:/opt'
+service root-directory cgroup "RootDirectory=$ROOT\nBindReadOnlyPaths=/usr /lib /lib64"
+service root-directory-with-it preload "RootDirectory=$ROOT\nBindReadOnlyPaths=/usr /lib /lib64 /opt"
+service user cgroup 'User=tester' /root/libkeepalive.so
+service dynamic-user preload 'DynamicUser=yes'
+service no-exec-mount cgroup '' /run/noexec/libkeepalive.so
+service protect-home cgroup 'ProtectHome=yes' /home/libkeepalive.so
+service protect-home-read-only preload 'ProtectHome=read-only' /home/libkeepalive.so
+service private-tmp cgroup 'PrivateTmp=yes' /tmp/libkeepalive.so
+service execution preload 'MemoryDenyWriteExecute=yes\nNoNewPrivileges=yes\nRestrictAddressFamilies=AF_INET\nLockPersonality=yes'
+service capabilities preload 'User=tester\nAmbientCapabilities=CAP_NET_BIND_SERVICE\nProtectProc=invisible\nProcSubset=pid'
+service system-call-filter cgroup 'SystemCallFilter=~setsockopt\nSystemCallErrorNumber=EPERM'
+
+processes_of() { cat "$CGROUPS$(systemctl show --property=ControlGroup --value "$1")/cgroup.procs"; }
+# values_of UNIT: what its client has.
+values_of() {
+    local pid
+    for pid in $(processes_of "$1"); do peek $SERVED "$pid"; done | sed 's/, server .*//'
+}
+is_connected_by() { [ -n "$(values_of "$1")" ]; }
+for_services() { while read -r name engine library; do "$@"; done </tmp/services; }
+# Writes the drop-in of an engine; systemd reads all of them at once, which takes long.
+write_drop_in() {
+    mkdir -p "/etc/systemd/system/box-$name.service.d"
+    KEEPALIVE_LIBRARY=$library keepalive unit enable --dry-run --engine "$1" --idle 62 --interval 15 --count 5 "box-$name" \
+        >"/etc/systemd/system/box-$name.service.d/50-keepalive.conf" 2>"/tmp/box-$name.$1"
+}
+start_service() { systemctl --no-block restart "box-$name"; }
+await_service() { await is_connected_by "box-$name" || fail "box-$name does not connect: $(journalctl -u "box-$name" -o cat --no-pager | tail -n 3)"; }
+for_services write_drop_in preload
+systemctl daemon-reload
+for_services start_service
+for_services await_service
+# What is predicted is what happens.
+check_preload() {
+    local pid
+    pid=$(systemctl show --property=MainPID --value "box-$name")
+    if [ "$engine" = preload ]; then
+        equal "$name: the library is loaded" "$library" "$(awk '$6 ~ /libkeepalive/ { print $6; exit }' "/proc/$pid/maps")"
+        equal "$name: no warning about the engine" '' "$(grep -e '--engine cgroup' "/tmp/box-$name.preload")"
+    else
+        equal "$name: the library has no effect" 'client 0 7200 75 9 0' "$(values_of "box-$name")"
+        grep -q 'engine cgroup' "/tmp/box-$name.preload" || fail "$name: no warning"
+    fi
+}
+for_services check_preload
+run keepalive doctor --unit box-no-exec-paths
+equal 'doctor --unit: exit status' 1 "$STATUS"
+OUTPUT=$(echo $OUTPUT)
+mentions 'doctor --unit: the statement' 'WRONG +engine preload: NoExecPaths=/opt in /etc/systemd/system/box-no-exec-paths.service'
+mentions 'doctor --unit: the engine' 'enable uses engine cgroup'
+
+for_services write_drop_in auto
+systemctl daemon-reload
+for_services start_service
+for_services await_service
+check_auto() {
+    equal "$name: $engine" 'client 1 62 15 5 0' "$(values_of "box-$name")"
+    local written=preload
+    grep -q ExecStartPre= "/etc/systemd/system/box-$name.service.d/50-keepalive.conf" && written=cgroup
+    equal "$name: the engine" $engine $written
+}
+for_services check_auto
+run keepalive doctor --json --unit box-no-exec-paths
+case $OUTPUT in
+*'"engine":"cgroup"'*'"verdict":"set"'*) ok 'doctor --json --unit' ;;
+*) fail "doctor --json --unit: $(one_line "$OUTPUT")" ;;
+esac
+stop_service() { echo "box-$name"; }
+systemctl stop $(for_services stop_service)
+await_closed
+
+# What wipes the environment shows only when the service runs.
+printf '[Service]\nExecStart=/usr/local/bin/wiping %s\n' "$NC" >/etc/systemd/system/wiped.service
+systemctl daemon-reload
+succeeds 'a wrapper: enable --now' keepalive unit enable --now --idle 63 --interval 15 --count 5 wiped
+mentions 'a wrapper: why the engine changes' 'engine cgroup, because'
+await is_connected_by wiped
+equal 'a wrapper: the engine cgroup reaches it' 'client 1 63 15 5 0' "$(values_of wiped)"
+run keepalive unit enable --dry-run --engine preload wiped
+OUTPUT=$(echo $OUTPUT)
+mentions 'a wrapper that runs: the warning' 'runs without the environment .*--engine cgroup'
+systemctl stop wiped
+await_closed
+
+# PostgreSQL: its unit runs nothing; its instance is started by a program that wipes the environment.
+run keepalive unit enable postgresql
+equal 'postgresql: enable is refused' 1 "$STATUS"
+INSTANCE=$(echo "$OUTPUT" | sed -n 's/^hint: keepalive unit enable //p')
+equal 'postgresql: the unit to take' "$(basename "$(ls -d /etc/postgresql/*)")-main" "${INSTANCE#postgresql@}"
+systemctl start postgresql
+succeeds 'postgresql: enable --now' keepalive unit enable --now --idle 64 --interval 15 --count 5 "$INSTANCE"
+OUTPUT=$(echo $OUTPUT)
+mentions 'postgresql: the reason' 'engine cgroup, because .*without the environment'
+hold 5432 nc -d 127.0.0.1 5432
+equal 'postgresql: an accepted connection' 'server 1 64 15 5 0' "$(peek 5432 | sed 's/.*, server/server/')"
+succeeds 'postgresql: unit status' keepalive unit status "$INSTANCE"
+run keepalive doctor --unit postgresql
+OUTPUT=$(echo $OUTPUT)
+mentions 'postgresql: doctor names the instance' "stands for $INSTANCE"
+mentions 'postgresql: doctor compares its sockets' 'the connection is set|all [0-9]+ connections are set'
+release
+run keepalive unit enable --now --engine preload "$INSTANCE"
+equal 'postgresql: the library does not reach it' 1 "$STATUS"
+succeeds 'postgresql: disable' keepalive unit disable "$INSTANCE"
+systemctl stop postgresql
+umount /run/noexec
