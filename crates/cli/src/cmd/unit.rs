@@ -266,6 +266,11 @@ impl Status {
     }
 }
 
+/// Returns an advice for commands as that for services, which have no supervisor.
+pub(in crate::cmd) fn of_services(advice: &str) -> String {
+    advice.replace("--engine seccomp", "--engine cgroup")
+}
+
 fn own_path() -> Result<PathBuf, Error> {
     std::env::current_exe().map_err(|error| cannot("find this command's own file", &error))
 }

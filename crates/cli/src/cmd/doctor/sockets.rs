@@ -196,6 +196,14 @@ impl Report {
             .extend(other.sockets.unwrap_or_default());
     }
 
+    /// Changes the advice about all sockets.
+    pub(super) fn change_advice(&mut self, change: impl Fn(&str) -> String) {
+        let sockets = self.sockets.iter_mut().flatten();
+        for advice in sockets.filter_map(|socket| socket.advice.as_mut()) {
+            *advice = change(advice);
+        }
+    }
+
     fn new(comparison: &Comparison) -> Self {
         Self {
             summary: Some(comparison.summary()),

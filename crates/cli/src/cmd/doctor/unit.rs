@@ -6,7 +6,7 @@ use crate::cmd::unit::drop_in;
 use crate::cmd::unit::enable::{assess, cgroup_obstacle, short};
 use crate::cmd::unit::service::Service;
 use crate::cmd::unit::warnings::Weight;
-use crate::cmd::unit::{Engine, find_service, members};
+use crate::cmd::unit::{Engine, find_service, members, of_services};
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::flags::PolicyFlags;
 use crate::policy::{self, Policy};
@@ -74,7 +74,7 @@ fn one(findings: &mut Findings, service: &Service, options: Option<&Policy>) -> 
     let text = service.text()?;
     let engine = text.as_deref().map(drop_in::engine);
     let by_default = policy::read(&PolicyFlags::default(), &[], Settings::EVERYWHERE, REFUSED)?;
-    let assessment = assess(service, &unit, options.unwrap_or(&by_default))?;
+    let assessment = assess(service, &unit, options.unwrap_or(&by_default), text.as_deref())?;
     for warning in &assessment.warnings {
         let level = match warning.weight {
             Weight::InTheWay if engine != Some(Engine::Cgroup) => Level::Wrong,
@@ -118,7 +118,7 @@ fn connections(
         let problem = match engine {
             Engine::Cgroup => service.without_policy(),
             Engine::Auto | Engine::Preload => {
-                policy = drop_in::policy(service, text)?;
+                policy = Some(drop_in::policy(service, text)?);
                 service.without_library(text)
             }
         };
@@ -137,8 +137,15 @@ fn connections(
         overriding: options,
         started_with: policy.as_ref().map(|policy| (policy, Engines::Visible)),
     };
-    sockets::examine(findings, &processes, given)
-        .map_err(|error| Error::new(FAILED, format!("cannot examine {name}: fork: {}", describe(&error))))
+    let mut found = Findings::default();
+    let mut report = sockets::examine(&mut found, &processes, given)
+        .map_err(|error| Error::new(FAILED, format!("cannot examine {name}: fork: {}", describe(&error))))?;
+    for mut finding in found.ranked() {
+        finding.text = of_services(&finding.text);
+        findings.take(finding);
+    }
+    report.change_advice(of_services);
+    Ok(report)
 }
 
 /// Reports whether the service runs, and its main process.

@@ -4,7 +4,7 @@ use super::enable::short;
 use super::file::Manager;
 use super::loaded::systemctl;
 use super::service::Service;
-use super::{Engine, say};
+use super::{Engine, of_services, say};
 use crate::error::{Error, FAILED, describe};
 use keepalive_engine::policy::Policy;
 use keepalive_engine::sockets::WorkerPool;
@@ -62,7 +62,10 @@ pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Res
                 is_of_engine: engine != Engine::Cgroup,
             },
             None if comparison.is_missing() => Failure {
-                error: Error::new(FAILED, format!("{}: {}", service.name, comparison.summary())),
+                error: Error::new(
+                    FAILED,
+                    format!("{}: {}", service.name, of_services(&comparison.summary())),
+                ),
                 is_of_engine: comparison.sockets.iter().any(is_of_engine),
             },
             None => {

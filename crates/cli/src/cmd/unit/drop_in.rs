@@ -76,7 +76,7 @@ pub(super) fn with_cgroup(command: &Path, policy: &Policy) -> Result<String, Err
 ///
 /// # Errors
 /// The policy cannot be used.
-pub(in crate::cmd) fn policy(service: &Service, text: &str) -> Result<Option<Policy>, Error> {
+pub(in crate::cmd) fn policy(service: &Service, text: &str) -> Result<Policy, Error> {
     let mut unit = UnitFile::default();
     unit.add(text, service.drop_in.clone());
     let environment = Environment::of(&unit, &service.name, &service.root);
@@ -89,7 +89,13 @@ pub(in crate::cmd) fn policy(service: &Service, text: &str) -> Result<Option<Pol
             )
         })
         .collect();
-    policy::read(&PolicyFlags::default(), &variables, Settings::NONE, REFUSED).map(Some)
+    policy::read(&PolicyFlags::default(), &variables, Settings::NONE, REFUSED)
+}
+
+/// Returns the path of the library that a drop-in with this text loads.
+pub(in crate::cmd) fn library(text: &str) -> Option<&str> {
+    text.split(['"', ':', '='])
+        .find(|part| part.ends_with("/libkeepalive.so"))
 }
 
 /// Returns the engine of a drop-in with this text.

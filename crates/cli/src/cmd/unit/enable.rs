@@ -13,6 +13,7 @@ use keepalive_engine::cgroup::{self, Programs, out_of_reach};
 use keepalive_engine::preload;
 use keepalive_policy::Settings;
 use keepalive_sys::cgroup::Tree;
+use std::path::Path;
 
 /// What the library engine would do with a service.
 pub(in crate::cmd) struct Assessment {
@@ -30,13 +31,23 @@ impl Assessment {
     }
 }
 
-/// Finds the library, and what keeps it from the service.
+/// Finds the library, that of the drop-in `existing` first, and what keeps it from the service.
 ///
 /// # Errors
 /// The library was not found, or a unit file cannot contain a value.
-pub(in crate::cmd) fn assess(service: &Service, unit: &UnitFile, policy: &Policy) -> Result<Assessment, Error> {
+pub(in crate::cmd) fn assess(
+    service: &Service,
+    unit: &UnitFile,
+    policy: &Policy,
+    existing: Option<&str>,
+) -> Result<Assessment, Error> {
     let programs = service.programs(unit);
-    let library = preload::library(programs.first().unwrap_or(&crate::cmd::doctor::own_program()?))?;
+    let own = crate::cmd::doctor::own_program()?;
+    let program = programs.first().unwrap_or(&own);
+    let library = match existing.and_then(drop_in::library) {
+        Some(path) => preload::library_at(Path::new(path), program)?,
+        None => preload::library(program)?,
+    };
     let text = drop_in::with_library(&library, policy, unit.variable("LD_PRELOAD"))?;
     let own = DropIn {
         path: &service.drop_in,
@@ -127,7 +138,7 @@ impl Enable {
             }
             return Ok((Engine::Cgroup, with_cgroup(policy)?));
         }
-        let assessment = assess(service, unit, policy)?;
+        let assessment = assess(service, unit, policy, None)?;
         if self.engine == Engine::Auto && assessment.obstacles().next().is_some() {
             match cgroup_obstacle(service) {
                 None => {

@@ -217,9 +217,7 @@ impl Service {
 
     /// Returns the problem if a process of the service runs without the library.
     pub(in crate::cmd) fn without_library(&self, drop_in: &str) -> Option<String> {
-        let library = drop_in
-            .split(['"', ':', '='])
-            .find(|part| part.ends_with("/libkeepalive.so"))?;
+        let library = drop_in::library(drop_in)?;
         let pids = self.processes();
         let mut without: Vec<String> = Vec::new();
         let mut hidden: Vec<String> = Vec::new();
