@@ -94,7 +94,7 @@ check_auto() {
     equal "$name: the engine" $engine $written
 }
 for_services check_auto
-run keepalive doctor --json --unit box-no-exec-paths
+run env KEEPALIVE_LIBRARY=$LIBRARY keepalive doctor --json --unit box-no-exec-paths
 case $OUTPUT in
 *'"engine":"cgroup"'*'"verdict":"set"'*) ok 'doctor --json --unit' ;;
 *) fail "doctor --json --unit: $(one_line "$OUTPUT")" ;;
