@@ -52,3 +52,4 @@ mod unit;
 mod unseen;
 mod user_timeout;
 mod variables;
+mod verify;

@@ -2,7 +2,7 @@
 //
 //   tcp tcp6 mptcp udp ... make a socket, from now on the current one; cloexec, nonblock: the next one has this flag
 //   fd=N first             descriptor N, or the first socket that was made, is the current socket, and the listener
-//   raw-tcp raw-listen     makes a socket, and listens, so that no library sees it
+//   raw-tcp raw-listen raw-connect=PORT    makes a socket, listens, and connects, so that no library sees it
 //   pass                   sends the current socket to itself (SCM_RIGHTS); what is received is current, and the listener
 //   keepalive=N idle=N interval=N count=N user-timeout=N fastopen-connect=N     sets an option
 //   bind                   binds to a port of loopback, the second time to the same
@@ -227,6 +227,12 @@ static void do_word(const char *word, const char **name) {
         connect_to(0);
     } else if (is(word, "connect", &value)) {
         connect_to(value);
+    } else if (is(word, "raw-connect", &value)) {
+        struct sockaddr_storage address = {0};
+        *(struct sockaddr_in *)&address =
+            (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(value), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+        if (raw_connect(current, &address, sizeof(struct sockaddr_in)) < 0)
+            fail(word);
     } else if (strcmp(word, "writable") == 0) {
         wait_until_writable();
     } else if (strcmp(word, "so_error") == 0) {

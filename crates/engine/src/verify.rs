@@ -5,7 +5,7 @@ mod reach;
 mod summary;
 mod verdict;
 
-pub use reach::{Engines, PolicyOrigin, Reach, mapped_library};
+pub use reach::{Engines, PolicyOrigin, Reach, is_supervised, mapped_library};
 pub use summary::summary;
 pub use verdict::{Missing, Outcome, Own, Verdict};
 

@@ -260,12 +260,20 @@ fn limit_established(policy: &Policy, fd: c_int) {
     }
 }
 
-/// Records that the program has set an option itself, and corrects the value if the policy's mode requires it.
+/// Handles a successful setsockopt(2) of the program: corrects the value if the policy's mode requires it, and logs what
+/// the socket has now.
 #[cold]
-pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
-    let Some(option) = SocketOption::from_number(level, name) else {
-        return;
-    };
+pub(crate) fn changed(policy: &Policy, fd: c_int, option: SocketOption) {
+    if policy.is_watching {
+        correct(policy, fd, option);
+    }
+    if log::is_on() && sys::is_tcp(fd) {
+        log::socket(fd, "changed");
+    }
+}
+
+/// Records that the program has set an option itself, and corrects the value if the policy's mode requires it.
+fn correct(policy: &Policy, fd: c_int, option: SocketOption) {
     own::mark(fd, option);
     let event = match event(fd, moment(fd)) {
         Some(event) => event,
@@ -281,10 +289,8 @@ pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
         if sys::is_established(fd) {
             limit_unacknowledged(fd, &settings);
         }
-    } else if let (Some(ours), Some(current)) = (settings.number(option), get(fd, option))
-        && set_if_other(fd, option, current, target(&settings, option, ours, current, true))
-    {
-        log::socket(fd, "corrected");
+    } else if let (Some(ours), Some(current)) = (settings.number(option), get(fd, option)) {
+        set_if_other(fd, option, current, target(&settings, option, ours, current, true));
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Status {
     pub is_stopped: bool,
     /// Whether the process is under a seccomp filter (seccomp(2)).
     pub is_filtered: bool,
+    /// The number of its seccomp filters (Linux 5.9).
+    pub filters: Option<u32>,
     /// The number of threads.
     pub threads: u32,
     /// The size of the descriptor table.
@@ -79,6 +81,7 @@ fn parse_status(text: &[u8]) -> Status {
         match key {
             "Name" => value.clone_into(&mut status.comm),
             "State" => status.is_stopped = value.starts_with('T'),
+            "Seccomp_filters" => status.filters = number(),
             "Seccomp" => status.is_filtered = value == "2",
             "Tgid" => status.tgid = number().unwrap_or(0),
             "PPid" => status.parent = number().unwrap_or(0),
@@ -379,7 +382,7 @@ mod tests {
     #[test]
     fn a_status_is_read() {
         let text =
-            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nPPid:\t6\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nPPid:\t6\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n";
         let expected = Status {
             comm: "a b".to_owned(),
             tgid: 7,
@@ -387,6 +390,7 @@ mod tests {
             uid: 1000,
             is_stopped: true,
             is_filtered: true,
+            filters: Some(3),
             threads: 3,
             fd_size: 64,
             no_new_privs: true,

@@ -212,7 +212,14 @@ fn doctor_compares_the_sockets_of_a_service_with_its_drop_in() {
     assert_eq!(findings(&report, "wrong", "connections"), [""; 0], "{report}");
     assert_eq!(report["sockets"][0]["verdict"], "set", "{report}");
     assert_eq!(report["sockets"][0]["idle_s"], 77, "{report}");
-    assert_eq!(report["engine"], "preload", "{report}");
+    // Python loads modules, in which the library might not see calls.
+    assert_eq!(report["engine"], "cgroup", "{report}");
+    assert!(
+        findings(&report, "note", "engine preload")
+            .concat()
+            .contains("loads modules"),
+        "{report}"
+    );
 }
 
 #[test]

@@ -89,6 +89,7 @@ pub(crate) const NOTES: Notes = Notes {
             ("changes[].to", "number", ""),
             ("left[].option", "string", "an option that was not changed"),
             ("left[].reason", "string", ""),
+            ("note", "string", "what is unwise about the result"),
             ("failed[].option", "string", "an option that could not be set"),
             ("failed[].reason", "string", ""),
         ],

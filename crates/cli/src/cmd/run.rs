@@ -201,6 +201,8 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
             !is_off && supervise(run, &program, &choice, &policy)?
         }
         Engines::Cgroup => {
+            // keepalive doctor reads the policy there.
+            preload::hand_over(&mut environment, &policy);
             if !is_off {
                 join_cgroup(&program, &policy)?;
             }
@@ -212,7 +214,8 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     let verifier = run.verify.and_then(|report| {
         let engines = match choice.engines {
             Engines::Cgroup => verify::Engines::Cgroup,
-            Engines::Preload(_) | Engines::Seccomp | Engines::Both(_) => verify::Engines::Visible,
+            _ if is_supervised => verify::Engines::Supervisor,
+            Engines::Preload(_) | Engines::Seccomp | Engines::Both(_) => verify::Engines::Preload,
         };
         let started = verify::Verifier::start(report, &policy, engines);
         started

@@ -266,9 +266,10 @@ impl Status {
     }
 }
 
-/// Returns an advice for commands as that for services, which have no supervisor.
-pub(in crate::cmd) fn of_services(advice: &str) -> String {
-    advice.replace("--engine seccomp", "--engine cgroup")
+/// Returns a text about commands as one about services, which have a drop-in and no supervisor.
+pub(in crate::cmd) fn of_services(text: &str) -> String {
+    text.replace("--engine seccomp", "--engine cgroup")
+        .replace("from keepalive run", "from the drop-in")
 }
 
 fn own_path() -> Result<PathBuf, Error> {

@@ -2,16 +2,16 @@
 //! status and its cgroup show it.
 
 use super::Given;
-use crate::cgroup::Description;
 use crate::cgroup::entry::{self, Entry};
 use crate::cgroup::pins::Target;
+use crate::cgroup::{Description, child};
 use crate::policy::{Policy, Text};
 use keepalive_policy::environment as variable;
 use keepalive_policy::parse::without_mark;
 use keepalive_policy::protocol::{CONFIG, IS_SUPERVISED, LARGEST_RULES, SUPERVISED};
 use keepalive_policy::{Environment, Settings};
 use keepalive_sys::cgroup::{self, Tree};
-use keepalive_sys::proc;
+use keepalive_sys::proc::{self, Status};
 use keepalive_sys::rooted::Root;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -24,8 +24,10 @@ use std::path::{Path, PathBuf};
 /// The engines by which a command was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engines {
-    /// The library, a supervisor, or both: the process shows them.
-    Visible,
+    /// The library alone.
+    Preload,
+    /// A supervisor, with the library or without.
+    Supervisor,
     /// The eBPF programs of a cgroup without a pinned policy.
     Cgroup,
 }
@@ -37,7 +39,7 @@ pub struct Reach {
     pub library: Option<String>,
     /// Whether a supervisor of keepalive serves the process.
     pub is_supervised: bool,
-    /// Whether the process is under a seccomp filter that is not the supervisor's.
+    /// Whether the process has a seccomp filter that this command does not have, and that may be anybody's.
     pub is_filtered: bool,
     /// The cgroup whose policy applies to the process.
     pub cgroup: Option<String>,
@@ -66,6 +68,8 @@ pub enum PolicyOrigin {
     Cgroup,
     /// The command by which it was started.
     Command,
+    /// The library has none: it switches keepalive on, and the times are the kernel's.
+    Library,
     /// No policy was found: the process may have had one, and may have overwritten its environment.
     #[default]
     Nowhere,
@@ -80,6 +84,7 @@ impl PolicyOrigin {
             Self::File => "the configuration file of the process",
             Self::Cgroup => "the policy of its cgroup",
             Self::Command => "keepalive run",
+            Self::Library => "the library",
             Self::Nowhere => "nowhere",
         }
     }
@@ -110,6 +115,8 @@ impl Reach {
 
 /// What is read once for all processes.
 pub(super) struct Known {
+    /// The status of this command.
+    own: Status,
     tree: Option<Tree>,
     entries: Vec<Entry>,
 }
@@ -117,6 +124,7 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn look() -> Self {
         Self {
+            own: proc::own_status().unwrap_or_default(),
             tree: Tree::find().ok(),
             entries: entry::entries().unwrap_or_default(),
         }
@@ -125,13 +133,15 @@ impl Known {
     /// Returns how the process `pid` is reached, and its policies in the order of precedence.
     pub(super) fn reach(&self, pid: u32, given: Given<'_>) -> (Reach, Vec<Policy>) {
         let library = mapped_library(pid);
-        let is_filtered = proc::status(pid).is_ok_and(|status| status.is_filtered);
-        let supervised = is_filtered.then(|| supervised_environment(pid)).flatten();
+        let started = given.started_with.map(|(_, engines)| engines);
+        let status = proc::status(pid).unwrap_or_default();
+        let supervised = status.is_filtered.then(|| supervised_environment(pid)).flatten();
+        let is_supervised = supervised.is_some() || status.is_filtered && started == Some(Engines::Supervisor);
         let mut reach = Reach {
             is_known: library.is_ok(),
             library: library.ok().flatten(),
-            is_supervised: supervised.is_some(),
-            is_filtered: is_filtered && supervised.is_none(),
+            is_supervised,
+            is_filtered: !is_supervised && self.has_own_filter(&status),
             ..Reach::default()
         };
         let mut policies = Vec::new();
@@ -148,10 +158,8 @@ impl Known {
         }
         // A process under the supervisor may have cleared its environment.
         let own = proc::environment(pid).unwrap_or_default();
-        reach.is_library_expected = given
-            .started_with
-            .is_some_and(|(_, engines)| engines == Engines::Visible)
-            || own.iter().any(|entry| names_library(entry));
+        let shows_environment = own.iter().any(|entry| is_variable(entry));
+        reach.is_library_expected = started == Some(Engines::Preload) || own.iter().any(|entry| names_library(entry));
         let environments = [Some(own), supervised];
         let (mut policy, names_policy) = environments
             .iter()
@@ -164,15 +172,12 @@ impl Known {
         } else {
             rules_file(pid, policy.config_path.as_deref())
         };
-        let has_file = config.is_some();
         policy.config = config;
-        if names_policy || has_file {
-            let origin = if names_policy {
-                PolicyOrigin::Environment
-            } else {
-                PolicyOrigin::File
-            };
-            add(&mut reach, policy, origin);
+        let [_, file] = policy.parts();
+        if names_policy {
+            add(&mut reach, policy, PolicyOrigin::Environment);
+        } else if file.default != Settings::NONE || !file.rules.is_empty() {
+            add(&mut reach, policy, PolicyOrigin::File);
         }
         if let Some(entry) = self.nearest(pid) {
             reach.cgroup = Some(entry.name());
@@ -185,15 +190,24 @@ impl Known {
                 add(&mut reach, policy, PolicyOrigin::Cgroup);
             }
         }
-        if let Some((policy, engines)) = given.started_with {
-            if engines == Engines::Cgroup {
-                let own = self.own_cgroup(pid);
-                reach.cgroup_ids = own.as_deref().map(cgroup::ids_with_all_below).unwrap_or_default();
-                reach.cgroup = own.map(|directory| directory.display().to_string());
-            }
+        let is_started_in_cgroup = given
+            .started_with
+            .is_some_and(|(_, engines)| engines == Engines::Cgroup);
+        if let Some(own) = self
+            .own_cgroup(pid)
+            .filter(|own| is_started_in_cgroup || child::is_active(own))
+        {
+            // The cgroup is new, so that no open connection was made in it before. Inherited ones are set by keepalive run.
+            reach.cgroup_ids = HashSet::new();
+            reach.cgroup = self.tree.as_ref().map(|tree| tree.name(&own).display().to_string());
+        }
+        if let Some((policy, _)) = given.started_with {
             if reach.policy == PolicyOrigin::Nowhere {
                 add(&mut reach, copy(policy), PolicyOrigin::Command);
             }
+        }
+        if reach.policy == PolicyOrigin::Nowhere && reach.library.is_some() && shows_environment {
+            reach.policy = PolicyOrigin::Library;
         }
         if reach.policy == PolicyOrigin::Nowhere && !reach.is_reached() {
             // As keepalive run and keepalive attach without a policy.
@@ -206,6 +220,15 @@ impl Known {
         let settings = defaults.fold(Settings::NONE, |settings, part| settings.or(part.default));
         reach.settings = settings.to_string();
         (reach, policies)
+    }
+
+    /// Returns whether the process has a seccomp filter that this command does not have: in a container, all processes have
+    /// that of the container.
+    fn has_own_filter(&self, status: &Status) -> bool {
+        match (status.filters, self.own.filters) {
+            (Some(filters), Some(own)) => filters > own,
+            _ => status.is_filtered && !self.own.is_filtered,
+        }
     }
 
     /// Returns the cgroup of the process.
@@ -241,6 +264,12 @@ pub fn mapped_library(pid: u32) -> io::Result<Option<String>> {
     Ok(mapped.map(str::to_owned))
 }
 
+/// Returns whether a supervisor of keepalive serves the process, as far as its environment and those of its ancestors
+/// show it.
+pub fn is_supervised(pid: u32) -> bool {
+    supervised_environment(pid).is_some()
+}
+
 /// Returns the environment in which `keepalive run` has noted its supervisor: that of the process, which is under a
 /// filter, or of an ancestor under a filter. Processes inherit filters and cannot remove them.
 fn supervised_environment(pid: u32) -> Option<Vec<Vec<u8>>> {
@@ -262,6 +291,14 @@ fn supervised_environment(pid: u32) -> Option<Vec<Vec<u8>>> {
     None
 }
 
+/// Returns whether the entry has the form of a variable. A program that shows a title writes it over its environment.
+fn is_variable(entry: &[u8]) -> bool {
+    let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
+    name.len() < entry.len()
+        && !name.is_empty()
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
 /// Returns whether the entry of an environment loads the library.
 fn names_library(entry: &[u8]) -> bool {
     let value = entry.strip_prefix(b"LD_PRELOAD=").map(String::from_utf8_lossy);
@@ -278,7 +315,7 @@ fn of_environment(environment: &[Vec<u8>]) -> (Policy, bool) {
     let rules = read.rules.map(|rules| text(variable::RULES, rules));
     let config_path = read.config.map(|path| PathBuf::from(OsStr::from_bytes(path)));
     let settings = read.settings();
-    let names_policy = settings != Settings::NONE || rules.is_some() || config_path.is_some();
+    let names_policy = settings != Settings::NONE || rules.is_some();
     let policy = Policy {
         settings,
         rules: rules.into_iter().collect(),

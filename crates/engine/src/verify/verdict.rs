@@ -1,12 +1,12 @@
 //! Compares one socket with its policy, and finds the reason of a difference.
 
 use super::{Parent, PolicyOrigin, Reach};
-use crate::attach::{Reason, Step, plan};
+use crate::attach::{Plan, Reason, Step, TIMES, Warning, plan};
 use crate::kernel_defaults::KernelDefaults;
 use crate::sockets::{Namespace, Socket};
-use crate::timeline::{Times, spell};
-use keepalive_policy::option::Group;
-use keepalive_policy::{Mode, Moment, Settings, SocketOption, Source, Unit};
+use crate::timeline::spell;
+use keepalive_policy::option::KEEPALIVE;
+use keepalive_policy::{Mode, SocketOption, Source, Unit};
 use keepalive_sys::sock_diag::State;
 use serde::{Deserialize, Serialize};
 
@@ -78,17 +78,10 @@ pub enum Missing {
     },
     /// The socket was inherited from this process, which keepalive does not reach.
     Inherited(u32),
-    /// The times are the policy's and keepalive is off: somebody has switched it off afterwards.
-    SwitchedOff,
+    /// The program has done this.
+    Undone(Warning),
     /// Keepalive is off, and the values do not show why.
     Off,
-    /// The program's own user timeout, in milliseconds, ends the connection after this many lost probes.
-    UserTimeout {
-        /// The user timeout in milliseconds.
-        milliseconds: u32,
-        /// The number of lost probes.
-        probes: u32,
-    },
     /// One option differs, and the values do not show why.
     Value {
         /// The option.
@@ -100,9 +93,6 @@ pub enum Missing {
         wants: u32,
     },
 }
-
-/// The times that show by which policy a socket was set.
-const TIMES: [SocketOption; 3] = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count];
 
 /// A socket with what decides about it.
 pub(super) struct View<'a> {
@@ -156,30 +146,21 @@ impl View<'_> {
         let Some(times) = self.socket.times().filter(|_| self.socket.numbers.is_some()) else {
             return self.compare_by_timer();
         };
-        let is_keepalive = |option: SocketOption| option.row().group == Group::Keepalive;
-        let steps: Vec<Step> = plan
-            .steps
-            .iter()
+        let steps: Vec<Step> = in_order(&plan.steps, |step| step.option)
+            .filter(|step| step.is_change())
             .copied()
-            .filter(|step| is_keepalive(step.option))
             .collect();
         let is_on = self.socket.keepalive() == Some(true);
         let wants_on = plan.settings.number(SocketOption::Keepalive) == Some(1);
         if wants_on && !is_on {
-            return self.compare_switched_off(&plan.settings);
+            return self.compare_switched_off(&plan);
         }
-        if is_on
-            && plan.moment != Moment::Listen
-            && self.is_own_user_timeout(&plan.settings, times)
-            && times.is_too_short()
-        {
-            return Verdict::Missing(Missing::UserTimeout {
-                milliseconds: times.user_timeout,
-                probes: times.lost_probes(),
-            });
+        if let Some(warning @ Warning::UserTimeout { .. }) = plan.warning.filter(|_| is_on) {
+            return Verdict::Missing(Missing::Undone(warning));
         }
-        if let Some(step) = steps.iter().find(|step| step.is_change()) {
-            let is_time_step = |option| steps.iter().any(|step| step.option == option && step.is_change());
+        if let Some(step) = steps.first() {
+            let is_untouched = |step: &Step| Some(step.from) == self.kernel_default(step.option);
+            let is_time_step = |option| steps.iter().any(|step| step.option == option && is_untouched(step));
             let are_all_untouched = TIMES
                 .into_iter()
                 .filter(|option| plan.settings.number(*option).is_some())
@@ -192,21 +173,22 @@ impl View<'_> {
                     is_kernel_default: true,
                 });
             }
-            let mode = plan.settings.mode.unwrap_or_default();
-            return Verdict::Missing(
-                if mode == Mode::Fill && TIMES.contains(&step.option) && are_all_untouched {
-                    self.untouched(is_on.then_some(times.idle))
-                } else {
-                    Missing::Value {
-                        option: step.option,
-                        has: step.from,
-                        wants: step.to,
-                    }
-                },
-            );
+            return Verdict::Missing(if TIMES.contains(&step.option) && are_all_untouched {
+                self.untouched(is_on.then_some(times.idle))
+            } else {
+                Missing::Value {
+                    option: step.option,
+                    has: step.from,
+                    wants: step.to,
+                }
+            });
         }
-        let own = plan.left.iter().find_map(|left| match left.reason {
-            Reason::Own { theirs, .. } if is_keepalive(left.option) => Some(Own {
+        // Another mode is a decision about the program's values.
+        let own = in_order(&plan.left, |left| left.option).find_map(|left| match left.reason {
+            Reason::Own {
+                theirs,
+                mode: Mode::Fill,
+            } => Some(Own {
                 option: left.option,
                 theirs,
                 ours: plan.settings.number(left.option),
@@ -227,27 +209,24 @@ impl View<'_> {
     }
 
     /// Explains why keepalive is off.
-    fn compare_switched_off(&self, settings: &Settings) -> Verdict {
-        let times = || {
-            TIMES
-                .into_iter()
-                .filter_map(|option| Some((option, settings.number(option)?)))
-        };
-        let mut distinctive = times().filter(|(option, ours)| self.kernel_default(*option) != Some(*ours));
-        let has_ours = distinctive
-            .clone()
-            .any(|(option, ours)| self.socket.number(option) == Some(ours));
+    fn compare_switched_off(&self, plan: &Plan) -> Verdict {
+        let ours = |option| plan.settings.number(option);
+        // Times that equal the kernel's do not show whether the socket was set.
+        let can_tell = TIMES
+            .into_iter()
+            .any(|option| ours(option).is_some() && ours(option) != self.kernel_default(option));
         let is_untouched = |option| self.socket.number(option) == self.kernel_default(option);
-        let can_tell = distinctive.next().is_some() || !self.reach.is_reached();
-        match settings.mode.unwrap_or_default() {
-            Mode::Floor if has_ours => Verdict::Differs(Own {
+        match (plan.warning, plan.settings.mode) {
+            (Some(Warning::SwitchedOff), Some(Mode::Floor)) => Verdict::Differs(Own {
                 option: SocketOption::Keepalive,
                 theirs: 0,
                 ours: Some(1),
                 is_kernel_default: false,
             }),
-            _ if has_ours => Verdict::Missing(Missing::SwitchedOff),
-            _ if can_tell && TIMES.into_iter().all(is_untouched) => Verdict::Missing(self.untouched(None)),
+            (Some(warning @ Warning::SwitchedOff), _) => Verdict::Missing(Missing::Undone(warning)),
+            _ if (can_tell || !self.reach.is_reached()) && TIMES.into_iter().all(is_untouched) => {
+                Verdict::Missing(self.untouched(None))
+            }
             _ => Verdict::Missing(Missing::Off),
         }
     }
@@ -270,19 +249,13 @@ impl View<'_> {
             Missing::NotEstablishedUnderPolicy {
                 is_from_elsewhere: self.socket.cgroup.is_some_and(is_from_elsewhere),
             }
-        } else if reach.is_known {
+        } else if reach.is_known && !reach.is_filtered {
             Missing::Unreached {
                 is_library_expected: reach.is_library_expected,
             }
         } else {
             Missing::Off
         }
-    }
-
-    /// Returns whether the socket has a user timeout that is not the policy's.
-    fn is_own_user_timeout(&self, settings: &Settings, times: Times) -> bool {
-        let ours = settings.user_timeout_ms(times.idle, times.interval, times.count);
-        times.user_timeout != 0 && ours != Some(times.user_timeout)
     }
 
     fn kernel_default(&self, option: SocketOption) -> Option<u32> {
@@ -308,7 +281,7 @@ impl Verdict {
     /// Returns whether an engine that is still at work on the socket cannot change the verdict.
     pub const fn is_final(&self) -> bool {
         match self {
-            Self::Missing(missing) => matches!(missing, Missing::SwitchedOff | Missing::UserTimeout { .. }),
+            Self::Missing(missing) => matches!(missing, Missing::Undone(_)),
             _ => true,
         }
     }
@@ -404,15 +377,8 @@ impl Missing {
                 String::from("it was connected before the policy of the cgroup was active")
             }
             Self::Inherited(pid) => format!("it was inherited from process {pid}, in which the library is not"),
-            Self::SwitchedOff => String::from("the program switched it off"),
+            Self::Undone(warning) => warning.reason(),
             Self::Off => String::from("it is off; its values do not show why"),
-            Self::UserTimeout { milliseconds, probes } => {
-                let probes = crate::timeline::lost_probes(*probes);
-                format!(
-                    "its own user timeout of {} ends it after {probes}",
-                    spell((*milliseconds).into())
-                )
-            }
             Self::Value { option, has, wants } => format!(
                 "its {} is {}, that of the policy is {}",
                 option.row().name,
@@ -430,8 +396,7 @@ impl Missing {
             Self::UnseenByLibrary { idle: None, .. } => String::from("use --engine seccomp"),
             Self::UnseenByLibrary { .. } => format!("keepalive attach {pid} sets it now; or use --engine seccomp"),
             Self::UnseenBySupervisor => format!("keepalive attach --watch {pid}, or --engine cgroup"),
-            Self::SwitchedOff => String::from("--mode cap"),
-            Self::UserTimeout { .. } => String::from("--user-timeout auto --mode floor"),
+            Self::Undone(warning) => warning.advice().to_owned(),
             Self::Off => format!("--mode cap; keepalive attach {pid} sets it now"),
             Self::Unreached { .. }
             | Self::NotEstablishedUnderPolicy { .. }
@@ -441,6 +406,13 @@ impl Missing {
             }
         }
     }
+}
+
+/// Returns those of `all` that concern keepalive, in the order in which users think of the options.
+fn in_order<T>(all: &[T], option: impl Fn(&T) -> SocketOption + Copy) -> impl Iterator<Item = &T> {
+    KEEPALIVE
+        .into_iter()
+        .flat_map(move |wanted| all.iter().filter(move |item| option(item) == wanted))
 }
 
 /// Returns a value with its unit.

@@ -7,7 +7,7 @@ use keepalive_engine::cgroup::entry;
 use keepalive_engine::cgroup::pins::Target;
 use keepalive_engine::sockets::{Obstacle, Process, Send, WorkerPool};
 use keepalive_engine::sysctl::Sysctls;
-use keepalive_engine::verify::mapped_library;
+use keepalive_engine::verify::{is_supervised, mapped_library};
 use keepalive_sys::cgroup::Tree;
 use keepalive_sys::{netns, proc, program as executable};
 use rustix::fd::OwnedFd;
@@ -96,7 +96,7 @@ fn confinement(findings: &mut Findings, process: &Process) {
     if status.no_new_privs {
         findings.note("no_new_privs", "is set for the process", "");
     }
-    if status.is_filtered {
+    if status.is_filtered && !is_supervised(process.pid) {
         findings.note(
             "seccomp filter",
             "the process is under one; the library makes no call after a program has put itself under it",

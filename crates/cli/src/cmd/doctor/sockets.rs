@@ -2,6 +2,7 @@
 
 use super::finding::{Findings, Level};
 use crate::json::Entry;
+use keepalive_engine::attach::Warning;
 use keepalive_engine::sockets::{Socket, WorkerPool};
 use keepalive_engine::verify::{
     Compared, Comparison, Examined, Given, Missing, Outcome, PolicyOrigin, Reach, Verdict, compare,
@@ -14,12 +15,12 @@ use std::io;
 /// probe may be dropped (`keepalive presets`).
 const FORGOTTEN: u32 = 240;
 
-/// What the JSON object has of a process; null without a process.
+/// What the JSON object has of a process.
 #[derive(Default, Serialize)]
 pub(super) struct Report {
     summary: Option<String>,
-    processes: Option<Vec<ProcessEntry>>,
-    sockets: Option<Vec<SocketEntry>>,
+    processes: Vec<ProcessEntry>,
+    sockets: Vec<SocketEntry>,
 }
 
 #[derive(Serialize)]
@@ -120,7 +121,7 @@ fn show_unreached(findings: &mut Findings, comparison: &Comparison, pids: &str) 
     let (mut count, mut switched_off) = (0, 0);
     for socket in without {
         count += 1;
-        switched_off += usize::from(socket.verdict == Verdict::Missing(Missing::SwitchedOff));
+        switched_off += usize::from(socket.verdict == Verdict::Missing(Missing::Undone(Warning::SwitchedOff)));
     }
     if count > 0 {
         let reason = match switched_off {
@@ -137,7 +138,7 @@ fn show_unreached(findings: &mut Findings, comparison: &Comparison, pids: &str) 
     }
     let mut is_bad = count > 0;
     for socket in &comparison.sockets {
-        if let Verdict::Missing(Missing::UserTimeout { .. }) = &socket.verdict {
+        if let Verdict::Missing(Missing::Undone(Warning::UserTimeout { .. })) = &socket.verdict {
             is_bad = true;
             findings.add(Level::Wrong, "connections", socket.describe(false), None);
         }
@@ -188,17 +189,13 @@ impl Report {
             (Some(one), Some(two)) => Some(format!("{one}; {two}")),
             (one, two) => one.or(two),
         };
-        self.processes
-            .get_or_insert_default()
-            .extend(other.processes.unwrap_or_default());
-        self.sockets
-            .get_or_insert_default()
-            .extend(other.sockets.unwrap_or_default());
+        self.processes.extend(other.processes);
+        self.sockets.extend(other.sockets);
     }
 
     /// Changes the advice about all sockets.
     pub(super) fn change_advice(&mut self, change: impl Fn(&str) -> String) {
-        let sockets = self.sockets.iter_mut().flatten();
+        let sockets = self.sockets.iter_mut();
         for advice in sockets.filter_map(|socket| socket.advice.as_mut()) {
             *advice = change(advice);
         }
@@ -207,8 +204,8 @@ impl Report {
     fn new(comparison: &Comparison) -> Self {
         Self {
             summary: Some(comparison.summary()),
-            processes: Some(comparison.processes.iter().map(ProcessEntry::new).collect()),
-            sockets: Some(comparison.sockets.iter().map(SocketEntry::new).collect()),
+            processes: comparison.processes.iter().map(ProcessEntry::new).collect(),
+            sockets: comparison.sockets.iter().map(SocketEntry::new).collect(),
         }
     }
 }

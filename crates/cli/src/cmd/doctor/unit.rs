@@ -3,7 +3,7 @@
 use super::finding::{Findings, Level};
 use super::sockets::{self, Report};
 use crate::cmd::unit::drop_in;
-use crate::cmd::unit::enable::{assess, cgroup_obstacle, short};
+use crate::cmd::unit::enable::{assess, short};
 use crate::cmd::unit::service::Service;
 use crate::cmd::unit::warnings::Weight;
 use crate::cmd::unit::{Engine, find_service, members, of_services};
@@ -78,18 +78,17 @@ fn one(findings: &mut Findings, service: &Service, options: Option<&Policy>) -> 
     for warning in &assessment.warnings {
         let level = match warning.weight {
             Weight::InTheWay if engine != Some(Engine::Cgroup) => Level::Wrong,
-            Weight::InTheWay | Weight::Remark => Level::Note,
+            Weight::InTheWay | Weight::Possible | Weight::Remark => Level::Note,
         };
-        let advice = if level == Level::Wrong { &warning.advice } else { "" };
-        findings.add(level, "engine preload", warning.text.clone(), Some(advice.to_owned()));
+        let advice = (engine != Some(Engine::Cgroup)).then(|| warning.advice.clone());
+        findings.add(level, "engine preload", warning.text.clone(), advice);
     }
-    let best = match cgroup_obstacle(service) {
-        _ if assessment.obstacles().next().is_none() => "preload",
-        None => "cgroup",
-        Some(obstacle) => {
+    let best = match assessment.engine(service, options.unwrap_or(&by_default)) {
+        Ok(engine) => engine.name(),
+        Err(obstacle) => {
             let text = format!("would reach {}, but does not work here: {obstacle}", service.name);
             findings.wrong("engine cgroup", text, "");
-            "preload"
+            Engine::Preload.name()
         }
     };
     findings.fine(
@@ -135,7 +134,7 @@ fn connections(
     }
     let given = Given {
         overriding: options,
-        started_with: policy.as_ref().map(|policy| (policy, Engines::Visible)),
+        started_with: policy.as_ref().map(|policy| (policy, Engines::Preload)),
     };
     let mut found = Findings::default();
     let mut report = sockets::examine(&mut found, &processes, given)

@@ -45,11 +45,12 @@ pub(super) fn with_library(library: &Library, policy: &Policy, preloaded: Option
 }
 
 /// Returns the drop-in for an eBPF program on the service's cgroup, which `command` applies whenever the
-/// service starts. The service starts even if this fails.
+/// service starts. The service starts even if this fails. With `is_outside`, the root directory of the unit is only
+/// that of the service, and not of `command`.
 ///
 /// # Errors
 /// A value that a unit file cannot contain.
-pub(super) fn with_cgroup(command: &Path, policy: &Policy) -> Result<String, Error> {
+pub(super) fn with_cgroup(command: &Path, policy: &Policy, is_outside: bool) -> Result<String, Error> {
     let command = quote(utf8(command.as_os_str().as_bytes())?, true);
     let mut arguments = String::new();
     let settings = policy.settings;
@@ -67,8 +68,9 @@ pub(super) fn with_cgroup(command: &Path, policy: &Policy) -> Result<String, Err
         let path = utf8(path.as_os_str().as_bytes())?;
         let _ = write!(arguments, " --config {}", quote(path, true));
     }
+    let outside = if is_outside { "RootDirectoryStartOnly=yes\n" } else { "" };
     Ok(format!(
-        "{HEAD}ExecStartPre=-+{command} cgroup enable{arguments} %n\nExecStopPost=-+{command} cgroup disable %n\n"
+        "{HEAD}{outside}ExecStartPre=-+{command} cgroup enable{arguments} %n\nExecStopPost=-+{command} cgroup disable %n\n"
     ))
 }
 

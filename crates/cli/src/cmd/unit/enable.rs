@@ -2,6 +2,7 @@
 
 use super::drop_in;
 use super::file::{self, DropIn, Manager};
+use super::sandbox;
 use super::service::Service;
 use super::statements::UnitFile;
 use super::warnings::{self, Plan, Warning, Weight};
@@ -15,6 +16,10 @@ use keepalive_policy::Settings;
 use keepalive_sys::cgroup::Tree;
 use std::path::Path;
 
+/// The mounts of cgroup v2 and of the BPF file system, which the cgroup engine uses when the service starts.
+const CGROUPS: &str = "/sys/fs/cgroup";
+const BPF: &str = "/sys/fs/bpf";
+
 /// What the library engine would do with a service.
 pub(in crate::cmd) struct Assessment {
     /// The drop-in.
@@ -23,11 +28,21 @@ pub(in crate::cmd) struct Assessment {
 }
 
 impl Assessment {
-    /// Returns what keeps the library from the service.
-    pub(in crate::cmd) fn obstacles(&self) -> impl Iterator<Item = &Warning> {
-        self.warnings
-            .iter()
-            .filter(|warning| warning.weight == Weight::InTheWay)
+    /// Returns the engine for the service: that of the cgroup where the library does not reach it, or may not.
+    ///
+    /// # Errors
+    /// The reason why the cgroup engine does not work, if the library does not reach the service.
+    pub(in crate::cmd) fn engine(&self, service: &Service, policy: &Policy) -> Result<Engine, String> {
+        let has = |weight| self.warnings.iter().any(|warning| warning.weight == weight);
+        if has(Weight::InTheWay) {
+            return cgroup_obstacle(service).map_or(Ok(Engine::Cgroup), Err);
+        }
+        let is_covered_more = has(Weight::Possible) && out_of_reach(policy).is_empty();
+        Ok(if is_covered_more && cgroup_obstacle(service).is_none() {
+            Engine::Cgroup
+        } else {
+            Engine::Preload
+        })
     }
 }
 
@@ -114,7 +129,7 @@ impl Enable {
         }
         // Only the start has shown that the library does not reach the service.
         say(&format!("--engine cgroup, because {}", failure.error.message()));
-        self.write(&service, &with_cgroup(&policy)?)?;
+        self.write(&service, &with_cgroup(&unit, &policy)?)?;
         check::restart(&service, Engine::Cgroup, &policy).map_err(|failure| failure.error)
     }
 
@@ -136,18 +151,23 @@ impl Enable {
                         .hint("--engine preload; or, as root, keepalive cgroup enable user.slice"),
                 );
             }
-            return Ok((Engine::Cgroup, with_cgroup(policy)?));
+            return Ok((Engine::Cgroup, with_cgroup(unit, policy)?));
         }
         let assessment = assess(service, unit, policy, None)?;
-        if self.engine == Engine::Auto && assessment.obstacles().next().is_some() {
-            match cgroup_obstacle(service) {
-                None => {
-                    for obstacle in assessment.obstacles() {
-                        say(&format!("--engine cgroup, because {}", obstacle.text));
+        if self.engine == Engine::Auto {
+            match assessment.engine(service, policy) {
+                Ok(Engine::Cgroup) => {
+                    for warning in assessment
+                        .warnings
+                        .iter()
+                        .filter(|warning| warning.weight != Weight::Remark)
+                    {
+                        say(&format!("--engine cgroup, because {}", warning.text));
                     }
-                    return Ok((Engine::Cgroup, with_cgroup(policy)?));
+                    return Ok((Engine::Cgroup, with_cgroup(unit, policy)?));
                 }
-                Some(obstacle) => say(&format!(
+                Ok(_) => {}
+                Err(obstacle) => say(&format!(
                     "--engine preload, because the cgroup engine does not work here: {obstacle}"
                 )),
             }
@@ -159,13 +179,25 @@ impl Enable {
     }
 }
 
-/// Returns the drop-in for the cgroup engine, and prints what that cannot set.
-fn with_cgroup(policy: &Policy) -> Result<String, Error> {
+/// Returns the drop-in for the cgroup engine, and prints what that cannot set or reach.
+fn with_cgroup(unit: &UnitFile, policy: &Policy) -> Result<String, Error> {
     let names = out_of_reach(policy);
     if !names.is_empty() {
         say(&format!("not set by the cgroup engine: {}", names.join(", ")));
     }
-    drop_in::with_cgroup(&own_path()?, policy)
+    let command = own_path()?;
+    let root = sandbox::root(unit);
+    let is_outside = root.is_some() && unit.starts_once();
+    let mount = sandbox::mount_over(unit, &[&command, Path::new(CGROUPS), Path::new(BPF)]);
+    if let Some(statement) = mount.or(root.filter(|_| !is_outside)) {
+        say(&format!(
+            "{}: the command of the drop-in runs there, too, and may not find {}, {CGROUPS} or {BPF}; keepalive cgroup \
+             enable, on the slice of the service, requires no drop-in",
+            statement.describe(),
+            command.display()
+        ));
+    }
+    drop_in::with_cgroup(&command, policy, is_outside)
 }
 
 /// Returns why the cgroup engine cannot be used for the service; `None` also for another system's service,

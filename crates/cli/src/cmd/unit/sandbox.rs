@@ -41,12 +41,30 @@ pub(super) fn obstacle(unit: &UnitFile, root: &Root, file: &Path, usage: Usage) 
         .or_else(|| users::unreadable(unit, root, file))
 }
 
+/// Returns the statement that gives the service another root directory.
+pub(super) fn root(unit: &UnitFile) -> Option<&Statement> {
+    let directory = || unit.last("RootDirectory").filter(|directory| directory.value != "/");
+    unit.last("RootImage").or_else(directory)
+}
+
+/// Returns the statement that mounts over one of these paths also for commands with the prefix `+`. systemd 257
+/// mounts `TemporaryFileSystem=` and `BindPaths=` for them, and leaves the rest of the sandbox out.
+pub(super) fn mount_over<'a>(unit: &'a UnitFile, paths: &[&Path]) -> Option<&'a Statement> {
+    const MOUNTS: [&str; 3] = ["TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths"];
+    let mut effects = effects(unit).into_iter();
+    let found = effects.find(|(at, statement, effect)| {
+        let is_same = matches!(effect, Effect::Replaced(source) if source == at);
+        MOUNTS.contains(&statement.name.as_str()) && !is_same && paths.iter().any(|path| path.starts_with(at))
+    });
+    found.map(|(_, statement, _)| statement)
+}
+
 /// Returns why the service does not see `file`.
 fn hiding(unit: &UnitFile, root: &Root, file: &Path) -> Option<String> {
-    if let Some(image) = unit.last("RootImage") {
+    let outside = self::root(unit);
+    if let Some(image) = outside.filter(|statement| statement.name == "RootImage") {
         return Some(format!("{} must contain {}", image.describe(), file.display()));
     }
-    let outside = unit.last("RootDirectory").filter(|directory| directory.value != "/");
     let base = outside.map_or(PathBuf::new(), |directory| path(&directory.value));
     let mut nearest: Option<(PathBuf, &Statement, Effect)> = None;
     for (at, statement, effect) in effects(unit) {

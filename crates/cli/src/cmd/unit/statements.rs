@@ -108,6 +108,18 @@ impl UnitFile {
         self.last(wanted).is_some_and(|statement| is_yes(&statement.value))
     }
 
+    /// Returns whether `ExecStart=` is all that the service runs: no command before or after it.
+    pub(super) fn starts_once(&self) -> bool {
+        let others = [
+            "ExecStartPre",
+            "ExecStartPost",
+            "ExecReload",
+            "ExecStop",
+            "ExecStopPost",
+        ];
+        others.iter().all(|name| self.statements(name).is_empty())
+    }
+
     /// Returns the paths of the programs that the service starts.
     pub(super) fn programs(&self) -> Vec<&str> {
         let commands = self.all("ExecStart").into_iter();

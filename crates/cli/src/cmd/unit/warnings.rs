@@ -6,6 +6,7 @@ use super::sandbox::{self, Usage};
 use super::service::Service;
 use super::statements::{UnitFile, words};
 use keepalive_engine::apparmor::{Access, accesses_under};
+use keepalive_engine::evidence::Evidence;
 use keepalive_engine::preload::{self, Library};
 use keepalive_engine::selinux::Denial;
 use keepalive_sys::apparmor::{self, Profile};
@@ -31,6 +32,8 @@ const INIT: u32 = 1;
 pub(in crate::cmd) enum Weight {
     /// The library is not loaded, or has no effect, or the service ends.
     InTheWay,
+    /// The files of the program leave open whether the library sees all its connections and all its children.
+    Possible,
     /// The library works, with a difference that the user should know.
     Remark,
 }
@@ -53,6 +56,13 @@ impl Warning {
             weight: Weight::InTheWay,
             text,
             advice: String::from(CGROUP),
+        }
+    }
+
+    fn possible(text: String) -> Self {
+        Self {
+            weight: Weight::Possible,
+            ..Self::in_the_way(text)
         }
     }
 
@@ -114,6 +124,11 @@ pub(super) fn of_library(plan: &Plan<'_>) -> Vec<Warning> {
         .iter()
         .filter_map(|program| Some(Warning::in_the_way(obstacle(program, library)?.describe(program))))
         .collect();
+    // The libraries of another system's programs are not those of this system.
+    if is_ours && warnings.is_empty() {
+        let evidence = programs.iter().filter_map(Evidence::of);
+        warnings.extend(evidence.map(|evidence| Warning::possible(evidence.describe())));
+    }
     // Programs of another system are not visible here.
     if let Some(missing) = library.missing().filter(|_| is_ours) {
         warnings.push(Warning::remark(format!(
