@@ -53,6 +53,8 @@ mount --bind "$1/usr/local" /usr/local
 mount --bind "$1/etc" /etc
 mount -t tmpfs none /tmp
 mount -t tmpfs none /run
+# As if systemd ran; systemctl does nothing.
+mkdir -p /run/systemd/system
 mount -o remount,bind,ro /
 mkdir /sys/fs/cgroup/system.slice
 echo ready
@@ -206,8 +208,6 @@ fn furnish() -> TempDir {
         "etc/systemd/system/nginx.service",
         "[Service]\nExecStart=/usr/local/stand-ins/postgres\n",
     );
-    // systemd seems to run, and systemctl does nothing.
-    fs::create_dir_all(root.join("run/systemd/system")).expect("a directory");
     // Without it the loader looks through all directories.
     let _ = fs::copy("/etc/ld.so.cache", root.join("etc/ld.so.cache"));
     directory

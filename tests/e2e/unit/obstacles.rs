@@ -277,6 +277,35 @@ fn a_unit_that_runs_nothing_is_refused_and_its_members_are_named() {
     );
 }
 
+/// A unit's root directory is also that of the other commands of its drop-ins.
+#[test]
+fn the_command_of_the_cgroup_engine_runs_outside_of_the_root_directory_or_a_warning_is_printed() {
+    let enable = ["enable", "--dry-run", "--engine", "cgroup", "db"];
+    for (statement, is_outside, is_reported) in [
+        ("", false, false),
+        ("RootDirectory=/srv", true, false),
+        ("RootDirectory=/", false, false),
+        ("RootImage=/srv/image.raw", true, false),
+        ("RootDirectory=/srv\nExecStartPre=/bin/prepare", false, true),
+        ("TemporaryFileSystem=/sys", false, true),
+        ("TemporaryFileSystem=/srv", false, false),
+        ("BindPaths=/srv:/sys", false, true),
+        ("BindPaths=/sys", false, false),
+    ] {
+        let (stdout, stderr) = Image::dynamic(statement).expect(&enable, 0);
+        assert_eq!(
+            stdout.contains("\nRootDirectoryStartOnly=yes\n"),
+            is_outside,
+            "{statement}: {stdout}"
+        );
+        assert_eq!(
+            words(&stderr).contains("keepalive cgroup enable, on the slice"),
+            is_reported,
+            "{statement}: {stderr}"
+        );
+    }
+}
+
 #[test]
 fn the_drop_in_is_written_by_the_engine_that_auto_chooses() {
     let image = with_library("UnsetEnvironment=LD_PRELOAD");

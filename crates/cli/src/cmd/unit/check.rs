@@ -4,7 +4,7 @@ use super::enable::short;
 use super::file::Manager;
 use super::loaded::systemctl;
 use super::service::Service;
-use super::{Engine, of_services, say};
+use super::{Engine, of_services, say, warnings};
 use crate::error::{Error, FAILED, describe};
 use keepalive_engine::policy::Policy;
 use keepalive_engine::sockets::WorkerPool;
@@ -73,7 +73,8 @@ pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Res
                 return Ok(());
             }
         };
-        if Instant::now() > end {
+        let is_wiped = engine != Engine::Cgroup && warnings::of_processes(service).is_some();
+        if is_wiped || Instant::now() > end {
             return Err(failure);
         }
         sleep(PAUSE);
