@@ -33,24 +33,22 @@ fn expect(image: &Image, statement: &str, expected: Option<&str>) {
     let (preload, warnings) = image.expect(&["enable", "--dry-run", "--engine", "preload", "db"], 0);
     let warnings = words(&warnings);
     assert!(preload.contains("LD_PRELOAD"), "{statement}: {preload}");
-    match expected {
-        Some(text) => {
-            assert!(auto.contains("ExecStartPre="), "{statement}: {auto}{reasons}");
-            assert!(!auto.contains("LD_PRELOAD"), "{statement}: {auto}");
-            assert!(
-                reasons.contains("--engine cgroup, because ") && reasons.contains(text),
-                "{statement}: {reasons}"
-            );
-            assert!(
-                warnings.contains(text) && warnings.contains("--engine cgroup"),
-                "{statement}: {warnings}"
-            );
-        }
-        None => {
-            assert_eq!(auto, preload, "{statement}");
-            assert!(!reasons.contains("--engine cgroup"), "{statement}: {reasons}");
-        }
-    }
+    let Some(text) = expected else {
+        assert_eq!(auto, preload, "{statement}");
+        assert!(!reasons.contains("--engine cgroup"), "{statement}: {reasons}");
+        return;
+    };
+    assert!(auto.contains("ExecStartPre="), "{statement}: {auto}{reasons}");
+    assert!(!auto.contains("LD_PRELOAD"), "{statement}: {auto}");
+    let because = "--engine cgroup, because ";
+    assert!(
+        reasons.contains(because) && reasons.contains(text),
+        "{statement}: {reasons}"
+    );
+    assert!(
+        warnings.contains(text) && warnings.contains("--engine cgroup"),
+        "{statement}: {warnings}"
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod loaded;
 pub(in crate::cmd) mod members;
 mod sandbox;
 pub(in crate::cmd) mod service;
-mod statements;
+pub(in crate::cmd) mod statements;
 mod users;
 pub(in crate::cmd) mod warnings;
 

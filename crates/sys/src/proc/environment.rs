@@ -1,6 +1,6 @@
 //! The environment of a process (`/proc/PID/environ`).
 
-use super::anonymous_bytes;
+use super::memory::anonymous_bytes;
 use std::fs;
 
 /// Returns the initial environment of a process, each entry as `NAME=value`, as its memory contains it now
@@ -28,4 +28,20 @@ fn span(pid: u32) -> Option<(u64, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(50 - 3);
     let mut number = || fields.next()?.parse::<u64>().ok();
     Some((number()?, number()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_that_of_the_start() {
+        let pid = std::process::id();
+        let environment = environment(pid).expect("it is ours");
+        assert!(
+            environment.iter().any(|entry| entry.starts_with(b"PATH=")),
+            "{environment:?}"
+        );
+        assert!(!has_empty_environment(pid));
+    }
 }

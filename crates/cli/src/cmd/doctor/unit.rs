@@ -5,6 +5,7 @@ use super::sockets::{self, Report};
 use crate::cmd::unit::drop_in;
 use crate::cmd::unit::enable::{assess, short};
 use crate::cmd::unit::service::Service;
+use crate::cmd::unit::statements::UnitFile;
 use crate::cmd::unit::warnings::Weight;
 use crate::cmd::unit::{Engine, find_service, members, of_services};
 use crate::error::{Error, FAILED, REFUSED, describe};
@@ -72,31 +73,50 @@ fn one(findings: &mut Findings, service: &Service, options: Option<&Policy>) -> 
     let unit = service.unit()?;
     state(findings, service);
     let text = service.text()?;
-    let engine = text.as_deref().map(drop_in::engine);
-    let by_default = policy::read(&PolicyFlags::default(), &[], Settings::EVERYWHERE, REFUSED)?;
-    let assessment = assess(service, &unit, options.unwrap_or(&by_default), text.as_deref())?;
-    for warning in &assessment.warnings {
-        let level = match warning.weight {
-            Weight::InTheWay if engine != Some(Engine::Cgroup) => Level::Wrong,
-            Weight::InTheWay | Weight::Possible | Weight::Remark => Level::Note,
-        };
-        let advice = (engine != Some(Engine::Cgroup)).then(|| warning.advice.clone());
-        findings.add(level, "engine preload", warning.text.clone(), advice);
-    }
-    let best = match assessment.engine(service, options.unwrap_or(&by_default)) {
-        Ok(engine) => engine.name(),
-        Err(obstacle) => {
-            let text = format!("would reach {}, but does not work here: {obstacle}", service.name);
-            findings.wrong("engine cgroup", text, "");
-            Engine::Preload.name()
-        }
-    };
+    let best = engine_for(findings, service, &unit, text.as_deref(), options)?;
     findings.fine(
         "keepalive unit",
         format!("enable uses engine {best} for {}", service.name),
     );
     let report = connections(findings, service, text.as_deref(), options)?;
     Ok((best, report))
+}
+
+/// Reports what keeps the library from the service, and returns the engine that `unit enable` uses.
+fn engine_for(
+    findings: &mut Findings,
+    service: &Service,
+    unit: &UnitFile,
+    text: Option<&str>,
+    options: Option<&Policy>,
+) -> Result<&'static str, Error> {
+    let is_in_use = text.map(drop_in::engine) != Some(Engine::Cgroup);
+    let by_default = policy::read(&PolicyFlags::default(), &[], Settings::EVERYWHERE, REFUSED)?;
+    let policy = options.unwrap_or(&by_default);
+    let assessment = match assess(service, unit, policy, text) {
+        Ok(assessment) => assessment,
+        Err(error) => {
+            let level = if is_in_use { Level::Wrong } else { Level::Note };
+            findings.add(level, "engine preload", error.message(), None);
+            return Ok(Engine::Cgroup.name());
+        }
+    };
+    for warning in &assessment.warnings {
+        let level = match warning.weight {
+            Weight::InTheWay if is_in_use => Level::Wrong,
+            Weight::InTheWay | Weight::Possible | Weight::Remark => Level::Note,
+        };
+        let advice = is_in_use.then(|| warning.advice.clone());
+        findings.add(level, "engine preload", warning.text.clone(), advice);
+    }
+    match assessment.engine(service, policy) {
+        Ok(engine) => Ok(engine.name()),
+        Err(obstacle) => {
+            let text = format!("would reach {}, but does not work here: {obstacle}", service.name);
+            findings.wrong("engine cgroup", text, "");
+            Ok(Engine::Preload.name())
+        }
+    }
 }
 
 /// Reports whether the service has a drop-in, whether its engine reaches the processes, and their connections.

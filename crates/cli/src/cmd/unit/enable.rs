@@ -104,7 +104,7 @@ impl Enable {
         if self.dry_run {
             return print(&format!("# {}\n{text}", path.display()));
         }
-        self.write(&service, &text)?;
+        write(&service, &text)?;
         print(&format!("{}: {}\n", service.name, path.display()))?;
         if !self.now {
             say(&format!(
@@ -129,17 +129,8 @@ impl Enable {
         }
         // Only the start has shown that the library does not reach the service.
         say(&format!("--engine cgroup, because {}", failure.error.message()));
-        self.write(&service, &with_cgroup(&unit, &policy)?)?;
+        write(&service, &with_cgroup(&unit, &policy)?)?;
         check::restart(&service, Engine::Cgroup, &policy).map_err(|failure| failure.error)
-    }
-
-    fn write(&self, service: &Service, text: &str) -> Result<(), Error> {
-        let path = service.root.outside(&service.drop_in);
-        service
-            .write(text)
-            .map_err(|error| cannot(&format!("write '{}'", path.display()), &error))?;
-        service.reload();
-        Ok(())
     }
 
     /// Returns the drop-in and its engine, and prints what the user should know about the choice.
@@ -153,7 +144,13 @@ impl Enable {
             }
             return Ok((Engine::Cgroup, with_cgroup(unit, policy)?));
         }
-        let assessment = assess(service, unit, policy, None)?;
+        let assessment = match assess(service, unit, policy, None) {
+            Err(error) if self.engine == Engine::Auto && cgroup_obstacle(service).is_none() => {
+                say(&format!("--engine cgroup, because {}", error.message()));
+                return Ok((Engine::Cgroup, with_cgroup(unit, policy)?));
+            }
+            assessed => assessed?,
+        };
         if self.engine == Engine::Auto {
             match assessment.engine(service, policy) {
                 Ok(Engine::Cgroup) => {
@@ -177,6 +174,16 @@ impl Enable {
         }
         Ok((Engine::Preload, assessment.text))
     }
+}
+
+/// Writes the drop-in, and makes systemd read it.
+fn write(service: &Service, text: &str) -> Result<(), Error> {
+    let path = service.root.outside(&service.drop_in);
+    service
+        .write(text)
+        .map_err(|error| cannot(&format!("write '{}'", path.display()), &error))?;
+    service.reload();
+    Ok(())
 }
 
 /// Returns the drop-in for the cgroup engine, and prints what that cannot set or reach.

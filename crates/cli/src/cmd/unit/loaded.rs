@@ -97,9 +97,10 @@ impl LoadedUnit {
 pub(super) fn inheritance(pid: u32) -> Inheritance {
     const SET: [&[u8]; 3] = [b"INVOCATION_ID=", b"SYSTEMD_EXEC_PID=", b"JOURNAL_STREAM="];
     let Some(environment) = proc::environment(pid) else {
-        return match proc::has_empty_environment(pid) {
-            true => Inheritance::Wiped,
-            false => Inheritance::Unknown,
+        return if proc::has_empty_environment(pid) {
+            Inheritance::Wiped
+        } else {
+            Inheritance::Unknown
         };
     };
     let is_variable = |entry: &Vec<u8>| {

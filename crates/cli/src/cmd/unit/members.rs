@@ -95,7 +95,7 @@ fn in_files(service: &Service, unit: &UnitFile, started: &[&str]) -> Vec<String>
             path: Path::new("/"),
             text: None,
         };
-        let unit = file::read(service.manager, &service.root, &[name.clone()], &own)
+        let unit = file::read(service.manager, &service.root, std::slice::from_ref(name), &own)
             .ok()
             .flatten();
         unit.is_some_and(|unit| unit.dependencies("PartOf").contains(&service.name.as_str()))
