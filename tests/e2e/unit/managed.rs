@@ -169,6 +169,24 @@ fn doctor_examines_the_services_for_which_a_unit_stands() {
 }
 
 #[test]
+fn an_alias_stands_for_the_service_itself() {
+    let system = Managed::new(test_cgroup!());
+    system.unit("maria.service", "[Service]\nExecStart=/bin/sleep 1000\n", "MainPID=1\n");
+    let show = "Id=maria.service\nNames=mysql.service maria.service\nLoadState=loaded\nMainPID=1\n";
+    fs::write(system.units.path().join("mysql.service.show"), show).expect("a file");
+    let alias = system.units.path().join("system/mysql.service.d");
+    fs::create_dir(&alias).expect("a directory");
+    fs::write(alias.join("90.conf"), "[Service]\nUnsetEnvironment=LD_PRELOAD\n").expect("a drop-in");
+    let (status, stdout, stderr) = system.keepalive(&["unit", "enable", "--dry-run", "mysql"]);
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(
+        stdout.starts_with("# /etc/systemd/system/maria.service.d/50-keepalive.conf\n"),
+        "{stdout}"
+    );
+    assert!(stderr.contains("/mysql.service.d/90.conf"), "{stderr}");
+}
+
+#[test]
 fn doctor_compares_the_sockets_of_a_service_with_its_drop_in() {
     python!();
     let system = Managed::new(test_cgroup!());

@@ -2,20 +2,24 @@
 
 use super::enable::short;
 use super::file::Manager;
-use super::loaded::systemctl;
+use super::loaded::{LoadedUnit, systemctl};
 use super::service::Service;
 use super::{Engine, of_services, say, warnings};
 use crate::error::{Error, FAILED, describe};
 use keepalive_engine::policy::Policy;
 use keepalive_engine::sockets::WorkerPool;
 use keepalive_engine::verify::{Compared, Comparison, Given, Outcome, compare};
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long a service that has started may take until it has loaded its libraries. Under Type=simple its
 /// start is complete before its program is.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long the main process must execute the same program until what was seen counts: a program that prepares the
+/// start may still execute another one.
+const QUIET: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the check failed.
 pub(super) struct Failure {
@@ -50,35 +54,54 @@ pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Res
     }
     let end = Instant::now() + PATIENCE;
     let text = service.text()?.unwrap_or_default();
+    let main = LoadedUnit::find(service.manager, &service.name).and_then(|unit| unit.main_process());
+    let program = || fs::read_link(format!("/proc/{}/exe", main?)).ok();
+    let (mut last, mut last_change) = (program(), Instant::now());
     loop {
-        let problem = match engine {
-            Engine::Cgroup => service.without_policy(),
-            Engine::Auto | Engine::Preload => service.without_library(&text),
-        };
-        let comparison = compare_with(&service.processes(), policy)?;
-        let failure = match problem {
-            Some(problem) => Failure {
-                error: Error::new(FAILED, problem).hint("--engine cgroup reaches it"),
-                is_of_engine: engine != Engine::Cgroup,
-            },
-            None if comparison.is_missing() => Failure {
-                error: Error::new(
-                    FAILED,
-                    format!("{}: {}", service.name, of_services(&comparison.summary())),
-                ),
-                is_of_engine: comparison.sockets.iter().any(is_of_engine),
-            },
-            None => {
+        let now = program();
+        if now != last {
+            (last, last_change) = (now, Instant::now());
+        }
+        let is_quiet = main.is_none() || last_change.elapsed() > QUIET;
+        let is_over = Instant::now() > end;
+        match look(service, engine, &text, policy)? {
+            Ok(comparison) if is_quiet || is_over => {
                 report(service, engine, &comparison);
                 return Ok(());
             }
-        };
-        let is_wiped = engine != Engine::Cgroup && warnings::of_processes(service).is_some();
-        if is_wiped || Instant::now() > end {
-            return Err(failure);
+            Ok(_) => {}
+            Err(failure) => {
+                let is_wiped = engine != Engine::Cgroup && warnings::of_processes(service).is_some();
+                if is_wiped || is_over {
+                    return Err(failure);
+                }
+            }
         }
         sleep(PAUSE);
     }
+}
+
+/// Looks once at the processes and sockets of the service.
+fn look(service: &Service, engine: Engine, text: &str, policy: &Policy) -> Result<Result<Comparison, Failure>, Error> {
+    let problem = match engine {
+        Engine::Cgroup => service.without_policy(),
+        Engine::Auto | Engine::Preload => service.without_library(text),
+    };
+    let comparison = compare_with(&service.processes(), policy)?;
+    Ok(match problem {
+        Some(problem) => Err(Failure {
+            error: Error::new(FAILED, problem).hint("--engine cgroup reaches it"),
+            is_of_engine: engine != Engine::Cgroup,
+        }),
+        None if comparison.is_missing() => Err(Failure {
+            error: Error::new(
+                FAILED,
+                format!("{}: {}", service.name, of_services(&comparison.summary())),
+            ),
+            is_of_engine: comparison.sockets.iter().any(is_of_engine),
+        }),
+        None => Ok(comparison),
+    })
 }
 
 /// Returns whether another engine may set a socket that lacks what the policy wants.

@@ -32,7 +32,7 @@ pub(in crate::cmd) struct Service {
 }
 
 impl Service {
-    /// Creates the service. For root, only files that root has created are followed among a user's units:
+    /// Creates the service, with its own name if the running systemd knows `name` as an alias. For root, only files that root has created are followed among a user's units:
     /// `--user` under sudo(8) keeps the user's home, whose links would otherwise decide where root writes.
     pub(in crate::cmd) fn new(name: String, manager: Manager, root: Root) -> Result<Self, Error> {
         let directory = manager
@@ -44,10 +44,13 @@ impl Service {
             root
         };
         let loaded = root.is_ours().then(|| LoadedUnit::find(manager, &name)).flatten();
+        let names = loaded.as_ref().map_or_else(|| vec![name.clone()], LoadedUnit::names);
+        // The cgroup of a service has its own name, whatever the alias in `name`.
+        let name = names.first().map_or(name, Clone::clone);
         Ok(Self {
             drop_in: directory.join(format!("{name}.d")).join(FILE),
-            names: loaded.as_ref().map_or_else(|| vec![name.clone()], LoadedUnit::names),
             name,
+            names,
             manager,
             root,
             loaded,
