@@ -9,9 +9,8 @@ use crate::support::line_peer::LinePeer;
 use crate::support::observe::has;
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::{Libc, compile, no_config};
-use crate::support::{PYTHON, keepalive, library};
+use crate::support::{PYTHON, find_program, keepalive, library};
 use serde_json::Value;
-use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -122,6 +121,9 @@ fn a_connection_that_the_library_does_not_see_is_named() {
 
     let output = output_within(LIMIT, &mut command(&["doctor", "--pid", &program.pid().to_string()]));
     let printed = text(&output.stdout);
+    let advice = "-> keepalive run --idle 61s --interval 13s --count 4 --engine seccomp -- COMMAND";
+    let unfolded = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(unfolded.contains(advice), "{printed}");
     assert!(
         printed.starts_with("WRONG  connections: 3 of 4 connections are set; fd 100 was made"),
         "{printed}"
@@ -343,7 +345,34 @@ fn the_rules_of_the_process_count() {
     assert!(excluded.count() >= 1, "{}", report.json);
 }
 
-/// A filter of somebody else may be that of a supervisor: nothing is claimed about the engines.
+/// perl writes a title over its environment, as nginx and PostgreSQL do: the policy that the library has read is not known.
+#[test]
+fn an_overwritten_environment_shows_no_policy() {
+    let Some(perl) = find_program("perl") else {
+        skip!("perl is not installed");
+    };
+    let (_server, port) = server();
+    let script = "$0 = 'title ' x 4000; $| = 1; print \"ready\\n\"; \
+                  my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0]) or die; print \"connected\\n\"; <STDIN>;";
+    let options = [&["--engine", "preload"], &POLICY[..]].concat();
+    let mut command = run(&options, &perl);
+    command.args(["-MIO::Socket::INET", "-e", script, &format!("127.0.0.1:{port}")]);
+    let mut perl = LinePeer::start(&mut command);
+    assert_eq!([perl.answer(), perl.answer()], ["ready", "connected"]);
+    let report = Report::of(perl.pid());
+    report.expect(0, "the connection is set");
+    assert_eq!(
+        report.json["processes"][0]["policy_from"],
+        Value::Null,
+        "{}",
+        report.json
+    );
+    let report = Report::with(perl.pid(), &POLICY);
+    report.expect(0, "the connection is set");
+    assert_eq!(report.json["processes"][0]["policy_from"], "the command line");
+}
+
+/// Processes inherit the supervisor's filter, whatever their environment is.
 #[test]
 fn a_supervisor_is_found_by_the_environment_of_an_ancestor() {
     let (_server, port) = server();
@@ -355,6 +384,4 @@ fn a_supervisor_is_found_by_the_environment_of_an_ancestor() {
     for process in report.json["processes"].as_array().expect("a list") {
         assert_eq!(process["engines"], serde_json::json!(["seccomp"]), "{}", report.json);
     }
-    let words = OsStr::new("KEEPALIVE_SUPERVISED");
-    assert!(std::env::var_os(words).is_none());
 }

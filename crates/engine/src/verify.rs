@@ -4,6 +4,7 @@
 mod reach;
 mod summary;
 mod verdict;
+mod view;
 
 pub use reach::{Engines, PolicyOrigin, Reach, is_supervised, mapped_library};
 pub use summary::summary;
@@ -20,7 +21,7 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use verdict::View;
+use view::View;
 
 /// The largest number of processes that are compared: more belong to a fork bomb, not to a program.
 const MOST: usize = 4096;

@@ -86,7 +86,11 @@ pub(crate) const NOTES: Notes = Notes {
                 "string",
                 "its settings for connections that no rule matches",
             ),
-            ("processes[].policy_from", "string", "where its policy comes from"),
+            (
+                "processes[].policy_from",
+                "string",
+                "where its policy comes from; null if it is not known",
+            ),
             (
                 "sockets[]",
                 "object",

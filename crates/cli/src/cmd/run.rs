@@ -212,6 +212,12 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     preload::note_supervisor(&mut environment, is_supervised, takes_privileges);
 
     let verifier = run.verify.and_then(|report| {
+        if report == verify::Report::AtEnd && std::process::id() == 1 {
+            warn(
+                "--verify: no report comes at the end of the first process of a container, which ends all its processes; \
+                 --verify=TIME reports before",
+            );
+        }
         let engines = match choice.engines {
             Engines::Cgroup => verify::Engines::Cgroup,
             _ if is_supervised => verify::Engines::Supervisor,

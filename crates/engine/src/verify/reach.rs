@@ -33,6 +33,7 @@ pub enum Engines {
 }
 
 /// How keepalive reaches a process.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
     /// The file of the library, if it is in the process.
@@ -53,6 +54,8 @@ pub struct Reach {
     pub policy: PolicyOrigin,
     /// The settings of connections that no rule matches, as a rule contains them.
     pub settings: String,
+    /// Whether the policy has rules.
+    pub has_rules: bool,
 }
 
 /// Where the policy of a process comes from.
@@ -68,6 +71,8 @@ pub enum PolicyOrigin {
     Cgroup,
     /// The command by which it was started.
     Command,
+    /// No engine is in use, and nobody names one: that of `keepalive run` without options.
+    Default,
     /// The library has none: it switches keepalive on, and the times are the kernel's.
     Library,
     /// No policy was found: the process may have had one, and may have overwritten its environment.
@@ -76,16 +81,17 @@ pub enum PolicyOrigin {
 }
 
 impl PolicyOrigin {
-    /// Returns a description for users.
-    pub const fn describe(self) -> &'static str {
+    /// Returns a description for users; `None` if the policy is not known.
+    pub const fn describe(self) -> Option<&'static str> {
         match self {
-            Self::Options => "the command line",
-            Self::Environment => "the environment of the process",
-            Self::File => "the configuration file of the process",
-            Self::Cgroup => "the policy of its cgroup",
-            Self::Command => "keepalive run",
-            Self::Library => "the library",
-            Self::Nowhere => "nowhere",
+            Self::Options => Some("the command line"),
+            Self::Environment => Some("the environment of the process"),
+            Self::File => Some("the configuration file of the process"),
+            Self::Cgroup => Some("the policy of its cgroup"),
+            Self::Command => Some("keepalive run"),
+            Self::Library => Some("the library, which found none"),
+            Self::Default => Some("keepalive run without options, since no engine is in use"),
+            Self::Nowhere => None,
         }
     }
 }
@@ -113,6 +119,23 @@ impl Reach {
     }
 }
 
+/// The policies of a process, in the order of precedence.
+#[derive(Default)]
+struct Policies {
+    list: Vec<Policy>,
+    /// The origin of the first one.
+    origin: PolicyOrigin,
+}
+
+impl Policies {
+    fn add(&mut self, policy: Policy, origin: PolicyOrigin) {
+        if self.list.is_empty() {
+            self.origin = origin;
+        }
+        self.list.push(policy);
+    }
+}
+
 /// What is read once for all processes.
 pub(super) struct Known {
     /// The status of this command.
@@ -132,94 +155,83 @@ impl Known {
 
     /// Returns how the process `pid` is reached, and its policies in the order of precedence.
     pub(super) fn reach(&self, pid: u32, given: Given<'_>) -> (Reach, Vec<Policy>) {
-        let library = mapped_library(pid);
         let started = given.started_with.map(|(_, engines)| engines);
+        let library = mapped_library(pid);
         let status = proc::status(pid).unwrap_or_default();
         let supervised = status.is_filtered.then(|| supervised_environment(pid)).flatten();
         let is_supervised = supervised.is_some() || status.is_filtered && started == Some(Engines::Supervisor);
+        let own = proc::environment(pid).unwrap_or_default();
         let mut reach = Reach {
             is_known: library.is_ok(),
             library: library.ok().flatten(),
             is_supervised,
             is_filtered: !is_supervised && self.has_own_filter(&status),
+            is_library_expected: started == Some(Engines::Preload) || own.iter().any(|entry| names_library(entry)),
             ..Reach::default()
         };
-        let mut policies = Vec::new();
-        let mut add = |reach: &mut Reach, policy: Policy, origin| {
-            if reach.policy == PolicyOrigin::Nowhere {
-                reach.policy = origin;
-            }
-            policies.push(policy);
-        };
-        let overriding = given.overriding.map(copy);
-        let replaces_file = overriding.as_ref().is_some_and(|policy| policy.config.is_some());
-        if let Some(policy) = overriding {
-            add(&mut reach, policy, PolicyOrigin::Options);
+        let mut policies = Policies::default();
+        if let Some(policy) = given.overriding {
+            policies.add(copy(policy), PolicyOrigin::Options);
         }
         // A process under the supervisor may have cleared its environment.
-        let own = proc::environment(pid).unwrap_or_default();
-        let shows_environment = own.iter().any(|entry| is_variable(entry));
-        reach.is_library_expected = started == Some(Engines::Preload) || own.iter().any(|entry| names_library(entry));
-        let environments = [Some(own), supervised];
-        let (mut policy, names_policy) = environments
-            .iter()
+        let environments = [Some(&own), supervised.as_ref()];
+        let mut named = environments
+            .into_iter()
             .flatten()
-            .map(|environment| of_environment(environment))
-            .find(|(_, names_policy)| *names_policy)
-            .unwrap_or_else(|| of_environment(&[]));
-        let config = if replaces_file {
-            None
-        } else {
-            rules_file(pid, policy.config_path.as_deref())
-        };
-        policy.config = config;
-        let [_, file] = policy.parts();
-        if names_policy {
-            add(&mut reach, policy, PolicyOrigin::Environment);
-        } else if file.default != Settings::NONE || !file.rules.is_empty() {
-            add(&mut reach, policy, PolicyOrigin::File);
+            .map(|entries| of_environment(entries));
+        let (mut policy, is_named) = named
+            .find(|(_, is_named)| *is_named)
+            .unwrap_or_else(|| of_environment(&own));
+        if given.overriding.is_none_or(|policy| policy.config.is_none()) {
+            policy.config = rules_file(pid, policy.config_path.as_deref());
         }
+        let [_, file] = policy.parts();
+        let has_file = file.default != Settings::NONE || !file.rules.is_empty();
+        if is_named || has_file {
+            let origin = if is_named {
+                PolicyOrigin::Environment
+            } else {
+                PolicyOrigin::File
+            };
+            policies.add(policy, origin);
+        }
+        self.look_at_cgroup(pid, started, &mut reach, &mut policies);
+        if let Some((policy, _)) = given.started_with.filter(|_| policies.list.is_empty()) {
+            policies.add(copy(policy), PolicyOrigin::Command);
+        }
+        if policies.list.is_empty() && reach.library.is_some() && own.iter().any(|entry| is_variable(entry)) {
+            policies.add(empty(), PolicyOrigin::Library);
+        }
+        if policies.list.is_empty() && !reach.is_reached() {
+            // As keepalive run and keepalive attach without a policy.
+            let settings = Settings::EVERYWHERE;
+            policies.add(Policy { settings, ..empty() }, PolicyOrigin::Default);
+        }
+        reach.policy = policies.origin;
+        let mut settings = Settings::NONE;
+        for part in policies.list.iter().flat_map(Policy::parts) {
+            settings = settings.or(part.default);
+            reach.has_rules |= !part.rules.is_empty();
+        }
+        reach.settings = settings.to_string();
+        (reach, policies.list)
+    }
+
+    /// Adds what the cgroup of the process shows.
+    fn look_at_cgroup(&self, pid: u32, started: Option<Engines>, reach: &mut Reach, policies: &mut Policies) {
         if let Some(entry) = self.nearest(pid) {
             reach.cgroup = Some(entry.name());
             reach.cgroup_ids = entry.cgroup().map(cgroup::ids_with_all_below).unwrap_or_default();
-            if let Some(policy) = entry
-                .policy
-                .as_ref()
-                .and_then(|policy| of_description(&policy.description))
-            {
-                add(&mut reach, policy, PolicyOrigin::Cgroup);
+            if let Some(policy) = &entry.policy {
+                policies.add(of_description(&policy.description), PolicyOrigin::Cgroup);
             }
         }
-        let is_started_in_cgroup = given
-            .started_with
-            .is_some_and(|(_, engines)| engines == Engines::Cgroup);
-        if let Some(own) = self
-            .own_cgroup(pid)
-            .filter(|own| is_started_in_cgroup || child::is_active(own))
-        {
-            // The cgroup is new, so that no open connection was made in it before. Inherited ones are set by keepalive run.
+        let own = self.own_cgroup(pid);
+        if let Some(own) = own.filter(|own| started == Some(Engines::Cgroup) || child::is_active(own)) {
+            // The cgroup is new, so that no open connection was made in it before.
             reach.cgroup_ids = HashSet::new();
             reach.cgroup = self.tree.as_ref().map(|tree| tree.name(&own).display().to_string());
         }
-        if let Some((policy, _)) = given.started_with {
-            if reach.policy == PolicyOrigin::Nowhere {
-                add(&mut reach, copy(policy), PolicyOrigin::Command);
-            }
-        }
-        if reach.policy == PolicyOrigin::Nowhere && reach.library.is_some() && shows_environment {
-            reach.policy = PolicyOrigin::Library;
-        }
-        if reach.policy == PolicyOrigin::Nowhere && !reach.is_reached() {
-            // As keepalive run and keepalive attach without a policy.
-            policies.push(Policy {
-                settings: Settings::EVERYWHERE,
-                ..empty()
-            });
-        }
-        let defaults = policies.iter().flat_map(Policy::parts);
-        let settings = defaults.fold(Settings::NONE, |settings, part| settings.or(part.default));
-        reach.settings = settings.to_string();
-        (reach, policies)
     }
 
     /// Returns whether the process has a seccomp filter that this command does not have: in a container, all processes have
@@ -334,14 +346,14 @@ fn rules_file(pid: u32, named: Option<&Path>) -> Option<Text> {
 }
 
 /// Returns the policy that a description in the kernel contains.
-fn of_description(description: &Description) -> Option<Policy> {
+fn of_description(description: &Description) -> Policy {
     let mut lines = vec![format!("default {}", description.default)];
     lines.extend(description.rules.iter().map(|rule| rule.rule.clone()));
     let rules = text(&description.cgroup, lines.join("\n").as_bytes());
-    Some(Policy {
+    Policy {
         rules: vec![rules],
         ..empty()
-    })
+    }
 }
 
 fn text(name: &str, content: &[u8]) -> Text {

@@ -1,7 +1,9 @@
 //! The result of a comparison in a sentence.
 
-use super::{Compared, Comparison, Outcome};
+use super::verdict::Remedy;
+use super::{Compared, Comparison, Outcome, PolicyOrigin};
 use crate::sockets::Holder;
+use keepalive_policy::SocketOption;
 use std::fmt::Write as _;
 
 /// The number of reasons in a summary.
@@ -15,23 +17,56 @@ impl Comparison {
             .any(|socket| socket.verdict.outcome() == Outcome::Missing)
     }
 
+    /// Returns the options of `keepalive run` that keep the policy of the first process and prevent the differences; `None`
+    /// if there are none, or if options cannot express that policy.
+    pub fn remedy(&self) -> Option<String> {
+        let mut remedy = Remedy::default();
+        for options in self.sockets.iter().map(|socket| socket.verdict.options()) {
+            remedy.seccomp |= options.seccomp;
+            remedy.cap |= options.cap;
+            remedy.floor |= options.floor;
+            remedy.user_timeout |= options.user_timeout;
+        }
+        let reach = &self.processes.first()?.reach;
+        if remedy == Remedy::default() || reach.has_rules || reach.policy == PolicyOrigin::Nowhere {
+            return None;
+        }
+        let mode = match (remedy.cap, remedy.floor) {
+            (true, true) => Some("enforce"),
+            (true, false) => Some("cap"),
+            (false, true) => Some("floor"),
+            (false, false) => None,
+        };
+        let mut options = Vec::new();
+        for (name, value) in reach.settings.split(' ').filter_map(|setting| setting.split_once('=')) {
+            let option = SocketOption::from_name(name.as_bytes());
+            if option.is_some_and(|option| option != SocketOption::Keepalive && option.row().flag.is_none()) {
+                return None;
+            }
+            let is_replaced = name == "mode" && mode.is_some() || name == "user-timeout" && remedy.user_timeout;
+            if name != "keepalive" && !is_replaced {
+                options.push(format!("--{name} {value}"));
+            }
+        }
+        options.extend(remedy.user_timeout.then(|| String::from("--user-timeout auto")));
+        options.extend(mode.map(|mode| format!("--mode {mode}")));
+        options.extend(remedy.seccomp.then(|| String::from("--engine seccomp")));
+        Some(options.join(" "))
+    }
+
     /// Returns a summary such as "3 of 4 connections are set; fd 9 was made by a call that the library does not see:
     /// use --engine seccomp".
     pub fn summary(&self) -> String {
-        summary(&self.sockets, self.processes.len() > 1)
+        summary(&self.sockets.iter().collect::<Vec<_>>(), self.processes.len() > 1)
     }
 }
 
 /// Returns the summary of sockets. With `names_processes`, names the process of each descriptor.
-pub fn summary<'a>(sockets: impl IntoIterator<Item = &'a Compared> + Clone, names_processes: bool) -> String {
+pub fn summary(sockets: &[&Compared], names_processes: bool) -> String {
     let count = |is_listener: bool, outcomes: &[Outcome]| {
-        let mut count = 0;
-        for socket in sockets.clone() {
-            if socket.is_listener() == is_listener && outcomes.contains(&socket.verdict.outcome()) {
-                count += 1;
-            }
-        }
-        count
+        let is_counted =
+            |socket: &&&Compared| socket.is_listener() == is_listener && outcomes.contains(&socket.verdict.outcome());
+        sockets.iter().filter(is_counted).count()
     };
     let part = |is_listener, name: &str| {
         let all = count(is_listener, &[Outcome::Set, Outcome::Differs, Outcome::Missing]);
@@ -56,17 +91,17 @@ pub fn summary<'a>(sockets: impl IntoIterator<Item = &'a Compared> + Clone, name
     if unknown > 0 {
         let _ = write!(text, ", {unknown} not known");
     }
-    for reason in reasons(sockets.clone(), names_processes) {
+    for reason in reasons(sockets, names_processes) {
         let _ = write!(text, "; {reason}");
     }
     text
 }
 
 /// Returns the reasons of the differences, each once with its first descriptor, those of missing values first.
-fn reasons<'a>(sockets: impl IntoIterator<Item = &'a Compared> + Clone, names_processes: bool) -> Vec<String> {
+fn reasons(sockets: &[&Compared], names_processes: bool) -> Vec<String> {
     let mut groups: Vec<(&Compared, usize)> = Vec::new();
     for outcome in [Outcome::Missing, Outcome::Differs] {
-        for socket in sockets.clone() {
+        for socket in sockets {
             if socket.verdict.outcome() != outcome {
                 continue;
             }

@@ -3,8 +3,8 @@
 use super::finding::{Finding, Findings};
 use super::{apparmor, machine, program, selinux};
 use crate::error::describe;
-use keepalive_engine::cgroup::entry;
 use keepalive_engine::cgroup::pins::Target;
+use keepalive_engine::cgroup::{child, entry};
 use keepalive_engine::sockets::{Obstacle, Process, Send, WorkerPool};
 use keepalive_engine::sysctl::Sysctls;
 use keepalive_engine::verify::{is_supervised, mapped_library};
@@ -207,6 +207,9 @@ fn policies(findings: &mut Findings, process: &Process) {
             "cgroup",
             format!("{path}, where the policy of {} is active", entry.name()),
         ),
+        None if child::is_active(&directory) => {
+            findings.fine("cgroup", format!("{path}, which keepalive run has made for its policy"));
+        }
         None => findings.fine("cgroup", format!("{path}, without a policy")),
     }
 }

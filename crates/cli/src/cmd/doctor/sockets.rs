@@ -29,7 +29,7 @@ struct ProcessEntry {
     program: String,
     engines: Vec<&'static str>,
     policy: String,
-    policy_from: &'static str,
+    policy_from: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -84,20 +84,21 @@ fn show_reach(findings: &mut Findings, reach: &Reach) {
     if reach.is_supervised {
         findings.fine("supervisor", "one of keepalive serves the process");
     }
-    match reach.policy {
-        PolicyOrigin::Nowhere if reach.is_reached() => findings.note(
-            "process policy",
-            "is not known: its environment does not show it; only whether keepalive is on is compared",
-            "name the policy with the options of keepalive run",
-        ),
-        PolicyOrigin::Nowhere => {}
-        origin => {
+    match (reach.policy, reach.policy.describe()) {
+        // Nothing is compared with it.
+        (PolicyOrigin::Default, _) => {}
+        (_, Some(origin)) => {
             let settings = match reach.settings.as_str() {
                 "" => "keepalive=on, the times are the kernel's",
                 settings => settings,
             };
-            findings.fine("process policy", format!("{settings}, from {}", origin.describe()));
+            findings.fine("process policy", format!("{settings}, from {origin}"));
         }
+        (_, None) => findings.note(
+            "process policy",
+            "is not known: its environment does not show it; only whether keepalive is on is compared",
+            "name the policy with the options of keepalive run",
+        ),
     }
 }
 
@@ -110,7 +111,10 @@ fn show_comparison(findings: &mut Findings, comparison: &Comparison) {
     } else {
         Level::Fine
     };
-    findings.add(level, "connections", comparison.summary(), None);
+    let remedy = comparison
+        .remedy()
+        .map(|options| format!("keepalive run {options} -- COMMAND"));
+    findings.add(level, "connections", comparison.summary(), remedy);
 }
 
 /// Shows connections of a process that no engine reaches.

@@ -13,12 +13,13 @@ use keepalive_sys::fork::spawn_unwaitable;
 use keepalive_sys::pidfd::PidFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::io::{fcntl_dupfd_cloexec, read, write};
+use rustix::io::{self as calls, fcntl_dupfd_cloexec, read};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PTracer, Pid, set_ptracer};
 use rustix::stdio::dup2_stderr;
 use rustix::thread::CapabilitySet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,7 @@ impl Verifier {
             }
             // Without this, processes of the same user could use the privileges of this process.
             let _ = harden(CapabilitySet::all());
-            let _ = write(&to_us, &std::process::id().to_ne_bytes());
+            let _ = calls::write(&to_us, &std::process::id().to_ne_bytes());
             drop(to_us);
             never_wait();
             // The pipe is closed by execve(2); a byte means that the command was not executed.
@@ -99,7 +100,7 @@ impl Verifier {
 
     /// Ends the process: the command was not executed.
     pub(super) fn cancel(self) {
-        let _ = write(&self.0, b"x");
+        let _ = calls::write(&self.0, b"x");
     }
 }
 
@@ -197,9 +198,8 @@ impl<'a> Watch<'a> {
 
     fn add(&mut self, comparison: Comparison) -> bool {
         for examined in &comparison.processes {
-            if !self.processes.contains_key(&examined.pid) {
-                self.processes.insert(examined.pid, PidFd::open(examined.pid).ok());
-            }
+            let process = self.processes.entry(examined.pid);
+            process.or_insert_with(|| PidFd::open(examined.pid).ok());
         }
         self.has_several_processes |= self.processes.len() > 1;
         for (pid, obstacle) in comparison
@@ -240,13 +240,13 @@ impl<'a> Watch<'a> {
         let certain = self.seen.values().filter(is_certain);
         let uncertain = self.seen.len() - certain.clone().count();
         let sockets: Vec<&Compared> = certain.map(|seen| &seen.compared).collect();
-        let mut text = summary(sockets.iter().copied(), self.has_several_processes);
+        let mut text = summary(&sockets, self.has_several_processes);
         match uncertain {
             0 => {}
             1 => text.push_str("; one ended before it was seen twice, and is not known"),
-            several => text.push_str(&format!(
-                "; {several} ended before they were seen twice, and are not known"
-            )),
+            several => {
+                let _ = write!(text, "; {several} ended before they were seen twice, and are not known");
+            }
         }
         say(&text);
         let looks = match self.looks {
