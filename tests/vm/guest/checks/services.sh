@@ -5,7 +5,7 @@ LIBRARY=/opt/keepalive/libkeepalive.so
 ROOT=/srv/root
 mkdir -p /opt/keepalive /srv/empty $ROOT/usr $ROOT/opt $ROOT/lib $ROOT/lib64 /run/noexec
 ln -s usr/bin $ROOT/bin
-cp "$(find /usr/lib -name libkeepalive.so | head -n 1)" $LIBRARY
+cp "$(find /usr/lib/*-linux-gnu -maxdepth 1 -name libkeepalive.so)" $LIBRARY
 mount -t tmpfs -o noexec tmpfs /run/noexec
 for directory in /root /home /tmp /run/noexec; do cp $LIBRARY $directory; done
 echo LD_PRELOAD=/usr/lib/libnone.so >/etc/default/other-library
