@@ -10,7 +10,7 @@ set -g __keepalive_table \
     '|unit|||Set keepalive for a systemd service, by a drop-in' \
     '|list|||Show the TCP sockets of running processes and their real keepalive settings' \
     '|probe|||Measure how long a path remembers an idle connection' \
-    '|doctor|||Show which engines work on this machine, reach a program, or reach a process' \
+    '|doctor|||Show which engines work on this machine, reach a program, a service, or a process' \
     '|explain|||Show what a policy does: settings, their sources, the timeline, and warnings' \
     '|check|||Check a rules file' \
     '|presets|||List the presets: known middleboxes, their timeouts, and settings that help' \
@@ -107,6 +107,7 @@ set -g __keepalive_table \
     'unit enable|--user|||A unit of the user\'s own systemd manager' \
     'unit enable|--root||dir@directories|A unit of the system below DIR, such as an image or a chroot' \
     'unit enable|--engine||engine@words4|Engine that reaches the service' \
+    'unit enable|--now|||Restart the service, and check that its connections have the policy' \
     'unit enable|--dry-run|||Print the drop-in, and write nothing' \
     'unit enable|--idle||time@unknown|Idle time before the first probe' \
     'unit enable|--interval||time@unknown|Time between unanswered probes' \
@@ -146,6 +147,7 @@ set -g __keepalive_table \
     'probe|-h|||Print help' \
     'probe|--help|||Print help' \
     'doctor|--pid||pid@processes|Examine a running process, and compare its connections with its policy' \
+    'doctor|--unit||unit@units|Examine a systemd service: what it runs, which engine reaches it, and its connections' \
     'doctor|--json|||Print a JSON object' \
     'doctor||*|command@command|' \
     'doctor|--idle||time@unknown|Idle time before the first probe' \
@@ -201,6 +203,7 @@ set -g __keepalive_table \
     'words3|home|||home routers (the shortest of 34 measured; their mean is over six hours)' \
     'words3|mobile|||mobile carriers (4 of 73 wait for 5 min or less, 11 for less than 10); probes cost battery' \
     'words3|default|||unknown path: short enough for every middlebox here' \
+    'words4|auto|||Choose automatically: the library, or an eBPF program where something is in the way of the library' \
     'words4|preload|||The library, by LD_PRELOAD' \
     'words4|cgroup|||An eBPF program for the service\'s cgroup; also reaches static programs' \
     'words5|connect|||' \

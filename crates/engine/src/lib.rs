@@ -8,6 +8,7 @@ pub mod attach;
 pub mod cgroup;
 pub mod choice;
 pub mod error;
+pub mod evidence;
 pub mod kernel_defaults;
 pub mod plan;
 pub mod policy;

@@ -92,8 +92,9 @@ pub fn compare(pool: &mut WorkerPool, roots: &[u32], given: Given<'_>) -> io::Re
     for root in roots {
         pids.extend(proc::tree(*root, MOST + 1));
     }
-    let own = std::process::id();
-    pids.retain(|pid| *pid != own);
+    // A root may be a descendant of another one.
+    let mut seen = HashSet::from([std::process::id()]);
+    pids.retain(|pid| seen.insert(*pid));
     let mut comparison = Comparison::default();
     if let Some(first_left_out) = pids.get(MOST) {
         comparison.obstacles.push((*first_left_out, Obstacle::too_many(MOST)));

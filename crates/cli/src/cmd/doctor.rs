@@ -8,6 +8,7 @@ mod process;
 mod program;
 mod selinux;
 mod sockets;
+mod unit;
 
 use super::run::{find, not_startable};
 use crate::error::{Error, FAILED, REFUSED, describe};
@@ -19,13 +20,14 @@ use crate::policy;
 use clap::Args;
 use finding::{Finding, Findings, Level};
 use keepalive_engine::sockets::Process;
+use keepalive_engine::verify::Given;
 use keepalive_sys::exec::raise_descriptor_limit;
 use keepalive_sys::program::Program;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-/// Show which engines work on this machine, reach a program, or reach a process
+/// Show which engines work on this machine, reach a program, a service, or a process
 ///
 /// Problems come first, each with a remedy. Changes nothing, and does not run COMMAND. For a process, compares the policy that
 /// applies to it with what the kernel has on each TCP socket of the process and its descendants.
@@ -37,6 +39,10 @@ pub(crate) struct Doctor {
     /// The policy is that of the options, then that of the process: its environment, its /etc/keepalive.conf, its cgroup.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
     pid: Option<u32>,
+
+    /// Examine a systemd service: what it runs, which engine reaches it, and its connections
+    #[arg(long, value_name = "UNIT", conflicts_with_all = ["command", "pid"])]
+    unit: Option<String>,
 
     /// Print a JSON object
     #[arg(long)]
@@ -55,7 +61,11 @@ pub(crate) const NOTES: Notes = Notes {
     json: Some(Json {
         heading: "The JSON object has",
         fields: &[
-            ("engine", "string", "the engine that 'keepalive run' uses for COMMAND"),
+            (
+                "engine",
+                "string",
+                "the engine that 'keepalive run' uses for COMMAND, or 'keepalive unit enable' for UNIT",
+            ),
             ("findings[].level", "string", "wrong, note or fine"),
             ("findings[].subject", "string", "what it is about, in a word or two"),
             ("findings[].text", "string", ""),
@@ -107,11 +117,12 @@ pub(crate) const NOTES: Notes = Notes {
         USAGE,
     ],
     examples: &[(
-        "The machine; a program to run; a running process:",
+        "The machine; a program to run; a running process; a service:",
         &[
             "keepalive doctor",
             "keepalive doctor -- docker ps",
             "keepalive doctor --pid 4242",
+            "keepalive doctor --unit nginx",
         ],
     )],
     ..Notes::DEFAULT
@@ -120,7 +131,8 @@ pub(crate) const NOTES: Notes = Notes {
 /// The report, in the form of the JSON output.
 #[derive(Serialize)]
 struct Report {
-    /// The engine that keepalive run uses for COMMAND; null without COMMAND, or if no engine reaches it.
+    /// The engine that keepalive run uses for COMMAND, or unit enable for UNIT; null without these, or if no
+    /// engine reaches it.
     engine: Option<&'static str>,
     findings: Vec<Finding>,
     #[serde(flatten)]
@@ -136,9 +148,9 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
     let mut engine = None;
     let mut sockets = sockets::Report::default();
     let policy = policy::from_flags(&doctor.policy, REFUSED)?;
-    if policy.is_some() && doctor.pid.is_none() {
-        return Err(Error::new(REFUSED, "the options of a policy are for --pid")
-            .hint("name a process, or see keepalive explain"));
+    if policy.is_some() && doctor.pid.is_none() && doctor.unit.is_none() {
+        return Err(Error::new(REFUSED, "the options of a policy are for --pid and --unit")
+            .hint("name a process or a service, or see keepalive explain"));
     }
     if let Some(pid) = doctor.pid {
         let process = Process::find(pid).map_err(|obstacle| obstacle.error("examine", pid))?;
@@ -151,7 +163,13 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
         process::examine(&mut findings, &process).map_err(failed)?;
         // Each descendant takes a descriptor.
         raise_descriptor_limit();
-        sockets = sockets::examine(&mut findings, pid, policy.as_ref()).map_err(failed)?;
+        let given = Given {
+            overriding: policy.as_ref(),
+            ..Given::default()
+        };
+        sockets = sockets::examine(&mut findings, &[pid], given).map_err(failed)?;
+    } else if let Some(name) = &doctor.unit {
+        (engine, sockets) = unit::examine(&mut findings, name, policy.as_ref())?;
     } else if !doctor.command.is_empty() {
         let program = find(&doctor.command).map_err(|reason| not_startable(reason).with_status(FAILED))?;
         engine = program::examine(&mut findings, &program);

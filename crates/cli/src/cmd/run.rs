@@ -285,10 +285,15 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
             Ok(true)
         }
         Err(obstacle) if obstacle.is_harmless() && choice.is_preloadable && run.io_uring == IoUringChoice::Allow => {
-            warn(&format!(
-                "engine preload alone, without effect on static programs: {}",
-                obstacle.reason()
-            ));
+            // Nobody misses what nothing shows to be there.
+            if let Some(what) = choice.out_of_reach {
+                warn(&format!(
+                    "engine preload alone, without effect on {what}: {}",
+                    obstacle.reason()
+                ));
+            } else if run.verbose {
+                warn(&format!("engine preload alone: {}", obstacle.reason()));
+            }
             warn_of_confinement(choice);
             Ok(false)
         }

@@ -3,7 +3,6 @@
 use super::finding::{Findings, Level};
 use crate::json::Entry;
 use keepalive_engine::attach::Warning;
-use keepalive_engine::policy::Policy;
 use keepalive_engine::sockets::{Socket, WorkerPool};
 use keepalive_engine::verify::{
     Compared, Comparison, Examined, Given, Missing, Outcome, PolicyOrigin, Reach, Verdict, compare,
@@ -42,18 +41,14 @@ struct SocketEntry {
     advice: Option<String>,
 }
 
-/// Examines the sockets of the process `pid` and its descendants; `policy` is that of the options.
+/// Examines the sockets of the processes `roots` and their descendants.
 ///
 /// # Errors
 /// No worker can be started.
-pub(super) fn examine(findings: &mut Findings, pid: u32, policy: Option<&Policy>) -> io::Result<Report> {
-    let given = Given {
-        overriding: policy,
-        ..Given::default()
-    };
-    let comparison = compare(&mut WorkerPool::default(), &[pid], given)?;
+pub(super) fn examine(findings: &mut Findings, roots: &[u32], given: Given<'_>) -> io::Result<Report> {
+    let comparison = compare(&mut WorkerPool::default(), roots, given)?;
     for (other, obstacle) in &comparison.obstacles {
-        if *other == pid {
+        if roots.contains(other) {
             findings.add(
                 Level::Wrong,
                 "connections",
@@ -65,10 +60,11 @@ pub(super) fn examine(findings: &mut Findings, pid: u32, policy: Option<&Policy>
             findings.note("connections", text, &obstacle.hint);
         }
     }
-    let root = comparison.processes.iter().find(|examined| examined.pid == pid);
-    if let Some(root) = root {
+    if let Some(root) = comparison.processes.first() {
         show_reach(findings, &root.reach);
     }
+    let pids: Vec<String> = roots.iter().map(u32::to_string).collect();
+    let pids = pids.join(" ");
     let is_in_use = |examined: &Examined| {
         examined.reach.is_reached()
             || examined.reach.is_library_expected
@@ -80,9 +76,9 @@ pub(super) fn examine(findings: &mut Findings, pid: u32, policy: Option<&Policy>
     } else if comparison.processes.iter().any(is_in_use) {
         show_comparison(findings, &comparison);
     } else if comparison.obstacles.is_empty() {
-        show_unreached(findings, &comparison, pid);
+        show_unreached(findings, &comparison, &pids);
     }
-    show_late(findings, &comparison, pid);
+    show_late(findings, &comparison, &pids);
     Ok(Report::new(&comparison))
 }
 
@@ -125,7 +121,7 @@ fn show_comparison(findings: &mut Findings, comparison: &Comparison) {
 }
 
 /// Shows connections of a process that no engine reaches.
-fn show_unreached(findings: &mut Findings, comparison: &Comparison, pid: u32) {
+fn show_unreached(findings: &mut Findings, comparison: &Comparison, pids: &str) {
     let open = to_other_machines(comparison);
     let all = open.len();
     let without = open.iter().filter(|socket| socket.socket.keepalive() == Some(false));
@@ -144,7 +140,7 @@ fn show_unreached(findings: &mut Findings, comparison: &Comparison, pid: u32) {
         findings.wrong(
             "connections",
             format!("{count} of {all} to other machines have no keepalive{reason}"),
-            &format!("keepalive attach {mode}{pid} gives it to them; keepalive list {pid} shows each"),
+            &format!("keepalive attach {mode}{pids} gives it to them; keepalive list {pids} shows each"),
         );
     }
     let mut is_bad = count > 0;
@@ -168,13 +164,13 @@ fn show_unreached(findings: &mut Findings, comparison: &Comparison, pid: u32) {
 }
 
 /// Shows connections whose first probe comes late, whoever has set it.
-fn show_late(findings: &mut Findings, comparison: &Comparison, pid: u32) {
+fn show_late(findings: &mut Findings, comparison: &Comparison, pids: &str) {
     let (late, all) = (late(comparison), to_other_machines(comparison).len());
     if late > 0 {
         findings.note(
             "connections",
             format!("{late} of {all} to other machines are probed after more than {FORGOTTEN} s, when common middleboxes have forgotten them"),
-            &format!("keepalive attach --mode cap {pid}; keepalive presets lists middleboxes"),
+            &format!("keepalive attach --mode cap {pids}; keepalive presets lists middleboxes"),
         );
     }
 }
@@ -198,6 +194,24 @@ fn to_other_machines(comparison: &Comparison) -> Vec<&Compared> {
 }
 
 impl Report {
+    /// Adds the report of other processes.
+    pub(super) fn append(&mut self, other: Self) {
+        self.summary = match (self.summary.take(), other.summary) {
+            (Some(one), Some(two)) => Some(format!("{one}; {two}")),
+            (one, two) => one.or(two),
+        };
+        self.processes.extend(other.processes);
+        self.sockets.extend(other.sockets);
+    }
+
+    /// Changes the advice about all sockets.
+    pub(super) fn change_advice(&mut self, change: impl Fn(&str) -> String) {
+        let sockets = self.sockets.iter_mut();
+        for advice in sockets.filter_map(|socket| socket.advice.as_mut()) {
+            *advice = change(advice);
+        }
+    }
+
     fn new(comparison: &Comparison) -> Self {
         Self {
             summary: Some(comparison.summary()),
