@@ -17,6 +17,7 @@ macro_rules! root {
 
 mod answers;
 mod auto;
+mod evidence;
 mod front;
 mod hung;
 mod identity;
