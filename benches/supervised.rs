@@ -247,8 +247,8 @@ fn connects(stage: &Stage, effort: Effort) -> Result<usize, Error> {
             let yardstick = minus(strace, bare);
             let alone = over(&minus(seccomp, bare), &yardstick);
             let beside = over(&minus(both, preload), &yardstick);
-            missed += resolve("seccomp alone, of what strace adds", &alone, 0.25, what == "p50");
-            missed += resolve("both over preload, of what strace adds", &beside, 0.06, what == "p50");
+            missed += report("seccomp alone, of what strace adds", &alone, 0.25, what == "p50");
+            missed += report("both over preload, of what strace adds", &beside, 0.06, what == "p50");
         }
     }
     if !has_strace {
@@ -276,7 +276,7 @@ fn other_calls(stage: &Stage, effort: Effort) -> Result<usize, Error> {
         );
     }
     let added = minus(&contestants[2].medians(), &bare);
-    Ok(resolve("nanoseconds that the filter adds", &added, 25.0, true))
+    Ok(report("nanoseconds that the filter adds", &added, 25.0, true))
 }
 
 fn starts(stage: &Stage, effort: Effort) -> Result<usize, Error> {
@@ -304,7 +304,7 @@ fn starts(stage: &Stage, effort: Effort) -> Result<usize, Error> {
     }
     let [_, preload, seccomp] = &times;
     let added = minus(seccomp, preload);
-    Ok(resolve("milliseconds more than preload", &added, 2.5, true))
+    Ok(report("milliseconds more than preload", &added, 2.5, true))
 }
 
 fn memory(stage: &Stage) -> Result<usize, Error> {
@@ -336,7 +336,7 @@ fn memory(stage: &Stage) -> Result<usize, Error> {
         return Err(format!("two supervisors were expected: {found:?}").into());
     }
     println!("  together: PSS {:.0} KiB  RSS {:.0} KiB", sums[0], sums[1]);
-    Ok(resolve("MiB of both (PSS)", &[sums[0] / 1024.0], 4.0, true))
+    Ok(report("MiB of both (PSS)", &[sums[0] / 1024.0], 4.0, true))
 }
 
 fn minus(times: &[f64], others: &[f64]) -> Vec<f64> {
@@ -354,7 +354,7 @@ fn shown(figures: &[f64], unit: f64) -> String {
 }
 
 /// Prints a figure and whether it is at most `target`; 1 where it is not and counts.
-fn resolve(what: &str, figures: &[f64], target: f64, counts: bool) -> usize {
+fn report(what: &str, figures: &[f64], target: f64, counts: bool) -> usize {
     let [low, median, high] = quartiles(figures);
     let is_met = median <= target;
     let verdict = match (counts, is_met) {

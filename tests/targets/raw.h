@@ -3,6 +3,7 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -79,21 +80,38 @@ static inline socklen_t raw_name(int fd, struct sockaddr_storage *address) {
     return raw(SYS_getsockname, fd, (long)address, (long)&length, 0, 0) < 0 ? 0 : length;
 }
 
-// Binds to loopback, or to a name of the kernel's choice where the domain is not IP.
+// Binds to loopback, or to a name of the kernel's choice where the domain is not IP. The port is the kernel's choice, but for
+// datagrams: one below the ports of connections. A TCP socket that connects to a datagram port can get that very port as its
+// own, and then connects to itself (once in 60,000 connects).
 static inline int raw_bind(int fd) {
+    static in_port_t datagram_port = 20000;
     struct sockaddr_storage address;
     memset(&address, 0, sizeof address);
     int domain = raw_option(fd, SOL_SOCKET, SO_DOMAIN);
     socklen_t length = sizeof address.ss_family;
+    in_port_t *port = 0;
     address.ss_family = domain;
     if (domain == AF_INET) {
-        ((struct sockaddr_in *)&address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        length = sizeof(struct sockaddr_in);
+        struct sockaddr_in *name = (struct sockaddr_in *)&address;
+        name->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        port = &name->sin_port;
+        length = sizeof *name;
     } else if (domain == AF_INET6) {
-        ((struct sockaddr_in6 *)&address)->sin6_addr.s6_addr[15] = 1;
-        length = sizeof(struct sockaddr_in6);
+        struct sockaddr_in6 *name = (struct sockaddr_in6 *)&address;
+        name->sin6_addr.s6_addr[15] = 1;
+        port = &name->sin6_port;
+        length = sizeof *name;
     }
-    return raw(SYS_bind, fd, (long)&address, length, 0, 0);
+    int is_datagram = port && raw_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM;
+    int result;
+    do {
+        if (is_datagram) {
+            datagram_port = datagram_port == 32767 ? 20000 : datagram_port + 1;
+            *port = htons(datagram_port);
+        }
+        result = raw(SYS_bind, fd, (long)&address, length, 0, 0);
+    } while (is_datagram && result == -EADDRINUSE);
+    return result;
 }
 
 // A listener on loopback.

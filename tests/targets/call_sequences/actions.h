@@ -93,22 +93,30 @@ static int waiting_at(int listener) {
     return info.tcpi_unacked;
 }
 
-// Whether a TCP socket of this process has a connection from this address.
-static int is_client_address(const struct sockaddr_storage *address) {
+// Whether a datagram socket of this process has this address.
+static int is_datagram_address(const struct sockaddr_storage *address) {
     for (int fd = 3; fd < FDS; fd++) {
         struct sockaddr_storage name = {0};
-        if (object_of[fd] >= 0 && is_tcp(fd) && is_connected(fd) && raw_name(fd, &name) > 0 && port_of(&name) == port_of(address))
+        if (object_of[fd] >= 0 && !is_tcp(fd) && raw_name(fd, &name) > 0 && port_of(&name) == port_of(address))
             return 1;
     }
     return 0;
 }
 
 // A TCP socket that connects to itself succeeds or is aborted, depending on when its SYN arrives. Returns whether this
-// could happen: to the socket's own port, or to a port that connect(2) has chosen before and may choose again.
+// could happen: to the socket's own address, or to a port that connect(2) may choose for the socket. These are the even
+// ones of ip_local_port_range (net/ipv4/inet_hashtables.c, __inet_hash_connect), while bind(2) of a TCP socket prefers odd
+// ones. A datagram socket gets either, which differs from run to run: connects to its port are left out altogether.
 static int may_be_itself(int fd, const struct sockaddr_storage *address) {
+    enum { FIRST_LOCAL_PORT = 32768 };
     struct sockaddr_storage own = {0};
     raw_name(fd, &own);
-    return is_tcp(fd) && port_of(address) != 0 && (port_of(&own) == port_of(address) || is_client_address(address));
+    if (!is_tcp(fd) || port_of(address) == 0)
+        return 0;
+    if (own.ss_family == address->ss_family && port_of(&own) == port_of(address))
+        return 1;
+    int port = ntohs(port_of(address));
+    return port >= FIRST_LOCAL_PORT && (port % 2 == 0 || is_datagram_address(address));
 }
 
 static void do_connect(int is_send) {
