@@ -27,6 +27,7 @@ mod modes;
 mod place;
 mod privilege;
 mod reach;
+mod ring;
 mod state;
 mod survival;
 

@@ -79,18 +79,18 @@ impl Supervisor<'_> {
             // Its peer is not known yet.
             (Some(State::Closed), _) => {
                 let settings = self.decide(pid, Moment::Create, None, None);
-                self.applier.settle(socket, &settings);
+                self.applier.apply(socket, &settings);
                 false
             }
             (_, Some(local)) if self.memory.listens(local.port()) => {
                 let settings = self.decide(pid, Moment::Accept, peer, Some(local));
-                self.applier.settle(socket, &settings);
+                self.applier.apply(socket, &settings);
                 self.applier.limit_unacknowledged(socket, &settings);
                 true
             }
             _ => {
                 let settings = self.decide(pid, Moment::Connect, peer, peer);
-                self.applier.settle(socket, &settings);
+                self.applier.apply(socket, &settings);
                 let is_connecting = state == Some(State::SynSent);
                 if !is_connecting {
                     self.applier.limit_unacknowledged(socket, &settings);
