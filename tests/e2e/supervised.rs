@@ -17,6 +17,7 @@ macro_rules! root {
 
 mod answers;
 mod auto;
+mod evidence;
 mod front;
 mod hung;
 mod identity;
@@ -26,6 +27,7 @@ mod modes;
 mod place;
 mod privilege;
 mod reach;
+mod ring;
 mod state;
 mod survival;
 

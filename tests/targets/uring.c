@@ -7,6 +7,7 @@
 //   keepalive=N idle=N     sets an option (SOCKET_URING_OP_SETSOCKOPT, Linux 6.7), and prints what that gives
 //   long-idle=N            the same with 8 KiB, of which the first four bytes are the number
 //   show                   prints the settings of the socket
+//   hold                   prints "holding" and waits for the end of standard input
 #define _GNU_SOURCE
 #include "raw.h"
 
@@ -131,7 +132,11 @@ int main(int count, char **words) {
             PRINT("%s: %d\n", words[i], set(fd, IPPROTO_TCP, TCP_KEEPIDLE, value, sizeof value));
         else if (strcmp(words[i], "show") == 0)
             show("socket", fd);
-        else
+        else if (strcmp(words[i], "hold") == 0) {
+            PRINT("holding\n");
+            while (read(0, value, sizeof value) > 0)
+                ;
+        } else
             return 2;
     }
     return 0;

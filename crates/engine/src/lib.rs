@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod choice;
 pub mod error;
 pub mod evidence;
+pub mod handover;
 pub mod kernel_defaults;
 pub mod plan;
 pub mod policy;

@@ -1,4 +1,4 @@
-//! `targets/ends.go`, a program without a C library, which sets keepalive itself.
+//! Programs without a C library: `targets/ends.go`, which sets keepalive itself, and others.
 
 use super::line_peer::LinePeer;
 use super::observe::tcp_sockets;
@@ -24,6 +24,11 @@ impl GoProgram {
     /// # Errors
     /// Why the program cannot be built.
     pub fn build() -> Result<Self, String> {
+        Self::build_from("ends.go")
+    }
+
+    /// As [`Self::build`], from another file of `targets/`.
+    pub fn build_from(source: &str) -> Result<Self, String> {
         let go = find_program("go").ok_or("go is not installed")?;
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
         fs::create_dir_all(&home).expect("a directory in the build directory");
@@ -33,7 +38,7 @@ impl GoProgram {
         let built = Command::new(go)
             .args(["build", "-ldflags=-s -w", "-o"])
             .arg(program.path())
-            .arg(repository().join("tests/targets/ends.go"))
+            .arg(repository().join("tests/targets").join(source))
             .env("CGO_ENABLED", "0")
             .env("HOME", &home)
             .env("GOFLAGS", "-modcacherw")

@@ -13,7 +13,7 @@ use crate::policy::{self, Part, Policy};
 use clap::{Args, ValueEnum};
 use keepalive_engine::cgroup::child::{self, Failure, HiddenLimit};
 use keepalive_engine::choice::{Choice, Engines, Wanted, choose};
-use keepalive_engine::{preload, seccomp};
+use keepalive_engine::{handover, preload, seccomp};
 use keepalive_policy::{Keepalive, Settings};
 use keepalive_sys::exec::{exec, raise_descriptor_limit};
 use keepalive_sys::program::{self, NotStartable, Program, privilege};
@@ -24,6 +24,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// Run a program with TCP keepalive on every connection
 ///
@@ -177,6 +178,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
         tell(&choice, &policy);
         policy::report_notes(&policy);
     }
+    note_what_is_out_of_reach(&run.command, &choice.engines);
     if matches!(choice.engines, Engines::Preload(_) | Engines::Both(_)) {
         policy::require_file(&policy, "the library in COMMAND", NOT_RUN)?;
     }
@@ -233,6 +235,27 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
         verifier.cancel();
     }
     Err(not_executed(&program, &error))
+}
+
+/// Prints what no engine reaches although the command starts it, as far as the command's name shows that.
+fn note_what_is_out_of_reach(command: &[OsString], engines: &Engines) {
+    let name = || Path::new(&command[0]).file_name().unwrap_or_default().display();
+    if let Some(found) = handover::of(command) {
+        warn(&format!(
+            "note: {} lets {} start the program: engine {} reaches {} itself, not that program; {}",
+            found.command,
+            found.starter,
+            engines.name(),
+            found.command,
+            found.remedy
+        ));
+    } else if handover::leaves_cgroup(command, engines) {
+        warn(&format!(
+            "note: {} moves the program into another cgroup, where engine cgroup does not reach it; --engine seccomp does, and so \
+             does keepalive cgroup enable on that cgroup (podman: or --cgroups=split)",
+            name()
+        ));
+    }
 }
 
 /// Returns the program that `command` starts.

@@ -1,5 +1,6 @@
 //! The listener: installs a filter, receives the calls that wait, and lets them continue.
 
+use super::filter::IO_URING_SETUP;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
@@ -18,6 +19,13 @@ pub struct Notification {
     pub number: u32,
     /// The arguments of the call.
     pub arguments: [u64; 6],
+}
+
+impl Notification {
+    /// Returns whether the call is `io_uring_setup(2)`.
+    pub fn is_io_uring_setup(&self) -> bool {
+        self.number == IO_URING_SETUP
+    }
 }
 
 /// The result of a call that waits.

@@ -3,7 +3,7 @@
 use super::{below, run, wait_until_tidy};
 use crate::cgroup::POLICY;
 use crate::support::ordinary::{Installed, NOBODY};
-use crate::support::process::{LIMIT, output_within, text};
+use crate::support::process::{LIMIT, install, output_within, text};
 use crate::support::test_cgroup::TestCgroup;
 use std::fs;
 use std::process::Command;
@@ -19,6 +19,26 @@ fn io_uring_cannot_be_denied() {
          hint: leave --io-uring out, or take the supervisor: --engine seccomp\n"
     );
     assert!(below(test_cgroup.directory()).is_empty());
+}
+
+/// podman puts the container into a cgroup of its own, unless it is told otherwise.
+#[test]
+fn a_note_says_that_podman_leaves_the_cgroup() {
+    let test_cgroup = test_cgroup!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let source = directory.path().join("source");
+    fs::write(&source, "#!/bin/sh\nexit 7\n").expect("a file of ours");
+    let podman = directory.path().join("podman");
+    install(&source, &podman, 0o755);
+    for (arguments, is_noted) in [
+        (&["run", "image"][..], true),
+        (&["run", "--cgroups=split", "image"], false),
+    ] {
+        let output = output_within(LIMIT, run(&test_cgroup, &POLICY).arg(&podman).args(arguments));
+        assert_eq!(output.status.code(), Some(7), "{output:?}");
+        let begin = "keepalive: note: podman moves the program into another cgroup";
+        assert_eq!(text(&output.stderr).starts_with(begin), is_noted, "{output:?}");
+    }
 }
 
 #[test]
