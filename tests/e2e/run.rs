@@ -428,7 +428,8 @@ fn verbose_tells_the_engine_and_why_and_what_is_set() {
     };
     assert_eq!(told(&["/bin/true"]), format!("keepalive: {reason}\n{settings}"));
     let shell = told(&["/bin/sh", "-c", ":"]);
-    let both = format!("keepalive: engine preload and seccomp: /bin/sh calls execve and may start any program\n{settings}");
+    let both =
+        format!("keepalive: engine preload and seccomp: /bin/sh calls execve and may start any program\n{settings}");
     if is_root {
         assert_eq!(shell, both);
     } else {

@@ -70,7 +70,7 @@ pub(super) fn examine(findings: &mut Findings, roots: &[u32], given: Given<'_>) 
             || examined.reach.is_library_expected
             || examined.reach.policy == PolicyOrigin::Options
     };
-    let is_root_unknown = comparison.obstacles.iter().any(|(other, _)| *other == pid);
+    let is_root_unknown = comparison.obstacles.iter().any(|(other, _)| roots.contains(other));
     if is_root_unknown && comparison.sockets.is_empty() {
         // What is not known is not counted.
     } else if comparison.processes.iter().any(is_in_use) {
