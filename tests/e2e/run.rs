@@ -440,12 +440,8 @@ fn verbose_tells_the_engine_and_why_and_what_is_set() {
 #[test]
 fn a_closed_pipe_is_no_error() {
     let output = Command::new("bash")
-        .args([
-            "-c",
-            "'$0' --help | true; echo ${PIPESTATUS[0]}"
-                .replace("$0", &keepalive().display().to_string())
-                .as_str(),
-        ])
+        .args(["-c", "\"$0\" --help | true; echo ${PIPESTATUS[0]}"])
+        .arg(keepalive())
         .output()
         .expect("bash starts");
     assert_eq!(text(&output.stdout), "0\n");

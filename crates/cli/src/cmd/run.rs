@@ -47,7 +47,8 @@ pub(crate) struct Run {
 
     /// Whether COMMAND may use io_uring
     ///
-    /// The engines preload and seccomp do not see connections that COMMAND opens by io_uring.
+    /// The engine preload does not see connections that COMMAND opens by io_uring; the engine seccomp sets them within a
+    /// second.
     #[arg(
         long,
         value_name = "allow|deny",
