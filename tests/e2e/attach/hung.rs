@@ -1,4 +1,4 @@
-//! Processes that wait for a file system which answers nothing: they cannot delay what is set on the others.
+//! Processes that wait for a file system that does not answer: they do not delay other processes.
 
 use super::{POLICY, attach, pair_with};
 use crate::support::hung::{TIME, may_hang};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::process::Stdio;
 
 #[test]
-fn a_name_in_memory_that_cannot_be_read_is_not_read() {
+fn name_in_unreadable_memory_is_not_read() {
     let fuse = hung!();
     let mut program = fuse.py_peer();
     program.does("listener = listen(); client, accepted = pair(listener)");
@@ -21,9 +21,10 @@ fn a_name_in_memory_that_cannot_be_read_is_not_read() {
     assert_eq!(program.has("client"), TREATED);
 }
 
-/// A program that sends from a page of such a file holds the lock of its socket, and whoever sets an option waits for that.
+/// A program that sends from a page of such a file holds the lock of its socket, and setsockopt(2) on the socket waits
+/// for the lock.
 #[test]
-fn a_socket_that_is_locked_delays_no_other_process() {
+fn locked_socket_delays_no_other_process() {
     const SEND: &str = "import threading; libc = ctypes.CDLL(None)
 page = ctypes.c_void_p(map_hung())
 os.kill(int(os.environ['HUNG_SERVER']), 10)
@@ -51,7 +52,7 @@ threading.Thread(target=libc.send, args=[client.fileno(), page, 4096, 0], daemon
 }
 
 #[test]
-fn a_watch_goes_on_and_is_ended_by_a_signal() {
+fn watch_continues_and_ends_on_a_signal() {
     let fuse = hung!();
     let _guard = may_hang();
     let mut program = fuse.py_peer();

@@ -1,5 +1,5 @@
-//! Every kind of TCP socket, wherever it is: IPv6 and mapped addresses, MPTCP, other networks, descriptors that only a
-//! thread has.
+//! Every kind of TCP socket, in every place: IPv6 and mapped addresses, MPTCP, other network namespaces, descriptors
+//! that only one thread has.
 
 use super::{POLICY, attached, next_probe, pair_with, show};
 use crate::support::py_peer::PyPeer;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 #[test]
-fn ipv6_and_mapped_connections_are_set_and_rules_know_them() {
+fn ipv6_and_mapped_connections_are_set_and_matched_by_rules() {
     python!();
     let mut program = PyPeer::start();
     program.does(
@@ -47,9 +47,9 @@ fn ipv6_and_mapped_connections_are_set_and_rules_know_them() {
     }
 }
 
-/// It has no user timeout (`net/mptcp/sockopt.c`).
+/// MPTCP sockets have no user timeout (`net/mptcp/sockopt.c`).
 #[test]
-fn an_mptcp_connection_is_set_with_all_that_it_has() {
+fn every_option_that_mptcp_supports_is_set() {
     python!();
     let mut program = PyPeer::start();
     program
@@ -78,7 +78,7 @@ fn an_mptcp_connection_is_set_with_all_that_it_has() {
 }
 
 #[test]
-fn sockets_of_another_network_are_set_by_what_is_so_there() {
+fn sockets_of_another_network_are_compared_with_its_sysctls() {
     root!();
     python!();
     let mut program = PyPeer::in_a_network();
@@ -99,7 +99,7 @@ fn sockets_of_another_network_are_set_by_what_is_so_there() {
 }
 
 #[test]
-fn the_timer_of_another_network_is_told_as_it_is_afterwards() {
+fn timer_in_another_network_is_reported_after_the_change() {
     root!();
     python!();
     let mut program = PyPeer::in_a_network();
@@ -113,9 +113,9 @@ fn the_timer_of_another_network_is_told_as_it_is_afterwards() {
     assert!(expires.is_some_and(|expires| expires <= 61_000), "{object}");
 }
 
-/// A program can hold sockets of several networks.
+/// A program can hold sockets of several network namespaces.
 #[test]
-fn a_program_with_sockets_of_two_networks_has_both_set() {
+fn sockets_of_two_networks_in_one_program_are_set() {
     root!();
     python!();
     let mut program = PyPeer::start();
@@ -134,7 +134,7 @@ fn a_program_with_sockets_of_two_networks_has_both_set() {
 }
 
 #[test]
-fn a_threads_own_descriptors_are_found() {
+fn descriptors_of_a_thread_are_found() {
     python!();
     let mut program = PyPeer::start();
     let answer = program.ask("thread_with_its_own_table()");
@@ -156,11 +156,11 @@ fn a_threads_own_descriptors_are_found() {
 }
 
 #[test]
-fn a_connection_that_is_closed_on_one_side_is_set() {
+fn half_closed_connection_is_set() {
     python!();
     let mut program = pair_with("");
     program.does("other, end = pair(listener); other.shutdown(socket.SHUT_WR); end.recv(1)");
-    // A linger time of none resets the connection.
+    // With a linger time of 0, close(2) resets the connection.
     program.does("gone, last = pair(listener); last.setsockopt(SOL, socket.SO_LINGER, struct.pack('ii', 1, 0))");
     program.does("last.close()");
     attached(program.pid(), &POLICY);
@@ -170,9 +170,9 @@ fn a_connection_that_is_closed_on_one_side_is_set() {
     assert_eq!(program.ask("end.sendall(b'rest') or other.recv(4)"), "b'rest'");
 }
 
-/// UNIX sockets would take keepalive silently.
+/// UNIX sockets accept SO_KEEPALIVE, without effect.
 #[test]
-fn what_is_not_tcp_is_left_alone() {
+fn sockets_that_are_not_tcp_are_left_unchanged() {
     python!();
     let mut program = pair_with("");
     program.does(
@@ -188,9 +188,9 @@ fn what_is_not_tcp_is_left_alone() {
     assert_eq!(program.has("client"), TREATED);
 }
 
-/// Descriptors that were duplicated, and those of a child, are of one socket.
+/// Duplicated descriptors and those of a child refer to the same socket.
 #[test]
-fn a_socket_with_several_descriptors_is_set_and_told_once() {
+fn socket_with_several_descriptors_is_set_and_reported_once() {
     python!();
     let mut program = pair_with("");
     program.does("again = client.dup()");

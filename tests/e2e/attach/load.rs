@@ -1,4 +1,4 @@
-//! Programs that are busy: nothing is stopped, interrupted or lost, and whatever changes meanwhile does no harm.
+//! Busy programs: attach stops, interrupts and loses nothing, and concurrent changes do no harm.
 
 use super::{POLICY, attach, attached};
 use crate::support::line_peer::LinePeer;
@@ -23,7 +23,7 @@ fn status(pid: u32, key: &str) -> String {
 }
 
 #[test]
-fn a_busy_program_is_neither_stopped_nor_traced_nor_interrupted() {
+fn busy_program_is_not_stopped_traced_or_interrupted() {
     let mut program = LinePeer::start(&mut bare(&compile(Libc::Host, "steady.c", &["-lpthread"])));
     assert_eq!(program.answer(), "ready");
     let pid = program.pid();
@@ -53,7 +53,7 @@ fn a_busy_program_is_neither_stopped_nor_traced_nor_interrupted() {
 }
 
 #[test]
-fn a_program_that_opens_and_closes_all_the_time_does_no_harm_and_gets_none() {
+fn program_that_opens_and_closes_sockets_constantly_is_unharmed() {
     let mut program = LinePeer::start(&mut bare(&compile(Libc::Host, "churn.c", &[])));
     assert_eq!(program.answer(), "ready");
     let pid = program.pid();
@@ -87,7 +87,7 @@ fn a_program_that_opens_and_closes_all_the_time_does_no_harm_and_gets_none() {
 }
 
 #[test]
-fn programs_that_end_meanwhile_are_set_or_not_there() {
+fn programs_that_end_during_attach_are_set_or_reported_missing() {
     let sockets = compile(Libc::Host, "sockets.c", &[]);
     for round in 0..100 {
         let mut command = bare(&sockets);
@@ -110,7 +110,7 @@ fn programs_that_end_meanwhile_are_set_or_not_there() {
 }
 
 #[test]
-fn ten_thousand_sockets_are_all_set() {
+fn ten_thousand_sockets_are_set() {
     const CONNECTIONS: u32 = 5000;
     root!();
     python!();

@@ -1,4 +1,4 @@
-//! `--watch`: what comes later is set too, until the processes have ended.
+//! `--watch`: new sockets are set too, until the processes have ended.
 
 use super::{POLICY, attach, attach_under, pair_with};
 use crate::support::keepalive;
@@ -30,7 +30,7 @@ fn await_settings(program: &mut PyPeer, name: &str, settings: &str) {
     });
 }
 
-/// Asserts that the watch ends by itself, and well.
+/// Asserts that the watch ends by itself with status 0.
 #[track_caller]
 fn assert_ends(watch: &mut LinePeer) {
     let status = watch.wait_for_end();
@@ -54,9 +54,9 @@ fn new_connections_of_a_running_process_are_set_until_it_ends() {
     assert_ends(&mut watch);
 }
 
-/// Such a connection has what the listener had at the handshake.
+/// Such a connection inherited the listener's options at the handshake.
 #[test]
-fn a_connection_that_waited_to_be_accepted_is_set() {
+fn connection_in_the_accept_queue_is_set() {
     python!();
     let mut program = pair_with("");
     program.does("queued = socket.create_connection(listener.getsockname())");
@@ -67,7 +67,7 @@ fn a_connection_that_waited_to_be_accepted_is_set() {
 }
 
 #[test]
-fn a_socket_gets_its_user_timeout_when_it_is_connected() {
+fn user_timeout_is_set_when_the_socket_is_connected() {
     python!();
     let mut program = pair_with("");
     program.does("fresh = socket.socket()");
@@ -77,9 +77,9 @@ fn a_socket_gets_its_user_timeout_when_it_is_connected() {
     await_settings(&mut program, "fresh", "1 61 13 4 30000");
 }
 
-/// What the program sets after it was looked at is its own.
+/// Options that the program sets after attach stay.
 #[test]
-fn what_the_program_sets_later_stays() {
+fn options_set_later_by_the_program_stay() {
     python!();
     let mut program = pair_with("");
     let _watch = watch(&["--mode=enforce", &program.pid().to_string()]);
@@ -90,9 +90,9 @@ fn what_the_program_sets_later_stays() {
     assert_eq!(program.has("client"), "1 600 13 4 0");
 }
 
-/// The kernel gives the number of a process that has ended to another.
+/// The kernel can give the number of an ended process to another process.
 #[test]
-fn a_process_that_gets_the_number_of_one_that_has_ended_is_not_taken_for_it() {
+fn reused_process_number_is_not_mistaken_for_the_watched_process() {
     const NUMBER: &str = "100";
     root!();
     python!();
@@ -120,7 +120,7 @@ fn a_process_that_gets_the_number_of_one_that_has_ended_is_not_taken_for_it() {
 }
 
 #[test]
-fn new_processes_of_a_name_are_set_until_there_has_been_none_for_ten_seconds() {
+fn new_processes_of_a_name_are_set_until_none_has_existed_for_ten_seconds() {
     python!();
     let name = format!("watched-{}-by-test", id());
     let start = || {
@@ -134,7 +134,7 @@ fn new_processes_of_a_name_are_set_until_there_has_been_none_for_ten_seconds() {
     let mut second = start();
     await_settings(&mut second, "client", TREATED);
     drop((program, second));
-    // A restart takes its time.
+    // The restarted process needs some time.
     sleep(Duration::from_secs(3));
     let mut third = start();
     await_settings(&mut third, "client", TREATED);
@@ -146,7 +146,7 @@ fn new_processes_of_a_name_are_set_until_there_has_been_none_for_ten_seconds() {
 }
 
 #[test]
-fn json_is_a_line_for_each_socket() {
+fn json_prints_a_line_for_each_socket() {
     python!();
     let mut program = pair_with("");
     let mut watch = watch(&["--json", &program.pid().to_string()]);
@@ -170,16 +170,16 @@ fn json_is_a_line_for_each_socket() {
     assert_eq!(program.has("late"), TREATED);
 }
 
-/// Each socket is told of when something is done with it, not each time it is looked at.
+/// A socket is reported when it is changed, not each time it is examined.
 #[test]
-fn a_socket_that_does_not_change_is_told_of_once() {
+fn unchanged_socket_is_reported_once() {
     python!();
     let mut program = pair_with("");
     program.does("fresh = socket.socket()");
     let mut watch = watch(&["--json", "--user-timeout=30s", &program.pid().to_string()]);
     await_settings(&mut program, "fresh", TREATED);
     let first: Vec<String> = (0..4).map(|_| watch.answer()).collect();
-    // Three rounds later something new comes, and nothing is told before it.
+    // The next output is about a socket that is opened three rounds later.
     sleep(Duration::from_secs(3));
     program.does("late, end = pair(listener)");
     let fd = program.ask("fresh.fileno()");
@@ -194,7 +194,7 @@ fn a_socket_that_does_not_change_is_told_of_once() {
     assert_eq!(object["changes"], changes);
 }
 
-/// In ticks, of which a second has a hundred (proc_pid_stat(5), utime and stime).
+/// Returns the processor time in ticks, a hundred a second (proc_pid_stat(5), utime and stime).
 fn processor_time(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
@@ -206,7 +206,7 @@ fn processor_time(pid: u32) -> u64 {
 }
 
 #[test]
-fn it_costs_less_than_two_percent_of_a_processor() {
+fn watch_uses_less_than_two_percent_of_a_processor() {
     python!();
     let mut program = pair_with("");
     let watch = watch(&[&program.pid().to_string()]);

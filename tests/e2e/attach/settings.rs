@@ -1,4 +1,4 @@
-//! Which settings a socket gets: modes, rules, and what must not be set on it yet.
+//! Which settings a socket gets: modes, rules, and settings that must not be applied yet.
 
 use super::{POLICY, attached, pair_with};
 use crate::support::process::{LIMIT, eventually, output_within};
@@ -10,18 +10,18 @@ use keepalive_sys::sockopt;
 use serde_json::Value;
 use std::time::Duration;
 
-/// A little longer and a little shorter than the policy.
-const OWN: &str = "keepalive=1, idle=600, interval=5, count=8, user_timeout=5000";
+/// Values a little above and below the policy's.
+const PROGRAM_VALUES: &str = "keepalive=1, idle=600, interval=5, count=8, user_timeout=5000";
 
 #[test]
-fn each_mode_settles_what_the_program_has_set_itself() {
+fn each_mode_resolves_values_of_the_program() {
     python!();
-    let settled = ["1 600 5 8 5000", "1 61 5 4 5000", "1 600 13 8 30000", "1 61 13 4 30000"];
-    for (mode, settled) in Mode::ALL.into_iter().zip(settled) {
-        let mut program = pair_with(OWN);
+    let expected = ["1 600 5 8 5000", "1 61 5 4 5000", "1 600 13 8 30000", "1 61 13 4 30000"];
+    for (mode, expected) in Mode::ALL.into_iter().zip(expected) {
+        let mut program = pair_with(PROGRAM_VALUES);
         let mode = format!("--mode={}", mode.name());
         attached(program.pid(), &[&POLICY[..], &["--user-timeout=30s", &mode]].concat());
-        assert_eq!(program.has("client"), settled, "{mode}");
+        assert_eq!(program.has("client"), expected, "{mode}");
         for other in ["listener", "accepted"] {
             assert_eq!(program.has(other), "1 61 13 4 30000", "{mode} {other}");
         }
@@ -29,9 +29,9 @@ fn each_mode_settles_what_the_program_has_set_itself() {
     }
 }
 
-/// Which values are the program's is told by the sysctls of its network.
+/// A value that equals the sysctl of the socket's network namespace counts as unset.
 #[test]
-fn what_the_sysctls_say_is_nobodys_own() {
+fn values_of_the_sysctls_count_as_unset() {
     root!();
     python!();
     let mut program = PyPeer::in_a_network();
@@ -46,7 +46,7 @@ fn what_the_sysctls_say_is_nobodys_own() {
 }
 
 #[test]
-fn what_the_policy_does_not_say_stays() {
+fn options_without_a_setting_stay() {
     python!();
     let mut program = pair_with("");
     attached(program.pid(), &["--interval=13"]);
@@ -56,9 +56,9 @@ fn what_the_policy_does_not_say_stays() {
 }
 
 #[test]
-fn off_leaves_a_socket_alone_and_says_so() {
+fn off_changes_no_socket_and_is_reported() {
     python!();
-    for own in ["", OWN] {
+    for own in ["", PROGRAM_VALUES] {
         let mut program = pair_with(own);
         let before = program.has("client");
         let printed = attached(program.pid(), &[&POLICY[..], &["--rule=connect * off"]].concat());
@@ -69,7 +69,7 @@ fn off_leaves_a_socket_alone_and_says_so() {
 }
 
 #[test]
-fn connect_rules_are_for_the_connections_that_were_opened_and_accept_rules_for_the_others() {
+fn connect_rules_match_opened_connections_and_accept_rules_match_accepted_ones() {
     python!();
     let mut program = pair_with("");
     attached(
@@ -85,7 +85,7 @@ fn connect_rules_are_for_the_connections_that_were_opened_and_accept_rules_for_t
 }
 
 #[test]
-fn rules_ask_for_ports_and_peers_and_a_listener_has_no_peer() {
+fn rules_match_ports_and_peers_but_a_listener_has_no_peer() {
     python!();
     let mut program = pair_with("");
     let port = program.ask("listener.getsockname()[1]");
@@ -116,7 +116,7 @@ fn rules_ask_for_ports_and_peers_and_a_listener_has_no_peer() {
 }
 
 #[test]
-fn program_rules_go_by_the_name_that_started_it() {
+fn program_rules_match_the_name_of_the_executed_file() {
     python!();
     let mut programs = [PyPeer::start(), PyPeer::called("another-name")];
     let mut words: Vec<String> = vec![
@@ -135,7 +135,7 @@ fn program_rules_go_by_the_name_that_started_it() {
 }
 
 #[test]
-fn rules_of_a_file_and_of_the_environment_count() {
+fn rules_of_the_file_and_the_environment_apply() {
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
@@ -151,9 +151,9 @@ fn rules_of_a_file_and_of_the_environment_count() {
     assert_eq!(program.has("accepted"), "1 7200 11 7 0");
 }
 
-/// Some options count only before a connection is made.
+/// Some options have an effect only before the connection is established.
 #[test]
-fn what_is_said_to_be_set_is_so() {
+fn options_reported_as_set_are_set() {
     python!();
     let mut program = pair_with("");
     let [client] = program.fds(["client"]);
@@ -173,7 +173,7 @@ fn what_is_said_to_be_set_is_so() {
 }
 
 #[test]
-fn an_automatic_user_timeout_is_made_of_what_the_socket_has() {
+fn automatic_user_timeout_is_computed_from_the_options_of_the_socket() {
     python!();
     let mut program = pair_with("");
     program.does("other, end = pair(listener, idle=300)");
@@ -185,7 +185,7 @@ fn an_automatic_user_timeout_is_made_of_what_the_socket_has() {
 }
 
 #[test]
-fn a_socket_that_may_still_connect_gets_no_user_timeout() {
+fn unconnected_socket_gets_no_user_timeout() {
     python!();
     let mut program = PyPeer::start();
     program.does("fresh = socket.socket(); bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
@@ -197,9 +197,9 @@ fn a_socket_that_may_still_connect_gets_no_user_timeout() {
     );
 }
 
-/// The last of three has a user timeout of its own from the beginning, which shows what it would do.
+/// The third connect has its user timeout from the start, which shows the effect that attach avoids.
 #[test]
-fn a_connect_that_nobody_answers_takes_as_long_with_a_user_timeout_as_without() {
+fn user_timeout_does_not_shorten_an_unanswered_connect() {
     root!();
     python!();
     let mut programs = [(), (), ()].map(|()| PyPeer::in_a_network());
@@ -228,7 +228,7 @@ fn a_connect_that_nobody_answers_takes_as_long_with_a_user_timeout_as_without() 
 }
 
 #[test]
-fn what_is_accepted_later_inherits() {
+fn later_accepted_sockets_inherit_the_settings() {
     python!();
     let mut program = pair_with("");
     attached(program.pid(), &[&POLICY[..], &["--user-timeout=30s"]].concat());
