@@ -1,4 +1,4 @@
-//! How often each rule was used, and what else `status` says of a policy that is well.
+//! Counters of rules in `status`, and its output for a policy without problems.
 
 use super::{POLICY, pair_with};
 use crate::support::process::text;
@@ -31,7 +31,7 @@ fn status_counts_the_connections_of_each_rule() {
             "cgroup": name,
             "state": "in-force",
             "default": "idle=61s interval=3s",
-            // Three were accepted from 127.0.0.1, five connected to ::1.
+            // Three connections were accepted from 127.0.0.1, five were connected to ::1.
             "default_connections": 8,
             "rules": [
                 {"rule": "connect 10.0.0.0/8:5432 idle=30s", "from": "--rule", "line": 1, "connections": 0},
@@ -61,7 +61,7 @@ fn status_counts_the_connections_of_each_rule() {
 }
 
 #[test]
-fn a_rule_of_each_source_counts_where_two_say_something_of_a_connection() {
+fn matching_rules_of_both_sources_are_counted() {
     let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -78,7 +78,7 @@ fn a_rule_of_each_source_counts_where_two_say_something_of_a_connection() {
 }
 
 #[test]
-fn a_connection_that_a_rule_leaves_alone_is_counted() {
+fn connection_that_a_rule_switches_off_is_counted() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&["--rule=connect * off"]);
@@ -89,7 +89,7 @@ fn a_connection_that_a_rule_leaves_alone_is_counted() {
 }
 
 #[test]
-fn a_new_policy_counts_from_nothing() {
+fn new_policy_starts_counting_at_zero() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
@@ -102,7 +102,7 @@ fn a_new_policy_counts_from_nothing() {
 }
 
 #[test]
-fn connections_that_many_processes_make_at_once_are_all_counted() {
+fn concurrent_connections_of_many_processes_are_counted() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
@@ -122,7 +122,7 @@ fn connections_that_many_processes_make_at_once_are_all_counted() {
 }
 
 #[test]
-fn status_shows_only_the_cgroups_that_it_is_asked_for() {
+fn status_shows_only_the_named_cgroups() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.name_of(&test_cgroup.child("child"));
     test_cgroup.enable(&POLICY);
@@ -147,7 +147,7 @@ fn status_shows_only_the_cgroups_that_it_is_asked_for() {
 }
 
 #[test]
-fn status_says_so_where_nothing_is_active() {
+fn status_reports_when_no_policy_is_active() {
     let test_cgroup = test_cgroup!();
     let expected = "engine cgroup: works here; no cgroup has a policy\n";
     assert_eq!(test_cgroup.quiet(&["cgroup", "status"]), expected);

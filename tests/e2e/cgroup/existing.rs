@@ -1,4 +1,4 @@
-//! `enable --existing`: the sockets that are open already.
+//! `enable --existing`: sockets that are already open.
 
 mod reach;
 
@@ -7,10 +7,10 @@ use crate::support::process::{LIMIT, eventually};
 use crate::support::target::{TREATED, UNTOUCHED};
 use crate::support::test_cgroup::TestCgroup;
 
-/// A wrapper that gives a network namespace of its own.
+/// A wrapper that creates a network namespace.
 const IN_A_NETWORK: [&str; 6] = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
 
-/// `enable --existing` with these flags; gives the line about open sockets.
+/// Runs `enable --existing` with these flags. Returns the line about open sockets.
 #[track_caller]
 fn enable(test_cgroup: &TestCgroup, flags: &[&str]) -> String {
     let printed = test_cgroup.enable(&[&["--existing"], flags].concat());
@@ -22,7 +22,7 @@ fn enable(test_cgroup: &TestCgroup, flags: &[&str]) -> String {
 }
 
 #[test]
-fn without_it_open_sockets_are_left_alone() {
+fn without_the_flag_open_sockets_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = pair_with(&test_cgroup, "");
@@ -33,7 +33,7 @@ fn without_it_open_sockets_are_left_alone() {
 }
 
 #[test]
-fn open_connections_and_listeners_are_set_and_those_that_are_set_are_not_set_again() {
+fn open_connections_and_listeners_are_set_once() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = pair_with(&test_cgroup, "");
@@ -56,7 +56,7 @@ fn open_connections_and_listeners_are_set_and_those_that_are_set_are_not_set_aga
 }
 
 #[test]
-fn what_programs_have_set_themselves_stays() {
+fn options_set_by_programs_stay() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = pair_with(&test_cgroup, "idle=31, user_timeout=7000");
@@ -100,9 +100,9 @@ mapped, mapped_accepted = pair(both, '::ffff:127.0.0.1', INET6)",
     }
 }
 
-/// The sysctls of each namespace are nobody's own values there.
+/// Values that equal the sysctls of the socket's namespace count as unset.
 #[test]
-fn what_the_sysctls_of_a_namespace_say_is_not_the_programs() {
+fn values_of_the_sysctls_of_a_namespace_count_as_unset() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer_in(test_cgroup.directory(), &IN_A_NETWORK);
@@ -114,7 +114,7 @@ fn what_the_sysctls_of_a_namespace_say_is_not_the_programs() {
 }
 
 #[test]
-fn rules_go_by_direction_and_port() {
+fn rules_match_direction_and_port() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = pair_with(&test_cgroup, "");
@@ -138,14 +138,14 @@ fn rules_go_by_direction_and_port() {
 }
 
 #[test]
-fn rules_go_by_the_program() {
+fn rules_match_the_program() {
     let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("ka-existing");
     std::os::unix::fs::symlink(crate::support::PYTHON, &path).expect("a link in a directory of ours");
     let path = path.to_str().expect("a path of ours");
-    // The interpreter by another name.
+    // The interpreter under another name.
     let mut named = test_cgroup.py_peer_in(
         test_cgroup.directory(),
         &["sh", "-c", &format!("shift; exec {path} \"$@\""), "sh"],
@@ -162,7 +162,7 @@ fn rules_go_by_the_program() {
 }
 
 #[test]
-fn the_modes_hold_open_connections_to_the_policy() {
+fn modes_apply_to_open_connections() {
     let test_cgroup = test_cgroup!();
     python!();
     for (mode, now, later) in [
@@ -177,7 +177,7 @@ fn the_modes_hold_open_connections_to_the_policy() {
         assert_eq!(program.has("client"), now, "{mode}");
         program.does("own(client, keepalive=0, idle=29, interval=98, count=3)");
         assert_eq!(program.has("client"), later, "{mode}");
-        // A listener is not held; what it accepts later is.
+        // A mode does not apply to later calls on an open listener, but to connections that it accepts later.
         program.does("own(listener, idle=29); late, end = pair(listener); own(end, idle=28)");
         let idle = match mode {
             "floor" | "enforce" => 61,
@@ -189,12 +189,12 @@ fn the_modes_hold_open_connections_to_the_policy() {
 }
 
 #[test]
-fn a_later_policy_with_another_mode_takes_over_open_connections() {
+fn later_policy_with_another_mode_applies_to_open_connections() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[&POLICY[..], &["--mode=enforce"]].concat());
     let mut program = pair_with(&test_cgroup, "");
-    // Without --existing they stay under the policy under which they were established.
+    // Without --existing, connections stay under the policy that was active when they were established.
     test_cgroup.enable(&["--idle=31", "--mode=enforce"]);
     program.does("own(client, idle=99)");
     assert_eq!(program.has("client"), TREATED);
@@ -209,7 +209,7 @@ fn a_later_policy_with_another_mode_takes_over_open_connections() {
 }
 
 #[test]
-fn a_socket_that_connects_just_now_gets_no_user_timeout_before_it_is_connected() {
+fn connecting_socket_gets_no_user_timeout() {
     let test_cgroup = test_cgroup!();
     python!();
     let prepare = "ip link set lo up && ip route add 192.0.2.0/24 dev lo && exec \"$@\"";

@@ -1,4 +1,4 @@
-//! Programs of others on the same cgroups (`targets/another.c` attaches them).
+//! Foreign eBPF programs on the same cgroups (`targets/another.c` attaches them).
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::process::{LIMIT, output_within, text};
@@ -7,7 +7,7 @@ use crate::support::test_cgroup::TestCgroup;
 use serde_json::json;
 use std::path::Path;
 
-/// Attaches a program; `words` are the hook, how, and then its name and a file.
+/// Attaches a foreign program. The arguments are its hook, its attach mode, the cgroup, then its name and a file.
 #[track_caller]
 fn attach(test_cgroup: &TestCgroup, [hook, how]: [&str; 2], directory: &Path, rest: &[&str]) {
     let mut command = test_cgroup.inside(compile(Libc::Host, "another.c", &[]));
@@ -20,7 +20,7 @@ fn is_missing() -> Option<String> {
     Libc::Host.missing()
 }
 
-/// The one word of a list of programs, without its number: `program 7 'other'`.
+/// Returns the name of the only program in a list such as `program 7 'other'`.
 #[track_caller]
 fn only_name(list: &serde_json::Value) -> String {
     let [program] = list.as_array().expect("a list").as_slice() else {
@@ -33,7 +33,7 @@ fn only_name(list: &serde_json::Value) -> String {
 }
 
 #[test]
-fn programs_of_others_run_beside_ours_and_are_named() {
+fn foreign_programs_run_with_the_policy_and_are_named() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
@@ -51,7 +51,7 @@ fn programs_of_others_run_beside_ours_and_are_named() {
     for line in [" 'first' of others run", " 'second' of others run"] {
         assert!(printed.contains(line), "{printed}");
     }
-    // In its place, though others have come after it.
+    // A replaced policy keeps its place, although other programs were attached later.
     test_cgroup.enable(&["--idle=31"]);
     assert_eq!(only_name(&test_cgroup.status()["after"]), "'second'");
     test_cgroup.disable();
@@ -60,7 +60,7 @@ fn programs_of_others_run_beside_ours_and_are_named() {
 }
 
 #[test]
-fn programs_that_others_attach_by_links_run_beside_ours() {
+fn foreign_programs_attached_by_links_run_with_the_policy() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
@@ -95,7 +95,7 @@ fn programs_that_others_attach_by_links_run_beside_ours() {
 }
 
 #[test]
-fn a_program_of_the_cgroup_above_runs_after_ours_and_one_below_before() {
+fn foreign_program_above_runs_after_the_policy() {
     let test_cgroup = test_cgroup!();
     if let Some(why) = is_missing() {
         skip!("{why}");
@@ -109,7 +109,7 @@ fn a_program_of_the_cgroup_above_runs_after_ours_and_one_below_before() {
 }
 
 #[test]
-fn our_own_policies_of_other_cgroups_are_not_programs_of_others() {
+fn policies_of_other_cgroups_are_not_listed_as_foreign() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.child("child");
     test_cgroup.enable_for(&test_cgroup.name_of(&child), &POLICY);
@@ -121,9 +121,9 @@ fn our_own_policies_of_other_cgroups_are_not_programs_of_others() {
     }
 }
 
-/// One that excludes others, on the cgroup or above it.
+/// With a program that excludes other programs, on the cgroup or above it.
 #[test]
-fn a_program_that_excludes_others_is_named_and_nothing_is_left_behind() {
+fn excluding_program_is_named_and_nothing_is_left() {
     let test_cgroup = test_cgroup!();
     if let Some(why) = is_missing() {
         skip!("{why}");
@@ -157,13 +157,13 @@ fn a_program_that_excludes_others_is_named_and_nothing_is_left_behind() {
         assert_eq!(test_cgroup.report()["cgroups"], json!([]), "{how} {hook} {place}");
         assert!(test_cgroup.pins().is_empty(), "{how} {hook} {place}");
     }
-    // Without it nothing is in the way.
+    // Without the excluding program the policy can be enabled.
     test_cgroup.enable_for(&name, &POLICY);
 }
 
-/// `override` above is no obstacle: ours takes its place.
+/// A program that was attached above with `override` is replaced in the cgroup.
 #[test]
-fn a_program_above_that_may_be_overridden_is_no_obstacle() {
+fn overridable_program_above_is_replaced() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
@@ -183,7 +183,7 @@ fn a_program_above_that_may_be_overridden_is_no_obstacle() {
 }
 
 #[test]
-fn a_policy_that_an_excluding_program_keeps_from_being_replaced_stays() {
+fn policy_stays_if_an_excluding_program_prevents_its_replacement() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
@@ -205,10 +205,9 @@ fn a_policy_that_an_excluding_program_keeps_from_being_replaced_stays() {
     assert_eq!(status["clamps"], false);
 }
 
-/// Whatever they say of others: they may not exclude what runs for all below a cgroup (`kernel/bpf/cgroup.c`,
-/// `compute_effective_progs`).
+/// A program cannot exclude programs of the cgroups above (`kernel/bpf/cgroup.c`, `compute_effective_progs`).
 #[test]
-fn a_program_below_takes_nothing_from_ours() {
+fn program_below_does_not_disable_the_policy() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {

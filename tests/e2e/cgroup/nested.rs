@@ -1,11 +1,11 @@
-//! Cgroups in one another, network namespaces, and sockets that are older than the policy or than their process's place.
+//! Nested cgroups, network namespaces, and sockets that are older than the policy or the process's move to its cgroup.
 
 use super::{POLICY, pair_with};
 use crate::support::py_peer::PyPeer;
 use crate::support::target::{TREATED, UNTOUCHED};
 
 #[test]
-fn cgroups_below_have_the_policy_however_deep_and_however_late() {
+fn cgroups_below_have_the_policy_at_any_depth_and_time() {
     let test_cgroup = test_cgroup!();
     python!();
     let early = test_cgroup.child("early");
@@ -22,11 +22,11 @@ fn cgroups_below_have_the_policy_however_deep_and_however_late() {
 }
 
 #[test]
-fn of_several_policies_the_nearest_counts_alone() {
+fn only_the_nearest_policy_applies() {
     let test_cgroup = test_cgroup!();
     python!();
     let child = test_cgroup.child("child");
-    // Whatever the order in which they come.
+    // In either order of enabling.
     for is_child_first in [true, false] {
         let near = || test_cgroup.enable_for(&test_cgroup.name_of(&child), &["--idle=31", "--rule=accept * off"]);
         let far = || test_cgroup.enable(&[&POLICY[..], &["--mode=enforce"]].concat());
@@ -41,7 +41,7 @@ fn of_several_policies_the_nearest_counts_alone() {
         program.does("client, accepted = pair(listen())");
         assert_eq!(program.has("client"), "1 31 75 9 0");
         assert_eq!(program.has("accepted"), UNTOUCHED);
-        // Nor does it hold the program to anything later.
+        // The farther policy does not affect later calls either.
         program.does("own(client, keepalive=0, idle=99); own(accepted, count=8)");
         assert_eq!(program.has("client"), "0 99 75 9 0");
         assert_eq!(program.has("accepted"), "0 7200 75 8 0");
@@ -54,7 +54,7 @@ fn of_several_policies_the_nearest_counts_alone() {
 }
 
 #[test]
-fn of_three_policies_one_below_another_the_nearest_counts_alone() {
+fn only_the_nearest_of_three_nested_policies_applies() {
     let test_cgroup = test_cgroup!();
     python!();
     let middle = test_cgroup.child("middle");
@@ -74,14 +74,14 @@ fn of_three_policies_one_below_another_the_nearest_counts_alone() {
         assert_eq!(program.has("client"), expected, "{}", directory.display());
         assert_eq!(program.has("accepted"), expected, "{}", directory.display());
     }
-    // Each holds its own connections to what it says.
+    // Each policy applies its mode to its own connections.
     let mut program = test_cgroup.py_peer_in(&deep, &[]);
     program.does("client, accepted = pair(listen()); own(client, idle=99, interval=98, count=2)");
     assert_eq!(program.has("client"), "1 99 98 3 0");
 }
 
 #[test]
-fn status_names_the_cgroups_in_which_a_nearer_policy_counts() {
+fn status_names_the_cgroups_with_a_nearer_policy() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.name_of(&test_cgroup.child("child"));
     test_cgroup.child("other");
@@ -96,7 +96,7 @@ fn status_names_the_cgroups_in_which_a_nearer_policy_counts() {
 }
 
 #[test]
-fn the_policy_further_up_holds_again_where_the_nearer_one_is_disabled() {
+fn policy_above_applies_again_when_the_nearer_one_is_disabled() {
     let test_cgroup = test_cgroup!();
     python!();
     let child = test_cgroup.child("child");
@@ -112,7 +112,7 @@ fn the_policy_further_up_holds_again_where_the_nearer_one_is_disabled() {
 }
 
 #[test]
-fn other_network_namespaces_make_no_difference() {
+fn policy_applies_in_other_network_namespaces() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
@@ -124,7 +124,7 @@ fn other_network_namespaces_make_no_difference() {
     program.does("client, accepted = pair(listen()); own(client, count=8)");
     assert_eq!(program.has("client"), "1 61 13 8 0");
     assert_eq!(program.has("accepted"), TREATED);
-    // Its sysctls are nobody's own values, though they are not those of the namespace in which the policy was made.
+    // Values of the program's sysctls count as unset, although the policy was enabled in another namespace.
     program.sysctl("tcp_keepalive_time", 600);
     program.sysctl("tcp_keepalive_intvl", 5);
     program.does("client, accepted = pair(listen())");
@@ -133,7 +133,7 @@ fn other_network_namespaces_make_no_difference() {
 }
 
 #[test]
-fn what_listeners_older_than_the_policy_accept_has_it() {
+fn connections_of_listeners_older_than_the_policy_have_it() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer();
@@ -143,7 +143,7 @@ fn what_listeners_older_than_the_policy_accept_has_it() {
     for end in ["two", "four"] {
         assert_eq!(program.has(end), TREATED, "{end}");
     }
-    // A connection that was complete but not accepted yet when the policy came is as it was.
+    // A connection that was complete but not yet accepted when the policy was enabled is unchanged.
     test_cgroup.disable();
     program.does("early = socket.create_connection(listener.getsockname())");
     test_cgroup.enable(&POLICY);
@@ -152,7 +152,7 @@ fn what_listeners_older_than_the_policy_accept_has_it() {
 }
 
 #[test]
-fn what_a_program_has_set_itself_stays_whenever_it_does() {
+fn options_set_by_the_program_at_any_time_stay() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[&POLICY[..], &["--user-timeout=9s"]].concat());
@@ -168,9 +168,10 @@ own(late, keepalive=0, count=3)",
     assert_eq!(program.has("late"), "0 61 13 3 9000");
 }
 
-/// The kernel's own values, said by the program: they are its own all the same, since its fields tell.
+/// A value that equals the kernel's default counts as set if the program has set it: the kernel's socket fields show
+/// this.
 #[test]
-fn what_a_program_has_set_to_the_kernels_own_value_stays() {
+fn options_set_by_the_program_to_the_kernel_default_stay() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
@@ -180,7 +181,7 @@ fn what_a_program_has_set_to_the_kernels_own_value_stays() {
 }
 
 #[test]
-fn a_socket_belongs_to_the_cgroup_in_which_it_was_made() {
+fn socket_belongs_to_the_cgroup_in_which_it_was_created() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
@@ -198,7 +199,7 @@ inside = listen(); unconnected = socket.socket()",
     assert_eq!(program.has("of_outside"), UNTOUCHED);
     assert_eq!(program.has("client"), TREATED);
     assert_eq!(program.has("accepted"), TREATED);
-    // On to another: what was made here stays of here.
+    // After another move, sockets stay in the cgroup in which they were created.
     test_cgroup.move_to(&other, program.pid());
     program.does("unconnected.connect(inside.getsockname()); end = inside.accept()[0]; own_now, _ = pair(listen())");
     assert_eq!(program.has("unconnected"), TREATED);

@@ -1,4 +1,4 @@
-//! Where a policy comes from.
+//! The sources of a policy.
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::process::{LIMIT, output_within};
@@ -7,7 +7,7 @@ use crate::support::test_cgroup::{BPF_FILE_SYSTEM, TestCgroup};
 use std::fs;
 
 #[test]
-fn a_connection_has_it_at_both_ends_and_its_listener_is_left_alone() {
+fn both_ends_of_a_connection_have_the_policy_and_its_listener_is_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let printed = test_cgroup.enable(&POLICY);
@@ -20,7 +20,7 @@ fn a_connection_has_it_at_both_ends_and_its_listener_is_left_alone() {
 }
 
 #[test]
-fn what_is_outside_of_the_cgroup_is_left_alone() {
+fn sockets_outside_of_the_cgroup_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
@@ -35,10 +35,10 @@ fn what_is_outside_of_the_cgroup_is_left_alone() {
 }
 
 #[test]
-fn without_a_word_of_policy_it_is_60_15_5() {
+fn without_a_policy_the_fallback_60_15_5_applies() {
     let _ = test_cgroup!();
     python!();
-    // The machine's own file of rules would be one.
+    // Hides the machine's own rules file.
     let test_cgroup =
         TestCgroup::prepared(&format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /etc")).expect("as the other");
     let mut command = test_cgroup.command(&["cgroup", "enable", &test_cgroup.name()]);
@@ -48,7 +48,7 @@ fn without_a_word_of_policy_it_is_60_15_5() {
 }
 
 #[test]
-fn the_file_of_the_machine_counts() {
+fn file_in_etc_applies() {
     let _ = test_cgroup!();
     python!();
     let lines = format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /etc; echo 'connect * idle=33s' > /etc/keepalive.conf");
@@ -61,7 +61,7 @@ fn the_file_of_the_machine_counts() {
 }
 
 #[test]
-fn every_option_of_the_command_line_counts() {
+fn options_of_the_command_line_apply() {
     let test_cgroup = test_cgroup!();
     python!();
     for (flags, expected) in [
@@ -73,7 +73,7 @@ fn every_option_of_the_command_line_counts() {
             &["--idle=60", "--interval=10", "--count=3", "--user-timeout=auto"],
             "1 60 10 3 90000",
         ),
-        // A user timeout made of what the kernel has: 7200 + 75 x 9 seconds.
+        // The user timeout is computed from the kernel's defaults: 7200 + 75 x 9 seconds.
         (&["--user-timeout=auto"], "1 7200 75 9 7875000"),
         (&["--preset=aws-nlb", "--count=2"], "1 110 30 2 0"),
     ] {
@@ -83,7 +83,7 @@ fn every_option_of_the_command_line_counts() {
 }
 
 #[test]
-fn rules_of_the_command_line_come_in_their_order() {
+fn rules_of_the_command_line_keep_their_order() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[
@@ -96,7 +96,7 @@ fn rules_of_the_command_line_come_in_their_order() {
 }
 
 #[test]
-fn rules_ask_for_ports_of_the_peer_and_of_the_listener() {
+fn rules_match_ports_of_the_peer_and_of_the_listener() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer();
@@ -118,7 +118,7 @@ fn rules_ask_for_ports_of_the_peer_and_of_the_listener() {
 }
 
 #[test]
-fn a_rule_that_says_off_leaves_a_connection_alone() {
+fn rule_with_off_changes_no_connection() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[&POLICY[..], &["--rule=connect * off"]].concat());
@@ -126,7 +126,7 @@ fn a_rule_that_says_off_leaves_a_connection_alone() {
 }
 
 #[test]
-fn program_rules_go_by_the_name_of_the_one_that_connects_or_listens() {
+fn program_rules_match_the_name_of_the_connecting_or_listening_process() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[
@@ -139,7 +139,7 @@ fn program_rules_go_by_the_name_of_the_one_that_connects_or_listens() {
     program.does("def call(name): open('/proc/self/comm', 'w').write(name)");
     for (name, expected) in [
         ("ka-first", ["1 31 75 9 0", "1 32 75 9 0"]),
-        // The kernel keeps fifteen bytes.
+        // The kernel keeps 15 bytes of a name.
         ("ka-a-name-of-twenty", ["1 33 75 9 0", "1 33 75 9 0"]),
         ("ka-other", ["1 61 75 9 0", "1 61 75 9 0"]),
     ] {
@@ -149,7 +149,7 @@ fn program_rules_go_by_the_name_of_the_one_that_connects_or_listens() {
 }
 
 #[test]
-fn a_file_of_rules_counts_and_what_it_says_comes_after_the_command_line() {
+fn rules_file_applies_after_the_command_line() {
     let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -165,7 +165,7 @@ fn a_file_of_rules_counts_and_what_it_says_comes_after_the_command_line() {
 }
 
 #[test]
-fn the_environment_counts_after_the_command_line_and_before_the_file() {
+fn environment_applies_after_the_command_line_and_before_the_file() {
     let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -183,7 +183,7 @@ fn the_environment_counts_after_the_command_line_and_before_the_file() {
 }
 
 #[test]
-fn a_policy_of_off_sets_nothing_and_hides_nothing() {
+fn policy_off_sets_nothing() {
     let test_cgroup = test_cgroup!();
     python!();
     let name = test_cgroup.name();

@@ -1,4 +1,4 @@
-//! Whose sockets are set.
+//! Which processes' sockets are set.
 
 use super::{IN_A_NETWORK, enable};
 use crate::cgroup::POLICY;
@@ -30,7 +30,7 @@ fn sockets_in_every_network_namespace_are_set() {
 }
 
 #[test]
-fn sockets_of_other_cgroups_are_left_alone() {
+fn sockets_of_other_cgroups_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer();
@@ -48,7 +48,7 @@ fn sockets_of_other_cgroups_are_left_alone() {
 }
 
 #[test]
-fn what_a_process_has_brought_along_is_left_alone() {
+fn sockets_created_before_the_process_joined_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = PyPeer::start();
@@ -63,7 +63,7 @@ fn what_a_process_has_brought_along_is_left_alone() {
 }
 
 #[test]
-fn sockets_of_cgroups_with_a_nearer_policy_are_left_alone() {
+fn sockets_of_cgroups_with_a_nearer_policy_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let child = test_cgroup.child("child");
@@ -88,7 +88,7 @@ fn sockets_of_cgroups_with_a_nearer_policy_are_left_alone() {
 }
 
 #[test]
-fn an_empty_cgroup_has_nothing_to_set() {
+fn empty_cgroup_has_no_sockets_to_set() {
     let test_cgroup = test_cgroup!();
     assert_eq!(enable(&test_cgroup, &POLICY), "0 of 0 open sockets changed");
 }
@@ -107,9 +107,9 @@ fn a_thousand_sockets_are_set() {
     );
 }
 
-/// Without the kernel's types there are no iterators.
+/// Without BTF there are no iterators.
 #[test]
-fn without_iterators_it_goes_through_the_descriptors() {
+fn without_iterators_sockets_are_set_through_descriptors() {
     root!();
     python!();
     let test_cgroup = match TestCgroup::prepared(&format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf")) {
@@ -139,14 +139,14 @@ fn without_iterators_it_goes_through_the_descriptors() {
 }
 
 #[test]
-fn what_is_out_of_reach_is_told_and_new_connections_are_set_all_the_same() {
+fn unreachable_sockets_are_reported_and_new_connections_are_set() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer_in(test_cgroup.directory(), &IN_A_NETWORK);
     program.does("listener = listen(); client, accepted = pair(listener)");
     let name = test_cgroup.name();
     let words = [&["cgroup", "enable", "--existing", &name], &POLICY[..]].concat();
-    // CAP_SYS_ADMIN enters network namespaces.
+    // To enter network namespaces requires CAP_SYS_ADMIN.
     let wrapper = ["setpriv", "--bounding-set=-sys_admin"];
     let output = test_cgroup.command_under(&wrapper, &words).output().expect("it starts");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -162,9 +162,9 @@ fn what_is_out_of_reach_is_told_and_new_connections_are_set_all_the_same() {
     assert_eq!(program.has("late"), TREATED);
 }
 
-/// Without the module tcp_diag, or in a sandbox.
+/// As without the module tcp_diag, or in a sandbox.
 #[test]
-fn sock_diag_that_lists_no_sockets_is_named() {
+fn missing_sock_diag_is_named() {
     root!();
     python!();
     if cfg!(not(target_arch = "x86_64")) {
@@ -181,7 +181,7 @@ fn sock_diag_that_lists_no_sockets_is_named() {
         let name = test_cgroup.name();
         let words = [&["cgroup", "enable", "--existing", &name], &POLICY[..]].concat();
         let denied = compile(Libc::Host, "denied.c", &[]);
-        // socket(2) fails for lack of address families.
+        // Makes socket(2) fail with EAFNOSUPPORT.
         let wrapper = [denied.to_str().expect("a path of ours"), "41", "97"];
         let output = test_cgroup.command_under(&wrapper, &words).output().expect("it starts");
         assert_eq!(output.status.code(), Some(1), "{output:?}");
