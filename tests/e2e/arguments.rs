@@ -2,7 +2,7 @@
 //! engine, and a call that fails changes nothing.
 
 use crate::support::process::output_within;
-use crate::support::target::{Libc, POLICY, bare, compile, no_config, with_library};
+use crate::support::target::{Libc, POLICY, compile, no_config, with_library, without_library};
 use crate::support::{keepalive, library};
 use std::path::Path;
 use std::process::Command;
@@ -37,7 +37,7 @@ const POLICIES: [(&str, &str); 7] = [
 
 /// `program`, started by a script's interpreter's choice of engines: the library and the supervisor.
 fn with_both_engines(program: &Path) -> Command {
-    let mut command = bare(&keepalive());
+    let mut command = without_library(&keepalive());
     // `env` may start any program.
     command.args(["run", "--", "/usr/bin/env"]).arg(program);
     command
@@ -56,7 +56,7 @@ fn connect_refuses_what_the_kernel_refuses() {
             skip!("{why}");
         }
         let program = compile(libc, "arguments.c", &[]);
-        let expected = printed(&mut bare(&program));
+        let expected = printed(&mut without_library(&program));
         assert!(expected.lines().count() > 5000, "{}", expected.lines().count());
         for (name, value) in POLICIES {
             let mut command = with_library(&program);
@@ -72,7 +72,7 @@ fn connect_refuses_what_the_kernel_refuses() {
 #[test]
 fn connect_refuses_what_the_kernel_refuses_with_both_engines() {
     let program = compile(Libc::Host, "arguments.c", &[]);
-    let expected = printed(&mut bare(&program));
+    let expected = printed(&mut without_library(&program));
     for (name, value) in POLICIES {
         let mut command = with_both_engines(&program);
         expect_same(&expected, &format!("{name}={value}"), command.env(name, value));
@@ -84,7 +84,7 @@ fn connect_refuses_what_the_kernel_refuses_with_both_engines() {
 #[test]
 fn a_call_that_fails_leaves_every_option_as_it_was() {
     let program = compile(Libc::Host, "own_options.c", &[]);
-    let expected = printed(&mut bare(&program));
+    let expected = printed(&mut without_library(&program));
     assert!(
         expected.contains("after listen that failed, 01: user timeout 7000 "),
         "{expected}"
@@ -104,7 +104,7 @@ fn a_call_that_fails_leaves_every_option_as_it_was() {
         ]);
     }
     for rules in policies {
-        let mut command = bare(&program);
+        let mut command = without_library(&program);
         command
             .env("LD_PRELOAD", library())
             .env("KEEPALIVE_CONFIG", no_config())

@@ -58,7 +58,7 @@ fn next_probe(pid: u32, fd: i32) -> Option<Duration> {
 /// Starts a program with a listener, a connection to it with these options, and the accepted end.
 fn pair_with(values: &str) -> PyPeer {
     let mut program = PyPeer::start();
-    program.does(&format!(
+    program.execute(&format!(
         "listener = listen(); client, accepted = pair(listener, {values})"
     ));
     program

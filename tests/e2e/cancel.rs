@@ -2,7 +2,7 @@
 //! to the program's cleanup handlers and destructors.
 
 use crate::support::find_program;
-use crate::support::target::{Libc, bare, compile, output, with_library};
+use crate::support::target::{Libc, compile, output, with_library, without_library};
 
 const EXPECTED: &str = "\
 accept
@@ -24,7 +24,7 @@ fn cancelled(kind: &str) {
         skip!("g++ is not installed");
     }
     let program = compile(Libc::Host, "cancel.cpp", &["-pthread"]);
-    assert_eq!(output(bare(&program).arg(kind)), EXPECTED);
+    assert_eq!(output(without_library(&program).arg(kind)), EXPECTED);
     assert_eq!(output(with_library(&program).arg(kind)), EXPECTED);
     // Rules and modes take other ways through the library.
     let mut command = with_library(&program);

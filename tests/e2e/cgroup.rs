@@ -20,16 +20,16 @@ mod rights;
 mod watch;
 
 use crate::support::py_peer::PyPeer;
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::test_cgroup::TestCgroup;
 
-/// The policy of tests that need no particular one: [`crate::support::target::TREATED`].
+/// The policy of tests that need no particular one: [`crate::support::target::POLICY_VALUES`].
 const POLICY: [&str; 3] = ["--idle=61", "--interval=13", "--count=4"];
 
 /// Starts a program in the cgroup with a listener, a connection to it with these options, and the accepted end.
 fn pair_with(test_cgroup: &TestCgroup, values: &str) -> PyPeer {
     let mut program = test_cgroup.py_peer();
-    program.does(&format!(
+    program.execute(&format!(
         "listener = listen(); client, accepted = pair(listener, {values})"
     ));
     program
@@ -53,10 +53,10 @@ fn assert_compares(test_cgroup: &TestCgroup) {
     );
     let mut program = pair_with(test_cgroup, "idle=31, user_timeout=7000");
     assert_eq!(program.has("client"), "1 31 13 4 7000");
-    assert_eq!(program.has("accepted"), TREATED);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
     // A value that equals the kernel's default counts as unset.
-    program.does("same, end = pair(listener, idle=7200, interval=75, count=9)");
-    assert_eq!(program.has("same"), TREATED);
-    program.does("own(same, count=9)");
+    program.execute("same, end = pair(listener, idle=7200, interval=75, count=9)");
+    assert_eq!(program.has("same"), POLICY_VALUES);
+    program.execute("own(same, count=9)");
     assert_eq!(program.has("same"), "1 61 13 9 0");
 }

@@ -2,7 +2,7 @@
 //! ours. The tables say what each does. Where the two differ they say why; a difference without a reason fails, and a
 //! reason without a difference too.
 
-use crate::support::target::{Libc, bare, compile, no_config, quiet_output};
+use crate::support::target::{Libc, compile, no_config, quiet_output, without_library};
 use crate::support::{library, report_skip};
 use std::path::Path;
 
@@ -362,7 +362,7 @@ fn sockets(program: &Path, library: Option<&Path>, environment: &[String], chang
         .iter()
         .map(|(domain, kind, protocol, ..)| format!("{domain}:{kind}:{protocol}"));
     let text = quiet_output(
-        bare(program)
+        without_library(program)
             .arg(format!("KEEPALIVE_CONFIG={}", no_config().display()))
             .args(preload)
             .args(environment)

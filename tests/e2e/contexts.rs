@@ -2,7 +2,7 @@
 //! settings in all of them, under every C library.
 
 use crate::support::library;
-use crate::support::target::{Libc, Stage, TREATED, compile, output, with_library};
+use crate::support::target::{Libc, POLICY_VALUES, PreloadRoot, compile, output, with_library};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,7 +53,7 @@ macro_rules! under {
 
             #[test]
             fn from_a_child_of_vfork() {
-                super::from_program(LIBC, "vfork", &format!("parent: {}\n", super::TREATED));
+                super::from_program(LIBC, "vfork", &format!("parent: {}\n", super::POLICY_VALUES));
             }
 
             #[test]
@@ -126,8 +126,8 @@ fn from_program(libc: Libc, context: &str, after: &str) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
-    expect(stage.command(&calls(libc), &[&library()]).arg(context), after);
+    let root = PreloadRoot::new(libc);
+    expect(root.command(&calls(libc), &[&library()]).arg(context), after);
 }
 
 fn from_thread(libc: Libc) {
@@ -135,7 +135,10 @@ fn from_thread(libc: Libc) {
         skip!("{why}");
     }
     let program = compile(libc, "calls.c", &["-DTHREADS", "-pthread"]);
-    expect(Stage::new(libc).command(&program, &[&library()]).arg("thread"), "");
+    expect(
+        PreloadRoot::new(libc).command(&program, &[&library()]).arg("thread"),
+        "",
+    );
 }
 
 /// A library that the program needs is initialised before preloaded ones: the calls come before our constructor.
@@ -143,10 +146,10 @@ fn from_linked_library(libc: Libc) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
+    let root = PreloadRoot::new(libc);
     let program = linked_to_constructor(libc);
-    let library_path = stage.bring(&constructor(libc));
-    let mut command = stage.command(&program, &[&library()]);
+    let library_path = root.bring(&constructor(libc));
+    let mut command = root.command(&program, &[&library()]);
     expect(command.arg("nothing").env("LD_LIBRARY_PATH", parent(&library_path)), "");
 }
 
@@ -157,7 +160,7 @@ fn from_preloaded_library(libc: Libc, before: bool) {
     }
     let (ours, theirs) = (library(), constructor(libc));
     let order: [&Path; 2] = if before { [&theirs, &ours] } else { [&ours, &theirs] };
-    expect(Stage::new(libc).command(&calls(libc), &order).arg("nothing"), "");
+    expect(PreloadRoot::new(libc).command(&calls(libc), &order).arg("nothing"), "");
 }
 
 /// 200 KB, many of them with names like ours.
@@ -165,9 +168,9 @@ fn with_a_large_environment(libc: Libc) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
+    let root = PreloadRoot::new(libc);
     let program = calls(libc);
-    let mut command = stage.command(&program, &[&library()]);
+    let mut command = root.command(&program, &[&library()]);
     for number in 0..1000 {
         command.env(format!("KEEPIDLE{number}"), "x".repeat(10));
     }
@@ -183,18 +186,18 @@ fn while_signals_rain(libc: Libc) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
+    let root = PreloadRoot::new(libc);
     let program = linked_to_constructor(libc);
-    let library_path = stage.bring(&constructor(libc));
+    let library_path = root.bring(&constructor(libc));
     for microseconds in 1..100 {
-        let mut command = stage.command(&program, &[&library()]);
+        let mut command = root.command(&program, &[&library()]);
         command
             .arg("rain")
             .env("RAIN", microseconds.to_string())
             .env("LD_LIBRARY_PATH", parent(&library_path));
         assert_eq!(
             output(&mut command),
-            format!("main: {TREATED}\n"),
+            format!("main: {POLICY_VALUES}\n"),
             "a drop each {microseconds} µs"
         );
     }

@@ -3,7 +3,7 @@
 
 use crate::elf_facts::{self, Limits};
 use crate::support::cross::library_for;
-use crate::support::target::{Libc, bare, compile, no_config, quiet_output};
+use crate::support::target::{Libc, compile, no_config, quiet_output, without_library};
 use crate::support::{find_program, library};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ const I386: Architecture = Architecture {
     target: "i586-unknown-linux-gnu",
     compiler: "i686-linux-gnu-gcc",
     run: |library, program| {
-        let mut command = bare(Path::new(I386.runner));
+        let mut command = without_library(Path::new(I386.runner));
         command.args(["--library-path", "/usr/i686-linux-gnu/lib", "--preload"]);
         command.args([library, program]);
         command
@@ -44,7 +44,7 @@ const AARCH64: Architecture = Architecture {
     target: "aarch64-unknown-linux-gnu",
     compiler: "aarch64-linux-gnu-gcc",
     run: |library, program| {
-        let mut command = bare(&find_program(AARCH64.runner).expect("it was there before"));
+        let mut command = without_library(&find_program(AARCH64.runner).expect("it was there before"));
         command.args(["-L", "/usr/aarch64-linux-gnu", "-E"]);
         command.arg(format!("LD_PRELOAD={}", library.display()));
         command.arg(program);
@@ -141,7 +141,7 @@ impl Calls {
     /// What the target does here.
     fn here(policy: Policy) -> Self {
         let target = compile(Libc::Host, "calls.c", &[]);
-        Self::of(bare(&target).env("LD_PRELOAD", library()), policy)
+        Self::of(without_library(&target).env("LD_PRELOAD", library()), policy)
     }
 
     /// Takes away what only i386 has: socketcall(2), which comes last among the calls that are logged.
@@ -203,7 +203,7 @@ fn on_i386_connect_refuses_what_the_kernel_refuses() {
         Ok(built) => built,
         Err(why) => skip!("{why}"),
     };
-    let mut loader = bare(Path::new(I386.runner));
+    let mut loader = without_library(Path::new(I386.runner));
     let expected = quiet_output(loader.args(["--library-path", "/usr/i686-linux-gnu/lib"]).arg(&target));
     for policy in POLICIES {
         for supervised in ["0", "1"] {

@@ -3,7 +3,7 @@
 
 use crate::support::find_program;
 use crate::support::process::output_within;
-use crate::support::target::{Libc, bare, compile, output, with_library};
+use crate::support::target::{Libc, compile, output, with_library, without_library};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,7 @@ const TAKEN_BACK: [&str; 3] = [
 fn other_threads_get_the_lowest_number_and_children_no_more() {
     let program = compile(Libc::Host, "lowest.c", &["-pthread"]);
     let expected = "another number: 0, none: 0, kept by a child: 0\n";
-    assert_eq!(output(&mut bare(&program)), expected);
+    assert_eq!(output(&mut without_library(&program)), expected);
     for rules in TAKEN_BACK {
         for _ in 0..5 {
             let mut command = with_library(&program);
@@ -66,7 +66,7 @@ fn no_call_of_the_library_makes_a_descriptor() {
     let words = "tcp connect so_error tcp listen client accept first tcp pass connect raw-tcp raw-listen client accept \
                  tcp6 idle=7 connect raw-tcp idle=8 listen client accept mptcp connect udp unix listen client accept";
     let words: Vec<_> = words.split_whitespace().collect();
-    let expected = made(&strace, bare(&program).args(&words));
+    let expected = made(&strace, without_library(&program).args(&words));
     for rules in TAKEN_BACK.into_iter().chain(["default idle=60s"]) {
         for user_timeout in ["off", "auto"] {
             let mut command = with_library(&program);
@@ -80,7 +80,7 @@ fn no_call_of_the_library_makes_a_descriptor() {
 
 /// A network namespace with timings of its own, in which `program` runs.
 fn with_sysctls(program: &Command) -> Command {
-    let mut command = bare(&find_program("unshare").expect("it was asked for"));
+    let mut command = without_library(&find_program("unshare").expect("it was asked for"));
     command.arg("--net");
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");
@@ -105,7 +105,7 @@ fn what_is_taken_back_is_what_the_kernel_gave() {
     if find_program("unshare").is_none() {
         skip!("unshare is not installed");
     }
-    let possible = with_sysctls(&bare(Path::new("/bin/true")))
+    let possible = with_sysctls(&without_library(Path::new("/bin/true")))
         .output()
         .expect("unshare starts");
     if !possible.status.success() {

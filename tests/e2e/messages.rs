@@ -74,7 +74,7 @@ fn no_message_has_the_number_of_an_error() {
         let output = child
             .expect("keepalive starts")
             .wait_with_output()
-            .expect("a child of ours");
+            .expect("a child of the test");
         let error = "keepalive: cannot write to standard output: write: No space left on device\n";
         assert!(text(&output.stderr).contains(error), "{words:?}: {output:?}");
     }
@@ -134,8 +134,8 @@ fn the_name_of_a_process_reaches_the_terminal_without_its_format_characters() {
             "ctypes.CDLL(None).prctl(15, {:?}.encode().decode('unicode_escape').encode(), 0, 0, 0)",
             escaped(name)
         );
-        program.does(&prctl);
-        program.does("listener = listen()");
+        program.execute(&prctl);
+        program.execute("listener = listen()");
         let pid = program.pid().to_string();
         for words in [
             &["list", &pid][..],
@@ -179,7 +179,7 @@ fn so_does_the_name_that_anyone_may_see() {
     python!();
     let name = NAMES[0];
     let mut program = PyPeer::called(name);
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let pid = program.pid().to_string();
     let copy = crate::support::ordinary::Installed::new();
     for words in [

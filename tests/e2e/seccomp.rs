@@ -2,7 +2,7 @@
 //! one is in `programs/sandbox.rs`.
 
 use crate::support::process::output_within;
-use crate::support::target::{Libc, TREATED, bare, compile, output, with_library};
+use crate::support::target::{Libc, POLICY_VALUES, compile, output, with_library, without_library};
 use std::time::Duration;
 
 /// What `targets/confined.c` prints, with a policy under which the library would do all that it ever does.
@@ -48,7 +48,7 @@ fn a_filter_that_the_kernel_refuses_changes_nothing() {
     let program = compile(Libc::Host, "confined.c", &[]);
     assert_eq!(
         output(with_library(&program).arg("failing")),
-        format!("socket: {TREATED}\n")
+        format!("socket: {POLICY_VALUES}\n")
     );
 }
 
@@ -57,7 +57,7 @@ fn a_filter_that_the_kernel_refuses_changes_nothing() {
 #[test]
 fn a_program_that_was_forbidden_sockets_starts() {
     let program = compile(Libc::Host, "confined.c", &[]);
-    assert_eq!(output(bare(&program).arg("exec")), "alive\n");
+    assert_eq!(output(without_library(&program).arg("exec")), "alive\n");
     assert_eq!(output(with_library(&program).arg("exec")), "alive\n");
 }
 

@@ -2,7 +2,7 @@
 //! libkeepalive 0.3 and /etc/keepalive.conf count there, and no variable makes the library open a file.
 
 use crate::support::root::SmallRoot;
-use crate::support::target::{Libc, POLICY, bare, compile};
+use crate::support::target::{Libc, POLICY, compile, without_library};
 use crate::support::{find_program, library};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -42,7 +42,7 @@ impl Root {
 
     /// An ordinary user runs it.
     fn run(&self, variables: &[(&str, &str)], words: &str) -> Output {
-        let mut command: Command = bare(&find_program("chroot").expect("it was there"));
+        let mut command: Command = without_library(&find_program("chroot").expect("it was there"));
         command
             .arg(format!("--userspec={ORDINARY}"))
             .arg(self.0.path())
@@ -113,7 +113,7 @@ fn an_ordinary_program_heeds_all_of_them() {
         skip!("{why}");
     }
     let root = Root::new(0o755);
-    fs::set_permissions(root.0.path(), Permissions::from_mode(0o777)).expect("a directory of ours");
+    fs::set_permissions(root.0.path(), Permissions::from_mode(0o777)).expect("a directory of the test");
     root.write("/other.conf", "default count=9 user-timeout=9s\n");
     let expected = [
         "1 300 13 4 2000",

@@ -1,7 +1,7 @@
 //! How much stack the library takes: a thread, a coroutine or a signal handler may have little left.
 
 use crate::support::library;
-use crate::support::target::{Libc, Stage, compile, output};
+use crate::support::target::{Libc, PreloadRoot, compile, output};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -35,9 +35,9 @@ fn expect_at_most(limit: usize, libc: Libc, variables: &[(&str, &str)]) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
-    let bare = measured(&mut stage.command(&stack(libc), &[]));
-    let mut command = stage.command(&stack(libc), &[&library()]);
+    let root = PreloadRoot::new(libc);
+    let bare = measured(&mut root.command(&stack(libc), &[]));
+    let mut command = root.command(&stack(libc), &[&library()]);
     let with_library = measured(command.envs(variables.iter().copied()));
     assert_eq!(bare.len(), with_library.len());
     for ((name, bare), (_, with_library)) in bare.iter().zip(&with_library) {
@@ -68,8 +68,8 @@ fn the_start_takes_less_than_a_page() {
     let directory = constructor.parent().expect("the path of a file");
     let library = constructor.to_str().expect("an ASCII path");
     let program = compile(Libc::Host, "stack.c", &[BIND_NOW, "-Wl,--no-as-needed", library]);
-    let stage = Stage::new(Libc::Host);
-    let mut command = stage.command(&program, &[&crate::support::library()]);
+    let root = PreloadRoot::new(Libc::Host);
+    let mut command = root.command(&program, &[&crate::support::library()]);
     command
         .envs([USER_TIMEOUT, RULES, LOG])
         .env("LD_LIBRARY_PATH", directory);
@@ -87,10 +87,10 @@ fn the_smallest_signal_stack_and_a_kilobyte_are_enough() {
         if let Some(why) = libc.missing() {
             skip!("{why}");
         }
-        let stage = Stage::new(libc);
-        let expected = output(stage.command(&stack(libc), &[]).arg("alternate"));
+        let root = PreloadRoot::new(libc);
+        let expected = output(root.command(&stack(libc), &[]).arg("alternate"));
         assert_eq!(expected.lines().count(), 14, "{expected}");
-        let mut command = stage.command(&stack(libc), &[&library()]);
+        let mut command = root.command(&stack(libc), &[&library()]);
         assert_eq!(output(command.envs([USER_TIMEOUT]).arg("alternate")), expected);
     }
 }

@@ -39,7 +39,7 @@ fn skipped_tests_are_counted_as_skipped_with_their_reasons() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let skip = repository().join("tests/e2e/support/skip.rs");
     fs::copy(skip, directory.path().join("skip.rs")).expect("a copy");
-    fs::write(directory.path().join("tests.rs"), TESTS).expect("a file of ours");
+    fs::write(directory.path().join("tests.rs"), TESTS).expect("a file of the test");
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut compile = Command::new(rustc);
     compile

@@ -168,7 +168,7 @@ fn sessions_of_64_threads_continue() {
     let mut program = PyPeer::start();
     program
         .0
-        .tell(&format!("len([start_echo({port}) for _ in range({THREADS})])"));
+        .send_line(&format!("len([start_echo({port}) for _ in range({THREADS})])"));
     let mut streams: Vec<TcpStream> = (0..THREADS).map(|_| accept(&listener)).collect();
     assert_eq!(program.answer(), THREADS.to_string());
     streams.iter_mut().for_each(talk);
@@ -183,7 +183,7 @@ const APART: &str = "ip link set lo up && mount -t tmpfs none /run && mount -t t
                      mkdir -m 755 /run/sshd && exec \"$@\"";
 
 fn apart(log: &Path) -> Command {
-    let log = File::create(log).expect("a file of ours");
+    let log = File::create(log).expect("a file of the test");
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "sh", "-c", APART, "sh"]);
     command.stdout(log.try_clone().expect("a second log")).stderr(log);
@@ -282,16 +282,16 @@ fn postgresql_session_continues() {
         .args(["-AtX", "host=127.0.0.1 user=somebody dbname=postgres"])
         .env_clear();
     let mut client = LinePeer::start(&mut command);
-    client.tell("select 40 + 2;");
+    client.send_line("select 40 + 2;");
     assert_eq!(client.answer(), "42");
     attach_to_session(server.pid(), client.pid(), 5432);
-    client.tell("select 50 + 5;");
+    client.send_line("select 50 + 5;");
     assert_eq!(client.answer(), "55");
     // With SIGQUIT, PostgreSQL removes its System V shared memory.
     client.finish();
     client.wait_for_end();
     let server_pid = rustix::process::Pid::from_raw(server.pid().cast_signed()).expect("a process");
-    rustix::process::kill_process(server_pid, rustix::process::Signal::QUIT).expect("it is ours");
+    rustix::process::kill_process(server_pid, rustix::process::Signal::QUIT).expect("a child of the test");
     server.wait_for_end();
 }
 
@@ -346,7 +346,7 @@ fn sshd_session_continues() {
     ]);
     command.args(["-oIdentityAgent=none", "root@127.0.0.1", "cat"]);
     let mut client = LinePeer::start(&mut command);
-    client.tell("before");
+    client.send_line("before");
     assert_eq!(
         client.answer(),
         "before",
@@ -354,7 +354,7 @@ fn sshd_session_continues() {
         text(&fs::read(&log).unwrap_or_default())
     );
     attach_to_session(server.pid(), client.pid(), 22);
-    client.tell("after");
+    client.send_line("after");
     assert_eq!(client.answer(), "after");
     client.finish();
     client.wait_for_end();

@@ -4,7 +4,7 @@ use super::{POLICY, attach, attached};
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, output_within, text, within};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{Libc, TREATED, bare, compile};
+use crate::support::target::{Libc, POLICY_VALUES, compile, without_library};
 use keepalive_policy::SocketOption;
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::{proc, sockopt};
@@ -24,7 +24,7 @@ fn status(pid: u32, key: &str) -> String {
 
 #[test]
 fn busy_program_is_not_stopped_traced_or_interrupted() {
-    let mut program = LinePeer::start(&mut bare(&compile(Libc::Host, "steady.c", &["-lpthread"])));
+    let mut program = LinePeer::start(&mut without_library(&compile(Libc::Host, "steady.c", &["-lpthread"])));
     assert_eq!(program.answer(), "ready");
     let pid = program.pid();
     thread::scope(|scope| {
@@ -54,7 +54,7 @@ fn busy_program_is_not_stopped_traced_or_interrupted() {
 
 #[test]
 fn program_that_opens_and_closes_sockets_constantly_is_unharmed() {
-    let mut program = LinePeer::start(&mut bare(&compile(Libc::Host, "churn.c", &[])));
+    let mut program = LinePeer::start(&mut without_library(&compile(Libc::Host, "churn.c", &[])));
     assert_eq!(program.answer(), "ready");
     let pid = program.pid();
     for round in 0..200 {
@@ -65,7 +65,7 @@ fn program_that_opens_and_closes_sockets_constantly_is_unharmed() {
             "{round}: {output:?}"
         );
     }
-    program.tell("");
+    program.send_line("");
     let answer = program.answer();
     assert!(answer.ends_with(" steps, 0 touched"), "{answer}");
     let (mut tcp, mut others) = (0, 0);
@@ -90,7 +90,7 @@ fn program_that_opens_and_closes_sockets_constantly_is_unharmed() {
 fn programs_that_end_during_attach_are_set_or_reported_missing() {
     let sockets = compile(Libc::Host, "sockets.c", &[]);
     for round in 0..100 {
-        let mut command = bare(&sockets);
+        let mut command = without_library(&sockets);
         let mut program = LinePeer::start(command.args("tcp listen client accept tcp udp hold".split(' ')));
         assert_eq!(program.answer(), "holding");
         let mut command = attach();
@@ -121,9 +121,9 @@ fn ten_thousand_sockets_are_set() {
     if limit.is_some_and(|limit| limit < 2 * CONNECTIONS + 100) {
         skip!("a process may have {limit:?} descriptors here");
     }
-    let mut program = PyPeer::in_a_network();
-    program.does("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(7)[1]] * 2)");
-    program.does(&format!(
+    let mut program = PyPeer::in_own_network();
+    program.execute("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(7)[1]] * 2)");
+    program.execute(&format!(
         "listener = listen(); ends = [pair(listener) for _ in range({CONNECTIONS})]"
     ));
     let printed = attached(program.pid(), &POLICY);
@@ -132,7 +132,7 @@ fn ten_thousand_sockets_are_set() {
     let mut count = 0;
     for (fd, _) in proc::sockets(program.pid(), program.pid()).expect("it runs") {
         let socket = handle.duplicate(fd).expect("it waits");
-        assert_eq!(super::show(&socket), TREATED, "descriptor {fd}");
+        assert_eq!(super::show(&socket), POLICY_VALUES, "descriptor {fd}");
         count += 1;
     }
     assert_eq!(count, 10_001);

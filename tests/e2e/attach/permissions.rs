@@ -6,7 +6,7 @@ use crate::support::observe::family;
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{LIMIT, eventually, output_within, text};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use std::fs::{self, File};
 use std::process::{Command, Output};
 
@@ -30,7 +30,7 @@ impl Installed {
         let pid = program.pid().to_string();
         let output = self.attach(wrapper, &[&pid]);
         let errors = text(&output.stderr).replace("\n      ", " ");
-        assert_eq!(program.has("client"), UNTOUCHED);
+        assert_eq!(program.has("client"), KERNEL_DEFAULTS);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(
             errors.contains(&format!("keepalive: cannot attach to process {pid}: ")),
@@ -43,7 +43,7 @@ impl Installed {
 /// Starts a program with a connection, under `wrapper`.
 fn program(wrapper: &[&str]) -> PyPeer {
     let mut program = PyPeer::under(wrapper);
-    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
     program
 }
 
@@ -55,7 +55,7 @@ fn user_can_attach_to_own_processes() {
     let output = Installed::new().attach(&NOBODY, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
     for name in ["client", "accepted", "listener"] {
-        assert_eq!(program.has(name), TREATED, "{name}");
+        assert_eq!(program.has(name), POLICY_VALUES, "{name}");
     }
     program.assert_talks("client", "accepted");
 }
@@ -67,7 +67,7 @@ fn root_can_attach_to_processes_of_users() {
     let mut program = program(&NOBODY);
     let output = Installed::new().attach(&NO_WRAPPER, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn permitted_processes_are_set_although_others_are_denied() {
     let (mut own, mut other) = (program(&NOBODY), program(&NO_WRAPPER));
     let output = Installed::new().attach(&NOBODY, &[&other.pid().to_string(), &own.pid().to_string()]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(own.has("client"), TREATED);
-    assert_eq!(other.has("client"), UNTOUCHED);
+    assert_eq!(own.has("client"), POLICY_VALUES);
+    assert_eq!(other.has("client"), KERNEL_DEFAULTS);
 }
 
 /// Otherwise the command would wait without a message.
@@ -101,7 +101,7 @@ fn watch_reports_denied_processes_immediately() {
     let watch = |pids: &[u32]| {
         let mut command = installed.attach_command(&NOBODY);
         command.arg("--watch").args(pids.iter().map(ToString::to_string));
-        LinePeer::start(command.stderr(File::create(&log).expect("a file of ours")))
+        LinePeer::start(command.stderr(File::create(&log).expect("a file of the test")))
     };
     let hint = "hint: it belongs to user 0";
     let hints = || fs::read_to_string(&log).unwrap_or_default().matches(hint).count();
@@ -113,7 +113,10 @@ fn watch_reports_denied_processes_immediately() {
 
     let both = watch(&[own.pid(), other.pid()]);
     eventually("an error", LIMIT, || (hints() == 1).then_some(()));
-    assert_eq!([own.has("client"), other.has("client")], [TREATED, UNTOUCHED]);
+    assert_eq!(
+        [own.has("client"), other.has("client")],
+        [POLICY_VALUES, KERNEL_DEFAULTS]
+    );
     drop((own, other));
     assert_eq!(status(both), Some(1));
     assert_eq!(hints(), 1);
@@ -129,7 +132,7 @@ fn undumpable_process_is_reported() {
     installed.assert_denied(&NOBODY, &mut program, "it has made itself undumpable");
     let output = installed.attach(&NO_WRAPPER, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn capability_alone_suffices() {
     let output = Installed::new().attach(&wrapper, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
     for name in ["client", "accepted", "listener"] {
-        assert_eq!(program.has(name), TREATED, "{name}");
+        assert_eq!(program.has(name), POLICY_VALUES, "{name}");
     }
 }
 
@@ -169,7 +172,7 @@ fn sandbox_that_denies_pidfd_getfd_is_named() {
     const ENOSYS: &str = "38";
     python!();
     let denied = compile(Libc::Host, "denied.c", &[]);
-    let denied = denied.to_str().expect("a path of ours");
+    let denied = denied.to_str().expect("a UTF-8 path");
     let installed = Installed::new();
     let mut program = program(&NO_WRAPPER);
     for call in [PIDFD_GETFD, PIDFD_OPEN] {
@@ -186,9 +189,9 @@ fn all_means_the_processes_that_the_user_can_attach_to() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut own = PyPeer::in_a_world(&NOBODY);
-    own.does("listener = listen(); client, accepted = pair(listener)");
-    let world = own.world();
+    let mut own = PyPeer::in_pid_namespace(&NOBODY);
+    own.execute("listener = listen(); client, accepted = pair(listener)");
+    let world = own.enter_namespaces();
     let enter: Vec<&str> = world.iter().map(String::as_str).collect();
     let mut other = program(&enter);
     let seen = |py_peer: &mut PyPeer| {
@@ -199,8 +202,8 @@ fn all_means_the_processes_that_the_user_can_attach_to() {
 
     let output = installed.attach(&[&enter[..], &NOBODY].concat(), &["--all"]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(seen(&mut own), [TREATED; 3]);
-    assert_eq!(seen(&mut other), [UNTOUCHED; 3]);
+    assert_eq!(seen(&mut own), [POLICY_VALUES; 3]);
+    assert_eq!(seen(&mut other), [KERNEL_DEFAULTS; 3]);
     let told = text(&output.stderr);
     assert!(
         told.starts_with("keepalive: 3 TCP sockets of ") && told.contains(": 3 set\n"),
@@ -213,7 +216,7 @@ fn all_means_the_processes_that_the_user_can_attach_to() {
 
     let output = installed.attach(&enter, &["--all"]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(seen(&mut other), [TREATED; 3]);
+    assert_eq!(seen(&mut other), [POLICY_VALUES; 3]);
     assert!(!text(&output.stderr).contains("out of reach"), "{output:?}");
 }
 
@@ -222,9 +225,9 @@ fn all_means_the_processes_that_the_user_can_attach_to() {
 fn all_reports_unreachable_sockets_to_root_without_the_capability() {
     root!();
     python!();
-    let mut own = PyPeer::in_a_world(&NOBODY);
-    own.does("listener = listen(); client, accepted = pair(listener)");
-    let world = own.world();
+    let mut own = PyPeer::in_pid_namespace(&NOBODY);
+    own.execute("listener = listen(); client, accepted = pair(listener)");
+    let world = own.enter_namespaces();
     let enter: Vec<&str> = world.iter().map(String::as_str).collect();
     let without = ["setpriv", "--bounding-set=-sys_ptrace"];
     let output = Installed::new().attach(&[&enter[..], &without].concat(), &["--all"]);
@@ -237,5 +240,5 @@ fn all_reports_unreachable_sockets_to_root_without_the_capability() {
     assert!(told.contains("CAP_SYS_PTRACE"), "{told}");
     let pid = family(own.pid())[1];
     let fds = own.fds(["client", "accepted", "listener"]);
-    assert_eq!(fds.map(|fd| super::has(pid, fd)), [UNTOUCHED; 3]);
+    assert_eq!(fds.map(|fd| super::has(pid, fd)), [KERNEL_DEFAULTS; 3]);
 }

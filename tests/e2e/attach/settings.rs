@@ -4,7 +4,7 @@ use super::{POLICY, attached, pair_with};
 use crate::support::process::{LIMIT, eventually, output_within};
 use crate::support::py_peer::PyPeer;
 use crate::support::table::row;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use keepalive_policy::{Mode, OPTIONS};
 use keepalive_sys::sockopt;
 use serde_json::Value;
@@ -34,14 +34,14 @@ fn each_mode_resolves_values_of_the_program() {
 fn values_of_the_sysctls_count_as_unset() {
     root!();
     python!();
-    let mut program = PyPeer::in_a_network();
+    let mut program = PyPeer::in_own_network();
     program.sysctl("tcp_keepalive_time", 600);
     program.sysctl("tcp_keepalive_intvl", 5);
     program.sysctl("tcp_keepalive_probes", 8);
-    program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
-    program.does("own(accepted, idle=7200, interval=75, count=9)");
+    program.execute("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+    program.execute("own(accepted, idle=7200, interval=75, count=9)");
     attached(program.pid(), &POLICY);
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
     assert_eq!(program.has("accepted"), "1 7200 75 9 0");
 }
 
@@ -63,7 +63,7 @@ fn off_changes_no_socket_and_is_reported() {
         let before = program.has("client");
         let printed = attached(program.pid(), &[&POLICY[..], &["--rule=connect * off"]].concat());
         assert_eq!(program.has("client"), before);
-        assert_eq!(program.has("accepted"), TREATED);
+        assert_eq!(program.has("accepted"), POLICY_VALUES);
         assert!(printed.contains("  left: the policy says off\n"), "{printed}");
     }
 }
@@ -102,7 +102,7 @@ fn rules_match_ports_and_peers_but_a_listener_has_no_peer() {
     );
     assert_eq!(program.has("client"), "1 34 75 9 0");
     assert_eq!(program.has("accepted"), "1 33 75 9 0");
-    assert_eq!(program.has("listener"), TREATED);
+    assert_eq!(program.has("listener"), POLICY_VALUES);
 
     let mut program = pair_with("");
     let port = program.ask("listener.getsockname()[1]");
@@ -110,7 +110,7 @@ fn rules_match_ports_and_peers_but_a_listener_has_no_peer() {
         program.pid(),
         &[&POLICY[..], &[&format!("--rule=accept :{port} idle=35s")]].concat(),
     );
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
     assert_eq!(program.has("accepted"), "1 35 75 9 0");
     assert_eq!(program.has("listener"), "1 35 75 9 0");
 }
@@ -124,7 +124,7 @@ fn program_rules_match_the_name_of_the_executed_file() {
         "--idle=61".to_owned(),
     ];
     for program in &mut programs {
-        program.does("listener = listen()");
+        program.execute("listener = listen()");
         words.push(program.pid().to_string());
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -139,7 +139,7 @@ fn rules_of_the_file_and_the_environment_apply() {
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    std::fs::write(&path, "connect * idle=37s\ndefault count=7\n").expect("a file of ours");
+    std::fs::write(&path, "connect * idle=37s\ndefault count=7\n").expect("a file of the test");
     let mut program = pair_with("");
     let mut command = super::attach();
     command
@@ -176,7 +176,7 @@ fn options_reported_as_set_are_set() {
 fn automatic_user_timeout_is_computed_from_the_options_of_the_socket() {
     python!();
     let mut program = pair_with("");
-    program.does("other, end = pair(listener, idle=300)");
+    program.execute("other, end = pair(listener, idle=300)");
     attached(program.pid(), &[&POLICY[..], &["--user-timeout=auto"]].concat());
     for name in ["client", "accepted", "listener"] {
         assert_eq!(program.has(name), "1 61 13 4 113000", "{name}");
@@ -188,9 +188,9 @@ fn automatic_user_timeout_is_computed_from_the_options_of_the_socket() {
 fn unconnected_socket_gets_no_user_timeout() {
     python!();
     let mut program = PyPeer::start();
-    program.does("fresh = socket.socket(); bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
+    program.execute("fresh = socket.socket(); bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
     let printed = attached(program.pid(), &[&POLICY[..], &["--user-timeout=auto"]].concat());
-    assert_eq!([program.has("fresh"), program.has("bound")], [TREATED; 2]);
+    assert_eq!([program.has("fresh"), program.has("bound")], [POLICY_VALUES; 2]);
     assert!(
         printed.contains("left: user-timeout, it would limit connecting"),
         "{printed}"
@@ -202,21 +202,21 @@ fn unconnected_socket_gets_no_user_timeout() {
 fn user_timeout_does_not_shorten_an_unanswered_connect() {
     root!();
     python!();
-    let mut programs = [(), (), ()].map(|()| PyPeer::in_a_network());
+    let mut programs = [(), (), ()].map(|()| PyPeer::in_own_network());
     for (index, program) in programs.iter_mut().enumerate() {
         program.sysctl("tcp_syn_retries", 2);
-        program.does("silent = socket.socket()");
+        program.execute("silent = socket.socket()");
         if index == 2 {
-            program.does("own(silent, user_timeout=1000)");
+            program.execute("own(silent, user_timeout=1000)");
         }
         let [silent] = program.fds(["silent"]);
-        program.0.tell("connect_in_vain('192.0.2.1', 80)");
+        program.0.send_line("connect_in_vain('192.0.2.1', 80)");
         eventually("a SYN", LIMIT, || {
             (row(program.pid(), silent)?.state == 2).then_some(())
         });
         if index == 1 {
             attached(program.pid(), &[&POLICY[..], &["--user-timeout=1s"]].concat());
-            assert_eq!(super::has(program.pid(), silent), TREATED);
+            assert_eq!(super::has(program.pid(), silent), POLICY_VALUES);
         }
     }
     let [without, with, limited] = programs.map(|mut program| program.answer().parse::<f64>().expect("seconds"));
@@ -232,9 +232,9 @@ fn later_accepted_sockets_inherit_the_settings() {
     python!();
     let mut program = pair_with("");
     attached(program.pid(), &[&POLICY[..], &["--user-timeout=30s"]].concat());
-    program.does("late, end = pair(listener)");
+    program.execute("late, end = pair(listener)");
     assert_eq!(program.has("end"), "1 61 13 4 30000");
-    assert_eq!(program.has("late"), UNTOUCHED);
+    assert_eq!(program.has("late"), KERNEL_DEFAULTS);
     let [end] = program.fds(["end"]);
     let expires = super::next_probe(program.pid(), end).expect("keepalive is on");
     assert!(expires <= Duration::from_secs(61), "{expires:?}");

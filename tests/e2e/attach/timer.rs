@@ -8,19 +8,19 @@ use std::time::Duration;
 fn timer_of_two_hours_becomes_one_of_seconds_and_sends_probes() {
     root!();
     python!();
-    let mut program = PyPeer::in_a_network();
-    program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+    let mut program = PyPeer::in_own_network();
+    program.execute("listener = listen(); client, accepted = pair(listener, keepalive=1)");
     let [client] = program.fds(["client"]);
     let before = next_probe(program.pid(), client).expect("keepalive is on");
     assert!(before > Duration::from_secs(7000), "{before:?}");
 
-    let mut wire = program.beside();
+    let mut wire = program.in_same_network();
     let port = program.ask("client.getsockname()[1]");
-    wire.does(&format!("probes = packets({port})"));
+    wire.execute(&format!("probes = packets({port})"));
     attached(program.pid(), &["--idle=2", "--interval=1", "--rule=accept * off"]);
     let after = next_probe(program.pid(), client).expect("keepalive is on");
     assert!(after <= Duration::from_secs(2), "{after:?}");
-    wire.0.tell("len({next(probes) for _ in range(2)})");
+    wire.0.send_line("len({next(probes) for _ in range(2)})");
     assert_eq!(wire.answer(), "1", "a probe repeats the number before the next one");
     program.assert_talks("client", "accepted");
 }
@@ -29,15 +29,15 @@ fn timer_of_two_hours_becomes_one_of_seconds_and_sends_probes() {
 fn enabled_keepalive_sends_probes() {
     root!();
     python!();
-    let mut program = PyPeer::in_a_network();
-    program.does("listener = listen(); client, accepted = pair(listener)");
+    let mut program = PyPeer::in_own_network();
+    program.execute("listener = listen(); client, accepted = pair(listener)");
     let [client] = program.fds(["client"]);
     assert_eq!(next_probe(program.pid(), client), None);
-    let mut wire = program.beside();
+    let mut wire = program.in_same_network();
     let port = program.ask("client.getsockname()[1]");
-    wire.does(&format!("probes = packets({port})"));
+    wire.execute(&format!("probes = packets({port})"));
     attached(program.pid(), &["--idle=1", "--interval=1", "--rule=accept * off"]);
-    wire.0.tell("len({next(probes) for _ in range(2)})");
+    wire.0.send_line("len({next(probes) for _ in range(2)})");
     assert_eq!(wire.answer(), "1");
 }
 
@@ -47,8 +47,8 @@ fn timer_is_rearmed_if_the_sysctl_was_lowered_after_arming() {
     root!();
     python!();
     for idle in ["60", "90", "30"] {
-        let mut program = PyPeer::in_a_network();
-        program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+        let mut program = PyPeer::in_own_network();
+        program.execute("listener = listen(); client, accepted = pair(listener, keepalive=1)");
         program.sysctl("tcp_keepalive_time", 60);
         let [client] = program.fds(["client"]);
         assert!(program.has("client").starts_with("1 60 "));

@@ -4,7 +4,7 @@ use super::{POLICY, attach, attach_under, attached, next_probe, outcome, pair_wi
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, ended, eventually, output_within, text};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, id};
@@ -68,8 +68,8 @@ fn missing_process_is_reported_and_the_others_are_set() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(text(&output.stderr).contains(&message), "{output:?}");
         assert!(text(&output.stdout).contains("accepted from"), "{output:?}");
-        assert_eq!(program.has("client"), TREATED);
-        program.does("own(client, keepalive=0, idle=1)");
+        assert_eq!(program.has("client"), POLICY_VALUES);
+        program.execute("own(client, keepalive=0, idle=1)");
     }
 }
 
@@ -82,7 +82,7 @@ fn zombie_counts_as_missing() {
         std::fs::read_to_string(&stat).ok()?.contains(") Z ").then_some(())
     });
     assert_fails(&[&child.id().to_string()], 1, &["there is no such process"]);
-    child.wait().expect("a child of ours");
+    child.wait().expect("a child of the test");
 }
 
 #[test]
@@ -108,22 +108,22 @@ fn every_program_of_a_name_is_set_and_none_is_an_error() {
     let mut programs = [(), ()].map(|()| PyPeer::called(&name));
     let mut other = pair_with("");
     for program in &mut programs {
-        program.does("listener = listen()");
+        program.execute("listener = listen()");
     }
     let output = outcome(&[&POLICY[..], &["--program", &name]].concat());
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stderr), "keepalive: 2 TCP sockets of 2 processes: 2 set\n");
     for program in &mut programs {
-        assert_eq!(program.has("listener"), TREATED);
+        assert_eq!(program.has("listener"), POLICY_VALUES);
     }
-    assert_eq!(other.has("client"), UNTOUCHED);
+    assert_eq!(other.has("client"), KERNEL_DEFAULTS);
 }
 
 #[test]
 fn dry_run_changes_nothing_and_prints_the_changes() {
     python!();
     let mut program = pair_with("");
-    program.does("known, end = pair(listener, keepalive=1, idle=600)");
+    program.execute("known, end = pair(listener, keepalive=1, idle=600)");
     let names = ["client", "accepted", "listener", "known", "end"];
     let before = names.map(|name| program.has(name));
     let fds = program.fds(names);
@@ -190,7 +190,7 @@ fn second_attach_reports_options_as_already_set() {
         text(&other.stderr),
         "keepalive: 3 TCP sockets of 1 process: 3 left as they are\n"
     );
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
 }
 
 #[test]
@@ -208,13 +208,13 @@ fn process_named_twice_is_reported_once() {
 fn control_characters_in_a_name_are_escaped() {
     python!();
     let mut program = PyPeer::called("a\x1b[2Jb\nc");
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let printed = attached(program.pid(), &POLICY);
     assert!(!printed.contains('\x1b') && printed.lines().count() == 2, "{printed:?}");
     let printed = attached(program.pid(), &["--json"]);
     let array: Value = serde_json::from_str(&printed).expect("JSON");
     assert_eq!(array[0]["program"], "a\x1b[2Jb\nc");
-    assert_eq!(program.has("listener"), TREATED);
+    assert_eq!(program.has("listener"), POLICY_VALUES);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn options_that_the_kernel_refuses_are_reported() {
         skip!("the number of setsockopt(2) is not known here");
     }
     let denied = compile(Libc::Host, "denied.c", &[]);
-    let denied = denied.to_str().expect("a path of ours");
+    let denied = denied.to_str().expect("a UTF-8 path");
     let mut program = pair_with("");
     let [client] = program.fds(["client"]);
     let pid = program.pid().to_string();
@@ -246,7 +246,7 @@ fn options_that_the_kernel_refuses_are_reported() {
     let array: Value = serde_json::from_str(&printed).expect("JSON");
     assert_eq!(array[0]["failed"][0]["option"], "count", "{printed}");
     assert_eq!(array[0]["keepalive"], false, "{printed}");
-    assert_eq!(program.has("client"), UNTOUCHED);
+    assert_eq!(program.has("client"), KERNEL_DEFAULTS);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn policy_off_changes_nothing() {
         "keepalive: 3 TCP sockets of 1 process: 3 left as they are\n"
     );
     assert_eq!(program.has("client"), "1 7200 75 9 0");
-    assert_eq!(program.has("accepted"), UNTOUCHED);
+    assert_eq!(program.has("accepted"), KERNEL_DEFAULTS);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod refused;
 use super::{POLICY, pair_with};
 use crate::support::process::{LIMIT, Running, eventually, output_within, text, within};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::test_cgroup::TestCgroup;
 use crate::support::{PYTHON, keepalive};
 use rustix::process::{Pid, Signal, kill_process};
@@ -50,7 +50,7 @@ fn shell(test_cgroup: &TestCgroup, script: &str) -> Output {
 /// Starts a Python program under `keepalive run`.
 fn py_peer(test_cgroup: &TestCgroup, directory: &Path, options: &[&str]) -> PyPeer {
     let keepalive = keepalive();
-    let keepalive = keepalive.to_str().expect("a path of ours");
+    let keepalive = keepalive.to_str().expect("a UTF-8 path");
     let words = [&[keepalive, "run", "--engine", "cgroup"], options, &["--"]].concat();
     test_cgroup.py_peer_in(directory, &words)
 }
@@ -139,8 +139,8 @@ fn cgroup_lasts_until_the_last_process_has_ended() {
     assert_eq!(processes(directory), [left]);
     // Other processes can join the cgroup.
     let mut program = test_cgroup.py_peer_in(directory, &[]);
-    program.does("client, accepted = pair(listen())");
-    assert_eq!(program.has("client"), TREATED);
+    program.execute("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), POLICY_VALUES);
     program.0.finish();
     program.0.wait_for_end();
     let pid = Pid::from_raw(left.cast_signed()).expect("a process");
@@ -187,7 +187,7 @@ fn commands_with_the_same_process_number_have_separate_cgroups() {
     python!();
     // Both are the first processes of their pid namespaces, so they have the same number.
     let keepalive = keepalive();
-    let keepalive = keepalive.to_str().expect("a path of ours");
+    let keepalive = keepalive.to_str().expect("a UTF-8 path");
     let words = [
         &["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"][..],
         &[keepalive, "run", "--engine", "cgroup"],
@@ -201,7 +201,7 @@ fn commands_with_the_same_process_number_have_separate_cgroups() {
     for program in &mut programs {
         // The test would look in the wrapper, whose child holds the descriptor: so the program reads its options
         // itself.
-        program.does("client, accepted = pair(listen())");
+        program.execute("client, accepted = pair(listen())");
         assert_eq!(
             program.ask("[client.getsockopt(*OPTIONS[name]) for name in OPTIONS]"),
             "[1, 61, 13, 4, 0]"
@@ -229,10 +229,10 @@ fn nested_command_has_only_its_own_policy() {
     let test_cgroup = test_cgroup!();
     python!();
     let keepalive = keepalive();
-    let keepalive = keepalive.to_str().expect("a path of ours");
+    let keepalive = keepalive.to_str().expect("a UTF-8 path");
     let inner = ["--", keepalive, "run", "--engine", "cgroup", "--idle=31"];
     let mut program = py_peer(&test_cgroup, test_cgroup.directory(), &[&POLICY[..], &inner].concat());
-    program.does("client, accepted = pair(listen())");
+    program.execute("client, accepted = pair(listen())");
     assert_eq!(program.has("client"), "1 31 75 9 0");
     drop(program);
     wait_until_empty(test_cgroup.directory());
@@ -245,7 +245,7 @@ fn policy_of_the_command_replaces_the_policy_of_the_enclosing_cgroup() {
     test_cgroup.enable(&["--idle=31", "--mode=enforce"]);
     let child = test_cgroup.child("child");
     let mut program = py_peer(&test_cgroup, &child, &POLICY);
-    program.does("client, accepted = pair(listen(), count=7)");
+    program.execute("client, accepted = pair(listen(), count=7)");
     assert_eq!(program.has("client"), "1 61 13 7 0");
     let [directory] = &below(&child)[..] else {
         panic!("one cgroup");

@@ -11,8 +11,8 @@ fn status_counts_the_connections_of_each_rule() {
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    let path = path.to_str().expect("a path of ours");
-    fs::write(path, "# first\naccept [::1] idle=2m\n\ndefault interval=3s\n").expect("a file of ours");
+    let path = path.to_str().expect("a UTF-8 path");
+    fs::write(path, "# first\naccept [::1] idle=2m\n\ndefault interval=3s\n").expect("a file of the test");
     test_cgroup.enable(&[
         "--rule=connect 10.0.0.0/8:5432 idle=30s",
         "--rule=connect 127.0.0.1 idle=31s",
@@ -21,9 +21,9 @@ fn status_counts_the_connections_of_each_rule() {
         path,
     ]);
     let mut program = test_cgroup.py_peer();
-    program.does("listener = listen(); six = listen('::1', family=socket.AF_INET6)");
-    program.does("for _ in range(3): kept.append(pair(listener))");
-    program.does("for _ in range(5): kept.append(pair(six, '::1', socket.AF_INET6))");
+    program.execute("listener = listen(); six = listen('::1', family=socket.AF_INET6)");
+    program.execute("for _ in range(3): kept.append(pair(listener))");
+    program.execute("for _ in range(5): kept.append(pair(six, '::1', socket.AF_INET6))");
     let name = test_cgroup.name();
     assert_eq!(
         test_cgroup.status(),
@@ -66,8 +66,8 @@ fn matching_rules_of_both_sources_are_counted() {
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    let path = path.to_str().expect("a path of ours");
-    fs::write(path, "connect * interval=3s\n").expect("a file of ours");
+    let path = path.to_str().expect("a UTF-8 path");
+    fs::write(path, "connect * interval=3s\n").expect("a file of the test");
     test_cgroup.enable(&["--rule=connect * idle=31s", "--config", path]);
     let mut program = pair_with(&test_cgroup, "");
     assert_eq!(program.has("client"), "1 31 3 9 0");
@@ -97,7 +97,7 @@ fn new_policy_starts_counting_at_zero() {
     assert_eq!(test_cgroup.status()["default_connections"], 2);
     test_cgroup.enable(&POLICY);
     assert_eq!(test_cgroup.status()["default_connections"], 0);
-    program.does("other, end = pair(listener)");
+    program.execute("other, end = pair(listener)");
     assert_eq!(test_cgroup.status()["default_connections"], 2);
 }
 
@@ -108,12 +108,12 @@ fn concurrent_connections_of_many_processes_are_counted() {
     test_cgroup.enable(&POLICY);
     let mut programs: Vec<_> = (0..4).map(|_| test_cgroup.py_peer()).collect();
     for program in &mut programs {
-        program.does("listener = listen()");
+        program.execute("listener = listen()");
     }
     for program in &mut programs {
         program
             .0
-            .tell("exec('for _ in range(500): [end.close() for end in pair(listener)]')");
+            .send_line("exec('for _ in range(500): [end.close() for end in pair(listener)]')");
     }
     for program in &mut programs {
         assert_eq!(program.answer(), "None");

@@ -2,7 +2,7 @@
 
 use super::{POLICY, both_ends};
 use crate::support::process::{LIMIT, text, within};
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::{TestCgroup, wait_until_freed};
 use keepalive_sys::cgroup;
 use std::fs;
@@ -96,14 +96,14 @@ fn recreated_cgroup_replaces_the_removed_one() {
     fs::create_dir(&child).expect("it is gone");
     // The new cgroup of the same name has no policy.
     let mut program = test_cgroup.py_peer_in(&child, &[]);
-    program.does("listener = listen(); client, accepted = pair(listener)");
-    assert_eq!(program.has("client"), UNTOUCHED);
+    program.execute("listener = listen(); client, accepted = pair(listener)");
+    assert_eq!(program.has("client"), KERNEL_DEFAULTS);
     let output = test_cgroup.output(&["cgroup", "status", &name]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 
     assert_eq!(test_cgroup.enable_for(&name, &POLICY), format!("{name}: active\n"));
-    program.does("client, accepted = pair(listener)");
-    assert_eq!(program.has("client"), TREATED);
+    program.execute("client, accepted = pair(listener)");
+    assert_eq!(program.has("client"), POLICY_VALUES);
     wait_until_freed(&old);
     let report = test_cgroup.report();
     assert_eq!(report["cgroups"].as_array().map(Vec::len), Some(1), "{report}");
@@ -118,7 +118,7 @@ fn policies_of_other_cgroups_stay() {
     test_cgroup.enable(&POLICY);
     test_cgroup.enable_for(&test_cgroup.name_of(&child), &["--idle=31"]);
     remove(&test_cgroup, &child);
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     test_cgroup.quiet(&["cgroup", "disable", &test_cgroup.name_of(&child)]);
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }

@@ -2,7 +2,7 @@
 
 use super::POLICY;
 use crate::support::py_peer::PyPeer;
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::test_cgroup::TestCgroup;
 
 /// Connections of all kinds: `four`, `six`, and `mapped`, whose two ends are IPv6 sockets with IPv4-mapped addresses.
@@ -20,7 +20,7 @@ wider, narrower = pair(listen(), '::ffff:127.0.0.1', INET6)
 
 fn connections(test_cgroup: &TestCgroup) -> PyPeer {
     let mut program = test_cgroup.py_peer();
-    program.does(CONNECTIONS);
+    program.execute(CONNECTIONS);
     program
 }
 
@@ -37,8 +37,8 @@ fn connections_of_both_families_and_of_mapped_addresses_have_the_policy() {
         ["narrow", "wide"],
         ["wider", "narrower"],
     ] {
-        assert_eq!(program.has(one), TREATED, "{one}");
-        assert_eq!(program.has(other), TREATED, "{other}");
+        assert_eq!(program.has(one), POLICY_VALUES, "{one}");
+        assert_eq!(program.has(other), POLICY_VALUES, "{other}");
         program.assert_talks(one, other);
     }
 }
@@ -120,7 +120,7 @@ fn network_matches_exactly_the_addresses_with_its_prefix() {
         "--rule=connect [2001:db8::/33] idle=32s",
         "--idle=99",
     ]);
-    program.does(
+    program.execute(
         "both = listen('::', family=socket.AF_INET6)
 inside, _ = pair(both, '10.7.255.255')
 outside, _ = pair(both, '10.8.0.0')

@@ -2,7 +2,7 @@
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::process::{LIMIT, output_within, text};
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use crate::support::test_cgroup::TestCgroup;
 use serde_json::json;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn foreign_programs_run_with_the_policy_and_are_named() {
     attach(&test_cgroup, ["sockops", "multi"], test_cgroup.directory(), &["first"]);
     test_cgroup.enable(&POLICY);
     attach(&test_cgroup, ["sockops", "multi"], test_cgroup.directory(), &["second"]);
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     let status = test_cgroup.status();
     assert_eq!(only_name(&status["before"]), "'first'");
     assert_eq!(only_name(&status["after"]), "'second'");
@@ -55,7 +55,7 @@ fn foreign_programs_run_with_the_policy_and_are_named() {
     test_cgroup.enable(&["--idle=31"]);
     assert_eq!(only_name(&test_cgroup.status()["after"]), "'second'");
     test_cgroup.disable();
-    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
     assert_eq!(test_cgroup.programs(test_cgroup.directory()).len(), 2);
 }
 
@@ -87,7 +87,7 @@ fn foreign_programs_attached_by_links_run_with_the_policy() {
         &["third"],
     );
     let mut program = pair_with(&test_cgroup, "idle=99");
-    program.does("own(accepted, idle=99)");
+    program.execute("own(accepted, idle=99)");
     assert_eq!(["client", "accepted"].map(|end| program.has(end)), ["1 61 75 9 0"; 2]);
     let status = test_cgroup.status();
     assert_eq!(only_name(&status["before"]), "'first'");
@@ -178,8 +178,8 @@ fn overridable_program_above_is_replaced() {
     );
     test_cgroup.enable_for(&test_cgroup.name_of(&child), &POLICY);
     let mut program = test_cgroup.py_peer_in(&child, &[]);
-    program.does("client, accepted = pair(listen())");
-    assert_eq!(program.has("client"), TREATED);
+    program.execute("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), POLICY_VALUES);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn policy_stays_if_an_excluding_program_prevents_its_replacement() {
     );
     let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "--mode=enforce", "--idle=31"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     let status = test_cgroup.status();
     assert_eq!(status["default"], "idle=61s interval=13s count=4");
     assert_eq!(status["default_connections"], 2);
@@ -221,7 +221,7 @@ fn program_below_does_not_disable_the_policy() {
             test_cgroup.enable(&["--mode=enforce", "--idle=61"]);
             for directory in [child, deep] {
                 let mut program = test_cgroup.py_peer_in(&directory, &[]);
-                program.does("client, accepted = pair(listen(), idle=98); own(accepted, idle=99)");
+                program.execute("client, accepted = pair(listen(), idle=98); own(accepted, idle=99)");
                 let ends = ["client", "accepted"].map(|end| program.has(end));
                 assert_eq!(ends, ["1 61 75 9 0"; 2], "{hook} {how}");
             }

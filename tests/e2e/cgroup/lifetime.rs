@@ -2,7 +2,7 @@
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::process::text;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::{TestCgroup, wait_until_freed};
 use std::fs;
 use std::path::PathBuf;
@@ -42,11 +42,11 @@ fn new_policy_replaces_the_old_one_and_open_connections_are_unchanged() {
     let mut program = pair_with(&test_cgroup, "");
     let printed = test_cgroup.enable(&["--idle=31"]);
     assert_eq!(printed, format!("{}: replaced\n", test_cgroup.name()));
-    program.does("late, end = pair(listener)");
+    program.execute("late, end = pair(listener)");
     assert_eq!(program.has("late"), "1 31 75 9 0");
     assert_eq!(program.has("end"), "1 31 75 9 0");
-    assert_eq!(program.has("client"), TREATED);
-    assert_eq!(program.has("accepted"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
     assert_eq!(test_cgroup.programs(test_cgroup.directory()).len(), 1);
 }
 
@@ -56,7 +56,7 @@ fn every_connection_has_a_policy_during_a_replacement() {
     python!();
     test_cgroup.enable(&["--idle=31"]);
     let mut program = test_cgroup.py_peer();
-    program.does(
+    program.execute(
         "def run():
     seen = set()
     listener = listen()
@@ -74,7 +74,7 @@ thread.start()",
         test_cgroup.enable(&EVERYTHING);
         test_cgroup.enable(&[&format!("--idle={}", 31 + number % 2)]);
     }
-    program.does("stop.set(); thread.join()");
+    program.execute("stop.set(); thread.join()");
     assert_eq!(program.ask("sorted(seen - {31, 32, 61})"), "[]");
     assert_eq!(program.ask("61 in seen"), "True");
 }
@@ -94,10 +94,10 @@ fn disable_leaves_nothing_and_changes_no_connection() {
     wait_until_freed(&programs);
     assert_eq!(program.has("client"), "1 61 75 9 0");
     // Nothing applies the mode to later calls any more.
-    program.does("own(client, idle=99)");
+    program.execute("own(client, idle=99)");
     assert_eq!(program.has("client"), "1 99 75 9 0");
-    program.does("late, end = pair(listener)");
-    assert_eq!(program.has("late"), UNTOUCHED);
+    program.execute("late, end = pair(listener)");
+    assert_eq!(program.has("late"), KERNEL_DEFAULTS);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn several_cgroups_are_enabled_and_disabled_at_once() {
     let printed = test_cgroup.quiet(&[&["cgroup", "enable", "--idle=61"], &words[..]].concat());
     assert_eq!(printed, format!("{}: active\n{}: active\n", names[0], names[1]));
     let mut program = test_cgroup.py_peer_in(&test_cgroup.directory().join("two"), &[]);
-    program.does("client, accepted = pair(listen())");
+    program.execute("client, accepted = pair(listen())");
     assert_eq!(program.has("client"), "1 61 75 9 0");
     let printed = test_cgroup.quiet(&[&["cgroup", "disable"], &words[..]].concat());
     assert_eq!(printed, format!("{}: disabled\n{}: disabled\n", names[0], names[1]));
@@ -157,7 +157,7 @@ fn several_cgroups_are_enabled_and_disabled_at_once() {
 #[test]
 fn cgroup_is_found_by_its_path_in_the_file_system() {
     let test_cgroup = test_cgroup!();
-    let path = test_cgroup.directory().to_str().expect("a path of ours");
+    let path = test_cgroup.directory().to_str().expect("a UTF-8 path");
     assert_eq!(
         test_cgroup.enable_for(path, &POLICY),
         format!("{}: active\n", test_cgroup.name())
@@ -177,7 +177,7 @@ fn unfinished_policy_is_reported_and_can_be_enabled_or_disabled() {
     for again in [&["--idle=31"][..], &EVERYTHING] {
         test_cgroup.enable(&EVERYTHING);
         fs::remove_file(pin(&test_cgroup, "established")).expect("it is there");
-        assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+        assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
         let output = test_cgroup.output(&["cgroup", "status", &name]);
         assert_eq!(output.status.code(), Some(1));
         assert!(

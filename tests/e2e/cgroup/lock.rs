@@ -7,7 +7,7 @@ use crate::support::keepalive;
 use crate::support::line_peer::LinePeer;
 use crate::support::observe::family;
 use crate::support::process::{LIMIT, eventually, output_within, text};
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use crate::support::test_cgroup::{NO_BPF_FILE_SYSTEM, TestCgroup};
 use keepalive_sys::lock::try_exclusive;
 use rustix::process::Signal;
@@ -75,7 +75,7 @@ fn status_takes_no_lock() {
             .quiet(&["cgroup", "status", &name])
             .starts_with(&format!("{name}: active\n"))
     );
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn commands_do_not_wait_for_the_verifier_of_other_commands() {
     );
     assert_eq!(test_cgroup.status()["default"], "idle=31s mode=cap");
     stopped.expect_continues(&format!("{name}: replaced"));
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     assert_eq!(test_cgroup.status()["default"], "idle=61s interval=13s count=4");
 }
 
@@ -226,7 +226,7 @@ fn overtaken_command_keeps_the_persistent_settings_of_open_connections() {
     test_cgroup.enable(&["--idle=61", "--mode=enforce"]);
     let mut program = super::pair_with(&test_cgroup, "");
     stopped.expect_continues(&format!("{name}: replaced"));
-    program.does("own(client, idle=99)");
+    program.execute("own(client, idle=99)");
     assert_eq!(program.has("client"), "1 61 75 9 0");
 }
 
@@ -246,7 +246,7 @@ fn status_reports_a_policy_as_active_during_its_replacement() {
         text(&output.stdout).starts_with(&format!("{name}: changing\n")),
         "{output:?}"
     );
-    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
     stopped.expect_continues(&format!("{name}: active"));
     assert_eq!(test_cgroup.status()["state"], "in-force");
     // A policy that is replaced is always reported as active.
@@ -268,15 +268,12 @@ fn changed_policy_is_applied_when_the_lock_is_released() {
     python!();
     let files = tempfile::tempdir().expect("a temporary directory");
     let path = files.path().join("some.conf");
-    fs::write(&path, "default idle=31s\n").expect("a file of ours");
+    fs::write(&path, "default idle=31s\n").expect("a file of the test");
     let name = test_cgroup.name();
-    let mut watch = Watch::start(
-        &test_cgroup,
-        &[&name, "--config", path.to_str().expect("a path of ours")],
-    );
+    let mut watch = Watch::start(&test_cgroup, &[&name, "--config", path.to_str().expect("a UTF-8 path")]);
     watch.expect_line(&format!("{name}: active"));
     let lock = hold(&test_cgroup);
-    fs::write(&path, "default idle=32s\n").expect("a file of ours");
+    fs::write(&path, "default idle=32s\n").expect("a file of the test");
     watch.expect_line(&format!("keepalive: cannot enable a policy for {name}: {}", holder()));
     watch.expect_line(HINT);
     assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0"; 2]);
@@ -298,7 +295,7 @@ fn a_signal_ends_the_wait_for_the_lock() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         // The signal arrives at the third attempt.
         let number = signal.as_raw().to_string();
-        let wrapper = [killer.to_str().expect("a path of ours"), &number, "flock", "3"];
+        let wrapper = [killer.to_str().expect("a UTF-8 path"), &number, "flock", "3"];
         let mut watch = Watch::under(&test_cgroup, &wrapper, &[&[name.as_str()], &POLICY[..]].concat());
         let line = watch.answer();
         assert!(line.starts_with("signal before flock"), "{line}");
@@ -306,7 +303,7 @@ fn a_signal_ends_the_wait_for_the_lock() {
         assert_eq!(watch.wait_for_end(), Some(0));
     }
     drop(lock);
-    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
     // A policy that cannot be disabled is named.
     let mut watch = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
     watch.expect_line(&format!("{name}: active"));
@@ -315,7 +312,7 @@ fn a_signal_ends_the_wait_for_the_lock() {
     watch.expect_line(&format!("keepalive: cannot disable the policy of {name}: {}", holder()));
     watch.expect_line(HINT);
     assert_eq!(watch.wait_for_end(), Some(1));
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
@@ -326,7 +323,7 @@ fn signal_at_any_call_ends_watch_and_its_policy() {
     let rule = "--rule=program python3 idle=62 mode=enforce";
     for number in 1.. {
         let number = number.to_string();
-        let wrapper = [killer.to_str().expect("a path of ours"), "15", "lasting", &number];
+        let wrapper = [killer.to_str().expect("a UTF-8 path"), "15", "lasting", &number];
         let mut watch = Watch::under(&test_cgroup, &wrapper, &[&name, rule, "--existing"]);
         let mut lines = Vec::new();
         let is_signalled = |lines: &[String]| lines.iter().any(|line: &String| line.starts_with("signal before "));

@@ -2,7 +2,7 @@
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::process::{LIMIT, output_within, text};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::test_cgroup::{BPF_FILE_SYSTEM, NO_BPF_FILE_SYSTEM, TestCgroup};
 use keepalive_sys::cgroup::Tree;
 
@@ -27,7 +27,7 @@ fn missing_bpf_file_system_is_mounted_and_reported() {
         text(&output.stderr),
         "keepalive: a BPF file system was mounted on /sys/fs/bpf\n"
     );
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     let mounts = output_within(LIMIT, test_cgroup.inside("cat").arg("/proc/self/mounts"));
     let mounts = text(&mounts.stdout);
     assert_eq!(mounts.matches(" /sys/fs/bpf bpf ").count(), 1, "{mounts}");
@@ -62,7 +62,7 @@ fn bpf_file_system_at_another_path_is_found() {
         let test_cgroup =
             prepared!("{NO_BPF_FILE_SYSTEM}; mount -t tmpfs none /run; mkdir '{place}'; mount -t bpf bpf '{place}'");
         test_cgroup.enable(&POLICY);
-        assert_eq!(both_ends(&test_cgroup), [TREATED; 2], "{place}");
+        assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2], "{place}");
         assert!(!test_cgroup.file_system().join("keepalive").exists(), "{place}");
         test_cgroup.disable();
     }
@@ -157,11 +157,11 @@ fn without_btf_sysctls_and_kernel_defaults_both_count_as_unset() {
     let words = [&["cgroup", "enable", &name], &POLICY[..]].concat();
     let output = output_within(LIMIT, &mut test_cgroup.command_under(&wrapper, &words));
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     let mut program = test_cgroup.py_peer_in(test_cgroup.directory(), &wrapper);
-    program.does("client, accepted = pair(listen(), interval=7)");
+    program.execute("client, accepted = pair(listen(), interval=7)");
     assert_eq!(program.has("client"), "1 61 7 4 0");
-    assert_eq!(program.has("accepted"), TREATED);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn modes_work_without_btf() {
         test_cgroup.enable(&[&POLICY[..], &["--mode", mode]].concat());
         let mut program = pair_with(&test_cgroup, "idle=30, interval=99");
         assert_eq!(program.has("client"), expected, "{mode}");
-        program.does("own(client, keepalive=0, idle=30, interval=98, count=3)");
+        program.execute("own(client, keepalive=0, idle=30, interval=98, count=3)");
         assert_eq!(program.has("client"), later, "{mode}");
     }
 }

@@ -3,7 +3,7 @@
 use super::{POLICY, both_ends};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, eventually, output_within, text};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,8 +15,8 @@ fn mistakes_in_a_file_are_reported_by_line_and_column_and_change_nothing() {
     test_cgroup.enable(&POLICY);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    let path = path.to_str().expect("a path of ours");
-    fs::write(path, "default idle=60s\nconnect 10.0.0.0/33 idle=5s\naccept * idel=5\n").expect("a file of ours");
+    let path = path.to_str().expect("a UTF-8 path");
+    fs::write(path, "default idle=60s\nconnect 10.0.0.0/33 idle=5s\naccept * idel=5\n").expect("a file of the test");
     let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "--config", path]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = text(&output.stderr);
@@ -24,7 +24,7 @@ fn mistakes_in_a_file_are_reported_by_line_and_column_and_change_nothing() {
         assert!(error.lines().any(|line| line.starts_with(&begin)), "{begin}: {error}");
     }
     assert_eq!(text(&output.stdout), "");
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn options_that_cannot_be_set_after_the_handshake_are_reported() {
         error,
         "keepalive: not set by the cgroup engine, which comes after the handshake: syn-count\n"
     );
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
@@ -72,8 +72,8 @@ fn too_many_rules_for_a_program_are_refused_with_a_hint() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
     let networks = (0..250).map(|number| format!("connect 10.{number}.0.0/16 idle=9"));
-    fs::write(&path, networks.collect::<Vec<_>>().join("\n")).expect("a file of ours");
-    let path = path.to_str().expect("a path of ours");
+    fs::write(&path, networks.collect::<Vec<_>>().join("\n")).expect("a file of the test");
+    let path = path.to_str().expect("a UTF-8 path");
     // Each rule of one source is combined with each rule of the other.
     let ports = (1..=250).map(|port| format!("connect :{port} count=9"));
     let ports = ports.collect::<Vec<_>>().join(";");
@@ -123,7 +123,7 @@ fn path_with_two_dots_is_refused() {
 fn directory_of_another_file_system_is_not_a_cgroup() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.child("child");
-    let path = child.to_str().expect("a path of ours");
+    let path = child.to_str().expect("a UTF-8 path");
     let mount = output_within(LIMIT, test_cgroup.inside("mount").args(["-t", "tmpfs", "none", path]));
     assert!(mount.status.success(), "{mount:?}");
     let name = test_cgroup.name_of(&child);

@@ -4,7 +4,7 @@ use super::POLICY;
 use crate::support::keepalive;
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, output_within, text};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use keepalive_sys::cgroup::Tree;
 use std::fs;
 
@@ -30,8 +30,8 @@ fn policy_of_a_cgroup_namespace_is_visible_and_can_be_disabled_outside() {
     let output = output_within(LIMIT, command.args(POLICY));
     assert!(output.status.success(), "{output:?}");
     let mut program = test_cgroup.py_peer();
-    program.does("client, accepted = pair(listen())");
-    assert_eq!(program.has("client"), TREATED);
+    program.execute("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), POLICY_VALUES);
 
     assert_eq!(test_cgroup.status()["state"], "in-force");
     let printed = test_cgroup.quiet(&["cgroup", "status", &name]);

@@ -2,7 +2,7 @@
 
 use super::{POLICY, pair_with};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 
 #[test]
 fn cgroups_below_have_the_policy_at_any_depth_and_time() {
@@ -14,9 +14,9 @@ fn cgroups_below_have_the_policy_at_any_depth_and_time() {
     let late = test_cgroup.child("early/deep/late");
     for directory in [early, late] {
         let mut program = test_cgroup.py_peer_in(&directory, &[]);
-        program.does("client, accepted = pair(listen())");
-        assert_eq!(program.has("client"), TREATED, "{}", directory.display());
-        assert_eq!(program.has("accepted"), TREATED, "{}", directory.display());
+        program.execute("client, accepted = pair(listen())");
+        assert_eq!(program.has("client"), POLICY_VALUES, "{}", directory.display());
+        assert_eq!(program.has("accepted"), POLICY_VALUES, "{}", directory.display());
     }
     assert_eq!(test_cgroup.status()["default_connections"], 4);
 }
@@ -38,15 +38,15 @@ fn only_the_nearest_policy_applies() {
             near();
         }
         let mut program = test_cgroup.py_peer_in(&child, &[]);
-        program.does("client, accepted = pair(listen())");
+        program.execute("client, accepted = pair(listen())");
         assert_eq!(program.has("client"), "1 31 75 9 0");
-        assert_eq!(program.has("accepted"), UNTOUCHED);
+        assert_eq!(program.has("accepted"), KERNEL_DEFAULTS);
         // The farther policy does not affect later calls either.
-        program.does("own(client, keepalive=0, idle=99); own(accepted, count=8)");
+        program.execute("own(client, keepalive=0, idle=99); own(accepted, count=8)");
         assert_eq!(program.has("client"), "0 99 75 9 0");
         assert_eq!(program.has("accepted"), "0 7200 75 8 0");
         let mut program = pair_with(&test_cgroup, "");
-        assert_eq!(program.has("client"), TREATED);
+        assert_eq!(program.has("client"), POLICY_VALUES);
         let report = test_cgroup.report();
         assert_eq!(report["cgroups"][0]["default_connections"], 2, "{report}");
         test_cgroup.quiet(&["cgroup", "disable", &test_cgroup.name(), &test_cgroup.name_of(&child)]);
@@ -70,13 +70,13 @@ fn only_the_nearest_of_three_nested_policies_applies() {
         (&deep, "1 7200 75 3 0"),
     ] {
         let mut program = test_cgroup.py_peer_in(directory, &[]);
-        program.does("client, accepted = pair(listen())");
+        program.execute("client, accepted = pair(listen())");
         assert_eq!(program.has("client"), expected, "{}", directory.display());
         assert_eq!(program.has("accepted"), expected, "{}", directory.display());
     }
     // Each policy applies its mode to its own connections.
     let mut program = test_cgroup.py_peer_in(&deep, &[]);
-    program.does("client, accepted = pair(listen()); own(client, idle=99, interval=98, count=2)");
+    program.execute("client, accepted = pair(listen()); own(client, idle=99, interval=98, count=2)");
     assert_eq!(program.has("client"), "1 99 98 3 0");
 }
 
@@ -103,11 +103,11 @@ fn policy_above_applies_again_when_the_nearer_one_is_disabled() {
     test_cgroup.enable_for(&test_cgroup.name_of(&child), &["--idle=31"]);
     test_cgroup.enable(&POLICY);
     let mut program = test_cgroup.py_peer_in(&child, &[]);
-    program.does("listener = listen(); one, two = pair(listener)");
+    program.execute("listener = listen(); one, two = pair(listener)");
     assert_eq!(program.has("one"), "1 31 75 9 0");
     test_cgroup.quiet(&["cgroup", "disable", &test_cgroup.name_of(&child)]);
-    program.does("three, four = pair(listener)");
-    assert_eq!(program.has("three"), TREATED);
+    program.execute("three, four = pair(listener)");
+    assert_eq!(program.has("three"), POLICY_VALUES);
     assert_eq!(program.has("one"), "1 31 75 9 0");
 }
 
@@ -121,15 +121,15 @@ fn policy_applies_in_other_network_namespaces() {
         test_cgroup.directory(),
         &["unshare", "--net", "sh", "-c", prepare, "sh"],
     );
-    program.does("client, accepted = pair(listen()); own(client, count=8)");
+    program.execute("client, accepted = pair(listen()); own(client, count=8)");
     assert_eq!(program.has("client"), "1 61 13 8 0");
-    assert_eq!(program.has("accepted"), TREATED);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
     // Values of the program's sysctls count as unset, although the policy was enabled in another namespace.
     program.sysctl("tcp_keepalive_time", 600);
     program.sysctl("tcp_keepalive_intvl", 5);
-    program.does("client, accepted = pair(listen())");
-    assert_eq!(program.has("client"), TREATED);
-    assert_eq!(program.has("accepted"), TREATED);
+    program.execute("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
 }
 
 #[test]
@@ -137,18 +137,18 @@ fn connections_of_listeners_older_than_the_policy_have_it() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer();
-    program.does("listener = listen(); six = listen('::', family=socket.AF_INET6)");
+    program.execute("listener = listen(); six = listen('::', family=socket.AF_INET6)");
     test_cgroup.enable(&POLICY);
-    program.does("one, two = pair(listener); three, four = pair(six, '::1', socket.AF_INET6)");
+    program.execute("one, two = pair(listener); three, four = pair(six, '::1', socket.AF_INET6)");
     for end in ["two", "four"] {
-        assert_eq!(program.has(end), TREATED, "{end}");
+        assert_eq!(program.has(end), POLICY_VALUES, "{end}");
     }
     // A connection that was complete but not yet accepted when the policy was enabled is unchanged.
     test_cgroup.disable();
-    program.does("early = socket.create_connection(listener.getsockname())");
+    program.execute("early = socket.create_connection(listener.getsockname())");
     test_cgroup.enable(&POLICY);
-    program.does("accepted = listener.accept()[0]");
-    assert_eq!(program.has("accepted"), UNTOUCHED);
+    program.execute("accepted = listener.accept()[0]");
+    assert_eq!(program.has("accepted"), KERNEL_DEFAULTS);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn options_set_by_the_program_at_any_time_stay() {
     python!();
     test_cgroup.enable(&[&POLICY[..], &["--user-timeout=9s"]].concat());
     let mut program = test_cgroup.py_peer();
-    program.does(
+    program.execute(
         "listener = own(listen(), keepalive=1, idle=31)
 client, accepted = pair(listener, keepalive=1, interval=5, user_timeout=7000)
 late, end = pair(listen())
@@ -177,7 +177,7 @@ fn options_set_by_the_program_to_the_kernel_default_stay() {
     test_cgroup.enable(&POLICY);
     let mut program = pair_with(&test_cgroup, "idle=7200, interval=75, count=9");
     assert_eq!(program.has("client"), "1 7200 75 9 0");
-    assert_eq!(program.has("accepted"), TREATED);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
 }
 
 #[test]
@@ -188,21 +188,21 @@ fn socket_belongs_to_the_cgroup_in_which_it_was_created() {
     let other = test_cgroup.child("other");
     test_cgroup.enable_for(&test_cgroup.name_of(&other), &["--idle=31"]);
     let mut program = PyPeer::start();
-    program.does("listener = listen(); early = socket.socket()");
+    program.execute("listener = listen(); early = socket.socket()");
     test_cgroup.move_to(test_cgroup.directory(), program.pid());
-    program.does(
+    program.execute(
         "early.connect(listener.getsockname()); of_outside = listener.accept()[0]
 client, accepted = pair(listen())
 inside = listen(); unconnected = socket.socket()",
     );
-    assert_eq!(program.has("early"), UNTOUCHED);
-    assert_eq!(program.has("of_outside"), UNTOUCHED);
-    assert_eq!(program.has("client"), TREATED);
-    assert_eq!(program.has("accepted"), TREATED);
+    assert_eq!(program.has("early"), KERNEL_DEFAULTS);
+    assert_eq!(program.has("of_outside"), KERNEL_DEFAULTS);
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
     // After another move, sockets stay in the cgroup in which they were created.
     test_cgroup.move_to(&other, program.pid());
-    program.does("unconnected.connect(inside.getsockname()); end = inside.accept()[0]; own_now, _ = pair(listen())");
-    assert_eq!(program.has("unconnected"), TREATED);
-    assert_eq!(program.has("end"), TREATED);
+    program.execute("unconnected.connect(inside.getsockname()); end = inside.accept()[0]; own_now, _ = pair(listen())");
+    assert_eq!(program.has("unconnected"), POLICY_VALUES);
+    assert_eq!(program.has("end"), POLICY_VALUES);
     assert_eq!(program.has("own_now"), "1 31 75 9 0");
 }

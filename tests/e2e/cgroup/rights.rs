@@ -3,7 +3,7 @@
 use super::{POLICY, both_ends, pair_with};
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{LIMIT, output_within, text};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::test_cgroup::TestCgroup;
 use serde_json::json;
 use std::process::Output;
@@ -81,7 +81,7 @@ fn user_who_cannot_read_policies_is_not_told_that_there_is_none() {
         assert!(error.starts_with("keepalive: cannot "), "{error}");
         assert!(!error.contains("has no policy"), "{error}");
     }
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn two_capabilities_suffice() {
     assert_eq!(text(&output.stderr), "");
     let mut program = pair_with(&test_cgroup, "idle=99");
     assert_eq!(program.has("client"), "1 61 75 9 0");
-    program.does("own(accepted, idle=99)");
+    program.execute("own(accepted, idle=99)");
     assert_eq!(program.has("accepted"), "1 61 75 9 0");
     let output = without(&test_cgroup, all_but_two, &["cgroup", "disable", &name]);
     assert_eq!(text(&output.stdout), format!("{name}: disabled\n"), "{output:?}");
@@ -164,5 +164,5 @@ fn without_cap_perfmon_values_are_compared_with_the_sysctls() {
     assert!(text(&output.stderr).contains("CAP_PERFMON"), "{output:?}");
     // The previous policy stays active.
     assert_eq!(test_cgroup.status()["rules"], json!([]));
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }

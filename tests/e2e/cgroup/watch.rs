@@ -7,7 +7,7 @@ use super::{POLICY, both_ends};
 use crate::support::keepalive;
 use crate::support::line_peer::LinePeer;
 use crate::support::observe::family;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::TestCgroup;
 use keepalive_sys::cgroup;
 use rustix::process::{Pid, Signal, kill_process};
@@ -84,7 +84,7 @@ fn disabled(name: &str) -> [String; 1] {
 /// Returns the options of a new connection in `directory`.
 fn has(test_cgroup: &TestCgroup, directory: &Path) -> String {
     let mut program = test_cgroup.py_peer_in(directory, &[]);
-    program.does("client, accepted = pair(listen())");
+    program.execute("client, accepted = pair(listen())");
     program.has("client")
 }
 
@@ -96,9 +96,9 @@ fn policy_is_active_until_the_command_ends() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut watch = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
         watch.expect_line(&format!("{name}: active"));
-        assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+        assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
         watch.end_by_signal(signal, &disabled(&name));
-        assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+        assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
         assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
     }
 }
@@ -114,7 +114,7 @@ fn watch_waits_for_a_cgroup_that_is_created_and_removed() {
     for _ in 0..2 {
         fs::create_dir(&directory).expect("it is not there");
         watch.expect_line(&format!("{name}: active"));
-        assert_eq!(has(&test_cgroup, &directory), TREATED);
+        assert_eq!(has(&test_cgroup, &directory), POLICY_VALUES);
         cgroup::remove(&directory).expect("nothing is in it");
         watch.expect_waiting(&name);
     }
@@ -144,7 +144,7 @@ fn immediately_recreated_cgroup_has_the_policy() {
     cgroup::remove(&directory).expect("nothing is in it");
     fs::create_dir(&directory).expect("it is gone");
     watch.expect_line(&format!("{name}: active"));
-    assert_eq!(has(&test_cgroup, &directory), TREATED);
+    assert_eq!(has(&test_cgroup, &directory), POLICY_VALUES);
     let report = test_cgroup.report();
     assert_eq!(report["cgroups"].as_array().map(Vec::len), Some(1), "{report}");
     watch.end_by_signal(Signal::TERM, &disabled(&name));
@@ -162,7 +162,7 @@ fn watch_waits_for_a_unit_by_its_name() {
     let directory = test_cgroup.child(&format!("some.slice/{unit}"));
     let name = test_cgroup.name_of(&directory);
     watch.expect_line(&format!("{name}: active"));
-    assert_eq!(has(&test_cgroup, &directory), TREATED);
+    assert_eq!(has(&test_cgroup, &directory), POLICY_VALUES);
     watch.end_by_signal(Signal::TERM, &disabled(&name));
 }
 
@@ -194,7 +194,7 @@ fn policy_disabled_by_another_command_is_applied_again() {
     watch.expect_line(&format!("keepalive: {name}: another command has taken over"));
     test_cgroup.disable();
     watch.expect_line(&format!("{name}: active"));
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     watch.end_by_signal(Signal::TERM, &disabled(&name));
 }
 
@@ -207,7 +207,7 @@ fn policy_outlives_a_killed_command_and_the_next_command_takes_over() {
     first.expect_line(&format!("{name}: active"));
     send(first.0.pid(), Signal::KILL);
     first.0.wait_for_end();
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     let mut second = Watch::start(&test_cgroup, &[&name, "--idle=31"]);
     second.expect_line(&format!("{name}: replaced"));
     assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0"; 2]);
@@ -231,7 +231,7 @@ fn later_of_two_watches_applies_and_the_other_is_standby() {
         "keepalive: {name}: the command that had taken over has ended without a word"
     ));
     first.expect_line(&format!("{name}: replaced"));
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     first.end_by_signal(Signal::TERM, &disabled(&name));
 }
 
@@ -245,7 +245,7 @@ fn watch_ends_on_a_signal_as_first_process_of_a_pid_namespace() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut watch = Watch::under(&test_cgroup, &wrapper, &[&[name.as_str()], &POLICY[..]].concat());
         watch.expect_line(&format!("{name}: active"));
-        assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+        assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
         send(family(watch.0.pid())[1], signal);
         watch.expect_line(&format!("keepalive: {name}: disabled"));
         watch.expect_line("");

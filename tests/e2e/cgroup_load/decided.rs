@@ -214,7 +214,7 @@ fn check(test_cgroup: &TestCgroup, py_peer: &mut PyPeer, seed: u64) {
     let counts = [[0, 1], [1, 0], [3, 3], [8, 8], [2, 60], [60, 2], [0, 500], [500, 0]];
     let texts = random.of(&counts).map(|count| random.rules(count));
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    fs::write(file.path(), &texts[1]).expect("a file of ours");
+    fs::write(file.path(), &texts[1]).expect("a file of the test");
     test_cgroup.enable(&["--config", file.path().to_str().expect("a path"), "--rule", &texts[0]]);
     let parts = texts.each_ref().map(|text| read(text));
     let sources = parts.each_ref().map(|(default, rules)| Source {
@@ -227,7 +227,7 @@ fn check(test_cgroup: &TestCgroup, py_peer: &mut PyPeer, seed: u64) {
         let is_dual = if *is_dual { "True" } else { "False" };
         format!("({port}, {is_dual}, {})", as_python(own))
     });
-    py_peer.does(&format!("open_all([{}])", words.join(", ")));
+    py_peer.execute(&format!("open_all([{}])", words.join(", ")));
 
     let mut counted = vec![0_u64; parts[0].1.len()];
     let mut without_rule = 0;
@@ -296,7 +296,7 @@ fn kernel_options_are_those_that_the_policy_decides() {
         test_cgroup.directory(),
         &["unshare", "--net", "sh", "-c", &prepare, "sh"],
     );
-    py_peer.does(MEET);
+    py_peer.execute(MEET);
     for seed in first..=last {
         check(&test_cgroup, &mut py_peer, seed);
     }

@@ -18,7 +18,7 @@ fn kill(number: u32, command: impl Fn(&[&str]) -> Command) -> Option<String> {
     let killer = compile(Libc::Host, "killed.c", &[]);
     let which = env::var("KEEPALIVE_TEST_KILL").unwrap_or_else(|_| "lasting".to_owned());
     let number = number.to_string();
-    let wrapper = [killer.to_str().expect("a path of ours"), "kill", &which, &number];
+    let wrapper = [killer.to_str().expect("a UTF-8 path"), "kill", &which, &number];
     let output = output_within(LIMIT, &mut command(&wrapper));
     assert!(output.status.success(), "{number}: {}", text(&output.stderr));
     let printed = text(&output.stdout);

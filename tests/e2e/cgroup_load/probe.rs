@@ -42,7 +42,7 @@ pub struct Probe(PyPeer);
 impl Probe {
     pub fn start(test_cgroup: &TestCgroup) -> Self {
         let mut py_peer = test_cgroup.py_peer();
-        py_peer.does(LOOK);
+        py_peer.execute(LOOK);
         Self(py_peer)
     }
 

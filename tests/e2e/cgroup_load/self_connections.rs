@@ -33,7 +33,7 @@ impl SelfConnections {
     /// Begins another phase. Waits until every thread has made connections in it.
     #[track_caller]
     pub fn begin_phase(&mut self, number: u32) {
-        self.0.tell("");
+        self.0.send_line("");
         assert_eq!(self.0.answer(), format!("phase {number}"));
     }
 

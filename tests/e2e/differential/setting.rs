@@ -2,7 +2,7 @@
 
 use super::policy::Policy;
 use crate::support::process::output_within;
-use crate::support::target::{bare, no_config};
+use crate::support::target::{no_config, without_library};
 use crate::support::{keepalive, packaged_library};
 use std::path::Path;
 use std::process::Command;
@@ -76,7 +76,7 @@ impl Engine {
 }
 
 fn isolated(network: &str, program: &Path) -> Command {
-    let mut command = bare(Path::new("unshare"));
+    let mut command = without_library(Path::new("unshare"));
     command
         .args(["--net", "--mount", "sh", "-c", network, "sh"])
         .arg(program);
@@ -100,7 +100,7 @@ fn printed(command: &mut Command) -> String {
 fn a_shell_runs_under_both_engines() {
     let output = output_within(
         LIMIT,
-        bare(&keepalive())
+        without_library(&keepalive())
             .env("KEEPALIVE_LIBRARY", packaged_library())
             .args(["run", "-v", "--", "/bin/sh", "-c", ":"]),
     );

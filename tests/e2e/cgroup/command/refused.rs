@@ -31,7 +31,7 @@ fn failed_start_leaves_no_cgroup() {
     // Only execve(2) finds that the interpreter is missing.
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("script");
-    fs::write(&path, "#!/nowhere/at-all\n").expect("a file of ours");
+    fs::write(&path, "#!/nowhere/at-all\n").expect("a file of the test");
     let mut chmod = Command::new("chmod");
     assert!(chmod.arg("755").arg(&path).status().expect("chmod starts").success());
     let output = output_within(LIMIT, run(&test_cgroup, &POLICY).arg(&path));

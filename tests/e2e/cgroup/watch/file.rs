@@ -13,21 +13,18 @@ fn changes_of_the_file_are_applied() {
     python!();
     let files = tempfile::tempdir().expect("a temporary directory");
     let path = files.path().join("some.conf");
-    fs::write(&path, "default idle=31s\n").expect("a file of ours");
+    fs::write(&path, "default idle=31s\n").expect("a file of the test");
     let name = test_cgroup.name();
-    let mut watch = Watch::start(
-        &test_cgroup,
-        &[&name, "--config", path.to_str().expect("a path of ours")],
-    );
+    let mut watch = Watch::start(&test_cgroup, &[&name, "--config", path.to_str().expect("a UTF-8 path")]);
     watch.expect_line(&format!("{name}: active"));
     assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0"; 2]);
-    fs::write(&path, "default idle=32s\n").expect("a file of ours");
+    fs::write(&path, "default idle=32s\n").expect("a file of the test");
     watch.expect_line(&format!("{name}: replaced"));
     assert_eq!(both_ends(&test_cgroup), ["1 32 75 9 0"; 2]);
     // As editors write a file.
     let other = files.path().join("other");
-    fs::write(&other, "default idle=33s\n").expect("a file of ours");
-    fs::rename(&other, &path).expect("a file of ours");
+    fs::write(&other, "default idle=33s\n").expect("a file of the test");
+    fs::rename(&other, &path).expect("a file of the test");
     watch.expect_line(&format!("{name}: replaced"));
     assert_eq!(both_ends(&test_cgroup), ["1 33 75 9 0"; 2]);
     watch.end_by_signal(Signal::TERM, &disabled(&name));
@@ -41,20 +38,17 @@ fn replaced_link_to_a_directory_is_followed() {
     let files = tempfile::tempdir().expect("a temporary directory");
     let inside = |name: &str| files.path().join(name);
     for (directory, text) in [("one", "default idle=31s\n"), ("two", "default idle=32s\n")] {
-        fs::create_dir(inside(directory)).expect("a directory of ours");
-        fs::write(inside(directory).join("keepalive.conf"), text).expect("a file of ours");
+        fs::create_dir(inside(directory)).expect("a directory of the test");
+        fs::write(inside(directory).join("keepalive.conf"), text).expect("a file of the test");
     }
-    symlink("one", inside("..data")).expect("a link of ours");
-    symlink("..data/keepalive.conf", inside("keepalive.conf")).expect("a link of ours");
+    symlink("one", inside("..data")).expect("a link of the test");
+    symlink("..data/keepalive.conf", inside("keepalive.conf")).expect("a link of the test");
     let path = inside("keepalive.conf");
     let name = test_cgroup.name();
-    let mut watch = Watch::start(
-        &test_cgroup,
-        &[&name, "--config", path.to_str().expect("a path of ours")],
-    );
+    let mut watch = Watch::start(&test_cgroup, &[&name, "--config", path.to_str().expect("a UTF-8 path")]);
     watch.expect_line(&format!("{name}: active"));
-    symlink("two", inside("..new")).expect("a link of ours");
-    fs::rename(inside("..new"), inside("..data")).expect("a link of ours");
+    symlink("two", inside("..new")).expect("a link of the test");
+    fs::rename(inside("..new"), inside("..data")).expect("a link of the test");
     watch.expect_line(&format!("{name}: replaced"));
     assert_eq!(both_ends(&test_cgroup), ["1 32 75 9 0"; 2]);
     watch.end_by_signal(Signal::TERM, &disabled(&name));
@@ -66,15 +60,15 @@ fn mistake_in_the_file_is_reported_once_and_the_previous_policy_stays() {
     python!();
     let files = tempfile::tempdir().expect("a temporary directory");
     let path = files.path().join("some.conf");
-    let shown = path.to_str().expect("a path of ours");
-    fs::write(&path, "default idle=31s\n").expect("a file of ours");
+    let shown = path.to_str().expect("a UTF-8 path");
+    fs::write(&path, "default idle=31s\n").expect("a file of the test");
     let name = test_cgroup.name();
     let late = test_cgroup.directory().join("late");
     let late_name = test_cgroup.name_of(&late);
     let mut watch = Watch::start(&test_cgroup, &[&name, &late_name, "--config", shown]);
     watch.expect_line(&format!("{name}: active"));
     watch.expect_waiting(&late_name);
-    fs::write(&path, "default idel=32s\n").expect("a file of ours");
+    fs::write(&path, "default idel=32s\n").expect("a file of the test");
     let first = watch.0.answer();
     assert!(first.starts_with(&format!("{shown}:1:9: ")), "{first}");
     let mut line = first;
@@ -87,10 +81,10 @@ fn mistake_in_the_file_is_reported_once_and_the_previous_policy_stays() {
     fs::create_dir(&late).expect("it is not there");
     watch.expect_line(&format!("{late_name}: active"));
     assert_eq!(has(&test_cgroup, &late), "1 31 75 9 0");
-    fs::remove_file(&path).expect("a file of ours");
+    fs::remove_file(&path).expect("a file of the test");
     watch.expect_line(&format!("keepalive: cannot read '{shown}': No such file or directory"));
     watch.expect_line("keepalive: the policy from before stays active");
-    fs::write(&path, "default idle=33s\n").expect("a file of ours");
+    fs::write(&path, "default idle=33s\n").expect("a file of the test");
     watch.expect_line(&format!("{name}: replaced"));
     watch.expect_line(&format!("{late_name}: replaced"));
     assert_eq!(both_ends(&test_cgroup), ["1 33 75 9 0"; 2]);
@@ -120,17 +114,17 @@ fn with_existing_each_new_policy_sets_open_connections() {
     python!();
     let files = tempfile::tempdir().expect("a temporary directory");
     let path = files.path().join("some.conf");
-    fs::write(&path, "default idle=31s mode=enforce\n").expect("a file of ours");
+    fs::write(&path, "default idle=31s mode=enforce\n").expect("a file of the test");
     let mut program = pair_with(&test_cgroup, "");
     let name = test_cgroup.name();
     let mut watch = Watch::start(
         &test_cgroup,
-        &[&name, "--existing", "--config", path.to_str().expect("a path of ours")],
+        &[&name, "--existing", "--config", path.to_str().expect("a UTF-8 path")],
     );
     watch.expect_line(&format!("{name}: active"));
     watch.expect_line(&format!("{name}: 3 of 3 open sockets changed"));
     assert_eq!(program.has("client"), "1 31 75 9 0");
-    fs::write(&path, "default idle=32s mode=enforce\n").expect("a file of ours");
+    fs::write(&path, "default idle=32s mode=enforce\n").expect("a file of the test");
     watch.expect_line(&format!("{name}: replaced"));
     watch.expect_line(&format!("{name}: 3 of 3 open sockets changed"));
     assert_eq!(program.has("client"), "1 32 75 9 0");

@@ -3,7 +3,7 @@
 use super::{both_ends, send};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, Running, eventually};
-use crate::support::target::UNTOUCHED;
+use crate::support::target::KERNEL_DEFAULTS;
 use crate::support::test_cgroup::TestCgroup;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::io::{Errno, write};
@@ -71,7 +71,7 @@ fn with_idle(seconds: u32) -> [String; 2] {
 fn assert_follows_policy_and_ends(test_cgroup: &TestCgroup, directory: &TempDir, [reader, log]: Log) {
     let config = directory.path().join("config");
     let policy = |idle: u32| {
-        fs::write(&config, format!("default idle={idle} interval=13 count=4\n")).expect("a file of ours");
+        fs::write(&config, format!("default idle={idle} interval=13 count=4\n")).expect("a file of the test");
     };
     policy(61);
     let mut command = test_cgroup.inside(keepalive());
@@ -88,7 +88,7 @@ fn assert_follows_policy_and_ends(test_cgroup: &TestCgroup, directory: &TempDir,
     }
     send(watch.pid(), Signal::TERM);
     assert_eq!(watch.wait_for_end().code(), Some(0));
-    assert_eq!(both_ends(test_cgroup), [UNTOUCHED; 2]);
+    assert_eq!(both_ends(test_cgroup), [KERNEL_DEFAULTS; 2]);
     drop(reader);
 }
 
