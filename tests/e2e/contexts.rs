@@ -82,8 +82,8 @@ macro_rules! under {
             }
 
             #[test]
-            fn while_signals_rain_on_the_start() {
-                super::while_signals_rain(LIBC);
+            fn signals_at_the_start() {
+                super::with_signals_at_the_start(LIBC);
             }
         })*
     };
@@ -180,9 +180,9 @@ fn with_a_large_environment(libc: Libc) {
     expect(command.arg("main"), "");
 }
 
-/// Each drop of the rain makes a socket: before our constructor, in it, and after. Nothing dies, and what comes after is
-/// treated. A first call from a signal handler inside dlsym(3) used to kill such libraries now and then.
-fn while_signals_rain(libc: Libc) {
+/// The handler of each signal creates a socket: before the library's constructor, in it, and after. No process ends, and
+/// later sockets have the policy. A first call from a signal handler inside dlsym(3) sometimes ended older libraries.
+fn with_signals_at_the_start(libc: Libc) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
@@ -192,13 +192,13 @@ fn while_signals_rain(libc: Libc) {
     for microseconds in 1..100 {
         let mut command = root.command(&program, &[&library()]);
         command
-            .arg("rain")
-            .env("RAIN", microseconds.to_string())
+            .arg("signals")
+            .env("SIGNAL_INTERVAL", microseconds.to_string())
             .env("LD_LIBRARY_PATH", parent(&library_path));
         assert_eq!(
             output(&mut command),
             format!("main: {POLICY_VALUES}\n"),
-            "a drop each {microseconds} µs"
+            "a signal each {microseconds} µs"
         );
     }
 }

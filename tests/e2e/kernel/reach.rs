@@ -74,9 +74,9 @@ fn connections_opened_by_a_send_are_set() {
 #[test]
 fn connections_of_64_threads_are_set() {
     kernel!();
-    let storm = static_target(Libc::Host, "storm.c");
+    let program = static_target(Libc::Host, "connect_load.c");
     assert_eq!(
-        words_of(&storm, &[], "64 200"),
+        words_of(&program, &[], "64 200"),
         "12800 made, 0 failed, 0 slow, 0 unset\n"
     );
 }

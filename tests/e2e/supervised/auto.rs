@@ -302,7 +302,7 @@ fn with_both_engines_the_librarys_own_calls_wake_no_supervisor() {
     let mut command = keepalive.run();
     command
         .arg("env")
-        .arg(compile(Libc::Host, "storm.c", &["-pthread"]))
+        .arg(compile(Libc::Host, "connect_load.c", &["-pthread"]))
         .args(["1", "0"]);
     let (mut program, mut output) = start(&mut command);
     assert_eq!(line_of(&mut output), "ready\n");

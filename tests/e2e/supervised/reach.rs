@@ -85,8 +85,8 @@ fn connections_opened_by_a_send_are_set() {
 #[test]
 fn connections_of_64_threads_are_set() {
     let keepalive = Keepalive::new();
-    let storm = static_target(Libc::Host, "storm.c");
-    let lines = printed(keepalive.seccomp().arg(storm).args(["64", "200"]));
+    let program = static_target(Libc::Host, "connect_load.c");
+    let lines = printed(keepalive.seccomp().arg(program).args(["64", "200"]));
     assert_eq!(lines, "12800 made, 0 failed, 0 slow, 0 unset\n");
 }
 
