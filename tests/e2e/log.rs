@@ -181,7 +181,7 @@ fn fifo_without_a_reader_or_space_does_not_block() {
     assert!(text.iter().all(|byte| *byte == b'x'), "half a line was written");
     output(logging_to(&fifo).args(["tcp"]));
     let mut text = String::new();
-    reader.read_to_string(&mut text).expect("nobody writes any more");
+    reader.read_to_string(&mut text).expect("no process writes any more");
     assert!(text.ends_with(&format!("{CREATED}\n")), "now there was room: {text}");
 }
 

@@ -34,16 +34,16 @@ fn busy_program_is_not_stopped_traced_or_interrupted() {
                 attached(pid, &["--mode=enforce", &idle, "--interval=13"]);
             }
         });
-        let mut looks = 0;
+        let mut rounds = 0;
         while !attaching.is_finished() {
             assert_eq!(status(pid, "TracerPid"), "0");
             for tid in proc::threads(pid).expect("it runs") {
                 let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).expect("it runs");
                 assert!(!stat.contains(") T ") && !stat.contains(") t "), "{stat}");
             }
-            looks += 1;
+            rounds += 1;
         }
-        assert!(looks > 40, "{looks}");
+        assert!(rounds > 40, "{rounds}");
     });
     program.finish();
     let answer = program.answer();

@@ -204,14 +204,14 @@ fn all_means_the_processes_that_the_user_can_attach_to() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(seen(&mut own), [POLICY_VALUES; 3]);
     assert_eq!(seen(&mut other), [KERNEL_DEFAULTS; 3]);
-    let told = text(&output.stderr);
+    let errors = text(&output.stderr);
     assert!(
-        told.starts_with("keepalive: 3 TCP sockets of ") && told.contains(": 3 set\n"),
-        "{told}"
+        errors.starts_with("keepalive: 3 TCP sockets of ") && errors.contains(": 3 set\n"),
+        "{errors}"
     );
     assert!(
-        told.contains("keepalive: 3 TCP sockets of other processes are out of reach\nhint: they belong"),
-        "{told}"
+        errors.contains("keepalive: 3 TCP sockets of other processes are out of reach\nhint: they belong"),
+        "{errors}"
     );
 
     let output = installed.attach(&enter, &["--all"]);
@@ -232,12 +232,12 @@ fn all_reports_unreachable_sockets_to_root_without_the_capability() {
     let without = ["setpriv", "--bounding-set=-sys_ptrace"];
     let output = Installed::new().attach(&[&enter[..], &without].concat(), &["--all"]);
     assert!(output.status.success(), "{output:?}");
-    let told = text(&output.stderr);
+    let errors = text(&output.stderr);
     assert!(
-        told.contains("keepalive: 3 TCP sockets of other processes are out of reach\nhint: "),
-        "{told}"
+        errors.contains("keepalive: 3 TCP sockets of other processes are out of reach\nhint: "),
+        "{errors}"
     );
-    assert!(told.contains("CAP_SYS_PTRACE"), "{told}");
+    assert!(errors.contains("CAP_SYS_PTRACE"), "{errors}");
     let pid = family(own.pid())[1];
     let fds = own.fds(["client", "accepted", "listener"]);
     assert_eq!(fds.map(|fd| super::has(pid, fd)), [KERNEL_DEFAULTS; 3]);

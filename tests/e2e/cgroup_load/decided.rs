@@ -38,7 +38,7 @@ def apply(end, numbers):
             pass
 
 def bind(listener, port):
-    # Another test may look at all sockets of the machine, and hold one that was here a moment longer.
+    # Another test may examine all sockets of the machine, and hold one of these for a moment longer.
     for attempt in range(1000):
         try:
             return listener.bind(('', port))

@@ -47,13 +47,13 @@ fn socket_of_two_processes_is_shown_for_each() {
 fn thread_with_its_own_descriptors_is_named() {
     python!();
     let mut program = PyPeer::start();
-    let told = program.ask("thread_with_its_own_table()");
-    let numbers: Vec<u64> = told
+    let answer = program.ask("thread_with_its_own_table()");
+    let numbers: Vec<u64> = answer
         .split(' ')
         .map(|number| number.parse().expect("a number"))
         .collect();
     let [tid, client, accepted] = numbers[..] else {
-        panic!("{told}")
+        panic!("{answer}")
     };
     if PidFd::open_thread(tid.try_into().expect("a number of a thread")).is_err() {
         skip!("pidfd_open of a thread needs Linux 6.9");

@@ -120,7 +120,7 @@ fn json_prints_an_array_in_one_line_each_time() {
     let (mut running, reader) = watch(&[&number, "--json"]);
     let mut lines = reader.lines().map(|line| line.expect("text"));
     for _ in 0..2 {
-        let entries = parsed(&lines.next().expect("it goes on"));
+        let entries = parsed(&lines.next().expect("it continues"));
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0]["pid"], program.pid());
     }

@@ -13,7 +13,7 @@ const LIFE_CYCLE: &str = r#"
     file=/mnt/root/etc/ld.so.preload
     copy() { ls /mnt/root/usr/lib/*-linux-gnu*/*keepalive-system.so; }
     tree >/mnt/before
-    ours >/dev/null
+    new_files >/dev/null
     has 0
 
     watched inside dpkg --install /run/first.deb
@@ -23,7 +23,7 @@ const LIFE_CYCLE: &str = r#"
     test ! -e "$file"
     has 0
 
-    # Another library's line is there, and stays.
+    # The line of another library stays.
     echo "$other" >"$file"
     watched inside keepalive system enable
     has 1
@@ -31,13 +31,13 @@ const LIFE_CYCLE: &str = r#"
     has 1
     cmp "$(copy)" /mnt/root/usr/lib/*/libkeepalive.so
     tail -c 6 "$(copy)" | grep -q second
-    # Down, and up again.
+    # Downgrade and upgrade.
     watched inside dpkg --install /run/first.deb
     cmp "$(copy)" /mnt/root/usr/lib/*/libkeepalive.so
     watched inside dpkg --remove keepalive
     has 0
     test "$(cat "$file")" = "$other"
-    ours
+    new_files
     watched inside dpkg --purge keepalive
     test "$(cat "$file")" = "$other"
     rm "$file"
@@ -109,7 +109,7 @@ const LATER: &str = r#"
     inside keepalive run sh -c 'KEEPIDLE=77 /run/sockets32 tcp show; perl -e 1' >/mnt/ran 2>&1
     grep -q ': 1 77 ' /mnt/ran || fail "$(cat /mnt/ran)"
     test "$(wc -l </mnt/ran)" = 1 || fail "$(cat /mnt/ran)"
-    # It goes.
+    # Its removal.
     watched inside dpkg --purge some-libc
     has 1
     inside keepalive system status >/dev/null
@@ -153,7 +153,7 @@ const IMMUTABLE_FILE: &str = r#"
         test ! -e /mnt/root/usr/bin/keepalive
     done
     umount /mnt/root/etc/ld.so.preload
-    # As it is told; or so:
+    # By hand, as the hint says, or by installing the package again:
     watched inside dpkg --install /run/first.deb
     has 1
     watched inside dpkg --purge keepalive
@@ -186,7 +186,7 @@ const BY_HAND: &str = r#"
         grep -q 'hint: take that line out' /mnt/errors || fail "$(cat /mnt/errors)"
         has 1
     done
-    # What others are called is not meant.
+    # Libraries of the same name and comments do not count.
     echo '/usr/lib/libkeepalive.so.0 # libkeepalive.so' >/mnt/root/etc/ld.so.preload
     inside dpkg --remove keepalive >/dev/null 2>&1
     test ! -e "/mnt/root/$library""#;
@@ -207,7 +207,7 @@ const UNITS: &str = r#"
     units=/mnt/root/etc/systemd/system
     mkdir -p "$units/multi-user.target.wants"
     printf '[Service]\nExecStart=/bin/sleep 1\n' >"$units/some.service"
-    printf '#!/bin/sh\necho "$*" >>/run/told\n' >/mnt/root/usr/bin/systemctl
+    printf '#!/bin/sh\necho "$*" >>/run/calls\n' >/mnt/root/usr/bin/systemctl
     chmod 755 /mnt/root/usr/bin/systemctl
     mkdir -p /mnt/root/run/systemd/system
     tree >/mnt/before
@@ -217,15 +217,15 @@ const UNITS: &str = r#"
     mkdir "$units/other.service.d"
     inside keepalive unit enable some >/dev/null 2>&1
     grep -q /libkeepalive.so "$units/some.service.d/50-keepalive.conf"
-    echo '# not ours' >"$units/other.service.d/50-keepalive.conf"
-    rm /mnt/root/run/told
+    echo '# another file' >"$units/other.service.d/50-keepalive.conf"
+    rm /mnt/root/run/calls
     inside dpkg --install /run/first.deb >/dev/null
     test -e "$units/some.service.d/50-keepalive.conf"
     test -h "$units/multi-user.target.wants/keepalive-cgroup@system.slice.service"
     inside sh -c 'sleep 1000 & echo $! >/run/pid; LD_PRELOAD=/usr/lib/nothing/libkeepalive.so exec sleep 1000' 2>/dev/null &
     until test -s /mnt/root/run/pid; do :; done
     inside dpkg --remove keepalive >/dev/null 2>/mnt/errors
-    cat /mnt/root/run/told
+    cat /mnt/root/run/calls
     rm "$units/other.service.d/50-keepalive.conf"
     rmdir "$units/other.service.d"
     inside dpkg --purge keepalive >/dev/null 2>&1

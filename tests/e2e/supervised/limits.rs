@@ -30,8 +30,8 @@ fn low_limit_of_descriptors_loses_no_connection() {
             assert!(output.status.success(), "{limit} {output:?}");
             let lines = text(&output.stdout);
             // The user timeout may already be set.
-            let treated = format!("tcp: {}", POLICY_VALUES.trim_end_matches('0'));
-            let set = lines.lines().filter(|line| line.starts_with(&treated)).count();
+            let expected = format!("tcp: {}", POLICY_VALUES.trim_end_matches('0'));
+            let set = lines.lines().filter(|line| line.starts_with(&expected)).count();
             assert_eq!(set, 400, "{limit} {options:?}");
         }
     }

@@ -162,7 +162,7 @@ fn mode_of_a_rule_applies_only_to_matching_connections() {
 
 #[test]
 fn modes_apply_to_the_user_timeout() {
-    let ours = ["--user-timeout", "30s"];
+    let timeout = ["--user-timeout", "30s"];
     let shorter = ["1 61 13 4 5000", "1 61 13 4 5000", "1 61 13 4 30000", "1 61 13 4 30000"];
     let longer = [
         "1 61 13 4 60000",
@@ -177,7 +177,7 @@ fn modes_apply_to_the_user_timeout() {
             "tcp listen client accept user-timeout=N show",
         ];
         let phrases = phrases.map(|phrase| phrase.replace('N', &milliseconds.to_string()));
-        expect(Libc::Host, &phrases.each_ref().map(String::as_str), &ours, expected);
+        expect(Libc::Host, &phrases.each_ref().map(String::as_str), &timeout, expected);
     }
 }
 

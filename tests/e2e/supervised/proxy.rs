@@ -174,7 +174,7 @@ fn command_stops_and_continues_with_the_proxy() {
         (is_stopped(command) && is_stopped(program.pid())).then_some(())
     });
     send(program.pid(), Signal::CONT);
-    eventually("both go on", LIMIT, || {
+    eventually("both continue", LIMIT, || {
         (!is_stopped(command) && !is_stopped(program.pid())).then_some(())
     });
     drop(program.child.stdin.take());

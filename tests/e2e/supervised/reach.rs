@@ -49,7 +49,7 @@ fn every_way_to_make_system_calls_is_reached() {
         let program = static_target(libc, "calls.c");
         for context in ["main", "handler", "fork", "vfork"] {
             let lines = printed(keepalive.seccomp().arg(&program).arg(context));
-            let treated = |line: &&str| {
+            let is_expected = |line: &&str| {
                 let (name, has) = line.rsplit_once(": ").expect("a name and what it has");
                 let is_unused = ["socket", "prctl", "seccomp", "parent"]
                     .iter()
@@ -59,7 +59,7 @@ fn every_way_to_make_system_calls_is_reached() {
             let ways = if matches!(libc, Libc::Cross(_)) { 3 } else { 2 };
             let connects = lines.lines().filter(|line| line.contains("connect:")).count();
             assert_eq!(connects, 2 * ways, "{libc:?} {context}:\n{lines}");
-            let wrong: Vec<&str> = lines.lines().filter(|line| !treated(line)).collect();
+            let wrong: Vec<&str> = lines.lines().filter(|line| !is_expected(line)).collect();
             assert!(wrong.is_empty(), "{libc:?} {context}: {wrong:#?}");
         }
     }
@@ -372,7 +372,7 @@ fn user_timeout_does_not_shorten_an_unanswered_connect() {
         let seen = sockets.into_iter().find(|seen| seen.socket.peer == Some(address))?;
         Some(seen.user_timeout())
     };
-    assert_eq!(within(PATIENCE, complete), None, "nobody answers");
+    assert_eq!(within(PATIENCE, complete), None, "there is no answer");
     let trying = tcp_sockets(program.pid());
     assert!(!trying.is_empty(), "it has given up");
     assert!(trying.iter().all(|seen| seen.user_timeout() == 0), "{trying:#?}");

@@ -134,8 +134,8 @@ fn two_supervisors_in_their_own_session_run_until_the_command_ends() {
     command.arg(sockets()).args(["tcp", "connect", "hold"]);
     let mut program = Running::start_with_input(command.stdin(Stdio::piped()).stdout(Stdio::null()));
     let (standby, serving) = eventually("two supervisors", LIMIT, || keepalive.supervisors());
-    let ours = Process::read(std::process::id()).expect("this process");
-    assert_ne!(standby.session, ours.session);
+    let test = Process::read(std::process::id()).expect("this process");
+    assert_ne!(standby.session, test.session);
     assert_ne!(standby.parent, program.pid());
     for process in [standby, serving] {
         let fds = fs::read_dir(format!("/proc/{}/fd", process.pid)).expect("a process of the test");
@@ -157,10 +157,10 @@ fn two_supervisors_in_their_own_session_run_until_the_command_ends() {
 fn daemon_that_outlives_the_command_is_still_set() {
     let keepalive = Keepalive::new();
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let [sender, seen] = ["told", "seen"].map(|name| directory.path().join(name));
+    let [go, seen] = ["go", "seen"].map(|name| directory.path().join(name));
     assert!(
         Command::new("mkfifo")
-            .arg(&sender)
+            .arg(&go)
             .status()
             .expect("mkfifo starts")
             .success()
@@ -170,14 +170,14 @@ fn daemon_that_outlives_the_command_is_still_set() {
     let mut command = keepalive.seccomp();
     command
         .args(["sh", "-c", script, daemon])
-        .arg(&sender)
+        .arg(&go)
         .arg(sockets())
         .arg(&seen);
     assert_eq!(printed(&mut command), "");
     let (standby, serving) = eventually("two supervisors", LIMIT, || keepalive.supervisors());
     sleep(Duration::from_secs(2));
     assert_eq!(keepalive.supervisors(), Some((standby, serving)), "the daemon lives");
-    fs::write(&sender, "go\n").expect("the daemon waits for it");
+    fs::write(&go, "go\n").expect("the daemon waits for it");
     let expected = format!("connect: 0\ntcp: {POLICY_VALUES}\naccept: {POLICY_VALUES}\n");
     eventually("what its sockets have", LIMIT, || {
         fs::read_to_string(&seen).ok().filter(|seen| *seen == expected)

@@ -75,7 +75,7 @@ pub fn compile(libc: Libc, source: &'static str, flags: &[&str]) -> PathBuf {
 
     let key = format!("{libc:?} {source} {}", flags.join(" "));
     let built = {
-        let mut all = ALL.get_or_init(Mutex::default).lock().expect("nobody panics here");
+        let mut all = ALL.get_or_init(Mutex::default).lock().expect("no thread panics here");
         Arc::clone(all.entry(key.clone()).or_default())
     };
     built

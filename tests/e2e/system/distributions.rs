@@ -17,7 +17,7 @@ const SCRIPT: &str = r#"
     for words in 'dpkg --version' 'apt-get --version' 'bash -c :' 'perl -e 1' 'ls /' 'mount --version' 'su --version'; do
         chroot /mnt/root $words >/dev/null
     done
-    # As any package with a library has it done: it makes links to what looks like a library of its own.
+    # As packages with libraries do: ldconfig creates links to what looks like a library.
     chroot /mnt/root ldconfig -N
     chroot /mnt/root /sockets tcp show
     cat /mnt/root/etc/ld.so.preload

@@ -69,7 +69,7 @@ fn mounts(pod: &Value, config: &Path) -> Vec<Value> {
 /// Returns the profile `RuntimeDefault` for a container with these capabilities. The installed profile may be older
 /// than the rule that CAP_BPF permits bpf(2) (containers-common 0.60).
 fn seccomp(capabilities: &[String]) -> Value {
-    let (name, told) = architecture().expect("it was known");
+    let (name, architecture) = architecture().expect("it was known");
     let profile = fs::read_to_string(PROFILE).expect("it was there");
     let profile: Value = serde_json::from_str(&profile).expect("JSON");
     let lists = |list: &Value| -> Vec<String> {
@@ -100,7 +100,7 @@ fn seccomp(capabilities: &[String]) -> Value {
     json!({
         "defaultAction": profile["defaultAction"],
         "defaultErrnoRet": profile["defaultErrnoRet"],
-        "architectures": [told],
+        "architectures": [architecture],
         "syscalls": rules,
     })
 }
