@@ -14,7 +14,7 @@ const KEPT: usize = 65_536;
 const ACCEPTED: u16 = 1 << 15;
 /// The bit of sockets to which a decision for the peer was applied. All values without a mark are then from that
 /// decision.
-const SETTLED: u16 = 1 << 14;
+const DECIDED: u16 = 1 << 14;
 
 /// The bit of sockets that are known to be TCP.
 const TCP: u16 = 1 << 13;
@@ -118,7 +118,7 @@ pub(crate) fn inherit(fd: c_int, listener: c_int) {
         let inherited = listener.marks.load(Ordering::Relaxed);
         let user_timeout = listener.user_timeout.load(Ordering::Relaxed);
         new.marks
-            .store((inherited & !(SETTLED | CONNECTING)) | ACCEPTED, Ordering::Relaxed);
+            .store((inherited & !(DECIDED | CONNECTING)) | ACCEPTED, Ordering::Relaxed);
         new.user_timeout.store(user_timeout, Ordering::Relaxed);
         new.defaults
             .store(listener.defaults.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -140,17 +140,17 @@ pub(crate) fn is_accepted(fd: c_int) -> bool {
 }
 
 /// Records whether a decision for the peer, and not only the decision for new sockets, was applied to `fd`.
-pub(crate) fn settled(fd: c_int, is_settled: bool) {
-    if is_settled {
-        raise(fd, SETTLED);
+pub(crate) fn decided(fd: c_int, is_decided: bool) {
+    if is_decided {
+        raise(fd, DECIDED);
     } else if let Some(record) = record(fd) {
-        record.marks.fetch_and(!SETTLED, Ordering::Relaxed);
+        record.marks.fetch_and(!DECIDED, Ordering::Relaxed);
     }
 }
 
 /// Whether a decision for the peer was applied to `fd`.
-pub(crate) fn is_settled(fd: c_int) -> bool {
-    has(fd, SETTLED) == Some(true)
+pub(crate) fn is_decided(fd: c_int) -> bool {
+    has(fd, DECIDED) == Some(true)
 }
 
 /// Records that a connect(2) of `fd` is in progress. Returns whether that was already recorded.

@@ -2,6 +2,7 @@
 
 mod apparmor;
 mod finding;
+mod library_files;
 mod machine;
 mod process;
 mod program;

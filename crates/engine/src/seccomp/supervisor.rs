@@ -199,7 +199,7 @@ impl<'a> Supervisor<'a> {
         let peer = peer.filter(|_| self.asks.peer);
         let settings = self.decide(tid, Moment::Connect, peer, peer);
         self.confirm(caller.notification)?;
-        self.applier.settle(socket, &settings);
+        self.applier.apply(socket, &settings);
         if settings.written(SocketOption::UserTimeout) != Number::Unset {
             self.memory.unfinished().add(Connection {
                 tid,

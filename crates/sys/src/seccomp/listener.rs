@@ -36,7 +36,7 @@ pub enum Answer {
 pub struct Listener {
     fd: OwnedFd,
     /// Whether a program has already been allowed to report lost privileges.
-    has_spoken: AtomicBool,
+    has_allowed_report: AtomicBool,
 }
 
 const FLAGS: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
@@ -104,7 +104,7 @@ impl Listener {
     pub fn from_fd(fd: OwnedFd) -> Self {
         Self {
             fd,
-            has_spoken: AtomicBool::new(false),
+            has_allowed_report: AtomicBool::new(false),
         }
     }
 
@@ -224,7 +224,7 @@ impl Listener {
         let is_yes = match pointer {
             _ if !is_closed => false,
             QUESTION => true,
-            FIRST_QUESTION => !self.has_spoken.swap(true, Ordering::Relaxed),
+            FIRST_QUESTION => !self.has_allowed_report.swap(true, Ordering::Relaxed),
             _ => false,
         };
         is_yes.then_some(Answer::Fail(YES))
