@@ -220,7 +220,7 @@ fn log_at_the_file_size_limit_raises_no_signal() {
 
 /// A background job that writes to a terminal with `stty tostop` is stopped by SIGTTOU.
 #[test]
-fn a_terminal_does_not_stop_a_background_job() {
+fn terminal_does_not_stop_a_background_job() {
     for needed in ["script", "stty"] {
         if find_program(needed).is_none() {
             skip!("{needed} is not installed");

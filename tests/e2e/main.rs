@@ -1,4 +1,4 @@
-//! End-to-end tests: real programs, real sockets, and what the kernel says about them afterwards.
+//! End-to-end tests: real programs, real sockets, and the values that the kernel then reports.
 #![allow(
     unreachable_pub,
     reason = "nothing outside sees a test; plain `pub` reads better in its support code"

@@ -178,7 +178,7 @@ fn sessions_of_64_threads_continue() {
     streams.iter_mut().for_each(talk);
 }
 
-/// Runs `command` with its own network and file systems: `/run` and `/var/log` are empty.
+/// Shell commands that create a network and an empty `/run` and `/var/log`, then execute the arguments.
 const APART: &str = "ip link set lo up && mount -t tmpfs none /run && mount -t tmpfs none /var/log && \
                      mkdir -m 755 /run/sshd && exec \"$@\"";
 

@@ -266,7 +266,9 @@ fn moment() -> Duration {
 fn signal_repeatedly(signal: Signal, victim: fn((Process, Process)) -> Process) {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
-    command.arg(static_target(Libc::Host, "connect_load.c")).args(["8", "0"]);
+    command
+        .arg(static_target(Libc::Host, "connect_load.c"))
+        .args(["8", "0"]);
     let (mut program, mut output) = start(&mut command);
     assert_eq!(line_of(&mut output), "ready\n");
     let kills = kills();
