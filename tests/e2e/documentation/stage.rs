@@ -177,7 +177,7 @@ impl Drop for Stage {
 fn furnish() -> TempDir {
     let directory = TempDir::new().expect("a temporary directory");
     let root = directory.path();
-    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("a directory of ours");
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("a directory of the test");
     let mut make = Command::new("make");
     make.args(["--silent", "install", "PREFIX=/usr/local"])
         .arg(format!("DESTDIR={}", root.display()))

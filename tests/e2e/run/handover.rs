@@ -3,7 +3,7 @@
 use crate::support::keepalive;
 use crate::support::packaged_library;
 use crate::support::process::{install, output_within, text};
-use crate::support::target::{bare, no_config};
+use crate::support::target::{no_config, without_library};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
@@ -22,7 +22,7 @@ fn script(directory: &TempDir, name: &str) -> PathBuf {
 fn run(options: &[&str], name: &str, arguments: &[&str]) -> Output {
     let directory = TempDir::new().expect("a temporary directory");
     let program = script(&directory, name);
-    let mut command = bare(&keepalive());
+    let mut command = without_library(&keepalive());
     command
         .env("KEEPALIVE_CONFIG", no_config())
         .env("KEEPALIVE_LIBRARY", packaged_library());

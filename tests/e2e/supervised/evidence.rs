@@ -64,7 +64,7 @@ fn is_reached(command: &mut Command, words: &[&str]) -> String {
 #[test]
 fn a_user_has_the_library_alone_for_a_program_that_shows_no_other_calls() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let client = keepalive.bring(&compile(Libc::Host, "client.c", &[]), "client");
     let why = reason(&keepalive, true, &client);
     let expected = format!(
@@ -92,7 +92,7 @@ fn a_user_has_the_library_alone_for_a_program_that_shows_no_other_calls() {
 #[test]
 fn system_call_instructions_are_found_and_reached() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let raw = keepalive.bring(&compile(Libc::Host, "client.c", &["-DRAW"]), "raw");
     for is_user in [false, true] {
         let why = reason(&keepalive, is_user, &raw);
@@ -108,7 +108,7 @@ fn system_call_instructions_are_found_and_reached() {
 #[test]
 fn modules_with_their_own_symbol_scope_are_reached() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let loader = keepalive.bring(&compile(Libc::Host, "loader.c", &["-ldl"]), "loader");
     let module = compile(Libc::Host, "client.c", &["-DMODULE", "-shared", "-fPIC"]);
     let module = keepalive.bring(&module, "libclient.so").display().to_string();
@@ -137,7 +137,7 @@ fn extensions_of_php_are_reached() {
         skip!("php is not installed");
     };
     let (modules, _, _) = outcome(Command::new(&program).arg("-m").stdin(Stdio::null()));
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     for (module, call) in [
         ("curl", "curl_exec(curl_init('http://127.0.0.1:@PORT@/'))"),
         ("pgsql", "pg_connect('host=127.0.0.1 port=@PORT@ user=u dbname=d')"),
@@ -156,7 +156,7 @@ fn extensions_of_php_are_reached() {
 fn what_python_starts_is_reached() {
     root!();
     python!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let client = keepalive
         .bring(&static_target(Libc::Host, "client.c"), "client")
         .display()
@@ -173,7 +173,7 @@ fn what_python_starts_is_reached() {
 #[test]
 fn what_a_go_program_starts_is_reached() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let starter = match GoProgram::build_from("starts.go") {
         Ok(program) => keepalive.bring(&program.path(), "starts"),
         Err(why) => skip!("{why}"),
@@ -196,7 +196,7 @@ fn what_bwrap_starts_is_reached_and_no_loader_complains() {
     if find_program("bwrap").is_none() {
         skip!("bwrap (bubblewrap) is not installed");
     }
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     for (name, target) in [
         ("static", static_target(Libc::Host, "client.c")),
         ("dynamic", compile(Libc::Host, "client.c", &[])),
@@ -237,7 +237,7 @@ fn what_bwrap_starts_is_reached_and_no_loader_complains() {
 #[test]
 fn what_is_started_in_another_network_or_root_is_reached_silently() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let client = keepalive.bring(&compile(Libc::Host, "client.c", &[]), "client");
     for starter in [
         &["unshare", "--mount"][..],
@@ -262,7 +262,7 @@ fn what_is_started_in_another_network_or_root_is_reached_silently() {
 #[test]
 fn a_user_keeps_the_privilege_of_the_helper_that_a_program_names() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let Some(sshfs) = find_program("sshfs") else {
         skip!("sshfs is not installed");
     };

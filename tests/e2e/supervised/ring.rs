@@ -3,7 +3,7 @@
 use super::{Keepalive, LIMIT, outcome, start, until_it_holds};
 use crate::support::observe::{Seen, tcp_sockets};
 use crate::support::process::within;
-use crate::support::target::{Libc, bare, static_target};
+use crate::support::target::{Libc, static_target, without_library};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -15,7 +15,7 @@ fn uring() -> PathBuf {
 /// Skips a test where the program cannot do as these words say by itself.
 macro_rules! uring {
     ($words:expr) => {
-        let (lines, errors, status) = outcome(bare(&uring()).args($words.split(' ')).stdin(Stdio::null()));
+        let (lines, errors, status) = outcome(without_library(&uring()).args($words.split(' ')).stdin(Stdio::null()));
         if status != Some(0) {
             skip!("this kernel's io_uring cannot {}: {}{errors}", $words, lines.trim_end());
         }

@@ -1,4 +1,4 @@
-// peek: prints what the kernel has on the TCP connections of other processes, read through pidfd_getfd(2) (Linux 5.6).
+// peek: prints the options of TCP connections of other processes, read through pidfd_getfd(2) (Linux 5.6).
 //
 // usage: peek [-p] PORT [PID]
 // Prints "client KEEPALIVE IDLE INTERVAL COUNT USER-TIMEOUT" for each connection to PORT and "server ..." for each that was
@@ -38,7 +38,7 @@ static int is_established(int socket) {
 static int peer(int socket, struct sockaddr *address, socklen_t *size) { return getpeername(socket, address, size); }
 static int own(int socket, struct sockaddr *address, socklen_t *size) { return getsockname(socket, address, size); }
 
-// Prints the clients or servers that one process holds.
+// Prints the clients or servers of one process.
 static void look_at(int pid, int port, int is_client) {
     char path[64];
     int process = syscall(SYS_pidfd_open, pid, 0);
