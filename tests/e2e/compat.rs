@@ -16,11 +16,9 @@ const ENOPROTOOPT: i32 = 92;
 const SAME: &str = "";
 
 // The reasons for which environments have different effects.
-const PREFIX: &str =
-    "0.3 takes the digits at the beginning, as atoi(3) does; ours ignores what is no number as a whole";
+const PREFIX: &str = "0.3 takes the leading digits, as atoi(3) does; this library ignores such a value";
 const UNIT: &str = "this library accepts units; 0.3 uses the leading digits";
-const OUT_OF_RANGE: &str =
-    "0.3 passes invalid numbers to the kernel, and leaves EINVAL in errno after a successful call";
+const OUT_OF_RANGE: &str = "0.3 passes invalid numbers to the kernel, and leaves EINVAL in errno after success";
 const WRAPPED: &str = "0.3 cuts the number to 32 bits";
 const NO_SKIP: &str = "`skip` is a value of 0.2: for 0.3 every value but `off` means `on`";
 const SPACE: &str = "0.3 compares the whole value; this library ignores white space around it";
