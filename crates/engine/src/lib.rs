@@ -20,6 +20,7 @@ pub mod sockets;
 pub mod sysctl;
 pub mod text;
 pub mod timeline;
+pub mod trace;
 pub mod verify;
 
 pub use error::{Error, describe};
