@@ -10,4 +10,5 @@ pub(crate) mod presets;
 pub(crate) mod probe;
 pub(crate) mod run;
 pub(crate) mod system;
+pub(crate) mod trace;
 pub(crate) mod unit;
