@@ -34,11 +34,15 @@ pub enum Word {
     Resent,
     /// Whether [`Word::BusySince`] and [`Word::Resent`] are known.
     HasResent,
+    /// The address family of the socket (`include/linux/socket.h`).
     Family,
+    /// In network byte order.
     LocalPort,
     /// In network byte order.
     PeerPort,
+    /// The local IPv4 address, in network byte order.
     Local4,
+    /// The peer's IPv4 address, in network byte order.
     Peer4,
     /// The bits of `enum sock_flags` (`include/net/sock.h`).
     Flags,
@@ -70,6 +74,7 @@ pub enum Word {
     DefaultIdle,
     /// Likewise.
     DefaultInterval,
+    /// The sysctl of the network namespace.
     DefaultCount,
 }
 
@@ -86,6 +91,7 @@ pub const WORDS: usize = Word::DefaultCount as usize + 1;
 pub enum Text {
     /// The local IPv6 address.
     Local6,
+    /// The peer's IPv6 address.
     Peer6,
     /// The name of the process of [`Word::Current`] (`proc_pid_comm(5)`), up to a zero byte.
     CurrentName,
@@ -116,7 +122,8 @@ impl Text {
 /// The words that are fields of the socket, which is a `struct tcp_sock`: with the structure and the field.
 const OF_SOCKET: [(Word, &str, &str); 18] = [
     (Word::Family, "sock_common", "skc_family"),
-    (Word::LocalPort, "sock_common", "skc_num"),
+    // `skc_num` is 0 by then.
+    (Word::LocalPort, "inet_sock", "inet_sport"),
     (Word::PeerPort, "sock_common", "skc_dport"),
     (Word::Local4, "sock_common", "skc_rcv_saddr"),
     (Word::Peer4, "sock_common", "skc_daddr"),

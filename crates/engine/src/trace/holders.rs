@@ -8,6 +8,7 @@ use super::record::{Ended, Task};
 use keepalive_sys::proc;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
 
 /// The holders of sockets.
@@ -103,30 +104,32 @@ impl Holders {
         Some(owner.clone()).filter(|owner| !owner.program.is_empty())
     }
 
-    /// Returns a process that the kernel has named. Its program has the name that `list` shows, unless the process has
-    /// ended and never held the socket when the holders were read: then it has the name that ps(1) shows.
+    /// Returns a process that the kernel has named.
     fn named(&self, task: &Task, inode: u64) -> Owner {
         let holders = [&self.current, &self.previous].into_iter().filter_map(|read| read.get(&inode));
         let mut seen = holders.flatten().filter(|owner| owner.pid == task.pid && !owner.program.is_empty());
         if let Some(owner) = seen.next() {
             return owner.clone();
         }
-        // Another process may have got the number since.
-        let is_same = proc::status(task.pid).is_ok_and(|status| OsStr::new(&status.comm) == task.name);
         Owner {
             pid: task.pid,
-            program: is_same
-                .then(|| program(task.pid))
-                .flatten()
-                .unwrap_or_else(|| task.name.clone()),
+            program: whole_name(task.pid, &task.name),
         }
     }
 }
 
-/// Returns the name of a process's program, as [`crate::sockets::Process::name`].
+/// Returns the name of a process's program. The memory of the process is not read, since it may belong to a file or
+/// process that never answers.
 fn program(pid: u32) -> Option<OsString> {
-    proc::program(pid)
-        .or_else(|| proc::executable(pid))
-        .or_else(|| proc::status(pid).ok().map(|status| status.comm.into()))
-        .filter(|name| !name.is_empty())
+    let name = proc::status(pid).ok()?.comm;
+    (!name.is_empty()).then(|| whole_name(pid, OsStr::new(&name)))
+}
+
+/// Returns the name of a program from the name of its process, of which the kernel has kept 15 bytes.
+fn whole_name(pid: u32, name: &OsStr) -> OsString {
+    const KEPT: usize = 15;
+    let whole = (name.len() == KEPT).then(|| proc::executable(pid)).flatten();
+    whole
+        .filter(|whole| whole.as_bytes().starts_with(name.as_bytes()))
+        .unwrap_or_else(|| name.to_owned())
 }

@@ -77,16 +77,19 @@ impl Record {
             Ok(ACCEPT) => Some(Direction::Accept),
             _ => None,
         };
-        let lived = self.word(Word::Time).saturating_sub(started);
+        let lived = Duration::from_nanos(self.word(Word::Time).saturating_sub(started));
+        let lived = (started != 0).then_some(lived);
+        // The two come from different clocks.
+        let idle = jiffies(idle.into(), hz).min(lived.unwrap_or(Duration::MAX));
         let closer = self.task(Word::Current, Text::CurrentName);
         Some(Ended {
             time: self.word(Word::Time),
-            local: self.address(Word::Local4, Text::Local6, self.half(Word::LocalPort))?,
+            local: self.address(Word::Local4, Text::Local6, u16::from_be(self.half(Word::LocalPort)))?,
             peer: self.address(Word::Peer4, Text::Peer6, u16::from_be(self.half(Word::PeerPort)))?,
             direction,
             cause,
-            idle: jiffies(idle.into(), hz),
-            lived: (started != 0).then_some(Duration::from_nanos(lived)),
+            idle,
+            lived,
             settings: self.settings(hz),
             unanswered_probes: self.small(Word::Probes),
             retransmits: self.small(Word::Retransmits),
