@@ -143,7 +143,10 @@ fn provoke(on_forget: &str, cases: &'static [Case], first_port: u16) {
         for (case, port, _) in &runs {
             let after = if name == "c" { case.after } else { case.after_at_server };
             if !after.is_empty() {
-                let lines = format!("def later({name}=ends[{port}]):\n {after}\nthreading.Timer({}, later).start()", case.wait);
+                let lines = format!(
+                    "def later({name}=ends[{port}]):\n {after}\nthreading.Timer({}, later).start()",
+                    case.wait
+                );
                 peer.execute(&lines);
             }
         }
@@ -166,7 +169,11 @@ fn provoke(on_forget: &str, cases: &'static [Case], first_port: u16) {
 fn assert_expected(case: &Case, object: &Value, client: &PyPeer) {
     let (cause, errno, idle) = case.expected;
     let name = case.name;
-    assert_eq!((&object["cause"], &object["errno"]), (&json!(cause), &json!(errno)), "{name}: {object:#}");
+    assert_eq!(
+        (&object["cause"], &object["errno"]),
+        (&json!(cause), &json!(errno)),
+        "{name}: {object:#}"
+    );
     let measured = object["idle_s"].as_f64().expect("a number");
     assert!((measured - idle).abs() < 1.0, "{name}: {object:#}");
     let owner = (&object["pid"], &object["program"]);

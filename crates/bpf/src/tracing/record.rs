@@ -115,7 +115,7 @@ impl Word {
 impl Text {
     /// Returns the offset in the record, in bytes.
     pub(super) const fn place(self) -> i16 {
-        8 * WORDS as i16 + 16 * self as i16
+        8 * (Word::DefaultCount as i16 + 1) + 16 * self as i16
     }
 }
 
@@ -200,9 +200,17 @@ impl Positions {
         };
         let offset = |structure: &str, path: &str| {
             let found = types.nested(structure, path);
-            found.map(|(offset, _)| offset).ok_or_else(|| format!("{path} of struct {structure}"))
+            found
+                .map(|(offset, _)| offset)
+                .ok_or_else(|| format!("{path} of struct {structure}"))
         };
-        let mut of_socket = [(Word::Time, Field { offset: 0, size: crate::assembler::Size::Long }); OF_SOCKET.len()];
+        let mut of_socket = [(
+            Word::Time,
+            Field {
+                offset: 0,
+                size: crate::assembler::Size::Long,
+            },
+        ); OF_SOCKET.len()];
         for (to, (word, structure, path)) in of_socket.iter_mut().zip(OF_SOCKET) {
             *to = (word, number(structure, path)?);
         }
@@ -217,7 +225,12 @@ impl Positions {
                 id: offset("kernfs_node", "id")?,
             })
         };
-        let addresses6 = || Some([types.offset("sock_common", "skc_v6_rcv_saddr")?, types.offset("sock_common", "skc_v6_daddr")?]);
+        let addresses6 = || {
+            Some([
+                types.offset("sock_common", "skc_v6_rcv_saddr")?,
+                types.offset("sock_common", "skc_v6_daddr")?,
+            ])
+        };
         let file = offset("socket_alloc", "vfs_inode")?.checked_add(offset("inode", "i_ino")?);
         let inode = file.and_then(|file| file.checked_sub(offset("socket_alloc", "socket").ok()?));
         Ok(Self {

@@ -83,7 +83,11 @@ pub(crate) const NOTES: Notes = Notes {
             ("pid", "number", "process id"),
             ("program", "string", "name of the program"),
             ("cgroup", "string", "path of the cgroup in which the socket was created"),
-            ("container", "string", "id of the container, if the cgroup's path contains one"),
+            (
+                "container",
+                "string",
+                "id of the container, if the cgroup's path contains one",
+            ),
             ("local", "string", "address and port"),
             ("peer", "string", "address and port"),
             ("direction", "string", "connect or accept"),
@@ -106,11 +110,17 @@ pub(crate) const NOTES: Notes = Notes {
     }),
     statuses: &[
         SUCCESS,
-        ("1", "The kernel or the missing rights do not allow it, or a named process does not exist."),
+        (
+            "1",
+            "The kernel or the missing rights do not allow it, or a named process does not exist.",
+        ),
         USAGE,
     ],
     examples: &[
-        ("Which connections of this machine die of idleness?", &["keepalive trace"]),
+        (
+            "Which connections of this machine die of idleness?",
+            &["keepalive trace"],
+        ),
         (
             "Those to a database, for ten minutes, as JSON:",
             &["keepalive trace --port 5432 --for 10m --json"],
@@ -137,7 +147,11 @@ pub(crate) fn run(trace: &Trace) -> Result<(), Error> {
     let (named, missing) = Selection::named(&trace.pids);
     let missing = missing.iter().map(|(pid, obstacle)| {
         let error = Error::new(FAILED, format!("cannot trace process {pid}: {}", obstacle.reason));
-        if obstacle.hint.is_empty() { error } else { error.hint(&*obstacle.hint) }
+        if obstacle.hint.is_empty() {
+            error
+        } else {
+            error.hint(&*obstacle.hint)
+        }
     });
     if let Some(error) = Error::all(missing) {
         return Err(error);
@@ -161,7 +175,10 @@ impl Trace {
         let which = if self.all || self.min_idle.is_zero() {
             String::from("that end")
         } else {
-            format!("that end after {} s or more without traffic", self.min_idle.as_secs_f64())
+            format!(
+                "that end after {} s or more without traffic",
+                self.min_idle.as_secs_f64()
+            )
         };
         let until = self
             .limit
@@ -318,7 +335,10 @@ impl Session<'_> {
         self.print_summary()?;
         self.report_losses();
         if self.lost > 0 {
-            write_stderr(&format!("keepalive: {} ends of connections were not recorded\n", self.lost));
+            write_stderr(&format!(
+                "keepalive: {} ends of connections were not recorded\n",
+                self.lost
+            ));
         }
         if self.unowned > 0 {
             let line = format!(
@@ -353,12 +373,13 @@ impl Totals {
     }
 }
 
+/// The kernel's 32-bit jiffies at 1000 Hz show times up to 24 days apart.
+const LONGEST: u64 = 20 * 24 * 3600 * 1000;
+
 fn time(text: &str) -> Result<Duration, String> {
     let Ok(milliseconds) = duration::parse(text.as_bytes()) else {
         return Err(String::from("not a time\nhint: expected 5, 90s, 20m or 2h"));
     };
-    /// The kernel's 32-bit jiffies at 1000 Hz tell times up to 24 days apart.
-    const LONGEST: u64 = 20 * 24 * 3600 * 1000;
     if milliseconds <= LONGEST {
         Ok(Duration::from_millis(milliseconds))
     } else {

@@ -87,7 +87,9 @@ impl Holders {
         if let Some(closer) = ended.closer.as_ref().filter(|_| self.has_same_pids) {
             return Some(self.named(closer, inode));
         }
-        let seen = self.seen(inode, opener).or_else(|| opener.map(|opener| self.named(opener, inode)));
+        let seen = self
+            .seen(inode, opener)
+            .or_else(|| opener.map(|opener| self.named(opener, inode)));
         if seen.is_some() || self.read_at.elapsed() < PAUSE.max(SHARE_IF_UNKNOWN * self.cost) {
             return seen;
         }
@@ -106,8 +108,12 @@ impl Holders {
 
     /// Returns a process that the kernel has named.
     fn named(&self, task: &Task, inode: u64) -> Owner {
-        let holders = [&self.current, &self.previous].into_iter().filter_map(|read| read.get(&inode));
-        let mut seen = holders.flatten().filter(|owner| owner.pid == task.pid && !owner.program.is_empty());
+        let holders = [&self.current, &self.previous]
+            .into_iter()
+            .filter_map(|read| read.get(&inode));
+        let mut seen = holders
+            .flatten()
+            .filter(|owner| owner.pid == task.pid && !owner.program.is_empty());
         if let Some(owner) = seen.next() {
             return owner.clone();
         }

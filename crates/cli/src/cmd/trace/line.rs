@@ -164,7 +164,11 @@ fn date(time: SystemTime) -> (u64, u64, u64, u64) {
     let day = day - (365 * year + year / 4 - year / 100);
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+    let (year, month) = if month < 10 {
+        (year, month + 3)
+    } else {
+        (year + 1, month - 9)
+    };
     (era * 400 + year, month, day, since % 86_400)
 }
 
@@ -209,9 +213,16 @@ mod tests {
             "12:34:56 postgr…/4194304 > 192.168.100.200:54321 9999s 7200/75/9 timeout on send\n"
         );
         assert_eq!(display_width(line.trim_end()), 80);
-        let mut begins = HEADINGS.split_whitespace().map(|heading| HEADINGS.find(heading).unwrap());
+        let mut begins = HEADINGS
+            .split_whitespace()
+            .map(|heading| HEADINGS.find(heading).unwrap());
         assert_eq!(begins.next(), Some(0));
-        for (heading, cell) in [("PROGRAM", "postgr"), ("PEER", ">"), ("KEEPALIVE", "7200"), ("ENDED", "timeout")] {
+        for (heading, cell) in [
+            ("PROGRAM", "postgr"),
+            ("PEER", ">"),
+            ("KEEPALIVE", "7200"),
+            ("ENDED", "timeout"),
+        ] {
             let column = line[..line.find(cell).unwrap()].chars().count();
             assert_eq!(HEADINGS.find(heading), Some(column), "{heading}");
         }
@@ -232,7 +243,13 @@ mod tests {
 
     #[test]
     fn times_have_at_most_five_columns() {
-        for (seconds, text) in [(0, "0.0s"), (99, "99.0s"), (9_999, "9999s"), (36_060, "10h01"), (900_000, "10d10")] {
+        for (seconds, text) in [
+            (0, "0.0s"),
+            (99, "99.0s"),
+            (9_999, "9999s"),
+            (36_060, "10h01"),
+            (900_000, "10d10"),
+        ] {
             assert_eq!(short(Duration::from_secs(seconds)), text);
         }
     }
