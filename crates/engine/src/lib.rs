@@ -10,6 +10,7 @@ pub mod choice;
 pub mod error;
 pub mod evidence;
 pub mod handover;
+pub mod idle_timeout;
 pub mod kernel_defaults;
 pub mod plan;
 pub mod policy;
