@@ -11,3 +11,8 @@ pub(crate) mod probe;
 pub(crate) mod run;
 pub(crate) mod system;
 pub(crate) mod unit;
+
+#[cfg(test)]
+mod trace {
+    mod summary;
+}

@@ -49,12 +49,14 @@ pub struct Forgotten {
     pub all: Range,
     /// The longest idle time below that was survived, as far as seen.
     pub survived: Option<f64>,
-    /// Whether so many were lost after about the same idle time that this is the timeout. Otherwise the timeout may be
-    /// shorter than the shortest idle time.
+    /// Whether others survived nearly as long. Otherwise the timeout may be shorter than the shortest idle time: when a
+    /// program sends is the program's choice.
+    pub is_exact: bool,
+    /// Whether several were lost after about the same idle time.
     pub is_regular: bool,
     /// The number of connections that were lost after far shorter idle times, or that survived longer ones.
     pub irregular: u64,
-    /// The presets with such a timeout; empty if the timeout is not regular.
+    /// The presets with such a timeout; empty if the losses are neither exact nor regular.
     pub presets: Vec<&'static str>,
 }
 
@@ -125,7 +127,8 @@ fn forgotten(evidence: &Evidence) -> Option<Meaning> {
     } else {
         Manner::Reset
     };
-    let at_least = survived.filter(|idle| near(*idle) >= bound).unwrap_or(bound);
+    let survived_near = survived.filter(|idle| near(*idle) >= bound);
+    let is_exact = survived_near.is_some();
     let by_cause = |cause, times: &IdleTimes| (cause, times.from(bound));
     Some(Meaning::Forgotten(Forgotten {
         lost: [
@@ -135,11 +138,12 @@ fn forgotten(evidence: &Evidence) -> Option<Meaning> {
         ],
         all,
         survived,
+        is_exact,
         is_regular,
         irregular: contradictions(&observations, bound) + lost.count()
             - lost.from(start).map_or(0, |range| range.count),
-        presets: if is_regular {
-            presets(at_least, bound, manner)
+        presets: if is_exact || is_regular {
+            presets(survived_near.unwrap_or(bound), bound, manner)
         } else {
             Vec::new()
         },
@@ -188,7 +192,8 @@ pub(super) fn cure(evidence: &Evidence, meanings: &[Meaning]) -> Option<Cure> {
         Meaning::Forgotten(forgotten) => {
             let bound = forgotten.all.shortest;
             let ignoring = evidence.third_probes.count_below(bound);
-            (ignoring * FEW <= forgotten.all.count).then(|| (remedy(bound, forgotten.is_regular), &forgotten.presets))
+            let is_known = forgotten.is_exact || !forgotten.presets.is_empty();
+            (ignoring * FEW <= forgotten.all.count).then(|| (remedy(bound, is_known), &forgotten.presets))
         }
         Meaning::EndedByTimer(timer) => (timer.manner == Manner::Reset && timer.despite_probes == 0)
             .then(|| (remedy(timer.idle.shortest, true), &timer.presets)),
@@ -203,9 +208,9 @@ pub(super) fn cure(evidence: &Evidence, meanings: &[Meaning]) -> Option<Cure> {
 
 /// Returns timings against a timeout. One that may be shorter than the shortest idle time gets at most those of preset
 /// default, which suit every known middlebox.
-fn remedy(timeout: f64, is_regular: bool) -> (u32, u32, u32) {
+fn remedy(timeout: f64, is_known: bool) -> (u32, u32, u32) {
     let (idle, interval, count) = timings(timeout);
-    if is_regular {
+    if is_known {
         return (idle, interval, count);
     }
     (
