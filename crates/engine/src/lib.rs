@@ -19,6 +19,7 @@ pub mod seccomp;
 pub mod selinux;
 pub mod sockets;
 pub mod sysctl;
+pub mod tcp_counters;
 pub mod text;
 pub mod timeline;
 pub mod trace;
