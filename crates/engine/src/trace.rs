@@ -230,3 +230,4 @@ fn failed(call: &str, error: &io::Error) -> Error {
     Error::new(message)
         .with_hint("a container, a security module, the kernel's lockdown or a limit of locked memory is in the way")
 }
+pub mod summary;

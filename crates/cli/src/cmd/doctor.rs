@@ -2,6 +2,7 @@
 
 mod apparmor;
 mod finding;
+mod history;
 mod library_files;
 mod machine;
 mod process;
@@ -71,6 +72,30 @@ pub(crate) const NOTES: Notes = Notes {
             ("findings[].text", "string", ""),
             ("findings[].advice", "string", "what to do"),
             (
+                "counters[].namespace",
+                "number",
+                "a network namespace, as in /proc/PID/ns/net",
+            ),
+            ("counters[].pid", "number", "a process in it"),
+            ("counters[].own", "boolean", "whether it is that of keepalive itself"),
+            ("counters[].TCPKeepAlive", "number", "keepalive probes sent"),
+            (
+                "counters[].TCPAbortOnTimeout",
+                "number",
+                "connections given up because no answer came, whatever timer expired",
+            ),
+            (
+                "counters[].TCPTimeouts",
+                "number",
+                "expiries of the retransmission timer",
+            ),
+            ("counters[].TCPAbortFailed", "number", "RSTs that could not be sent"),
+            (
+                "counters[].EstabResets",
+                "number",
+                "established connections that ended without FIN",
+            ),
+            (
                 "summary",
                 "string",
                 "how the sockets of a process compare with its policy",
@@ -135,6 +160,7 @@ struct Report {
     /// engine reaches it.
     engine: Option<&'static str>,
     findings: Vec<Finding>,
+    counters: Vec<history::CountersEntry>,
     #[serde(flatten)]
     sockets: sockets::Report,
 }
@@ -175,12 +201,15 @@ pub(crate) fn run(doctor: &Doctor) -> Result<(), Error> {
         engine = program::examine(&mut findings, &program);
     }
     machine::examine(&mut findings);
+    let is_about_machine = doctor.pid.is_none() && doctor.unit.is_none() && doctor.command.is_empty();
+    let counters = history::examine(&mut findings, !is_about_machine);
     let findings = findings.ranked();
     let wrong = findings.iter().filter(|finding| finding.level == Level::Wrong).count();
     print(&if doctor.json {
         line(&Report {
             engine,
             findings,
+            counters,
             sockets,
         }) + "\n"
     } else {

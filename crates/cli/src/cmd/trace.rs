@@ -1,6 +1,7 @@
 //! `keepalive trace`: shows connections that end, and why.
 
 mod line;
+mod summary;
 
 use crate::error::{Error, FAILED, describe};
 use crate::help::{Json, Notes, SUCCESS, USAGE};
@@ -9,7 +10,8 @@ use crate::output::{WIDTH, print_ignoring_epipe, wrap, write_stderr};
 use clap::Args;
 use keepalive_engine::sockets::Selection;
 use keepalive_engine::trace::Trace as Tracer;
-use keepalive_engine::trace::ending::{Cause, Ending};
+use keepalive_engine::trace::ending::Ending;
+use keepalive_engine::trace::summary::Summary;
 use keepalive_policy::duration;
 use keepalive_sys::signal::{SignalFd, block_interrupts};
 use line::{Entry, HEADINGS, row};
@@ -17,7 +19,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd as _;
 use rustix::io::Errno;
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
@@ -53,10 +54,13 @@ pub(crate) struct Trace {
     limit: Option<Duration>,
 
     /// Print the summary also at this interval
+    ///
+    /// With --json each summary is an object with the field 'summary'; without --summary, the one at the end goes to standard
+    /// error.
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     summary: Option<Duration>,
 
-    /// Print a JSON object per line; the summary goes to standard error
+    /// Print a JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -160,7 +164,7 @@ pub(crate) fn run(trace: &Trace) -> Result<(), Error> {
     let mut session = Session {
         trace,
         tracer: Tracer::start(min_idle)?,
-        totals: Totals::default(),
+        summary: Summary::new(),
         is_open: true,
         unowned: 0,
         lost: 0,
@@ -218,7 +222,7 @@ impl Trace {
 struct Session<'a> {
     trace: &'a Trace,
     tracer: Tracer,
-    totals: Totals,
+    summary: Summary,
     /// Whether somebody still reads standard output.
     is_open: bool,
     /// The ends whose owner is unknown, so that a filter omits them.
@@ -294,7 +298,7 @@ impl Session<'_> {
                     continue;
                 }
             }
-            self.totals.add(&ending);
+            self.summary.add(&ending);
             if self.trace.json {
                 text.push_str(&json::line(&Entry::new(&ending)));
                 text.push('\n');
@@ -312,12 +316,14 @@ impl Session<'_> {
 
     /// Prints what has ended so far, and what that means.
     fn print_summary(&mut self) -> Result<(), Error> {
-        let text = self.totals.text();
-        if self.trace.json {
-            write_stderr(&text);
-            Ok(())
-        } else {
-            self.print(&text)
+        let report = self.summary.report();
+        match (self.trace.json, self.trace.summary) {
+            (false, _) => self.print(&format!("\n{}", summary::text(&report))),
+            (true, Some(_)) => self.print(&summary::json(&report)),
+            (true, None) => {
+                write_stderr(&summary::text(&report));
+                Ok(())
+            }
         }
     }
 
@@ -348,28 +354,6 @@ impl Session<'_> {
             write_stderr(&wrap(&line, WIDTH, 2));
         }
         Ok(())
-    }
-}
-
-/// The number of connections by what ended them.
-#[derive(Debug, Default)]
-struct Totals([u64; Cause::ALL.len()]);
-
-impl Totals {
-    fn add(&mut self, ending: &Ending) {
-        for (cause, count) in Cause::ALL.into_iter().zip(&mut self.0) {
-            *count += u64::from(cause == ending.cause);
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!("\n{} connections ended", self.0.iter().sum::<u64>());
-        let counts = Cause::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0);
-        for (index, (cause, count)) in counts.enumerate() {
-            let _ = write!(text, "{} {} {count}", if index == 0 { ":" } else { "," }, cause.name());
-        }
-        text.push('\n');
-        text
     }
 }
 

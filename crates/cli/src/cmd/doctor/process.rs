@@ -1,7 +1,7 @@
 //! Examines a running process; sockets.rs examines its connections.
 
 use super::finding::{Finding, Findings};
-use super::{apparmor, machine, program, selinux};
+use super::{apparmor, history, machine, program, selinux};
 use crate::error::describe;
 use keepalive_engine::cgroup::pins::Target;
 use keepalive_engine::cgroup::{child, entry};
@@ -149,6 +149,7 @@ fn namespaces(findings: &mut Findings, process: &Process) {
     if Some(theirs) == own {
         return;
     }
+    history::of_process(findings, pid);
     match sysctls_of(pid) {
         Ok(sysctls) => machine::sysctls(findings, sysctls, "the network namespace of the process"),
         Err(error) => findings.note(

@@ -2,8 +2,8 @@
 
 use super::path::Probed;
 use super::search::{Outcome, Search};
-use keepalive_policy::preset::{self, PRESETS, Remedy, WhenIdle};
-use keepalive_policy::{Settings, SocketOption};
+use keepalive_engine::idle_timeout::{presets, timings};
+use keepalive_policy::Settings;
 
 /// The result, and the remedy.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(super) struct Conclusion {
     pub(super) died: Option<f64>,
     pub(super) how: Option<Outcome>,
     /// The number of connections that died although others with longer idle times survived.
-    pub(super) irregular: usize,
+    pub(super) irregular: u64,
     /// Idle time and interval in seconds, and probes; absent if keepalive cannot help.
     pub(super) timings: Option<(u32, u32, u32)>,
     /// The presets with such a timeout.
@@ -33,9 +33,9 @@ impl Conclusion {
         // Where no idle time was too long, no settings follow from the measurement.
         let timings = how.and_then(|_| lived.or(died.map(|trial| trial.idle))).map(timings);
         Self {
-            presets: died.map_or_else(Vec::new, |trial| {
-                presets(lived.unwrap_or(0.0), trial.idle, trial.outcome)
-            }),
+            presets: died
+                .and_then(|trial| Some(presets(lived.unwrap_or(0.0), trial.idle, trial.outcome.manner()?)))
+                .unwrap_or_default(),
             lived,
             died: died.map(|trial| trial.idle),
             how,
@@ -96,51 +96,6 @@ impl Conclusion {
 /// Returns the seconds that a connection must survive to prove a remedy for a timeout.
 pub(super) fn proof(died: f64) -> f64 {
     1.25 * died + 2.0
-}
-
-/// Returns timings that lose no connection on a path that forgets after `timeout` seconds, even if two
-/// consecutive probes are lost: idle is a third of the timeout, and the third probe comes well before its
-/// end.
-fn timings(timeout: f64) -> (u32, u32, u32) {
-    let part = |part: f64, option: SocketOption| {
-        let most = option.row().kernel_default.built_in().unwrap_or(u32::MAX);
-        let seconds = (timeout / part).clamp(1.0, f64::from(most));
-        // The value is between 1 and `most`.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let whole = seconds as u32;
-        whole
-    };
-    (
-        part(3.0, SocketOption::Idle),
-        part(12.0, SocketOption::Interval),
-        preset::DEFAULT.count.into(),
-    )
-}
-
-/// Returns the presets whose timeout is between these values, with a tolerance of a twentieth, and that end a
-/// connection in this way.
-fn presets(lived: f64, died: f64, how: Outcome) -> Vec<&'static str> {
-    const LEEWAY: f64 = 0.05;
-    let fits = |when: WhenIdle| match when {
-        WhenIdle::Reset => how != Outcome::Silence,
-        WhenIdle::Silence => how == Outcome::Silence,
-        WhenIdle::Close => how == Outcome::Closed,
-        WhenIdle::Either | WhenIdle::Unknown => true,
-    };
-    let matching = PRESETS.iter().filter(|preset| {
-        let is_near = preset.timeout.is_some_and(|timeout| {
-            let timeout = f64::from(timeout);
-            lived * (1.0 - LEEWAY) <= timeout && timeout <= died * (1.0 + LEEWAY)
-        });
-        is_near && fits(preset.when_idle)
-    });
-    matching.map(|preset| preset.name).collect()
-}
-
-/// Returns whether the preset with this name can be used.
-pub(super) fn is_usable(name: &str) -> bool {
-    let preset = PRESETS.iter().find(|preset| preset.name == name);
-    preset.is_some_and(|preset| matches!(preset.remedy, Remedy::Settings(_)))
 }
 
 /// Returns the timings as settings, for a rule.

@@ -1,5 +1,7 @@
 //! Chooses the idle times to try, and combines the results. All times are in seconds.
 
+use keepalive_engine::idle_timeout::{self, Manner, Observation};
+
 /// The result for one connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Trial {
@@ -27,6 +29,16 @@ impl Outcome {
     /// Returns whether the end came without a probe, so that its time is exact.
     pub(super) fn is_unasked(self) -> bool {
         matches!(self, Self::ResetUnasked | Self::Closed)
+    }
+
+    /// Returns how the connection ended; `None` if it survived.
+    pub(super) fn manner(self) -> Option<Manner> {
+        match self {
+            Self::Lived => None,
+            Self::Silence => Some(Manner::Silence),
+            Self::Reset | Self::ResetUnasked => Some(Manner::Reset),
+            Self::Closed => Some(Manner::Close),
+        }
     }
 }
 
@@ -61,32 +73,23 @@ impl Search {
         }
     }
 
-    /// Returns the timeout that contradicts the fewest results, since packets may be lost; infinite if no
-    /// connection died. Of several such timeouts, returns the longest.
+    fn observations(&self) -> Vec<Observation> {
+        let observation = |trial: &Trial| Observation {
+            idle: trial.idle,
+            survived: trial.outcome == Outcome::Lived,
+            count: 1,
+        };
+        self.trials.iter().map(observation).collect()
+    }
+
+    /// Returns the timeout that contradicts the fewest results; infinite if no connection died.
     fn bound(&self) -> f64 {
-        let mut bounds: Vec<f64> = self.all_but_lived().map(|trial| trial.idle).collect();
-        bounds.sort_by(f64::total_cmp);
-        bounds.push(f64::INFINITY);
-        bounds.reverse();
-        bounds
-            .into_iter()
-            .min_by_key(|bound| self.contradictions(*bound))
-            .unwrap_or(f64::INFINITY)
-    }
-
-    fn all_but_lived(&self) -> impl Iterator<Item = &Trial> {
-        self.trials.iter().filter(|trial| trial.outcome != Outcome::Lived)
-    }
-
-    /// Returns how many connections survived or died contrary to this timeout.
-    fn contradictions(&self, bound: f64) -> usize {
-        let contradicts = |trial: &&Trial| (trial.outcome == Outcome::Lived) == (trial.idle >= bound);
-        self.trials.iter().filter(contradicts).count()
+        idle_timeout::bound(&self.observations())
     }
 
     /// Returns how many results contradict the timeout.
-    pub(super) fn irregular(&self) -> usize {
-        self.contradictions(self.bound())
+    pub(super) fn irregular(&self) -> u64 {
+        idle_timeout::contradictions(&self.observations(), self.bound())
     }
 
     /// Returns the longest idle time that was survived, below the shortest that was not.
@@ -102,8 +105,12 @@ impl Search {
     /// Returns the shortest idle time that was not survived.
     pub(super) fn died(&self) -> Option<Trial> {
         let bound = self.bound();
-        let died = self.all_but_lived().filter(|trial| trial.idle >= bound).copied();
-        died.reduce(|one, other| if other.idle < one.idle { other } else { one })
+        let died = self
+            .trials
+            .iter()
+            .filter(|trial| trial.outcome != Outcome::Lived && trial.idle >= bound);
+        died.copied()
+            .reduce(|one, other| if other.idle < one.idle { other } else { one })
     }
 
     /// Returns the idle times to try next, in rising order; `None` if the search is complete. The last time

@@ -1,11 +1,12 @@
 //! The result as text and JSON.
 
-use super::conclusion::{Conclusion, is_usable, settings};
+use super::conclusion::{Conclusion, settings};
 use super::login::Login;
 use super::roughly;
 use super::search::Outcome;
 use crate::json::pretty;
 use crate::output::{WIDTH, wrap};
+use keepalive_engine::idle_timeout::is_usable;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -39,7 +40,7 @@ struct Object<'a> {
     count: Option<u32>,
     presets: &'a [&'static str],
     verified: Option<bool>,
-    irregular: usize,
+    irregular: u64,
     interrupted: bool,
 }
 
