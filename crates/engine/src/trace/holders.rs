@@ -82,15 +82,18 @@ impl Holders {
 
     /// Returns the process that held the socket of a connection; `None` rather than a wrong one.
     pub(super) fn owner(&mut self, ended: &Ended) -> Option<Owner> {
-        let inode = ended.inode?;
         let opener = ended.opener.as_ref().filter(|_| self.has_same_pids);
-        if let Some(closer) = ended.closer.as_ref().filter(|_| self.has_same_pids) {
+        let closer = ended.closer.as_ref().filter(|_| self.has_same_pids);
+        // Subflows of MPTCP may have no inode any more.
+        let inode = ended.inode.unwrap_or(0);
+        if let Some(closer) = closer {
             return Some(self.named(closer, inode));
         }
         let seen = self
             .seen(inode, opener)
             .or_else(|| opener.map(|opener| self.named(opener, inode)));
-        if seen.is_some() || self.read_at.elapsed() < PAUSE.max(SHARE_IF_UNKNOWN * self.cost) {
+        let is_too_soon = self.read_at.elapsed() < PAUSE.max(SHARE_IF_UNKNOWN * self.cost);
+        if seen.is_some() || inode == 0 || is_too_soon {
             return seen;
         }
         self.refresh();
