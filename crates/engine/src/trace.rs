@@ -14,14 +14,14 @@ use crate::error::{Error, describe};
 use cgroups::Cgroups;
 use ending::{Ending, Owner};
 use holders::Holders;
-use keepalive_bpf::assembler::{Instruction, Map};
-use keepalive_bpf::fields::jiffies_per_second;
+use keepalive_bpf::assembler::Map;
+use keepalive_bpf::fields::{ReadTask, jiffies_per_second};
 use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_bpf::tracing::record::Positions;
 use keepalive_bpf::tracing::{CHANGES, CONNECTION_SIZE, RETRANSMISSIONS, Tracer};
 use keepalive_sys::bpf::Ring;
 use keepalive_sys::bpf::call::{
-    CallError, Hook, MapKind, create_map, link_to_tracepoint, load_program, program_info, value,
+    CallError, Hook, MapKind, Refusal, create_map, link_to_tracepoint, load_program, program_info, value,
 };
 use keepalive_sys::{capability, clock, proc};
 use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -53,6 +53,9 @@ const CONNECTIONS: u32 = 1 << 17;
 const RING: u32 = 1 << 20;
 const RING_FOR_ALL: u32 = 1 << 24;
 
+/// The time between two looks at a ring whose programs wake nobody ([`Tracer::min_idle`]).
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What an ordinary user can do.
 const WITHOUT_ROOT: &str = "without root: keepalive list --watch shows keepalive and unanswered probes, KEEPALIVE_LOG what \
                             the library sets, keepalive probe HOST:PORT when the path forgets";
@@ -76,26 +79,25 @@ impl Trace {
         let ring_size = if min_idle.is_zero() { RING_FOR_ALL } else { RING };
         let ring = create_map(MapKind::Ring, "ka_ended", 0, ring_size).map_err(|error| of_map(&error))?;
         let lost = create_map(MapKind::Single, "ka_lost", 8, 1).map_err(|error| of_map(&error))?;
-        let connections = create_map(MapKind::Hash, "ka_connections", CONNECTION_SIZE, CONNECTIONS);
+        let connections = create_map(MapKind::Recent, "ka_connections", CONNECTION_SIZE, CONNECTIONS);
         let connections = connections.map_err(|error| of_map(&error))?;
         let tracer = Tracer {
             positions,
+            read: ReadTask::Typed,
             connections: Map(connections.as_raw_fd()),
             ring: Map(ring.as_raw_fd()),
             lost: Map(lost.as_raw_fd()),
             min_idle: in_jiffies(min_idle, hz),
         };
-        let (mut programs, mut links) = (Vec::new(), Vec::new());
-        let assembled = [
-            ("ka_retransmit", RETRANSMISSIONS, tracer.retransmissions()),
-            ("ka_change", CHANGES, tracer.changes()),
-        ];
-        for (name, tracepoint, instructions) in assembled {
-            let instructions = instructions.map_err(|error| failed("assembler", &error))?;
-            let program = load(&types, name, tracepoint, &instructions)?;
-            links.push(link_to_tracepoint(&program).map_err(|error| failed("bpf: BPF_RAW_TRACEPOINT_OPEN", &error))?);
-            programs.push(program);
-        }
+        let copying = Tracer {
+            read: ReadTask::Copied,
+            ..tracer
+        };
+        let programs = load(&types, &tracer).or_else(|_| load(&types, &copying))?;
+        let links = programs
+            .iter()
+            .map(|program| link_to_tracepoint(program).map_err(|error| failed("bpf: BPF_RAW_TRACEPOINT_OPEN", &error)));
+        let links = links.collect::<Result<_, _>>()?;
         Ok(Self {
             ring: Ring::new(ring, ring_size).map_err(|error| failed("mmap", &error))?,
             lost,
@@ -143,9 +145,9 @@ impl Trace {
         endings
     }
 
-    /// Returns the time after which [`Self::endings`] returns ends that wait now, if some do.
+    /// Returns the time after which [`Self::endings`] must be called even if this is not readable, if there is one.
     pub fn wait(&self) -> Option<Duration> {
-        self.wait
+        self.wait.or(self.min_idle.is_zero().then_some(PAUSE))
     }
 
     /// Reads again which processes hold which sockets, if it is time to. Call this about once a second.
@@ -188,7 +190,7 @@ impl Trace {
     }
 }
 
-/// The descriptor is readable when a connection has ended.
+/// The descriptor is readable when a connection has ended ([`Trace::wait`]).
 impl AsFd for Trace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
@@ -201,25 +203,31 @@ fn in_jiffies(time: Duration, hz: u32) -> u32 {
     u32::try_from(jiffies.saturating_sub(1)).unwrap_or(u32::MAX)
 }
 
-fn load(
-    types: &KernelTypes,
-    name: &str,
-    tracepoint: &'static str,
-    instructions: &[Instruction],
-) -> Result<OwnedFd, Error> {
-    let number = types
-        .tracepoint(tracepoint)
-        .ok_or_else(|| unsupported(&format!("it does not have the tracepoint {tracepoint}")))?;
-    load_program(Hook::Tracepoint(number), name, instructions).map_err(|refusal| {
-        // The log ends with the reason, and a line of statistics.
-        let lines: Vec<_> = refusal.log.trim_end().lines().collect();
-        let error = failed("bpf: BPF_PROG_LOAD", &refusal.error);
-        if lines.is_empty() {
-            return error;
-        }
-        let log = lines[lines.len().saturating_sub(5)..].join("\n  ");
-        Error::new(format!("{error}\n  {log}"))
-    })
+/// Loads the programs; that for changes comes last.
+fn load(types: &KernelTypes, tracer: &Tracer) -> Result<Vec<OwnedFd>, Error> {
+    let programs = [
+        ("ka_retransmit", RETRANSMISSIONS, tracer.retransmissions()),
+        ("ka_change", CHANGES, tracer.changes()),
+    ];
+    let loaded = programs.into_iter().map(|(name, tracepoint, instructions)| {
+        let instructions = instructions.map_err(|error| failed("assembler", &error))?;
+        let number = types
+            .tracepoint(tracepoint)
+            .ok_or_else(|| unsupported(&format!("it does not have the tracepoint {tracepoint}")))?;
+        load_program(Hook::Tracepoint(number), name, &instructions).map_err(|refusal| refused(&refusal))
+    });
+    loaded.collect()
+}
+
+fn refused(refusal: &Refusal) -> Error {
+    // The log ends with the reason, and a line of statistics.
+    let lines: Vec<_> = refusal.log.trim_end().lines().collect();
+    let error = failed("bpf: BPF_PROG_LOAD", &refusal.error);
+    if lines.is_empty() {
+        return error;
+    }
+    let log = lines[lines.len().saturating_sub(5)..].join("\n  ");
+    Error::new(format!("{error}\n  {log}"))
 }
 
 fn check_rights() -> Result<(), Error> {

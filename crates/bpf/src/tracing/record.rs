@@ -9,7 +9,7 @@ use crate::kernel_types::KernelTypes;
 pub enum Word {
     /// `CLOCK_MONOTONIC`, in nanoseconds.
     Time,
-    /// The time in jiffies.
+    /// The time in jiffies, as are all times that follow.
     Jiffies,
     /// The state before (`include/net/tcp_states.h`).
     OldState,
@@ -22,7 +22,7 @@ pub enum Word {
     /// The process that runs now. It has closed the socket if the program did; otherwise it may be any. 0 for
     /// threads of the kernel.
     Current,
-    /// The time at which the connection was established, as [`Word::Time`]; 0 if unknown.
+    /// The time at which the connection was established, in jiffies; 0 if unknown.
     Started,
     /// [`CONNECT`], [`ACCEPT`], or 0 if unknown.
     Direction,
@@ -34,6 +34,9 @@ pub enum Word {
     Resent,
     /// Whether [`Word::BusySince`] and [`Word::Resent`] are known.
     HasResent,
+    /// The peer's port when the words since [`Word::Started`] were noted, in network byte order. If it is not
+    /// [`Word::PeerPort`], they belong to an earlier connection.
+    NotedPort,
     /// The address family of the socket (`include/linux/socket.h`).
     Family,
     /// In network byte order.

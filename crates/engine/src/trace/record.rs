@@ -81,15 +81,14 @@ impl Record {
     pub fn ended(&self, hz: u32) -> Option<Ended> {
         let facts = self.facts();
         let (cause, idle) = (cause(&facts), facts.idle());
-        let started = self.word(Word::Started);
-        let direction = match i32::try_from(self.word(Word::Direction)) {
+        let started = self.noted(Word::Started);
+        let direction = match i32::try_from(self.noted(Word::Direction)) {
             Ok(CONNECT) => Some(Direction::Connect),
             Ok(ACCEPT) => Some(Direction::Accept),
             _ => None,
         };
-        let lived = Duration::from_nanos(self.word(Word::Time).saturating_sub(started));
+        let lived = jiffies(self.word(Word::Jiffies).saturating_sub(started), hz);
         let lived = (started != 0).then_some(lived);
-        // The two come from different clocks.
         let idle = jiffies(idle.into(), hz).min(lived.unwrap_or(Duration::MAX));
         let closer = self.task(Word::Current, Text::CurrentName);
         Some(Ended {
@@ -107,7 +106,9 @@ impl Record {
             inode: Some(self.word(Word::Inode)).filter(|inode| *inode != 0),
             cgroup: Some(self.word(Word::Cgroup)).filter(|cgroup| *cgroup != 0),
             closer: closer.filter(|_| cause == Cause::Closed),
-            opener: self.task(Word::Opener, Text::OpenerName),
+            opener: self
+                .task(Word::Opener, Text::OpenerName)
+                .filter(|_| self.noted(Word::Opener) != 0),
         })
     }
 
@@ -124,7 +125,7 @@ impl Record {
             received_data: self.jiffies(Word::ReceivedData),
             received_ack: self.jiffies(Word::ReceivedAck),
             sent_data: self.jiffies(Word::SentData),
-            resent: (self.word(Word::HasResent) != 0)
+            resent: (self.noted(Word::HasResent) != 0)
                 .then(|| (self.jiffies(Word::BusySince), self.jiffies(Word::Resent))),
         }
     }
@@ -165,6 +166,15 @@ impl Record {
             pid,
             name: OsStr::from_bytes(name.unwrap_or_default()).to_owned(),
         })
+    }
+
+    /// Returns what the program has noted of the connection before; 0 if it did not.
+    fn noted(&self, word: Word) -> u64 {
+        if self.half(Word::NotedPort) == self.half(Word::PeerPort) {
+            self.word(word)
+        } else {
+            0
+        }
     }
 
     fn word(&self, word: Word) -> u64 {
@@ -218,13 +228,14 @@ mod tests {
         let bytes = record(
             &[
                 (Word::Time, 9_000_000_000),
-                (Word::Started, 1_000_000_000),
+                (Word::Started, 0x1_0000_0100 - 8 * 250),
                 (Word::Direction, 2),
                 (Word::Family, 2),
                 (Word::Local4, u32::from_ne_bytes([10, 0, 0, 1]).into()),
                 (Word::LocalPort, 5432_u16.to_be().into()),
                 (Word::Peer4, u32::from_ne_bytes([10, 0, 0, 2]).into()),
                 (Word::PeerPort, 40000_u16.to_be().into()),
+                (Word::NotedPort, 40000_u16.to_be().into()),
                 (Word::OldState, 1),
                 (Word::NewState, 4),
                 (Word::Flags, 1 << 3 | 1 << 9),

@@ -11,6 +11,9 @@ use std::io;
 pub enum MapKind {
     /// Many values, with keys of eight bytes.
     Hash,
+    /// Many values, with keys of eight bytes. If the map is full, a new value replaces one that was not used lately
+    /// (Linux 4.10).
+    Recent,
     /// One value.
     Single,
     /// One value per socket.
@@ -56,6 +59,7 @@ pub fn create_map(kind: MapKind, name: &str, value_size: u32, count: u32) -> Res
     };
     (attributes.map_type, attributes.key_size) = match kind {
         MapKind::Hash => (1, 8),
+        MapKind::Recent => (9, 8),
         MapKind::Single => (2, 4),
         MapKind::Socket { .. } => (24, 4),
         MapKind::Ring => (27, 0),
@@ -75,7 +79,7 @@ pub fn create_map(kind: MapKind, name: &str, value_size: u32, count: u32) -> Res
         call: match kind {
             MapKind::Socket { .. } => "BPF_MAP_CREATE of BPF_MAP_TYPE_SK_STORAGE",
             MapKind::Ring => "BPF_MAP_CREATE of BPF_MAP_TYPE_RINGBUF",
-            MapKind::Hash | MapKind::Single => "BPF_MAP_CREATE",
+            MapKind::Hash | MapKind::Recent | MapKind::Single => "BPF_MAP_CREATE",
         },
         error,
     })
