@@ -118,43 +118,43 @@ macro_rules! programs {
             $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Fill))); })*
         }
 
-        mod under_cap {
+        mod preload_cap {
             use super::LIBRARY;
             use keepalive_policy::Mode::Cap;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Cap))); })*
         }
 
-        mod under_floor {
+        mod preload_floor {
             use super::LIBRARY;
             use keepalive_policy::Mode::Floor;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Floor))); })*
         }
 
-        mod under_enforce {
+        mod preload_enforce {
             use super::LIBRARY;
             use keepalive_policy::Mode::Enforce;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Enforce))); })*
         }
 
-        mod with_the_supervisor {
+        mod seccomp {
             use super::SUPERVISOR;
             use keepalive_policy::Mode::Fill;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Fill))); })*
         }
 
-        mod with_the_supervisor_under_cap {
+        mod seccomp_cap {
             use super::SUPERVISOR;
             use keepalive_policy::Mode::Cap;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Cap))); })*
         }
 
-        mod with_the_supervisor_under_floor {
+        mod seccomp_floor {
             use super::SUPERVISOR;
             use keepalive_policy::Mode::Floor;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Floor))); })*
         }
 
-        mod with_the_supervisor_under_enforce {
+        mod seccomp_enforce {
             use super::SUPERVISOR;
             use keepalive_policy::Mode::Enforce;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Enforce))); })*
@@ -184,7 +184,7 @@ macro_rules! programs {
             $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Enforce))); })*
         }
 
-        mod on_its_own {
+        mod without_keepalive {
             $(#[test] fn $name() { super::expect(stringify!($name), None); })*
         }
     };
