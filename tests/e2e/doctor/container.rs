@@ -7,6 +7,8 @@ use crate::support::target::{Libc, compile};
 use std::fs;
 use std::process::Command;
 
+/// The number of pidfd_getfd(2), the same on every architecture.
+const GETFD: &str = "438";
 const HINT: &str = "-> on the host, 'keepalive cgroup enable' reaches its connections";
 
 #[test]
@@ -52,7 +54,6 @@ fn denied_pidfd_getfd_is_not_taken_for_an_old_kernel() {
     if !functions.contains("_sys_pidfd_getfd") {
         skip!("/proc/kallsyms shows no functions");
     }
-    const GETFD: &str = "438";
     let sandbox = compile(Libc::Host, "denied.c", &[]);
     for errno in ["1", "38"] {
         let mut command = Command::new(&sandbox);
