@@ -112,7 +112,7 @@ impl<'a> Watch<'a> {
         loop {
             self.read_again();
             for index in 0..self.cgroups.len() {
-                self.look(index)?;
+                self.check(index)?;
                 if is_signalled(self.signals, &NO_TIME) {
                     break;
                 }
@@ -134,9 +134,9 @@ impl<'a> Watch<'a> {
                 self.mistake = None;
                 let text = written(&policy);
                 // A file that is being written is used only once two checks have read the same content.
-                let is_settled = text == self.text_before;
+                let is_unchanged = text == self.text_before;
                 self.text_before.clone_from(&text);
-                if text == self.text || !is_settled {
+                if text == self.text || !is_unchanged {
                     return;
                 }
                 warn_of_what_is_out_of_reach(&policy);
@@ -156,7 +156,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Checks one cgroup, and applies the policy if it is not active there.
-    fn look(&mut self, index: usize) -> Result<(), Error> {
+    fn check(&mut self, index: usize) -> Result<(), Error> {
         let is_changed = self.cgroups[index].version != self.version;
         let cgroup = self.cgroups[index].cgroup;
         let before = self.cgroups[index].place.clone();
