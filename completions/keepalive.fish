@@ -195,10 +195,12 @@ set -g __keepalive_table \
     'words3|aws-ec2|||security groups of EC2 instances on Nitro v6, 2025 (before: 5 days; settable)' \
     'words3|aws-nfw|||AWS Network Firewall (60 to 6000 s settable)' \
     'words3|azure|||Azure Load Balancer (4 to 100 min and RST settable), NAT gateway (to 120 min)' \
+    'words3|azure-fw|||Azure Firewall (4 min to and from the Internet, to 15 min on request; 5 min inside)' \
     'words3|gcp|||Google Cloud VPC firewall (Cloud NAT: 1200 s); the vendor\'s own settings' \
     'words3|oci-nlb|||Oracle Cloud Network Load Balancer (settable)' \
     'words3|ipvs|||Kubernetes kube-proxy in IPVS mode (settable: --ipvs-tcp-timeout)' \
     'words3|swarm|||virtual address of a Docker Swarm service' \
+    'words3|fw-30m|||Juniper SRX (settable for each application)' \
     'words3|fw-1h|||Cisco ASA, FortiGate, Palo Alto (settable)' \
     'words3|home|||home routers (the shortest of 34 measured; their mean is over six hours)' \
     'words3|mobile|||mobile carriers (4 of 73 wait for 5 min or less, 11 for less than 10); probes cost battery' \

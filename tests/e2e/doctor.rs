@@ -1,6 +1,7 @@
 //! `keepalive doctor`: what is wrong comes first, with what to do; the rest is true.
 
 mod access;
+mod container;
 mod namespaces;
 mod requirements;
 

@@ -7,11 +7,21 @@ use std::io;
 use std::process::{Command, Stdio};
 
 /// The names in the manual with which keepalive helps, and those with which it cannot.
-const HELPFUL: [&str; 14] = [
-    "aws-nat", "aws-nlb", "aws-gwlb", "aws-ec2", "aws-nfw", "azure", "gcp", "oci-nlb", "ipvs", "swarm", "fw-1h",
-    "home", "mobile", "default",
+const HELPFUL: [&str; 16] = [
+    "aws-nat", "aws-nlb", "aws-gwlb", "aws-ec2", "aws-nfw", "azure", "azure-fw", "gcp", "oci-nlb", "ipvs", "swarm",
+    "fw-30m", "fw-1h", "home", "mobile", "default",
 ];
-const USELESS: [&str; 4] = ["aws-elb", "aws-alb", "istio", "envoy"];
+const USELESS: [&str; 9] = [
+    "aws-elb",
+    "aws-alb",
+    "aws-ga",
+    "istio",
+    "envoy",
+    "haproxy",
+    "octavia",
+    "nginx",
+    "docker-desktop",
+];
 
 const FIELDS: [&str; 10] = [
     "name",

@@ -227,6 +227,8 @@ programs! {
     python_socket:         NOTHING                             => OURS,                        clients::PYTHON_SOCKET;
     python_urllib:         NOTHING                             => OURS,                        clients::PYTHON_URLLIB;
     python_asyncio:        NOTHING                             => OURS,                        clients::PYTHON_ASYNCIO;
+    python_psycopg2:       ON                                  => OURS,                        clients::PYTHON_PSYCOPG2;
+    erlang:                NOTHING                             => OURS,                        clients::ERLANG;
     perl:                  NOTHING                             => OURS,                        clients::PERL;
     ruby:                  NOTHING                             => OURS,                        clients::RUBY;
     ruby_net_http:         NOTHING                             => OURS,                        clients::RUBY_NET_HTTP;

@@ -72,6 +72,25 @@ fn default_values_survive_every_known_middlebox() {
     assert_eq!(values_seen(&mut run()), "1 60 15 5 0");
 }
 
+/// A mode and a user timeout say nothing about the times of probes.
+#[test]
+fn mode_and_user_timeout_keep_the_default_times() {
+    python!();
+    for options in [
+        &["--mode", "cap"][..],
+        &["--mode", "floor", "--user-timeout", "auto"],
+        &["--user-timeout", "30"],
+    ] {
+        let values = values_seen(run().args(options));
+        assert!(values.starts_with("1 60 15 5 "), "{options:?}: {values}");
+    }
+    let (interval, count) = (sysctl("tcp_keepalive_intvl"), sysctl("tcp_keepalive_probes"));
+    assert_eq!(
+        values_seen(run().args(["--mode", "cap", "--idle", "2m"])),
+        format!("1 120 {interval} {count} 0")
+    );
+}
+
 #[test]
 fn unset_options_keep_the_kernel_defaults() {
     python!();

@@ -13,8 +13,23 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Programs that are nothing but clients of the server there: they fail where their connection has no keepalive.
-const CLIENTS: [&str; 11] = [
-    "COMMAND", "bash", "docker", "job", "kubectl", "nginx", "node", "psql", "rsync", "ssh", "sshd",
+const CLIENTS: [&str; 16] = [
+    "COMMAND",
+    "bash",
+    "docker",
+    "dotnet",
+    "erl",
+    "java",
+    "job",
+    "kubectl",
+    "nginx",
+    "node",
+    "php",
+    "psql",
+    "redis-server",
+    "rsync",
+    "ssh",
+    "sshd",
 ];
 
 const CLIENT: &str = r#"#!/usr/bin/python3 -IS
@@ -197,6 +212,7 @@ fn furnish() -> TempDir {
         program(&format!("usr/local/stand-ins/{name}"), CLIENT);
     }
     program("usr/local/work/job", CLIENT);
+    program("usr/local/work/client.py", CLIENT);
     program("usr/local/stand-ins/systemctl", "#!/bin/sh\n");
     program("usr/local/stand-ins/sudo", "#!/bin/sh\nexec \"$@\"\n");
     symlink(crate::support::PYTHON, root.join("usr/local/stand-ins/postgres")).expect("a link");
