@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 mod found;
+mod logins;
 mod lossy;
 mod servers;
 mod shown;

@@ -2,6 +2,7 @@
 
   keep              lets them be
   close SECONDS     closes each after so long
+  quiet SECONDS     closes each on which no packet has come for so long
   reset SECONDS     ends each with a RST after so long
   talk SECONDS      says something on each, every so often
   probe SECONDS     lets its kernel send a keepalive probe on each, every so often
@@ -42,6 +43,17 @@ def talk(connection):
             return
 
 
+def quiet(connection):
+    seen, since = None, time.monotonic()
+    while time.monotonic() - since < float(number[0]):
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 144)
+        segments = struct.unpack_from("I", info, 140)  # tcpi_segs_in
+        if segments != seen:
+            seen, since = segments, time.monotonic()
+        time.sleep(0.1)
+    connection.close()
+
+
 def end(connection):
     time.sleep(float(number[0]))
     if manner == "leave":
@@ -55,7 +67,7 @@ def end(connection):
     connection.close()
 
 
-manners = {"close": end, "reset": end, "end": end, "leave": end, "talk": talk, "greet": talk, "probe": probe}
+manners = {"close": end, "quiet": quiet, "reset": end, "end": end, "leave": end, "talk": talk, "greet": talk, "probe": probe}
 kept = []
 while manner != "refuse" or len(kept) < int(number[0]):
     connection = listener.accept()[0]

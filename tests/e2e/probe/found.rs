@@ -93,7 +93,14 @@ fn a_path_that_forgets_nothing_has_no_timeout() {
 
     let text = told(&lab.probe(&["--max", "12"]));
     assert!(text.starts_with("No timeout up to 12 s: "), "{text}");
-    assert_suggestions_are_accepted(&text);
+    let longer = "To try longer times: keepalive probe --max 20m 10.0.2.2:7000";
+    assert!(
+        words(&text).contains(longer) && !text.contains("keepalive run"),
+        "{text}"
+    );
+    for name in ["idle_s", "interval_s", "count"] {
+        assert_eq!(object[name], Value::Null, "{name}: {object:#}");
+    }
 }
 
 #[test]

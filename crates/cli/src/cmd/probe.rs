@@ -2,6 +2,7 @@
 
 mod conclusion;
 mod idle;
+mod login;
 mod path;
 mod progress;
 mod search;
@@ -9,12 +10,13 @@ mod show;
 
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::help::{Json, Notes, SUCCESS, USAGE};
-use crate::output::print;
+use crate::output::{WIDTH, print, wrap, write_stderr};
 use clap::Args;
 use conclusion::{Conclusion, proof};
 use keepalive_engine::timeline::spell;
 use keepalive_policy::duration;
 use keepalive_sys::names;
+use login::Login;
 use path::{Ended, Path};
 use progress::Progress;
 use search::Search;
@@ -41,8 +43,10 @@ pub(crate) struct Probe {
     precision: f64,
 
     /// Connections at a time: 2 to 64
-    #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(2..=64))]
-    parallel: u32,
+    ///
+    /// Default: 12; 8 at the ports of services that expect a login, of which some limit connections without one.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=64))]
+    parallel: Option<u32>,
 
     /// Do not check at the end that keepalive helps
     #[arg(long)]
@@ -79,6 +83,11 @@ pub(crate) const NOTES: Notes = Notes {
             ),
             ("how", "string", "silence, reset, reset-unasked or closed"),
             ("by", "string", "path, server or unknown"),
+            (
+                "probed_died_s",
+                "number",
+                "the age at which a connection with a probe each second was ended too, seconds",
+            ),
             ("helps", "boolean", "whether keepalive helps"),
             ("idle_s", "number", "settings that help: idle time, seconds"),
             ("interval_s", "number", "seconds"),
@@ -132,7 +141,9 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
         .hint("a TCP server must listen there, and let connections be idle")
     })?;
     let max = probe.max.as_secs_f64();
-    let mut search = Search::new(max, probe.precision, probe.parallel);
+    let login = Login::at(path.address().port());
+    let parallel = probe.parallel.unwrap_or(if login.is_some() { 8 } else { 12 });
+    let mut search = Search::new(max, probe.precision, parallel);
     let mut progress = Progress::new(io::stderr().is_terminal());
     let _ = writeln!(
         io::stderr(),
@@ -141,6 +152,9 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
         roughly(max),
         roughly(search.rounds() * (max + SETTLING) + if probe.no_verify { 0.0 } else { proof(max) + SETTLING }),
     );
+    if let Some(login) = login {
+        write_stderr(&wrap(&login.expected(path.address().port()), WIDTH, 2));
+    }
     let mut ended = None;
     while let Some(times) = search.next() {
         let (round, end) = path.round(&times, &mut progress);
@@ -150,10 +164,8 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
             break;
         }
     }
-    let mut conclusion = Conclusion::new(&search, max);
-    if let Some(age) = path.reset_after() {
-        conclusion.refute(age.as_secs_f64());
-    }
+    let mut conclusion = Conclusion::new(&search);
+    conclusion.compare(path.probed());
     if ended.is_none()
         && !probe.no_verify
         && let Some(timings) = conclusion.to_verify()
@@ -168,7 +180,7 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
     print(&if probe.json {
         show::json(&conclusion, &probe.target, path.address(), interrupted)
     } else {
-        show::text(&conclusion, path.address(), max)
+        show::text(&conclusion, &probe.target, path.address(), max)
     })?;
     match ended {
         None => Ok(()),

@@ -1,5 +1,6 @@
 //! The conclusion from a measurement.
 
+use super::path::Probed;
 use super::search::{Outcome, Search};
 use keepalive_policy::preset::{self, PRESETS, Remedy, WhenIdle};
 use keepalive_policy::{Settings, SocketOption};
@@ -20,24 +21,17 @@ pub(super) struct Conclusion {
     pub(super) presets: Vec<&'static str>,
     /// Whether a connection with these timings survived the timeout.
     pub(super) verified: Option<bool>,
-    /// Whether a connection with a probe each second was reset too.
-    pub(super) is_refuted: bool,
+    /// The age in seconds at which a connection with a probe each second was ended too: the timer does not count probes.
+    pub(super) probed_died: Option<f64>,
 }
 
 impl Conclusion {
-    pub(super) fn new(search: &Search, max: f64) -> Self {
+    pub(super) fn new(search: &Search) -> Self {
         let died = search.died();
         let how = died.map(|trial| trial.outcome);
         let lived = search.lived();
-        let timings = match (how, lived.or(died.map(|trial| trial.idle))) {
-            (Some(Outcome::Closed), _) | (_, None) => None,
-            // The measurement is not complete.
-            (None, Some(lived)) if lived < max => None,
-            // No idle time that was tried is forgotten; timings that survive every common middlebox are short
-            // enough beyond that.
-            (None, Some(lived)) => Some(timings(lived).min(EVERYWHERE)),
-            (Some(_), Some(timeout)) => Some(timings(timeout)),
-        };
+        // Where no idle time was too long, no settings follow from the measurement.
+        let timings = how.and_then(|_| lived.or(died.map(|trial| trial.idle))).map(timings);
         Self {
             presets: died.map_or_else(Vec::new, |trial| {
                 presets(lived.unwrap_or(0.0), trial.idle, trial.outcome)
@@ -48,18 +42,39 @@ impl Conclusion {
             irregular: search.irregular(),
             timings,
             verified: None,
-            is_refuted: false,
+            probed_died: None,
         }
     }
 
-    /// Records that a connection was reset after `age` seconds, although it carried a probe each second. If
-    /// idle connections are reset after the same time, the resetting device ignores probes, and no path that
-    /// forgets is the cause.
-    pub(super) fn refute(&mut self, age: f64) {
-        let is_same = self.died.is_some_and(|died| age <= proof(died));
-        if is_same && matches!(self.how, Some(Outcome::Reset | Outcome::ResetUnasked)) {
-            self.is_refuted = true;
-            self.check(false);
+    /// Compares the idle connections with those that carried a probe each second. If the peer ended these at the same
+    /// age, the timer does not count probes, and the path is not the cause.
+    pub(super) fn compare(&mut self, probed: Probed) {
+        let (Some(died), Some(how)) = (self.died, self.how) else {
+            return;
+        };
+        let ended_at = probed.ended_at.filter(|age| *age <= proof(died));
+        match how {
+            Outcome::Reset | Outcome::ResetUnasked if ended_at.is_some() => {
+                self.probed_died = ended_at;
+                self.check(false);
+            }
+            Outcome::Closed if ended_at.is_some() => {
+                self.probed_died = ended_at;
+                self.timings = None;
+            }
+            // It is not known whether probes count.
+            Outcome::Closed if probed.lived_for < died => self.timings = None,
+            _ => {}
+        }
+    }
+
+    /// Returns whether keepalive helps; `None` if the measurement does not show it.
+    pub(super) fn helps(&self) -> Option<bool> {
+        match (self.how?, self.verified) {
+            _ if self.probed_died.is_some() => None,
+            (_, Some(is_kept)) => Some(is_kept),
+            (Outcome::Closed, None) if self.timings.is_none() => None,
+            (_, None) => Some(true),
         }
     }
 
@@ -83,18 +98,10 @@ pub(super) fn proof(died: f64) -> f64 {
     1.25 * died + 2.0
 }
 
-/// Seconds, seconds and probes that survive every common middlebox.
-const EVERYWHERE: (u32, u32, u32) = (
-    preset::DEFAULT.idle as u32,
-    preset::DEFAULT.interval as u32,
-    preset::DEFAULT.count as u32,
-);
-
 /// Returns timings that lose no connection on a path that forgets after `timeout` seconds, even if two
 /// consecutive probes are lost: idle is a third of the timeout, and the third probe comes well before its
 /// end.
 fn timings(timeout: f64) -> (u32, u32, u32) {
-    let (_, _, count) = EVERYWHERE;
     let part = |part: f64, option: SocketOption| {
         let most = option.row().kernel_default.built_in().unwrap_or(u32::MAX);
         let seconds = (timeout / part).clamp(1.0, f64::from(most));
@@ -103,7 +110,11 @@ fn timings(timeout: f64) -> (u32, u32, u32) {
         let whole = seconds as u32;
         whole
     };
-    (part(3.0, SocketOption::Idle), part(12.0, SocketOption::Interval), count)
+    (
+        part(3.0, SocketOption::Idle),
+        part(12.0, SocketOption::Interval),
+        preset::DEFAULT.count.into(),
+    )
 }
 
 /// Returns the presets whose timeout is between these values, with a tolerance of a twentieth, and that end a

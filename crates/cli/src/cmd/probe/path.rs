@@ -23,9 +23,20 @@ pub(super) struct Path {
     answers: (u32, Instant),
     /// The time at which the control connection was opened.
     opened: Instant,
-    /// The shortest time after which a control connection was reset.
-    reset_after: Option<Duration>,
+    /// The shortest age at which the peer ended a control connection, by a FIN or a RST.
+    ended_at: Option<Duration>,
+    /// The longest age of a control connection that the peer had not ended.
+    lived_for: Duration,
     interrupts: Option<SignalFd>,
+}
+
+/// What became of connections with a probe each second, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probed {
+    /// The shortest age at which the peer ended one.
+    pub(super) ended_at: Option<f64>,
+    /// The longest age that one reached.
+    pub(super) lived_for: f64,
 }
 
 /// The reason why a measurement ended early.
@@ -53,6 +64,9 @@ const LOOK: Duration = Duration::from_millis(10);
 const ATTEMPTS: u32 = 3;
 /// The number of unanswered probes that end the control connection.
 const CONTROL_PROBES: u32 = 30;
+/// Idleness ends a connection only after this time.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 impl Path {
     /// Opens the control connection to the first of `addresses` that answers.
     pub(super) fn open(addresses: &[SocketAddr]) -> io::Result<Self> {
@@ -66,7 +80,8 @@ impl Path {
                         control: control(stream)?,
                         answers: (0, Instant::now()),
                         opened: Instant::now(),
-                        reset_after: None,
+                        ended_at: None,
+                        lived_for: Duration::ZERO,
                         interrupts: SignalFd::interrupts().ok(),
                     });
                 }
@@ -128,8 +143,6 @@ impl Path {
 
     /// Returns the cause other than idleness that has ended connections, if any.
     fn why_ended(&mut self, trials: &[Trial]) -> Option<Ended> {
-        /// Idleness ends a connection only after this time, in seconds.
-        const AT_ONCE: f64 = 1.0;
         /// A server that ends may accept connections for this long after it has closed the others.
         const LISTENER_CLOSES: Duration = Duration::from_millis(500);
         // A server that no longer runs answers no connection.
@@ -140,7 +153,7 @@ impl Path {
         }
         let mut unasked = trials.iter().filter(|trial| trial.outcome.is_unasked()).peekable();
         unasked.peek()?;
-        if unasked.any(|trial| trial.idle < AT_ONCE) {
+        if unasked.any(|trial| trial.idle < AT_ONCE.as_secs_f64()) {
             return Some(self.why_refused());
         }
         // A server that has ended has closed all its connections, and accepts no new one.
@@ -184,9 +197,12 @@ impl Path {
         self.interrupts.as_ref().is_some_and(|signals| signals.next().is_some())
     }
 
-    /// Returns the shortest time after which a connection with a probe each second was reset, if one was.
-    pub(super) fn reset_after(&self) -> Option<Duration> {
-        self.reset_after
+    /// Returns what became of connections with a probe each second.
+    pub(super) fn probed(&self) -> Probed {
+        Probed {
+            ended_at: self.ended_at.map(|age| age.as_secs_f64()),
+            lived_for: self.lived_for.as_secs_f64(),
+        }
     }
 
     /// Records a new answer on the control connection.
@@ -272,8 +288,7 @@ impl Path {
             .iter()
             .map(|connection| PollFd::new(&connection.stream, PollFlags::RDHUP))
             .collect();
-        // The server's FIN has no meaning here, and poll(2) would report it repeatedly.
-        fds.push(PollFd::new(&self.control, PollFlags::empty()));
+        fds.push(PollFd::new(&self.control, PollFlags::RDHUP));
         fds.extend(
             self.interrupts
                 .as_ref()
@@ -287,13 +302,18 @@ impl Path {
             return Some(Ended::Interrupted);
         }
         self.count_answer();
-        if sockopt::state(&self.control).is_ok_and(|(state, _)| state != Some(State::Closed)) {
+        let age = self.opened.elapsed();
+        if is_established(&self.control) {
+            self.lived_for = self.lived_for.max(age);
             return None;
         }
-        let error = self.control.take_error();
-        if matches!(error, Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionReset) {
-            let age = self.opened.elapsed();
-            self.reset_after = Some(self.reset_after.map_or(age, |shortest| shortest.min(age)));
+        let is_lost = matches!(self.control.take_error(), Ok(Some(error)) if error.kind() == io::ErrorKind::TimedOut);
+        if !is_lost {
+            self.ended_at = Some(self.ended_at.map_or(age, |shortest| shortest.min(age)));
+            // A server that turns connections away would do so with each new one.
+            if age < AT_ONCE {
+                return Some(Ended::Refused);
+            }
         }
         // A server may end this connection like others. Only a server that accepts no new connection has ended.
         match self

@@ -38,6 +38,8 @@ pub(super) struct Search {
     parallel: u32,
     trials: Vec<Trial>,
     rounds: u32,
+    /// The number of rounds in which connections ended without a probe.
+    unasked: u32,
 }
 
 /// The shortest idle time, which is the kernel's minimum for keepalive.
@@ -55,6 +57,7 @@ impl Search {
             parallel,
             trials: Vec::new(),
             rounds: 0,
+            unasked: 0,
         }
     }
 
@@ -114,9 +117,13 @@ impl Search {
             let longer: Vec<f64> = self.first().into_iter().filter(|idle| *idle > lived).collect();
             return (!longer.is_empty() && lived < self.max).then_some(longer);
         };
+        if died.outcome.is_unasked() {
+            // What ends all connections once, such as a restart, is no timeout: another one must end at this age too.
+            return (self.unasked < 2).then(|| vec![died.idle.mul_add(1.25, 1.0)]);
+        }
         let lived = self.lived().unwrap_or(0.0);
         let width = died.idle - lived;
-        if died.outcome.is_unasked() || width <= (self.precision * died.idle).max(FINEST) || died.idle <= SHORTEST {
+        if width <= (self.precision * died.idle).max(FINEST) || died.idle <= SHORTEST {
             return None;
         }
         let steps = f64::from(self.parallel);
@@ -131,9 +138,14 @@ impl Search {
         (1..=self.parallel).map(|step| time(step).max(SHORTEST)).collect()
     }
 
-    /// Records the results of one round.
+    /// Records the results of one round. Connections that ended without a probe count as one, since a single event may end
+    /// them all.
     pub(super) fn record(&mut self, round: &[Trial]) {
-        self.trials.extend(round);
+        let (unasked, asked): (Vec<Trial>, Vec<Trial>) = round.iter().partition(|trial| trial.outcome.is_unasked());
+        self.trials.extend(asked);
+        let first = unasked.into_iter().min_by(|one, other| one.idle.total_cmp(&other.idle));
+        self.unasked += u32::from(first.is_some());
+        self.trials.extend(first);
         self.rounds += 1;
     }
 
@@ -232,12 +244,24 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_of_itself_ends_the_search() {
+    fn an_end_without_a_probe_is_tried_again() {
+        let trial = |idle, outcome| Trial { idle, outcome };
+        let closed = [5.0, 5.1, 5.2].map(|idle| trial(idle, Outcome::Closed));
         let mut search = Search::new(60.0, 0.05, 4);
-        search.record(&[Trial {
-            idle: 5.0,
-            outcome: Outcome::Closed,
-        }]);
+        search.record(&closed);
+        assert_eq!(search.next(), Some(vec![7.25]));
+        search.record(&closed[..1]);
         assert_eq!(search.next(), None);
+        assert_eq!(search.died(), Some(trial(5.0, Outcome::Closed)));
+    }
+
+    #[test]
+    fn a_restart_of_the_server_is_no_timeout() {
+        let trial = |idle, outcome| Trial { idle, outcome };
+        let mut search = Search::new(60.0, 0.05, 4);
+        search.record(&[5.0, 5.1, 5.2].map(|idle| trial(idle, Outcome::Closed)));
+        search.record(&[trial(7.25, Outcome::Lived)]);
+        assert_eq!((search.died(), search.irregular()), (None, 1));
+        assert_eq!(search.next(), Some(vec![15.0, 33.75, 60.0]));
     }
 }

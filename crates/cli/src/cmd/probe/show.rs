@@ -1,6 +1,7 @@
 //! The result as text and JSON.
 
 use super::conclusion::{Conclusion, is_usable, settings};
+use super::login::Login;
 use super::roughly;
 use super::search::Outcome;
 use crate::json::pretty;
@@ -31,6 +32,7 @@ struct Object<'a> {
     died_s: Option<f64>,
     how: Option<&'static str>,
     by: Option<&'static str>,
+    probed_died_s: Option<f64>,
     helps: Option<bool>,
     idle_s: Option<u32>,
     interval_s: Option<u32>,
@@ -51,9 +53,8 @@ pub(super) fn json(conclusion: &Conclusion, target: &str, address: SocketAddr, i
         died_s: conclusion.died.map(round),
         how: conclusion.how.map(Outcome::name),
         by: conclusion.how.map(|how| by(how, conclusion.verified)),
-        helps: conclusion
-            .how
-            .map(|how| how != Outcome::Closed && conclusion.verified != Some(false)),
+        probed_died_s: conclusion.probed_died.map(round),
+        helps: conclusion.helps(),
         idle_s: timings.map(|(idle, _, _)| idle),
         interval_s: timings.map(|(_, interval, _)| interval),
         count: timings.map(|(_, _, count)| count),
@@ -75,12 +76,19 @@ const fn by(how: Outcome, verified: Option<bool>) -> &'static str {
     }
 }
 
-pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> String {
+pub(super) fn text(conclusion: &Conclusion, target: &str, address: SocketAddr, max: f64) -> String {
     let mut text = String::new();
     let mut say = |line: &str| text.push_str(&wrap(line, WIDTH, 2));
     say(&found(conclusion, max));
-    if let Some(who) = conclusion.how.map(|how| who(how, conclusion)) {
-        say(who);
+    if let Some(age) = conclusion.probed_died {
+        own_timer(conclusion, address.port(), age)
+            .iter()
+            .for_each(|line| say(line));
+    } else if let Some(how) = conclusion.how {
+        say(who(how, conclusion));
+    }
+    if conclusion.died.is_none() && conclusion.lived.is_some_and(|lived| lived >= max) {
+        say(&longer(target, max));
     }
     if conclusion.irregular > 0 {
         let connections = if conclusion.irregular == 1 {
@@ -89,13 +97,14 @@ pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> St
             "connections"
         };
         say(&format!(
-            "{} {connections} did not answer though others outlived them: packets get lost, here or on the path",
+            "{} {connections} did not answer, or ended, though others outlived them: packets get lost, here or on the path, or the \
+             server ended them for another reason.",
             conclusion.irregular
         ));
     }
     match (conclusion.verified, conclusion.timings) {
         // This was printed already.
-        (Some(false), _) if conclusion.is_refuted => {}
+        (Some(false), _) if conclusion.probed_died.is_some() => {}
         (Some(true), _) => say("Checked: a connection with the settings below outlived the timeout."),
         (Some(false), _) => say(
             "Checked: a connection with keepalive, idle for a third of that, was lost all the same; \
@@ -104,10 +113,12 @@ pub(super) fn text(conclusion: &Conclusion, address: SocketAddr, max: f64) -> St
         (None, _) => {}
     }
     if !conclusion.presets.is_empty() {
-        say(&format!(
-            "Presets with such a timeout: {}",
-            conclusion.presets.join(", ")
-        ));
+        let presets = conclusion.presets.join(", ");
+        say(&if conclusion.probed_died.is_some() {
+            format!("Proxies with such a timeout, against which keepalive cannot help: {presets}.")
+        } else {
+            format!("Presets with such a timeout: {presets}")
+        });
     }
     if let Some(timings @ (idle, interval, count)) = conclusion.timings {
         let peer = match address.ip().to_canonical() {
@@ -136,10 +147,16 @@ fn found(conclusion: &Conclusion, max: f64) -> String {
         }
         (None, _, Some(lived)) => format!("A connection that was idle for {lived} was still known."),
         (Some(died), Some(Outcome::Closed), _) => {
-            format!("The server closes a connection that is idle for {}.", roughly(died))
+            format!(
+                "A connection on which nothing is sent is closed by the server after {}: FIN.",
+                roughly(died)
+            )
         }
         (Some(died), Some(Outcome::ResetUnasked), _) => {
-            format!("A connection that is idle is reset after {}.", roughly(died))
+            format!(
+                "A connection on which nothing is sent is reset after {}: RST.",
+                roughly(died)
+            )
         }
         (Some(died), how, lived) => {
             let how = if how == Some(Outcome::Reset) {
@@ -153,14 +170,50 @@ fn found(conclusion: &Conclusion, max: f64) -> String {
     }
 }
 
+/// Returns what follows if a connection with probes was ended at the same `age`, in sentences.
+fn own_timer(conclusion: &Conclusion, port: u16, age: f64) -> Vec<String> {
+    let ended = if conclusion.how == Some(Outcome::Closed) {
+        "closed"
+    } else {
+        "reset"
+    };
+    let own = format!(
+        "A connection with a keepalive probe each second was {ended} too, after {}: that timer counts neither probes nor answers. \
+         It is the timeout of the server, or of a proxy which ends TCP on the way, for a connection that does not log in or \
+         sends no request.",
+        roughly(age)
+    );
+    let service = Login::at(port).map(|login| login.describe(port));
+    let path = conclusion.lived.map_or_else(String::new, |lived| {
+        format!(
+            " The path still knew a connection that was idle for {}.",
+            roughly(lived)
+        )
+    });
+    let unknown = format!(
+        "This says nothing about the path, nor about connections that are in use.{path} To measure on one: keepalive \
+         probe --pid PID"
+    );
+    std::iter::once(own).chain(service).chain([unknown]).collect()
+}
+
+/// Returns which command tries longer idle times, in a sentence.
+fn longer(target: &str, max: f64) -> String {
+    /// Usual timeouts of middleboxes are shorter than the first; few firewalls have longer ones than the second.
+    const STEPS: [(f64, &str); 3] = [(1200.0, "20m"), (7800.0, "130m"), (32_400.0, "9h")];
+    STEPS.iter().find(|(step, _)| *step > max).map_or_else(
+        || String::from("That is the longest time that can be tried."),
+        |(_, step)| {
+            format!(
+                "Whether it is forgotten later is not known. To try longer times: keepalive probe --max {step} {target}"
+            )
+        },
+    )
+}
+
 /// Returns which device ended the connection, in a sentence.
 const fn who(how: Outcome, conclusion: &Conclusion) -> &'static str {
     match how {
-        Outcome::Reset | Outcome::ResetUnasked if conclusion.is_refuted => {
-            "A connection with a keepalive probe each second was reset too: whoever does it does not count probes. That is the \
-             timeout of the server, or of a proxy which ends TCP on the way; keepalive does not help here. Raise that timeout, \
-             or let the program speak."
-        }
         Outcome::Silence if matches!(conclusion.verified, Some(false)) => {
             "Something on the path, or the server, drops it; the server still answers on another connection."
         }
@@ -174,9 +227,11 @@ const fn who(how: Outcome, conclusion: &Conclusion) -> &'static str {
         Outcome::Reset => {
             "Something on the path, or the server, forgets it; the server still answers on a connection that is kept alive."
         }
+        Outcome::Closed if conclusion.timings.is_none() && conclusion.verified.is_none() => {
+            "Whether a connection with keepalive probes is closed too is not known yet."
+        }
         Outcome::Closed => {
-            "That is the server's own timeout, or that of a proxy which ends TCP on the way: keepalive cannot help, since \
-             probes carry no data. Raise that timeout, or let the program speak."
+            "A connection with a keepalive probe each second was not closed: whatever closes idle connections counts probes."
         }
         Outcome::Lived => "",
     }

@@ -13,7 +13,7 @@ fn concluded(lived: f64, died: f64, outcome: Outcome) -> Conclusion {
         },
         Trial { idle: died, outcome },
     ]);
-    Conclusion::new(&search, MAX)
+    Conclusion::new(&search)
 }
 
 #[track_caller]
@@ -77,32 +77,50 @@ fn the_shortest_timeouts_get_the_kernels_shortest_times() {
         idle: 1.0,
         outcome: Outcome::Silence,
     }]);
-    let conclusion = Conclusion::new(&search, MAX);
+    let conclusion = Conclusion::new(&search);
     assert_eq!((conclusion.lived, conclusion.died), (None, Some(1.0)));
     assert_eq!(conclusion.timings, Some((1, 1, 5)));
 }
 
-#[test]
-fn nothing_is_suggested_against_a_server_that_closes() {
-    let conclusion = concluded(58.0, 60.0, Outcome::Closed);
-    assert_eq!((conclusion.timings, conclusion.to_verify()), (None, None));
+/// Returns what became of a connection with a probe each second.
+fn probed(ended_at: Option<f64>, lived_for: f64) -> Probed {
+    Probed { ended_at, lived_for }
 }
 
 #[test]
-fn a_measurement_that_is_not_over_suggests_nothing() {
+fn a_server_that_counts_age_says_nothing_about_keepalive() {
+    let mut conclusion = concluded(58.0, 60.0, Outcome::Closed);
+    conclusion.compare(probed(Some(60.2), 60.1));
+    assert_eq!((conclusion.timings, conclusion.to_verify()), (None, None));
+    assert_eq!((conclusion.helps(), conclusion.probed_died), (None, Some(60.2)));
+    // The measurement was interrupted before the other connection could have been closed.
+    let mut conclusion = concluded(58.0, 60.0, Outcome::Closed);
+    conclusion.compare(probed(None, 59.0));
+    assert_eq!((conclusion.timings, conclusion.helps()), (None, None));
+}
+
+#[test]
+fn settings_against_one_that_closes_idle_connections_alone_are_checked() {
+    let mut conclusion = concluded(58.0, 60.0, Outcome::Closed);
+    conclusion.compare(probed(None, 140.0));
+    assert_eq!(conclusion.to_verify(), Some((19, 4, 5)));
+    conclusion.check(false);
+    assert_eq!((conclusion.timings, conclusion.helps()), (None, Some(false)));
+}
+
+#[test]
+fn without_a_timeout_nothing_is_suggested() {
     let mut search = Search::new(MAX, 0.05, 12);
-    assert_eq!(Conclusion::new(&search, MAX).timings, None);
-    let lived = |idle| Trial {
-        idle,
-        outcome: Outcome::Lived,
-    };
-    search.record(&[lived(300.0)]);
-    assert_eq!(Conclusion::new(&search, MAX).timings, None);
-    search.record(&[lived(MAX)]);
-    let conclusion = Conclusion::new(&search, MAX);
-    assert_eq!(conclusion.timings, Some(EVERYWHERE));
-    assert_eq!(conclusion.to_verify(), None, "there is nothing to cure");
-    assert!(conclusion.presets.is_empty());
+    assert_eq!(Conclusion::new(&search).timings, None);
+    for idle in [300.0, MAX] {
+        search.record(&[Trial {
+            idle,
+            outcome: Outcome::Lived,
+        }]);
+        let conclusion = Conclusion::new(&search);
+        assert_eq!((conclusion.timings, conclusion.to_verify()), (None, None));
+        assert!(conclusion.presets.is_empty() && conclusion.helps().is_none());
+    }
 }
 
 #[test]
@@ -127,15 +145,15 @@ fn where_a_connection_with_probes_is_reset_too_no_middlebox_is_named() {
     let mut conclusion = concluded(235.0, 240.0, Outcome::ResetUnasked);
     assert!(!conclusion.presets.is_empty() && conclusion.timings.is_some());
     // Another timeout, of whatever.
-    conclusion.refute(3600.0);
-    assert!(!conclusion.is_refuted && conclusion.verified.is_none());
-    conclusion.refute(240.1);
-    assert!(conclusion.is_refuted && conclusion.presets.is_empty());
+    conclusion.compare(probed(Some(3600.0), 3600.0));
+    assert!(conclusion.probed_died.is_none() && conclusion.verified.is_none());
+    conclusion.compare(probed(Some(240.1), 240.0));
+    assert!(conclusion.probed_died.is_some() && conclusion.presets.is_empty());
     assert_eq!(
         (conclusion.verified, conclusion.timings, conclusion.to_verify()),
         (Some(false), None, None)
     );
     let mut conclusion = concluded(235.0, 240.0, Outcome::Silence);
-    conclusion.refute(240.1);
-    assert!(!conclusion.is_refuted, "that is no reset");
+    conclusion.compare(probed(Some(240.1), 240.0));
+    assert!(conclusion.probed_died.is_none(), "that is no reset");
 }
