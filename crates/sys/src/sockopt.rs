@@ -239,6 +239,14 @@ pub struct Activity {
     /// The number of segments sent and received, including irrelevant ones, such as repeated parts of the
     /// handshake. It wraps around.
     pub segments: u32,
+    /// The number of segments received, as in `segments`.
+    pub segments_received: u32,
+    /// The time since the last relevant packet in either direction.
+    pub since_any: Duration,
+    /// Whether data waits for an acknowledgement.
+    pub is_unacknowledged: bool,
+    /// The number of keepalive or window probes without an answer.
+    pub unanswered: u8,
     /// Whether the peer has sent data.
     pub has_data: bool,
 }
@@ -251,7 +259,7 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
     /// The size up to and including `tcpi_segs_in` (Linux 4.2); an older kernel leaves it 0.
     const LENGTH: usize = 144;
     let info = get_bytes::<LENGTH>(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?;
-    let [state, ..] = info;
+    let [state, _, _, unanswered, ..] = info;
     let (numbers, _) = info.as_chunks::<4>();
     let number = |offset: usize| numbers.get(offset / 4).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
     let milliseconds = |offset| Duration::from_millis(number(offset).into());
@@ -260,6 +268,10 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
         state: State::from_number(state),
         has_data: number(128) != 0 || number(132) != 0,
         segments: number(136).wrapping_add(number(140)),
+        segments_received: number(140),
+        since_any: since_data.min(since_ack).min(milliseconds(44)),
+        is_unacknowledged: number(24) != 0,
+        unanswered,
         since_ack,
         since_packet: since_data.min(since_ack),
     })
