@@ -1,8 +1,8 @@
-// One kind of call over and over, in a process that may have a library preloaded.
+// Repeats one call, in a process that may have a library preloaded.
 // usage: calls CASE MILLISECONDS PORT
 //
-// Calls that a library may hook are made three ways in turn in this one process: as the program makes them, so that the
-// library sees them; straight into libc; and straight into libc with the options that the library would set.
+// Calls that a library may hook are made in three ways, in turn, in this process: as the program makes them, so that
+// the library sees them; directly in libc; and directly in libc with the options that the library would set.
 #define _GNU_SOURCE
 #include "slice.h"
 
@@ -17,10 +17,10 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-// What the harness sets in KEEPIDLE, KEEPINTVL and KEEPCNT.
+// The harness sets the same values in KEEPIDLE, KEEPINTVL and KEEPCNT.
 enum { IDLE = 60, INTERVAL = 15, COUNT = 5 };
 
-enum { PROGRAM, BARE, ITSELF };
+enum { PROGRAM, LIBC, ITSELF };
 
 static struct way {
     int (*socket)(int, int, int);
@@ -39,9 +39,9 @@ static void find_libc(void) {
     if (libc == NULL)
         libc = dlopen("libc.so", RTLD_NOW);
     must(libc == NULL ? -1 : 0, "dlopen libc");
-    ways[BARE] = (struct way){dlsym(libc, "socket"), dlsym(libc, "connect"), dlsym(libc, "accept"),
+    ways[LIBC] = (struct way){dlsym(libc, "socket"), dlsym(libc, "connect"), dlsym(libc, "accept"),
                               dlsym(libc, "setsockopt"), false, false};
-    ways[ITSELF] = ways[BARE];
+    ways[ITSELF] = ways[LIBC];
     ways[ITSELF].sets_keepalive = true;
     ways[ITSELF].sets_timings = getenv("KEEPIDLE") != NULL;
 }
@@ -112,7 +112,7 @@ static uint64_t calls(int way, int iterations) {
     return now_ns() - start;
 }
 
-// The listener accepts in the order of the connections: when it has closed the last one, it has done all its work.
+// The listener accepts connections in their order: when it has closed the last one, it has no more work.
 static uint64_t connections(int way, int iterations) {
     char end;
     uint64_t start = now_ns();
@@ -125,8 +125,8 @@ static uint64_t connections(int way, int iterations) {
     return now_ns() - start;
 }
 
-// The peers connect by raw system calls, outside the measured part, where no library sees them. They stay open until their
-// connection was accepted and closed: the listener's SO_LINGER of 0, inherited, then leaves no TIME_WAIT behind.
+// The peers connect by raw system calls, which no library sees, before the measured part. They stay open until the
+// listener has closed their connection: the inherited SO_LINGER of 0 then leaves no TIME_WAIT.
 static uint64_t accepts(int way, int iterations) {
     int peers[iterations];
     for (int i = 0; i < iterations; i++) {
@@ -152,7 +152,7 @@ static void listen_on_loopback(void) {
     must(getsockname(listener, (struct sockaddr *)&loopback, &(socklen_t){sizeof loopback}), "getsockname");
 }
 
-// One socket, what its keepalive options are on standard output, then nothing until standard input ends.
+// Prints the keepalive options of one socket, then waits until the end of standard input.
 static int one_socket(void) {
     char end;
     int fd = must(socket(AF_INET, SOCK_STREAM, 0), "socket");

@@ -1,4 +1,4 @@
-//! Measures what the library costs a program's calls: hooked calls, and all others.
+//! Measures what the library costs: for calls that it hooks, and for other calls.
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -13,24 +13,25 @@ use crate::library::{Bench, Error, Library, Role, TIMINGS};
 use crate::report::{self, Figure, Ratio, Report, Target, Unit};
 use crate::statistics::Series;
 
-/// The ways of `calls.c`: as the program calls, straight into libc, and that with the options the library would set.
+/// The ways of `calls.c`: as the program calls, directly in libc, and directly in libc with the options that the
+/// library would set.
 const PROGRAM: usize = 0;
-const BARE: usize = 1;
+const LIBC: usize = 1;
 const ITSELF: usize = 2;
 
-const ITSELF_IS: &str = "itself: without the library the process sets the same options; by turns";
+const ITSELF_IS: &str = "itself: the process sets the same options without the library; in turn";
 
 /// The target for calls whose cost must not change.
 const SAME: Target = Target::AtMost(1.01);
 
-/// More than a client can have connected before the listener's thread gets the processor.
+/// More connections than a client can open before the listener's thread runs.
 const BACKLOG: i32 = 4096;
 
 /// Measures the calls.
 pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(), Error> {
     let hooked = |policy, case| race_case(bench, effort, &[Role::Control], policy, case, 0);
     let not_hooked = |case| race_case(bench, effort, &[Role::Old], &TIMINGS, case, 0);
-    // A batch of connections takes a tenth of a slice.
+    // A batch of connections takes a tenth of a slice, so that a slice has few batches.
     let effort_of_connect = Effort {
         slices: effort.slices * 3,
         ..effort
@@ -49,17 +50,17 @@ pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<
     );
     connect_times(report, &connect(&TIMINGS)?, "itself's rate");
     report::section("TCP socket+connect+close, without a policy variable", ITSELF_IS);
-    connect_times(report, &connect(&[])?, "bare's rate");
+    connect_times(report, &connect(&[])?, "libc's rate");
 
     report::section(
         "Other calls, with the policy",
-        "the time is bare's; the first ratio, bare to bare, shows the noise",
+        "times without a library; the first ratio, which has no library, shows noise",
     );
     own_ratios(report, "TCP accept+close", Target::None, &hooked(&TIMINGS, "accept")?);
     own_ratios(report, "UDP socket+close", SAME, &hooked(&TIMINGS, "udp")?);
     own_ratios(report, "UNIX socket+close", SAME, &hooked(&TIMINGS, "unix")?);
     for case in ["getpid", "read", "write", "poll"] {
-        ratios_to_bare(report, case, SAME, &not_hooked(case)?);
+        ratios_to_no_library(report, case, SAME, &not_hooked(case)?);
     }
     with_rules(bench, effort, effort_of_connect, port, report)
 }
@@ -69,9 +70,9 @@ type Variables<'a> = &'a [(&'a str, &'a str)];
 
 /// Measures what rules and modes cost.
 fn with_rules(bench: &Bench, effort: Effort, connect: Effort, port: u16, report: &mut Report) -> Result<(), Error> {
-    let ours = bench
-        .of(Role::Ours, bench.libraries())
-        .ok_or("our library is not there")?;
+    let library = bench
+        .of(Role::Measured, bench.libraries())
+        .ok_or("the library is missing")?;
     let none_matches = rules(100).join(";");
     let mut last_matches = rules(99);
     last_matches.push("connect 127.0.0.0/8 idle=30s interval=10s count=3".to_owned());
@@ -99,16 +100,16 @@ fn with_rules(bench: &Bench, effort: Effort, connect: Effort, port: u16, report:
     ] {
         report::section(
             title,
-            "with the timings; what ours costs over bare; + is over ours without rules",
+            "with the timings; what the library adds to libc; + is over no rules",
         );
         let contestants: Vec<Contestant> = policies
             .iter()
-            .map(|(_, policy, _)| bench.calls(ours, &[&TIMINGS, *policy].concat(), case, effort.slice_ms, port))
+            .map(|(_, policy, _)| bench.calls(library, &[&TIMINGS, *policy].concat(), case, effort.slice_ms, port))
             .collect();
         // Each process is compared with itself, because processes differ in speed.
         let costs: Vec<Series> = race(&contestants, effort)?
             .iter()
-            .map(|times| times[PROGRAM].minus(&times[BARE]))
+            .map(|times| times[PROGRAM].minus(&times[LIBC]))
             .collect();
         let limit = Series(vec![1000.0; effort.rounds]);
         for (n, ((name, _, target), cost)) in policies.iter().zip(&costs).enumerate() {
@@ -140,16 +141,16 @@ struct Entry<'a> {
 impl Entry<'_> {
     /// `target` if this is the library that targets are for.
     fn target(&self, target: Target) -> Target {
-        if self.library.role == Role::Ours {
+        if self.library.role == Role::Measured {
             target
         } else {
             Target::None
         }
     }
 
-    fn to_bare(&self, bare: &Series, target: Target) -> Ratio {
-        let to = format!("bare with {}", self.library.name);
-        Ratio::new(self.times[PROGRAM].over(bare), to, self.target(target))
+    fn ratio_to(&self, base: &Series, name: &str, target: Target) -> Ratio {
+        let to = format!("{name} ({})", self.library.name);
+        Ratio::new(self.times[PROGRAM].over(base), to, self.target(target))
     }
 
     fn time(&self, way: usize) -> Figure {
@@ -157,7 +158,8 @@ impl Entry<'_> {
     }
 }
 
-/// Races a case of `calls.c`. The first is bare; the empty library has nothing to call and is left out as well.
+/// Races a case of `calls.c`. The first contestant has no library. The empty library is left out, because it hooks
+/// nothing.
 fn race_case<'a>(
     bench: &'a Bench,
     effort: Effort,
@@ -204,16 +206,16 @@ fn connect_times(report: &mut Report, entries: &[Entry<'_>], targeted: &str) {
             Target::None
         }
     };
-    let itself = entries[0].times[BARE].over(&entries[0].times[ITSELF]);
+    let itself = entries[0].times[LIBC].over(&entries[0].times[ITSELF]);
     report.row(
         "itself",
         entries[0].time(ITSELF),
-        &[Ratio::new(itself, "bare's rate", Target::None)],
+        &[Ratio::new(itself, "libc's rate", Target::None)],
     );
     for entry in entries {
         let mut ratios = Vec::new();
-        for (way, to) in [(BARE, "bare's rate"), (ITSELF, "itself's rate")] {
-            if way == BARE || entry.library.role != Role::Bare {
+        for (way, to) in [(LIBC, "libc's rate"), (ITSELF, "itself's rate")] {
+            if way == LIBC || entry.library.role != Role::NoLibrary {
                 ratios.push(Ratio::new(
                     entry.times[way].over(&entry.times[PROGRAM]),
                     to,
@@ -227,15 +229,17 @@ fn connect_times(report: &mut Report, entries: &[Entry<'_>], targeted: &str) {
 
 /// Reports the cost of a hooked call with each library, relative to the call without it in the same process.
 fn own_ratios(report: &mut Report, name: &str, target: Target, entries: &[Entry<'_>]) {
-    let ratios = entries.iter().map(|entry| entry.to_bare(&entry.times[BARE], target));
+    let ratios = entries
+        .iter()
+        .map(|entry| entry.ratio_to(&entry.times[LIBC], "libc", target));
     report.row(name, entries[0].time(PROGRAM), &ratios.collect::<Vec<Ratio>>());
 }
 
 /// Reports the cost of a call that is not hooked with each library, relative to a process without the library.
-fn ratios_to_bare(report: &mut Report, name: &str, target: Target, entries: &[Entry<'_>]) {
+fn ratios_to_no_library(report: &mut Report, name: &str, target: Target, entries: &[Entry<'_>]) {
     let ratios = entries[1..]
         .iter()
-        .map(|entry| entry.to_bare(&entries[0].times[PROGRAM], target));
+        .map(|entry| entry.ratio_to(&entries[0].times[PROGRAM], "no library", target));
     report.row(name, entries[0].time(PROGRAM), &ratios.collect::<Vec<Ratio>>());
 }
 

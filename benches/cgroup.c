@@ -1,10 +1,10 @@
-// One kind of work over and over, in a cgroup that may have a policy.
+// Repeats one kind of work, in a cgroup that may have a policy.
 // usage: cgroup CASE MILLISECONDS
 //
-//   closed      a socket, its connect to a listener of this process, the accept, and both closed
-//   reset       the same, but one end is reset: the shortest life that a connection can have
-//   itself      as closed, and this program sets five options on both ends
-//   setsockopt  TCP_NODELAY on a connection, which is no option of any policy
+//   closed      creates a socket, connects it to a listener of this process, accepts, and closes both ends
+//   reset       the same, but resets one end: the shortest life that a connection can have
+//   itself      as closed, and sets five options on both ends
+//   setsockopt  sets TCP_NODELAY, which no policy sets, on a connection
 #include "slice.h"
 
 #include <arpa/inet.h>
@@ -32,7 +32,7 @@ static void set_five(int fd) {
     set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 135000);
 }
 
-// What is accepted has the listener's options.
+// Accepted sockets inherit the listener's options.
 static void listen_here(bool resets) {
     socklen_t length = sizeof address;
     struct linger linger = {resets, 0};

@@ -3,7 +3,7 @@
 //! runs in its own network and mount namespaces and its own cgroup.
 #![forbid(unsafe_code)]
 
-mod cgroup_stage;
+mod cgroup_fixture;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod statistics;
 
@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use cgroup_stage::{Stage, succeed};
+use cgroup_fixture::{Fixture, succeed};
 use keepalive_bpf::assembler::Instruction;
 use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
 use keepalive_sys::cgroup;
@@ -139,13 +139,13 @@ fn pin() -> io::Result<usize> {
 /// The condition under which a contestant runs.
 enum Policy {
     /// No eBPF program.
-    Bare,
+    NoProgram,
     /// An empty eBPF program: the kernel's cost of calling any program.
     Empty,
     /// The policy of these flags.
     Flags(&'static [&'static str]),
 }
-use Policy::{Bare, Empty, Flags};
+use Policy::{Empty, Flags, NoProgram};
 
 const FIVE: [&str; 8] = [
     "--idle",
@@ -173,22 +173,22 @@ const NO_MATCH: [&str; 4] = ["--rule", "default off", "--rule", "connect 192.0.2
 
 impl Policy {
     /// Applies the condition until the returned value is dropped, or until the next condition is applied.
-    fn begin(&self, stage: &Stage) -> Result<Option<OwnedFd>, Error> {
+    fn begin(&self, fixture: &Fixture) -> Result<Option<OwnedFd>, Error> {
         match self {
-            Bare => stage.disable().map(|()| None),
+            NoProgram => fixture.disable().map(|()| None),
             Empty => {
-                stage.disable()?;
-                let program = load_program(Hook::SockOps, "empty", &LEAVE_ALONE).map_err(|refusal| refusal.error)?;
-                let cgroup = cgroup::open_directory(&stage.cgroup)?;
+                fixture.disable()?;
+                let program = load_program(Hook::SockOps, "empty", &ALLOW).map_err(|refusal| refusal.error)?;
+                let cgroup = cgroup::open_directory(&fixture.cgroup)?;
                 Ok(Some(link_to_cgroup(program, cgroup, Hook::SockOps)?))
             }
-            Flags(flags) => stage.enable(flags).map(|()| None),
+            Flags(flags) => fixture.enable(flags).map(|()| None),
         }
     }
 }
 
 /// `r0 = 1; exit`
-const LEAVE_ALONE: [Instruction; 2] = [instruction(0xb7, 1), instruction(0x95, 0)];
+const ALLOW: [Instruction; 2] = [instruction(0xb7, 1), instruction(0x95, 0)];
 
 const fn instruction(code: u8, immediate: i32) -> Instruction {
     Instruction {
@@ -226,12 +226,12 @@ struct Process {
 }
 
 impl Process {
-    fn start(stage: &Stage, case: &str, effort: Effort) -> Result<Self, Error> {
+    fn start(fixture: &Fixture, case: &str, effort: Effort) -> Result<Self, Error> {
         let mut command = Command::new("sh");
         command.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]);
         command
-            .arg(stage.cgroup.join("cgroup.procs"))
-            .arg(stage.path("program"));
+            .arg(fixture.cgroup.join("cgroup.procs"))
+            .arg(fixture.path("program"));
         command.args([case, &effort.slice_ms.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         Ok(Self {
@@ -259,7 +259,7 @@ impl Drop for Process {
 }
 
 /// Lets the contestants take turns. Returns the nanoseconds of each.
-fn race(stage: &Stage, contestants: &[Contestant], effort: Effort) -> Result<Vec<Series>, Error> {
+fn race(fixture: &Fixture, contestants: &[Contestant], effort: Effort) -> Result<Vec<Series>, Error> {
     let mut times = vec![Series::default(); contestants.len()];
     let mut processes: BTreeMap<&str, Process> = BTreeMap::new();
     for round in 0..effort.rounds {
@@ -277,10 +277,10 @@ fn race(stage: &Stage, contestants: &[Contestant], effort: Effort) -> Result<Vec
             let which = (step + round / 2) % contestants.len();
             let contestant = &contestants[which];
             if !processes.contains_key(contestant.case) {
-                processes.insert(contestant.case, Process::start(stage, contestant.case, effort)?);
+                processes.insert(contestant.case, Process::start(fixture, contestant.case, effort)?);
             }
             let process = processes.get_mut(contestant.case).ok_or("no process")?;
-            let _link = contestant.policy.begin(stage)?;
+            let _link = contestant.policy.begin(fixture)?;
             // The command has run on this processor since the last slice.
             process.slice()?;
             times[which].0.push(process.slice()?);
@@ -290,8 +290,8 @@ fn race(stage: &Stage, contestants: &[Contestant], effort: Effort) -> Result<Vec
 }
 
 /// Prints the contestants as rates relative to the first. Returns the number of missed targets.
-fn rates(stage: &Stage, title: &str, contestants: &[Contestant], effort: Effort) -> Result<usize, Error> {
-    let times = race(stage, contestants, effort)?;
+fn rates(fixture: &Fixture, title: &str, contestants: &[Contestant], effort: Effort) -> Result<usize, Error> {
+    let times = race(fixture, contestants, effort)?;
     println!("\n{title}");
     let mut missed = 0;
     for (contestant, series) in contestants.iter().zip(&times) {
@@ -314,18 +314,22 @@ fn rates(stage: &Stage, title: &str, contestants: &[Contestant], effort: Effort)
 }
 
 /// Prints the duration of commands.
-fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
-    let on = ["cgroup", "enable", &stage.name];
-    let off = ["cgroup", "disable", &stage.name];
+fn commands(fixture: &Fixture, effort: Effort) -> Result<(), Error> {
+    let on = ["cgroup", "enable", &fixture.name];
+    let off = ["cgroup", "disable", &fixture.name];
     let contestants: [(&str, Policy, &[&str]); 7] = [
-        ("true", Bare, &[]),
+        ("true", NoProgram, &[]),
         (
             "run --engine preload true",
-            Bare,
+            NoProgram,
             &["run", "--engine", "preload", "true"],
         ),
-        ("run --engine cgroup true", Bare, &["run", "--engine", "cgroup", "true"]),
-        ("cgroup enable, the first", Bare, &on),
+        (
+            "run --engine cgroup true",
+            NoProgram,
+            &["run", "--engine", "cgroup", "true"],
+        ),
+        ("cgroup enable, the first", NoProgram, &on),
         ("cgroup enable, another", Flags(&FIVE), &on),
         ("cgroup disable", Flags(&FIVE), &off),
         ("cgroup status", Flags(&FIVE), &["cgroup", "status"]),
@@ -335,11 +339,11 @@ fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
         for step in 0..contestants.len() {
             let which = (step + round) % contestants.len();
             let (_, before, words) = &contestants[which];
-            before.begin(stage)?;
+            before.begin(fixture)?;
             let mut command = if words.is_empty() {
                 Command::new("true")
             } else {
-                stage.keepalive(words)
+                fixture.keepalive(words)
             };
             let start = Instant::now();
             succeed(&mut command)?;
@@ -351,55 +355,55 @@ fn commands(stage: &Stage, effort: Effort) -> Result<(), Error> {
         let Spread { low, median, high } = Spread::of(series.0.iter().copied());
         println!("  {name:<26}{median:>7.2} ms [{low:.2} {high:.2}]");
     }
-    stage.disable()
+    fixture.disable()
 }
 
 /// Measures and prints everything. Returns the number of missed targets.
 fn run(effort: Effort) -> Result<usize, Error> {
     let processor = pin()?;
-    let stage = Stage::prepare()?;
+    let fixture = Fixture::prepare()?;
     println!(
-        "By turns, on processor {processor}. Medians of {} rounds; rates against the first\n\
+        "In turn, on processor {processor}. Medians of {} rounds; rates relative to the first\n\
          line, of the same round, with quartiles.",
         effort.rounds
     );
     let mut missed = rates(
-        &stage,
+        &fixture,
         "a connection: socket, connect, accept, both ends closed",
         &[
-            contestant("bare", "closed", Bare, None),
-            contestant("an empty program", "closed", Empty, None),
+            contestant("no policy", "closed", NoProgram, None),
+            contestant("an empty eBPF program", "closed", Empty, None),
             contestant("no rule matches", "closed", Flags(&NO_MATCH), Some(0.98)),
             contestant("5 options", "closed", Flags(&FIVE), Some(0.93)),
             contestant("5 options, enforce", "closed", Flags(&FIVE_ENFORCED), None),
             contestant("500 rules, none matches", "closed", Flags(&["--config", "NONE"]), None),
             contestant("500 rules, the last does", "closed", Flags(&["--config", "LAST"]), None),
-            contestant("5 set by the program", "itself", Bare, None),
+            contestant("5 set by the program", "itself", NoProgram, None),
         ],
         effort,
     )?;
     missed += rates(
-        &stage,
+        &fixture,
         "the same, reset: the shortest life that a connection can have",
         &[
-            contestant("bare", "reset", Bare, None),
-            contestant("an empty program", "reset", Empty, None),
+            contestant("no policy", "reset", NoProgram, None),
+            contestant("an empty eBPF program", "reset", Empty, None),
             contestant("no rule matches", "reset", Flags(&NO_MATCH), None),
             contestant("5 options", "reset", Flags(&FIVE), None),
         ],
         effort,
     )?;
     missed += rates(
-        &stage,
-        "setsockopt(TCP_NODELAY), which no policy is for",
+        &fixture,
+        "setsockopt(TCP_NODELAY), which no policy sets",
         &[
-            contestant("bare", "setsockopt", Bare, None),
+            contestant("no policy", "setsockopt", NoProgram, None),
             contestant("5 options", "setsockopt", Flags(&FIVE), None),
             contestant("5 options, enforce", "setsockopt", Flags(&FIVE_ENFORCED), None),
         ],
         effort,
     )?;
-    commands(&stage, effort)?;
+    commands(&fixture, effort)?;
     println!("\n{missed} targets missed");
     Ok(missed)
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Compares three ways to match rules in eBPF: generated instructions, a loop over one map value, a map lookup a rule.
+"""Compares three ways to match rules in eBPF: generated instructions, a loop over one map value, one map lookup per rule.
 
 usage: benches/ebpf_rules.py      as root (CAP_BPF, CAP_NET_ADMIN); Linux 5.3 or newer
 
-An experiment for ARCHITECTURE.md, and no part of keepalive. Each rule has one port and one IPv4 network, and none matches.
+An experiment for ARCHITECTURE.md; not part of keepalive. Each rule has one port and one IPv4 network, and none matches.
 BPF_PROG_TEST_RUN measures a run, a clock the call of bpf(2) that loads and verifies. Prints medians.
 """
 
@@ -25,7 +25,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def bpf(command, attributes):
-    """The result of bpf(2), and the attributes afterwards."""
+    """Returns the result of bpf(2), and the attributes after the call."""
     buffer = ctypes.create_string_buffer(attributes, 144)
     result = libc.syscall(SYS_BPF, command, buffer, len(buffer))
     if result < 0:
@@ -39,7 +39,7 @@ def address(data):
 
 
 def array(values):
-    """The descriptor of an array map with these values."""
+    """Returns the descriptor of an array map with these values."""
     fd, _ = bpf(MAP_CREATE, struct.pack("<IIIII", ARRAY, 4, len(values[0]), len(values), 0))
     for index, content in enumerate(values):
         key, key_at = address(struct.pack("<I", index))
@@ -88,7 +88,7 @@ def generated(count):
 
 
 def rule_at_r8():
-    """Compares the rule at R8; falls through where it does not match."""
+    """Compares the rule at R8; falls through if it does not match."""
     return [
         op(0x61, R3, R6, MARK), op(0x69, R4, R8, 0), op(0xAD, R3, R4, 9),  # below the lowest port
         op(0x69, R4, R8, 2), op(0x2D, R3, R4, 7),  # above the highest
@@ -98,13 +98,13 @@ def rule_at_r8():
 
 
 def lookup(fd):
-    """R8: the value at the key in the four bytes below R10."""
+    """Sets R8 to the value for the key in the four bytes below R10."""
     call = op(0x18, R1, 1, 0, fd) + bytes(8) + op(0xBF, R2, R10) + op(0x07, R2, 0, 0, -4) + op(0x85, number=MAP_LOOKUP_ELEM)
     return call + op(0x55, R0, 0, 2) + end(0) + op(0xBF, R8, R0)
 
 
 def loop(body, count):
-    """The body with R7 from 0 to count - 1."""
+    """Runs the body with R7 from 0 to count - 1."""
     return op(0xB7, R7) + body + op(0x07, R7, 0, 0, 1) + op(0xA5, R7, 0, -(len(body) // 8 + 2), count) + end(0)
 
 

@@ -1,5 +1,6 @@
-// Starts a program and waits for it. This process never has a library preloaded: it hands the environment to the program.
-// Counted is the processor's time, of both processes and of the kernel on their behalf, since other programs run meanwhile.
+// Starts a program and waits for it. This process never has a library preloaded: it passes the environment to the
+// program. It measures the processor time of both processes, with the kernel's work for them, because other programs
+// run at the same time.
 // usage: exec MILLISECONDS PROGRAM [NAME=VALUE…]
 #define _DEFAULT_SOURCE
 #include "slice.h"

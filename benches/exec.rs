@@ -17,7 +17,7 @@ pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<
 
     report::section(
         "exec, without a policy variable",
-        "processor time of posix_spawn and wait of /bin/true; + is over bare",
+        "processor time of posix_spawn and wait of /bin/true; + is over no library",
     );
     compare(bench, effort, report, &[], Target::AtMost)?;
     report::section("exec, with KEEPIDLE, KEEPINTVL and KEEPCNT set", "the same");
@@ -31,7 +31,7 @@ pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<
     compare(bench, effort, report, &large, |_| Target::None)
 }
 
-/// Measures `true` with our library and different policies.
+/// Measures `true` with the library and different policies.
 fn with_config(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(), Error> {
     let five = bench.write("five.conf", &rules(5).join("\n"))?;
     let hundred = bench.write("hundred.conf", &rules(100).join("\n"))?;
@@ -43,19 +43,22 @@ fn with_config(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(),
         ("file, 100 rules", &[("KEEPALIVE_CONFIG", &hundred)]),
         ("variable, 5 rules", &[("KEEPALIVE_RULES", &five_in_environment)]),
     ];
-    report::section("exec, with a configuration", "the same, with ours; + is over bare");
-    let bare = &bench.libraries()[0];
-    let ours = bench
-        .of(Role::Ours, bench.libraries())
-        .ok_or("our library is not there")?;
-    let mut contestants = vec![bench.exec(bare, &[], effort.slice_ms, PROGRAM)];
+    report::section(
+        "exec, with a configuration",
+        "the same, with the library; + is over no library",
+    );
+    let no_library = &bench.libraries()[0];
+    let library = bench
+        .of(Role::Measured, bench.libraries())
+        .ok_or("the library is missing")?;
+    let mut contestants = vec![bench.exec(no_library, &[], effort.slice_ms, PROGRAM)];
     contestants.extend(
         policies
             .iter()
-            .map(|(_, policy)| bench.exec(ours, policy, effort.slice_ms, PROGRAM)),
+            .map(|(_, policy)| bench.exec(library, policy, effort.slice_ms, PROGRAM)),
     );
     let times: Vec<Series> = race(&contestants, effort)?.into_iter().flatten().collect();
-    report.row("bare", Figure::of(&times[0], Unit::Microseconds), &[]);
+    report.row("no library", Figure::of(&times[0], Unit::Microseconds), &[]);
     for ((name, _), with_policy) in policies.iter().zip(&times[1..]) {
         let added = with_policy.minus(&times[0]);
         report.row(name, Figure::more(&added, Unit::Microseconds), &[]);
@@ -85,14 +88,14 @@ fn compare(
         let to_empty = |target| to(Role::Empty, "empty", target);
         let to_old = |target| to(Role::Old, "libkeepalive0", target);
         let ratios = match library.role {
-            Role::Bare | Role::Control | Role::Empty => [None, None],
+            Role::NoLibrary | Role::Control | Role::Empty => [None, None],
             Role::Old => [to_empty(Target::None), None],
-            Role::Ours => [to_empty(target(1.2)), to_old(target(0.4))],
+            Role::Measured => [to_empty(target(1.2)), to_old(target(0.4))],
             Role::Peer => [to_empty(Target::None), to_old(Target::None)],
         };
         let ratios: Vec<Ratio> = ratios.into_iter().flatten().collect();
         let figure = match library.role {
-            Role::Bare => Figure::of(times, Unit::Microseconds),
+            Role::NoLibrary => Figure::of(times, Unit::Microseconds),
             _ => Figure::more(added_by_this, Unit::Microseconds),
         };
         report.row(&library.name, figure, &ratios);

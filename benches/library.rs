@@ -1,5 +1,5 @@
-//! Builds and finds the compared libraries (none, an empty one, libkeepalive 0.3, ours and peers), and the C programs
-//! that load them.
+//! Builds and finds the compared libraries (none, an empty one, libkeepalive 0.3, the measured one and peers), and the
+//! C programs that load them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -16,7 +16,7 @@ pub(crate) type Error = Box<dyn std::error::Error>;
 /// The names and values of environment variables.
 pub(crate) type Environment = Vec<(OsString, OsString)>;
 
-/// The policy that the benches set, and `calls.c` for itself.
+/// The policy that the benches set. `calls.c` sets the same values itself.
 pub(crate) const TIMINGS: [(&str, &str); 3] = [("KEEPIDLE", "60"), ("KEEPINTVL", "15"), ("KEEPCNT", "5")];
 
 /// The paths at which distributions install libkeepalive 0.3.
@@ -32,7 +32,7 @@ const OLD_PATHS: [&str; 5] = [
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// No library.
-    Bare,
+    NoLibrary,
     /// No library again. Shows how far the ratio of two equal contestants is from 1.
     Control,
     /// An empty shared object: the minimum cost of preloading.
@@ -40,7 +40,7 @@ pub(crate) enum Role {
     /// libkeepalive 0.3.
     Old,
     /// The library to which the targets apply.
-    Ours,
+    Measured,
     /// A library named in `KEEPALIVE_BENCH_PEERS`.
     Peer,
 }
@@ -50,7 +50,8 @@ pub(crate) struct Library {
     pub(crate) name: String,
     /// The path at which the library was found.
     pub(crate) origin: Option<PathBuf>,
-    /// What is loaded: all lie in one directory, since a deeper path or another file system would cost more to load from.
+    /// The copy that is loaded. All copies are in one directory: a deeper path or another file system would take longer
+    /// to load.
     pub(crate) path: Option<PathBuf>,
 }
 
@@ -76,7 +77,7 @@ impl Library {
         })
     }
 
-    /// Returns the environment that makes a program load this library, and `more`.
+    /// Returns the environment that makes a program load this library, with the variables in `more`.
     pub(crate) fn environment(&self, more: &[(&str, &str)]) -> Environment {
         let preload = self.path.iter().map(|path| ("LD_PRELOAD".into(), path.into()));
         preload
@@ -106,15 +107,15 @@ impl Bench {
         compile(&source, &nothing, &["-shared", "-nostdlib", "-Wl,-z,norelro"])?;
 
         let mut libraries = vec![
-            Library::none(Role::Bare, "bare"),
-            Library::none(Role::Control, "bare, again"),
+            Library::none(Role::NoLibrary, "no library"),
+            Library::none(Role::Control, "control"),
             Library::copied(Role::Empty, "empty", &nothing, here)?,
         ];
         match OLD_PATHS.iter().map(Path::new).find(|path| path.exists()) {
             Some(path) => libraries.push(Library::copied(Role::Old, "libkeepalive0", path, here)?),
             None => println!("libkeepalive0 is not installed: no comparison with it"),
         }
-        libraries.push(Library::copied(Role::Ours, "ours", &ours()?, here)?);
+        libraries.push(Library::copied(Role::Measured, "keepalive", &measured()?, here)?);
         let peers = std::env::var_os("KEEPALIVE_BENCH_PEERS").unwrap_or_default();
         let peers = std::env::split_paths(&peers).filter(|path| !path.as_os_str().is_empty());
         for (n, path) in peers.enumerate() {
@@ -127,7 +128,7 @@ impl Bench {
         &self.libraries
     }
 
-    /// What belongs to the first library of a role, of what there is for each library.
+    /// Returns the element of `each`, which has one element for each library, for the first library of a role.
     pub(crate) fn of<'a, T>(&self, role: Role, each: &'a [T]) -> Option<&'a T> {
         each.get(self.libraries.iter().position(|library| library.role == role)?)
     }
@@ -139,7 +140,7 @@ impl Bench {
         Ok(path.to_string_lossy().into_owned())
     }
 
-    /// `calls CASE MILLISECONDS PORT` with a library preloaded and a policy in the environment.
+    /// Returns the contestant `calls CASE MILLISECONDS PORT`, with a library preloaded and a policy in the environment.
     pub(crate) fn calls(
         &self,
         library: &Library,
@@ -156,7 +157,7 @@ impl Bench {
         }
     }
 
-    /// `exec MILLISECONDS PROGRAM` with a library preloaded into the program alone.
+    /// Returns the contestant `exec MILLISECONDS PROGRAM`, which preloads a library into the program only.
     pub(crate) fn exec(
         &self,
         library: &Library,
@@ -181,9 +182,9 @@ impl Bench {
     }
 }
 
-/// `KEEPALIVE_BENCH_LIBRARY`, otherwise the library that cargo built alongside this bench
+/// Returns `KEEPALIVE_BENCH_LIBRARY`, otherwise the library that cargo built alongside this bench
 /// (`target/release/deps/cost-…`).
-fn ours() -> Result<PathBuf, Error> {
+fn measured() -> Result<PathBuf, Error> {
     if let Some(path) = std::env::var_os("KEEPALIVE_BENCH_LIBRARY") {
         return Ok(path.into());
     }
@@ -191,7 +192,7 @@ fn ours() -> Result<PathBuf, Error> {
     let built = bench
         .parent()
         .and_then(Path::parent)
-        .ok_or("this bench is in no target directory")?;
+        .ok_or("this bench is not in a target directory")?;
     Ok(built.join("libkeepalive.so"))
 }
 

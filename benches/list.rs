@@ -22,16 +22,16 @@ usage: cargo bench --bench list [-- [--quick]]
   --quick  a few rounds: whether it works, not what it costs
 ";
 
-/// Both ends of each connection are the holder's.
+/// Both ends of each connection belong to the holder.
 const CONNECTIONS: u16 = 5000;
-/// A row for each end, and the listener's.
+/// One row for each end, and one for the listener.
 const ROWS: usize = 2 * CONNECTIONS as usize + 1;
 
 /// How many times each command is run.
 const ROUNDS: usize = 21;
 const QUICK_ROUNDS: usize = 3;
 
-/// An ordinary user's words before a command.
+/// A command prefix that runs a command as an ordinary user.
 const NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
 
 fn main() -> ExitCode {
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             // cargo passes `--bench` when it runs benches, and nothing when it runs this as a test.
             "--bench" => is_bench = true,
             "--quick" => is_quick = true,
-            // Other benches have targets; `cargo bench -- --check` is for all.
+            // Other benches have targets; `cargo bench -- --check` is for all benches.
             "--check" => {}
             // This program executes itself with this argument.
             "--inside" => is_inside = true,
@@ -171,7 +171,7 @@ impl Contestant {
         command
     }
 
-    /// Whether the command shows every socket. Otherwise its durations would be meaningless.
+    /// Fails if the command does not show every socket: its durations would be meaningless.
     fn check(&self) -> Result<(), Error> {
         let output = self.command().output()?;
         let rows = String::from_utf8_lossy(&output.stdout).lines().count();
@@ -204,15 +204,15 @@ fn run(rounds: usize) -> Result<(), Error> {
     // The copy is at a path where an ordinary user can execute it.
     let copy = directory.path().join("keepalive");
     fs::copy(Path::new(env!("CARGO_BIN_EXE_keepalive")), &copy)?;
-    let keepalive = copy.to_str().ok_or("a path that is no text")?;
+    let keepalive = copy.to_str().ok_or("the path is not UTF-8")?;
 
     let holder = Holder::start()?;
     let pid = holder.0.id().to_string();
     println!(
-        "{ROWS} sockets of one process. Medians of {rounds} rounds, by turns; a ratio has its quartiles beside it."
+        "{ROWS} sockets of one process. Medians of {rounds} rounds, in turn; each ratio is followed by its quartiles."
     );
     race(
-        "as root: every socket exactly, and who holds it",
+        "as root: every socket exactly, with its processes",
         rounds,
         vec![
             Contestant::new("ss -tnoap", &["ss", "-tnoap"]),
@@ -221,12 +221,12 @@ fn run(rounds: usize) -> Result<(), Error> {
             Contestant::new("keepalive list --json", &[keepalive, "list", "--json"]),
         ],
     )?;
-    let nobody = |words: &[&'static str]| [&NOBODY[..], words].concat();
+    let as_nobody = |words: &[&'static str]| [&NOBODY[..], words].concat();
     race(
-        "as an ordinary user: what anyone may know",
+        "as an ordinary user: what any user can see",
         rounds,
         vec![
-            Contestant::new("ss -tnoa", &nobody(&["ss", "-tnoa"])),
+            Contestant::new("ss -tnoa", &as_nobody(&["ss", "-tnoa"])),
             Contestant::new("keepalive list", &[&NOBODY[..], &[keepalive, "list"]].concat()),
         ],
     )

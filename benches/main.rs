@@ -1,6 +1,6 @@
-//! What `libkeepalive.so` costs the programs it is loaded into, against no library, an empty one, libkeepalive 0.3 and
-//! any others. All take turns in one run, a few milliseconds each, so that all meet the same noise. C does what is timed
-//! (`exec.c`, `calls.c`); here is what is compared with what, and the table.
+//! Measures what `libkeepalive.so` costs the programs that load it, compared with no library, an empty one,
+//! libkeepalive 0.3 and others. All contestants take turns of a few milliseconds, so all have the same noise. The
+//! measured code is C (`exec.c`, `calls.c`); this program compares the contestants and prints the table.
 #![forbid(unsafe_code)]
 
 mod calls;
@@ -21,7 +21,7 @@ use report::Report;
 
 const USAGE: &str = "\
 usage: cargo bench --bench cost [-- [--quick] [--check]]
-  --quick  a few rounds: whether it works, not what it costs
+  --quick  a few rounds: shows that the bench works, no useful figures
   --check  exit status 1 when a target is missed
 environment:
   KEEPALIVE_BENCH_LIBRARY  the library to measure instead of target/release/libkeepalive.so
@@ -38,7 +38,7 @@ struct Effort {
     slice_ms: u32,
 }
 
-/// One exec takes most of a millisecond and varies by a tenth; looked for are a few microseconds of it.
+/// One exec takes most of a millisecond and varies by a tenth; the differences to measure are a few microseconds.
 const EXEC: Effort = Effort {
     rounds: 20,
     slices: 40,

@@ -1,4 +1,4 @@
-//! What the library costs in memory, and whether it is loaded and works at all.
+//! Measures what the library costs in memory, and whether it is loaded and works.
 
 use std::fs;
 
@@ -7,14 +7,14 @@ use crate::library::{Bench, Error, Library, Role, TIMINGS};
 use crate::report::{self, Figure, Ratio, Report, Target, Unit};
 use crate::statistics::Series;
 
-/// Where things lie in their pages varies a little: so many processes have their median taken.
+/// The number of processes for a median: figures vary a little with the position of data in its pages.
 const PROCESSES: usize = 9;
 
-/// What `calls one-socket` prints when all is set: `SO_KEEPALIVE`, then `TIMINGS`.
+/// What `calls one-socket` prints if all options are set: `SO_KEEPALIVE`, then `TIMINGS`.
 const ALL_SET: &str = "1 60 15 5";
 
-/// What a library does to a socket. Fails when the loader does not load it, and when it is ours and does not do its work:
-/// then its figures would mean nothing.
+/// Returns what a library does to a socket. Fails if the loader does not load it, or if the measured library does not
+/// set the options: its figures would then be meaningless.
 pub(crate) fn check(bench: &Bench, library: &Library) -> Result<&'static str, Error> {
     let (process, options) = one_socket(bench, library)?;
     if let Some(path) = &library.path {
@@ -24,9 +24,9 @@ pub(crate) fn check(bench: &Bench, library: &Library) -> Result<&'static str, Er
         }
     }
     match (options.as_str(), library.role) {
-        (ALL_SET, _) => Ok("sets what it is told"),
-        (_, Role::Ours) => Err(format!("{TIMINGS:?} with our library gives a socket with {options}").into()),
-        _ => Ok("DOES NOT SET what it is told"),
+        (ALL_SET, _) => Ok("sets the options"),
+        (_, Role::Measured) => Err(format!("{TIMINGS:?} with the library gives a socket with {options}").into()),
+        _ => Ok("DOES NOT SET the options"),
     }
 }
 
@@ -46,16 +46,16 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Error> {
 
     report::section(
         "memory of a process",
-        "pages of its own after one socket, but for the stack; + is over bare",
+        "private pages after one socket, without the stack; + is over no library",
     );
     for ((library, kilobytes), added) in libraries.iter().zip(&kilobytes).zip(&added) {
         let mut ratios = Vec::new();
-        if library.role == Role::Ours {
+        if library.role == Role::Measured {
             ratios.push(Ratio::new(added.over(&limit), "8 KiB", Target::AtMost(1.0)));
             ratios.extend(old.map(|old| Ratio::new(added.over(old), "libkeepalive0", Target::AtMost(1.0))));
         }
         let figure = match library.role {
-            Role::Bare => Figure::of(kilobytes, Unit::KiB),
+            Role::NoLibrary => Figure::of(kilobytes, Unit::KiB),
             _ => Figure::more(added, Unit::KiB),
         };
         report.row(&library.name, figure, &ratios);
@@ -63,16 +63,16 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Error> {
     Ok(())
 }
 
-/// A process that has made a socket under a policy and waits, and what the socket's keepalive options are.
+/// Starts a process that creates a socket under a policy and waits. Returns it and the socket's keepalive options.
 fn one_socket(bench: &Bench, library: &Library) -> Result<(Process, String), Error> {
     let mut process = bench.calls(library, &TIMINGS, "one-socket", 0, 0).start()?;
     let options = process.line()?;
     Ok((process, options))
 }
 
-/// Kilobytes of anonymous pages. The private dirty ones would be the same, but for pages of a file that was just written:
-/// they count as dirty until the disk has them. The stack begins at a random place in its page, and may so need one page
-/// more or less: it is not counted.
+/// Returns the kilobytes of anonymous pages. Private dirty pages would also include pages of a recently written file,
+/// which are dirty until they are written to the disk. The stack is excluded: its start within a page is random, so it
+/// may need one page more or less.
 fn anonymous(process: u32) -> Result<f64, Error> {
     let mut sum = 0.0;
     let mut is_stack = false;

@@ -1,5 +1,5 @@
-//! What the policy costs by itself: a decision among 100 rules, and reading them. Position it a system call, for scale. The
-//! policy is compiled as it is for the library.
+//! Measures the policy alone: a decision among 100 rules, and parsing them. Prints a system call for scale. The policy
+//! is compiled as for the library.
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
@@ -12,18 +12,18 @@ use keepalive_policy::{Event, Moment, Rule, Settings, Source, decide};
 
 const USAGE: &str = "\
 usage: cargo bench --bench policy [-- [--quick] [--check]]
-  --quick  a few rounds: whether it works, not what it costs
-  --check  exit status 1 when a decision takes longer than it may
+  --quick  a few rounds: shows that the bench works, no useful figures
+  --check  exit status 1 when a decision takes too long
 ";
 
 /// The number of rules.
 const RULES: u16 = 100;
-/// No decision among them may take longer.
+/// The maximum duration of a decision.
 const LIMIT_NS: f64 = 1000.0;
 
-/// A figure is the median of so many batches.
+/// The number of batches whose median is one figure.
 const BATCHES: usize = 1001;
-/// Calls in a batch: the clock's own time does not matter then, and an interrupt spoils few.
+/// The number of calls in a batch: enough to make the clock's own cost and single interrupts negligible.
 const CALLS: u32 = 100;
 
 fn main() -> ExitCode {
@@ -49,13 +49,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures and prints everything; how many decisions took longer than they may.
+/// Measures and prints everything. Returns the number of decisions that took too long.
 fn run(batches: usize) -> usize {
     println!("Medians of {batches} batches of {CALLS}.\n");
     let getpid = time(batches, || {
         black_box(std::process::id());
     });
-    row("getpid, a system call", getpid, "");
+    row("getpid (a system call)", getpid, "");
 
     let mut missed = 0;
     for (kind, rule, matches) in kinds() {
@@ -98,7 +98,7 @@ fn run(batches: usize) -> usize {
     missed
 }
 
-/// Texts of rules by their number, and the event that only the rule of that number matches.
+/// The name of a kind of rules, the rule with a number, and the event that only this rule matches.
 type Kind = (&'static str, fn(u16) -> String, fn(u16) -> Event<'static>);
 
 fn kinds() -> [Kind; 4] {

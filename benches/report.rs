@@ -5,16 +5,16 @@ use std::fmt;
 use crate::library::{Library, Role};
 use crate::statistics::{Series, Spread};
 
-/// What a section counts in.
+/// The unit of a section's figures.
 #[derive(Clone, Copy)]
 pub(crate) enum Unit {
-    /// Figures are in nanoseconds and shown in microseconds.
+    /// The series is in nanoseconds; figures are shown in microseconds.
     Microseconds,
     Nanoseconds,
     KiB,
 }
 
-/// What a figure is to be.
+/// The required range of a ratio.
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     None,
@@ -22,7 +22,7 @@ pub(crate) enum Target {
     AtLeast(f64),
 }
 
-/// A ratio, what it is a ratio to, and its target.
+/// A ratio, the name of its base, and its target.
 pub(crate) struct Ratio {
     pub(crate) spread: Spread,
     pub(crate) to: String,
@@ -42,11 +42,11 @@ impl Ratio {
 pub(crate) fn header(cpu: usize) {
     println!(
         "The contestants take turns, slice by slice, on processor {cpu}. Figures are medians\n\
-         over the rounds; a ratio has the quartiles of the rounds beside it.\n"
+         over the rounds; each ratio is followed by its quartiles.\n"
     );
 }
 
-/// One contestant, where it is and what it does to a socket.
+/// Prints a contestant's name, path and effect on a socket.
 pub(crate) fn library(library: &Library, sets: &str) {
     if let Some(path) = &library.origin
         && library.role != Role::Empty
@@ -59,7 +59,7 @@ pub(crate) fn section(title: &str, method: &str) {
     println!("\n{title}\n  ({method})");
 }
 
-/// Prints as it goes and counts the targets.
+/// Prints rows and counts the targets.
 #[derive(Default)]
 pub(crate) struct Report {
     met: usize,
@@ -67,7 +67,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// One contestant's figure, and its ratios to others.
+    /// Prints one contestant's figure, and its ratios to others.
     pub(crate) fn row(&mut self, name: &str, figure: Figure, ratios: &[Ratio]) {
         print!("  {name:<17}{figure:>9}");
         for (n, ratio) in ratios.iter().enumerate() {

@@ -1,6 +1,6 @@
-// A slice: batches of work over and over for a few milliseconds, two or three ways in turn. The harness writes one byte to
-// standard input for each slice that it wants and reads one line: for each way the nanoseconds of one iteration, the median
-// over the slice's batches, so that an interrupt or another process spoils the batches it hits and not the figure.
+// A slice repeats batches of work for a few milliseconds, in two or three ways in turn. For each slice the harness
+// writes one byte to standard input and reads one line: for each way the nanoseconds of one iteration, as the median
+// over the batches. An interrupt or another process affects single batches, not the median.
 #pragma once
 
 #include <stdint.h>
@@ -17,7 +17,7 @@ static inline uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-// Ends the process when a call that must not fail has failed: the figure of a failing call would look like a good one.
+// Ends the process if a call that must not fail has failed: a failing call could look fast.
 static inline int must(int result, const char *call) {
     if (result < 0) {
         perror(call);
@@ -31,7 +31,7 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-// A batch does `iterations` iterations in one way and returns the nanoseconds that the measured part of them took.
+// Does `iterations` iterations in one way. Returns the nanoseconds of the measured part.
 typedef uint64_t batch_fn(int way, int iterations);
 
 static void slice(batch_fn *batch, int ways, int iterations, int milliseconds) {
@@ -39,7 +39,7 @@ static void slice(batch_fn *batch, int ways, int iterations, int milliseconds) {
     uint64_t end = now_ns() + (uint64_t)milliseconds * 1000000;
     int count = 0;
     do {
-        // Each way comes first as often as any other.
+        // Each way comes first equally often.
         for (int i = 0; i < ways; i++) {
             int way = (i + count) % ways;
             samples[way][count] = (double)batch(way, iterations) / iterations;

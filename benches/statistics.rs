@@ -1,6 +1,6 @@
 //! Computes medians and quartiles.
 
-/// The middle half of some figures: first quartile, median, third quartile.
+/// The middle half of a set of figures: first quartile, median, third quartile.
 #[derive(Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) low: f64,
@@ -9,7 +9,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of at least one figure.
+    /// Returns the spread of at least one figure.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -31,13 +31,13 @@ impl Series {
         Spread::of(self.0.iter().copied()).median
     }
 
-    /// Round by round, this series over another.
+    /// Divides this series by another, round by round.
     pub(crate) fn over(&self, other: &Self) -> Spread {
         Spread::of(self.pairs(other).map(|(a, b)| a / b))
     }
 
-    /// The median of this series over that of another, between the quartiles of the rounds: for differences that are so
-    /// small in one round that the median of their ratios would be skewed.
+    /// Returns the ratio of the medians, with the quartiles of the rounds' ratios. For differences so small that the
+    /// median of the ratios would be skewed.
     pub(crate) fn median_over(&self, other: &Self) -> Spread {
         Spread {
             median: self.median() / other.median(),
@@ -45,7 +45,7 @@ impl Series {
         }
     }
 
-    /// Round by round, what this series has more than another.
+    /// Subtracts another series from this one, round by round.
     pub(crate) fn minus(&self, other: &Self) -> Self {
         Self(self.pairs(other).map(|(a, b)| a - b).collect())
     }

@@ -1,8 +1,8 @@
-// Does one thing over and over, as it is told on standard input, a byte an order, and times it.
+// Repeats and times the action that each byte of standard input selects.
 // usage: supervised MILLISECONDS
 //
-//   c  a TCP socket and its connect to a listener of this process; prints the median and the mean of one, in nanoseconds
-//   g  getppid(2), a system call that concerns nobody; prints what one takes, twice
+//   c  creates a TCP socket and connects it to a listener of this process; prints the median and the mean, in nanoseconds
+//   g  calls getppid(2), which the supervisor does not catch; prints the time of one call, twice
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -13,11 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST = 100000, BATCH = 1000 };
+enum { MAX_TIMES = 100000, BATCH = 1000 };
 
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static int listener;
-static double times[MOST];
+static double times[MAX_TIMES];
 
 static double now(void) {
     struct timespec time;
@@ -37,7 +37,7 @@ static double connect_once(void) {
         fail("connect");
     double end = now();
     int accepted = accept(listener, NULL, NULL);
-    // Reset, so that no port is left waiting.
+    // Reset, so that no port stays in TIME_WAIT.
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
     close(fd);
     close(accepted);
@@ -52,7 +52,7 @@ static int compare(const void *one, const void *other) {
 static void connects(double limit) {
     double end = now() + limit, sum = 0;
     int count = 0;
-    while (count < MOST && now() < end)
+    while (count < MAX_TIMES && now() < end)
         sum += times[count++] = connect_once();
     qsort(times, count, sizeof *times, compare);
     printf("%.1f %.1f\n", times[count / 2], sum / count);

@@ -1,5 +1,5 @@
-//! What the supervisor of `keepalive run` costs, with strace(1) as the yardstick of the machine. All take turns in one run,
-//! a few milliseconds each, so that all meet the same noise; C does what is timed (`supervised.c`).
+//! Measures what the supervisor of `keepalive run` costs, relative to strace(1) on the same machine. All contestants
+//! take turns of a few milliseconds, so all have the same noise. The measured code is C (`supervised.c`).
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -15,7 +15,7 @@ type Error = Box<dyn std::error::Error>;
 
 const USAGE: &str = "\
 usage: cargo bench --bench supervised [-- [--quick] [--check]]
-  --quick  a few rounds: whether it works, not what it costs
+  --quick  a few rounds: shows that the bench works, no useful figures
   --check  exit status 1 when a target is missed
 ";
 
@@ -63,28 +63,28 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command and the program that it runs, both in a directory of this run: by their paths its processes are known.
-struct Stage {
+/// The command and the program that it runs, in a directory of this run: their paths identify its processes.
+struct Fixture {
     directory: TempDir,
     library: PathBuf,
 }
 
-impl Stage {
+impl Fixture {
     fn prepare() -> Result<Self, Error> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let stage = Self {
+        let fixture = Self {
             directory: TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?,
             library: root.join("target/release/libkeepalive.so").canonicalize()?,
         };
-        fs::hard_link(env!("CARGO_BIN_EXE_keepalive"), stage.path("keepalive"))?;
-        fs::write(stage.path("empty.conf"), "")?;
+        fs::hard_link(env!("CARGO_BIN_EXE_keepalive"), fixture.path("keepalive"))?;
+        fs::write(fixture.path("empty.conf"), "")?;
         let status = Command::new("cc")
             .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
-            .arg(stage.path("program"))
+            .arg(fixture.path("program"))
             .arg(root.join("benches/supervised.c"))
             .status()?;
         if status.success() {
-            Ok(stage)
+            Ok(fixture)
         } else {
             Err(format!("cc: {status}").into())
         }
@@ -94,7 +94,7 @@ impl Stage {
         self.directory.path().join(name)
     }
 
-    /// `words`, with `KEEPALIVE` and `PROGRAM` replaced by their paths.
+    /// Returns the command of `words`, with `KEEPALIVE` and `PROGRAM` replaced by their paths.
     fn command(&self, words: &[&str]) -> Command {
         let path = |word: &&str| match *word {
             "KEEPALIVE" => self.path("keepalive"),
@@ -112,7 +112,7 @@ impl Stage {
         command
     }
 
-    /// The processes that are still the command: the supervisors.
+    /// Returns the processes that still run the command: the supervisors.
     fn supervisors(&self) -> Result<Vec<String>, Error> {
         let path = self.path("keepalive");
         let mut found = Vec::new();
@@ -126,7 +126,7 @@ impl Stage {
     }
 }
 
-/// A way to run the program, and what it has taken.
+/// A way to run the program, and its measured times.
 struct Contestant {
     name: &'static str,
     child: Child,
@@ -137,9 +137,9 @@ struct Contestant {
 }
 
 impl Contestant {
-    fn start(stage: &Stage, name: &'static str, words: &[&str], effort: Effort) -> Result<Self, Error> {
-        let mut command = stage.command(words);
-        command.arg(stage.path("program")).arg(effort.slice_ms.to_string());
+    fn start(fixture: &Fixture, name: &'static str, words: &[&str], effort: Effort) -> Result<Self, Error> {
+        let mut command = fixture.command(words);
+        command.arg(fixture.path("program")).arg(effort.slice_ms.to_string());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         Ok(Self {
             name,
@@ -178,7 +178,7 @@ impl Drop for Contestant {
     }
 }
 
-const BARE: [&str; 0] = [];
+const NONE: [&str; 0] = [];
 const PRELOAD: [&str; 4] = ["KEEPALIVE", "run", "--engine", "preload"];
 const SECCOMP: [&str; 4] = ["KEEPALIVE", "run", "--engine", "seccomp"];
 const BOTH: [&str; 3] = ["KEEPALIVE", "run", "env"];
@@ -208,21 +208,22 @@ fn race(contestants: &mut [Contestant], order: u8, rounds: usize) -> Result<(), 
 
 /// Measures and prints everything. Returns the number of missed targets.
 fn run(effort: Effort) -> Result<usize, Error> {
-    let stage = Stage::prepare()?;
-    println!("By turns; medians with quartiles. Differences and ratios are of the same round.");
-    let missed = connects(&stage, effort)? + other_calls(&stage, effort)? + starts(&stage, effort)? + memory(&stage)?;
+    let fixture = Fixture::prepare()?;
+    println!("In turn; medians with quartiles. Differences and ratios are of the same round.");
+    let missed =
+        connects(&fixture, effort)? + other_calls(&fixture, effort)? + starts(&fixture, effort)? + memory(&fixture)?;
     println!("\n{missed} targets missed");
     Ok(missed)
 }
 
-fn connects(stage: &Stage, effort: Effort) -> Result<usize, Error> {
+fn connects(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
     let has_strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok();
     let contestant = |name, words: &[&str]| {
         let words = if words.is_empty() { &["env"] } else { words };
-        Contestant::start(stage, name, words, effort)
+        Contestant::start(fixture, name, words, effort)
     };
     let mut contestants = vec![
-        contestant("bare", &BARE)?,
+        contestant("none", &NONE)?,
         contestant("preload", &PRELOAD)?,
         contestant("both", &BOTH)?,
         contestant("seccomp", &SECCOMP)?,
@@ -231,7 +232,7 @@ fn connects(stage: &Stage, effort: Effort) -> Result<usize, Error> {
         contestants.push(contestant("strace", &STRACE)?);
     }
     race(&mut contestants, b'c', effort.rounds)?;
-    println!("\na socket and its connect (p50 of each slice, then the mean; + is over bare)");
+    println!("\na socket and its connect (p50 of each slice, then the mean; + is over no keepalive)");
     let mut missed = 0;
     for (what, figures) in [
         ("p50", Contestant::medians as fn(&Contestant) -> Vec<f64>),
@@ -243,31 +244,36 @@ fn connects(stage: &Stage, effort: Effort) -> Result<usize, Error> {
             print!("  {:<8}{what:<5}{} µs", contestant.name, shown(times, 1e3));
             println!("  +{} µs", shown(&added, 1e3));
         }
-        if let [bare, preload, both, seccomp, strace] = &all[..] {
-            let yardstick = minus(strace, bare);
-            let alone = over(&minus(seccomp, bare), &yardstick);
-            let beside = over(&minus(both, preload), &yardstick);
-            missed += resolve("seccomp alone, of what strace adds", &alone, 0.25, what == "p50");
-            missed += resolve("both over preload, of what strace adds", &beside, 0.06, what == "p50");
+        if let [none, preload, both, seccomp, strace] = &all[..] {
+            let strace_adds = minus(strace, none);
+            let alone = over(&minus(seccomp, none), &strace_adds);
+            let with_library = over(&minus(both, preload), &strace_adds);
+            missed += check_target("seccomp alone, of what strace adds", &alone, 0.25, what == "p50");
+            missed += check_target(
+                "both over preload, of what strace adds",
+                &with_library,
+                0.06,
+                what == "p50",
+            );
         }
     }
     if !has_strace {
-        println!("  no yardstick: strace is not installed");
+        println!("  no comparison: strace is not installed");
     }
     Ok(missed)
 }
 
-fn other_calls(stage: &Stage, effort: Effort) -> Result<usize, Error> {
+fn other_calls(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
     let mut contestants = vec![
-        Contestant::start(stage, "bare", &["env"], effort)?,
-        Contestant::start(stage, "bare again", &["env"], effort)?,
-        Contestant::start(stage, "seccomp", &SECCOMP, effort)?,
+        Contestant::start(fixture, "none", &["env"], effort)?,
+        Contestant::start(fixture, "none again", &["env"], effort)?,
+        Contestant::start(fixture, "seccomp", &SECCOMP, effort)?,
     ];
     race(&mut contestants, b'g', effort.rounds)?;
-    println!("\na system call that concerns nobody (getppid)");
-    let bare = contestants[0].medians();
+    println!("\na system call that the supervisor does not catch (getppid)");
+    let none = contestants[0].medians();
     for contestant in &contestants {
-        let added = minus(&contestant.medians(), &bare);
+        let added = minus(&contestant.medians(), &none);
         println!(
             "  {:<11}{} ns  +{} ns",
             contestant.name,
@@ -275,13 +281,13 @@ fn other_calls(stage: &Stage, effort: Effort) -> Result<usize, Error> {
             shown(&added, 1.0)
         );
     }
-    let added = minus(&contestants[2].medians(), &bare);
-    Ok(resolve("nanoseconds that the filter adds", &added, 25.0, true))
+    let added = minus(&contestants[2].medians(), &none);
+    Ok(check_target("nanoseconds that the filter adds", &added, 25.0, true))
 }
 
-fn starts(stage: &Stage, effort: Effort) -> Result<usize, Error> {
+fn starts(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
     let ways: [(&str, &[&str]); 3] = [
-        ("bare", &["true"]),
+        ("none", &["true"]),
         ("preload", &["KEEPALIVE", "run", "--engine", "preload", "true"]),
         ("seccomp", &["KEEPALIVE", "run", "--engine", "seccomp", "true"]),
     ];
@@ -289,7 +295,7 @@ fn starts(stage: &Stage, effort: Effort) -> Result<usize, Error> {
     for round in 0..effort.starts {
         for step in 0..ways.len() {
             let which = (step + round) % ways.len();
-            let mut command = stage.command(ways[which].1);
+            let mut command = fixture.command(ways[which].1);
             let start = Instant::now();
             let status = command.stdin(Stdio::null()).status()?;
             times[which].push(start.elapsed().as_secs_f64() * 1e3);
@@ -304,23 +310,23 @@ fn starts(stage: &Stage, effort: Effort) -> Result<usize, Error> {
     }
     let [_, preload, seccomp] = &times;
     let added = minus(seccomp, preload);
-    Ok(resolve("milliseconds more than preload", &added, 2.5, true))
+    Ok(check_target("milliseconds more than preload", &added, 2.5, true))
 }
 
-fn memory(stage: &Stage) -> Result<usize, Error> {
-    let mut program = Contestant::start(stage, "seccomp", &SECCOMP, QUICK)?;
-    // They have served something.
+fn memory(fixture: &Fixture) -> Result<usize, Error> {
+    let mut program = Contestant::start(fixture, "seccomp", &SECCOMP, QUICK)?;
+    // The supervisors have handled calls before their memory is measured.
     program.slice(b'c')?;
     let mut found = Vec::new();
-    // The one that serves is a new process.
+    // The serving supervisor is a new process.
     for _ in 0..100 {
-        found = stage.supervisors()?;
+        found = fixture.supervisors()?;
         if found.len() == 2 {
             break;
         }
         sleep(Duration::from_millis(10));
     }
-    println!("\nmemory of the supervisors, one that serves and one that stands by");
+    println!("\nmemory of the supervisors, one serving and one standby");
     let mut sums = [0.0; 2];
     for process in &found {
         let rollup = fs::read_to_string(format!("{process}/smaps_rollup"))?;
@@ -336,7 +342,7 @@ fn memory(stage: &Stage) -> Result<usize, Error> {
         return Err(format!("two supervisors were expected: {found:?}").into());
     }
     println!("  together: PSS {:.0} KiB  RSS {:.0} KiB", sums[0], sums[1]);
-    Ok(resolve("MiB of both (PSS)", &[sums[0] / 1024.0], 4.0, true))
+    Ok(check_target("MiB of both (PSS)", &[sums[0] / 1024.0], 4.0, true))
 }
 
 fn minus(times: &[f64], others: &[f64]) -> Vec<f64> {
@@ -353,8 +359,8 @@ fn shown(figures: &[f64], unit: f64) -> String {
     format!("{median:.2} [{low:.2} {high:.2}]")
 }
 
-/// Prints a figure and whether it is at most `target`; 1 where it is not and counts.
-fn resolve(what: &str, figures: &[f64], target: f64, counts: bool) -> usize {
+/// Prints a figure, and whether it is at most `target` if it `counts`. Returns 1 for a missed target.
+fn check_target(what: &str, figures: &[f64], target: f64, counts: bool) -> usize {
     let [low, median, high] = quartiles(figures);
     let is_met = median <= target;
     let verdict = match (counts, is_met) {

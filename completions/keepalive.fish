@@ -10,7 +10,7 @@ set -g __keepalive_table \
     '|unit|||Set keepalive for a systemd service, by a drop-in' \
     '|list|||Show the TCP sockets of running processes and their real keepalive settings' \
     '|probe|||Measure how long a path remembers an idle connection' \
-    '|doctor|||Show which engines work on this machine, reach a program, or reach a process' \
+    '|doctor|||Show which engines work on this machine, reach a program, a service, or a process' \
     '|explain|||Show what a policy does: settings, their sources, the timeline, and warnings' \
     '|check|||Check a rules file' \
     '|presets|||List the presets: known middleboxes, their timeouts, and settings that help' \
@@ -23,6 +23,7 @@ set -g __keepalive_table \
     'run|--io-uring||allow/deny@words1|Whether COMMAND may use io_uring' \
     'run|-v|||Print the engine, the reason for it and the policy on standard error' \
     'run|--verbose|||Print the engine, the reason for it and the policy on standard error' \
+    'run|--verify|||Report on standard error which connections were set, when COMMAND has ended' \
     'run||*|command@command|' \
     'run|--idle||time@unknown|Idle time before the first probe' \
     'run|--interval||time@unknown|Time between unanswered probes' \
@@ -106,6 +107,7 @@ set -g __keepalive_table \
     'unit enable|--user|||A unit of the user\'s own systemd manager' \
     'unit enable|--root||dir@directories|A unit of the system below DIR, such as an image or a chroot' \
     'unit enable|--engine||engine@words4|Engine that reaches the service' \
+    'unit enable|--now|||Restart the service, and check that its connections have the policy' \
     'unit enable|--dry-run|||Print the drop-in, and write nothing' \
     'unit enable|--idle||time@unknown|Idle time before the first probe' \
     'unit enable|--interval||time@unknown|Time between unanswered probes' \
@@ -144,9 +146,18 @@ set -g __keepalive_table \
     'probe|--json|||Print a JSON object' \
     'probe|-h|||Print help' \
     'probe|--help|||Print help' \
-    'doctor|--pid||pid@processes|Examine a running process and its connections' \
+    'doctor|--pid||pid@processes|Examine a running process, and compare its connections with its policy' \
+    'doctor|--unit||unit@units|Examine a systemd service: what it runs, which engine reaches it, and its connections' \
     'doctor|--json|||Print a JSON object' \
     'doctor||*|command@command|' \
+    'doctor|--idle||time@unknown|Idle time before the first probe' \
+    'doctor|--interval||time@unknown|Time between unanswered probes' \
+    'doctor|--count||n@unknown|Unanswered probes that end the connection' \
+    'doctor|--user-timeout||time@unknown|How long sent data may stay unacknowledged' \
+    'doctor|--mode||mode@words2|Precedence where the program sets keepalive itself' \
+    'doctor|--preset||name@words3|Idle time, interval and count for a known middlebox' \
+    'doctor|--rule|*|rule@unknown|Rule for some connections; may be repeated' \
+    'doctor|--config||file@files|Rules file to read instead of /etc/keepalive.conf' \
     'doctor|-h|||Print help' \
     'doctor|--help|||Print help' \
     'explain|--for|*|connect/accept@words5 address:port@unknown|A connection to ADDRESS:PORT, or from ADDRESS accepted on the local PORT' \
@@ -192,6 +203,7 @@ set -g __keepalive_table \
     'words3|home|||home routers (the shortest of 34 measured; their mean is over six hours)' \
     'words3|mobile|||mobile carriers (4 of 73 wait for 5 min or less, 11 for less than 10); probes cost battery' \
     'words3|default|||unknown path: short enough for every middlebox here' \
+    'words4|auto|||Choose automatically: the library, or an eBPF program where something is in the way of the library' \
     'words4|preload|||The library, by LD_PRELOAD' \
     'words4|cgroup|||An eBPF program for the service\'s cgroup; also reaches static programs' \
     'words5|connect|||' \

@@ -1,5 +1,5 @@
-//! Any bytes as an environment, its entries ended by NUL: nothing panics, every number is one that the kernel accepts, a
-//! second entry of the same name changes nothing, and in secure-execution mode no text gets through.
+//! Any bytes as an environment, with NUL after each entry: there is no panic, every number is accepted by the kernel, a
+//! second entry of the same name changes nothing, and in secure-execution mode no texts are read.
 #![no_main]
 
 use keepalive_policy::{Environment, Number, OPTIONS, Settings, SocketOption};
@@ -23,19 +23,19 @@ fuzz_target!(|text: &[u8]| {
         }
         let longest = settings.user_timeout_ms(u32::MAX, u32::MAX, u32::MAX);
         assert!(longest <= Some(SocketOption::UserTimeout.row().range.1));
-        let before = said(&environment);
+        let before = policy(&environment);
         if secure {
             assert_eq!((before.0.mode, before.1), (None, [None; 3]));
         }
         for entry in text.split(|byte| *byte == 0) {
             assert_eq!(environment.read(entry, secure), Ok(()), "a second time");
         }
-        assert_eq!(said(&environment), before);
+        assert_eq!(policy(&environment), before);
     }
 });
 
-/// All that an environment says: the settings and the texts.
-fn said<'a>(environment: &Environment<'a>) -> (Settings, [Option<&'a [u8]>; 3]) {
+/// Returns everything that an environment sets: the settings and the texts.
+fn policy<'a>(environment: &Environment<'a>) -> (Settings, [Option<&'a [u8]>; 3]) {
     let texts = [environment.log, environment.rules, environment.config];
     (environment.settings(), texts)
 }

@@ -1,5 +1,5 @@
-//! The grammar of rules on any bytes: nothing panics, a mistake points into its own line, and what was read is printed
-//! so that it reads as the same again.
+//! Any bytes as rules: there is no panic, the position of a mistake is in its line, and an item's text form parses as
+//! the same item.
 #![no_main]
 
 use keepalive_policy::parse::{Item, parse};
@@ -14,7 +14,7 @@ fuzz_target!(|text: &[u8]| {
     for read in parse(text) {
         let line = match read {
             Ok(item) => {
-                reads_as_it_is_printed(&item);
+                assert_display_parses(&item);
                 if let Item::Rule(rule) = item {
                     rules.push(rule);
                     rule.line
@@ -32,12 +32,12 @@ fuzz_target!(|text: &[u8]| {
         assert!(last_line <= line && line as usize <= lines.len());
         last_line = line;
     }
-    the_first_that_matches_counts(&rules);
+    assert_first_match_wins(&rules);
 });
 
-fn reads_as_it_is_printed(item: &Item<'_>) {
+fn assert_display_parses(item: &Item<'_>) {
     let printed = item.to_string();
-    // What is no UTF-8 in a program's name is printed as U+FFFD.
+    // Invalid UTF-8 in a program's name is printed as U+FFFD.
     let name = match item {
         Item::Rule(rule) => rule.program.map(String::from_utf8_lossy),
         Item::Default(_) => None,
@@ -54,7 +54,7 @@ fn reads_as_it_is_printed(item: &Item<'_>) {
     assert_eq!(again, [Ok(expected)], "{printed}");
 }
 
-fn the_first_that_matches_counts(rules: &[Rule<'_>]) {
+fn assert_first_match_wins(rules: &[Rule<'_>]) {
     let source = Source {
         rules,
         ..Source::default()

@@ -1,10 +1,11 @@
-//! Any bytes as the kernel's answer about sockets: nothing panics, and a row is never more than its message could hold.
+//! Any bytes as the kernel's answer about sockets: there is no panic, and the number of rows is limited by the length
+//! of the message.
 #![no_main]
 
 use keepalive_sys::sock_diag::decode;
 use libfuzzer_sys::fuzz_target;
 
-/// The header of a message and what a socket's row is made of (`include/uapi/linux/inet_diag.h`).
+/// The header of a message and the fixed part of a socket's row (`include/uapi/linux/inet_diag.h`).
 const SHORTEST: usize = 16 + 72;
 
 fuzz_target!(|datagram: &[u8]| {

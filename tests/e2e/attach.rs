@@ -1,13 +1,12 @@
-//! `keepalive attach`: what the sockets of running programs have afterwards, as the kernel tells it and never as attach
-//! does.
+//! `keepalive attach`: the options of the sockets of running programs after the command, as the kernel reports them.
 
 mod hung;
-mod judgement;
 mod kinds;
 mod live;
 mod load;
 mod nat;
 mod permissions;
+mod settings;
 mod timer;
 mod usage;
 mod watch;
@@ -22,10 +21,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-/// The policy of tests that need not say another.
+/// The policy of tests that need no particular one.
 const POLICY: [&str; 3] = ["--idle=61", "--interval=13", "--count=4"];
 
-/// `keepalive attach` under `wrapper`, with no policy but what its arguments will say.
+/// Returns `keepalive attach` under `wrapper`, without a policy; the caller adds arguments.
 fn attach_under(wrapper: &[&str], keepalive: &Path) -> Command {
     let mut command = wrapped(wrapper, keepalive);
     command.env_clear().env("KEEPALIVE_CONFIG", no_config()).arg("attach");
@@ -36,12 +35,12 @@ fn attach() -> Command {
     attach_under(&[], &keepalive())
 }
 
-/// The same, to be run with these arguments.
+/// Runs `keepalive attach` with these arguments.
 fn outcome(words: &[&str]) -> Output {
     output_within(LIMIT, attach().args(words))
 }
 
-/// What it prints about process `pid` with these arguments; it must succeed.
+/// Attaches to process `pid` with these arguments, which must succeed. Returns what the command prints.
 #[track_caller]
 fn attached(pid: u32, words: &[&str]) -> String {
     let output = output_within(LIMIT, attach().args(words).arg(pid.to_string()));
@@ -49,17 +48,17 @@ fn attached(pid: u32, words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// The time until the next probe.
+/// Returns the time until the next probe.
 #[track_caller]
 fn next_probe(pid: u32, fd: i32) -> Option<Duration> {
     let row = row(pid, fd)?;
     (row.timer == 2).then_some(row.expires)
 }
 
-/// A program with a listener, a connection to it with these options of its own, and what was accepted of that.
+/// Starts a program with a listener, a connection to it with these options, and the accepted end.
 fn pair_with(values: &str) -> PyPeer {
     let mut program = PyPeer::start();
-    program.does(&format!(
+    program.execute(&format!(
         "listener = listen(); client, accepted = pair(listener, {values})"
     ));
     program

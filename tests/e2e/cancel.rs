@@ -1,8 +1,8 @@
-//! `accept(2)` and `connect(2)` are cancellation points (pthreads(7)), and cancelling unwinds the stack: through our frames,
-//! to the program's cleanup handlers and destructors.
+//! `accept(2)` and `connect(2)` are cancellation points (pthreads(7)), and cancellation unwinds the stack: through the
+//! library's frames, to the program's cleanup handlers and destructors.
 
 use crate::support::find_program;
-use crate::support::target::{Libc, bare, compile, output, with_library};
+use crate::support::target::{Libc, compile, output, with_library, without_library};
 
 const EXPECTED: &str = "\
 accept
@@ -24,9 +24,9 @@ fn cancelled(kind: &str) {
         skip!("g++ is not installed");
     }
     let program = compile(Libc::Host, "cancel.cpp", &["-pthread"]);
-    assert_eq!(output(bare(&program).arg(kind)), EXPECTED);
+    assert_eq!(output(without_library(&program).arg(kind)), EXPECTED);
     assert_eq!(output(with_library(&program).arg(kind)), EXPECTED);
-    // Rules and modes take other ways through the library.
+    // With rules and modes the library takes other paths.
     let mut command = with_library(&program);
     command.env("KEEPALIVE_RULES", "connect *:1-65535 idle=9s; accept *:1-65535 idle=9s");
     assert_eq!(
@@ -36,11 +36,11 @@ fn cancelled(kind: &str) {
 }
 
 #[test]
-fn a_waiting_thread_is_cancelled_and_unwound() {
+fn waiting_thread_is_cancelled_and_unwound() {
     cancelled("deferred");
 }
 
 #[test]
-fn a_thread_that_may_be_cancelled_anywhere_is_unwound_too() {
+fn asynchronously_cancelled_thread_is_unwound() {
     cancelled("asynchronous");
 }

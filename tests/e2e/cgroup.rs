@@ -1,5 +1,5 @@
-//! `keepalive cgroup`: policies in the kernel for all that is in a cgroup. What they do is read from the sockets, from
-//! outside of the cgroup.
+//! `keepalive cgroup`: eBPF policies for the processes in a cgroup. The tests read options from sockets, from outside
+//! of the cgroup.
 
 mod command;
 mod counters;
@@ -20,28 +20,28 @@ mod rights;
 mod watch;
 
 use crate::support::py_peer::PyPeer;
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::test_cgroup::TestCgroup;
 
-/// The policy of tests that need not say another: [`crate::support::target::TREATED`].
+/// The policy of tests that need no particular one: [`crate::support::target::POLICY_VALUES`].
 const POLICY: [&str; 3] = ["--idle=61", "--interval=13", "--count=4"];
 
-/// A program in the cgroup with a listener, a connection to it with these options of its own, and what was accepted of that.
+/// Starts a program in the cgroup with a listener, a connection to it with these options, and the accepted end.
 fn pair_with(test_cgroup: &TestCgroup, values: &str) -> PyPeer {
     let mut program = test_cgroup.py_peer();
-    program.does(&format!(
+    program.execute(&format!(
         "listener = listen(); client, accepted = pair(listener, {values})"
     ));
     program
 }
 
-/// What a new connection in the cgroup has, at both ends.
+/// Returns the options of a new connection in the cgroup, at both ends.
 fn both_ends(test_cgroup: &TestCgroup) -> [String; 2] {
     let mut program = pair_with(test_cgroup, "");
     ["client", "accepted"].map(|end| program.has(end))
 }
 
-/// The policy [`POLICY`] tells what a program has set by comparison, and says so.
+/// Asserts that the policy [`POLICY`] detects values of the program by comparison, and that status reports this.
 #[track_caller]
 fn assert_compares(test_cgroup: &TestCgroup) {
     let status = test_cgroup.status();
@@ -53,10 +53,10 @@ fn assert_compares(test_cgroup: &TestCgroup) {
     );
     let mut program = pair_with(test_cgroup, "idle=31, user_timeout=7000");
     assert_eq!(program.has("client"), "1 31 13 4 7000");
-    assert_eq!(program.has("accepted"), TREATED);
-    // What is the kernel's own value cannot be told from what nobody has set.
-    program.does("same, end = pair(listener, idle=7200, interval=75, count=9)");
-    assert_eq!(program.has("same"), TREATED);
-    program.does("own(same, count=9)");
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
+    // A value that equals the kernel's default counts as unset.
+    program.execute("same, end = pair(listener, idle=7200, interval=75, count=9)");
+    assert_eq!(program.has("same"), POLICY_VALUES);
+    program.execute("own(same, count=9)");
     assert_eq!(program.has("same"), "1 61 13 9 0");
 }

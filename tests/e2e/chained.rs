@@ -1,13 +1,14 @@
-//! In the company of others: libraries that hook the same calls, sanitizers, auditors, and the loader's own ways.
+//! The library together with others: libraries that hook the same calls, sanitizers, auditors, and special ways of
+//! loading.
 //!
-//! The target `calls` makes every hooked call and prints what its socket then has. In company it must print what it
-//! prints with our library alone; where the loader keeps us out, what it prints without.
+//! The target `calls` makes every hooked call and prints the options of its socket. With other libraries it must print
+//! the same as with the preload library alone; if the loader does not load the library, the same as without it.
 
 mod socks;
 
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, output_within};
-use crate::support::target::{Libc, TREATED, bare, compile, no_config, quiet_output, with_library};
+use crate::support::target::{Libc, POLICY_VALUES, compile, no_config, quiet_output, with_library, without_library};
 use crate::support::{find_program, library};
 use socks::Socks;
 use std::ffi::OsStr;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// `program` with the library, and with a policy that shows in every hooked call.
+/// Returns `program` with the library, and with a policy whose effect is visible in every hooked call.
 fn under_policy(program: &Path) -> Command {
     let mut command = with_library(program);
     command.env("KEEPALIVE_USER_TIMEOUT", "auto");
@@ -31,21 +32,21 @@ fn chain(first: &Path, second: &Path) -> String {
     format!("{}:{}", first.display(), second.display())
 }
 
-/// The target `calls`.
+/// Returns the target `calls`.
 fn calls() -> PathBuf {
     compile(Libc::Host, "calls.c", &[])
 }
 
-/// What `calls` prints with our library alone.
-fn treated() -> String {
-    let treated = quiet_output(under_policy(&calls()).arg("main"));
-    assert_ne!(treated, untreated(), "the library has an effect");
-    treated
+/// Returns what `calls` prints with only the preload library.
+fn with_policy() -> String {
+    let with_policy = quiet_output(under_policy(&calls()).arg("main"));
+    assert_ne!(with_policy, without_library_output(), "the library has an effect");
+    with_policy
 }
 
-/// What `calls` prints without it.
-fn untreated() -> String {
-    quiet_output(bare(&calls()).arg("main"))
+/// Returns what `calls` prints without the library.
+fn without_library_output() -> String {
+    quiet_output(without_library(&calls()).arg("main"))
 }
 
 /// Compiles a library.
@@ -54,8 +55,8 @@ fn shared(source: &'static str, flags: &[&str]) -> PathBuf {
 }
 
 #[test]
-fn a_library_that_does_nothing_changes_nothing() {
-    let treated = treated();
+fn empty_library_changes_nothing() {
+    let with_policy = with_policy();
     let empty = shared("empty.c", &[]);
     for order in [
         chain(&library(), &empty),
@@ -63,31 +64,31 @@ fn a_library_that_does_nothing_changes_nothing() {
         chain(&library(), &library()),
     ] {
         let output = quiet_output(under_policy(&calls()).arg("main").env("LD_PRELOAD", &order));
-        assert_eq!(output, treated, "{order}");
+        assert_eq!(output, with_policy, "{order}");
     }
 }
 
-/// Another library's socket(2) may give something else than it is asked for.
+/// socket(2) of another library may return another kind of socket than requested.
 #[test]
-fn a_socket_is_judged_by_what_it_is() {
-    const UNTREATED: &str = "3 4242 0 7200 75 9";
-    const TREATED: &str = "3 4242 1 61 13 4";
-    const NO_TCP: &str = "3 4242 0 -1 -1 -1";
+fn socket_from_another_library_is_set_by_its_real_kind() {
+    const KERNEL_DEFAULTS: &str = "3 4242 0 7200 75 9";
+    const POLICY_VALUES: &str = "3 4242 1 61 13 4";
+    const NOT_TCP: &str = "3 4242 0 -1 -1 -1";
     let target = compile(Libc::Host, "socket_kinds.c", &[]);
-    // What the other library gives for a TCP socket, and what that has: ours first, ours last.
+    // The socket that the other library returns for a TCP socket, and its options: with our library first, and last.
     for (instead, ours_first, ours_last) in [
-        ("AF_UNIX, SOCK_STREAM, 0", NO_TCP, NO_TCP),
-        ("AF_INET, SOCK_DGRAM, 0", NO_TCP, NO_TCP),
-        ("AF_INET6, SOCK_STREAM, 262", TREATED, UNTREATED),
-        ("AF_INET, SOCK_STREAM, 0", TREATED, UNTREATED),
+        ("AF_UNIX, SOCK_STREAM, 0", NOT_TCP, NOT_TCP),
+        ("AF_INET, SOCK_DGRAM, 0", NOT_TCP, NOT_TCP),
+        ("AF_INET6, SOCK_STREAM, 262", POLICY_VALUES, KERNEL_DEFAULTS),
+        ("AF_INET, SOCK_STREAM, 0", POLICY_VALUES, KERNEL_DEFAULTS),
     ] {
         let define = format!("-DINSTEAD={instead}");
-        let stranger = shared("stranger.c", &[&define]);
+        let other_library = shared("other_socket.c", &[&define]);
         for (order, expected) in [
-            (chain(&library(), &stranger), ours_first),
-            (chain(&stranger, &library()), ours_last),
+            (chain(&library(), &other_library), ours_first),
+            (chain(&other_library, &library()), ours_last),
         ] {
-            let output = quiet_output(bare(&target).args([
+            let output = quiet_output(without_library(&target).args([
                 &format!("LD_PRELOAD={order}")[..],
                 &format!("KEEPALIVE_CONFIG={}", no_config().display()),
                 "KEEPIDLE=61",
@@ -98,14 +99,14 @@ fn a_socket_is_judged_by_what_it_is() {
                 "2:1:0",
             ]));
             if output.starts_with("-1 ") {
-                skip!("this kernel has no socket ({instead})");
+                skip!("this kernel does not support socket ({instead})");
             }
             assert_eq!(output.trim_end(), expected, "({instead}) with {order}");
         }
     }
 }
 
-/// The C library provides the environment in its constructor.
+/// The constructor of the C library sets the environment.
 #[test]
 fn calls_before_all_constructors_do_not_hide_the_environment() {
     if let Some(why) = Libc::Host.missing() {
@@ -113,10 +114,10 @@ fn calls_before_all_constructors_do_not_hide_the_environment() {
     }
     let program = compile(Libc::Host, "preinit.c", &[]);
     let output = quiet_output(&mut with_library(&program));
-    assert_eq!(output.trim_end(), TREATED);
+    assert_eq!(output.trim_end(), POLICY_VALUES);
 }
 
-/// proxychains hooks connect(2): it connects another socket, to its proxy, and puts that in the place of the program's.
+/// proxychains hooks connect(2): it connects another socket to its proxy, and replaces the program's socket with it.
 #[test]
 fn proxychains_and_the_library_work_in_either_order() {
     let Some(nc) = find_program("nc") else {
@@ -134,7 +135,7 @@ fn proxychains_and_the_library_work_in_either_order() {
     fs::write(&configuration, text).expect("a file in our directory");
 
     for order in [chain(&library(), &proxychains), chain(&proxychains, &library())] {
-        // An address for documentation (RFC 5737): nobody is there.
+        // An address for documentation (RFC 5737), which is not in use.
         let mut program = Running::start_with_input(
             under_policy(&nc)
                 .args(["-n", "192.0.2.1", "7"])
@@ -156,9 +157,9 @@ fn proxychains_and_the_library_work_in_either_order() {
     }
 }
 
-/// The runtime of AddressSanitizer wants to be the first library, and hooks most calls that we hook.
+/// The runtime of AddressSanitizer must be the first library. It hooks most calls that the preload library hooks.
 #[test]
-fn address_sanitizer_comes_first_and_the_library_after_it() {
+fn address_sanitizer_works_if_it_is_loaded_first() {
     let Some(runtime) = runtime_of("libasan.so") else {
         skip!("cc has no AddressSanitizer");
     };
@@ -169,23 +170,23 @@ fn address_sanitizer_comes_first_and_the_library_after_it() {
         command
     };
     let order = chain(&runtime, &library());
-    assert_eq!(quiet_output(&mut sanitized(order.as_ref())), treated());
+    assert_eq!(quiet_output(&mut sanitized(order.as_ref())), with_policy());
 
-    // Before its runtime, any library, even an empty one, makes it refuse to start ...
+    // If any other library is first, even an empty one, the runtime refuses to start,
     for first in [library(), shared("empty.c", &[])] {
         let output = output_within(LIMIT, &mut sanitized(first.as_os_str()));
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
         assert!(errors.contains("runtime does not come first"), "{errors}");
     }
-    // ... unless it is told not to look, and then all is well.
-    let mut careless = sanitized(library().as_os_str());
-    careless.env("ASAN_OPTIONS", "verify_asan_link_order=0");
-    assert_eq!(quiet_output(&mut careless), treated());
+    // unless its check is switched off.
+    let mut unchecked = sanitized(library().as_os_str());
+    unchecked.env("ASAN_OPTIONS", "verify_asan_link_order=0");
+    assert_eq!(quiet_output(&mut unchecked), with_policy());
 }
 
 #[test]
-fn valgrind_finds_nothing_wrong() {
+fn valgrind_reports_no_errors() {
     let Some(valgrind) = find_program("valgrind") else {
         skip!("valgrind is not installed");
     };
@@ -196,21 +197,21 @@ fn valgrind_finds_nothing_wrong() {
         .arg("main");
     let output = output_within(LIMIT, &mut command);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // Some versions do not know seccomp(2), and let it fail.
+    // Some versions do not implement seccomp(2), and let it fail.
     let without_seccomp = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| !line.contains("seccomp"));
         lines.map(str::to_owned).collect()
     };
     assert_eq!(
         without_seccomp(&String::from_utf8_lossy(&output.stdout)),
-        without_seccomp(&treated())
+        without_seccomp(&with_policy())
     );
 }
 
-/// It sees the system calls of the library, too: under a supervisor, and under rules that must know an address before the
-/// kernel has read it, the library asks for memory that may not be there.
+/// Valgrind checks the memory of the library's system calls too. Under a supervisor, and with rules for addresses, the
+/// library reads memory that may be unmapped.
 #[test]
-fn valgrind_prints_nothing_that_it_does_not_print_without_the_library() {
+fn valgrind_prints_the_same_as_without_the_library() {
     let Some(valgrind) = find_program("valgrind") else {
         skip!("valgrind is not installed");
     };
@@ -219,20 +220,20 @@ fn valgrind_prints_nothing_that_it_does_not_print_without_the_library() {
         "tcp connect so_error tcp6 connect so_error udp connect unix listen client accept tcp listen client accept";
     let printed = |command: &mut Command| {
         let path = command.get_program().to_owned();
-        let mut valgrind = bare(&valgrind);
+        let mut valgrind = without_library(&valgrind);
         for (name, value) in command.get_envs() {
             valgrind.env(name, value.expect("only set, not removed"));
         }
         let output = output_within(LIMIT, valgrind.arg(path).args(words.split(' ')));
         assert!(output.status.success(), "{output:?}");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        // ==PID== or --PID--
+        // Removes the prefix ==PID== or --PID--.
         let lines = errors
             .lines()
             .map(|line| line.split_once(' ').map_or("", |(_, text)| text));
         (output.stdout, lines.map(str::to_owned).collect::<Vec<_>>())
     };
-    let expected = printed(&mut bare(&program));
+    let expected = printed(&mut without_library(&program));
     assert!(expected.1.len() > 5, "{expected:?}");
     let mut command = with_library(&program);
     assert_eq!(printed(&mut command), expected);
@@ -246,7 +247,7 @@ fn valgrind_prints_nothing_that_it_does_not_print_without_the_library() {
 }
 
 #[test]
-fn the_loader_may_bind_early_watch_or_be_called_itself() {
+fn library_works_with_early_binding_audit_and_explicit_loader() {
     let calls = calls();
     let mut early = under_policy(&calls);
     early.env("LD_BIND_NOW", "1");
@@ -259,20 +260,20 @@ fn the_loader_may_bind_early_watch_or_be_called_itself() {
         .arg(library())
         .arg(&calls);
     for mut command in [early, watched, called] {
-        assert_eq!(quiet_output(command.arg("main")), treated(), "{command:?}");
+        assert_eq!(quiet_output(command.arg("main")), with_policy(), "{command:?}");
     }
 }
 
-/// A library that the program loads later is reached too, unless it asks for its own libraries first.
+/// A library that the program loads later is hooked too, unless it searches its own libraries first.
 #[test]
-fn a_library_is_reached_unless_it_is_loaded_apart() {
+fn later_loaded_library_is_hooked_unless_it_searches_its_own_libraries_first() {
     let caller = shared("calls.c", &["-DCONSTRUCTOR"]);
     let loader = compile(Libc::Host, "loader.c", &[]);
     for (way, expected) in [
-        ("now", treated()),
-        // RTLD_DEEPBIND and dlmopen(3): nobody can come between.
-        ("deepbind", untreated()),
-        ("apart", untreated()),
+        ("now", with_policy()),
+        // With RTLD_DEEPBIND and dlmopen(3) no other library can intercept its calls.
+        ("deepbind", without_library_output()),
+        ("apart", without_library_output()),
     ] {
         let output = quiet_output(under_policy(&loader).arg(way).arg(&caller));
         assert_eq!(output, expected, "{way}");
@@ -280,15 +281,15 @@ fn a_library_is_reached_unless_it_is_loaded_apart() {
 }
 
 #[test]
-fn ldd_sees_a_library_that_needs_nothing() {
+fn ldd_shows_that_the_library_has_no_dependencies() {
     let Some(ldd) = find_program("ldd") else {
         skip!("ldd is not installed");
     };
-    // With -r every symbol is bound, and it says which cannot be.
-    let output = quiet_output(bare(&ldd).arg("-r").arg(library()));
+    // With -r, ldd binds every symbol, and reports those that it cannot.
+    let output = quiet_output(without_library(&ldd).arg("-r").arg(library()));
     assert_eq!(output.trim(), "statically linked");
 
-    let output = quiet_output(bare(&ldd).arg("/bin/true").env("LD_PRELOAD", library()));
+    let output = quiet_output(without_library(&ldd).arg("/bin/true").env("LD_PRELOAD", library()));
     let first = output.lines().find(|line| !line.contains("linux-vdso"));
     assert!(
         first.is_some_and(|line| line.contains(&*library().to_string_lossy())),
@@ -296,7 +297,7 @@ fn ldd_sees_a_library_that_needs_nothing() {
     );
 }
 
-/// Where the loader finds `name`.
+/// Returns the path at which the loader finds `name`.
 fn find_library(name: &str) -> Option<PathBuf> {
     let directories = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"];
     directories
@@ -305,7 +306,7 @@ fn find_library(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The compiler's own library `name`.
+/// Returns the path of the compiler's library `name`.
 fn runtime_of(name: &str) -> Option<PathBuf> {
     let output = Command::new("cc")
         .arg(format!("-print-file-name={name}"))
@@ -315,7 +316,7 @@ fn runtime_of(name: &str) -> Option<PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-/// The loader that the program at `path` names.
+/// Returns the loader that the program at `path` names.
 fn loader_of(path: &Path) -> PathBuf {
     let bytes = fs::read(path).expect("a compiled target");
     let file = elf::ElfBytes::<elf::endian::NativeEndian>::minimal_parse(&bytes).expect("an ELF file");

@@ -1,4 +1,4 @@
-//! `keepalive check`: every mistake with its place, what is noted, and what is fine.
+//! `keepalive check`: every mistake with its position, notes, and valid files.
 
 use crate::support::process::{LIMIT, output_within};
 use crate::support::target::with_library;
@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// `keepalive check` of a file with this content, in a directory of its own.
+/// Runs `keepalive check` for a file with this content, in a directory of its own.
 fn check(content: &[u8]) -> Output {
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::write(directory.path().join("keepalive.conf"), content).expect("a file");
@@ -40,7 +40,7 @@ fn assert_check(content: &str, status: i32, stdout: &str, stderr: &str) {
 }
 
 #[test]
-fn every_mistake_is_shown_with_its_place_and_a_hint() {
+fn every_mistake_is_shown_with_its_position_and_a_hint() {
     let output = check(include_bytes!("check/every_mistake.conf"));
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(text(&output.stdout), "");
@@ -55,7 +55,7 @@ fn mistakes_fit_80_columns() {
 }
 
 #[test]
-fn a_file_that_can_be_used_is_counted() {
+fn rules_of_a_valid_file_are_counted() {
     for (content, summary) in [
         ("default idle=1m", "no rules, a default"),
         ("connect * off\n", "1 rule, no default"),
@@ -69,7 +69,7 @@ fn a_file_that_can_be_used_is_counted() {
 }
 
 #[test]
-fn what_is_surely_not_meant_is_noted() {
+fn probable_mistakes_are_noted() {
     for (content, count, note) in [
         (
             "connect 10.0.0.0/8:5000-6000 idle=30s\nconnect [::ffff:10.1.2.3]:5432 off\n",
@@ -117,9 +117,9 @@ fn what_is_surely_not_meant_is_noted() {
     }
 }
 
-/// The library reads no more, and would lose rules without a word.
+/// The library does not read more, and would lose rules without a message.
 #[test]
-fn a_file_of_more_than_256_kib_is_refused() {
+fn file_of_more_than_256_kib_is_refused() {
     let content = "#".repeat(256 * 1024 - 17) + "\ndefault idle=60s";
     assert_eq!(content.len(), 256 * 1024);
     assert_check(&content, 0, "keepalive.conf: no rules, a default\n", "");
@@ -133,14 +133,14 @@ fn a_file_of_more_than_256_kib_is_refused() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_shown_as_they_can_be() {
+fn invalid_utf8_is_reported_with_its_position() {
     let output = check(b"connect \xff\xfe off\r\nprogram \xff off\r\n");
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).starts_with("keepalive.conf:1:9: not an address\n"));
 }
 
 #[test]
-fn a_dash_is_standard_input() {
+fn dash_means_standard_input() {
     for (content, status, stdout, stderr) in [
         ("accept :80 idle=9", 0, "<stdin>: 1 rule, no default\n", ""),
         (
@@ -170,7 +170,7 @@ fn a_dash_is_standard_input() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_an_error() {
+fn unreadable_file_is_an_error() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for (file, reason) in [("nonesuch", "No such file or directory"), (".", "Is a directory")] {
         let output = check_in(directory.path(), file);
@@ -185,7 +185,7 @@ fn a_file_that_cannot_be_read_is_an_error() {
     }
 }
 
-/// Commands that read a rules file, each with the exit status of one that cannot be used.
+/// Commands that read a rules file, each with its exit status if the file is unusable.
 const READERS: [(&[&str], i32); 6] = [
     (&["check", "FILE"], 2),
     (&["explain", "--config", "FILE"], 2),
@@ -196,7 +196,7 @@ const READERS: [(&[&str], i32); 6] = [
 ];
 
 #[test]
-fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+fn files_that_are_not_regular_are_refused_without_waiting() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let fifo = directory.path().join("fifo");
     mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).expect("a FIFO");
@@ -213,7 +213,7 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
         (&socket, "it is a socket, not a regular file"),
         (&large, "it has more than 256 KiB"),
     ] {
-        let name = path.to_str().expect("a path of ours");
+        let name = path.to_str().expect("a UTF-8 path");
         let expected = format!(
             "keepalive: cannot read '{name}': {reason}\nhint: a rules file is a regular file of at most 256 KiB\n"
         );
@@ -233,12 +233,12 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
         for words in [&["explain"][..], &["run", "true"], &["doctor"]] {
             let mut command = Command::new(keepalive());
             let output = output_within(LIMIT, command.args(words).env("KEEPALIVE_CONFIG", path));
-            let told = text(&output.stdout) + &text(&output.stderr);
-            let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+            let printed = text(&output.stdout) + &text(&output.stderr);
+            let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
             assert_ne!(output.status.code(), Some(0), "{words:?}");
-            assert!(told.contains(reason), "{words:?}: {told}");
+            assert!(printed.contains(reason), "{words:?}: {printed}");
         }
-        // The library does without it, and the program goes on.
+        // The library ignores the file, and the program runs.
         let mut program = with_library(Path::new("/bin/true"));
         let output = output_within(LIMIT, program.env("KEEPALIVE_CONFIG", path));
         assert!(
@@ -248,9 +248,9 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
     }
 }
 
-/// In files of /proc too, and on standard input, no more than the limit is read.
+/// No more than the limit is read, also from files of /proc and from standard input.
 #[test]
-fn what_does_not_end_is_read_to_the_limit() {
+fn endless_file_is_read_up_to_the_limit() {
     for (command, reason) in [
         ("check - </dev/zero", "has more than 256 KiB"),
         ("check <(yes)", "has more than 256 KiB"),
@@ -271,9 +271,10 @@ fn what_does_not_end_is_read_to_the_limit() {
     }
 }
 
-/// A pipe that the shell makes is a file for those who read it at once, and not for those who would read it later.
+/// A pipe that the shell creates works for commands that read it immediately, and not for the library, which would read
+/// it later.
 #[test]
-fn a_pipe_without_a_name_stands_for_a_file() {
+fn unnamed_pipe_works_as_a_file() {
     let rules = "<(sleep 0.1; echo 'default idle=77s')";
     for (command, status, words) in [
         (format!("check {rules}"), 0, "no rules, a default"),
@@ -300,9 +301,9 @@ fn a_pipe_without_a_name_stands_for_a_file() {
         shell.arg("-c").arg(format!("\"$0\" {command}")).arg(keepalive());
         shell.env("KEEPALIVE_LIBRARY", library());
         let output = output_within(LIMIT, &mut shell);
-        let told = text(&output.stdout) + &text(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{command}: {told}");
-        assert!(told.contains(words), "{command}: {told}");
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{command}: {printed}");
+        assert!(printed.contains(words), "{command}: {printed}");
     }
 }
 

@@ -1,8 +1,8 @@
-//! The successor of libkeepalive 0.3: every environment with every kind of socket, under Debian's libkeepalive0 and under
-//! ours. The tables say what each does. Where the two differ they say why; a difference without a reason fails, and a
-//! reason without a difference too.
+//! Compatibility with libkeepalive 0.3: every environment with every kind of socket, under Debian's libkeepalive0 and
+//! under this library. The tables list the effects of both, and the reason for each difference. A difference without a
+//! reason fails, and so does a reason without a difference.
 
-use crate::support::target::{Libc, bare, compile, no_config, quiet_output};
+use crate::support::target::{Libc, compile, no_config, quiet_output, without_library};
 use crate::support::{library, report_skip};
 use std::path::Path;
 
@@ -12,20 +12,19 @@ const PREDECESSOR: &str = "/usr/lib/libkeepalive.so.0";
 const EINVAL: i32 = 22;
 const ENOPROTOOPT: i32 = 92;
 
-/// The place of a reason where both do the same.
+/// In place of a reason if both do the same.
 const SAME: &str = "";
 
-// The reasons for which environments have another effect.
-const PREFIX: &str =
-    "0.3 takes the digits at the beginning, as atoi(3) does; ours ignores what is no number as a whole";
-const UNIT: &str = "ours knows units; 0.3 takes the digits at the beginning";
-const OUT_OF_RANGE: &str = "0.3 hands the kernel what it refuses, and leaves EINVAL in errno after a successful call";
+// The reasons for which environments have different effects.
+const PREFIX: &str = "0.3 takes the leading digits, as atoi(3) does; this library ignores such a value";
+const UNIT: &str = "this library accepts units; 0.3 uses the leading digits";
+const OUT_OF_RANGE: &str = "0.3 passes invalid numbers to the kernel, and leaves EINVAL in errno after success";
 const WRAPPED: &str = "0.3 cuts the number to 32 bits";
-const NO_SKIP: &str = "`skip` is of 0.2: 0.3 knows no word but `off`, and all others are `on`";
-const SPACE: &str = "0.3 compares the whole value; ours forgives white space around it";
-const READ_ONCE: &str = "0.3 asks the environment at each socket, ours once, when it is loaded";
+const NO_SKIP: &str = "`skip` is a value of 0.2: for 0.3 every value but `off` means `on`";
+const SPACE: &str = "0.3 compares the whole value; this library ignores white space around it";
+const READ_ONCE: &str = "0.3 reads the environment at each socket, this library once, when it is loaded";
 
-// The reasons for which kinds of socket are treated in another way.
+// The reasons for which kinds of sockets are set differently.
 const ODD: &str = "0.3 treats every odd type as a stream; keepalive on a raw socket does nothing";
 
 const KEEPIDLE: usize = 0;
@@ -35,12 +34,13 @@ const VARIABLES: [&str; 3] = ["KEEPIDLE", "KEEPINTVL", "KEEPCNT"];
 const EACH: &[usize] = &[KEEPIDLE, KEEPINTVL, KEEPCNT];
 const TIMES: &[usize] = &[KEEPIDLE, KEEPINTVL];
 const COUNT: &[usize] = &[KEEPCNT];
-/// The largest number that the kernel takes for each variable; the smallest is 1.
+/// The largest number that the kernel accepts for each variable; the smallest is 1.
 const LARGEST: [i32; 3] = [32_767, 32_767, 127];
 
 type Number = (&'static [usize], &'static str, Option<i32>, i32, &'static str);
 
-/// The variables, their text, what ours sets, what 0.3 hands to the kernel, and why they differ.
+/// The variables, their text, the number that this library sets, the number that 0.3 passes to the kernel, and the
+/// reason for a difference.
 const NUMBERS: &[Number] = &[
     (EACH, "61", Some(61), 61, SAME),
     (EACH, "1", Some(1), 1, SAME),
@@ -80,7 +80,8 @@ const NUMBERS: &[Number] = &[
     (EACH, "18446744073709551676", None, -1, OUT_OF_RANGE),
 ];
 
-/// The value of `KEEPALIVE`, what ours does, what 0.3 does, and why they differ; with all three numbers.
+/// The value of `KEEPALIVE`, the effects of this library and of 0.3, and the reason for a difference; with all three
+/// numbers.
 const SWITCH: &[(&str, Does, Does, &str)] = &[
     ("on", Does::On, Does::On, SAME),
     ("ON", Does::On, Does::On, SAME),
@@ -109,8 +110,8 @@ type Whole = (
     &'static str,
 );
 
-/// Whole environments, what the program changes before its first socket, the numbers of ours, those that 0.3 hands to the
-/// kernel, and why they differ.
+/// Whole environments, the changes of the program before its first socket, the numbers of this library, those that 0.3
+/// passes to the kernel, and the reason for a difference.
 const WHOLE: &[Whole] = &[
     (&[], &[], [None; 3], [None; 3], SAME),
     (&SWITCHED, &[], SWITCHED_NUMBERS, SWITCHED_NUMBERS, SAME),
@@ -121,7 +122,7 @@ const WHOLE: &[Whole] = &[
         [None, Some(13), Some(4)],
         SAME,
     ),
-    // Not ours, and not in capitals.
+    // Variables of another prefix, and not in capitals.
     (
         &["KEEPIDLES=61", "XKEEPIDLE=61", "keepidle=61", "KEEPIDL=61", "KEEP=61"],
         &[],
@@ -129,7 +130,7 @@ const WHOLE: &[Whole] = &[
         [None; 3],
         SAME,
     ),
-    // The first of two counts, for getenv(3) too; an entry without a value is none.
+    // The first of two counts applies, for getenv(3) too; an entry without a value is ignored.
     (
         &["KEEPIDLE", "KEEPIDLE=61", "KEEPIDLE=62"],
         &[],
@@ -144,7 +145,7 @@ const WHOLE: &[Whole] = &[
         [Some(0), None, None],
         OUT_OF_RANGE,
     ),
-    // What is wrong with one leaves the others.
+    // An invalid variable does not affect the others.
     (
         &["KEEPIDLE=61", "KEEPINTVL=0", "KEEPCNT=4"],
         &[],
@@ -169,23 +170,23 @@ const WHOLE: &[Whole] = &[
     ),
 ];
 
-/// What a library makes of `KEEPALIVE`.
+/// The effect of `KEEPALIVE` in a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Does {
-    /// It sets `SO_KEEPALIVE` and the numbers.
+    /// Sets `SO_KEEPALIVE` and the numbers.
     On,
-    /// It sets the numbers.
+    /// Sets the numbers.
     Timing,
     Nothing,
 }
 
-/// What a socket is to the two libraries.
+/// How the two libraries regard a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Nature {
     Tcp,
-    /// Its numbers are not checked by the kernel (`net/mptcp/sockopt.c`).
+    /// The kernel does not check its numbers (`net/mptcp/sockopt.c`).
     Mptcp,
-    /// No TCP, though 0.3 takes it for that.
+    /// Not TCP, but 0.3 treats it as TCP.
     Odd,
     Other,
     /// There is no such socket.
@@ -206,7 +207,7 @@ const TCP: i32 = 6;
 const UDP: i32 = 17;
 const MPTCP: i32 = 262;
 
-/// Domain, type and protocol, what that is, and why the two treat it in different ways.
+/// Domain, type and protocol, the nature of the socket, and the reason for a difference.
 const KINDS: &[(i32, i32, i32, Nature, &str)] = &[
     (INET, STREAM, 0, Nature::Tcp, SAME),
     (INET, STREAM, TCP, Nature::Tcp, SAME),
@@ -241,54 +242,59 @@ const KINDS: &[(i32, i32, i32, Nature, &str)] = &[
     (-1, -1, -1, Nature::Impossible, SAME),
 ];
 
-/// One environment: what the libraries do and hand to the kernel.
+/// One environment: the effects of the libraries, and the numbers that they pass to the kernel.
 struct Case {
     environment: Vec<String>,
     changes: &'static [&'static str],
-    ours: (Does, [Option<i32>; 3]),
-    theirs: (Does, [Option<i32>; 3]),
+    new_library: (Does, [Option<i32>; 3]),
+    old_library: (Does, [Option<i32>; 3]),
     why: &'static str,
 }
 
 fn cases() -> Vec<Case> {
-    let numbers = NUMBERS.iter().flat_map(|&(variables, text, ours, theirs, why)| {
-        variables.iter().map(move |&variable| {
-            let only = |number| {
-                let mut numbers = [None; 3];
-                numbers[variable] = number;
-                (Does::On, numbers)
-            };
-            Case {
-                environment: vec![format!("{}={text}", VARIABLES[variable])],
-                changes: &[],
-                ours: only(ours),
-                theirs: only(Some(theirs)),
-                why,
-            }
-        })
-    });
-    let switch = SWITCH.iter().map(|&(word, ours, theirs, why)| Case {
+    let numbers = NUMBERS
+        .iter()
+        .flat_map(|&(variables, text, new_library, old_library, why)| {
+            variables.iter().map(move |&variable| {
+                let only = |number| {
+                    let mut numbers = [None; 3];
+                    numbers[variable] = number;
+                    (Does::On, numbers)
+                };
+                Case {
+                    environment: vec![format!("{}={text}", VARIABLES[variable])],
+                    changes: &[],
+                    new_library: only(new_library),
+                    old_library: only(Some(old_library)),
+                    why,
+                }
+            })
+        });
+    let switch = SWITCH.iter().map(|&(word, new_library, old_library, why)| Case {
         environment: [&format!("KEEPALIVE={word}")[..]]
             .into_iter()
             .chain(SWITCHED)
             .map(str::to_owned)
             .collect(),
         changes: &[],
-        ours: (ours, SWITCHED_NUMBERS),
-        theirs: (theirs, SWITCHED_NUMBERS),
+        new_library: (new_library, SWITCHED_NUMBERS),
+        old_library: (old_library, SWITCHED_NUMBERS),
         why,
     });
-    let whole = WHOLE.iter().map(|&(environment, changes, ours, theirs, why)| Case {
-        environment: environment.iter().map(|&entry| entry.to_owned()).collect(),
-        changes,
-        ours: (Does::On, ours),
-        theirs: (Does::On, theirs),
-        why,
-    });
+    let whole = WHOLE
+        .iter()
+        .map(|&(environment, changes, new_library, old_library, why)| Case {
+            environment: environment.iter().map(|&entry| entry.to_owned()).collect(),
+            changes,
+            new_library: (Does::On, new_library),
+            old_library: (Does::On, old_library),
+            why,
+        });
     numbers.chain(switch).chain(whole).collect()
 }
 
-/// What a call of socket(2) gave, and what the socket then has: keepalive, idle, interval, count; −1 for what it has not.
+/// The result of socket(2), and the socket's options: keepalive, idle, interval, count; −1 for options that it does not
+/// have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Outcome {
     fd: i32,
@@ -307,7 +313,7 @@ impl Outcome {
         })
     }
 
-    /// This, after a library has done `does` to it with those of `numbers` that the kernel takes.
+    /// Returns this outcome after a library has applied `does` with the valid ones of `numbers`.
     fn with(mut self, does: Does, numbers: [Option<i32>; 3]) -> Self {
         if does == Does::On {
             self.has[0] = 1;
@@ -320,8 +326,8 @@ impl Outcome {
         self
     }
 
-    /// What 0.3 makes of this, and nothing where that depends on the kernel's version.
-    fn with_theirs(self, nature: Nature, (does, numbers): (Does, [Option<i32>; 3])) -> Option<Self> {
+    /// Returns the outcome with 0.3; `None` if it depends on the kernel's version.
+    fn with_old_library(self, nature: Nature, (does, numbers): (Does, [Option<i32>; 3])) -> Option<Self> {
         let mut taken = numbers;
         let mut refused = false;
         for (number, largest) in taken.iter_mut().zip(LARGEST) {
@@ -347,7 +353,7 @@ impl Outcome {
         }
     }
 
-    fn with_ours(self, nature: Nature, (does, numbers): (Does, [Option<i32>; 3])) -> Self {
+    fn with_new_library(self, nature: Nature, (does, numbers): (Does, [Option<i32>; 3])) -> Self {
         match nature {
             Nature::Tcp | Nature::Mptcp => self.with(does, numbers),
             Nature::Odd | Nature::Other | Nature::Impossible => self,
@@ -355,14 +361,14 @@ impl Outcome {
     }
 }
 
-/// Makes one socket of each kind.
+/// Creates one socket of each kind.
 fn sockets(program: &Path, library: Option<&Path>, environment: &[String], changes: &[&str]) -> Vec<Outcome> {
     let preload = library.map(|library| format!("LD_PRELOAD={}", library.display()));
     let kinds = KINDS
         .iter()
         .map(|(domain, kind, protocol, ..)| format!("{domain}:{kind}:{protocol}"));
     let text = quiet_output(
-        bare(program)
+        without_library(program)
             .arg(format!("KEEPALIVE_CONFIG={}", no_config().display()))
             .args(preload)
             .args(environment)
@@ -377,17 +383,17 @@ fn sockets(program: &Path, library: Option<&Path>, environment: &[String], chang
 }
 
 #[test]
-fn it_differs_from_libkeepalive_0_3_only_where_listed() {
+fn differences_from_libkeepalive_0_3_are_the_listed_ones() {
     let predecessor = Path::new(PREDECESSOR);
     if !predecessor.is_file() {
         skip!("{PREDECESSOR} is missing (Debian's libkeepalive0)");
     }
     let target = compile(Libc::Host, "socket_kinds.c", &[]);
-    let bare = sockets(&target, None, &[], &[]);
+    let without_library = sockets(&target, None, &[], &[]);
     let is_missing = |kind: usize| match KINDS[kind].3 {
         Nature::Impossible => false,
-        Nature::Mptcp => bare[kind].fd < 0 || bare[kind].has[1] < 0,
-        _ => bare[kind].fd < 0,
+        Nature::Mptcp => without_library[kind].fd < 0 || without_library[kind].has[1] < 0,
+        _ => without_library[kind].fd < 0,
     };
     for kind in (0..KINDS.len()).filter(|&kind| is_missing(kind)) {
         report_skip(&format!(
@@ -398,8 +404,8 @@ fn it_differs_from_libkeepalive_0_3_only_where_listed() {
     let mut wrong = Vec::new();
 
     for case in cases() {
-        let ours = sockets(&target, Some(&library()), &case.environment, case.changes);
-        let theirs = sockets(&target, Some(predecessor), &case.environment, case.changes);
+        let new_library = sockets(&target, Some(&library()), &case.environment, case.changes);
+        let old_library = sockets(&target, Some(predecessor), &case.environment, case.changes);
         let context = |kind: usize| format!("{:?}, then {:?}, {:?}", case.environment, case.changes, KINDS[kind]);
         let is_plain = case.environment.is_empty() && case.changes.is_empty();
         let mut differs = false;
@@ -408,32 +414,36 @@ fn it_differs_from_libkeepalive_0_3_only_where_listed() {
             if is_missing(kind) {
                 continue;
             }
-            let (bare, ours, theirs) = (bare[kind], ours[kind], theirs[kind]);
-            let expected = bare.with_ours(nature, case.ours);
-            if ours != expected {
+            let (without_library, new_library, old_library) =
+                (without_library[kind], new_library[kind], old_library[kind]);
+            let expected = without_library.with_new_library(nature, case.new_library);
+            if new_library != expected {
                 wrong.push(format!(
-                    "{}: ours gives {ours:?} instead of {expected:?}",
+                    "{}: this library gives {new_library:?} instead of {expected:?}",
                     context(kind)
                 ));
             }
-            if let Some(expected) = bare.with_theirs(nature, case.theirs)
-                && theirs != expected
+            if let Some(expected) = without_library.with_old_library(nature, case.old_library)
+                && old_library != expected
             {
                 wrong.push(format!(
-                    "{}: 0.3 gives {theirs:?} instead of {expected:?}",
+                    "{}: 0.3 gives {old_library:?} instead of {expected:?}",
                     context(kind)
                 ));
             }
-            if ours != theirs && case.why.is_empty() && reason.is_empty() {
-                wrong.push(format!("{}: {ours:?} differs from {theirs:?}", context(kind)));
-            }
-            if is_plain && (ours != theirs) == reason.is_empty() {
+            if new_library != old_library && case.why.is_empty() && reason.is_empty() {
                 wrong.push(format!(
-                    "{}: {ours:?} and {theirs:?}, listed as {reason:?}",
+                    "{}: {new_library:?} differs from {old_library:?}",
                     context(kind)
                 ));
             }
-            differs |= nature == Nature::Tcp && ours != theirs;
+            if is_plain && (new_library != old_library) == reason.is_empty() {
+                wrong.push(format!(
+                    "{}: {new_library:?} and {old_library:?}, listed as {reason:?}",
+                    context(kind)
+                ));
+            }
+            differs |= nature == Nature::Tcp && new_library != old_library;
         }
         if differs == case.why.is_empty() {
             wrong.push(format!(

@@ -1,5 +1,5 @@
-//! A user timeout of three seconds leaves a connect to a silent address as long as it is without, wherever it is said and
-//! however the program waits. (`user_timeout.rs` sees that the socket has none meanwhile.)
+//! A user timeout of three seconds does not shorten a connect to an address that does not answer, wherever it is set
+//! and however the program waits. (`user_timeout.rs` tests that the socket has no user timeout meanwhile.)
 
 use crate::support::PYTHON;
 use crate::support::engine::Engine;
@@ -7,8 +7,8 @@ use crate::support::find_program;
 use crate::support::netns::NetNs;
 use std::thread;
 
-/// Nobody answers there, and the kernel tries three times: it gives up after 1 + 2 + 4 seconds.
-const SILENCE: &str = "192.0.2.1";
+/// An address that does not answer. The kernel sends three SYNs, and gives up after 1 + 2 + 4 seconds.
+const SILENT_ADDRESS: &str = "192.0.2.1";
 const FEW_TRIES: [&str; 4] = [
     "sh",
     "-c",
@@ -16,15 +16,15 @@ const FEW_TRIES: [&str; 4] = [
     "sh",
 ];
 
-/// How the user timeout is said; first, not at all.
-const SAID: [(&str, &str); 4] = [
+/// The sources of the user timeout; the first has none.
+const SOURCES: [(&str, &str); 4] = [
     ("HOME", "/"),
     ("KEEPALIVE_USER_TIMEOUT", "3s"),
     ("KEEPALIVE_RULES", "connect 192.0.2.0/24:80 user-timeout=3s"),
     ("KEEPALIVE_RULES", "default user-timeout=3s mode=enforce"),
 ];
 
-/// Programs that print after how many seconds their connect ended.
+/// Programs that print the seconds after which their connect ended.
 const CLIENTS: [(&str, &str, &str); 4] = [
     (
         "blocking",
@@ -67,11 +67,11 @@ require('net').connect(80, 'SILENCE').on('error', () => console.log((performance
 ];
 
 with_the_library_and_the_kernel! {
-    a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without
+    user_timeout_does_not_shorten_an_unanswered_connect
 }
 
-/// One test, so that all of them wait at the same time.
-fn a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without(engine: Engine) {
+/// One test, so that all programs wait at the same time.
+fn user_timeout_does_not_shorten_an_unanswered_connect(engine: Engine) {
     if let Some(why) = NetNs::missing() {
         skip!("{why}");
     }
@@ -80,14 +80,14 @@ fn a_connect_to_silence_takes_as_long_with_a_user_timeout_as_without(engine: Eng
             skip!("{program} is not installed");
         }
     }
-    let seconds = CLIENTS.map(|client| SAID.map(|said| thread::spawn(move || seconds(engine, client, said))));
+    let seconds = CLIENTS.map(|client| SOURCES.map(|said| thread::spawn(move || seconds(engine, client, said))));
     for ((name, ..), seconds) in CLIENTS.into_iter().zip(seconds) {
         let [without, with @ ..] = seconds.map(|seconds| seconds.join().expect("it says how long it took"));
         assert!(
             without > 5.0,
             "{name}: it has to be longer than the user timeout: {without} s"
         );
-        for (with, said) in with.into_iter().zip(&SAID[1..]) {
+        for (with, said) in with.into_iter().zip(&SOURCES[1..]) {
             assert!(
                 (with - without).abs() < 2.0,
                 "{name}: {with} s with {said:?}, {without} s without"
@@ -100,7 +100,7 @@ fn seconds(engine: Engine, (name, program, script): (&str, &str, &str), (variabl
     let netns = NetNs::new(engine).under(&FEW_TRIES).with(variable, value);
     let program = find_program(program).expect("it was there before");
     let option = if name == "libuv" { "-e" } else { "-c" };
-    let printed = netns.run(&program, &[option, &script.replace("SILENCE", SILENCE)]);
+    let printed = netns.run(&program, &[option, &script.replace("SILENCE", SILENT_ADDRESS)]);
     printed
         .trim_end()
         .parse()

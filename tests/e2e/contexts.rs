@@ -1,12 +1,12 @@
-//! Every call that the library hooks, from every context that a program may make it in: the sockets have the same
-//! settings in all of them, under every C library.
+//! Every call that the library hooks, from every context in which a program may make it: the sockets have the same
+//! settings in all contexts, under every C library.
 
 use crate::support::library;
-use crate::support::target::{Libc, Stage, TREATED, compile, output, with_library};
+use crate::support::target::{Libc, POLICY_VALUES, PreloadRoot, compile, output, with_library};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What `targets/calls.c` prints: keepalive, idle, interval, count, user timeout in milliseconds.
+/// The output of `targets/calls.c`: keepalive, idle, interval, count, user timeout in milliseconds.
 const EXPECTED: &str = "\
 socket: 1 61 13 4 0
 connect: 1 61 13 4 113000
@@ -29,7 +29,7 @@ syscall prctl: 0 7200 75 9 0
 syscall seccomp: 0 7200 75 9 0
 ";
 
-/// Writes the same tests for each C library.
+/// Defines the same tests for each C library.
 macro_rules! under {
     ($($libc_name:ident: $libc:expr;)*) => {
         $(mod $libc_name {
@@ -53,7 +53,7 @@ macro_rules! under {
 
             #[test]
             fn from_a_child_of_vfork() {
-                super::from_program(LIBC, "vfork", &format!("parent: {}\n", super::TREATED));
+                super::from_program(LIBC, "vfork", &format!("parent: {}\n", super::POLICY_VALUES));
             }
 
             #[test]
@@ -67,12 +67,12 @@ macro_rules! under {
             }
 
             #[test]
-            fn from_the_constructor_of_a_library_preloaded_before_ours() {
+            fn from_the_constructor_of_a_library_preloaded_before() {
                 super::from_preloaded_library(LIBC, true);
             }
 
             #[test]
-            fn from_the_constructor_of_a_library_preloaded_after_ours() {
+            fn from_the_constructor_of_a_library_preloaded_after() {
                 super::from_preloaded_library(LIBC, false);
             }
 
@@ -82,8 +82,8 @@ macro_rules! under {
             }
 
             #[test]
-            fn while_signals_rain_on_the_start() {
-                super::while_signals_rain(LIBC);
+            fn signals_at_the_start() {
+                super::with_signals_at_the_start(LIBC);
             }
         })*
     };
@@ -101,19 +101,19 @@ fn calls(libc: Libc) -> PathBuf {
     compile(libc, "calls.c", &[])
 }
 
-/// The library that makes the calls in its constructor.
+/// Returns the library that makes the calls in its constructor.
 fn constructor(libc: Libc) -> PathBuf {
     compile(libc, "calls.c", &["-DCONSTRUCTOR", "-shared", "-fPIC"])
 }
 
-/// The program linked to that library, which it finds where it is told to look.
+/// Returns the program that is linked to that library, which it finds through LD_LIBRARY_PATH.
 fn linked_to_constructor(libc: Libc) -> PathBuf {
     let library = constructor(libc);
     let library = library.to_str().expect("an ASCII path");
     compile(libc, "calls.c", &["-Wl,--no-as-needed", library])
 }
 
-/// The user timeout shows which calls have seen a complete connection.
+/// The user timeout shows which calls have noticed a complete connection.
 fn with_user_timeout(command: &mut Command) -> &mut Command {
     command.env("KEEPALIVE_USER_TIMEOUT", "auto")
 }
@@ -126,8 +126,8 @@ fn from_program(libc: Libc, context: &str, after: &str) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
-    expect(stage.command(&calls(libc), &[&library()]).arg(context), after);
+    let root = PreloadRoot::new(libc);
+    expect(root.command(&calls(libc), &[&library()]).arg(context), after);
 }
 
 fn from_thread(libc: Libc) {
@@ -135,18 +135,22 @@ fn from_thread(libc: Libc) {
         skip!("{why}");
     }
     let program = compile(libc, "calls.c", &["-DTHREADS", "-pthread"]);
-    expect(Stage::new(libc).command(&program, &[&library()]).arg("thread"), "");
+    expect(
+        PreloadRoot::new(libc).command(&program, &[&library()]).arg("thread"),
+        "",
+    );
 }
 
-/// A library that the program needs is initialised before preloaded ones: the calls come before our constructor.
+/// Libraries that the program needs are initialised before preloaded ones: the calls come before this library's
+/// constructor.
 fn from_linked_library(libc: Libc) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
+    let root = PreloadRoot::new(libc);
     let program = linked_to_constructor(libc);
-    let library_path = stage.bring(&constructor(libc));
-    let mut command = stage.command(&program, &[&library()]);
+    let library_path = root.bring(&constructor(libc));
+    let mut command = root.command(&program, &[&library()]);
     expect(command.arg("nothing").env("LD_LIBRARY_PATH", parent(&library_path)), "");
 }
 
@@ -157,17 +161,17 @@ fn from_preloaded_library(libc: Libc, before: bool) {
     }
     let (ours, theirs) = (library(), constructor(libc));
     let order: [&Path; 2] = if before { [&theirs, &ours] } else { [&ours, &theirs] };
-    expect(Stage::new(libc).command(&calls(libc), &order).arg("nothing"), "");
+    expect(PreloadRoot::new(libc).command(&calls(libc), &order).arg("nothing"), "");
 }
 
-/// 200 KB, many of them with names like ours.
+/// 200 KB of variables, many of them with similar names.
 fn with_a_large_environment(libc: Libc) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
+    let root = PreloadRoot::new(libc);
     let program = calls(libc);
-    let mut command = stage.command(&program, &[&library()]);
+    let mut command = root.command(&program, &[&library()]);
     for number in 0..1000 {
         command.env(format!("KEEPIDLE{number}"), "x".repeat(10));
     }
@@ -177,25 +181,25 @@ fn with_a_large_environment(libc: Libc) {
     expect(command.arg("main"), "");
 }
 
-/// Each drop of the rain makes a socket: before our constructor, in it, and after. Nothing dies, and what comes after is
-/// treated. A first call from a signal handler inside dlsym(3) used to kill such libraries now and then.
-fn while_signals_rain(libc: Libc) {
+/// The handler of each signal creates a socket: before the library's constructor, in it, and after. No process ends, and
+/// later sockets have the policy. A first call from a signal handler inside dlsym(3) sometimes ended older libraries.
+fn with_signals_at_the_start(libc: Libc) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
+    let root = PreloadRoot::new(libc);
     let program = linked_to_constructor(libc);
-    let library_path = stage.bring(&constructor(libc));
+    let library_path = root.bring(&constructor(libc));
     for microseconds in 1..100 {
-        let mut command = stage.command(&program, &[&library()]);
+        let mut command = root.command(&program, &[&library()]);
         command
-            .arg("rain")
-            .env("RAIN", microseconds.to_string())
+            .arg("signals")
+            .env("SIGNAL_INTERVAL", microseconds.to_string())
             .env("LD_LIBRARY_PATH", parent(&library_path));
         assert_eq!(
             output(&mut command),
-            format!("main: {TREATED}\n"),
-            "a drop each {microseconds} µs"
+            format!("main: {POLICY_VALUES}\n"),
+            "a signal each {microseconds} µs"
         );
     }
 }
@@ -204,7 +208,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().expect("the path of a file")
 }
 
-/// A daemon has closed its outputs: descriptors 1 and 2 are the next to be given. Here 0 and 2 are closed.
+/// As for a daemon that has closed its outputs, new descriptors get low numbers. Here 0 and 2 are closed.
 #[test]
 fn with_closed_descriptors() {
     let program = calls(Libc::Host);

@@ -1,29 +1,29 @@
-//! The library for other architectures, built from the same source by `scripts/cross`: the file, and what it does to
-//! every hooked call there. That must be what it does here.
+//! The library for other architectures, which `scripts/cross` builds from the same source: the file, and its effect on
+//! every hooked call, which must be the same as on this machine.
 
 use crate::elf_facts::{self, Limits};
 use crate::support::cross::library_for;
-use crate::support::target::{Libc, bare, compile, no_config, quiet_output};
+use crate::support::target::{Libc, compile, no_config, quiet_output, without_library};
 use crate::support::{find_program, library};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Other linkers lay out in other ways, some for pages of 64 KiB.
+/// Limits for other linkers, some of which align segments to pages of 64 KiB.
 const LOOSE: Limits = Limits {
     size: 131_072,
     relocations: 64,
 };
 
-/// An architecture, and how its programs run here.
+/// An architecture, and how its programs run on this machine.
 struct Architecture {
     target: &'static str,
     compiler: &'static str,
-    /// A command that runs the program with the library; without its arguments.
+    /// Returns a command that runs the program with the library, without arguments.
     run: fn(library: &Path, program: &Path) -> Command,
-    /// What else must be installed.
+    /// The packages that must be installed.
     runner: &'static str,
-    /// What the runner cannot do.
+    /// The calls that the runner does not support.
     lacks: &'static [&'static str],
 }
 
@@ -31,7 +31,7 @@ const I386: Architecture = Architecture {
     target: "i586-unknown-linux-gnu",
     compiler: "i686-linux-gnu-gcc",
     run: |library, program| {
-        let mut command = bare(Path::new(I386.runner));
+        let mut command = without_library(Path::new(I386.runner));
         command.args(["--library-path", "/usr/i686-linux-gnu/lib", "--preload"]);
         command.args([library, program]);
         command
@@ -44,7 +44,7 @@ const AARCH64: Architecture = Architecture {
     target: "aarch64-unknown-linux-gnu",
     compiler: "aarch64-linux-gnu-gcc",
     run: |library, program| {
-        let mut command = bare(&find_program(AARCH64.runner).expect("it was there before"));
+        let mut command = without_library(&find_program(AARCH64.runner).expect("it was there before"));
         command.args(["-L", "/usr/aarch64-linux-gnu", "-E"]);
         command.arg(format!("LD_PRELOAD={}", library.display()));
         command.arg(program);
@@ -55,12 +55,12 @@ const AARCH64: Architecture = Architecture {
 };
 
 impl Architecture {
-    /// The library, and `calls.c` compiled with `flags`; or why there is none.
+    /// Returns the library, and `calls.c` compiled with `flags`; or why this is impossible.
     fn build(&self, flags: &[&str]) -> Result<(PathBuf, PathBuf), String> {
         self.build_target("calls.c", flags)
     }
 
-    /// The library, and the target `source` compiled with `flags`; or why there is none.
+    /// Returns the library, and the target `source` compiled with `flags`; or why this is impossible.
     fn build_target(&self, source: &'static str, flags: &[&str]) -> Result<(PathBuf, PathBuf), String> {
         for needed in [self.compiler, self.runner] {
             if find_program(needed).is_none() {
@@ -73,12 +73,12 @@ impl Architecture {
         ))
     }
 
-    /// What the target prints, and what the library logs, without what the runner cannot do.
+    /// Returns the output of the target and the log of the library, without calls that the runner does not support.
     fn calls(&self, library: &Path, target: &Path, policy: Policy) -> Calls {
-        self.without_lacks(Calls::of(&mut (self.run)(library, target), policy))
+        self.without_unsupported(Calls::of(&mut (self.run)(library, target), policy))
     }
 
-    fn without_lacks(&self, mut calls: Calls) -> Calls {
+    fn without_unsupported(&self, mut calls: Calls) -> Calls {
         calls
             .printed
             .retain(|line| !self.lacks.iter().any(|call| line.contains(call)));
@@ -88,7 +88,7 @@ impl Architecture {
 
 type Policy = &'static [(&'static str, &'static str)];
 
-/// One that shows in every hooked call, and one in which rules and a mode have work to do.
+/// A policy that is visible in every hooked call, and one with rules and a mode.
 const POLICIES: [Policy; 2] = [
     &[
         ("KEEPIDLE", "61"),
@@ -106,7 +106,7 @@ const POLICIES: [Policy; 2] = [
     ],
 ];
 
-/// What the target did.
+/// The output and log of the target.
 #[derive(Debug, PartialEq, Eq)]
 struct Calls {
     printed: Vec<String>,
@@ -114,7 +114,7 @@ struct Calls {
 }
 
 impl Calls {
-    /// Runs the target by `command`, which is complete but for the arguments.
+    /// Runs the target by `command`, to which it adds the arguments.
     fn of(command: &mut Command, policy: Policy) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let log = directory.path().join("log");
@@ -126,7 +126,7 @@ impl Calls {
                 .env("KEEPALIVE_LOG", &log),
         );
         let logged = fs::read_to_string(&log).expect("a log");
-        // "keepalive[PID]: what". The children, who confine themselves, are not meant.
+        // Lines are "keepalive[PID]: text". The children, which confine themselves, are excluded.
         let lines = || logged.lines().filter_map(|line| line.split_once(": "));
         let (parent, _) = lines().next().expect("a line");
         Self {
@@ -138,13 +138,13 @@ impl Calls {
         }
     }
 
-    /// What the target does here.
+    /// Returns the calls of the target on this machine.
     fn here(policy: Policy) -> Self {
         let target = compile(Libc::Host, "calls.c", &[]);
-        Self::of(bare(&target).env("LD_PRELOAD", library()), policy)
+        Self::of(without_library(&target).env("LD_PRELOAD", library()), policy)
     }
 
-    /// Takes away what only i386 has: socketcall(2), which comes last among the calls that are logged.
+    /// Removes the calls that only i386 has: those of socketcall(2), the last ones in the log.
     fn without_socketcall(mut self, here: &Self) -> Self {
         self.printed.retain(|line| !line.starts_with("socketcall "));
         self.logged.truncate(here.logged.len());
@@ -153,17 +153,17 @@ impl Calls {
 }
 
 #[test]
-fn on_i386_the_library_does_what_it_does_here() {
-    i386_does_what_is_done_here(&[]);
+fn on_i386_the_library_has_the_same_effects() {
+    assert_same_effects_on_i386(&[]);
 }
 
-/// Compilers once aligned i386's stack to 4 bytes; code for SSE wants 16. Hence the library is built for a 586.
+/// Compilers once aligned i386's stack to 4 bytes; SSE code requires 16. So the library is built for a 586.
 #[test]
 fn on_i386_the_library_works_on_an_old_stack() {
-    i386_does_what_is_done_here(&["-mpreferred-stack-boundary=2", "-mincoming-stack-boundary=2"]);
+    assert_same_effects_on_i386(&["-mpreferred-stack-boundary=2", "-mincoming-stack-boundary=2"]);
 }
 
-fn i386_does_what_is_done_here(flags: &[&str]) {
+fn assert_same_effects_on_i386(flags: &[&str]) {
     let (library, target) = match I386.build(flags) {
         Ok(built) => built,
         Err(why) => skip!("{why}"),
@@ -172,13 +172,13 @@ fn i386_does_what_is_done_here(flags: &[&str]) {
     for policy in POLICIES {
         let here = Calls::here(policy);
         let there = I386.calls(&library, &target, policy).without_socketcall(&here);
-        assert_eq!(there, I386.without_lacks(here));
+        assert_eq!(there, I386.without_unsupported(here));
     }
 }
 
 /// socketcall(2) takes the arguments of the call as an array.
 #[test]
-fn on_i386_a_socketcall_is_treated_as_the_call_that_it_makes() {
+fn on_i386_socketcall_has_the_effects_of_its_call() {
     let (library, target) = match I386.build(&[]) {
         Ok(built) => built,
         Err(why) => skip!("{why}"),
@@ -187,7 +187,7 @@ fn on_i386_a_socketcall_is_treated_as_the_call_that_it_makes() {
         let calls = I386.calls(&library, &target, policy);
         let by = |way: &str| -> Vec<&str> {
             let lines = calls.printed.iter().filter_map(|line| line.strip_prefix(way));
-            // seccomp(2) and prctl(2) are no socket calls.
+            // seccomp(2) and prctl(2) are not socket calls.
             lines
                 .filter(|line| !line.starts_with("prctl") && !line.starts_with("seccomp"))
                 .collect()
@@ -196,14 +196,14 @@ fn on_i386_a_socketcall_is_treated_as_the_call_that_it_makes() {
     }
 }
 
-/// socketcall(2) has its arguments in memory, too.
+/// The arguments of socketcall(2) are in memory.
 #[test]
-fn on_i386_connect_refuses_what_the_kernel_refuses() {
+fn on_i386_connect_fails_as_without_keepalive() {
     let (library, target) = match I386.build_target("arguments.c", &[]) {
         Ok(built) => built,
         Err(why) => skip!("{why}"),
     };
-    let mut loader = bare(Path::new(I386.runner));
+    let mut loader = without_library(Path::new(I386.runner));
     let expected = quiet_output(loader.args(["--library-path", "/usr/i686-linux-gnu/lib"]).arg(&target));
     for policy in POLICIES {
         for supervised in ["0", "1"] {
@@ -220,14 +220,14 @@ fn on_i386_connect_refuses_what_the_kernel_refuses() {
 }
 
 #[test]
-fn on_aarch64_the_library_does_what_it_does_here() {
+fn on_aarch64_the_library_has_the_same_effects() {
     let (library, target) = match AARCH64.build(&[]) {
         Ok(built) => built,
         Err(why) => skip!("{why}"),
     };
     elf_facts::check(&library, LOOSE);
     for policy in POLICIES {
-        let here = AARCH64.without_lacks(Calls::here(policy));
+        let here = AARCH64.without_unsupported(Calls::here(policy));
         assert_eq!(AARCH64.calls(&library, &target, policy), here);
     }
 }

@@ -1,4 +1,4 @@
-//! The same program without keepalive and under every engine and mode: what it sees of its calls must not differ.
+//! Runs the same program without keepalive and under every engine and mode: the results of its calls must not differ.
 
 mod policy;
 mod sequences;

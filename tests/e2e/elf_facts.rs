@@ -1,4 +1,4 @@
-//! What `libkeepalive.so` is as a file: every program that loads it relies on these facts.
+//! Facts about `libkeepalive.so` as a file, on which every program that loads it relies.
 
 use crate::support::library;
 use elf::ElfBytes;
@@ -12,7 +12,7 @@ use elf::symbol::Symbol;
 use std::fs;
 use std::path::Path;
 
-/// What the library stands in for. An export more would come between programs and libraries that mean another one.
+/// The exported functions. Any other export could replace a function of the program or of another library.
 const HOOKS: [&str; 9] = [
     "accept",
     "accept4",
@@ -25,31 +25,31 @@ const HOOKS: [&str; 9] = [
     "syscall",
 ];
 
-/// What a C library lends it.
-const LENT: [&str; 4] = ["__errno_location", "dl_iterate_phdr", "environ", "getauxval"];
+/// The symbols that the library needs from a C library.
+const NEEDED: [&str; 4] = ["__errno_location", "dl_iterate_phdr", "environ", "getauxval"];
 
-/// What may differ between architectures.
+/// Limits that differ between architectures.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of the file.
     pub size: usize,
-    /// Relocations that the loader has to do at each exec.
+    /// Relocations that the loader must do at each exec.
     pub relocations: usize,
 }
 
 #[test]
-fn the_library_is_a_file_that_every_program_can_load() {
+fn library_file_can_be_loaded_by_every_program() {
     check(
         &library(),
         Limits {
-            // 23 KiB of it are the hooks; the rest are rules, modes, presets and other libraries' variables.
+            // 23 KiB of it are the hooks; the rest are rules, modes, presets and the variables of other libraries.
             size: 52 * 1024,
             relocations: 10,
         },
     );
 }
 
-/// Fails with every fact that does not hold for the library at `path`.
+/// Fails with every fact that is not true for the library at `path`.
 pub fn check(path: &Path, limits: Limits) {
     let bytes = fs::read(path).expect("the library can be read");
     let file = File::parse(&bytes);
@@ -64,7 +64,7 @@ struct File<'a> {
     segments: Vec<ProgramHeader>,
     dynamic: Vec<(i64, u64)>,
     symbols: Vec<(&'a str, Symbol)>,
-    /// Where each relocation is.
+    /// The address of each relocation.
     relocations: Vec<u64>,
 }
 
@@ -78,7 +78,7 @@ impl<'a> File<'a> {
         let symbols = symbols
             .iter()
             .map(|symbol| (names.get(symbol.st_name as usize).expect("a name"), symbol))
-            // The first entry of each table, and the sections that aarch64's linker lists there.
+            // Without the null entry of each table, and the section symbols of aarch64's linker.
             .filter(|(name, _)| !name.is_empty())
             .collect();
         let mut relocations = Vec::new();
@@ -106,7 +106,7 @@ impl<'a> File<'a> {
         }
     }
 
-    /// A sentence for each fact that does not hold.
+    /// Returns a sentence for each fact that is not true.
     fn wrong(&self, limits: Limits) -> [Option<String>; 15] {
         let unless = |holds: bool, sentence: &str| (!holds).then(|| sentence.to_owned());
         let unless_equal = |what: &str, found: &[&str], expected: &[&str]| {
@@ -119,20 +119,21 @@ impl<'a> File<'a> {
         let relocations = self.relocations.len();
         let undefined = self.names(Symbol::is_undefined);
         [
-            // Searching for another library costs more at each exec than all the rest, and where it is missing programs end.
+            // Searching for another library costs more at each exec than everything else, and a missing one ends the
+            // program.
             unless(self.entry(DT_NEEDED).is_none(), "it needs another library"),
             unless(
                 self.entry(DT_VERNEED).is_none(),
                 "it needs a version of a symbol, which musl has not",
             ),
             unless_equal("exports", &self.names(|symbol| !symbol.is_undefined()), &HOOKS),
-            unless_equal("imports", &undefined, &LENT),
+            unless_equal("imports", &undefined, &NEEDED),
             unless_equal(
                 "weak imports",
                 &self.names(|symbol| symbol.is_undefined() && symbol.st_bind() == STB_WEAK),
                 &undefined,
             ),
-            // What an unoptimised build drags in: it links, and then every program dies.
+            // Symbols that an unoptimised build needs: it can be linked, but then every program ends.
             unless(!self.contains(b"rust_eh_personality"), "it names rust_eh_personality"),
             unless(
                 self.segment(PT_TLS).is_none(),
@@ -161,7 +162,7 @@ impl<'a> File<'a> {
                 "its SONAME is not libkeepalive.so",
             ),
             self.without_unwind_table(),
-            // Each costs a mapping at each exec.
+            // Each segment costs a mapping at each exec.
             unless(loaded.count() <= 2, "more than two segments are loaded"),
             (size > limits.size || relocations > limits.relocations)
                 .then(|| format!("{size} bytes and {relocations} relocations, with {limits:?}")),
@@ -184,12 +185,12 @@ impl<'a> File<'a> {
         })
     }
 
-    /// The names of the dynamic symbols of one sort, in alphabetical order.
-    fn names(&self, is_meant: impl Fn(&Symbol) -> bool) -> Vec<&'a str> {
+    /// Returns the names of the dynamic symbols of one kind, in alphabetical order.
+    fn names(&self, is_wanted: impl Fn(&Symbol) -> bool) -> Vec<&'a str> {
         let mut names: Vec<&str> = self
             .symbols
             .iter()
-            .filter(|(_, symbol)| is_meant(symbol))
+            .filter(|(_, symbol)| is_wanted(symbol))
             .map(|(name, _)| *name)
             .collect();
         names.sort_unstable();
@@ -205,7 +206,8 @@ impl<'a> File<'a> {
         names.get(usize::try_from(self.entry(DT_SONAME)?).ok()?).ok()
     }
 
-    /// A thread that is cancelled in accept(2) unwinds through us: each hook must be in the table of `.eh_frame_hdr`.
+    /// A thread that is cancelled in accept(2) unwinds the library's frames: each hook must be in the table of
+    /// `.eh_frame_hdr`.
     fn without_unwind_table(&self) -> Option<String> {
         let Some(covered) = self.unwind_table() else {
             return Some("it has no unwind table, or not of the usual form".to_owned());
@@ -220,9 +222,9 @@ impl<'a> File<'a> {
         (!missing.is_empty()).then(|| format!("no unwind information for {missing:?}"))
     }
 
-    /// The address ranges that have unwind information: beginning, end (Linux Standard Base, Core, 10.6).
+    /// Returns the address ranges with unwind information: begin, end (Linux Standard Base, Core, 10.6).
     fn unwind_table(&self) -> Option<Vec<(u64, u64)>> {
-        /// Version 1; a pointer from here, a count, and pairs of pointers from the header's beginning.
+        /// Version 1; a relative pointer, a count, and pairs of pointers relative to the header.
         const USUAL: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
         let header = self.elf.section_header_by_name(".eh_frame_hdr").ok()??;
         let frames = self.elf.section_header_by_name(".eh_frame").ok()??;
@@ -235,7 +237,7 @@ impl<'a> File<'a> {
                 let at = 8 + 8 * index;
                 let begins = header.sh_addr.checked_add_signed(word(table, at)?)?;
                 let entry = header.sh_addr.checked_add_signed(word(table, at + 4)?)?;
-                // Length, place of the common part, beginning, and then how much it covers.
+                // Length, position of the common part, begin, and then the length of the range.
                 let entry = usize::try_from(entry.checked_sub(frames.sh_addr)?).ok()?;
                 Some((begins, begins.checked_add_signed(word(frame_bytes, entry + 12)?)?))
             })

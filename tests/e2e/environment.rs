@@ -1,18 +1,18 @@
-//! What the environment asks for reaches every kind of socket: made, connected, accepted, inherited; and it is read once.
-//! Which texts are values is in `compat.rs`.
+//! The policy of the environment applies to every kind of socket: created, connected, accepted and inherited; it is
+//! read once. The accepted values are tested in `compat.rs`.
 
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile, output, with_library};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile, output, with_library};
 use std::process::Command;
 
 fn sockets() -> Command {
     with_library(&compile(Libc::Host, "sockets.c", &[]))
 }
 
-/// One of each: its own, connected, listening, accepted, accepted from a listener that came from elsewhere.
+/// One socket of each kind: created, connected, listening, accepted, and accepted from an inherited listener.
 const EACH: &str = "tcp show connect show tcp listen show client accept show \
                     raw-tcp raw-listen client pass accept show";
 
-/// The values of each, which must all be the same.
+/// Returns the options of the five sockets, which must be the same.
 fn values_of_each(command: &mut Command) -> String {
     let printed = output(command.args(EACH.split(' ')));
     let mut values: Vec<_> = printed
@@ -26,15 +26,15 @@ fn values_of_each(command: &mut Command) -> String {
     values.remove(0)
 }
 
-/// Not the timings either, which have variables of their own.
+/// Nor does it set the timings, which have variables of their own.
 #[test]
 fn off_sets_nothing_at_all() {
     let mut command = sockets();
     command.env("KEEPALIVE", "off").env("KEEPALIVE_USER_TIMEOUT", "30s");
-    assert_eq!(values_of_each(&mut command), UNTOUCHED);
+    assert_eq!(values_of_each(&mut command), KERNEL_DEFAULTS);
 }
 
-/// The program switches keepalive on itself, and gets our timings.
+/// The program switches keepalive on itself, and its sockets get the policy's timings.
 #[test]
 fn skip_sets_the_timings_only() {
     assert_eq!(values_of_each(sockets().env("KEEPALIVE", "skip")), "0 61 13 4 0");
@@ -48,7 +48,7 @@ fn skip_sets_the_timings_only() {
     );
 }
 
-/// As with libkeepalive 0.3: the timings are the kernel's then.
+/// As with libkeepalive 0.3, with the kernel's timings.
 #[test]
 fn without_variables_keepalive_is_on() {
     let mut command = sockets();
@@ -59,7 +59,7 @@ fn without_variables_keepalive_is_on() {
 }
 
 #[test]
-fn a_value_that_is_none_is_ignored_and_the_others_kept() {
+fn invalid_values_are_ignored_and_valid_ones_apply() {
     for (variable, value, expected) in [
         ("KEEPIDLE", "60x", "1 7200 13 4 0"),
         ("KEEPIDLE", "32768", "1 7200 13 4 0"),
@@ -79,10 +79,10 @@ fn a_value_that_is_none_is_ignored_and_the_others_kept() {
     }
 }
 
-/// Other products have variables of these names, with values that mean nothing here: a note in the log is all that becomes of
-/// them. One that is no number brings no other defaults with it either.
+/// Other products have variables of these names, with values that mean something else: they only cause a note in the
+/// log. A value that is not a number does not bring other defaults either.
 #[test]
-fn a_value_of_another_products_variable_is_a_note_in_the_log_only() {
+fn values_of_other_products_cause_only_a_note_in_the_log() {
     for (variable, value) in [
         ("KEEPALIVE", "65"),
         ("KEEPALIVE", "true"),
@@ -100,7 +100,7 @@ fn a_value_of_another_products_variable_is_a_note_in_the_log_only() {
         let quiet = command.output().expect("it starts");
         assert_eq!(
             (&*quiet.stdout, &*quiet.stderr),
-            (format!("tcp: {TREATED}\n").as_bytes(), &b""[..]),
+            (format!("tcp: {POLICY_VALUES}\n").as_bytes(), &b""[..]),
             "{variable}={value}"
         );
         let logged = command.env("KEEPALIVE_LOG", "stderr").output().expect("it starts");
@@ -113,7 +113,7 @@ fn a_value_of_another_products_variable_is_a_note_in_the_log_only() {
 
 /// nginx wipes its environment before its workers start.
 #[test]
-fn an_environment_that_is_wiped_later_changes_nothing() {
+fn later_changes_of_the_environment_have_no_effect() {
     let mut command = sockets();
     assert_eq!(values_of_each(command.arg("clearenv")), "1 61 13 4 0");
 }

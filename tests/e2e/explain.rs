@@ -1,4 +1,4 @@
-//! `keepalive explain`: what people see, what programs read, and that both say what the policy does.
+//! `keepalive explain`: its text, its JSON, and that both describe what the policy does.
 
 mod refusals;
 mod sources;
@@ -17,7 +17,7 @@ const HELPFUL: [&str; 13] = [
 ];
 const USELESS: [&str; 4] = ["aws-elb", "aws-alb", "istio", "envoy"];
 
-/// The file of these tests: the one of the manual, and more.
+/// The rules file of these tests: the example of the manual, and more.
 const CONFIG: &str = "\
 # who                            settings
 default                          idle=60s interval=10s count=6
@@ -28,7 +28,7 @@ program sshd                     off
 program java connect *:27017     preset=aws-nlb count=7 syn-count=6
 ";
 
-/// `keepalive explain` in an environment of nothing but `variables`, with [`CONFIG`] in `test.conf` beside it.
+/// Runs `keepalive explain` with only `variables` in the environment, and [`CONFIG`] in `test.conf` in its directory.
 fn explain_with(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::write(directory.path().join("test.conf"), CONFIG).expect("a file");
@@ -46,7 +46,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What it prints, which must succeed without a word on standard error.
+/// Runs `explain`, which must succeed without messages. Returns its output.
 #[track_caller]
 fn explain(arguments: &[&str]) -> String {
     let output = explain_with(&[], arguments);
@@ -55,7 +55,7 @@ fn explain(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// The JSON object.
+/// Returns the JSON object.
 #[track_caller]
 fn object(arguments: &[&str]) -> Value {
     object_with(&[], arguments)
@@ -68,7 +68,7 @@ fn object_with(variables: &[(&str, &str)], arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// The value of a setting and its source.
+/// Returns the value of a setting, and its source.
 fn setting(object: &Value, name: &str) -> (Value, String) {
     let setting = &object["settings"][name];
     (
@@ -91,13 +91,13 @@ fn sysctl(name: &str) -> u64 {
     text.trim().parse().expect("a number")
 }
 
-/// Whether this machine has a policy of its own, which counts where no file is named.
+/// Whether this machine has a rules file, which applies if no file is named.
 fn has_policy() -> bool {
     Path::new("/etc/keepalive.conf").exists()
 }
 
 #[test]
-fn a_connection_is_explained() {
+fn text_explains_a_connection() {
     let arguments = [
         "--config",
         "test.conf",
@@ -142,7 +142,7 @@ Unwise
 }
 
 #[test]
-fn a_socket_that_is_left_alone_is_explained() {
+fn text_explains_a_socket_that_is_not_changed() {
     let shown = explain(&["--config", "test.conf", "--for", "connect", "[2001:db8::1]:443"]);
     let (settings, rest) = shown.split_once("\nTimeline\n").expect("a timeline");
     assert_eq!(
@@ -164,7 +164,7 @@ A connection to [2001:db8::1]:443
 }
 
 #[test]
-fn the_rule_and_its_line_are_told_for_every_place() {
+fn matching_rule_and_its_line_are_shown() {
     for (place, program, line) in [
         (&["connect", "10.1.2.3:5432"][..], "psql", Some(3)),
         (&["connect", "[::ffff:10.1.2.3]:5432"], "psql", Some(3)),
@@ -202,7 +202,7 @@ fn the_rule_and_its_line_are_told_for_every_place() {
 }
 
 #[test]
-fn a_rule_is_shown_as_it_is_written() {
+fn rule_is_shown_as_written() {
     for (place, written) in [
         ("10.1.2.3:8000", "accept :8000-8999 idle=2m mode=enforce"),
         ("192.0.2.3:1", "accept 192.0.2.0/24 keepalive=leave"),
@@ -251,7 +251,7 @@ fn the_json_has_the_documented_fields() {
             "first_probe_s": 30,
             "lost_probes": count,
             "dead_after_s": dead_after,
-            // Whole numbers and others do not compare as equal.
+            // serde_json does not compare integers and floating-point numbers as equal.
             "data_in_flight_s": f64::from(u32::try_from(dead_after).expect("small")),
             "connecting_s": connecting,
             "outlives": object["outlives"],
@@ -264,7 +264,7 @@ fn the_json_has_the_documented_fields() {
 }
 
 #[test]
-fn off_has_no_times_and_the_kernels_numbers() {
+fn off_has_no_times_and_the_kernel_defaults() {
     let object = object(&["--config", "test.conf", "--program", "sshd"]);
     assert_setting(&object, "keepalive", "off", "test.conf:6");
     assert_setting(
@@ -280,9 +280,9 @@ fn off_has_no_times_and_the_kernels_numbers() {
     assert!(object["connecting_s"].is_u64());
 }
 
-/// The library and this command decide with the same code, but read the policy each on its own.
+/// The library and this command share the decision, but read the policy separately.
 #[test]
-fn what_is_explained_is_what_a_connection_gets() {
+fn explained_settings_are_those_of_a_connection() {
     python!();
     let script = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); \
                   print(*[s.getsockopt(*o) for o in ((6, 4), (6, 5), (6, 6), (6, 18))])";
@@ -319,7 +319,7 @@ fn what_is_explained_is_what_a_connection_gets() {
 }
 
 #[test]
-fn the_times_are_those_that_were_measured() {
+fn times_match_measured_ones() {
     for (timeout, probes, dead_after) in [
         ("off", 3, 8),
         ("20s", 9, 20),
@@ -341,7 +341,7 @@ fn the_times_are_those_that_were_measured() {
 }
 
 #[test]
-fn middleboxes_are_outlived_as_the_arithmetic_says() {
+fn middleboxes_are_classified_by_idle_and_interval() {
     for (idle, interval, kept, at_risk) in [
         ("60", "15", HELPFUL.len(), 0),
         ("90", "75", HELPFUL.len() - 2, 2),
@@ -369,7 +369,7 @@ fn middleboxes_are_outlived_as_the_arithmetic_says() {
 }
 
 #[test]
-fn the_text_fits_80_columns() {
+fn text_fits_80_columns() {
     for arguments in [
         &["--config=test.conf"][..],
         &[

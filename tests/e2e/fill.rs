@@ -1,9 +1,9 @@
-//! The mode `fill`, which is the default: what a program sets itself stays, whenever it sets it; the rest is the policy's.
+//! The mode `fill`, the default: options that a program sets at any time stay, and the policy sets the others.
 
 use crate::support::engine::Engine;
 use crate::support::target::{Libc, compile, output};
 
-/// What `targets/sockets.c` shows last when it does as these words say.
+/// Returns the last output of `targets/sockets.c` with these words.
 fn last(engine: Engine, words: &str) -> String {
     let program = compile(Libc::Host, "sockets.c", &[]);
     let printed = output(
@@ -17,39 +17,35 @@ fn last(engine: Engine, words: &str) -> String {
 }
 
 /// keepalive, idle, interval, count, user timeout.
-const TREATED: &str = "1 61 13 4 113000";
+const POLICY_VALUES: &str = "1 61 13 4 113000";
 
-/// Switched off by the program.
+/// The program has switched keepalive off.
 const OFF: &str = "0 61 13 4 113000";
 
-/// What a switch makes that the program has turned off before the connection was established.
+/// The options after the program has switched keepalive off before the connection was established.
 fn off_early(engine: Engine) -> &'static str {
-    if engine.knows_what_was_switched_off() {
-        OFF
-    } else {
-        TREATED
-    }
+    if engine.detects_early_off() { OFF } else { POLICY_VALUES }
 }
 
 with_the_library_and_the_kernel! {
-    what_a_program_leaves_unset_is_ours
-    what_a_program_sets_on_its_connection_stays
-    what_a_program_sets_on_its_listener_stays_on_what_it_accepts
-    a_second_listen_is_no_new_beginning
+    unset_options_have_the_policy
+    options_set_on_a_connection_stay
+    options_set_on_a_listener_stay_on_accepted_sockets
+    second_listen_keeps_options_of_the_program
 }
 
-fn what_a_program_leaves_unset_is_ours(engine: Engine) {
-    assert_eq!(last(engine, "tcp connect show"), TREATED);
-    assert_eq!(last(engine, "tcp6 connect show"), TREATED);
-    assert_eq!(last(engine, "tcp listen client accept show"), TREATED);
-    assert_eq!(last(engine, "tcp6 listen client accept show"), TREATED);
+fn unset_options_have_the_policy(engine: Engine) {
+    assert_eq!(last(engine, "tcp connect show"), POLICY_VALUES);
+    assert_eq!(last(engine, "tcp6 connect show"), POLICY_VALUES);
+    assert_eq!(last(engine, "tcp listen client accept show"), POLICY_VALUES);
+    assert_eq!(last(engine, "tcp6 listen client accept show"), POLICY_VALUES);
 }
 
-/// Before connecting, and on the connection; some set it twice.
-fn what_a_program_sets_on_its_connection_stays(engine: Engine) {
+/// Before connect(2), and on the connection.
+fn options_set_on_a_connection_stay(engine: Engine) {
     for (setting, expected) in [
         ("keepalive=0", off_early(engine)),
-        ("keepalive=1", TREATED),
+        ("keepalive=1", POLICY_VALUES),
         ("idle=300", "1 300 13 4 352000"),
         ("interval=7", "1 61 7 4 89000"),
         ("count=9", "1 61 13 9 178000"),
@@ -75,9 +71,9 @@ fn what_a_program_sets_on_its_connection_stays(engine: Engine) {
     }
 }
 
-/// Asking for the error, or connecting once more, are the moments at which the library looks at a connection again.
+/// The library examines a connection again when the program reads SO_ERROR or calls connect(2) again.
 #[test]
-fn what_a_program_sets_stays_when_the_library_looks_again() {
+fn options_stay_when_the_library_examines_the_connection_again() {
     assert_eq!(
         last(
             Engine::Library,
@@ -87,8 +83,8 @@ fn what_a_program_sets_stays_when_the_library_looks_again() {
     );
 }
 
-/// The kernel copies a listener's settings to what it accepts, the program's own among them.
-fn what_a_program_sets_on_its_listener_stays_on_what_it_accepts(engine: Engine) {
+/// The kernel copies a listener's options, including those that the program has set, to accepted sockets.
+fn options_set_on_a_listener_stay_on_accepted_sockets(engine: Engine) {
     for (setting, expected) in [
         ("keepalive=0", off_early(engine)),
         ("idle=300", "1 300 13 4 352000"),
@@ -105,12 +101,12 @@ fn what_a_program_sets_on_its_listener_stays_on_what_it_accepts(engine: Engine) 
         last(engine, "tcp listen keepalive=0 client accept show"),
         off_early(engine)
     );
-    // A program may switch it off on each connection, and nobody comes back to it.
+    // A program can switch keepalive off on each connection; the library does not set it again.
     assert_eq!(last(engine, "tcp listen client accept keepalive=0 so_error show"), OFF);
 }
 
-/// Programs listen again to change the length of the queue.
-fn a_second_listen_is_no_new_beginning(engine: Engine) {
+/// Programs call listen(2) again to change the length of the queue.
+fn second_listen_keeps_options_of_the_program(engine: Engine) {
     assert_eq!(
         last(engine, "tcp keepalive=0 listen listen client accept show"),
         off_early(engine)

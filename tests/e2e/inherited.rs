@@ -1,8 +1,8 @@
-//! Sockets that a program did not make itself: passed by inetd, by a service manager, across an exec or by another process.
-//! What nobody has set on them is the policy's; what somebody has set stays.
+//! Sockets that a program did not create: passed by inetd, by a service manager, across execve(2) or by another
+//! process. Unset options get the policy; options that have been set stay.
 
 use crate::support::library;
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile, output, with_library};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile, output, with_library};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -16,8 +16,8 @@ fn sockets() -> PathBuf {
     compile(Libc::Host, "sockets.c", &[])
 }
 
-/// `targets/sockets.c` under the library, started by a shell that is not, with `socket` as standard input or wherever
-/// `redirections` say.
+/// Returns `targets/sockets.c` under the library, started by a shell without it, with `socket` as standard input or
+/// where `redirections` put it.
 fn started_with(socket: impl Into<OwnedFd>, redirections: &str) -> Command {
     let mut shell = with_library(Path::new("/bin/sh"));
     let script = format!(r#"export LD_PRELOAD="$LIBRARY"; exec "$@" {redirections}"#);
@@ -30,7 +30,7 @@ fn started_with(socket: impl Into<OwnedFd>, redirections: &str) -> Command {
     shell
 }
 
-/// A listener, and a client whose connection waits: it has the values that the listener has now.
+/// Returns a listener, and a client whose connection is in the accept queue with the listener's present options.
 fn listener_with_client() -> (TcpListener, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
     let client = connect_to(&listener);
@@ -44,17 +44,17 @@ fn connect_to(listener: &TcpListener) -> TcpStream {
 
 /// inetd's `wait` passes the listener as descriptor 0.
 #[test]
-fn a_listener_of_inetd_is_treated() {
+fn listener_of_inetd_has_the_policy() {
     let (listener, _client) = listener_with_client();
     assert_eq!(
         output(started_with(listener, "").args(["fd=0", "show", "accept", "show"])),
-        format!("fd=0: {TREATED}\naccept: {TREATED}\n")
+        format!("fd=0: {POLICY_VALUES}\naccept: {POLICY_VALUES}\n")
     );
 }
 
 /// inetd's `nowait` passes the connection as descriptors 0, 1 and 2, so that the program's answer comes through it.
 #[test]
-fn a_connection_of_inetd_is_treated() {
+fn connection_of_inetd_has_the_policy() {
     let (listener, mut client) = listener_with_client();
     let (connection, _) = listener.accept().expect("a connection waits");
     let status = started_with(connection, ">&0 2>&0")
@@ -67,15 +67,15 @@ fn a_connection_of_inetd_is_treated() {
     assert_eq!(answer, "fd=0: 1 61 13 4 30000\n");
 }
 
-/// sd_listen_fds(3): that many descriptors from 3 on. They need not be listeners.
+/// sd_listen_fds(3): this number of descriptors from 3 on, which may also be connections.
 #[test]
-fn sockets_of_a_service_manager_are_treated_at_the_start() {
+fn sockets_of_a_service_manager_have_the_policy_at_the_start() {
     for (count, expected) in [
-        ("2", TREATED),
-        ("4", TREATED),
-        ("1", UNTOUCHED),
-        ("-1", UNTOUCHED),
-        ("2x", UNTOUCHED),
+        ("2", POLICY_VALUES),
+        ("4", POLICY_VALUES),
+        ("1", KERNEL_DEFAULTS),
+        ("-1", KERNEL_DEFAULTS),
+        ("2x", KERNEL_DEFAULTS),
     ] {
         let (listener, _client) = listener_with_client();
         let mut command = started_with(listener, "4<&0 3</dev/null 0</dev/null");
@@ -84,26 +84,26 @@ fn sockets_of_a_service_manager_are_treated_at_the_start() {
             .args(["fd=4", "show", "accept", "show"]);
         assert_eq!(
             output(&mut command),
-            format!("fd=4: {expected}\naccept: {TREATED}\n"),
+            format!("fd=4: {expected}\naccept: {POLICY_VALUES}\n"),
             "LISTEN_FDS={count}"
         );
     }
 }
 
-/// nginx and others start themselves anew and find their listeners by a variable of their own.
+/// nginx and others execute themselves again and find their listeners by a variable of their own.
 #[test]
-fn a_listener_of_any_number_is_treated_when_it_accepts() {
+fn listener_with_any_number_passes_the_policy_to_accepted_sockets() {
     let (listener, _client) = listener_with_client();
     let mut command = started_with(listener, "7<&0 0</dev/null");
     assert_eq!(
         output(command.args(["fd=7", "show", "accept", "show"])),
-        format!("fd=7: {UNTOUCHED}\naccept: {TREATED}\n")
+        format!("fd=7: {KERNEL_DEFAULTS}\naccept: {POLICY_VALUES}\n")
     );
 }
 
-/// systemd's services often listen once more on what they were passed.
+/// systemd services often call listen(2) on the listeners that they were passed.
 #[test]
-fn a_listener_that_listens_once_more_stays_one_from_elsewhere() {
+fn inherited_listener_stays_adopted_after_listen() {
     let (listener, _client) = listener_with_client();
     let mut command = started_with(listener, "7<&0 0</dev/null");
     command
@@ -112,39 +112,39 @@ fn a_listener_that_listens_once_more_stays_one_from_elsewhere() {
     assert_eq!(output(&mut command), "accept: 1 61 13 4 30000\n");
 }
 
-/// The connection that waits is older than the option.
+/// The waiting connection was established before the option was set.
 #[test]
-fn a_listener_on_which_the_program_sets_an_option_stays_one_from_elsewhere() {
+fn inherited_listener_stays_adopted_after_setsockopt() {
     let (listener, _client) = listener_with_client();
     let mut command = started_with(listener, "7<&0 0</dev/null");
     command.args(["fd=7", "idle=61", "accept", "show"]);
-    assert_eq!(output(&mut command), format!("accept: {TREATED}\n"));
+    assert_eq!(output(&mut command), format!("accept: {POLICY_VALUES}\n"));
 }
 
-/// A parent may hand over a socket that is bound, or fresh, as well.
+/// A parent can also pass a bound or a new socket.
 #[test]
-fn a_fresh_socket_of_any_number_is_treated_when_it_is_used() {
+fn inherited_new_socket_has_the_policy_when_it_is_used() {
     let fresh = || socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     for words in [&["listen", "client", "accept", "show"][..], &["connect", "show"]] {
         let mut command = started_with(fresh().expect("a socket"), "7<&0 0</dev/null");
         let seen = output(command.arg("fd=7").args(words));
-        assert!(seen.ends_with(&format!(": {TREATED}\n")), "{words:?}: {seen}");
+        assert!(seen.ends_with(&format!(": {POLICY_VALUES}\n")), "{words:?}: {seen}");
     }
 }
 
 #[test]
-fn a_listener_received_from_another_process_is_treated_when_it_accepts() {
+fn received_listener_passes_the_policy_to_accepted_sockets() {
     let words = ["raw-tcp", "raw-listen", "client", "pass", "show", "accept", "show"];
     assert_eq!(
         output(with_library(&sockets()).args(words)),
-        format!("pass: {UNTOUCHED}\naccept: {TREATED}\n")
+        format!("pass: {KERNEL_DEFAULTS}\naccept: {POLICY_VALUES}\n")
     );
 }
 
-/// Whoever set them: only what is as the kernel makes it is taken for unset. What was off may have been left off, though,
-/// and is switched on.
+/// Only an option with the kernel's default counts as unset. SO_KEEPALIVE that is off may never have been set, so it is
+/// switched on.
 #[test]
-fn values_that_somebody_has_set_stay() {
+fn values_set_by_another_process_stay() {
     let (listener, _) = listener_with_client();
     sockopt::set_socket_keepalive(&listener, true).expect("SO_KEEPALIVE");
     sockopt::set_tcp_keepidle(&listener, Duration::from_secs(300)).expect("TCP_KEEPIDLE");
@@ -162,9 +162,9 @@ fn values_that_somebody_has_set_stay() {
     }
 }
 
-/// What a UNIX listener accepts is no TCP socket, even if its number says nothing.
+/// A connection that a UNIX listener accepts is not a TCP socket, whatever its descriptor's number.
 #[test]
-fn what_a_unix_listener_accepts_is_left_alone() {
+fn connections_of_a_unix_listener_are_unchanged() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("socket");
     for (redirections, number) in [("", "fd=0"), ("7<&0 0</dev/null", "fd=7")] {

@@ -1,7 +1,7 @@
-//! `keepalive run --engine cgroup`: what programs in the kernel reach, and what they leave as it is. (The bodies that all
-//! engines share run with this one as `…::with_the_kernel::…`; `cgroup.rs` has the policies of other cgroups.)
+//! `keepalive run --engine cgroup`: which sockets eBPF programs set, and which they leave unchanged. (Tests of several
+//! engines run with this one as `…::with_the_kernel::…`; `cgroup.rs` tests policies of other cgroups.)
 
-/// Returns from the test where programs cannot be put into the kernel.
+/// Returns from the test where eBPF programs cannot be loaded.
 macro_rules! kernel {
     () => {
         root!();
@@ -25,18 +25,18 @@ mod users;
 
 use crate::support::keepalive;
 use crate::support::process::output_within;
-use crate::support::target::{Libc, POLICY, bare, no_config, static_target};
+use crate::support::target::{Libc, POLICY, no_config, static_target, without_library};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Longer than anything here takes; nobody waits for it when all is well.
+/// A deadline that is longer than any run.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// `keepalive run` with these options; the policy 61/13/4 in the environment, and nothing else that counts.
+/// Returns `keepalive run` with these options, and the policy 61/13/4 in the environment.
 fn run(options: &[&str]) -> Command {
-    let mut command = bare(&keepalive());
+    let mut command = without_library(&keepalive());
     command
         .args(["run", "--engine", "cgroup"])
         .args(options)
@@ -47,24 +47,24 @@ fn run(options: &[&str]) -> Command {
     command
 }
 
-/// `targets/sockets.c`, which no library is loaded into.
+/// Returns `targets/sockets.c` as a static program, which loads no library.
 fn sockets() -> PathBuf {
     static_target(Libc::Host, "sockets.c")
 }
 
-/// What `program` prints when it does as the words say under these options; it must succeed, and nobody must complain.
+/// Returns what `program` prints for these words under these options. It must succeed without messages.
 #[track_caller]
 fn words_of(program: &Path, options: &[&str], words: &str) -> String {
     printed(run(options).arg(program).args(words.split_whitespace()))
 }
 
-/// The same of [`sockets`].
+/// Returns the same for [`sockets`].
 #[track_caller]
 fn words(options: &[&str], words: &str) -> String {
     words_of(&sockets(), options, words)
 }
 
-/// What `command` prints; it must succeed, in good time, and nobody must complain.
+/// Returns what `command` prints. It must succeed within the limit, without messages.
 #[track_caller]
 fn printed(command: &mut Command) -> String {
     let output = output_within(LIMIT, command);
@@ -77,5 +77,5 @@ fn printed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// A network of the command's own, where only loopback is.
+/// A command prefix that creates a network with only loopback.
 const OWN_NETWORK: [&str; 6] = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];

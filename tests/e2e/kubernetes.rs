@@ -1,4 +1,4 @@
-//! packaging/kubernetes: what the manifests say, and what pods have on a node where the image runs as they say.
+//! packaging/kubernetes: the manifests, and the sockets of pods on a node that runs the image according to them.
 
 /// Returns from the test where manifests cannot be built and read.
 macro_rules! manifests {
@@ -30,7 +30,7 @@ const BASE: &str = "base";
 const EXISTING: &str = "components/existing";
 const CGROUPFS: &str = "components/cgroupfs";
 
-/// Why manifests cannot be built and read here.
+/// Returns why manifests cannot be built and read here, if they cannot.
 fn missing() -> Option<String> {
     let Some(kubectl) = find_program("kubectl") else {
         return Some("kubectl is not installed".to_owned());
@@ -48,12 +48,15 @@ fn missing() -> Option<String> {
         })
         .is_some_and(|major: u32| major >= 4);
     if !has_components {
-        return Some(format!("this kubectl knows no components: {}", version.trim_end()));
+        return Some(format!(
+            "this kubectl does not support components: {}",
+            version.trim_end()
+        ));
     }
     (!tool("python").is_file()).then(|| "kubernetes-validate is not installed; run scripts/test-deps".to_owned())
 }
 
-/// A program of the environment that scripts/test-deps makes.
+/// Returns a program of the environment that scripts/test-deps creates.
 fn tool(name: &str) -> PathBuf {
     repository().join("target/kubernetes-validate/bin").join(name)
 }
@@ -62,19 +65,19 @@ fn packaging() -> PathBuf {
     repository().join("packaging/kubernetes")
 }
 
-/// What `kubectl apply -k` would send.
+/// The objects that `kubectl apply -k` would send.
 struct Manifests {
     directory: TempDir,
     objects: Vec<Value>,
 }
 
 impl Manifests {
-    /// The base, with these components in this order.
+    /// Builds the base with these components, in this order.
     #[track_caller]
     fn with(components: &[&str]) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let from = directory.path().canonicalize().expect("it is there");
-        // Kustomize takes no absolute paths.
+        // Kustomize refuses absolute paths.
         let up = "../".repeat(from.components().count() - 1);
         let packaging = packaging();
         let packaging = packaging.strip_prefix("/").expect("an absolute path").display();
@@ -82,12 +85,12 @@ impl Manifests {
         let components: Vec<String> = components.iter().map(locate).collect();
         // JSON is YAML.
         let overlay = json!({"resources": [locate(&BASE)], "components": components}).to_string();
-        fs::write(directory.path().join("kustomization.yaml"), overlay).expect("a file of ours");
+        fs::write(directory.path().join("kustomization.yaml"), overlay).expect("a file of the test");
         let root = directory.path().to_owned();
         Self::build(&root, directory)
     }
 
-    /// A directory of packaging/kubernetes.
+    /// Builds a directory of packaging/kubernetes.
     #[track_caller]
     fn of(path: &str) -> Self {
         Self::build(&packaging().join(path), TempDir::new().expect("a temporary directory"))
@@ -95,20 +98,20 @@ impl Manifests {
 
     #[track_caller]
     fn build(root: &Path, directory: TempDir) -> Self {
-        let yaml = succeeds(Command::new("kubectl").arg("kustomize").arg(root));
+        let yaml = run_successfully(Command::new("kubectl").arg("kustomize").arg(root));
         let path = directory.path().join("built.yaml");
-        fs::write(&path, yaml).expect("a file of ours");
-        let json = succeeds(Command::new(tool("python")).args(["-c", TO_JSON]).arg(path));
+        fs::write(&path, yaml).expect("a file of the test");
+        let json = run_successfully(Command::new(tool("python")).args(["-c", TO_JSON]).arg(path));
         let objects = serde_json::from_str(&json).expect("JSON");
         Self { directory, objects }
     }
 
-    /// The file with all of them.
+    /// Returns the file with all objects.
     fn path(&self) -> PathBuf {
         self.directory.path().join("built.yaml")
     }
 
-    /// The only one of this kind.
+    /// Returns the only object of this kind.
     #[track_caller]
     fn object(&self, kind: &str) -> &Value {
         let of_kind: Vec<&Value> = self.objects.iter().filter(|object| object["kind"] == kind).collect();
@@ -116,12 +119,12 @@ impl Manifests {
         of_kind[0]
     }
 
-    /// What each node runs.
+    /// Returns the specification of the pods.
     fn pod(&self) -> &Value {
         &self.object("DaemonSet")["spec"]["template"]["spec"]
     }
 
-    /// The only container of the pod.
+    /// Returns the only container of the pod.
     fn container(&self) -> &Value {
         let containers = self.pod()["containers"].as_array().expect("a list");
         assert_eq!(containers.len(), 1, "{containers:?}");
@@ -129,16 +132,16 @@ impl Manifests {
     }
 }
 
-/// A list of words of a manifest.
+/// Returns a list of strings of a manifest.
 #[track_caller]
 fn words(list: &Value) -> Vec<&str> {
     let list = list.as_array().unwrap_or_else(|| panic!("{list} is no list"));
     list.iter().map(|word| word.as_str().expect("a word")).collect()
 }
 
-/// What it prints; it must succeed.
+/// Runs the command, which must succeed. Returns its output.
 #[track_caller]
-fn succeeds(command: &mut Command) -> String {
+fn run_successfully(command: &mut Command) -> String {
     let output = output_within(LIMIT, command);
     assert!(output.status.success(), "{command:?}: {output:?}");
     text(&output.stdout)

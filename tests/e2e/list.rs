@@ -1,5 +1,5 @@
-//! `keepalive list`: what it shows of running programs, against what they read themselves and what the kernel's own tables
-//! say.
+//! `keepalive list`: its output for running programs, compared with what the programs read themselves and with the
+//! kernel's tables.
 
 mod ended;
 mod filters;
@@ -14,7 +14,7 @@ mod timers;
 mod truth;
 mod watch;
 
-use crate::support::hung::nobody_hangs;
+use crate::support::hung::without_hung_processes;
 use crate::support::keepalive;
 use crate::support::ordinary::Installed;
 use crate::support::process::{LIMIT, output_within, text, wrapped};
@@ -22,18 +22,18 @@ use crate::support::py_peer::PyPeer;
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 
-/// What most programs here do: a listener, and a connection of which one end has keepalive on.
+/// Python for most programs of these tests: a listener, and a connection with keepalive on at one end.
 const CONNECTION: &str = "listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61)";
 
 impl PyPeer {
-    /// What `keepalive list` shows of one of its sockets.
+    /// Returns what `keepalive list` shows of one of the program's sockets.
     #[track_caller]
     fn entry(&mut self, name: &str) -> Value {
         let fd = self.number(&format!("{name}.fileno()"));
         entry(&entries(&[&self.pid().to_string()]), fd)
     }
 
-    /// What the program itself reads of it: all fields that it can know.
+    /// Returns what the program reads of the socket itself: all fields that it can know.
     #[track_caller]
     fn own_view(&mut self, name: &str) -> Value {
         let options = self.ask(&format!(
@@ -53,7 +53,7 @@ impl PyPeer {
     }
 }
 
-/// Those fields of `entry` that `expected` has are as there.
+/// Asserts that `entry` has the fields of `expected`.
 #[track_caller]
 fn assert_has(entry: &Value, expected: &Value) {
     for (name, value) in expected.as_object().expect("an object") {
@@ -67,7 +67,7 @@ fn list(words: &[&str]) -> Command {
     command
 }
 
-/// What it prints; it must succeed without a word on standard error.
+/// Runs `keepalive list`, which must succeed without messages. Returns its output.
 #[track_caller]
 fn shown(words: &[&str]) -> String {
     let output = output_within(LIMIT, &mut list(words));
@@ -76,7 +76,7 @@ fn shown(words: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// The objects that it prints with `--json`.
+/// Returns the objects that `--json` prints.
 #[track_caller]
 fn entries(words: &[&str]) -> Vec<Value> {
     parsed(&shown(&[words, &["--json"]].concat()))
@@ -87,7 +87,7 @@ fn parsed(text: &str) -> Vec<Value> {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The one of this descriptor.
+/// Returns the object of this descriptor.
 #[track_caller]
 fn entry(entries: &[Value], fd: u64) -> Value {
     let mut of_fd = entries.iter().filter(|entry| entry["fd"] == fd);
@@ -98,10 +98,11 @@ fn entry(entries: &[Value], fd: u64) -> Value {
     found.clone()
 }
 
-/// The objects of all processes. Others may start and end meanwhile, and without all rights a remark is made.
+/// Returns the objects of all processes. Others may start and end at the same time; without all permissions a remark is
+/// printed.
 #[track_caller]
 fn entries_of_all() -> Vec<Value> {
-    let _guard = nobody_hangs();
+    let _guard = without_hung_processes();
     let output = output_within(LIMIT, &mut list(&["--json"]));
     assert!(output.status.success(), "{}", text(&output.stderr));
     parsed(&text(&output.stdout))
@@ -109,13 +110,13 @@ fn entries_of_all() -> Vec<Value> {
 
 impl Installed {
     fn list(&self, wrapper: &[&str], words: &[&str]) -> Output {
-        let _guard = nobody_hangs();
+        let _guard = without_hung_processes();
         let mut command = wrapped(wrapper, self.keepalive());
         output_within(LIMIT, command.arg("list").args(words).current_dir("/"))
     }
 }
 
-/// The line of the remark, and all lines of its hint, as one.
+/// Returns the line of the remark, and its hint as one line.
 #[track_caller]
 fn remark(output: &Output) -> (String, String) {
     let errors = text(&output.stderr);

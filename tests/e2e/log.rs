@@ -1,10 +1,10 @@
-//! `KEEPALIVE_LOG`: off unless asked for; it says what was set and what was ignored. It never waits, raises a signal, keeps
-//! a descriptor or writes into what has become something else.
+//! `KEEPALIVE_LOG`: off by default; it reports what was set and what was ignored. Logging never waits, raises no
+//! signal, keeps no descriptor and never writes into a file that has replaced the log's descriptor.
 
 mod unread;
 
 use crate::support::find_program;
-use crate::support::target::{Libc, bare, compile, output, with_library};
+use crate::support::target::{Libc, compile, output, with_library, without_library};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_setfl, mknodat};
 use rustix::io::write;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -24,17 +24,17 @@ fn sockets() -> PathBuf {
     compile(Libc::Host, "sockets.c", &[])
 }
 
-/// `targets/sockets.c` with this log.
+/// Returns `targets/sockets.c` with this log.
 fn logging_to(destination: impl AsRef<Path>) -> Command {
     let mut command = with_library(&sockets());
     command.env("KEEPALIVE_LOG", destination.as_ref());
     command
 }
 
-/// What is logged when a program makes a socket, after the number of the process.
+/// The line that is logged when a program creates a socket, after the process number.
 const CREATED: &str = "created: keepalive=on idle=61s interval=13s count=4 user-timeout=0ms";
 
-/// The program gets everywhere, and finds its descriptors and signals as they were.
+/// Asserts that every call of the program succeeds, and that its descriptors and signals are unchanged.
 fn expect_undisturbed(command: &mut Command) {
     let words = "signals fds tcp close=0 connect show tcp listen client accept show fds signals".split(' ');
     let expected = output(with_library(&sockets()).args(words.clone()).stderr(Stdio::null()));
@@ -46,7 +46,7 @@ fn temporary() -> TempDir {
 }
 
 #[test]
-fn nothing_is_logged_unless_asked_for() {
+fn nothing_is_logged_by_default() {
     for (variable, value) in [("KEEPIDLE", "60x"), ("KEEPALIVE_LOG", ""), ("KEEPALIVE_LOG", "stdout")] {
         let mut command = with_library(&sockets());
         let printed = command.args(["tcp", "show"]).env(variable, value).output();
@@ -56,9 +56,9 @@ fn nothing_is_logged_unless_asked_for() {
     }
 }
 
-/// A process id, a descriptor, what was done, what the kernel has now; and the variable that is no use.
+/// The process number, the descriptor, the action, the options afterwards; and the ignored variable.
 #[test]
-fn standard_error_gets_a_line_for_each_socket_and_each_mistake() {
+fn standard_error_has_a_line_for_each_socket_and_each_mistake() {
     let mut command = logging_to("stderr");
     command.env("KEEPALIVE_USER_TIMEOUT", "1 hour").args(["tcp", "show"]);
     let printed = command.output().expect("it starts");
@@ -74,7 +74,7 @@ fn standard_error_gets_a_line_for_each_socket_and_each_mistake() {
 }
 
 #[test]
-fn a_file_is_appended_to_and_private() {
+fn log_file_is_appended_to_and_private() {
     let directory = temporary();
     let log = directory.path().join("log");
     for lines in 1..3 {
@@ -91,9 +91,9 @@ fn a_file_is_appended_to_and_private() {
     expect_undisturbed(&mut logging_to(&log));
 }
 
-/// One byte of a log in it, and the conversation with a peer would be spoilt: be it closed from the start, or later.
+/// A byte of the log in a connection would corrupt its protocol: descriptor 2 is closed at the start, or later.
 #[test]
-fn a_socket_that_got_descriptor_2_is_not_written_to() {
+fn socket_as_descriptor_2_is_not_written_to() {
     let mut closed_before = with_library(Path::new("/bin/sh"));
     closed_before
         .env("KEEPALIVE_LOG", "stderr")
@@ -102,7 +102,7 @@ fn a_socket_that_got_descriptor_2_is_not_written_to() {
     let mut closed_later = logging_to("stderr");
     closed_later.arg("close=2");
     for command in [&mut closed_before, &mut closed_later] {
-        // The last words show that the connection is descriptor 2.
+        // The last lines show that the connection is descriptor 2.
         let words = ["tcp", "connect", "so_error", "peer", "fd=2", "write", "peer"];
         assert_eq!(
             output(command.args(words)),
@@ -111,9 +111,9 @@ fn a_socket_that_got_descriptor_2_is_not_written_to() {
     }
 }
 
-/// inetd's connection is standard error too.
+/// inetd also passes the connection as standard error.
 #[test]
-fn a_connection_that_is_standard_error_is_not_written_to() {
+fn connection_as_standard_error_is_not_written_to() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port on loopback");
     let mut client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("room");
     let (connection, _) = listener.accept().expect("a connection waits");
@@ -126,9 +126,9 @@ fn a_connection_that_is_standard_error_is_not_written_to() {
     assert_eq!(text, "");
 }
 
-/// Ends of pipes and of UNIX streams (the journal's are) on which nobody listens any more.
+/// Pipes and UNIX streams (as of the journal) whose other end is closed.
 #[test]
-fn a_standard_error_that_is_gone_raises_no_signal() {
+fn closed_standard_error_raises_no_signal() {
     let (_, pipe) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
     let (stream, _) = UnixStream::pair().expect("two sockets");
     for gone in [pipe, stream.into()] {
@@ -136,17 +136,17 @@ fn a_standard_error_that_is_gone_raises_no_signal() {
     }
 }
 
-/// Writes to `fd` until it takes no more, and lets it block from then on.
+/// Writes to `fd` until it is full, then makes it blocking.
 fn fill(fd: impl AsFd) {
-    fcntl_setfl(&fd, OFlags::NONBLOCK).expect("a flag of ours");
+    fcntl_setfl(&fd, OFlags::NONBLOCK).expect("a UTF-8 flag");
     for size in [4096, 1] {
         while write(&fd, &[b'x'; 4096][..size]).is_ok() {}
     }
-    fcntl_setfl(&fd, OFlags::empty()).expect("a flag of ours");
+    fcntl_setfl(&fd, OFlags::empty()).expect("a UTF-8 flag");
 }
 
 #[test]
-fn a_standard_error_that_is_full_is_not_waited_for() {
+fn full_standard_error_does_not_block() {
     let (_reader, pipe) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
     let (stream, _peer) = UnixStream::pair().expect("two sockets");
     for full in [pipe, stream.into()] {
@@ -162,7 +162,7 @@ fn fifo(directory: &TempDir) -> PathBuf {
 }
 
 #[test]
-fn a_fifo_without_a_reader_or_without_room_is_not_waited_for() {
+fn fifo_without_a_reader_or_space_does_not_block() {
     let directory = temporary();
     let fifo = fifo(&directory);
     expect_undisturbed(&mut logging_to(&fifo));
@@ -170,7 +170,7 @@ fn a_fifo_without_a_reader_or_without_room_is_not_waited_for() {
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).expect("a small number");
     let open = |options: &mut fs::OpenOptions| -> File {
         let file = options.custom_flags(nonblocking).open(&fifo);
-        file.expect("a FIFO of ours")
+        file.expect("a FIFO of the test")
     };
     let mut reader = open(File::options().read(true));
     fill(open(File::options().write(true)));
@@ -181,13 +181,13 @@ fn a_fifo_without_a_reader_or_without_room_is_not_waited_for() {
     assert!(text.iter().all(|byte| *byte == b'x'), "half a line was written");
     output(logging_to(&fifo).args(["tcp"]));
     let mut text = String::new();
-    reader.read_to_string(&mut text).expect("nobody writes any more");
+    reader.read_to_string(&mut text).expect("no process writes any more");
     assert!(text.ends_with(&format!("{CREATED}\n")), "now there was room: {text}");
 }
 
-/// No directory, no file, no space, and a path that is longer than the library remembers.
+/// A missing directory, a directory, a full device, and a path that is longer than the library stores.
 #[test]
-fn a_path_that_cannot_be_written_is_ignored() {
+fn unwritable_path_is_ignored() {
     let directory = temporary();
     let long = directory.path().join("x".repeat(250));
     for path in [Path::new("/nowhere/log"), Path::new("/"), Path::new("/dev/full"), &long] {
@@ -197,9 +197,9 @@ fn a_path_that_cannot_be_written_is_ignored() {
     assert_eq!(left, 0, "a path that was cut would be another file");
 }
 
-/// The program changes its directory, and the file would be somewhere else each time.
+/// The program changes its directory, so the file would be elsewhere each time.
 #[test]
-fn a_relative_path_is_refused() {
+fn relative_path_is_refused() {
     let directory = temporary();
     for path in ["log", "./log", "../log", "stderr/", "~/log"] {
         expect_undisturbed(logging_to(path).current_dir(directory.path()));
@@ -207,9 +207,9 @@ fn a_relative_path_is_refused() {
     assert_eq!(fs::read_dir(directory.path()).expect("our own directory").count(), 0);
 }
 
-/// A write beyond the limit on the size of files would end the program with SIGXFSZ.
+/// A write beyond the limit of file sizes would end the program with SIGXFSZ.
 #[test]
-fn a_log_at_the_limit_raises_no_signal() {
+fn log_at_the_file_size_limit_raises_no_signal() {
     let directory = temporary();
     let log = directory.path().join("log");
     let words = ["limit=0", "tcp", "show", "signals"];
@@ -220,7 +220,7 @@ fn a_log_at_the_limit_raises_no_signal() {
 
 /// A background job that writes to a terminal with `stty tostop` is stopped by SIGTTOU.
 #[test]
-fn a_terminal_does_not_stop_a_background_job() {
+fn terminal_does_not_stop_a_background_job() {
     for needed in ["script", "stty"] {
         if find_program(needed).is_none() {
             skip!("{needed} is not installed");
@@ -231,7 +231,7 @@ fn a_terminal_does_not_stop_a_background_job() {
         "stty tostop; set -m; {} tcp close=0 >/dev/null & wait $!; echo ended with $?",
         program.get_program().display()
     );
-    let mut command = bare(&find_program("script").expect("it was there"));
+    let mut command = without_library(&find_program("script").expect("it was there"));
     for (name, value) in program.get_envs() {
         command.env(name, value.expect("only set, not removed"));
     }
@@ -241,9 +241,9 @@ fn a_terminal_does_not_stop_a_background_job() {
     assert!(seen.contains("ended with 0"), "{seen}");
 }
 
-/// A private mount namespace in which `directory` is /dev, without /dev/log or with it.
+/// Returns a command in a mount namespace in which `directory` is /dev, with or without /dev/log.
 fn with_dev(directory: &Path) -> Command {
-    let mut command = bare(&find_program("unshare").expect("it was asked for"));
+    let mut command = without_library(&find_program("unshare").expect("it was asked for"));
     command.arg("--mount");
     if !geteuid().is_root() {
         command.arg("--map-root-user");
@@ -255,7 +255,7 @@ fn with_dev(directory: &Path) -> Command {
 }
 
 #[test]
-fn the_system_log_gets_a_datagram_a_line_if_there_is_one() {
+fn system_log_gets_one_datagram_for_each_line() {
     if find_program("unshare").is_none() {
         skip!("unshare is not installed");
     }
@@ -284,14 +284,14 @@ fn the_system_log_gets_a_datagram_a_line_if_there_is_one() {
     let mut line = [0; 512];
     let length = log.recv(&mut line).expect("a line within ten seconds");
     let line = String::from_utf8_lossy(&line[..length]);
-    // Priority daemon.info (RFC 3164), and the tag that programs which read logs look for.
+    // Priority daemon.info (RFC 3164), and the tag by which log readers select messages.
     assert!(line.starts_with("<30>keepalive["), "{line}");
     assert!(line.trim_end().ends_with(CREATED), "{line}");
 
-    // A daemon that does not read fills its socket.
-    log.set_nonblocking(true).expect("a flag of ours");
+    // The socket of a daemon that does not read becomes full.
+    log.set_nonblocking(true).expect("a UTF-8 flag");
     let sender = UnixDatagram::unbound().expect("a socket");
-    sender.set_nonblocking(true).expect("a flag of ours");
+    sender.set_nonblocking(true).expect("a UTF-8 flag");
     sender.connect(dev.path().join("log")).expect("it is there");
     while sender.send(b"x").is_ok() {}
     run();

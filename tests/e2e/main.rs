@@ -1,4 +1,4 @@
-//! End-to-end tests: real programs, real sockets, and what the kernel says about them afterwards.
+//! End-to-end tests: real programs, real sockets, and the values that the kernel then reports.
 #![allow(
     unreachable_pub,
     reason = "nothing outside sees a test; plain `pub` reads better in its support code"
@@ -34,7 +34,6 @@ mod log;
 mod messages;
 mod modes;
 mod nat;
-mod neighbours;
 mod packages;
 mod presets;
 mod probe;
@@ -49,6 +48,8 @@ mod supervised;
 mod system;
 mod transparency;
 mod unit;
+mod unloadable;
 mod unseen;
 mod user_timeout;
 mod variables;
+mod verify;

@@ -1,4 +1,4 @@
-//! Messages: what they say, what they leave out, and that nothing foreign writes on the terminal through them.
+//! Messages: their contents, and that they contain no control characters from foreign names.
 
 use crate::support::process::{LIMIT, Running, output_within, text, wrapped};
 use crate::support::py_peer::PyPeer;
@@ -21,11 +21,11 @@ fn run(words: &[&str]) -> Output {
     output_within(LIMIT, &mut command(words))
 }
 
-/// A process number that nothing has: above every limit (`pid_max(5)`).
-const NOBODY: &str = "4999999";
+/// A process number that is not in use: above every limit (`pid_max(5)`).
+const UNUSED_PID: &str = "4999999";
 
 #[test]
-fn no_message_has_the_number_of_an_error() {
+fn messages_contain_no_error_numbers() {
     let pid = std::process::id().to_string();
     let missing = "/no/such/file";
     let policy = ["--config", missing];
@@ -35,12 +35,12 @@ fn no_message_has_the_number_of_an_error() {
         &["run", "--", "/"],
         &["run", "--config", missing, "true"],
         &["attach", &pid, policy[0], policy[1]],
-        &["attach", NOBODY],
-        &["list", NOBODY],
+        &["attach", UNUSED_PID],
+        &["list", UNUSED_PID],
         &["explain", policy[0], policy[1]],
         &["check", missing],
         &["check", "/"],
-        &["doctor", "--pid", NOBODY],
+        &["doctor", "--pid", UNUSED_PID],
         &["doctor", "--", missing],
         &["unit", "enable", "no-such-unit", "--root", missing],
         &["unit", "status", "--root", missing],
@@ -74,28 +74,28 @@ fn no_message_has_the_number_of_an_error() {
         let output = child
             .expect("keepalive starts")
             .wait_with_output()
-            .expect("a child of ours");
+            .expect("a child of the test");
         let error = "keepalive: cannot write to standard output: write: No space left on device\n";
         assert!(text(&output.stderr).contains(error), "{words:?}: {output:?}");
     }
 }
 
 #[test]
-fn of_a_process_that_is_not_there_only_the_error_is_printed() {
+fn only_an_error_is_printed_for_a_missing_process() {
     let hint = "hint: it has ended, or it is in a pid namespace that is not seen from here\n";
     let other = Running::start(Command::new("sleep").arg("1000"));
     let other = other.pid().to_string();
     for (verb, words) in [
-        ("see", &["list", NOBODY][..]),
-        ("see", &["list", NOBODY, &other]),
-        ("see", &["list", "--watch", NOBODY]),
-        ("attach to", &["attach", NOBODY]),
-        ("attach to", &["attach", "--dry-run", NOBODY, &other]),
-        ("attach to", &["attach", "--watch", NOBODY]),
-        ("examine", &["doctor", "--pid", NOBODY]),
+        ("see", &["list", UNUSED_PID][..]),
+        ("see", &["list", UNUSED_PID, &other]),
+        ("see", &["list", "--watch", UNUSED_PID]),
+        ("attach to", &["attach", UNUSED_PID]),
+        ("attach to", &["attach", "--dry-run", UNUSED_PID, &other]),
+        ("attach to", &["attach", "--watch", UNUSED_PID]),
+        ("examine", &["doctor", "--pid", UNUSED_PID]),
     ] {
         let output = run(words);
-        let error = format!("keepalive: cannot {verb} process {NOBODY}: there is no such process\n{hint}");
+        let error = format!("keepalive: cannot {verb} process {UNUSED_PID}: there is no such process\n{hint}");
         assert_eq!(
             (text(&output.stdout), text(&output.stderr)),
             (String::new(), error),
@@ -103,10 +103,10 @@ fn of_a_process_that_is_not_there_only_the_error_is_printed() {
         );
         assert_eq!(output.status.code(), Some(1), "{words:?}");
     }
-    assert_eq!(text(&run(&["list", "--json", NOBODY]).stdout), "[]\n");
+    assert_eq!(text(&run(&["list", "--json", UNUSED_PID]).stdout), "[]\n");
 }
 
-/// Characters that move the cursor, turn the order of others around or cannot be seen, and one that is not text.
+/// Characters that move the cursor, change the direction of text or are invisible, and one that is invalid.
 const NAMES: [&str; 4] = [
     "a\u{202e}gpj.exe",
     "b\tc\nd\x1b[2J",
@@ -114,9 +114,9 @@ const NAMES: [&str; 4] = [
     "f\u{2028}g\u{9b}h",
 ];
 
-/// As `prctl(PR_SET_NAME)` names a process.
+/// Sets the name of a process by `prctl(PR_SET_NAME)`.
 #[test]
-fn the_name_of_a_process_reaches_the_terminal_without_its_format_characters() {
+fn format_characters_in_a_process_name_are_replaced() {
     python!();
     for name in NAMES {
         let shown: String = name
@@ -134,8 +134,8 @@ fn the_name_of_a_process_reaches_the_terminal_without_its_format_characters() {
             "ctypes.CDLL(None).prctl(15, {:?}.encode().decode('unicode_escape').encode(), 0, 0, 0)",
             escaped(name)
         );
-        program.does(&prctl);
-        program.does("listener = listen()");
+        program.execute(&prctl);
+        program.execute("listener = listen()");
         let pid = program.pid().to_string();
         for words in [
             &["list", &pid][..],
@@ -161,7 +161,7 @@ fn the_name_of_a_process_reaches_the_terminal_without_its_format_characters() {
     }
 }
 
-/// As Python writes it in a string.
+/// Returns the name as a Python string literal.
 fn escaped(name: &str) -> String {
     let escapes = name.chars().map(|character| format!("\\u{:04x}", u32::from(character)));
     escapes.collect::<Vec<_>>().concat()
@@ -172,14 +172,14 @@ fn is_foreign(character: char) -> bool {
         || matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// The name alone, where the path that the program was started by may not be read.
+/// The kernel's name is shown if the path of the program cannot be read.
 #[test]
-fn so_does_the_name_that_anyone_may_see() {
+fn format_characters_in_a_world_readable_name_are_replaced() {
     root!();
     python!();
     let name = NAMES[0];
     let mut program = PyPeer::called(name);
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let pid = program.pid().to_string();
     let copy = crate::support::ordinary::Installed::new();
     for words in [

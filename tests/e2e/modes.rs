@@ -1,16 +1,16 @@
-//! The four modes, by programs that set options at every moment at which a program can; for real programs see
-//! `programs.rs`. The program's calls go through the kernel first, so that what they return never differs.
+//! The four modes, with programs that set options at every possible moment; `programs.rs` tests real programs. The
+//! results of the program's calls are the kernel's, so they never differ.
 
 mod calls;
 
 use crate::support::PYTHON;
 use crate::support::engine::Engine;
-use crate::support::target::{bare, output};
+use crate::support::target::{output, without_library};
 use keepalive_policy::Mode;
 use std::path::Path;
 use std::process::Command;
 
-/// What the snippets use. `OWN` is a little longer and a little shorter than the policy, which says 61, 13 and 4.
+/// Definitions for the snippets. `OWN` is a little above and below the policy, which is 61, 13 and 4.
 const PRELUDE: &str = "
 import ctypes, os, platform, resource, socket, threading
 KEEPALIVE, IDLE, INTERVAL, COUNT, TIMEOUT = (1, 9), (6, 4), (6, 5), (6, 6), (6, 18)
@@ -31,7 +31,7 @@ def accept(listener):
     return listener.accept()[0]
 ";
 
-/// The program in `snippet`, with this engine.
+/// Returns the command of the program in `snippet`, with this engine.
 fn program(engine: Engine, snippet: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = engine.command(Path::new(PYTHON));
     command.args(["-IS", "-c", &format!("{PRELUDE}{snippet}")]);
@@ -53,53 +53,49 @@ fn expect(engine: Engine, snippet: &str, variables: &[(&str, &str)], expected: [
     assert!(wrong.is_empty(), "{snippet}\n{variables:?}\n{}", wrong.join("\n"));
 }
 
-/// As [`expect`], for lines that all print the same.
+/// As [`expect`], for several lines that print the same.
 fn expect_each(engine: Engine, lines: &[&str], variables: &[(&str, &str)], expected: [&str; 4]) {
     let all = expected.map(|line| vec![line; lines.len()].join("\n"));
     expect(engine, &lines.join("\n"), variables, all.each_ref().map(String::as_str));
 }
 
-/// What `OWN` and the policy make.
-const SETTLED: [&str; 4] = ["1 600 5 8 0", "1 61 5 4 0", "1 600 13 8 0", "1 61 13 4 0"];
-const OURS: [&str; 4] = ["1 61 13 4 0"; 4];
-/// What a switch that the program has turned off makes.
+/// The results of `OWN` and the policy, in the order of the modes.
+const RESOLVED: [&str; 4] = ["1 600 5 8 0", "1 61 5 4 0", "1 600 13 8 0", "1 61 13 4 0"];
+const POLICY_VALUES: [&str; 4] = ["1 61 13 4 0"; 4];
+/// The results after the program has switched keepalive off.
 const OFF: [&str; 4] = ["0 61 13 4 0", "1 61 13 4 0", "0 61 13 4 0", "1 61 13 4 0"];
 
-/// The same where it was turned off before the connection was established.
+/// The same, if it was switched off before the connection was established.
 fn off_early(engine: Engine) -> [&'static str; 4] {
-    if engine.knows_what_was_switched_off() {
-        OFF
-    } else {
-        OURS
-    }
+    if engine.detects_early_off() { OFF } else { POLICY_VALUES }
 }
 
 with_the_library_and_the_kernel! {
-    a_client_may_set_its_options_before_and_after_it_connects
-    a_server_may_set_its_options_on_the_listener_or_on_what_it_accepts
-    keepalive_can_be_switched_off_where_the_mode_lets_it
-    a_rule_of_no_concern_changes_nothing_about_the_mode
-    one_option_of_the_program_leaves_the_rest_to_the_rule
-    a_user_timeout_of_the_program_meets_ours
-    a_duplicate_of_a_descriptor_is_the_same_socket
-    threads_do_not_mix_their_sockets_up
+    modes_apply_to_options_of_a_client_before_and_after_connect
+    modes_apply_to_options_of_a_listener_and_of_accepted_sockets
+    keepalive_can_be_switched_off_if_the_mode_permits_it
+    rule_that_does_not_match_leaves_the_mode_in_effect
+    rule_sets_the_options_that_the_program_does_not_set
+    modes_apply_to_the_user_timeout
+    modes_apply_to_options_set_through_a_duplicate
+    concurrent_threads_get_the_right_options
 }
 
-fn a_client_may_set_its_options_before_and_after_it_connects(engine: Engine) {
+fn modes_apply_to_options_of_a_client_before_and_after_connect(engine: Engine) {
     python!();
-    expect(engine, "show(connect(socket.socket()))", &[], OURS);
+    expect(engine, "show(connect(socket.socket()))", &[], POLICY_VALUES);
     let lines = [
         "s = socket.socket(); put(s, *OWN); show(connect(s))",
         "s = connect(socket.socket()); put(s, *OWN); show(s)",
         "s = socket.socket(); put(s, OWN[0]); connect(s); put(s, *OWN[1:]); show(s)",
     ];
-    expect_each(engine, &lines, &[], SETTLED);
-    if engine.treats_new_sockets() {
+    expect_each(engine, &lines, &[], RESOLVED);
+    if engine.sets_new_sockets() {
         let lines = [
             "s = socket.socket(); put(s, *OWN); show(s)",
             "s = socket.socket(socket.AF_INET6); put(s, *OWN); show(s)",
         ];
-        expect_each(engine, &lines, &[], SETTLED);
+        expect_each(engine, &lines, &[], RESOLVED);
     }
     let twice = "s = connect(socket.socket()); put(s, *OWN, (*IDLE, 61), (*IDLE, 30)); show(s)";
     expect(
@@ -110,29 +106,29 @@ fn a_client_may_set_its_options_before_and_after_it_connects(engine: Engine) {
     );
 }
 
-fn a_server_may_set_its_options_on_the_listener_or_on_what_it_accepts(engine: Engine) {
+fn modes_apply_to_options_of_a_listener_and_of_accepted_sockets(engine: Engine) {
     python!();
-    expect(engine, "show(accept(listen()))", &[], OURS);
+    expect(engine, "show(accept(listen()))", &[], POLICY_VALUES);
     let lines = [
         "l = socket.socket(); put(l, *OWN); l.bind(('127.0.0.1', 0)); l.listen(); show(accept(l))",
         "l = listen(); put(l, *OWN); show(accept(l))",
         "a = accept(listen()); put(a, *OWN); show(a)",
         "l = listen(); put(l, OWN[0]); a = accept(l); put(a, *OWN[1:]); show(a)",
     ];
-    expect_each(engine, &lines, &[], SETTLED);
-    // A connection that waited already has what the listener had at its handshake (kernel).
+    expect_each(engine, &lines, &[], RESOLVED);
+    // A connection in the accept queue already has the listener's options at its handshake.
     let late = "l = listen(); c = socket.create_connection(l.getsockname()); put(l, *OWN); show(l.accept()[0])";
-    expect(engine, late, &[], OURS);
+    expect(engine, late, &[], POLICY_VALUES);
 }
 
-fn keepalive_can_be_switched_off_where_the_mode_lets_it(engine: Engine) {
+fn keepalive_can_be_switched_off_if_the_mode_permits_it(engine: Engine) {
     python!();
     let early = [
         "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(connect(s))",
         "l = listen(); put(l, (*KEEPALIVE, 0)); show(accept(l))",
     ];
     expect_each(engine, &early, &[], off_early(engine));
-    if engine.treats_new_sockets() {
+    if engine.sets_new_sockets() {
         let early = "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(s)";
         expect(engine, early, &[], OFF);
     }
@@ -143,23 +139,23 @@ fn keepalive_can_be_switched_off_where_the_mode_lets_it(engine: Engine) {
     ];
     expect_each(engine, &lines, &[], OFF);
     let on = "s = connect(socket.socket()); put(s, (*KEEPALIVE, 0), (*KEEPALIVE, 7)); show(s)";
-    expect(engine, on, &[], OURS);
-    // Where the switch is left alone, no mode has anything to say about it.
+    expect(engine, on, &[], POLICY_VALUES);
+    // Without a setting for keepalive, no mode applies to it.
     let skip = [("KEEPALIVE", "skip")];
-    let theirs = ["0 600 5 8 0", "0 61 5 4 0", "0 600 13 8 0", "0 61 13 4 0"];
+    let without_keepalive_setting = ["0 600 5 8 0", "0 61 5 4 0", "0 600 13 8 0", "0 61 13 4 0"];
     expect(
         engine,
         "s = socket.socket(); put(s, *OWN); show(connect(s))",
         &skip,
-        theirs,
+        without_keepalive_setting,
     );
     let on = "s = socket.socket(); put(s, (*KEEPALIVE, 1), *OWN); show(connect(s))";
-    expect(engine, on, &skip, SETTLED);
+    expect(engine, on, &skip, RESOLVED);
 }
 
-fn a_rule_of_no_concern_changes_nothing_about_the_mode(engine: Engine) {
+fn rule_that_does_not_match_leaves_the_mode_in_effect(engine: Engine) {
     python!();
-    // As long as its peer is not known a socket keeps what the program says; the mode is applied when it connects.
+    // Until its peer is known, a socket keeps the program's options; the mode applies when it connects.
     let rules = [("KEEPALIVE_RULES", "connect 192.0.2.0/24 off; accept 192.0.2.0/24 off")];
     let early = "s = socket.socket(); put(s, *OWN, (*KEEPALIVE, 0)); show(s)";
     expect(engine, early, &rules, ["0 600 5 8 0"; 4]);
@@ -169,7 +165,7 @@ fn a_rule_of_no_concern_changes_nothing_about_the_mode(engine: Engine) {
         "l = listen(); put(l, *OWN); show(accept(l))",
         "a = accept(listen()); put(a, *OWN); show(a)",
     ];
-    expect_each(engine, &lines, &rules, SETTLED);
+    expect_each(engine, &lines, &rules, RESOLVED);
     let off = [
         "s = socket.socket(); put(s, (*KEEPALIVE, 0)); show(connect(s))",
         "l = listen(); put(l, (*KEEPALIVE, 0)); show(accept(l))",
@@ -177,7 +173,7 @@ fn a_rule_of_no_concern_changes_nothing_about_the_mode(engine: Engine) {
     expect_each(engine, &off, &rules, off_early(engine));
 }
 
-fn one_option_of_the_program_leaves_the_rest_to_the_rule(engine: Engine) {
+fn rule_sets_the_options_that_the_program_does_not_set(engine: Engine) {
     python!();
     let rules = [("KEEPALIVE_RULES", "connect idle=30; accept idle=40")];
     let lines = [
@@ -192,7 +188,7 @@ fn one_option_of_the_program_leaves_the_rest_to_the_rule(engine: Engine) {
         "s = socket.socket(); put(s, (*KEEPALIVE, 1)); show(connect(s))",
     ];
     expect_each(engine, &lines, &rules, ["1 30 75 9 0"; 4]);
-    // A number that the library has never seen is no other socket.
+    // A descriptor number that the library has not seen may be a duplicate of a known socket.
     let rules = [("KEEPALIVE_RULES", "connect off; accept off")];
     let lines = [
         "s = connect(socket.socket()); os.dup2(s.fileno(), 70); put(socket.socket(fileno=70), OWN[0]); show(s)",
@@ -201,9 +197,9 @@ fn one_option_of_the_program_leaves_the_rest_to_the_rule(engine: Engine) {
     expect_each(engine, &lines, &rules, ["0 600 75 9 0"; 4]);
 }
 
-fn a_user_timeout_of_the_program_meets_ours(engine: Engine) {
+fn modes_apply_to_the_user_timeout(engine: Engine) {
     python!();
-    let ours = [("KEEPALIVE_USER_TIMEOUT", "30s")];
+    let timeout = [("KEEPALIVE_USER_TIMEOUT", "30s")];
     let shorter = ["1 61 13 4 5000", "1 61 13 4 5000", "1 61 13 4 30000", "1 61 13 4 30000"];
     let longer = [
         "1 61 13 4 60000",
@@ -212,8 +208,8 @@ fn a_user_timeout_of_the_program_meets_ours(engine: Engine) {
         "1 61 13 4 30000",
     ];
     let none = ["1 61 13 4 0", "1 61 13 4 30000", "1 61 13 4 0", "1 61 13 4 30000"];
-    // None is what every socket has.
-    let none_early = if engine.knows_what_was_switched_off() {
+    // A user timeout of 0 is every socket's default.
+    let none_early = if engine.detects_early_off() {
         none
     } else {
         ["1 61 13 4 30000"; 4]
@@ -230,23 +226,23 @@ fn a_user_timeout_of_the_program_meets_ours(engine: Engine) {
             "l = listen(); put(l, OPTION); show(accept(l))",
         ];
         let lines = lines.map(|line| line.replace("OPTION", &option));
-        expect_each(engine, &lines.each_ref().map(String::as_str), &ours, early);
+        expect_each(engine, &lines.each_ref().map(String::as_str), &timeout, early);
         let lines = [
             "s = connect(socket.socket()); put(s, OPTION); show(s)",
             "a = accept(listen()); put(a, OPTION); show(a)",
         ];
         let lines = lines.map(|line| line.replace("OPTION", &option));
-        expect_each(engine, &lines.each_ref().map(String::as_str), &ours, late);
+        expect_each(engine, &lines.each_ref().map(String::as_str), &timeout, late);
     }
-    // Until it is connected the socket has the program's: ours would limit the connecting.
+    // Until it is connected, the socket has the program's user timeout: the policy's would limit the connect.
     let before = "s = socket.socket(); put(s, (*TIMEOUT, 60000)); show(s)";
-    let has = if engine.treats_new_sockets() {
+    let has = if engine.sets_new_sockets() {
         "1 61 13 4 60000"
     } else {
         "0 7200 75 9 60000"
     };
-    expect(engine, before, &ours, [has; 4]);
-    // Where the policy says nothing, neither does the mode.
+    expect(engine, before, &timeout, [has; 4]);
+    // Without a user timeout in the policy, no mode applies to it.
     let alone = "s = connect(socket.socket()); put(s, (*TIMEOUT, 5000)); show(s)";
     expect(engine, alone, &[], ["1 61 13 4 5000"; 4]);
     let auto = [("KEEPALIVE_USER_TIMEOUT", "auto")];
@@ -264,7 +260,7 @@ fn a_user_timeout_of_the_program_meets_ours(engine: Engine) {
     );
 }
 
-fn a_duplicate_of_a_descriptor_is_the_same_socket(engine: Engine) {
+fn modes_apply_to_options_set_through_a_duplicate(engine: Engine) {
     python!();
     let lines = [
         "s = socket.socket(); d = s.dup(); put(d, *OWN); show(connect(d))",
@@ -275,12 +271,12 @@ fn a_duplicate_of_a_descriptor_is_the_same_socket(engine: Engine) {
         "l = listen(); put(l, *OWN); d = l.dup(); show(accept(d))",
         "l = listen(); d = l.dup(); put(d, *OWN); show(accept(l))",
     ];
-    expect_each(engine, &lines, &[], SETTLED);
-    // Even the kernel's own number stays, where it is the program's wish.
-    let kernels = "s = socket.socket(); d = s.dup(); put(d, (*COUNT, 9)); show(connect(d))";
+    expect_each(engine, &lines, &[], RESOLVED);
+    // Even the kernel's default stays if the program has set it.
+    let kernel_default = "s = socket.socket(); d = s.dup(); put(d, (*COUNT, 9)); show(connect(d))";
     expect(
         engine,
-        kernels,
+        kernel_default,
         &[],
         ["1 61 13 9 0", "1 61 13 4 0", "1 61 13 9 0", "1 61 13 4 0"],
     );
@@ -291,7 +287,7 @@ fn a_duplicate_of_a_descriptor_is_the_same_socket(engine: Engine) {
     expect(engine, own, &rules, ["1 600 5 8 0"; 4]);
 }
 
-/// Takes all descriptors below `count`.
+/// Opens descriptors until all below `count` are in use.
 const FILL: &str = "
 def fill(count):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -318,7 +314,7 @@ fn expect_all_above(count: u32) {
         "l = listen(); put(l, *OWN); show(accept(l))",
         "a = accept(listen()); put(a, *OWN); show(a)",
     ];
-    expect_above(count, &lines, &[], SETTLED);
+    expect_above(count, &lines, &[], RESOLVED);
     let off = "a = accept(listen()); put(a, (*KEEPALIVE, 0)); show(a)";
     expect_above(count, &[off], &[], OFF);
     let rules = [("KEEPALIVE_RULES", "connect idle=30; accept idle=40")];
@@ -327,18 +323,18 @@ fn expect_all_above(count: u32) {
     expect_above(count, &lines, &rules, ["1 600 5 8 0"; 4]);
 }
 
-/// A value like the default's, which the program sets before a rule says another.
+/// The program sets the same value as the default; then a rule with another value matches.
 const SAME: &str = "s = socket.socket(); put(s, (*IDLE, 61)); show(connect(s))";
 const RULE: [(&str, &str); 1] = [("KEEPALIVE_RULES", "connect idle=30")];
 
 #[test]
-fn modes_work_for_a_thousand_descriptors_and_more() {
+fn modes_work_for_more_than_a_thousand_descriptors() {
     python!();
     expect_all_above(1100);
     expect_above(1100, &[SAME], &RULE, ["1 61 75 9 0"; 4]);
 }
 
-fn threads_do_not_mix_their_sockets_up(engine: Engine) {
+fn concurrent_threads_get_the_right_options(engine: Engine) {
     python!();
     let snippet = "
 seen = set()
@@ -354,20 +350,20 @@ peer.listen(1000)
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(sorted(seen))";
-    let settled = ["600, 5, 8", "61, 5, 4", "600, 13, 8", "61, 13, 4"];
-    let lines = settled.map(|settled| format!("[(0, 61, 13, 4), (1, {settled})]"));
+    let resolved = ["600, 5, 8", "61, 5, 4", "600, 13, 8", "61, 13, 4"];
+    let lines = resolved.map(|resolved| format!("[(0, 61, 13, 4), (1, {resolved})]"));
     expect(engine, snippet, &[], lines.each_ref().map(String::as_str));
     let rules = [("KEEPALIVE_RULES", "connect idle=30")];
     expect(engine, snippet, &rules, ["[(0, 30, 75, 9), (1, 600, 5, 8)]"; 4]);
 }
 
-/// What `snippet` prints without any engine.
+/// Returns what `snippet` prints without keepalive.
 fn alone(snippet: &str) -> String {
-    output(bare(Path::new(PYTHON)).args(["-IS", "-c", &format!("{PRELUDE}{snippet}")]))
+    output(without_library(Path::new(PYTHON)).args(["-IS", "-c", &format!("{PRELUDE}{snippet}")]))
 }
 
-/// An MPTCP socket takes any number, and its connection has the kernel's own where it is out of range. What fill leaves to
-/// the program is what the kernel makes of it.
+/// An MPTCP socket accepts any number, but the connection then has the kernel's default. In mode fill the program's
+/// options stay as the kernel made them.
 #[test]
 fn numbers_out_of_range_count_as_unset() {
     let enabled = std::fs::read_to_string("/proc/sys/net/mptcp/enabled");
@@ -383,11 +379,11 @@ else:
     end.connect(peer.getsockname())
     print(*(end.getsockopt(*option) for option in (KEEPALIVE, IDLE, INTERVAL, COUNT)))
 ";
-    let bare = alone(snippet);
-    if bare.trim() == "refused" {
+    let without_engine = alone(snippet);
+    if without_engine.trim() == "refused" {
         skip!("this kernel checks the options of MPTCP sockets");
     }
-    let (_, kernel_values) = bare.trim().split_once(' ').expect("four numbers");
+    let (_, kernel_values) = without_engine.trim().split_once(' ').expect("four numbers");
     let fill = format!("1 {kernel_values}");
     let expected = [&*fill, "1 61 13 4", "1 61 13 4", "1 61 13 4"];
     for engine in [Engine::Library, Engine::Supervisor] {

@@ -1,4 +1,4 @@
-//! Through a real NAT that forgets (scripts/lab): what keepalive is for, over IPv4 and IPv6.
+//! Through a real NAT that drops idle connections (scripts/lab): the main purpose of keepalive, over IPv4 and IPv6.
 
 use crate::support::engine::Engine;
 use crate::support::{bracketed, echo_server, keepalive, library, repository};
@@ -6,14 +6,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::process::{Command, Output};
 
-/// What the laboratory runs: the server, then `$1` (the client's command line) in the client.
-const STAGE: &str = r#"
+/// The script of the laboratory: the server, then `$1` (the client's command line) in the client.
+const SERVER_AND_CLIENT: &str = r#"
     exec 4< <(exec ip netns exec server "$2" "$3:7000" 2>&1)
     IFS= read -r -t 10 line <&4 && [[ $line == listening* ]] || { echo "the server says: $line"; exit 1; }
     "${@:4}"
 "#;
 
-/// A client that is idle and speaks again. It prints what became of its connection.
+/// A client that is idle and then sends. It prints whether its connection survived.
 const IDLE_THEN_SPEAK: &str = r#"
     exec 3<>"/dev/tcp/$1/7000"
     ask() { echo "$1" >&3 && IFS= read -r -t "$2" answer <&3 && [[ $answer == "$1" ]]; }
@@ -33,8 +33,8 @@ const WAIT_FOR_NEWS: &str = r#"
     echo "$((${EPOCHREALTIME/./} - started)) microseconds"
 "#;
 
-/// Runs `script` in bash, in the client of a laboratory whose NAT forgets after 2 s; under keepalive with these options,
-/// or as it is.
+/// Runs `script` in bash, in the client of a laboratory whose NAT drops connections that are idle for 2 s; with
+/// keepalive and these options, or without it.
 fn client(on_forget: &str, server: &str, options: Option<&[&str]>, script: &str) -> Output {
     let mut command = Command::new(repository().join("scripts/lab"));
     command.args([
@@ -45,7 +45,7 @@ fn client(on_forget: &str, server: &str, options: Option<&[&str]>, script: &str)
         "--",
         "bash",
         "-c",
-        STAGE,
+        SERVER_AND_CLIENT,
         "stage",
         "x",
     ]);
@@ -103,8 +103,8 @@ idle_connection_survives_with_keepalive_only! {
     idle_ipv6_connection_survives_a_nat_that_resets: "reset" "fd00:2::2";
 }
 
-/// idle + interval × count = 4 s; the kernel's timers add a little (kernel.md measured 8.1 s for 8 s).
-fn noticed_in_time(server: &str, options: &[&str]) -> Option<Output> {
+/// idle + interval × count = 4 s; the kernel's timers add a little (8.1 s were measured for 8 s).
+fn detected_in_time(server: &str, options: &[&str]) -> Option<Output> {
     let output = client("silent", server, Some(options), WAIT_FOR_NEWS);
     if output.status.code() == Some(77) {
         return Some(output);
@@ -119,21 +119,21 @@ fn noticed_in_time(server: &str, options: &[&str]) -> Option<Output> {
 }
 
 #[test]
-fn dead_ipv4_peer_is_noticed() {
-    if let Some(impossible) = noticed_in_time("10.0.2.2", TIMINGS) {
+fn dead_ipv4_peer_is_detected() {
+    if let Some(impossible) = detected_in_time("10.0.2.2", TIMINGS) {
         output_or_skip!(impossible);
     }
 }
 
 #[test]
-fn dead_ipv6_peer_is_noticed() {
-    if let Some(impossible) = noticed_in_time("fd00:2::2", TIMINGS) {
+fn dead_ipv6_peer_is_detected() {
+    if let Some(impossible) = detected_in_time("fd00:2::2", TIMINGS) {
         output_or_skip!(impossible);
     }
 }
 
 #[test]
-fn an_idle_connection_survives_with_programs_in_the_kernel() {
+fn idle_connection_survives_with_ebpf() {
     if let Some(why) = Engine::Kernel.missing() {
         skip!("{why}");
     }
@@ -142,11 +142,11 @@ fn an_idle_connection_survives_with_programs_in_the_kernel() {
 }
 
 #[test]
-fn a_dead_peer_is_noticed_with_programs_in_the_kernel() {
+fn dead_peer_is_detected_with_ebpf() {
     if let Some(why) = Engine::Kernel.missing() {
         skip!("{why}");
     }
-    if let Some(impossible) = noticed_in_time("10.0.2.2", BY_THE_KERNEL) {
+    if let Some(impossible) = detected_in_time("10.0.2.2", BY_THE_KERNEL) {
         output_or_skip!(impossible);
     }
 }

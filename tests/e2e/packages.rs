@@ -1,7 +1,7 @@
-//! The packages: what is in them, and what installing, upgrading, removing and purging them does to whole distributions, with
-//! `keepalive system enable` active.
+//! The packages: their contents, and the effects of installing, upgrading, removing and purging them on whole
+//! distributions while `keepalive system enable` is active.
 
-/// The packages; skips the test where they cannot be built.
+/// Returns the packages; skips the test where they cannot be built.
 macro_rules! packages {
     () => {
         match $crate::packages::packages() {
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The packages as `make package` makes them, and a later version with another library.
+/// The packages as `make package` builds them, and a later version with another library.
 struct Packages {
     first: PathBuf,
     second: PathBuf,
@@ -43,7 +43,7 @@ impl Packages {
 /// The version of [`Packages::second`].
 const SECOND: &str = "99.1";
 
-/// Builds them once for all tests; or says what is missing.
+/// Builds the packages once for all tests; or returns what is missing.
 fn packages() -> Result<&'static Packages, String> {
     static BUILT: OnceLock<Result<Packages, String>> = OnceLock::new();
     BUILT.get_or_init(build).as_ref().map_err(Clone::clone)
@@ -54,13 +54,13 @@ fn build() -> Result<Packages, String> {
     let _ = fs::remove_dir_all(&directory);
     let [first, second] = ["first", "second"].map(|name| directory.join(name));
     fs::create_dir_all(&directory).expect("a directory in the build directory");
-    // The same but for its length, so that it is seen which one is there.
+    // The same library with a different length, so that the tests can distinguish the two.
     let longer = directory.join("libkeepalive.so");
-    fs::copy(library(), &longer).expect("a file of ours");
+    fs::copy(library(), &longer).expect("a file of the test");
     let appended = OpenOptions::new().append(true).open(&longer);
     appended
         .and_then(|mut file| file.write_all(b"second"))
-        .expect("a file of ours");
+        .expect("a file of the test");
     pack(&first, &[])?;
     pack(&second, &[("VERSION", SECOND.as_ref()), ("LIBRARY", longer.as_ref())])?;
     Ok(Packages { first, second })
@@ -94,7 +94,7 @@ fn only(directory: &Path, end: &str) -> PathBuf {
     path
 }
 
-/// Why no script can be run in a distribution of this name.
+/// Returns why no script can be run in this distribution, if it cannot.
 fn no_distribution(suite: &str) -> Option<String> {
     if find_program("unshare").is_none() {
         return Some("unshare is not installed".to_owned());
@@ -102,7 +102,8 @@ fn no_distribution(suite: &str) -> Option<String> {
     root_of(suite).err()
 }
 
-/// Runs `script` in the distribution (`system.sh`), with `$2` and so on; it must succeed, and say nothing. Gives what it prints.
+/// Runs `script` in the distribution (`system.sh`), with arguments from `$2`. It must succeed without messages. Returns
+/// its output.
 #[track_caller]
 fn in_distribution(suite: &str, script: &str, arguments: &[&Path]) -> String {
     let root = root_of(suite).unwrap_or_else(|why| panic!("{why}"));

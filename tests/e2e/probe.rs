@@ -64,7 +64,7 @@ impl Lab<'_> {
     /// The same, run by another command.
     fn probe_under(&self, wrapper: &[&str], options: &[&str]) -> Output {
         let keepalive = keepalive();
-        let keepalive = keepalive.to_str().expect("a path of ours");
+        let keepalive = keepalive.to_str().expect("a UTF-8 path");
         let target = self.target();
         self.client(&[wrapper, &[keepalive, "probe", &target], options].concat())
     }
@@ -177,7 +177,7 @@ fn assert_suggestions_are_accepted(text: &str) {
 
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("keepalive.conf");
-    std::fs::write(&file, format!("{}\n", suggested("  connect "))).expect("a file of ours");
+    std::fs::write(&file, format!("{}\n", suggested("  connect "))).expect("a file of the test");
     let mut check = Command::new(keepalive());
     let output = output_within(LIMIT, check.arg("check").arg(&file));
     assert!(output.status.success(), "{text}{}", stderr(&output));

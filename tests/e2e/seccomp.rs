@@ -1,11 +1,11 @@
-//! Programs that confine themselves: a system call of ours that their filter does not foresee would be their death. A real
-//! one is in `programs/sandbox.rs`.
+//! Programs with their own seccomp filter: a system call of the library that the filter does not permit would end them.
+//! `programs/sandbox.rs` tests a real program.
 
 use crate::support::process::output_within;
-use crate::support::target::{Libc, TREATED, bare, compile, output, with_library};
+use crate::support::target::{Libc, POLICY_VALUES, compile, output, with_library, without_library};
 use std::time::Duration;
 
-/// What `targets/confined.c` prints, with a policy under which the library would do all that it ever does.
+/// Returns what `targets/confined.c` prints, with a policy for which the library makes all its calls.
 fn confined(libc: Libc, how: &str) -> String {
     let program = compile(libc, "confined.c", &[]);
     let log = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -20,10 +20,10 @@ fn confined(libc: Libc, how: &str) -> String {
 
 const ALIVE: &str = "alive: 1 0 1 1 0 1\n";
 
-/// Each way in which a filter can be installed; libseccomp goes by syscall(2). The filter kills at all but the calls that
-/// the program then makes.
+/// Every way to install a filter; libseccomp uses syscall(2). The filter kills at all calls but those that the program
+/// then makes.
 #[test]
-fn a_program_with_a_filter_of_its_own_lives() {
+fn program_with_its_own_filter_survives() {
     for libc in [Libc::Host, Libc::Musl] {
         if let Some(why) = libc.missing() {
             skip!("{why}");
@@ -35,33 +35,33 @@ fn a_program_with_a_filter_of_its_own_lives() {
 }
 
 #[test]
-fn a_program_in_strict_mode_lives() {
+fn program_in_strict_mode_survives() {
     for how in ["strict", "syscall-strict"] {
         assert_eq!(confined(Libc::Host, how), "alive\n", "{how}");
     }
 }
 
-/// Neither a filter that the kernel refuses nor a question about filters is a reason to stop. Without rules here, since it
-/// shows what a socket has.
+/// Neither a filter that the kernel refuses nor a query about filters makes the library stop. There are no rules in
+/// this test, because it prints a socket's options.
 #[test]
-fn a_filter_that_the_kernel_refuses_changes_nothing() {
+fn refused_filter_changes_nothing() {
     let program = compile(Libc::Host, "confined.c", &[]);
     assert_eq!(
         output(with_library(&program).arg("failing")),
-        format!("socket: {TREATED}\n")
+        format!("socket: {POLICY_VALUES}\n")
     );
 }
 
-/// A filter outlives exec(2): a service manager or a sandbox may have forbidden a program all that belongs to sockets
-/// (systemd's `SystemCallFilter=~@network-io`). One that has no sockets must start all the same.
+/// A filter outlives execve(2): a service manager or a sandbox may forbid all socket calls (systemd's
+/// `SystemCallFilter=~@network-io`). A program without sockets must still start.
 #[test]
-fn a_program_that_was_forbidden_sockets_starts() {
+fn program_without_socket_calls_starts() {
     let program = compile(Libc::Host, "confined.c", &[]);
-    assert_eq!(output(bare(&program).arg("exec")), "alive\n");
+    assert_eq!(output(without_library(&program).arg("exec")), "alive\n");
     assert_eq!(output(with_library(&program).arg("exec")), "alive\n");
 }
 
-/// What `targets/in_flight.c` prints and how it ends, as often as it takes: bare it always lives.
+/// Runs `targets/in_flight.c` this many times, which must succeed as without the library.
 fn in_flight(how: &str, runs: u32) {
     let program = compile(Libc::Host, "in_flight.c", &["-pthread"]);
     for run in 0..runs {
@@ -76,26 +76,27 @@ fn in_flight(how: &str, runs: u32) {
     }
 }
 
-/// A filter for all threads comes while they are in the middle of calls of the library's: those are over before it holds.
+/// A filter for all threads is set while they are in calls of the library: those must be complete before the filter
+/// applies.
 #[test]
-fn calls_in_flight_are_over_before_a_filter_holds() {
+fn calls_are_complete_before_a_filter_applies() {
     in_flight("seccomp", 300);
 }
 
 #[test]
-fn calls_in_flight_are_over_before_a_thread_has_its_filter() {
+fn calls_are_complete_before_the_filter_of_a_thread_applies() {
     in_flight("prctl", 100);
 }
 
-/// The child would wait in vain for the calls that its parent's threads were in when it was forked.
+/// The child would wait forever for calls in which its parent's threads were at the fork.
 #[test]
-fn a_child_forked_during_calls_in_flight_has_its_filter_too() {
+fn child_forked_during_calls_can_set_its_filter() {
     in_flight("fork", 100);
 }
 
-/// The call that the handler has interrupted cannot end before the handler does: it is waited for a tenth of a second at
-/// most, and makes no system call any more when it goes on.
+/// The interrupted call cannot end before the handler does: the library waits for at most a tenth of a second, and the
+/// call makes no further system call when it continues.
 #[test]
-fn a_call_that_a_filter_interrupts_makes_no_system_call_any_more() {
+fn interrupted_call_makes_no_further_system_call() {
     in_flight("signal", 100);
 }

@@ -1,23 +1,23 @@
-//! Secure-execution mode (ld.so(8)): a program that runs with more rights than its user has. Only the four variables of
-//! libkeepalive 0.3 and /etc/keepalive.conf count there, and no variable makes the library open a file.
+//! Secure-execution mode (ld.so(8)): a program that runs with more permissions than its user. Only the four variables
+//! of libkeepalive 0.3 and /etc/keepalive.conf apply, and no variable makes the library open a file.
 
 use crate::support::root::SmallRoot;
-use crate::support::target::{Libc, POLICY, bare, compile};
+use crate::support::target::{Libc, POLICY, compile, without_library};
 use crate::support::{find_program, library};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// nobody and nogroup.
+/// The user nobody and the group nogroup.
 const ORDINARY: &str = "65534:65534";
 
-/// A root directory with little more than `targets/sockets.c` in it, set-user-ID root or not, and the library where the
-/// loader takes it from in this mode too.
+/// A root directory with `targets/sockets.c`, set-user-ID root or not, and the library in a directory from which the
+/// loader loads it in this mode.
 struct Root(SmallRoot);
 
 impl Root {
-    /// Why there can be none.
+    /// Returns why such a directory is impossible here, if it is.
     fn missing() -> Option<String> {
         SmallRoot::missing()
     }
@@ -26,7 +26,7 @@ impl Root {
         let root = SmallRoot::new();
         let program = compile(Libc::Host, "sockets.c", &[]);
         let trusted = root.bring_needed_by(&program);
-        // Of libraries that are not set-user-ID themselves the loader takes none.
+        // The loader ignores libraries that are not set-user-ID.
         root.install(&library(), &trusted.join("libkeepalive.so"), 0o4755);
         root.install(&program, Path::new("/sockets"), program_mode);
         Self(root)
@@ -40,9 +40,9 @@ impl Root {
         self.0.write(path, text);
     }
 
-    /// An ordinary user runs it.
+    /// Runs the program as an ordinary user.
     fn run(&self, variables: &[(&str, &str)], words: &str) -> Output {
-        let mut command: Command = bare(&find_program("chroot").expect("it was there"));
+        let mut command: Command = without_library(&find_program("chroot").expect("it was there"));
         command
             .arg(format!("--userspec={ORDINARY}"))
             .arg(self.0.path())
@@ -64,7 +64,7 @@ impl Root {
     }
 }
 
-/// Everything else that a user may try, all at once.
+/// Other variables by which a user may try to influence the library, all together.
 const OTHERS: [(&str, &str); 6] = [
     ("KEEPALIVE_USER_TIMEOUT", "2s"),
     ("KEEPALIVE_MODE", "enforce"),
@@ -74,11 +74,11 @@ const OTHERS: [(&str, &str); 6] = [
     ("LISTEN_FDS", "1000"),
 ];
 
-/// The program sets its idle time itself, and that mode `fill` lets it keep.
+/// The program sets its idle time itself, which mode `fill` keeps.
 const WORDS: &str = "tcp idle=300 connect show";
 
 #[test]
-fn only_the_four_variables_count() {
+fn only_the_four_variables_apply() {
     if let Some(why) = Root::missing() {
         skip!("{why}");
     }
@@ -95,9 +95,9 @@ fn only_the_four_variables_count() {
     assert!(!printed.contains("keepalive["), "{printed}");
 }
 
-/// The administrator's file may say what the user may not.
+/// The administrator's file may set options that the user's variables may not.
 #[test]
-fn the_configuration_file_counts() {
+fn configuration_file_applies() {
     if let Some(why) = Root::missing() {
         skip!("{why}");
     }
@@ -106,14 +106,15 @@ fn the_configuration_file_counts() {
     assert_eq!(root.show(&OTHERS, WORDS), "1 300 13 4 9000");
 }
 
-/// The counterpart, which shows that the tests above would see it: without the set-user-ID bit each has its effect.
+/// The counterpart, which shows that the tests above would detect it: without the set-user-ID bit each variable has its
+/// effect.
 #[test]
-fn an_ordinary_program_heeds_all_of_them() {
+fn all_variables_apply_to_an_ordinary_program() {
     if let Some(why) = Root::missing() {
         skip!("{why}");
     }
     let root = Root::new(0o755);
-    fs::set_permissions(root.0.path(), Permissions::from_mode(0o777)).expect("a directory of ours");
+    fs::set_permissions(root.0.path(), Permissions::from_mode(0o777)).expect("a directory of the test");
     root.write("/other.conf", "default count=9 user-timeout=9s\n");
     let expected = [
         "1 300 13 4 2000",

@@ -1,11 +1,11 @@
-//! How much stack the library takes: a thread, a coroutine or a signal handler may have little left.
+//! The library's use of the stack: a thread, a coroutine or a signal handler may have little left.
 
 use crate::support::library;
-use crate::support::target::{Libc, Stage, compile, output};
+use crate::support::target::{Libc, PreloadRoot, compile, output};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The policies under which the library does most: it takes sockets over, limits and rules them; and it logs, too.
+/// The policies for which the library does most: it adopts sockets, limits them and applies rules; and it logs.
 const RULES: (&str, &str) = (
     "KEEPALIVE_RULES",
     "connect *:1-65535 user-timeout=9s; accept *:1-65535 idle=9s",
@@ -13,14 +13,14 @@ const RULES: (&str, &str) = (
 const USER_TIMEOUT: (&str, &str) = ("KEEPALIVE_USER_TIMEOUT", "auto");
 const LOG: (&str, &str) = ("KEEPALIVE_LOG", "stderr");
 
-/// The loader's lazy binding would take more than all the rest.
+/// Lazy binding by the loader would use more than everything else.
 const BIND_NOW: &str = "-Wl,-z,now";
 
 fn stack(libc: Libc) -> PathBuf {
     compile(libc, "stack.c", &[BIND_NOW])
 }
 
-/// The bytes for each call, by its name.
+/// Returns the stack bytes of each call, by its name.
 fn measured(command: &mut Command) -> Vec<(String, usize)> {
     let measured = output(command.arg("measure"));
     let line = |line: &str| {
@@ -30,24 +30,24 @@ fn measured(command: &mut Command) -> Vec<(String, usize)> {
     measured.lines().map(line).collect()
 }
 
-/// What the library adds to each call is at most so much.
+/// Asserts that the library adds at most this number of bytes to each call.
 fn expect_at_most(limit: usize, libc: Libc, variables: &[(&str, &str)]) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
-    let stage = Stage::new(libc);
-    let bare = measured(&mut stage.command(&stack(libc), &[]));
-    let mut command = stage.command(&stack(libc), &[&library()]);
+    let root = PreloadRoot::new(libc);
+    let without = measured(&mut root.command(&stack(libc), &[]));
+    let mut command = root.command(&stack(libc), &[&library()]);
     let with_library = measured(command.envs(variables.iter().copied()));
-    assert_eq!(bare.len(), with_library.len());
-    for ((name, bare), (_, with_library)) in bare.iter().zip(&with_library) {
-        let added = with_library.saturating_sub(*bare);
+    assert_eq!(without.len(), with_library.len());
+    for ((name, without), (_, with_library)) in without.iter().zip(&with_library) {
+        let added = with_library.saturating_sub(*without);
         assert!(added <= limit, "{name}: {added} bytes; all: {with_library:?}");
     }
 }
 
 #[test]
-fn no_call_takes_a_kilobyte() {
+fn calls_use_less_than_a_kilobyte() {
     for libc in [Libc::Host, Libc::Musl] {
         expect_at_most(1024, libc, &[]);
         expect_at_most(1024, libc, &[USER_TIMEOUT]);
@@ -55,21 +55,21 @@ fn no_call_takes_a_kilobyte() {
     }
 }
 
-/// A line is put together on the stack.
+/// A log line is formatted on the stack.
 #[test]
-fn with_a_log_no_call_takes_one_and_a_half() {
+fn calls_with_a_log_use_less_than_one_and_a_half_kilobytes() {
     expect_at_most(1536, Libc::Host, &[USER_TIMEOUT, RULES, LOG]);
 }
 
-/// Another library's constructor makes the first call, and the whole start happens in it.
+/// Another library's constructor makes the first call, during which the library starts.
 #[test]
-fn the_start_takes_less_than_a_page() {
+fn start_uses_less_than_a_page() {
     let constructor = compile(Libc::Host, "stack.c", &[BIND_NOW, "-DCONSTRUCTOR", "-shared", "-fPIC"]);
     let directory = constructor.parent().expect("the path of a file");
     let library = constructor.to_str().expect("an ASCII path");
     let program = compile(Libc::Host, "stack.c", &[BIND_NOW, "-Wl,--no-as-needed", library]);
-    let stage = Stage::new(Libc::Host);
-    let mut command = stage.command(&program, &[&crate::support::library()]);
+    let root = PreloadRoot::new(Libc::Host);
+    let mut command = root.command(&program, &[&crate::support::library()]);
     command
         .envs([USER_TIMEOUT, RULES, LOG])
         .env("LD_LIBRARY_PATH", directory);
@@ -79,18 +79,18 @@ fn the_start_takes_less_than_a_page() {
     assert!(*bytes < 4096, "{bytes} bytes");
 }
 
-/// Each hooked call in a signal handler, on the smallest stack that the kernel allows for one and a kilobyte more; the next
-/// page below cannot be touched.
+/// Each hooked call in a signal handler, on the smallest signal stack that the kernel permits plus a kilobyte; the page
+/// below is inaccessible.
 #[test]
-fn the_smallest_signal_stack_and_a_kilobyte_are_enough() {
+fn smallest_signal_stack_and_a_kilobyte_suffice() {
     for libc in [Libc::Host, Libc::Musl] {
         if let Some(why) = libc.missing() {
             skip!("{why}");
         }
-        let stage = Stage::new(libc);
-        let expected = output(stage.command(&stack(libc), &[]).arg("alternate"));
+        let root = PreloadRoot::new(libc);
+        let expected = output(root.command(&stack(libc), &[]).arg("alternate"));
         assert_eq!(expected.lines().count(), 14, "{expected}");
-        let mut command = stage.command(&stack(libc), &[&library()]);
+        let mut command = root.command(&stack(libc), &[&library()]);
         assert_eq!(output(command.envs([USER_TIMEOUT]).arg("alternate")), expected);
     }
 }

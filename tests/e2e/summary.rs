@@ -1,4 +1,4 @@
-//! `scripts/test-summary`, with which `make test` and `.ci/run` count what ran: on a small test program of libtest's.
+//! `scripts/test-summary`, by which `make test` and `.ci/run` count tests: with a small test program.
 
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::repository;
@@ -24,7 +24,7 @@ fn summary(directory: &Path, words: &[&str], required: &str) -> Output {
     output_within(LIMIT, command.env("KEEPALIVE_TEST_REQUIRE", required))
 }
 
-/// Returns the last lines of what is printed, from the summary on.
+/// Returns the last lines of the output, from the summary on.
 #[track_caller]
 fn counted(output: &Output) -> String {
     let stdout = text(&output.stdout);
@@ -39,7 +39,7 @@ fn skipped_tests_are_counted_as_skipped_with_their_reasons() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let skip = repository().join("tests/e2e/support/skip.rs");
     fs::copy(skip, directory.path().join("skip.rs")).expect("a copy");
-    fs::write(directory.path().join("tests.rs"), TESTS).expect("a file of ours");
+    fs::write(directory.path().join("tests.rs"), TESTS).expect("a file of the test");
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut compile = Command::new(rustc);
     compile
@@ -71,7 +71,7 @@ fn skipped_tests_are_counted_as_skipped_with_their_reasons() {
 }
 
 #[test]
-fn a_run_that_does_not_complete_is_no_success() {
+fn incomplete_run_is_a_failure() {
     let output = summary(Path::new("/"), &["sh", "-c", "exit 7"], "");
     assert_eq!(output.status.code(), Some(7));
     assert_eq!(

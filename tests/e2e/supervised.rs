@@ -1,7 +1,7 @@
-//! `keepalive run` with a supervisor of system calls: the programs that no library reaches, what their sockets have, and
-//! that nobody notices the supervisor, alive or killed.
+//! `keepalive run` with the seccomp supervisor: programs that no library can be loaded into, the options of their
+//! sockets, and that the supervisor is unnoticed, alive or killed.
 
-/// Skips a test of namespaces and other users where it cannot have them.
+/// Skips a test that needs namespaces and other users if these are impossible.
 macro_rules! root {
     () => {
         if !rustix::process::geteuid().is_root() {
@@ -17,15 +17,17 @@ macro_rules! root {
 
 mod answers;
 mod auto;
-mod front;
+mod evidence;
 mod hung;
 mod identity;
 mod job_control;
 mod limits;
 mod modes;
-mod place;
 mod privilege;
+mod process_tree;
+mod proxy;
 mod reach;
+mod ring;
 mod state;
 mod survival;
 
@@ -45,16 +47,16 @@ use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Longer than anything here takes; nobody waits for it when all is well.
+/// A deadline that is longer than any run.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// `targets/sockets.c` in the machine's own build.
+/// Returns `targets/sockets.c`, built for the machine's own architecture.
 fn sockets() -> PathBuf {
     static_target(Libc::Host, "sockets.c")
 }
 
-/// The command under a path of one test's own, by which its supervisors are told from those of other tests. When it is
-/// dropped none of them may be left.
+/// The command under a path of the test's own, which distinguishes its supervisors from those of other tests. When it
+/// is dropped, no supervisor may be left.
 struct Keepalive {
     directory: TempDir,
     library: PathBuf,
@@ -70,10 +72,10 @@ impl Keepalive {
         }
     }
 
-    /// Where every user reaches it: the build directory may be closed.
-    fn for_everybody() -> Self {
+    /// Installs the command where every user can execute it; the build directory may be closed to them.
+    fn for_all_users() -> Self {
         let directory = TempDir::new().expect("a temporary directory");
-        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("a directory of ours");
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("a directory of the test");
         let copy = Self {
             library: directory.path().join("libkeepalive.so"),
             directory,
@@ -87,14 +89,14 @@ impl Keepalive {
         self.directory.path().join("keepalive")
     }
 
-    /// Copies a program to where every user reaches it.
+    /// Copies a program to where every user can execute it.
     fn bring(&self, program: &Path, name: &str) -> PathBuf {
         let copy = self.directory.path().join(name);
         install(program, &copy, 0o755);
         copy
     }
 
-    /// Any program with the environment for `keepalive run`: the policy, and nothing else that counts.
+    /// Returns the command of `program` with the environment for `keepalive run`: only the policy.
     fn environment(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
@@ -107,21 +109,21 @@ impl Keepalive {
         command
     }
 
-    /// `keepalive run` with any engine.
+    /// Returns `keepalive run` without an engine option.
     fn run(&self) -> Command {
         let mut command = self.environment(&self.path());
         command.arg("run");
         command
     }
 
-    /// `keepalive run` with the supervisor alone.
+    /// Returns `keepalive run` with only the supervisor.
     fn seccomp(&self) -> Command {
         let mut command = self.run();
         command.args(["--engine", "seccomp"]);
         command
     }
 
-    /// What `targets/sockets.c`, linked statically, prints when it does as the words say under these options.
+    /// Returns what `targets/sockets.c`, linked statically, prints for these words under these options.
     #[track_caller]
     fn words(&self, options: &[&str], words: &str) -> String {
         printed(
@@ -132,11 +134,12 @@ impl Keepalive {
         )
     }
 
-    /// The processes that are still this command: its supervisors, and until it has started one that becomes it.
+    /// Returns the processes that run this command: its supervisors, and the process that has not yet executed the
+    /// program.
     fn processes(&self) -> Vec<Process> {
         let path = self.path();
         let all = proc::processes().expect("/proc");
-        // An ordinary user may not read the supervisors' /proc/PID/exe.
+        // An ordinary user cannot read the supervisors' /proc/PID/exe.
         let own = |pid: &u32| {
             let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             arguments.split(|byte| *byte == 0).next() == Some(path.as_os_str().as_bytes())
@@ -144,7 +147,7 @@ impl Keepalive {
         all.into_iter().filter(own).filter_map(Process::read).collect()
     }
 
-    /// The supervisors when all is in place: who stands by, and his child, who serves.
+    /// Returns the supervisors when both have started: the standby, and its child, the serving process.
     fn supervisors(&self) -> Option<(Process, Process)> {
         let [one, other] = self.processes().try_into().ok()?;
         let (standby, serving) = if other.parent == one.pid {
@@ -152,9 +155,10 @@ impl Keepalive {
         } else {
             (other, one)
         };
-        // Before it becomes the command, this one and a child of it look alike, but for the session.
-        let ours = Process::read(std::process::id())?.session;
-        let is_pair = serving.parent == standby.pid && serving.session == standby.session && serving.session != ours;
+        // Before the command executes the program, it and a child look like a pair, but have the session of the test.
+        let test_session = Process::read(std::process::id())?.session;
+        let is_pair =
+            serving.parent == standby.pid && serving.session == standby.session && serving.session != test_session;
         is_pair.then_some((standby, serving))
     }
 
@@ -176,7 +180,7 @@ impl Drop for Keepalive {
     }
 }
 
-/// A line of `/proc/PID/stat` (proc(5)).
+/// A process, from `/proc/PID/stat` (proc(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: u32,
@@ -212,7 +216,7 @@ impl Process {
     }
 }
 
-/// What the command prints; it must succeed, in good time.
+/// Returns what the command prints. It must succeed within the limit.
 #[track_caller]
 fn printed(command: &mut Command) -> String {
     let output = output_within(LIMIT, command);
@@ -220,7 +224,7 @@ fn printed(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// Standard output, standard error and the exit status; a signal has none.
+/// Returns standard output, standard error and the exit status; `None` after a signal.
 fn outcome(command: &mut Command) -> (String, String, Option<i32>) {
     let Output { status, stdout, stderr } = output_within(LIMIT, command);
     (text(&stdout), text(&stderr), status.code())
@@ -230,21 +234,21 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A program whose input and output are pipes.
+/// Starts a program whose input and output are pipes.
 fn start(command: &mut Command) -> (Running, BufReader<ChildStdout>) {
     let mut program = Running::start_with_input(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
     let output = program.child.stdout.take().expect("a pipe");
     (program, BufReader::new(output))
 }
 
-/// The next line of its output, with its end.
+/// Returns the next line of the output, with its line feed.
 fn line_of(output: &mut impl BufRead) -> String {
     let mut line = String::new();
     output.read_line(&mut line).expect("text");
     line
 }
 
-/// Its output until it says that it holds its sockets.
+/// Reads the output until the program prints that it holds its sockets.
 fn until_it_holds(output: &mut impl BufRead) {
     loop {
         let line = line_of(output);
@@ -255,10 +259,10 @@ fn until_it_holds(output: &mut impl BufRead) {
     }
 }
 
-/// A network of the command's own, where only loopback is.
+/// A command prefix that creates a network with only loopback.
 const OWN_NETWORK: [&str; 6] = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
 
-/// The path of a program that is there, or why the test cannot run.
+/// Returns the path of a program, or why the test cannot run.
 fn needed(name: &str) -> Result<PathBuf, String> {
     find_program(name).ok_or_else(|| format!("{name} is not installed"))
 }

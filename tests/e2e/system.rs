@@ -1,11 +1,11 @@
-//! `keepalive system`: /etc/ld.so.preload of small systems of the tests' own, which always run their programs silently.
+//! `keepalive system`: /etc/ld.so.preload of small test systems, which must always run their programs without messages.
 
-/// A system of the test's own; skips the test where there can be none.
+/// Creates a test system; skips the test where that is impossible.
 macro_rules! system {
     () => {
         match $crate::support::root::SmallRoot::missing() {
             Some(why) => skip!("{why}"),
-            None => $crate::system::stage::Stage::new(),
+            None => $crate::system::test_system::TestSystem::new(),
         }
     };
 }
@@ -24,4 +24,4 @@ mod refresh;
 mod refused;
 mod run;
 mod setuid;
-mod stage;
+mod test_system;

@@ -1,18 +1,18 @@
-//! What a program sees of its calls is the same with the library as without: results, errno, descriptors, flags. And only
-//! TCP sockets are touched.
+//! The results of a program's calls are the same with the library as without: return values, errno, descriptors, flags.
+//! Only TCP sockets are changed.
 
 use crate::support::library;
-use crate::support::target::{Libc, Stage, TREATED, bare, compile, output, with_library};
+use crate::support::target::{Libc, POLICY_VALUES, PreloadRoot, compile, output, with_library, without_library};
 use std::path::PathBuf;
 
-/// Hundreds of failing and of succeeding calls, compared byte for byte. Each policy takes other ways through the library.
+/// Compares the results of hundreds of failing and succeeding calls. Each policy uses other parts of the library.
 fn failures_are_the_same(libc: Libc) {
     if let Some(why) = libc.missing() {
         skip!("{why}");
     }
     let program = compile(libc, "failures.c", &[]);
-    let stage = Stage::new(libc);
-    let expected = output(&mut stage.command(&program, &[]));
+    let root = PreloadRoot::new(libc);
+    let expected = output(&mut root.command(&program, &[]));
     assert!(expected.lines().count() > 300, "{expected}");
 
     let log = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -26,7 +26,7 @@ fn failures_are_the_same(libc: Libc) {
         ("KEEPALIVE_LOG", log),
         ("KEEPALIVE_LOG", "syslog"),
     ] {
-        let seen = output(stage.command(&program, &[&library()]).env(variable, value));
+        let seen = output(root.command(&program, &[&library()]).env(variable, value));
         let different: Vec<_> = expected.lines().zip(seen.lines()).filter(|(a, b)| a != b).collect();
         assert!(seen == expected, "{variable}={value}: {different:#?}");
     }
@@ -56,7 +56,7 @@ fn sockets() -> PathBuf {
     compile(Libc::Host, "sockets.c", &[])
 }
 
-/// Flags are part of the socket's type, and must neither hide a TCP socket nor get lost.
+/// Flags are part of the socket's type; they must neither hide a TCP socket nor get lost.
 #[test]
 fn sockets_keep_their_flags() {
     for (words, expected) in [
@@ -68,18 +68,18 @@ fn sockets_keep_their_flags() {
         let kind = words.last().expect("there is one");
         assert_eq!(
             output(with_library(&sockets()).args(words).args(["show", "flags"])),
-            format!("{kind}: {TREATED}\n{kind}: {expected}\n")
+            format!("{kind}: {POLICY_VALUES}\n{kind}: {expected}\n")
         );
     }
 }
 
-/// However it is asked for. MPTCP sockets have no user timeout to tell (−1, Linux 6.18); without MPTCP in the kernel there
-/// is nothing to treat.
+/// By every kind of socket(2) arguments. MPTCP sockets return no user timeout (−1, Linux 6.18); without MPTCP in the
+/// kernel there is no such socket.
 #[test]
-fn every_tcp_socket_is_treated() {
+fn every_tcp_socket_has_the_policy() {
     for kind in ["tcp", "tcp-by-number", "tcp6", "mptcp", "mptcp6"] {
         let seen = output(with_library(&sockets()).args([kind, "show"]));
-        let without = output(bare(&sockets()).args([kind, "show"]));
+        let without = output(without_library(&sockets()).args([kind, "show"]));
         if without.contains("Protocol not supported") || without.contains("Protocol not available") {
             assert_eq!(seen, without);
         } else {
@@ -88,9 +88,9 @@ fn every_tcp_socket_is_treated() {
     }
 }
 
-/// Some of them take `SO_KEEPALIVE` without a word. Those that this kernel or this user may not have say so both times.
+/// Some of these sockets accept `SO_KEEPALIVE`. Kinds that this kernel or this user lacks fail both times.
 #[test]
-fn no_other_socket_is_touched() {
+fn other_sockets_are_unchanged() {
     for kind in [
         "sctp",
         "seqpacket",
@@ -111,17 +111,17 @@ fn no_other_socket_is_touched() {
         let words = ["cloexec", kind, "show", "flags"];
         assert_eq!(
             output(with_library(&sockets()).args(words)),
-            output(bare(&sockets()).args(words)),
+            output(without_library(&sockets()).args(words)),
             "{kind}"
         );
     }
 }
 
-/// Connecting or accepting is no reason to touch them either, wherever the listener came from.
+/// connect(2) and accept(2) do not change them either, also with an inherited listener.
 #[test]
-fn unix_sockets_are_left_alone_all_their_lives() {
+fn unix_sockets_are_unchanged_by_later_calls() {
     let words = "unix listen client accept show unix connect show unix listen pass client accept show".split(' ');
     let seen = output(with_library(&sockets()).args(words.clone()));
-    assert_eq!(seen, output(bare(&sockets()).args(words)));
+    assert_eq!(seen, output(without_library(&sockets()).args(words)));
     assert_eq!(seen.matches(": 0 ").count(), 3, "{seen}");
 }

@@ -1,6 +1,8 @@
 //! `keepalive unit`: drop-ins for services, in the tree of an image, judged by systemd itself.
 
 mod foreign;
+mod managed;
+mod obstacles;
 mod running;
 
 use crate::support::target::{Libc, compile};

@@ -1,10 +1,10 @@
-//! What a program does by calls that the library does not see (system call instructions, dup2(2), recvmsg(2)), on sockets
-//! and numbers that the library knows.
+//! Calls that the library does not see (system call instructions, dup2(2), recvmsg(2)), on sockets and descriptor
+//! numbers that the library remembers.
 
 use crate::support::target::{Libc, compile, output, with_library};
 
 #[test]
-fn values_set_by_unseen_calls_are_the_programs() {
+fn values_set_by_unseen_calls_count_as_set_by_the_program() {
     let program = compile(Libc::Host, "unseen.c", &[]);
     let printed = output(with_library(&program).env("KEEPALIVE_USER_TIMEOUT", "30s").env(
         "KEEPALIVE_RULES",

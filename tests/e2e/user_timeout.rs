@@ -1,10 +1,10 @@
-//! `KEEPALIVE_USER_TIMEOUT`: every connection gets it as soon as it is complete, however the program learns of that; and
-//! none before, since it would limit the connecting too.
+//! `KEEPALIVE_USER_TIMEOUT`: a connection gets it when it is complete, however the program notices that, and not
+//! before, because it would also limit the connect.
 
 use crate::support::engine::Engine;
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually, within};
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile, output};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile, output};
 use crate::support::{PYTHON, find_program};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 use rustix::process::geteuid;
@@ -24,19 +24,19 @@ fn with_user_timeout(engine: Engine, timeout: &str, program: &Path) -> Command {
     command
 }
 
-/// The user timeout in milliseconds that `command` shows last.
+/// Returns the user timeout in milliseconds that `command` prints last.
 fn shown_last(command: &mut Command) -> String {
     let printed = output(command);
     let number = printed.trim_end().rsplit(' ').next();
     number.expect("it prints something").to_owned()
 }
 
-/// As [`shown_last`], for `targets/sockets.c` doing as the words say.
+/// As [`shown_last`], for `targets/sockets.c` with these words.
 fn after(engine: Engine, timeout: &str, words: &str) -> String {
     shown_last(with_user_timeout(engine, timeout, &sockets()).args(words.split(' ')))
 }
 
-/// Every way in which a program learns that its connection is complete.
+/// Every way in which a program notices that its connection is complete.
 const IDIOMS: [&str; 6] = [
     "tcp connect show",
     "tcp6 connect show",
@@ -47,36 +47,36 @@ const IDIOMS: [&str; 6] = [
 ];
 
 with_the_library_and_the_kernel! {
-    every_connection_has_it_once_complete
-    no_socket_has_it_before
-    an_automatic_one_follows_the_programs_own_timings
-    the_programs_own_stays
-    a_fast_open_connection_has_it_once_complete
+    every_complete_connection_has_the_user_timeout
+    unconnected_sockets_have_no_user_timeout
+    automatic_user_timeout_uses_timings_of_the_program
+    user_timeout_of_the_program_stays
+    complete_fast_open_connection_has_the_user_timeout
     a_blocking_connect_is_not_shortened
     a_polled_connect_is_not_shortened
     a_repeated_connect_is_not_shortened
     python_asyncio_is_not_shortened
     node_is_not_shortened
-    the_programs_own_does_shorten_its_connect
+    user_timeout_of_the_program_shortens_its_connect
 }
 
-fn every_connection_has_it_once_complete(engine: Engine) {
+fn every_complete_connection_has_the_user_timeout(engine: Engine) {
     for words in IDIOMS {
         assert_eq!(after(engine, "2s", words), "2000", "{words}");
         assert_eq!(after(engine, "1500ms", words), "1500", "{words}");
-        // 61 s + 13 s × 4: when keepalive alone would give up.
+        // 61 s + 13 s × 4: the time after which keepalive alone would end the connection.
         assert_eq!(after(engine, "auto", words), "113000", "{words}");
         assert_eq!(after(engine, "off", words), "0", "{words}");
     }
 }
 
-/// A socket that may still go either way has none.
-fn no_socket_has_it_before(engine: Engine) {
+/// A socket that may still connect or listen has none.
+fn unconnected_sockets_have_no_user_timeout(engine: Engine) {
     assert_eq!(after(engine, "2s", "tcp show"), "0");
     assert_eq!(after(engine, "2s", "tcp bind show"), "0");
 }
 
-fn an_automatic_one_follows_the_programs_own_timings(engine: Engine) {
+fn automatic_user_timeout_uses_timings_of_the_program(engine: Engine) {
     assert_eq!(after(engine, "auto", "tcp idle=300 connect show"), "352000");
     assert_eq!(
         after(engine, "auto", "tcp count=127 listen client accept show"),
@@ -84,7 +84,7 @@ fn an_automatic_one_follows_the_programs_own_timings(engine: Engine) {
     );
 }
 
-fn the_programs_own_stays(engine: Engine) {
+fn user_timeout_of_the_program_stays(engine: Engine) {
     assert_eq!(
         after(engine, "2s", "tcp user-timeout=5000 connect so_error show"),
         "5000"
@@ -99,22 +99,23 @@ fn the_programs_own_stays(engine: Engine) {
     );
 }
 
-/// Of two sockets that are bound to one port only one can listen. The other may connect.
+/// Of two sockets that are bound to one port only one can listen; the other can still connect.
 #[test]
-fn a_socket_that_fails_to_listen_does_not_keep_it() {
+fn failed_listen_leaves_no_user_timeout() {
     let words = "tcp bind tcp bind listen first listen show".split(' ');
     let printed = output(with_user_timeout(Engine::Library, "2s", &sockets()).args(words));
     assert_eq!(printed, "listen: 98\nfirst: 1 61 13 4 0\n");
 }
 
-/// With `TCP_FASTOPEN_CONNECT` connect(2) returns before anything is sent, and the first write connects (tcp(7)).
-fn a_fast_open_connection_has_it_once_complete(engine: Engine) {
+/// With `TCP_FASTOPEN_CONNECT` connect(2) returns without sending, and the first write connects (tcp(7)).
+fn complete_fast_open_connection_has_the_user_timeout(engine: Engine) {
     let mut command = Command::new("unshare");
     command.arg("--net");
     if !geteuid().is_root() {
         command.arg("--map-root-user");
     }
-    // All listeners and clients open fast, without a cookie (Documentation/networking/ip-sysctl.rst, tcp_fastopen).
+    // Makes all listeners and clients use fast open, without a cookie (Documentation/networking/ip-sysctl.rst,
+    // tcp_fastopen).
     let script = r#"ip link set lo up && echo 1543 >/proc/sys/net/ipv4/tcp_fastopen && exec "$@""#;
     command.args(["sh", "-c", script, "sh"]);
     let can = command.get_args().map(ToOwned::to_owned).collect::<Vec<_>>();
@@ -135,10 +136,10 @@ fn a_fast_open_connection_has_it_once_complete(engine: Engine) {
         .arg(program.get_program())
         .args(program.get_args())
         .args("tcp fastopen-connect=1 connect show write so_error show".split(' '));
-    let before = if engine.treats_new_sockets() {
-        TREATED
+    let before = if engine.sets_new_sockets() {
+        POLICY_VALUES
     } else {
-        UNTOUCHED
+        KERNEL_DEFAULTS
     };
     assert_eq!(
         crate::support::target::output(command.stdin(Stdio::null())),
@@ -146,14 +147,14 @@ fn a_fast_open_connection_has_it_once_complete(engine: Engine) {
     );
 }
 
-/// A listener whose queue is full: it answers nobody until it accepts.
-struct Silent {
+/// A listener with a full queue: it does not answer until it accepts.
+struct SilentListener {
     listener: TcpListener,
     _first: TcpStream,
     port: u16,
 }
 
-impl Silent {
+impl SilentListener {
     fn new() -> Self {
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None);
         let listener = socket.expect("a socket");
@@ -169,11 +170,11 @@ impl Silent {
     }
 }
 
-/// Longer than the user timeout in these tests, and than the retransmission of a SYN at which it would end a connect.
+/// Longer than the user timeout in these tests, and than the SYN retransmission at which it would end a connect.
 const PATIENCE: Duration = Duration::from_millis(3200);
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The user timeout of the program's connection to `port` when that is complete: only then it has a peer.
+/// Returns the user timeout of the program's connection to `port`, if that is complete and so has a peer.
 fn user_timeout(program: &Running, port: u16) -> Option<u32> {
     tcp_sockets(program.pid())
         .into_iter()
@@ -181,16 +182,16 @@ fn user_timeout(program: &Running, port: u16) -> Option<u32> {
         .map(|seen| seen.user_timeout())
 }
 
-/// The program connects to silence for longer than its user timeout and does not give up: when there is an answer at last
-/// the connection is made, and gets the user timeout.
-fn tries_on(start: impl FnOnce(u16) -> Command) {
-    let silent = Silent::new();
+/// Asserts that a connect without an answer for longer than the user timeout does not fail: after an answer the
+/// connection is complete, and has the user timeout.
+fn assert_keeps_connecting(start: impl FnOnce(u16) -> Command) {
+    let silent = SilentListener::new();
     let mut command = start(silent.port);
     command.env("KEEPALIVE_USER_TIMEOUT", "1s");
-    // `hold` ends when nobody can write any more.
+    // `hold` ends when its standard input is closed.
     let program = Running::start_with_input(command.stdin(Stdio::piped()).stdout(Stdio::null()));
     let early = within(PATIENCE, || user_timeout(&program, silent.port));
-    assert_eq!(early, None, "nobody answers");
+    assert_eq!(early, None, "there is no answer");
     let trying = tcp_sockets(program.pid());
     assert!(!trying.is_empty(), "it has given up");
     assert!(trying.iter().all(|seen| seen.user_timeout() == 0), "{trying:#?}");
@@ -208,15 +209,15 @@ fn words(engine: Engine, port: u16, words: &str) -> Command {
 }
 
 fn a_blocking_connect_is_not_shortened(engine: Engine) {
-    tries_on(|port| words(engine, port, "tcp connect=@PORT@ hold"));
+    assert_keeps_connecting(|port| words(engine, port, "tcp connect=@PORT@ hold"));
 }
 
 fn a_polled_connect_is_not_shortened(engine: Engine) {
-    tries_on(|port| words(engine, port, "nonblock tcp connect=@PORT@ so_error hold"));
+    assert_keeps_connecting(|port| words(engine, port, "nonblock tcp connect=@PORT@ so_error hold"));
 }
 
 fn a_repeated_connect_is_not_shortened(engine: Engine) {
-    tries_on(|port| {
+    assert_keeps_connecting(|port| {
         words(
             engine,
             port,
@@ -229,7 +230,7 @@ fn python_asyncio_is_not_shortened(engine: Engine) {
     if find_program(PYTHON).is_none() {
         skip!("python3 is not installed");
     }
-    tries_on(|port| {
+    assert_keeps_connecting(|port| {
         let script = format!(
             "import asyncio\n\
              async def main():\n    \
@@ -247,7 +248,7 @@ fn node_is_not_shortened(engine: Engine) {
     let Some(node) = find_program("node") else {
         skip!("node is not installed");
     };
-    tries_on(|port| {
+    assert_keeps_connecting(|port| {
         let mut command = engine.command(&node);
         command
             .env("PATH", env::var_os("PATH").unwrap_or_default())
@@ -256,12 +257,12 @@ fn node_is_not_shortened(engine: Engine) {
     });
 }
 
-/// The counterpart, which shows that the tests above would see it: with a user timeout from the beginning a connect ends
-/// with it (ETIMEDOUT). It is the program's own, so it stays.
-fn the_programs_own_does_shorten_its_connect(engine: Engine) {
-    let silent = Silent::new();
+/// The counterpart, which shows that the tests above would detect it: with a user timeout from the start a connect ends
+/// with ETIMEDOUT. The program has set it, so it stays.
+fn user_timeout_of_the_program_shortens_its_connect(engine: Engine) {
+    let silent = SilentListener::new();
     let mut command = words(engine, silent.port, "tcp user-timeout=1000 connect=@PORT@ show");
-    let rest = if engine.treats_new_sockets() {
+    let rest = if engine.sets_new_sockets() {
         "1 61 13 4"
     } else {
         "0 7200 75 9"

@@ -1,5 +1,4 @@
-//! Variables of the environment that cannot be used: a mistake where they are ours alone, and a note where other products use
-//! them too.
+//! Invalid environment variables: a mistake if only keepalive uses the name, and a note if other products use it too.
 
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::no_config;
@@ -7,7 +6,7 @@ use crate::support::{keepalive, library};
 use std::env;
 use std::process::{Command, Output};
 
-/// Variables that other products use too, with values that are not ours.
+/// Variables that other products use too, with values that are invalid for keepalive.
 const SHARED: [(&str, &[&str]); 12] = [
     ("KEEPALIVE", &["65", "", "1", "true", "5s", "\u{202e}"]),
     ("TCP_KEEPIDLE", &["7200000", "", "on"]),
@@ -23,8 +22,8 @@ const SHARED: [(&str, &[&str]); 12] = [
     ("DD_TCP_KEEPALIVE_PROBES", &["x", ""]),
 ];
 
-/// Variables of ours, with values that cannot be used.
-const OURS: [(&str, &[&str]); 8] = [
+/// Variables that only keepalive uses, with invalid values.
+const ONLY_KEEPALIVE: [(&str, &[&str]); 8] = [
     ("KEEPIDLE", &["65x", "", "0"]),
     ("KEEPINTVL", &["x", ""]),
     ("KEEPCNT", &["128", ""]),
@@ -35,7 +34,7 @@ const OURS: [(&str, &[&str]); 8] = [
     ("KEEPALIVE_LOG", &["log", ""]),
 ];
 
-/// The command with nothing in the environment but this.
+/// Runs the command with only this variable in the environment.
 fn command(words: &[&str], name: &str, value: &str) -> Output {
     let mut command = Command::new(keepalive());
     command
@@ -48,7 +47,7 @@ fn command(words: &[&str], name: &str, value: &str) -> Output {
     output_within(LIMIT, &mut command)
 }
 
-/// The words of a text, however its lines are folded.
+/// Returns the words of a text, without its line breaks.
 fn unfolded(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -60,7 +59,7 @@ fn each(variables: &[(&'static str, &'static [&'static str])], mut check: impl F
 }
 
 #[test]
-fn what_other_products_use_too_is_ignored_with_a_note() {
+fn variables_of_other_products_are_ignored_with_a_note() {
     let pid = std::process::id().to_string();
     each(&SHARED, |name, value| {
         let shown = value.replace('\u{202e}', "\u{fffd}");
@@ -133,9 +132,9 @@ fn what_other_products_use_too_is_ignored_with_a_note() {
 }
 
 #[test]
-fn what_is_ours_alone_stays_a_mistake() {
+fn invalid_variables_of_keepalive_are_mistakes() {
     let pid = std::process::id().to_string();
-    each(&OURS, |name, value| {
+    each(&ONLY_KEEPALIVE, |name, value| {
         for (words, status) in [
             (&["run", "--", "true"][..], 125),
             (&["attach", "--dry-run", &pid], 2),
@@ -165,13 +164,13 @@ fn what_is_ours_alone_stays_a_mistake() {
     });
 }
 
-/// These say what they do in their own words alone.
+/// These commands print their own messages and ignore the environment.
 #[test]
-fn the_environment_does_not_count_for_units_and_checks() {
-    let file = no_config().to_str().expect("a path of ours");
+fn units_and_checks_ignore_the_environment() {
+    let file = no_config().to_str().expect("a UTF-8 path");
     for words in [&["unit", "enable", "--dry-run", "no-such-unit"][..], &["check", file]] {
         let expected = command(words, "PLAIN", "1");
-        each(&[SHARED, [OURS[0]; 12]].concat(), |name, value| {
+        each(&[SHARED, [ONLY_KEEPALIVE[0]; 12]].concat(), |name, value| {
             let output = command(words, name, value);
             assert_eq!(output, expected, "{words:?} {name}={value}");
         });

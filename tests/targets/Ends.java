@@ -1,4 +1,4 @@
-// The same as ends.py, for the Java machine: a thread for each connection.
+// The same as ends.py, for Java: a thread for each connection.
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;

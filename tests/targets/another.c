@@ -1,9 +1,9 @@
-// Attaches a program that does nothing to a cgroup, as other software does.
+// Attaches an empty eBPF program to a cgroup, as other software does.
 //
 // usage: another HOOK HOW CGROUP [NAME [FILE]]
 //   HOOK: sockops setsockopt
-//   HOW:  none, override, multi: how others may be attached beside it or below it; link: by a link, which is pinned as FILE
-//   NAME: of the program
+//   HOW:  none, override, multi: the attach mode; link: by a link, which is pinned as FILE
+//   NAME: the program's name
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>

@@ -1,8 +1,8 @@
-// Prints what the kernel answers to calls that mostly fail, on sockets of every kind. usage: answers WHAT
+// Prints the kernel's results of calls that mostly fail, on sockets of every kind. usage: answers WHAT
 //
 //   setsockopt   every option that keepalive sets: lengths, values, pointers
-//   connect      families, lengths, pointers; and what the program has set itself before, where the call fails
-//   listen       sockets that cannot listen; and what the program has set itself before
+//   connect      families, lengths, pointers; and the options that the program has set, after a failed call
+//   listen       sockets that cannot listen; and the options that the program has set
 #define _GNU_SOURCE
 #include "raw.h"
 
@@ -17,10 +17,10 @@
 #endif
 
 enum { PAGE = 4096, ROOM = 32 * PAGE };
-// From KEPT on descriptors stay open; all others are closed after each call. CLOSED is never open.
+// Descriptors from KEPT on stay open; all others are closed after each call. CLOSED is never open.
 enum { KEPT = 500, CLOSED = 999 };
 
-// The end of memory: nothing can be read from here on.
+// The end of readable memory.
 static char *end;
 static struct sockaddr_storage address, address6;
 
@@ -44,12 +44,12 @@ static int accepted(int protocol) {
     socklen_t length = raw_name(fd, &where);
     int client = socket(AF_INET, SOCK_STREAM, 0);
     connect(client, (struct sockaddr *)&where, length);
-    // A listener may wait for data (TCP_DEFER_ACCEPT).
+    // The accepted end may wait for data (TCP_DEFER_ACCEPT).
     write(client, "x", 1);
     return accept(fd, NULL, NULL);
 }
 
-// Nobody answers there, and the route to it is loopback's.
+// The listener does not answer, so the socket is connecting.
 static int connecting(void) {
     struct sockaddr_storage full;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), queue = socket(AF_INET, SOCK_STREAM, 0);
@@ -83,7 +83,7 @@ static int pipe_end(void) {
     return pipe(ends) < 0 ? -1 : ends[0];
 }
 
-// Another socket listens there already.
+// Another socket already listens at this address.
 static int conflicting(void) {
     struct sockaddr_storage where;
     int first = socket(AF_INET, SOCK_STREAM, 0), one = 1;
@@ -188,7 +188,7 @@ static void set_own(int fd) {
 }
 
 static void print_own(const char *call, const char *kind, const char *what, int result, int fd) {
-    // A connection under way is one of ours.
+    // The test has established a pending connection itself.
     if (result == 0 || errno == EINPROGRESS) {
         PRINT("%s %s %s: %d\n", call, kind, what, result == 0 ? 0 : errno);
         return;
@@ -203,7 +203,7 @@ static void print_own(const char *call, const char *kind, const char *what, int 
 static void try_connect(const struct kind *kind) {
     static const int families[] = {AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, 255};
     static const int lengths[] = {INT_MIN, -1, 0, 1, 15, 16, 20, 23, 24, 27, 28, 110, 128, 129, INT_MAX};
-    // How much of the address can be read.
+    // The number of readable bytes of the address.
     static const int parts[] = {256, 28, 16, 0};
     for EACH(f, families) {
         for EACH(l, lengths) {

@@ -1,5 +1,5 @@
-// Calls connect(2) with addresses that the kernel takes and many that it does not: each family, length and kind of memory
-// on each kind of socket, twice. Prints what each call returned and errno. Nothing waits.
+// Calls connect(2) with addresses that the kernel accepts and many that it refuses: each family, length and kind of
+// memory on each kind of socket, twice. Prints the result of each call and errno. No call blocks.
 #define _GNU_SOURCE
 #include "loopback_barrier.h"
 #include "ways.h"
@@ -31,7 +31,7 @@ static const socklen_t lengths[] = {0,  1,  2,   3,   7,   8,   15,  16,  17,   
                                     28, 29, 109, 110, 111, 127, 128, 129, 4096, 8192, 0x80000000, (socklen_t)-1};
 
 static const struct way *way;
-// Where a page that can be read ends and one that cannot begins.
+// The address at which a readable page ends and an unreadable one begins.
 static char *edge;
 
 static struct target {
@@ -62,7 +62,7 @@ static void prepare(void) {
     targets[4].address.local = (struct sockaddr_un){AF_UNIX, "/nowhere"};
     targets[5].name = "unknown family";
     targets[5].address.any.sa_family = 999;
-    // With something behind it, which a copy would lose.
+    // With bytes after the address, which a copy would lose.
     memcpy(&targets[6].address, &v6, sizeof(struct sockaddr_in6));
     targets[6].address.v6.sin6_scope_id = 0x7ffffff;
     memset(targets[6].address.bytes + 28, 'x', 100);
@@ -111,10 +111,10 @@ int main(void) {
                 memcpy(page, target->address.bytes, sizeof target->address);
                 for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
                     attempt(kind, target->name, "whole", page, lengths[l]);
-                // Across two pages, at every split that matters.
+                // Across two pages, at every relevant position.
                 memcpy(page + 4096 - 10, target->address.bytes, sizeof target->address);
                 attempt(kind, target->name, "split", page + 4096 - 10, kind->domain == AF_INET6 ? 28 : 16);
-                // Only the beginning is there.
+                // Only the beginning is readable.
                 static const int there[] = {1, 2, 8, 15, 16, 17, 24, 28, 64, 110, 127};
                 for (size_t i = 0; i < sizeof there / sizeof *there; i++) {
                     memcpy(edge - there[i], target->address.bytes, there[i]);
@@ -133,7 +133,7 @@ int main(void) {
             attempt(kind, "nowhere", "not there", edge, 16);
         }
 #ifdef SYS_socketcall
-        // The array of the arguments itself.
+        // The array of arguments itself.
         for (long call = 0; call <= 21 && way == &by_socketcall; call++) {
             long bad[] = {0, 8, -4096, -1, (long)edge, (long)edge - 4, (long)edge - 8, (long)edge - 9};
             memset(edge - 12, 0xff, 12);
@@ -144,7 +144,7 @@ int main(void) {
             }
         }
 #endif
-        // Descriptors that are no sockets, or none at all.
+        // Descriptors that are not sockets, or not open.
         static const int fds[] = {-1, 1000, 0x7fffffff, (int)0x80000000};
         for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
             for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {

@@ -1,4 +1,4 @@
-// A library for LD_AUDIT (rtld-audit(7)) that watches every symbol being bound.
+// A library for LD_AUDIT (rtld-audit(7)) that audits the binding of every symbol.
 #define _GNU_SOURCE
 #include <link.h>
 

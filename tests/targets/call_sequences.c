@@ -1,10 +1,11 @@
-// Makes random sequences of calls on sockets, and prints of each a hash of all that the calls gave: what they returned, errno,
-// descriptors, data, events, names, and of the options those that the program has set. Without us two runs print the same.
+// Makes random sequences of calls on sockets, and prints for each a hash of all results: return values, errno,
+// descriptors, data, events, names, and the options that the program has set. Without keepalive two runs print the
+// same.
 //
 //   call_sequences FIRST COUNT LETTERS
 //
-// makes the sequences FIRST, FIRST+1, ... Letters: v shows the values of options that the program has set; z lets it set
-// keepalive to 0 where that must be told from a socket that nobody has touched; t prints the sequences in full.
+// makes the sequences FIRST, FIRST+1, ... Letters: v includes the values of options that the program has set; z lets it
+// set keepalive to 0, for engines that distinguish this from an unset option; t prints the sequences in full.
 #define _GNU_SOURCE
 #include "call_sequences/actions.h"
 
@@ -16,7 +17,7 @@ static int depth;
 
 static void steps(int count);
 
-// One call, by any of the ways to make it.
+// Makes one call, in a random way.
 static void step(void) {
     choose_way();
     int pick = below(100);
@@ -81,7 +82,7 @@ static void thread_step(void) {
         pthread_join(thread, NULL);
 }
 
-// Connections are reset, so that none of their ports stays in use.
+// Connections are reset, so that their ports become free.
 static void close_all(int is_reset) {
     struct linger at_once = {1, 0};
     for (int fd = 3; fd < FDS; fd++) {
@@ -92,8 +93,8 @@ static void close_all(int is_reset) {
     }
 }
 
-// A child goes on where this process was, which waits for it.
-static int child_goes_on(int count) {
+// A child continues the sequence, while this process waits for it.
+static int continue_in_child(int count) {
     note("fork\n");
     trace->is_alone = 0;
     pid_t child = fork();
@@ -113,14 +114,14 @@ static int child_goes_on(int count) {
     return child;
 }
 
-// A child does something with what it has inherited, then this process goes on.
-static void child_helps(void) {
+// A child makes calls on inherited descriptors, then this process continues.
+static void calls_in_child(void) {
     note("child: ");
     pid_t child = fork();
     if (child == 0) {
         int fd = tcp_fd();
         int flags = raw(SYS_fcntl, fd, F_GETFL, 0, 0, 0);
-        // A listener that is ours no more could be full.
+        // A listener that was closed elsewhere could be full and block.
         raw(SYS_fcntl, fd, F_SETFL, flags | O_NONBLOCK, 0, 0);
         struct sockaddr_storage address;
         socklen_t length = some_address(&address);
@@ -142,17 +143,17 @@ static void steps(int count) {
     while (count-- > 0) {
         int pick = below(60);
         if (pick == 0 && depth < 2) {
-            child_goes_on(count);
+            continue_in_child(count);
             return;
         }
         if (pick == 1)
-            child_helps();
+            calls_in_child();
         else if (pick < 5)
             thread_step();
         else
             step();
     }
-    // Whatever is open now, and by whose doing.
+    // The descriptors that are open at the end.
     for (int fd = 0; fd < FDS; fd++)
         note("%ld", raw(SYS_fcntl, fd, F_GETFD, 0, 0, 0));
     close_all(1);
@@ -174,7 +175,7 @@ static void sequence(uint64_t number) {
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = 1024;
     setrlimit(RLIMIT_NOFILE, &limit);
-    // No child is left, and none that is not ours.
+    // No child may be left, and no unexpected one.
     pid_t left = waitpid(-1, NULL, WNOHANG | __WALL);
     note("\nwait %d errno %d\n", left, left < 0 ? errno : 0);
 }
@@ -191,7 +192,7 @@ int main(int argc, char **argv) {
     open_barrier();
     for (int i = 0; i < count; i++) {
         sequence(first + i);
-        // No sequence takes so long; one that does has found a call that waits.
+        // A sequence that takes so long has a call that blocks.
         alarm(60);
         printf("%llu %016llx\n", (unsigned long long)first + i, (unsigned long long)hash_of_trace());
         if (prints_all)

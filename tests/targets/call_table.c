@@ -1,6 +1,6 @@
-// Makes each call that an engine hooks or catches in every way it can fail or succeed, and prints a line for each: what it
-// returned, errno, and what the socket then has of the options that the program set. The arguments are the way to make the
-// calls (make_call.h) and the part of the table. Without us two runs print the same.
+// Makes each call that an engine hooks or catches in every way in which it can fail or succeed. Prints a line for each:
+// the result, errno, and the options that the program has set. The arguments are the way to make the calls
+// (make_call.h) and the part of the table. Without keepalive two runs print the same.
 #define _GNU_SOURCE
 #include "call_table/addresses.h"
 #include "call_table/fds.h"
@@ -16,7 +16,7 @@ static const struct {
 } parts[] = {{"fds", all_bad_fds}, {"addresses", all_addresses}, {"memory", all_memory},
              {"states", all_states}, {"options", all_options},   {"queries", all_queries}};
 
-// What a connection has on which the program has set nothing: whether there is a policy, and which.
+// Prints the options of a connection on which the program has set nothing, which show the policy.
 static void print_witness(void) {
     int fd = in_state(kind_of("tcp4"), CONNECTED, set_nothing);
     show("witness", fd);

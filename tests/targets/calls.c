@@ -1,7 +1,7 @@
-// Makes every call that the library hooks, from the context that is asked for, and prints what its socket then has.
-// usage: calls main|thread|handler|fork|vfork|rain|nothing
+// Makes every call that the library hooks, in the given context, and prints the options of its socket.
+// usage: calls main|thread|handler|fork|vfork|signals|nothing
 //
-// Compiled with CONSTRUCTOR it is a library that does so in its constructor instead.
+// Compiled with CONSTRUCTOR it is a library that makes the calls in its constructor.
 #define _GNU_SOURCE
 #include "ways.h"
 
@@ -24,8 +24,8 @@ static void report(const struct way *way, const char *call, int fd) {
     show(name, fd);
 }
 
-// After a filter of its own, be it one that allows everything, a program's sockets are left alone. A child of ours gets
-// the filter: there is no way back.
+// After a filter of its own, even one that allows everything, a program's sockets are left unchanged. A child gets the
+// filter, because it cannot be removed.
 static void confine(const struct way *way, int (*filter)(struct sock_fprog *), const char *call) {
     struct sock_filter allow = {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
     struct sock_fprog program = {1, &allow};
@@ -54,7 +54,8 @@ static void calls(const struct way *way) {
     raw_close(fd);
     raw_close(raw_accept(listener));
 
-    // Under way until getsockopt(SO_ERROR) finds it complete: only then does it get the user timeout.
+    // The connection is pending until getsockopt(SO_ERROR) shows that it is complete; only then is the user timeout
+    // set.
     fd = way->socket(AF_INET, SOCK_STREAM, 0);
     raw_connect(fd, &address, length);
     report(way, "raw connect", fd);
@@ -103,33 +104,33 @@ static void all_calls(void) {
 
 #ifdef CONSTRUCTOR
 
-// A rain of signals whose handler makes a socket: some microseconds after one drop comes the next. On a slow computer that
-// may be before anything else got on, so the rain ends.
-static struct itimerval next_drop;
-static volatile int drops = 300;
+// Repeated signals whose handler creates a socket, some microseconds apart. On a slow computer the program may make no
+// progress between two signals, so their number is limited.
+static struct itimerval next_signal;
+static volatile int signals_left = 300;
 
-static void drop(int signal) {
+static void on_signal(int signal) {
     (void)signal;
     int saved = errno;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     connect(fd, NULL, 0);
     close(fd);
-    if (--drops > 0)
-        setitimer(ITIMER_REAL, &next_drop, NULL);
+    if (--signals_left > 0)
+        setitimer(ITIMER_REAL, &next_signal, NULL);
     errno = saved;
 }
 
-static void rain(suseconds_t interval) {
-    struct sigaction action = {.sa_handler = drop, .sa_flags = SA_RESTART};
-    next_drop.it_value.tv_usec = interval;
+static void send_signals(suseconds_t interval) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    next_signal.it_value.tv_usec = interval;
     sigaction(SIGALRM, &action, NULL);
-    setitimer(ITIMER_REAL, &next_drop, NULL);
+    setitimer(ITIMER_REAL, &next_signal, NULL);
 }
 
 __attribute__((constructor)) static void constructed(void) {
-    const char *interval = getenv("RAIN");
+    const char *interval = getenv("SIGNAL_INTERVAL");
     if (interval != NULL)
-        rain(atoi(interval));
+        send_signals(atoi(interval));
     else
         all_calls();
 }
@@ -173,9 +174,9 @@ int main(int count, char **arguments) {
             _exit(0);
         }
         wait_for(child);
-        // The child had our memory; its descriptors were its own.
+        // The child shared the memory; its descriptors were its own.
         show("parent", socket(AF_INET, SOCK_STREAM, 0));
-    } else if (strcmp(context, "rain") == 0) {
+    } else if (strcmp(context, "signals") == 0) {
         show("main", socket(AF_INET, SOCK_STREAM, 0));
     } else if (strcmp(context, "thread") == 0) {
 #ifdef THREADS

@@ -1,4 +1,4 @@
-// Cancels a thread that waits in a call which the library hooks, and prints what was unwound above it.
+// Cancels a thread that waits in a call that the library hooks, and prints which frames were unwound.
 // usage: cancel deferred|asynchronous
 #include "raw.h"
 
@@ -37,7 +37,7 @@ static void in_connect() {
     connect(fd, reinterpret_cast<struct sockaddr *>(&address), length);
 }
 
-// Until the thread sleeps in the kernel, as its state in /proc/PID/task/TID/stat says.
+// Waits until the thread sleeps in the kernel, according to /proc/PID/task/TID/stat.
 static void await_sleep() {
     char path[64], state = 0;
     while (state != 'S') {
@@ -69,7 +69,7 @@ int main(int count, char **words) {
     listener = raw_listener(AF_INET);
     cancel("accept", in_accept);
     cancel("accept4", in_accept4);
-    // A listener with a full queue answers nobody.
+    // A listener with a full queue does not answer.
     int silent = raw_socket(AF_INET, SOCK_STREAM, 0);
     raw_bind(silent);
     raw(SYS_listen, silent, 0, 0, 0, 0);

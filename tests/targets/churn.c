@@ -1,6 +1,6 @@
-// Opens and closes sockets and other files all the time, so that their numbers are used again at once. On a byte of
-// standard input it stops, prints how many sockets that are not TCP had keepalive on, and keeps what is open until the
-// end of standard input.
+// Opens and closes sockets and other files constantly, so that descriptor numbers are reused immediately. On a byte of
+// standard input it stops, prints the number of sockets other than TCP that had keepalive on, and keeps the open
+// descriptors until the end of standard input.
 #define _GNU_SOURCE
 #include "raw.h"
 
@@ -53,7 +53,7 @@ int main(void) {
         if (*slot >= 0) {
             if (!is_stream(*slot) && raw_option(*slot, SOL_SOCKET, SO_KEEPALIVE) > 0)
                 touched++;
-            // No TIME-WAIT, or the ports would run out.
+            // A reset avoids TIME-WAIT, so that ports stay available.
             setsockopt(*slot, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
             close(*slot);
         }

@@ -1,11 +1,11 @@
-// Gives itself a seccomp filter that kills it at every system call which it does not make itself, and uses sockets.
+// Sets a seccomp filter that kills at every system call which the program does not make itself, and uses sockets.
 // usage: confined HOW
 //
 //   prctl syscall-prctl seccomp    by prctl(2), by syscall(2) of prctl, of seccomp(2)
-//   listener                       by seccomp(2), which gives a descriptor for user notification then (not 0)
-//   strict syscall-strict          strict mode: read(2), write(2) and exit(2) are left
-//   failing                        a filter that the kernel refuses: nothing has changed
-//   exec                           a filter against all that belongs to sockets, and then a program that has none
+//   listener                       by seccomp(2), which then returns a descriptor for user notification (not 0)
+//   strict syscall-strict          strict mode, with only read(2), write(2) and exit(2)
+//   failing                        a filter that the kernel refuses: nothing changes
+//   exec                           a filter against all socket calls, and then a program without sockets
 #define _GNU_SOURCE
 #include "ways.h"
 
@@ -58,7 +58,7 @@ int main(int count, char **words) {
     struct sockaddr_storage address;
     int listener = raw_listener(AF_INET);
     socklen_t length = raw_name(listener, &address);
-    // Some of the connections were made before.
+    // Some of the connections were established before.
     raw_client(listener);
     raw_client(listener);
     must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));

@@ -1,4 +1,4 @@
-// Memory whose first access waits until somebody provides the page (userfaultfd(2)).
+// Memory whose first access waits until the page is provided (userfaultfd(2)).
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -8,7 +8,7 @@
 
 enum { PAGE = 4096 };
 
-// A page that is not there; *userfault is where its first access is told. NULL where this kernel has no such pages.
+// Maps a missing page; *userfault reports its first access. Returns NULL if this kernel does not support this.
 static inline void *delayed_page(int *userfault) {
     struct uffdio_api api = {.api = UFFD_API};
     *userfault = syscall(SYS_userfaultfd, O_CLOEXEC);
@@ -26,7 +26,7 @@ static inline void await_access(int userfault) {
         ;
 }
 
-// Provides the page: these bytes, and zeroes.
+// Provides the page with these bytes, followed by zeroes.
 static inline int provide_page(int userfault, void *page, const void *bytes, size_t length) {
     static char content[PAGE] __attribute__((aligned(PAGE)));
     memcpy(content, bytes, length);

@@ -1,4 +1,4 @@
-// Becomes a command to which the kernel denies one system call, as the filters of container engines do.
+// Executes a command for which a seccomp filter denies one system call, as in container engines.
 // usage: denied SYSCALL ERRNO COMMAND [ARG...], all by number
 #define _GNU_SOURCE
 #include <errno.h>

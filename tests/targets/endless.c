@@ -1,5 +1,5 @@
-// The first process of a pid namespace, below which processes start others without end: one chain whose only process is
-// always another one, and children that live for some milliseconds.
+// The first process of a pid namespace, in which processes start others without end: a chain in which each process
+// starts the next and ends, and children that live for some milliseconds.
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,7 +13,7 @@ static void chain(void) {
 }
 
 int main(void) {
-    // Whoever ends is gone at once, also the orphans.
+    // Ended processes disappear immediately, also the orphans.
     signal(SIGCHLD, SIG_IGN);
     socket(AF_INET, SOCK_STREAM, 0);
     if (fork() == 0)

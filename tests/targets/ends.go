@@ -1,4 +1,4 @@
-// The same as ends.py, without any C library. Go sets keepalive itself, 15 s, unless it is asked not to.
+// The same as ends.py, without a C library. Go sets keepalive itself, 15 s, unless it is configured otherwise.
 package main
 
 import (

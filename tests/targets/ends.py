@@ -1,5 +1,5 @@
-"""An asyncio program with connections of both kinds, which sends back what it gets: it listens on a port of the
-kernel's choice, connects to the port that is named, and prints its own."""
+"""An asyncio program with a connected and an accepted connection, on which it echoes: it listens on a port that the
+kernel chooses, connects to the given port, and prints its own."""
 
 import asyncio
 import sys

@@ -1,8 +1,8 @@
-// A program of a tree that is not trusted: tries to reach whatever is outside, and names on standard error, in one line, what
-// it could. It leaves processes behind, and fails.
+// A hostile program of an untrusted root directory: it tries to access everything outside, and prints what succeeded on
+// standard error, in one line. It leaves processes behind, and fails.
 //
-// What is outside is named by files in the root directory: /victim (a process), /port (of a listener on 127.0.0.1), /name (of an
-// abstract socket), /memory (the number of a segment that is shared).
+// Files in the root directory name the targets: /victim (a process), /port (of a listener on 127.0.0.1), /name (of an
+// abstract socket), /memory (the number of a shared memory segment).
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -138,7 +138,7 @@ static void privileges(void) {
         note("suid", WIFEXITED(status) && WEXITSTATUS(status) == 9);
 }
 
-// Processes that stay, out of session and group, deaf to signals, with the pipes.
+// Leaves processes behind, outside of session and group, that ignore signals and keep the pipes.
 static void stay(void) {
     int made = 0;
     for (; made < 64; made++) {

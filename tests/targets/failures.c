@@ -1,5 +1,5 @@
-// Makes the calls that the library hooks fail in every way that does not take long, and succeed; prints what each returned
-// and what errno was then. All numbers are the same in each run, descriptors too.
+// Makes the calls that the library hooks fail in every way that is quick, and succeed. Prints the result of each and
+// errno. All numbers are the same in each run, also descriptors.
 #define _GNU_SOURCE
 #include "ways.h"
 
@@ -15,10 +15,10 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-// No system call gives this number.
-#define UNTOUCHED 4242
+// No system call sets this errno.
+#define NO_ERRNO 4242
 
-// A pointer to nothing.
+// An invalid pointer.
 #define BAD ((void *)8)
 
 static const struct way *way;
@@ -28,11 +28,11 @@ static int (*make)(int domain, int type, int protocol);
 static void report(const char *what, long returned) {
     int error = errno;
     PRINT("%s, %s%s: %ld errno %d\n", origin, way->name, what, returned, error);
-    errno = UNTOUCHED;
+    errno = NO_ERRNO;
 }
 
-// errno is UNTOUCHED before each call.
-#define TRY(what, call) report(what, (errno = UNTOUCHED, (call)))
+// errno is NO_ERRNO before each call.
+#define TRY(what, call) report(what, (errno = NO_ERRNO, (call)))
 
 static int tcp(int flags) {
     return make(AF_INET, SOCK_STREAM | flags, 0);
@@ -45,7 +45,7 @@ static int dial(int fd) {
     return way->connect(fd, (struct sockaddr *)&address, length);
 }
 
-// From here on `address` is a listener that answers nobody: its queue is full.
+// From here on `address` is a listener that does not answer: its queue is full.
 static int silent_listener(void) {
     int listener = raw_socket(AF_INET, SOCK_STREAM, 0);
     raw_bind(listener);
@@ -68,7 +68,7 @@ static void ignore(int signal) {
     (void)signal;
 }
 
-// The next call that waits is interrupted, as often as it takes: the first signal may come before the call.
+// Interrupts the next call that waits, repeatedly: the first signal may come before the call.
 static void interrupt(int on) {
     struct sigaction action = {.sa_handler = ignore};
     struct itimerval timer = {{0, 20000 * on}, {0, 20000 * on}};
@@ -213,7 +213,7 @@ static void options(void) {
     TRY("setsockopt out of range", way->setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &value, sizeof value));
 }
 
-// The table is full: not one descriptor is left, to us either.
+// With a full table, the library can open no descriptor either.
 static void without_descriptors(void) {
     int listener = raw_listener(AF_INET);
     length = raw_name(listener, &address);
@@ -244,7 +244,7 @@ static void prctls(void) {
     TRY("unknown mode of seccomp", prctl(PR_SET_SECCOMP, 9, 0, 0, 0));
 }
 
-// System calls that are not hooked go through as they are, all six arguments.
+// System calls that are not hooked are passed on unchanged, with all six arguments.
 static void other_calls(void) {
     TRY("no system call", syscall(9999, 1, 2, 3, 4, 5, 6));
     TRY("getpid", syscall(SYS_getpid) == getpid());
@@ -259,7 +259,7 @@ static void other_calls(void) {
     TRY("futex", syscall(SYS_futex, &words[0], 4 /* FUTEX_CMP_REQUEUE */, 1, 1, &words[1], 6));
     TRY("futex of the sixth argument", syscall(SYS_futex, &words[0], 4, 1, 1, &words[1], 5));
 
-    // Only with the set in its sixth argument does pselect6 see the signal, and does not wait.
+    // Only with the signal set in its sixth argument is pselect6 interrupted, instead of waiting.
     sigset_t none, alarm;
     struct sigaction action = {.sa_handler = ignore};
     sigaction(SIGALRM, &action, NULL);

@@ -1,4 +1,4 @@
-// Opens connections by sending (MSG_FASTOPEN), in each way there is, and prints what the socket then has.
+// Opens connections by sending (MSG_FASTOPEN), in every way, and prints the options of the socket.
 #define _GNU_SOURCE
 #include "raw.h"
 

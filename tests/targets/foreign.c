@@ -1,4 +1,5 @@
-// Becomes a command whose system calls it could supervise itself: it has a filter with a listener, and catches nothing.
+// Executes a command whose system calls this program could supervise: it has a filter with a listener, which catches
+// nothing.
 // usage: foreign COMMAND [ARG...]
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,7 +17,7 @@ int main(int count, char **words) {
     if (geteuid() != 0)
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     int listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
-    // Without anybody who holds it there would be no listener.
+    // A process must hold the listener, otherwise it is closed.
     if (listener < 0 || fcntl(listener, F_SETFD, 0) != 0)
         return 3;
     execv(words[1], words + 1);

@@ -1,7 +1,7 @@
-// A library with which programs do not start as they should. It has no C library, so that nothing else is in the way.
+// A library with which programs do not start as they should. It uses no C library, to avoid other effects.
 
 #ifdef OURS
-// As libkeepalive.so has it: the owner and the version.
+// The note of libkeepalive.so: the owner and the version.
 __asm__(".pushsection .note.keepalive, \"a\", %note\n"
         ".balign 4\n.long 10\n.long 2\n.long 1\n"
         ".asciz \"keepalive\"\n.balign 4\n.asciz \"0\"\n.balign 4\n"
@@ -33,7 +33,7 @@ __attribute__((constructor)) static void at_load(void) {
 #elif defined(END)
     call(231, 7, 0, 0);
 #elif defined(DIE_IN_FORCE)
-    // Only where /etc/ld.so.preload is there and has a line (access(2), open(2), read(2)).
+    // Only if /etc/ld.so.preload exists and has a line (access(2), open(2), read(2)).
     char text[4096];
     long fd = call(2, (long)"/etc/ld.so.preload", 0, 0);
     long length = fd < 0 ? 0 : call(0, fd, (long)text, sizeof text);

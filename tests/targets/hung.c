@@ -1,13 +1,13 @@
-// A process that makes whoever serves its calls wait, for as long as it lives. usage: hung HOW DIRECTORY
+// A process that blocks whatever serves its calls, as long as it lives. usage: hung HOW DIRECTORY
 //
-//   page        the address of its connect(2) is in a page that nobody provides
+//   page        the address of its connect(2) is in a page that is never provided
 //   lock        another of its threads holds the lock of the socket: it sends from such a page
-//   fuse-page   the address is in a file of a file system whose server never answers; it is mounted on DIRECTORY (as root)
-//   fuse-file   the descriptor of its connect(2) is such a file, whose close(2) waits for the server
-//   fuse-name   its name, which execve(2) has left on its stack, is in such a file
+//   fuse-page   the address is in a file of a file system that never answers; it is mounted on DIRECTORY (as root)
+//   fuse-file   the descriptor of its connect(2) is such a file, whose close(2) waits
+//   fuse-name   its name, which execve(2) has written to its stack, is in such a file
 //
-// Twice, and after each time this process, which has nothing to do with it, connects and prints what its socket has. Then it
-// prints "holding", does that again for each byte of standard input, and waits for its end.
+// Twice; after each time this process, which is not involved, connects and prints the options of its socket. Then it
+// prints "holding", connects and prints again for each byte of standard input, and waits for its end.
 #define _GNU_SOURCE
 #include "raw.h"
 #include "delayed.h"
@@ -25,22 +25,22 @@
 
 static struct sockaddr_storage address;
 static socklen_t length;
-static int told[2], again[2];
+static int reports[2], again[2];
 
 static int fail(const char *what) {
     PRINT("%s: %s\n", what, strerror(errno));
     return 1;
 }
 
-// It hangs now.
-static void tell(void) {
-    write(told[1], "h", 1);
+// Reports that a thread hangs now.
+static void report_hang(void) {
+    write(reports[1], "h", 1);
 }
 
 struct request {
     int fd;
     const void *address;
-    // When there is something to be read, it begins.
+    // The request begins when this can be read.
     int begins[2];
 };
 
@@ -84,7 +84,7 @@ static int hang_by_page(void) {
         return fail("userfaultfd");
     connect_apart(raw_socket(AF_INET, SOCK_STREAM, 0), page);
     await_access(userfault);
-    tell();
+    report_hang();
     return 0;
 }
 
@@ -100,11 +100,11 @@ static int hang_by_lock(void) {
     await_access(userfault);
     connect_apart(request->fd, &address);
     usleep(100000);
-    tell();
+    report_hang();
     return 0;
 }
 
-// A file system with one file: reads of it and closing it are never answered.
+// A file system with one file: reading and closing it are never answered.
 static void serve_file(int device, int waits) {
     static char request[1 << 17], reply[4096];
     struct fuse_in_header *in = (void *)request;
@@ -152,7 +152,7 @@ static void serve_file(int device, int waits) {
     }
 }
 
-// Mounts it in a namespace of this process, and gives its server and a file that is open.
+// Mounts it in a namespace of this process. Returns an open file, and its server.
 static int mount_file(const char *place, int *server, int *waits) {
     char options[128], path[4096];
     int pipes[2];
@@ -163,7 +163,7 @@ static int mount_file(const char *place, int *server, int *waits) {
     if (device < 0 || mount("hung", place, "fuse", MS_NOSUID | MS_NODEV, options) < 0 || pipe(pipes) < 0)
         return -1;
     if ((*server = fork()) == 0) {
-        close(told[0]);
+        close(reports[0]);
         serve_file(device, pipes[1]);
         _exit(0);
     }
@@ -176,12 +176,12 @@ static int mount_file(const char *place, int *server, int *waits) {
 static int hang_by_file(const char *how, int file, int waits, int attempt) {
     static struct request *requests[2];
     char byte;
-    // Both at first: the C library looks at the environment, which stands where the name does, in much that it does.
+    // Both are prepared first: the C library often reads the environment, which is in the same page as the name.
     for (int i = 0; attempt == 0 && i < 2; i++) {
         const void *to = &address;
         if (strcmp(how, "fuse-page") == 0) {
             void *page = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, file, i * PAGE);
-            // Without reading ahead, which does not wait for the server itself: so nothing but its answer ends the wait.
+            // Without readahead, which does not wait for the server itself, only the server's answer ends the wait.
             madvise(page, PAGE, MADV_RANDOM);
             to = page;
         }
@@ -193,11 +193,11 @@ static int hang_by_file(const char *how, int file, int waits, int attempt) {
         madvise(page, PAGE, MADV_RANDOM);
     }
     begin(requests[attempt]);
-    // The server is asked; or nobody asks it, since this process is left alone.
+    // Waits until the server gets the request; it gets none if the supervisor does not serve this process.
     struct pollfd poller = {waits, POLLIN, 0};
     if (poll(&poller, 1, 2000) == 1)
         read(waits, &byte, 1);
-    tell();
+    report_hang();
     return 0;
 }
 
@@ -215,17 +215,17 @@ static int hang(const char *how, int file, int waits, int attempt) {
     return hang_by_file(how, file, waits, attempt);
 }
 
-static struct offender {
+static struct blocker {
     const char *how;
     int file, waits;
-} offender;
+} blocker;
 
-// In a thread, whose stack is not where the name stands.
-static void *offend(void *nothing) {
+// In a thread, because the name is in the page of the main thread's stack.
+static void *block(void *nothing) {
     char byte;
-    for (int i = 0; i < 2 && hang(offender.how, offender.file, offender.waits, i) == 0; i++)
+    for (int i = 0; i < 2 && hang(blocker.how, blocker.file, blocker.waits, i) == 0; i++)
         read(again[0], &byte, 1);
-    // Not before it is killed: closing the file would wait.
+    // The process waits to be killed: closing the file would block.
     pause();
     return nothing;
 }
@@ -238,22 +238,22 @@ int main(int count, char **words) {
     int file = -1, waits = -1, server = 0;
     int listener = raw_listener(AF_INET);
     length = raw_name(listener, &address);
-    if (pipe(told) < 0 || pipe(again) < 0)
+    if (pipe(reports) < 0 || pipe(again) < 0)
         return fail("pipe");
     if (strncmp(how, "fuse", 4) == 0 && (file = mount_file(words[2], &server, &waits)) < 0)
         return fail("fuse");
-    offender = (struct offender){how, file, waits};
+    blocker = (struct blocker){how, file, waits};
     int child = fork();
     if (child == 0) {
         pthread_t thread;
         close(again[1]);
-        pthread_create(&thread, NULL, offend, NULL);
+        pthread_create(&thread, NULL, block, NULL);
         for (;;)
             pause();
     }
-    close(told[1]);
+    close(reports[1]);
     for (int i = 0; i < 2; i++) {
-        if (read(told[0], &byte, 1) != 1)
+        if (read(reports[0], &byte, 1) != 1)
             return fail("nothing hangs");
         connect_and_show();
         write(again[1], "a", 1);
@@ -261,7 +261,7 @@ int main(int count, char **words) {
     PRINT("holding\n");
     while (read(0, &byte, 1) > 0)
         connect_and_show();
-    // The server first: nothing that waits for it can be ended before.
+    // The server is killed first: processes that wait for it cannot end before.
     if (server > 0) {
         kill(server, SIGKILL);
         waitpid(server, NULL, 0);

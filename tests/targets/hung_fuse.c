@@ -1,7 +1,8 @@
-// A FUSE file system that stops answering. `hung_fuse DIRECTORY SOURCE COMMAND [ARG]...` mounts it on DIRECTORY in a mount
-// namespace of its own, with one executable file, DIRECTORY/file, that has the bytes of SOURCE, and becomes COMMAND. The
-// server is COMMAND's first child; COMMAND finds its number in HUNG_SERVER, and the file in HUNG_FILE. After SIGUSR1 the
-// server takes every request and answers none, so that whoever waits for one cannot even be killed. Its end ends all waits.
+// A FUSE file system that stops answering. `hung_fuse DIRECTORY SOURCE COMMAND [ARG]...` mounts it on DIRECTORY in its
+// own mount namespace, with one executable file, DIRECTORY/file, that has the bytes of SOURCE, and executes COMMAND.
+// The server is COMMAND's first child; COMMAND finds its number in HUNG_SERVER, and the file in HUNG_FILE. After
+// SIGUSR1 the server accepts every request and answers none, so that a process that waits for an answer cannot even be
+// killed. All waits end with the server.
 
 #define _GNU_SOURCE
 #include <err.h>
@@ -28,7 +29,7 @@ static char request[REQUEST] __attribute__((aligned(8)));
 static void hang(int number) {
     (void)number;
     is_hung = 1;
-    // No test hangs with it for ever.
+    // Limits the time for which a failed test hangs.
     alarm(90);
 }
 
@@ -57,7 +58,7 @@ static void answer(const struct fuse_in_header *header, const void *body) {
     switch (header->opcode) {
     case FUSE_INIT: {
         const struct fuse_init_in *in = body;
-        // Without FUSE_ASYNC_READ: who reads a page waits for the server itself.
+        // Without FUSE_ASYNC_READ, a process that reads a page waits for the server itself.
         struct fuse_init_out out = {
             .major = FUSE_KERNEL_VERSION, .minor = 31, .max_readahead = in->max_readahead, .max_write = 4096};
         reply(header->unique, 0, &out, sizeof out);

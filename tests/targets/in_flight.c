@@ -1,11 +1,11 @@
-// Threads use sockets without pause; then another one gives them all a seccomp filter (SECCOMP_FILTER_FLAG_TSYNC) that kills
-// at setsockopt(2), getsockopt(2) and what else only a library would call here. One that the kernel refuses comes before.
-// Prints "alive". usage: in_flight HOW
+// Threads use sockets without pause; then another thread sets a seccomp filter for all (SECCOMP_FILTER_FLAG_TSYNC) that
+// kills at setsockopt(2), getsockopt(2) and other calls that only a library would make here. A filter that the kernel
+// refuses is set first. Prints "alive". usage: in_flight HOW
 //
-//   prctl      each thread gives itself the filter by prctl(2), while the others work
-//   seccomp    one gives it to all by syscall(2)
+//   prctl      each thread sets the filter by prctl(2), while the others work
+//   seccomp    one thread sets it for all by syscall(2)
 //   signal     as seccomp, from a signal handler, which may interrupt a call
-//   fork       a child, which was forked in the middle of the calls of the others, gives it to itself
+//   fork       a child, which was forked during the calls of the others, sets it
 #define _GNU_SOURCE
 #include "ways.h"
 
@@ -59,7 +59,7 @@ static void use(void) {
 
 static void *work(void *own_filter) {
     pthread_barrier_wait(&barrier);
-    // As many after the filter as before.
+    // The same number of calls before and after the filter.
     for (int i = 0; i < 40; i++) {
         if (i == 20 && own_filter)
             prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
@@ -81,7 +81,7 @@ int main(int count, char **words) {
     for (int i = 0; i < THREADS; i++)
         pthread_create(&threads[i], NULL, work, strcmp(how, "prctl") == 0 ? words : NULL);
     pthread_barrier_wait(&barrier);
-    // Somewhere in the middle of what they do.
+    // At some point during the calls of the other threads.
     for (volatile int spin = 0, end = getpid() % 64 * 1000; spin < end; spin++)
         ;
     if (strcmp(how, "seccomp") == 0 && install() != 0)

@@ -1,4 +1,4 @@
-// A loader (PT_INTERP) that loads nothing and reads no environment: it ends the program. Freestanding.
+// A loader (PT_INTERP) that loads nothing and ignores the environment: it ends the program. Freestanding.
 #include <sys/syscall.h>
 
 void _start(void) {

@@ -1,9 +1,9 @@
-// Runs a command and kills it, sends it a signal or holds it just before one of its system calls.
+// Runs a command, and kills, signals or stops it just before one of its system calls.
 // usage: killed kill|hold|SIGNAL every|lasting|NAME NUMBER COMMAND [ARGUMENT...]
 //
-// NUMBER counts from 1: all system calls but read(2), which leaves nothing behind, or only those that may last longer
-// than the process, or those of this name in the lists below. It prints which one was next. After "kill" it ends with 0;
-// a command that is held goes on when standard input is closed; a command that ends of itself has its own status.
+// NUMBER counts from 1: all system calls but read(2), which has no lasting effect, or only those that may have an
+// effect after the process, or those with this name in the lists below. Prints the call. After "kill" the exit status
+// is 0; a command that is held continues when standard input is closed; a command that ends by itself keeps its status.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/ptrace.h>
@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// What outlives a process, or tells others of it.
+// Calls with an effect after the process, or on other processes.
 static const struct name {
     long number;
     const char *text;
@@ -34,7 +34,7 @@ static const struct name {
 #endif
 };
 
-// The same of bpf(2), by its first argument, and the call that takes longest.
+// The same for bpf(2), by its first argument, and the call that takes longest.
 static const struct name lasting_bpf[] = {
     {5, "BPF_PROG_LOAD"},
     {2, "BPF_MAP_UPDATE_ELEM"}, {6, "BPF_OBJ_PIN"},     {8, "BPF_PROG_ATTACH"},
@@ -59,14 +59,14 @@ static void fail(const char *what) {
     exit(125);
 }
 
-// Without the C library's header, which cannot stand beside the kernel's.
+// Declared here, because the C library's header conflicts with the kernel's.
 static long trace(long request, pid_t pid, long address, void *data) {
     return syscall(SYS_ptrace, request, (long)pid, address, data);
 }
 
-// Lets `pid` go on to its next stop.
+// Lets `pid` continue to its next stop.
 static void resume(pid_t pid, int signal) {
-    // It may have been killed by somebody else.
+    // Another process may have killed it.
     if (trace(PTRACE_SYSCALL, pid, 0, (void *)(long)signal) != 0 && errno != ESRCH)
         fail("ptrace");
 }
@@ -107,7 +107,7 @@ int main(int count, char **words) {
         }
         int signal = WSTOPSIG(status);
         if (signal != (SIGTRAP | 0x80)) {
-            // What it is told of its threads, and the stop with which they begin, is not for them.
+            // The SIGTRAPs about its threads, and the SIGSTOP with which they begin, are not passed on.
             resume(pid, signal == SIGTRAP || signal == SIGSTOP ? 0 : signal);
             continue;
         }
@@ -121,7 +121,7 @@ int main(int count, char **words) {
                 if (name == NULL)
                     name = "another";
                 if (strcmp(action, "kill") == 0) {
-                    // The call is not begun any more.
+                    // The killed process does not execute the call.
                     kill(child, SIGKILL);
                     while (waitpid(child, &status, __WALL) != child || !WIFSIGNALED(status))
                         ;

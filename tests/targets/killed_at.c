@@ -1,5 +1,5 @@
-// killed_at N COMMAND...: runs the command, and kills it when it is about to make its Nth system call. Prints the number
-// of calls that it has made when it ends before. Its children go their own way.
+// killed_at N COMMAND...: runs the command, and kills it before its Nth system call. Prints the number of calls if the
+// command ends before. Children are not traced.
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ int main(int argc, char **argv) {
     int status;
     waitpid(child, &status, 0);
     ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC);
-    // From the exec on: what comes before is ours.
+    // Calls are counted from the exec on; earlier ones are of this program.
     int is_running = 0, is_entry = 0;
     long calls = 0, signal = 0;
     for (;;) {
@@ -34,7 +34,7 @@ int main(int argc, char **argv) {
             return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         }
         if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8)) {
-            // Its execve has an exit, which is the next stop.
+            // The next stop is the exit of execve.
             is_running = is_entry = 1;
         } else if (WSTOPSIG(status) != (SIGTRAP | 0x80)) {
             signal = WSTOPSIG(status);

@@ -1,4 +1,4 @@
-// Loads a library as it is told to.
+// Loads a library in the given way.
 // usage: loader now|deepbind|apart LIBRARY
 #define _GNU_SOURCE
 #include <dlfcn.h>

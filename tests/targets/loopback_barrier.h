@@ -1,4 +1,4 @@
-// A wait for everything that was sent over loopback, so that a result does not depend on when its packets arrive.
+// Waits for everything that was sent over loopback, so that results do not depend on the time when packets arrive.
 #pragma once
 
 #include "raw.h"
@@ -7,7 +7,7 @@
 
 static int barrier_fd;
 
-// All packets of one processor go through one queue in their order, so the process stays on one processor.
+// All packets of one processor pass one queue in order, so the process stays on one processor.
 static void open_barrier(void) {
     struct sockaddr_storage address;
     int fd = raw(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, 0, 0);
@@ -21,8 +21,8 @@ static void open_barrier(void) {
     sched_setaffinity(0, sizeof one, &one);
 }
 
-// Returns when all packets that were sent before have arrived, and the packets that these caused: a handshake is three,
-// and a reset may follow.
+// Returns when all packets that were sent before have arrived, and the packets that these caused: a handshake has
+// three, and a reset may follow.
 static void barrier(void) {
     char byte = 0;
     for (int i = 0; i < 4; i++) {

@@ -1,6 +1,6 @@
-// While one thread opens and closes a file without pause, another connects and listens with sockets that are there already:
-// the file has the same number each time, and a child that is forked meanwhile has no descriptor more.
-// Prints how often the number was another, opening failed, and a child had more.
+// While one thread opens and closes a file without pause, another connects and listens with existing sockets. The file
+// must have the same number each time, and a child that is forked meanwhile no additional descriptor. Prints how often
+// the number differed, opening failed, and a child had more descriptors.
 #define _GNU_SOURCE
 #include "raw.h"
 
@@ -40,7 +40,7 @@ int main(void) {
     }
     int lowest = open("/dev/null", O_RDONLY);
     close(lowest);
-    // One is free, and no more.
+    // Exactly one descriptor is free.
     struct rlimit limit = {lowest + 1, lowest + 1};
     setrlimit(RLIMIT_NOFILE, &limit);
     pthread_create(&thread, NULL, use, NULL);

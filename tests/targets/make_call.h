@@ -1,4 +1,4 @@
-// The ways to make a call: by the C library's function, by its syscall(2), by the instruction, and on i386 by
+// Ways to make a call: by the C library's function, by its syscall(2), by the system call instruction, and on i386 by
 // socketcall(2). A call takes its arguments as six words.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Sets options itself, then makes calls that fail or that end a connection, and prints what its options are then.
+// Sets options itself, then makes calls that fail or that end a connection, and prints the options afterwards.
 #define _GNU_SOURCE
 #include "ways.h"
 
@@ -18,7 +18,7 @@ static const struct option {
 };
 enum { COUNT = sizeof options / sizeof *options, DEFERS = 1 << 2 };
 
-// Those that the program sets, one bit each.
+// The options that the program sets, one bit each.
 static unsigned set;
 
 static int make(void) {
@@ -40,12 +40,12 @@ int main(void) {
     struct sockaddr_storage address;
     int busy = raw_listener(AF_INET);
     socklen_t length = raw_name(busy, &address);
-    // One that the library knows.
+    // A socket that the library remembers.
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     raw_bind(listener);
     listen(listener, 8);
     for (set = 0; set < 1u << COUNT; set++) {
-        // Its port is taken: listen(2) fails with EADDRINUSE.
+        // Its port is in use: listen(2) fails with EADDRINUSE.
         int fd = make();
         int one = 1;
         struct sockaddr_storage same = {0};
@@ -62,10 +62,10 @@ int main(void) {
         raw_close(fd);
         raw_close(other);
 
-        // A client that defers answers the handshake a second later (tcp(7), TCP_DEFER_ACCEPT).
+        // A client with TCP_DEFER_ACCEPT answers the handshake a second later (tcp(7)).
         if (set & DEFERS)
             continue;
-        // A connection cannot listen.
+        // listen(2) on a connection fails.
         fd = make();
         raw_connect(fd, &address, length);
         struct pollfd poller = {fd, POLLOUT, 0};
@@ -75,7 +75,7 @@ int main(void) {
         listened = listen(fd, 1);
         PRINT("listen: %d errno %d\n", listened, listened < 0 ? errno : 0);
         print("after listen of a connection", fd);
-        // A listener does not connect, and a connection does not connect elsewhere.
+        // connect(2) on a listener fails, and on a connection too.
         int before[COUNT], same_options = 1;
         for (int i = 0; i < COUNT; i++)
             before[i] = raw_option(listener, options[i].level, options[i].number);

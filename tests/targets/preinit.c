@@ -1,5 +1,5 @@
-// Makes calls before the constructors of all libraries, as the runtime of Clang's safe stack does, and prints what a socket
-// of main has.
+// Makes calls before the constructors of all libraries, as the runtime of Clang's safe stack does, and prints the
+// options of a socket of main.
 #define _GNU_SOURCE
 #include <netinet/in.h>
 #include <netinet/tcp.h>

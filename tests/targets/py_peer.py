@@ -1,4 +1,4 @@
-"""Answers each line of its input, an expression of Python, with one line: its value, or what went wrong."""
+"""Evaluates each line of its input, a Python expression, and prints one line: its value, or the error."""
 
 import ctypes
 import fcntl
@@ -17,7 +17,7 @@ kept = []
 
 
 def own(end, **values):
-    """Sets options, as a program does that knows of them."""
+    """Sets options, as a program that uses keepalive does."""
     for name, value in values.items():
         end.setsockopt(*OPTIONS[name], value)
     return end
@@ -34,14 +34,14 @@ def listen(host="127.0.0.1", port=0, family=socket.AF_INET, protocol=0):
 
 
 def pair(listener, host="127.0.0.1", family=socket.AF_INET, protocol=0, **values):
-    """A connection to a listener of ours, with these options at this end: this end, the accepted end."""
+    """Connects to a listener of this program, with these options. Returns the connected and the accepted end."""
     client = own(socket.socket(family, socket.SOCK_STREAM, protocol), **values)
     client.connect((host, listener.getsockname()[1]))
     return client, listener.accept()[0]
 
 
 def talks(one, other):
-    """Whether data goes through, both ways."""
+    """Whether data arrives in both directions."""
     for sender, receiver in ((one, other), (other, one)):
         sender.settimeout(10)
         receiver.settimeout(10)
@@ -56,7 +56,7 @@ def fds(*ends):
 
 
 def connect_in_vain(host, port):
-    """The seconds after which a connect to where nobody answers gives up."""
+    """Returns the seconds after which a connect to an address that does not answer fails."""
     start = time.monotonic()
     try:
         silent.connect((host, port))
@@ -66,7 +66,7 @@ def connect_in_vain(host, port):
 
 
 def packets(port):
-    """The packets without data that come from this port over loopback from now on: their sequence numbers."""
+    """Yields the sequence numbers of packets without data that this port sends over loopback from now on."""
     sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
     sniffer.settimeout(10)
 
@@ -85,7 +85,7 @@ def packets(port):
 
 
 def start_echo(port):
-    """A thread with a connection, which sends back what it gets."""
+    """Starts a thread with a connection, which echoes."""
 
     def echo(end):
         while data := end.recv(1000):
@@ -96,7 +96,7 @@ def start_echo(port):
 
 
 def map_hung(address=0):
-    """Maps a page of the file system of targets/hung_fuse.c, which is not read yet: its address."""
+    """Maps a page of the file system of targets/hung_fuse.c, without reading it. Returns its address."""
     libc = ctypes.CDLL(None)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + 3 * [ctypes.c_int] + [ctypes.c_long]
@@ -116,7 +116,7 @@ def map_hung_over_name():
 
 
 def userfault_over_name():
-    """As map_hung_over_name, with a page whose faults nobody serves (userfaultfd(2)); says why that is not possible."""
+    """As map_hung_over_name, with a page whose faults are not served (userfaultfd(2)). Returns the error if this is impossible."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.getauxval.restype = ctypes.c_ulong
     libc.mmap.restype = ctypes.c_void_p
@@ -134,25 +134,30 @@ def userfault_over_name():
 
 
 def child_with_listener(pid):
-    """A child that has this number, in a pid namespace of ours."""
+    """Starts a child with this process number and a listener, in a pid namespace of the test."""
+    listens, ready = os.pipe()
     with open("/proc/sys/kernel/ns_last_pid", "w") as last:
         last.write(str(pid - 1))
     child = os.fork()
     if child == 0:
         kept.append(listen())
+        os.write(ready, b".")
         time.sleep(1000)
+    os.close(ready)
+    assert os.read(listens, 1) == b"."
+    os.close(listens)
     return child
 
 
 def thread_with_its_own_table():
-    """A connection that only a thread holds: its number there, and those of the sockets."""
+    """Opens a connection that only a thread holds. Returns the thread's number, and those of the descriptors."""
     ready = threading.Event()
-    told = []
+    results = []
 
     def run():
         assert ctypes.CDLL(None).unshare(0x400) == 0  # CLONE_FILES
         ends = pair(listener)
-        told.append(f"{threading.get_native_id()} {fds(*ends)}")
+        results.append(f"{threading.get_native_id()} {fds(*ends)}")
         ready.set()
         threading.Event().wait()
 
@@ -160,7 +165,7 @@ def thread_with_its_own_table():
     kept.append(listener)
     threading.Thread(target=run, daemon=True).start()
     ready.wait()
-    return told[0]
+    return results[0]
 
 
 for line in sys.stdin:

@@ -1,8 +1,9 @@
-// The kernel without the C library: system calls that no library's hook sees, to make sockets which come "from
-// elsewhere" and to read back what a socket has.
+// The kernel without the C library: system calls that no library's hook sees, to create sockets that the library does
+// not remember, and to read the options of sockets.
 #pragma once
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -47,7 +48,7 @@ static inline void raw_close(int fd) {
     raw(SYS_close, fd, 0, 0, 0, 0);
 }
 
-// A socket with a number that no socket had before: the library remembers the numbers that it has seen.
+// Creates a socket with a number that no socket had before, because the library remembers numbers.
 static inline int raw_socket(int domain, int type, int protocol) {
     static int unused = 100;
     int fd = raw(SYS_socket, domain, type, protocol, 0, 0);
@@ -67,7 +68,7 @@ static inline int raw_accept(int listener) {
     return raw(SYS_accept4, listener, 0, 0, 0, 0);
 }
 
-// The value of an option, −1 where the socket has none.
+// Returns the value of an option, −1 if the socket does not have it.
 static inline int raw_option(int fd, int level, int name) {
     int value = 0;
     socklen_t length = sizeof value;
@@ -79,31 +80,48 @@ static inline socklen_t raw_name(int fd, struct sockaddr_storage *address) {
     return raw(SYS_getsockname, fd, (long)address, (long)&length, 0, 0) < 0 ? 0 : length;
 }
 
-// Binds to loopback, or to a name of the kernel's choice where the domain is not IP.
+// Binds to loopback, or to a name that the kernel chooses if the domain is not IP. The kernel also chooses the port,
+// but for datagrams it is one below the ports of connections: a TCP socket that connects to a datagram port can get
+// that port as its own, and then connects to itself (once in 60,000 connects).
 static inline int raw_bind(int fd) {
+    static in_port_t datagram_port = 20000;
     struct sockaddr_storage address;
     memset(&address, 0, sizeof address);
     int domain = raw_option(fd, SOL_SOCKET, SO_DOMAIN);
     socklen_t length = sizeof address.ss_family;
+    in_port_t *port = 0;
     address.ss_family = domain;
     if (domain == AF_INET) {
-        ((struct sockaddr_in *)&address)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        length = sizeof(struct sockaddr_in);
+        struct sockaddr_in *name = (struct sockaddr_in *)&address;
+        name->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        port = &name->sin_port;
+        length = sizeof *name;
     } else if (domain == AF_INET6) {
-        ((struct sockaddr_in6 *)&address)->sin6_addr.s6_addr[15] = 1;
-        length = sizeof(struct sockaddr_in6);
+        struct sockaddr_in6 *name = (struct sockaddr_in6 *)&address;
+        name->sin6_addr.s6_addr[15] = 1;
+        port = &name->sin6_port;
+        length = sizeof *name;
     }
-    return raw(SYS_bind, fd, (long)&address, length, 0, 0);
+    int is_datagram = port && raw_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM;
+    int result;
+    do {
+        if (is_datagram) {
+            datagram_port = datagram_port == 32767 ? 20000 : datagram_port + 1;
+            *port = htons(datagram_port);
+        }
+        result = raw(SYS_bind, fd, (long)&address, length, 0, 0);
+    } while (is_datagram && result == -EADDRINUSE);
+    return result;
 }
 
-// A listener on loopback.
+// Creates a listener on loopback.
 static inline int raw_listener(int domain) {
     int fd = raw_socket(domain, SOCK_STREAM, 0);
     raw_bind(fd);
     return raw(SYS_listen, fd, 8, 0, 0, 0) < 0 ? -1 : fd;
 }
 
-// A client whose connection waits in the listener's queue.
+// Creates a client whose connection is in the listener's queue.
 static inline int raw_client(int listener) {
     struct sockaddr_storage address;
     socklen_t length = raw_name(listener, &address);
@@ -121,7 +139,7 @@ static inline void raw_print(const char *line, int length) {
         raw_print(line_, snprintf(line_, sizeof line_, __VA_ARGS__)); \
     } while (0)
 
-// NAME: keepalive idle interval count user-timeout, −1 for what the socket has not.
+// Prints NAME: keepalive idle interval count user-timeout, with −1 for options that the socket does not have.
 static inline void show(const char *name, int fd) {
     PRINT("%s: %d %d %d %d %d\n", name, raw_option(fd, SOL_SOCKET, SO_KEEPALIVE),
           raw_option(fd, IPPROTO_TCP, TCP_KEEPIDLE), raw_option(fd, IPPROTO_TCP, TCP_KEEPINTVL),

@@ -1,10 +1,10 @@
-// A thread's number is reused while its call is served. usage, as root in a pid namespace of its own:
+// Reuses the number of a thread while its call is served. Usage, as root in a pid namespace of its own:
 //
 //   reused outside CALL KEEPALIVE [OPTION...]     runs "KEEPALIVE [OPTION...] reused inside CALL"
 //
-// CALL (connect, sendmsg, setsockopt; socketcall on i386) has an argument in a page that is not there when the supervisor reads
-// it. Then its process is killed, its number is given to a process that nobody supervises, the victim, and the page is
-// provided. It prints what the victim's socket has in the end, whose descriptor has the same number.
+// CALL (connect, sendmsg, setsockopt; socketcall on i386) has an argument in a page that is missing when the supervisor
+// reads it. Then its process is killed, its number is given to an unsupervised process, the victim, and the page is
+// provided. The program prints the options of the victim's socket, whose descriptor has the same number.
 #define _GNU_SOURCE
 #include "raw.h"
 #include "delayed.h"
@@ -29,34 +29,34 @@ static struct sockaddr_in loopback(int port) {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
-// What the killed process tells: where its page is, and how to provide it.
-struct told {
+// What the process sends before it is killed: where its page is, and how to provide it.
+struct details {
     void *page;
     int pid;
 };
 
-static void tell(struct told told, int userfault) {
+static void send_details(struct details details, int userfault) {
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(sizeof(int))];
     } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
-    struct iovec vector = {&told, sizeof told};
+    struct iovec vector = {&details, sizeof details};
     struct msghdr message = {
         .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     memcpy(CMSG_DATA(&control.header), &userfault, sizeof userfault);
     sendmsg(CHANNEL, &message, 0);
 }
 
-static int hear(struct told *told) {
+static int receive_details(struct details *details) {
     int userfault = -1;
     union {
         struct cmsghdr header;
         char space[CMSG_SPACE(sizeof(int))];
     } control;
-    struct iovec vector = {told, sizeof *told};
+    struct iovec vector = {details, sizeof *details};
     struct msghdr message = {
         .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    if (recvmsg(CHANNEL, &message, 0) == sizeof *told && message.msg_controllen > 0)
+    if (recvmsg(CHANNEL, &message, 0) == sizeof *details && message.msg_controllen > 0)
         memcpy(&userfault, CMSG_DATA(&control.header), sizeof userfault);
     return userfault;
 }
@@ -74,20 +74,20 @@ static void call(const char *name, void *page) {
 #endif
 }
 
-// The child makes the call; this process kills it, and connects itself when it is told to.
+// The child makes the call; this process kills it, and connects itself, each on request.
 static int inside(const char *name, int listener_port) {
     char byte;
     int child = fork();
     if (child == 0) {
         int userfault;
         struct sockaddr_in address = loopback(listener_port);
-        // The supervisor knows this thread already.
+        // The supervisor has already served this thread.
         connect(raw_socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address);
         void *page = delayed_page(&userfault);
         if (page == NULL)
             _exit(1);
         own_socket();
-        tell((struct told){page, getpid()}, userfault);
+        send_details((struct details){page, getpid()}, userfault);
         call(name, page);
         _exit(0);
     }
@@ -104,7 +104,7 @@ static int inside(const char *name, int listener_port) {
     return write(CHANNEL, "c", 1) != 1;
 }
 
-// A process with this number.
+// Creates a process with this number.
 static int victim(int pid, const int *wait) {
     for (int i = 0; i < 100; i++) {
         char number[16];
@@ -137,7 +137,7 @@ static int outside(char **words) {
     int pair[2], wait[2], ready[2], userfault;
     char byte, port[16];
     struct sockaddr_storage address;
-    struct told told;
+    struct details details;
     int listener = raw_listener(AF_INET);
     raw_name(listener, &address);
     snprintf(port, sizeof port, "%d", ntohs(((struct sockaddr_in *)&address)->sin_port));
@@ -163,32 +163,32 @@ static int outside(char **words) {
     dup2(ready[1], CHANNEL + 2);
     close(pair[0]);
     close(pair[1]);
-    if ((userfault = hear(&told)) < 0)
+    if ((userfault = receive_details(&details)) < 0)
         return fail("no page");
-    // The supervisor reads it.
+    // The supervisor reads the page.
     await_access(userfault);
     if (write(CHANNEL, "k", 1) != 1 || read(CHANNEL, &byte, 1) != 1)
         return fail("kill");
-    int victim_pid = victim(told.pid, wait);
+    int victim_pid = victim(details.pid, wait);
     if (victim_pid < 0 || read(ready[0], &byte, 1) != 1)
         return fail("number");
     struct sockaddr_in target = loopback(ntohs(((struct sockaddr_in *)&address)->sin_port));
     int seconds = 600;
     const void *content = &target;
     size_t length = sizeof target;
-    // The name of a message would stand in the same page, which is not the victim's.
-    struct msghdr message = {.msg_name = (char *)told.page + 2048, .msg_namelen = sizeof target};
-    // connect(2) of a descriptor, an address and its length, as socketcall(2) has them.
-    unsigned words3[] = {SOCKET, (unsigned)(unsigned long)told.page + 2048, sizeof target};
+    // The name of a message would be in the same page, which is not the victim's.
+    struct msghdr message = {.msg_name = (char *)details.page + 2048, .msg_namelen = sizeof target};
+    // connect(2) of a descriptor, an address and its length, in the form of socketcall(2).
+    unsigned words3[] = {SOCKET, (unsigned)(unsigned long)details.page + 2048, sizeof target};
     if (strcmp(words[2], "setsockopt") == 0)
         content = &seconds, length = sizeof seconds;
     if (strcmp(words[2], "sendmsg") == 0)
         content = &message, length = sizeof message;
     if (strcmp(words[2], "socketcall") == 0)
         content = words3, length = sizeof words3;
-    if (provide_page(userfault, told.page, content, length) < 0)
+    if (provide_page(userfault, details.page, content, length) < 0)
         return fail("page");
-    // When it has served another call it has served that one.
+    // After it has served another call, it has served this one too.
     if (write(CHANNEL, "c", 1) != 1 || read(CHANNEL, &byte, 1) != 1)
         return fail("another call");
     close(wait[1]);

@@ -1,16 +1,16 @@
-// Makes one socket of each kind that it is told to, and prints what socket(2) gave, errno, and what the socket has.
+// Creates one socket of each kind in its arguments. Prints the result of socket(2), errno, and the socket's options.
 // usage: socket_kinds NAME=VALUE... -- CHANGE... -- DOMAIN:TYPE:PROTOCOL...
 //
-// It starts itself anew with exactly that environment, in that order (an entry may stand there twice, or have no value),
-// and changes it before the first socket: NAME=VALUE sets a variable, NAME removes it.
+// It first executes itself with exactly that environment, in that order (a name may occur twice, or have no value), and
+// changes the environment before the first socket: NAME=VALUE sets a variable, NAME removes it.
 #define _GNU_SOURCE
 #include "raw.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-// No system call gives it: a library that touches errno shows.
-#define UNTOUCHED 4242
+// No system call sets this errno, so it shows whether the library changes errno.
+#define NO_ERRNO 4242
 
 static char **after_dashes(char **words) {
     while (strcmp(*words, "--") != 0)
@@ -22,7 +22,7 @@ static char **after_dashes(char **words) {
 static void make(const char *kind) {
     int domain, type, protocol;
     sscanf(kind, "%d:%d:%d", &domain, &type, &protocol);
-    errno = UNTOUCHED;
+    errno = NO_ERRNO;
     int fd = socket(domain, type, protocol);
     int error = errno;
     PRINT("%d %d %d %d %d %d\n", fd, error, raw_option(fd, SOL_SOCKET, SO_KEEPALIVE),

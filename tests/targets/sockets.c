@@ -1,22 +1,22 @@
-// Does to sockets what its arguments say, one word after the other:
+// Executes its arguments, in order, on sockets:
 //
-//   tcp tcp6 mptcp udp ... make a socket, from now on the current one; cloexec, nonblock: the next one has this flag
-//   fd=N first             descriptor N, or the first socket that was made, is the current socket, and the listener
-//   raw-tcp raw-listen     makes a socket, and listens, so that no library sees it
-//   pass                   sends the current socket to itself (SCM_RIGHTS); what is received is current, and the listener
+//   tcp tcp6 mptcp udp ... creates a socket, which becomes current; cloexec, nonblock: the next socket has this flag
+//   fd=N first             makes descriptor N, or the first created socket, current, and the listener
+//   raw-tcp raw-listen raw-connect=PORT    creates a socket, listens and connects, by system calls that no library sees
+//   pass                   sends the current socket to itself (SCM_RIGHTS); the received one becomes current, and the listener
 //   keepalive=N idle=N interval=N count=N user-timeout=N fastopen-connect=N     sets an option
-//   bind                   binds to a port of loopback, the second time to the same
-//   listen                 binds to loopback and listens; the current socket is the listener
-//   client accept          a client connects to the listener; its connection is accepted and current
-//   connect=PORT connect   connects to a port of loopback, or to a listener of its own, and prints errno
-//   writable so_error      waits until the current socket is writable; and asks for its error, and prints that
+//   bind                   binds to a port of loopback; the second time to the same port
+//   listen                 binds to loopback and listens; the current socket becomes the listener
+//   client accept          a client connects to the listener; its connection is accepted and becomes current
+//   connect=PORT connect   connects to a port of loopback, or to the program's listener, and prints errno
+//   writable so_error      waits until the current socket is writable; prints its SO_ERROR
 //   write                  writes one byte
 //   show flags             prints the settings or the flags of the current socket
-//   peer                   prints how many bytes wait at the other end of the connection to the own listener
+//   peer                   prints the number of unread bytes at the other end of the connection to the program's listener
 //   dup=N close=N          dup2(2), close(2)
-//   fds signals            prints the open descriptors; how many signals are blocked or pending
-//   wide-idle=N            sets idle, with room for two numbers
-//   clearenv limit=N       clearenv(3); no file may grow beyond N bytes, nor descriptors' numbers (files=N)
+//   fds signals            prints the open descriptors; the number of blocked or pending signals
+//   wide-idle=N            sets idle, with an optlen of two numbers
+//   clearenv limit=N       clearenv(3); limits the size of files to N bytes (files=N: the number of descriptors)
 //   hold                   prints "holding" and waits for the end of standard input
 #define _GNU_SOURCE
 #include "raw.h"
@@ -52,14 +52,14 @@ static const struct kind {
     {"udplite", AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE},
     {"ping", AF_INET, SOCK_DGRAM, IPPROTO_ICMP},
     {"icmp", AF_INET, SOCK_RAW, IPPROTO_ICMP},
-    // A raw socket for TCP segments is no TCP socket, though its protocol is TCP.
+    // The protocol of a raw socket may be TCP, but it is not a TCP socket.
     {"raw", AF_INET, SOCK_RAW, IPPROTO_TCP},
     {"packet", AF_PACKET, SOCK_DGRAM, 0},
     {"unix", AF_UNIX, SOCK_STREAM, 0},
     {"unix-datagram", AF_UNIX, SOCK_DGRAM, 0},
     {"unix-packet", AF_UNIX, SOCK_SEQPACKET, 0},
     {"netlink", AF_NETLINK, SOCK_RAW, NETLINK_ROUTE},
-    // The number of TCP means something else here.
+    // For this family the number of TCP means something else.
     {"xfrm", AF_NETLINK, SOCK_RAW, NETLINK_XFRM},
     {"vsock", AF_VSOCK, SOCK_STREAM, 0},
 };
@@ -83,7 +83,7 @@ static void fail(const char *word) {
     exit(1);
 }
 
-// The argument of a word such as dup=7; false for another word.
+// Parses the argument of a word such as dup=7. Returns false for another word.
 static int is(const char *word, const char *name, int *value) {
     size_t length = strlen(name);
     if (strncmp(word, name, length) != 0 || word[length] != '=')
@@ -98,7 +98,7 @@ static void wait_until_writable(void) {
         ;
 }
 
-// To a listener of our own where no port is given.
+// Connects to the program's own listener if no port is given.
 static void connect_to(int port) {
     struct sockaddr_storage address = {0};
     socklen_t length;
@@ -227,6 +227,12 @@ static void do_word(const char *word, const char **name) {
         connect_to(0);
     } else if (is(word, "connect", &value)) {
         connect_to(value);
+    } else if (is(word, "raw-connect", &value)) {
+        struct sockaddr_storage address = {0};
+        *(struct sockaddr_in *)&address =
+            (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(value), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+        if (raw_connect(current, &address, sizeof(struct sockaddr_in)) < 0)
+            fail(word);
     } else if (strcmp(word, "writable") == 0) {
         wait_until_writable();
     } else if (strcmp(word, "so_error") == 0) {

@@ -1,8 +1,8 @@
-// How much stack the calls that the library hooks take, and whether they get along with little.
+// Measures the stack use of the calls that the library hooks, and makes them on a small stack.
 // usage: stack measure|alternate
 //
-// Compiled with CONSTRUCTOR it is a library that measures the first call of all, before the other library's constructor.
-// To be linked with -z now: the loader's lazy binding takes thousands of bytes.
+// Compiled with CONSTRUCTOR it is a library that measures the first of all calls, before the other library's
+// constructor. It must be linked with -z now: the loader's lazy binding uses thousands of bytes.
 #define _GNU_SOURCE
 #include "ways.h"
 
@@ -20,7 +20,7 @@ enum { PAGE = 65536, SIZE = 65536 };
 static const struct way *way = &directly;
 static int fd;
 
-// The lowest byte above a page that nobody may touch.
+// Returns the lowest byte above a page without access.
 static char *guarded(size_t size) {
     char *area = (char *)mmap(NULL, PAGE + size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     mprotect(area + PAGE, size, PROT_READ | PROT_WRITE);
@@ -48,7 +48,7 @@ static void do_socket(void) {
     fd = way->socket(AF_INET, SOCK_STREAM, 0);
 }
 
-// The bytes that a function takes of a stack, without its return address.
+// Returns the stack bytes that a function uses, without its return address.
 static int measure(void (*function)(void)) {
     static char *stack;
     if (stack == NULL)
@@ -99,7 +99,7 @@ static void do_setsockopt(void) {
     way->setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){300}, sizeof(int));
 }
 
-// Each call with all that the library may have to do in it: sockets from elsewhere, complete connections.
+// Makes each call so that the library has the most to do: with inherited sockets, and complete connections.
 static void each(void (*with)(const char *name, void (*function)(void))) {
     listener = raw_listener(AF_INET);
     length = raw_name(listener, &address);
@@ -129,7 +129,7 @@ static void call_in_handler(const char *name, void (*function)(void)) {
     PRINT("%s%s\n", way->name, name);
 }
 
-// The kernel's own frame is as large as the processor has registers: no smaller stack is allowed.
+// The signal frame depends on the processor's registers, and the kernel refuses a smaller stack.
 static void use_alternate_stack(size_t to_spare) {
     size_t size = getauxval(AT_MINSIGSTKSZ);
     if (size == 0)

@@ -1,5 +1,5 @@
-/* Prints what a process has of its parent and of its own past, a line each: `state`. The same after a start in unusual
- * circumstances: `state WORD... -- COMMAND...` makes them and executes COMMAND. */
+/* Prints the state that a process has from its parent and from its own past, a line each: `state`. For unusual
+ * states: `state WORD... -- COMMAND...` creates them and executes COMMAND. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -151,7 +151,7 @@ static void descriptors(void)
 		sprintf(path, "/proc/self/fd/%d", fd);
 		length = readlink(path, target, sizeof target - 1);
 		target[length > 0 ? length : 0] = 0;
-		/* Those of the test are pipes, which have other numbers in each run. */
+		/* The test's own descriptors are pipes, whose numbers differ in each run. */
 		printf("descriptor %d: %x %x %.*s\n", fd, flags, fcntl(fd, F_GETFL), (int)strcspn(target, "["), target);
 	}
 }
@@ -228,7 +228,7 @@ static void make_unusual(const char *word)
 	} else if (!strcmp(word, "subreaper")) {
 		prctl(PR_SET_CHILD_SUBREAPER, 1);
 	} else if (!strcmp(word, "child")) {
-		/* It lives as long as the process that its parent becomes. */
+		/* It lives as long as the program that its parent executes. */
 		int ends[2];
 		if (pipe2(ends, 0) == 0 && fork() == 0) {
 			char byte;
@@ -239,7 +239,7 @@ static void make_unusual(const char *word)
 		}
 		close(ends[0]);
 	} else if (!strcmp(word, "unlisted")) {
-		/* Children are not listed, but waited for. */
+		/* The children file is not printed; the process can wait for its children. */
 		setenv("STATE_UNLISTED", "1", 1);
 	} else if (!strcmp(word, "daemon")) {
 		setsid();

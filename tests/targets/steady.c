@@ -1,6 +1,6 @@
-// Is busy with its own connection: one thread sends numbers, one checks them, and two wait for what never comes, in
-// read(2) and poll(2). At the end of standard input it prints how many numbers came, how many were wrong, and how many
-// calls were interrupted.
+// Uses its own connection constantly: one thread sends numbers, one checks them, and two wait in read(2) and poll(2)
+// for data that never comes. At the end of standard input it prints the number of received numbers, of wrong ones, and
+// of interrupted calls.
 #define _GNU_SOURCE
 #include "raw.h"
 

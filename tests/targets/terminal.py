@@ -1,8 +1,8 @@
-"""Somebody at a terminal: starts the command of the first argument (words) in one of its own, does as the others say, one
-after the other, and hangs up.
+"""Simulates a user at a terminal: runs the command in the first argument at a new terminal, executes the other arguments in
+order, and hangs up.
 
-  type TEXT   types it; ^C, ^D and ^Z are those keys, and ^M ends a line
-  see TEXT    waits until it is shown, after all that was seen before
+  type TEXT   types TEXT; ^C, ^D and ^Z are those keys, and ^M ends a line
+  see TEXT    waits until TEXT is printed, after all text that was awaited before
 """
 
 import os
@@ -17,7 +17,7 @@ KEYS = {"^C": "\x03", "^D": "\x04", "^Z": "\x1a", "^M": "\n"}
 
 pid, terminal = pty.fork()
 if pid == 0:
-    # What is typed is not shown, so that it is not taken for an answer.
+    # Typed text is not echoed, so that it is not mistaken for output.
     settings = termios.tcgetattr(0)
     settings[3] &= ~termios.ECHO
     termios.tcsetattr(0, termios.TCSANOW, settings)

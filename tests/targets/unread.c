@@ -1,10 +1,10 @@
-// Starts a command with a standard error that nobody reads. When it has ended, reads what is there, prints how the command
-// ended and how many lines of the log there are, whole and not; starts it again, and prints that too.
+// Runs a command with a standard error that is not read. When the command has ended, it reads the output, prints how
+// the command ended and the number of complete and of other log lines. Then it repeats this.
 // usage: unread KIND COMMAND [ARG...]
 //
 //   terminal stopped pipe fifo stream packets     a terminal, one that was stopped (^S), a pipe, a FIFO, local sockets
-//   full-pipe half-pipe                           a pipe without room, one whose last page has room for half a line
-//   file                                          a file of a FUSE server that has stopped; nothing is read there
+//   full-pipe half-pipe                           a full pipe, one whose last page has space for half a line
+//   file                                          a file of a stopped FUSE server; its content is not read
 //   files                                         the same as standard input and output too
 #define _GNU_SOURCE
 #include <errno.h>
@@ -27,7 +27,7 @@
 
 enum { LIMIT_S = 20 };
 
-// The command's standard error, and where to read it.
+// The command's standard error, and its other end.
 static int error, reader = -1;
 static int is_whole_standard;
 
@@ -43,7 +43,7 @@ static void terminal(void) {
     error = open(ptsname(reader), O_RDWR | O_NOCTTY);
 }
 
-// Nonblocking for a moment: nobody else has this pipe yet.
+// Nonblocking for a moment: no other process uses this pipe yet.
 static void fill(int fd, size_t size) {
     static char bytes[4096];
     memset(bytes, '.', sizeof bytes);
@@ -63,7 +63,7 @@ static void answer(int fuse, const struct fuse_in_header *in, const void *body, 
         perror("answer");
 }
 
-// Serves one directory with one file. No answer may be kept: each question is asked again.
+// Serves one directory with one file. Answers must not be cached: each request is sent again.
 static void serve(int fuse) {
     static char buffer[1 << 20];
     for (;;) {
@@ -93,7 +93,7 @@ static void serve(int fuse) {
             answer(fuse, in, &opened, sizeof opened, 0);
             break;
         }
-        // Whoever writes waits for ever.
+        // A process that writes waits without end.
         case FUSE_WRITE:
             break;
         default:
@@ -108,7 +108,7 @@ static void file(void) {
     char directory[] = "/tmp/unread.XXXXXX", options[64], path[64];
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || !mkdtemp(directory))
         fail("file");
-    // The mount is gone with the namespace; the directory below it need not be there.
+    // The mount ends with the namespace, so its directory may already be removed.
     int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse);
     if (fuse < 0 || mount("unread", directory, "fuse", 0, options) < 0) {
@@ -120,7 +120,7 @@ static void file(void) {
         serve(fuse);
     close(fuse);
     snprintf(path, sizeof path, "%s/log", directory);
-    // The server answers once that it need not be told of what is closed; else every exit would wait for it.
+    // The server answers one FUSE_FLUSH with ENOSYS; otherwise every exit would wait for such a request.
     close(open(path, O_RDWR));
     error = open(path, O_RDWR | O_APPEND);
     if (error < 0)
@@ -198,7 +198,7 @@ static void run(char **words) {
     }
 }
 
-// A line of the log, and nothing else, from "keepalive[" to "ms".
+// Whether the line is a complete log line, from "keepalive[" to "ms".
 static int is_line(const char *line) {
     const char *inside = strstr(line + 1, "keepalive[");
     size_t length = strlen(line);

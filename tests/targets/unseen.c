@@ -1,12 +1,12 @@
-// Sets options by system calls that the library does not see, on a number that the library knows, and prints what the
-// sockets have after calls that the library does see.
+// Sets options by system calls that the library does not see, on a descriptor number that the library remembers. Prints
+// the options of the sockets after calls that the library does see.
 #include "raw.h"
 
 static void set_raw(int fd, int level, int name, int value) {
     raw(SYS_setsockopt, fd, level, name, (long)&value, sizeof value);
 }
 
-// A user timeout of the program's own, before listen(2).
+// The program sets a user timeout before listen(2).
 static void listener(void) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     raw_bind(fd);
@@ -15,7 +15,7 @@ static void listener(void) {
     show("listener", fd);
 }
 
-// A number of a connection is closed, and is another socket's then, which has a count of its own.
+// A connection's descriptor number is closed and reused by another socket, on which the program sets a count.
 static void reused_number(const struct sockaddr_storage *address, socklen_t length) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     connect(fd, (const struct sockaddr *)address, length);

@@ -1,12 +1,12 @@
-// Does to sockets what its arguments say, by io_uring: no system call is made for it that could be seen. One word after
-// the other:
+// Executes its arguments, in order, on sockets through io_uring, without visible system calls:
 //
-//   async                  from now on, a thread of the kernel's does the work
-//   connect                makes a socket and connects it to a listener on loopback
-//   accept                 makes a socket, listens on loopback and accepts a client
-//   keepalive=N idle=N     sets an option (SOCKET_URING_OP_SETSOCKOPT, Linux 6.7), and prints what that gives
-//   long-idle=N            the same with 8 KiB, of which the first four bytes are the number
+//   async                  from now on, a kernel thread does the work
+//   connect                creates a socket and connects it to a listener on loopback
+//   accept                 creates a socket, listens on loopback and accepts a client
+//   keepalive=N idle=N     sets an option (SOCKET_URING_OP_SETSOCKOPT, Linux 6.7), and prints the result
+//   long-idle=N            the same with a value of 8 KiB, whose first four bytes are the number
 //   show                   prints the settings of the socket
+//   hold                   prints "holding" and waits for the end of standard input
 #define _GNU_SOURCE
 #include "raw.h"
 
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-// Older headers do not have them all (include/uapi/linux/io_uring.h).
+// Older headers do not define all of them (include/uapi/linux/io_uring.h).
 enum { OP_ACCEPT = 13, OP_CONNECT = 16, OP_SOCKET = 45, OP_URING_CMD = 46, OP_BIND = 56, OP_LISTEN = 57 };
 enum { SETSOCKOPT = 3 };
 
@@ -49,7 +49,7 @@ static volatile uint32_t *at(uint32_t offset) {
     return (volatile uint32_t *)(queues + offset);
 }
 
-// Does what stands in the entry; gives what the kernel gives.
+// Submits the entry. Returns the kernel's result.
 static int submit(void) {
     uint32_t tail = *at(params.sq_off.tail), head = *at(params.cq_off.head);
     entry->flags = flags;
@@ -64,7 +64,7 @@ static int submit(void) {
     return result;
 }
 
-// `off` and `len` mean something else for each operation.
+// The meaning of `off` and `len` depends on the operation.
 static int operate(int operation, int fd, const void *address, uint64_t off, uint32_t len) {
     memset(entry, 0, sizeof *entry);
     entry->opcode = operation;
@@ -99,8 +99,8 @@ static int accept_one(void) {
     return operate(OP_ACCEPT, listener, NULL, 0, 0);
 }
 
-// The layout of struct io_uring_sqe for this command: level and optname in `addr`, optlen in `splice_fd_in`, and optval
-// behind that.
+// The fields of struct io_uring_sqe for this command: level and optname in `addr`, optlen in `splice_fd_in`, and optval
+// after that.
 static int set(int fd, int level, int name, const void *value, uint32_t length) {
     memset(entry, 0, sizeof *entry);
     entry->opcode = OP_URING_CMD;
@@ -131,7 +131,11 @@ int main(int count, char **words) {
             PRINT("%s: %d\n", words[i], set(fd, IPPROTO_TCP, TCP_KEEPIDLE, value, sizeof value));
         else if (strcmp(words[i], "show") == 0)
             show("socket", fd);
-        else
+        else if (strcmp(words[i], "hold") == 0) {
+            PRINT("holding\n");
+            while (read(0, value, sizeof value) > 0)
+                ;
+        } else
             return 2;
     }
     return 0;

@@ -1,4 +1,4 @@
-// The two ways to make the calls that the library hooks: by the C library's function of that name, and by its syscall(2).
+// Two ways to make the calls that the library hooks: by the C library's function of that name, and by its syscall(2).
 
 #include "raw.h"
 
@@ -9,7 +9,7 @@
 #include <linux/net.h>
 #endif
 
-// A way to make the calls that the library hooks.
+// One way to make the calls that the library hooks.
 struct way {
     const char *name;
     int (*socket)(int, int, int);
@@ -39,7 +39,7 @@ static int syscall_accept(int fd, struct sockaddr *address, socklen_t *length) {
 #ifdef SYS_accept
     return syscall(SYS_accept, fd, address, length);
 #else
-    // i386 has no system call of this name.
+    // i386 has no accept system call.
     return syscall(SYS_accept4, fd, address, length, 0);
 #endif
 }
@@ -63,7 +63,7 @@ static const struct way by_syscall = {"syscall ",       syscall_socket, syscall_
                                       syscall_prctl};
 
 #ifdef SYS_socketcall
-// The older way of some architectures to all socket calls, socketcall(2), which takes the arguments as an array.
+// The older way of some architectures for all socket calls: socketcall(2), which takes the arguments as an array.
 static int socketcall_socket(int domain, int type, int protocol) {
     return syscall(SYS_socketcall, SYS_SOCKET, (long[]){domain, type, protocol});
 }

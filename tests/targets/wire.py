@@ -1,4 +1,4 @@
-"""Runs a command, and prints the TCP packets to and from port 7000 that this network namespace has seen meanwhile: a JSON
+"""Runs a command, and prints the TCP packets to and from port 7000 in this network namespace during the command, as a JSON
 list of [seconds, port of the client, whether the client sent it, flags, sequence number, bytes of data].
 """
 

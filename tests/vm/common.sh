@@ -1,7 +1,7 @@
-# What the scripts of this directory share. $here is the directory of the script that includes this file.
+# Functions of the scripts in this directory. $here is the directory of the script that includes this file.
 # shellcheck shell=bash
 ROOT=$(cd "$here/../.." && pwd)
-# Everything that is downloaded or built.
+# The directory of all downloads and builds.
 VM=${KEEPALIVE_VM_DIR:-$ROOT/target/vm}
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -36,7 +36,7 @@ static_command() {
     fi
 }
 
-# The library for an architecture: this machine's as make leaves it, or what scripts/cross builds.
+# The library for an architecture: for this machine's the one that make builds, for others the one that scripts/cross builds.
 library() {
     local file=$ROOT/target/release/libkeepalive.so
     if [[ $1 != "$(dpkg --print-architecture)" ]]; then

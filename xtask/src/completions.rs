@@ -1,7 +1,7 @@
 //! Completions for bash, fish and zsh. Each script has the same table of subcommands, options and values, which the functions
 //! of its template read.
 
-use crate::manual::{arguments, shown, takes_values};
+use crate::manual::{arguments, has_optional_value, shown, takes_values};
 use clap::{Arg, ArgAction, Command, ValueHint};
 use std::path::PathBuf;
 
@@ -59,7 +59,9 @@ impl Table {
 
     /// Each of the argument's values as `NAME@KIND`.
     fn values(&mut self, arg: &Arg) -> String {
-        let names = arg.get_value_names().filter(|_| takes_values(arg)).unwrap_or_default();
+        // An optional value is a part of the same word.
+        let has_value = takes_values(arg) && !has_optional_value(arg);
+        let names = arg.get_value_names().filter(|_| has_value).unwrap_or_default();
         let values: Vec<String> = names
             .iter()
             .map(|name| format!("{}@{}", name.replace('|', "/").to_lowercase(), self.kind(arg, name)))

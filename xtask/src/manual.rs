@@ -298,6 +298,9 @@ fn is_standard(arg: &Arg) -> bool {
 fn form(arg: &Arg, separator: &str) -> String {
     let names = arg.get_value_names().filter(|_| takes_values(arg)).unwrap_or_default();
     let mut values: Vec<String> = names.iter().map(|name| argument(name)).collect();
+    if has_optional_value(arg) {
+        values = vec![format!("Ns Op = Ns {}", values.join(" "))];
+    }
     if arg.is_trailing_var_arg_set() {
         values.push(String::from("Op Ar argument ..."));
     } else if arg.is_positional() && arg.get_num_args().is_some_and(|number| number.max_values() > 1) {
@@ -312,6 +315,11 @@ fn form(arg: &Arg, separator: &str) -> String {
 
 pub(crate) fn takes_values(arg: &Arg) -> bool {
     arg.get_action().takes_values()
+}
+
+/// Whether the value may be left out: then it follows the name and `=`.
+pub(crate) fn has_optional_value(arg: &Arg) -> bool {
+    arg.is_require_equals_set() && arg.get_num_args().is_some_and(|number| number.min_values() == 0)
 }
 
 /// The options but for those of the policy, then the operands.

@@ -3,7 +3,7 @@
 use crate::assembler::{Assembler, Condition, Helper, Label, Operation, Register, Size};
 use crate::established::{Maps, OwnValues, SOCKET, count, make_zero_the_longest};
 use crate::fields::Field;
-use crate::sock_settings::{AUTO, CAP, ENFORCE, FILL, UNSET, place, store_settings};
+use crate::sock_settings::{AUTO, CAP, ENFORCE, FILL, UNSET, index, place, store_settings};
 use Condition::{AtMost, Below, Different, Equal};
 use Register::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10};
 use Size::{Long, Word};
@@ -11,7 +11,7 @@ use keepalive_policy::SocketOption;
 use keepalive_policy::option::{BY_EBPF, ByEbpf, KernelField};
 
 /// The function that applies the settings at R2 to the socket of the context in R1. It follows
-/// `keepalive_policy::judge`: options at the kernel's default get the policy's value, and options that the
+/// `keepalive_policy::resolve`: options at the kernel's default get the policy's value, and options that the
 /// program has set are resolved by the mode.
 pub(crate) struct Apply<'a> {
     pub(crate) code: &'a mut Assembler,
@@ -68,7 +68,7 @@ impl Apply<'_> {
             self.unless_own(option, set, skip);
             self.code.load(Word, R1, R7, 0);
             self.code.jump_if(R1, Equal, FILL.cast_signed(), skip);
-            self.settle(option, field, set, skip);
+            self.resolve(option, field, set, skip);
         }
         self.code.place(set);
         self.code.store(Word, R10, NUMBER, R9);
@@ -143,10 +143,10 @@ impl Apply<'_> {
             return self.code.jump(unknown);
         };
         let is_set = self.code.label();
-        load(self.code, R8, field(fields.set, option));
+        load(self.code, R8, fields.set[index(option)]);
         self.code.jump_if(R1, Different, 0, is_set);
         self.code.load(Long, R1, R8, defaults.namespace);
-        load(self.code, R1, field(defaults.sysctls, option));
+        load(self.code, R1, defaults.sysctls[index(option)]);
         self.code.place(is_set);
     }
 
@@ -154,14 +154,14 @@ impl Apply<'_> {
     fn unless_own(&mut self, option: SocketOption, kernel_default: Label, unknown: Label) {
         let fresh = match self.own {
             OwnValues::Fields(fields) => {
-                load(self.code, R8, field(fields.set, option));
+                load(self.code, R8, fields.set[index(option)]);
                 self.code.jump_if(R1, Equal, 0, kernel_default);
                 return;
             }
-            OwnValues::Differ { kernel_default } => {
-                let fresh = BY_EBPF.into_iter().zip(kernel_default).find(|(of, _)| *of == option);
-                [fresh.map(|(_, number)| number), option.row().kernel_default.built_in()]
-            }
+            OwnValues::Differ { kernel_default } => [
+                Some(kernel_default[index(option)]),
+                option.row().kernel_default.built_in(),
+            ],
         };
         let known = self.code.label();
         self.ask(Helper::GetSockOpt, option, CURRENT);
@@ -177,12 +177,12 @@ impl Apply<'_> {
 
     /// Goes to `set` if the policy's value takes precedence over the program's in the modes cap and floor,
     /// else to `skip`.
-    fn settle(&mut self, option: SocketOption, in_kernel: KernelField, set: Label, skip: Label) {
+    fn resolve(&mut self, option: SocketOption, in_kernel: KernelField, set: Label, skip: Label) {
         let floor = self.code.label();
         self.code.copy(R2, R9);
         match self.own {
             OwnValues::Fields(fields) => {
-                load(self.code, R8, field(fields.set, option));
+                load(self.code, R8, fields.set[index(option)]);
                 if in_kernel.is_in_jiffies {
                     self.code.compute(Operation::Multiply, R2, fields.hz);
                 }
@@ -211,11 +211,6 @@ impl Apply<'_> {
         self.code.set(R5, 4);
         self.code.call(helper);
     }
-}
-
-/// Returns the field of `option` among those of [`BY_EBPF`].
-fn field(fields: [Option<Field>; BY_EBPF.len()], option: SocketOption) -> Option<Field> {
-    BY_EBPF.into_iter().zip(fields).find(|(of, _)| *of == option)?.1
 }
 
 /// R1 = the value of `field` in the structure at `base`; 0 if there is no such field.

@@ -83,7 +83,7 @@ const AF_INET: i32 = 2;
 // The stack: the peer's address, the program's name, the settings.
 const PEER: i16 = -16;
 const NAME: i16 = -32;
-const WISH: i16 = NAME - SOCK_SETTINGS_LENGTH;
+const SETTINGS: i16 = NAME - SOCK_SETTINGS_LENGTH;
 /// The size of a program's name in the kernel (`TASK_COMM_LEN`, with the zero byte).
 const NAME_LENGTH: usize = 16;
 
@@ -179,7 +179,7 @@ impl<'a> Policy<'a> {
                 store_settings_at(code, settings);
                 code.copy(R1, R6);
                 code.copy(R2, R10);
-                code.compute(Operation::Add, R2, WISH.into());
+                code.compute(Operation::Add, R2, SETTINGS.into());
                 code.call_local(apply);
             }
             code.exit_with(0);
@@ -243,7 +243,7 @@ fn settings(branch: &Branch<'_>, maps: &Maps) -> Option<SockSettings> {
 /// eight-byte slot only if the verifier has not tracked the whole slot's value. It tracks numbers too.
 /// Therefore all eight bytes are written at once, here and elsewhere.
 fn store_settings_at(code: &mut Assembler, SockSettings(numbers): SockSettings) {
-    for (offset, pair) in (WISH..).step_by(8).zip(numbers.as_chunks::<2>().0) {
+    for (offset, pair) in (SETTINGS..).step_by(8).zip(numbers.as_chunks::<2>().0) {
         let [first, second] = pair.map(u32::to_ne_bytes);
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&first);

@@ -41,7 +41,7 @@ pub(crate) const CREATE: i32 = 1;
 pub fn persistent(settings: &Settings, idle: u32, interval: u32, count: u32) -> [u8; SOCK_SETTINGS_SIZE as usize] {
     let mut kept = SockSettings::of(settings).unwrap_or(SockSettings::NOTHING);
     if kept.is_automatic() {
-        kept.0[index(SocketOption::UserTimeout)] = settings.user_timeout_ms(idle, interval, count).unwrap_or(UNSET);
+        kept.0[1 + index(SocketOption::UserTimeout)] = settings.user_timeout_ms(idle, interval, count).unwrap_or(UNSET);
     }
     let mut bytes = [0; SOCK_SETTINGS_SIZE as usize];
     for (to, number) in bytes.as_chunks_mut().0.iter_mut().zip(kept.0) {
@@ -65,7 +65,7 @@ impl SockSettings {
         }
         let mut numbers = Self::NOTHING;
         for option in BY_EBPF {
-            numbers.0[index(option)] = match settings.written(option) {
+            numbers.0[1 + index(option)] = match settings.written(option) {
                 Number::Auto => AUTO,
                 _ => settings.number(option).unwrap_or(UNSET),
             };
@@ -89,7 +89,7 @@ impl SockSettings {
 
     /// Returns whether the user timeout is computed from the connection's times.
     pub(crate) fn is_automatic(&self) -> bool {
-        self.0[index(SocketOption::UserTimeout)] == AUTO
+        self.0[1 + index(SocketOption::UserTimeout)] == AUTO
     }
 
     /// Returns whether the values to set depend on values that the program has set.
@@ -97,17 +97,16 @@ impl SockSettings {
         let mut compared = BY_EBPF
             .into_iter()
             .filter(|option| matches!(option.row().by_ebpf, ByEbpf::Unless(_)));
-        let is_set = |option| self.0[index(option)] != UNSET;
+        let is_set = |option| self.0[1 + index(option)] != UNSET;
         self.is_automatic() || self.0[0] != ENFORCE && compared.any(is_set)
     }
 }
 
-/// Returns the index of `option` in [`SockSettings`]; the index of the mode for an option that the programs
-/// do not set.
-const fn index(option: SocketOption) -> usize {
-    let mut index = BY_EBPF.len();
-    while index > 0 && BY_EBPF[index - 1] as usize != option as usize {
-        index -= 1;
+/// Returns the index of `option` in [`BY_EBPF`].
+pub(crate) const fn index(option: SocketOption) -> usize {
+    let mut index = 0;
+    while BY_EBPF[index] as usize != option as usize {
+        index += 1;
     }
     index
 }
@@ -119,7 +118,7 @@ const fn index(option: SocketOption) -> usize {
     reason = "there are a few options"
 )]
 pub(crate) const fn place(option: SocketOption) -> i16 {
-    4 * index(option) as i16
+    4 * (1 + index(option)) as i16
 }
 
 /// Stores the settings at `from` + `offset` in the storage of the socket in R2, from which [`crate::clamp`]

@@ -52,14 +52,7 @@ pub(crate) fn read(
         .clone()
         .or_else(|| variables.config.map(|path| PathBuf::from(OsStr::from_bytes(path))));
     let (config, is_config_pipe) = read_config(named.as_deref(), status)?;
-    let refused: Vec<String> = rules
-        .iter()
-        .chain(&config)
-        .filter_map(|text| mistakes(&text.name, text.first_line, &text.text))
-        .collect();
-    if !refused.is_empty() {
-        return Err(Error::placed(status, refused.join("\n")));
-    }
+    refuse_mistakes(rules.iter().chain(&config), status)?;
     let is_explicit = !flags.are_empty() || variables.rules.is_some() || config.is_some();
     let settings = flags.settings().or(variables.settings());
     let fallback = (!is_explicit).then_some(fallback);
@@ -77,6 +70,45 @@ pub(crate) fn read(
         notes,
         is_config_pipe,
     })
+}
+
+/// Reads the policy from options alone; `None` if there are none.
+///
+/// # Errors
+/// Any mistake in the policy, with this exit status.
+pub(crate) fn from_flags(flags: &PolicyFlags, status: u8) -> Result<Option<Policy>, Error> {
+    if flags.are_empty() {
+        return Ok(None);
+    }
+    let rules = number_lines(flags.rules.iter().map(|rule| rule.as_bytes()));
+    let (config, is_config_pipe) = match &flags.config {
+        Some(named) => read_config(Some(named), status)?,
+        None => (None, false),
+    };
+    refuse_mistakes(rules.iter().chain(&config), status)?;
+    Ok(Some(Policy {
+        settings: flags.settings(),
+        explicit: flags.explicit().collect(),
+        fallback: None,
+        rules,
+        config,
+        config_path: flags.config.clone(),
+        notes: Vec::new(),
+        is_config_pipe,
+    }))
+}
+
+/// # Errors
+/// The mistakes in the texts, if any.
+fn refuse_mistakes<'a>(texts: impl Iterator<Item = &'a Text>, status: u8) -> Result<(), Error> {
+    let refused: Vec<String> = texts
+        .filter_map(|text| mistakes(&text.name, text.first_line, &text.text))
+        .collect();
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::placed(status, refused.join("\n")))
+    }
 }
 
 /// Prints the ignored variables on standard error.

@@ -31,8 +31,7 @@ pub(crate) fn unanswered(pids: &[u32]) -> String {
             format!("{count} processes do not answer ({numbers}{more}): what they did not show in time is not known")
         }
     };
-    let hint = wrap(&format!("hint: {}", Obstacle::unanswered().hint), WIDTH, 6);
-    wrap(&format!("keepalive: {line}"), WIDTH, 0) + &hint
+    remark(&line, &Obstacle::unanswered().hint)
 }
 
 /// Returns the remark on hidden processes, if all processes were selected; empty if none are hidden.
@@ -40,13 +39,16 @@ pub(crate) fn remark_on_hidden() -> String {
     let Some(obstacle) = hidden() else {
         return String::new();
     };
-    let line = wrap(&format!("keepalive: {}", obstacle.reason), WIDTH, 0);
-    line + &wrap(&format!("hint: {}", obstacle.hint), WIDTH, 6)
+    remark(&obstacle.reason, &obstacle.hint)
+}
+
+fn remark(line: &str, hint: &str) -> String {
+    wrap(&format!("keepalive: {line}"), WIDTH, 0) + &wrap(&format!("hint: {hint}"), WIDTH, 6)
 }
 
 /// Returns the remark on what is unknown because `sock_diag` shows nothing, if it fails.
-pub(crate) fn blindness(kernel: &Kernel) -> Option<String> {
-    let error = describe(kernel.blindness()?);
+pub(crate) fn remark_on_unlisted(kernel: &Kernel) -> Option<String> {
+    let error = describe(kernel.unlisted()?);
     Some(format!(
         "keepalive: timers, listeners and the sockets of others are not known: sock_diag: {error}\n\
          hint: {SOCK_DIAG_HINT}\n"

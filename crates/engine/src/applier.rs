@@ -80,7 +80,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Applies `settings` except the user timeout, which would limit connecting.
-    pub fn settle(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
+    pub fn apply(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
         let mut changes = Changes::default();
         if settings.keepalive != Some(Keepalive::Off) {
             self.set_all(socket, settings, LIVE_ORDER, &mut changes);
@@ -90,7 +90,7 @@ impl<'a> Applier<'a> {
 
     /// Applies `settings` to a socket that is about to listen, whose connections inherit them.
     pub fn apply_to_listener(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
-        let mut changes = self.settle(socket, settings);
+        let mut changes = self.apply(socket, settings);
         self.set_all(socket, settings, FOR_LISTENERS, &mut changes);
         changes
     }
@@ -212,10 +212,10 @@ pub fn apply_to_inherited(sources: &[Source<'_>], program: &[u8]) {
         } else if tcp.peer.is_some() {
             // A process that passes on a connection has accepted it (inetd).
             let settings = decide(sources, &event(Moment::Accept));
-            applier.settle(&socket, &settings);
+            applier.apply(&socket, &settings);
             applier.limit_unacknowledged(&socket, &settings);
         } else {
-            applier.settle(&socket, &decide(sources, &event(Moment::Create)));
+            applier.apply(&socket, &decide(sources, &event(Moment::Create)));
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::kernel_defaults::KernelDefaults;
 pub use crate::plan::{Failure, Step};
 use crate::plan::{Origin, wire};
 use crate::sockets::{Namespace, Socket};
+use crate::timeline::{Times, lost_probes, spell};
 use keepalive_policy::option::Handshake;
 use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Mode, Moment, Settings, SocketOption, Source, decide};
 use keepalive_sys::sock_diag::{State, TimerKind};
@@ -24,7 +25,48 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Options that keep their values.
     pub left: Vec<Left>,
+    /// What the program has done that makes the result unwise.
+    pub warning: Option<Warning>,
 }
+
+/// What a program has done to its own socket that another mode would prevent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Warning {
+    /// The socket has the policy's times, and keepalive is off: it was set, and was switched off afterwards.
+    SwitchedOff,
+    /// The program's own user timeout, in milliseconds, ends the connection after this many lost probes.
+    UserTimeout {
+        /// The user timeout.
+        milliseconds: u32,
+        /// The number of lost probes.
+        probes: u32,
+    },
+}
+
+impl Warning {
+    /// Returns what happened, as a clause about "it", the socket.
+    pub fn reason(self) -> String {
+        match self {
+            Self::SwitchedOff => String::from("the program switched it off"),
+            Self::UserTimeout { milliseconds, probes } => format!(
+                "its own user timeout of {} ends it after {}",
+                spell(milliseconds.into()),
+                lost_probes(probes)
+            ),
+        }
+    }
+
+    /// Returns the options that prevent it.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::SwitchedOff => "--mode cap",
+            Self::UserTimeout { .. } => "--user-timeout auto --mode floor",
+        }
+    }
+}
+
+/// The options that show by which policy a socket was set.
+pub(crate) const TIMES: [SocketOption; 3] = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count];
 
 /// An option in the policy that keeps its value, and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +133,7 @@ pub fn plan(
         settings,
         steps: Vec::new(),
         left: Vec::new(),
+        warning: None,
     };
     if settings.keepalive == Some(Keepalive::Off) {
         plan.left.push(Left {
@@ -121,6 +164,7 @@ pub fn plan(
         plan.add(&view, SocketOption::DeferAccept, whole_tries(ours));
     }
     plan.limit_unacknowledged(&view);
+    plan.warning = plan.warning(&view);
     plan
 }
 
@@ -155,6 +199,26 @@ impl View<'_> {
         (self.current)(option)
     }
 
+    /// Returns the value that the option has if nobody has set it. Without the namespace, the kernel's built-in defaults
+    /// are used.
+    fn kernel_default(&self, option: SocketOption) -> Option<u32> {
+        match self.namespace {
+            Some(namespace) => namespace.defaults.of(option),
+            None => KernelDefaults::BUILT_IN.of(option),
+        }
+    }
+
+    /// Returns whether keepalive is off although a time is the policy's and not the kernel's.
+    fn was_switched_off(&self) -> bool {
+        let has_ours = |option| {
+            let ours = self.settings.number(option);
+            ours.is_some() && ours == self.current(option) && ours != self.kernel_default(option)
+        };
+        self.settings.number(SocketOption::Keepalive) == Some(1)
+            && self.current(SocketOption::Keepalive) == Some(0)
+            && TIMES.into_iter().any(has_ours)
+    }
+
     /// Returns whether the running timer ends later than the idle time allows. This happens if the idle time
     /// was lowered without restarting the timer: SO_KEEPALIVE does not change a timer that runs already.
     fn is_overdue(&self, idle: u32) -> bool {
@@ -180,11 +244,7 @@ impl Plan {
             let reason = Reason::Missing(view.socket.protocol);
             return self.left.push(Left { option, reason });
         };
-        // Without the namespace, the kernel's built-in defaults are used.
-        let kernel_default = match view.namespace {
-            Some(namespace) => namespace.defaults.of(option),
-            None => KernelDefaults::BUILT_IN.of(option),
-        };
+        let kernel_default = view.kernel_default(option);
         let mode = view.settings.mode.unwrap_or_default();
         let step = Step::new(mode, option, ours, current, Origin::UnlessDefault(kernel_default));
         if step.to != ours {
@@ -197,12 +257,36 @@ impl Plan {
         }
     }
 
+    /// Returns the value that the option has after the changes.
+    fn after(&self, view: &View<'_>, option: SocketOption) -> Option<u32> {
+        let step = self.steps.iter().find(|step| step.option == option);
+        step.map(|step| step.to).or_else(|| view.current(option))
+    }
+
+    /// Returns what makes the result unwise, if anything.
+    fn warning(&self, view: &View<'_>) -> Option<Warning> {
+        if view.was_switched_off() {
+            return Some(Warning::SwitchedOff);
+        }
+        let times = Times {
+            idle: self.after(view, SocketOption::Idle)?,
+            interval: self.after(view, SocketOption::Interval)?,
+            count: self.after(view, SocketOption::Count)?,
+            user_timeout: self.after(view, SocketOption::UserTimeout)?,
+        };
+        let is_ours =
+            self.settings.user_timeout_ms(times.idle, times.interval, times.count) == Some(times.user_timeout);
+        let is_on = self.after(view, SocketOption::Keepalive) == Some(1);
+        let is_connection = matches!(self.moment, Moment::Connect | Moment::Accept);
+        (is_connection && is_on && !is_ours && times.is_too_short()).then(|| Warning::UserTimeout {
+            milliseconds: times.user_timeout,
+            probes: times.lost_probes(),
+        })
+    }
+
     /// Adds the user timeout, which comes last, since an automatic one is computed from the other options.
     fn limit_unacknowledged(&mut self, view: &View<'_>) {
-        let effective = |option| {
-            let step = self.steps.iter().find(|step| step.option == option);
-            step.map(|step| step.to).or_else(|| view.current(option)).unwrap_or(0)
-        };
+        let effective = |option| self.after(view, option).unwrap_or(0);
         let [idle, interval, count] = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count].map(effective);
         let option = SocketOption::UserTimeout;
         match view.settings.user_timeout_ms(idle, interval, count) {

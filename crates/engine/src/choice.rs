@@ -3,7 +3,9 @@
 use super::preload::{self, Library, Obstacle};
 use super::seccomp;
 use crate::error::Error;
+use crate::evidence::{Evidence, may_hide_library, privileged_helper};
 use keepalive_sys::program::{Program, privilege};
+use rustix::thread::no_new_privs;
 use std::path::Path;
 
 /// The engine that the user has selected.
@@ -43,50 +45,12 @@ pub struct Choice {
     pub is_preloadable: bool,
     /// Whether the reason is the program's AppArmor profile, or SELinux.
     pub is_confined: bool,
+    /// What the library alone would not reach, as far as anything shows that there is such a thing.
+    pub out_of_reach: Option<&'static str>,
 }
 
-/// Programs that exist to start other programs, which are unknown beforehand.
-const LAUNCHERS: [&str; 39] = [
-    "ash",
-    "bash",
-    "busybox",
-    "chroot",
-    "chrt",
-    "csh",
-    "dash",
-    "dumb-init",
-    "env",
-    "find",
-    "fish",
-    "flock",
-    "gdb",
-    "ionice",
-    "ksh",
-    "make",
-    "mksh",
-    "nice",
-    "nohup",
-    "nsenter",
-    "parallel",
-    "runuser",
-    "screen",
-    "script",
-    "setpriv",
-    "setsid",
-    "sh",
-    "ssh-agent",
-    "stdbuf",
-    "strace",
-    "taskset",
-    "time",
-    "timeout",
-    "tini",
-    "tmux",
-    "unshare",
-    "watch",
-    "xargs",
-    "zsh",
-];
+/// What the library does not reach of the children of a program.
+const STATIC_PROGRAMS: &str = "static programs";
 
 impl Engines {
     /// Returns the names, as in `--engine`.
@@ -121,6 +85,7 @@ pub fn choose(wanted: Wanted, program: &Program, is_strict: bool, rules: Option<
                 why,
                 is_preloadable: true,
                 is_confined: false,
+                out_of_reach: None,
             })
         }
         Wanted::Seccomp => Ok(Choice {
@@ -128,6 +93,7 @@ pub fn choose(wanted: Wanted, program: &Program, is_strict: bool, rules: Option<
             why: String::from("because --engine seccomp asks for it"),
             is_preloadable: false,
             is_confined: false,
+            out_of_reach: None,
         }),
         Wanted::Cgroup if is_strict => Err(Error::new(
             "--io-uring deny: the cgroup engine reaches io_uring, and denies nothing",
@@ -138,13 +104,13 @@ pub fn choose(wanted: Wanted, program: &Program, is_strict: bool, rules: Option<
             why: String::from("because --engine cgroup asks for it"),
             is_preloadable: false,
             is_confined: false,
+            out_of_reach: None,
         }),
         Wanted::Auto => automatic(program, is_strict, rules),
     }
 }
 
 fn automatic(program: &Program, is_strict: bool, rules: Option<&Path>) -> Result<Choice, Error> {
-    let path = program.path.display();
     if let Some(privilege) = privilege(&program.path) {
         let obstacle = Obstacle::Privileged(privilege);
         // Without this privilege the supervisor would remove the program's privileges.
@@ -156,6 +122,7 @@ fn automatic(program: &Program, is_strict: bool, rules: Option<&Path>) -> Result
             why: obstacle.describe(program),
             is_preloadable: false,
             is_confined: false,
+            out_of_reach: None,
         });
     }
     let library = preload::library(program);
@@ -167,45 +134,99 @@ fn automatic(program: &Program, is_strict: bool, rules: Option<&Path>) -> Result
         let library = library.as_ref().ok().map(Library::path);
         preload::obstacle_of_confinement(program, library, rules, std::process::id())
     });
-    let why_both = if let Some(obstacle) = &obstacle {
-        Some(obstacle.describe(program))
-    } else if program.command != program.path {
-        Some(format!(
-            "{} is a script, and may start any program",
-            program.command.display()
-        ))
-    } else if is_launcher(program) {
-        Some(format!("{path} may start any program"))
-    } else if is_strict {
-        Some(String::from("io_uring is denied"))
-    } else {
-        None
-    };
     let is_confined = matches!(obstacle, Some(Obstacle::Profile(_) | Obstacle::Context(_)));
     let is_loadable = obstacle.as_ref().is_none_or(Obstacle::is_partial);
-    let (engines, why) = match (why_both, library) {
-        (Some(why), _) if obstacle.is_some_and(|obstacle| obstacle.forbids_preload()) => (Engines::Seccomp, why),
+    let reason = match &obstacle {
+        Some(obstacle) => Reason::both(obstacle.describe(program), Some(STATIC_PROGRAMS)),
+        None => reason(program, is_strict),
+    };
+    let Reason {
+        is_both,
+        why,
+        out_of_reach,
+    } = reason;
+    let starts_others = out_of_reach == Some(STATIC_PROGRAMS);
+    let may_be_alone = || starts_others && seccomp::trial().is_ok();
+    let (engines, why) = match library {
+        _ if is_both && obstacle.as_ref().is_some_and(Obstacle::forbids_preload) => (Engines::Seccomp, why),
         // The loader prints an error about a library that is not for its programs.
-        (Some(why), Ok(library)) if !library.unserved().is_empty() && seccomp::trial().is_ok() => (
+        Ok(library) if is_both && !library.unserved().is_empty() && may_be_alone() => (
             Engines::Seccomp,
             format!("{why}, also one of another machine, for which there is no library"),
         ),
-        (Some(why), Ok(library)) => (Engines::Both(library), why),
+        // It prints one as well where the library's file is missing.
+        Ok(_) if is_both && obstacle.is_none() && may_hide_library(program) && may_be_alone() => (
+            Engines::Seccomp,
+            format!("{why}, also where the library's file is missing: it changes the root directory or mounts"),
+        ),
+        Ok(library) if is_both => (Engines::Both(library), why),
         // A program that cannot load the library does not need it.
-        (Some(why), Err(_)) if !is_loadable => (Engines::Seccomp, why),
-        (_, Err(error)) => return Err(error),
-        (None, Ok(library)) => (Engines::Preload(library), format!("{path} is a dynamic program")),
+        Err(_) if is_both && !is_loadable => (Engines::Seccomp, why),
+        Err(error) => return Err(error),
+        Ok(library) => (Engines::Preload(library), why),
     };
     Ok(Choice {
         is_preloadable: is_loadable && !matches!(engines, Engines::Seccomp),
         engines,
         why,
         is_confined,
+        out_of_reach,
     })
 }
 
-fn is_launcher(program: &Program) -> bool {
-    let paths = [&program.command, &program.path];
-    let mut names = paths.into_iter().filter_map(|path| path.file_name()?.to_str());
-    names.any(|name| LAUNCHERS.contains(&name))
+/// The reason for one engine or both.
+struct Reason {
+    is_both: bool,
+    why: String,
+    out_of_reach: Option<&'static str>,
+}
+
+impl Reason {
+    fn both(why: String, out_of_reach: Option<&'static str>) -> Self {
+        Self {
+            is_both: true,
+            why,
+            out_of_reach,
+        }
+    }
+}
+
+/// Returns the engines for a program into which the library can be loaded. The supervisor covers more, so it is left out
+/// only where it would cost something: the privilege of a set-user-ID program.
+fn reason(program: &Program, is_strict: bool) -> Reason {
+    let path = program.path.display();
+    let evidence = Evidence::of(program);
+    let out_of_reach = evidence.as_ref().and_then(|evidence| match evidence {
+        Evidence::SystemCalls(_) => Some("its own system calls"),
+        evidence => evidence.is_of_children().then_some(STATIC_PROGRAMS),
+    });
+    // An outer process may have removed the privileges already.
+    let costs_nothing = seccomp::may_keep_privileges() || no_new_privs().unwrap_or(false);
+    match evidence {
+        Some(evidence) if evidence.is_only_possible() && !costs_nothing && !is_strict => {
+            match privileged_helper(program) {
+                None => Reason::both(evidence.describe(), out_of_reach),
+                Some(helper) => Reason {
+                    is_both: false,
+                    why: format!(
+                        "{path} names the program {}, which would run without its privilege under the supervisor \
+                         (no_new_privs)",
+                        helper.display()
+                    ),
+                    out_of_reach,
+                },
+            }
+        }
+        Some(evidence) => Reason::both(evidence.describe(), out_of_reach),
+        None if is_strict => Reason::both(String::from("io_uring is denied"), None),
+        None if costs_nothing => Reason::both(
+            format!("{path} is a dynamic program; the supervisor takes no privilege here"),
+            None,
+        ),
+        None => Reason {
+            is_both: false,
+            why: format!("{path} is a dynamic program that starts no other and loads no modules"),
+            out_of_reach: None,
+        },
+    }
 }

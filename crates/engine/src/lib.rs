@@ -8,6 +8,8 @@ pub mod attach;
 pub mod cgroup;
 pub mod choice;
 pub mod error;
+pub mod evidence;
+pub mod handover;
 pub mod kernel_defaults;
 pub mod plan;
 pub mod policy;
@@ -18,5 +20,6 @@ pub mod sockets;
 pub mod sysctl;
 pub mod text;
 pub mod timeline;
+pub mod verify;
 
 pub use error::{Error, describe};

@@ -98,9 +98,20 @@ pub enum Obstacle {
 /// # Errors
 /// No library was found, or the file is not a library, or LD_PRELOAD cannot contain its path.
 pub fn library(program: &Program) -> Result<Library, Error> {
-    let candidates = candidates();
-    // Debian has libkeepalive 0.3 as /usr/lib/libkeepalive.so; it is used only if the user names it.
     let is_named = std::env::var_os("KEEPALIVE_LIBRARY").is_some();
+    library_among(&candidates(), is_named, program)
+}
+
+/// Returns the library at `path`, for `program`.
+///
+/// # Errors
+/// There is no file, or it is not a library, or LD_PRELOAD cannot contain its path.
+pub fn library_at(path: &Path, program: &Program) -> Result<Library, Error> {
+    library_among(&[path.to_owned()], true, program)
+}
+
+fn library_among(candidates: &[PathBuf], is_named: bool, program: &Program) -> Result<Library, Error> {
+    // Debian has libkeepalive 0.3 as /usr/lib/libkeepalive.so; it is used only if the user names it.
     let is_meant = |path: &Path| is_named && path.exists() || is_ours(path);
     let mut found = Vec::new();
     for path in candidates.iter().filter(|path| is_meant(path)) {

@@ -9,6 +9,7 @@ mod memory;
 mod pair;
 mod progress;
 mod proxy;
+mod rings;
 mod supervisor;
 mod threads;
 mod unfinished;

@@ -118,7 +118,7 @@ impl Kernel {
 
     /// Returns why `sock_diag` shows nothing, if it fails: then timers, listeners and other users' sockets
     /// are unknown.
-    pub fn blindness(&self) -> Option<&io::Error> {
+    pub fn unlisted(&self) -> Option<&io::Error> {
         self.blind.as_ref()
     }
 

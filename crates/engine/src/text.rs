@@ -3,22 +3,22 @@
 /// Returns `text`, a name or a line, in a form that is safe for a terminal: U+FFFD replaces each character
 /// that would move the cursor, change the order of others or be invisible.
 pub fn sanitize(text: &str) -> String {
-    let replace = |character| {
-        if is_format(character) {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            character
-        }
-    };
-    text.chars().map(replace).collect()
+    replace_formats(text, "")
 }
 
 /// As [`sanitize`], for text of several lines: keeps line feeds and tabs.
 pub fn sanitize_text(text: &str) -> String {
-    let replace = |character| match character {
-        '\n' | '\t' => character,
-        character if is_format(character) => char::REPLACEMENT_CHARACTER,
-        character => character,
+    replace_formats(text, "\n\t")
+}
+
+/// Replaces each character that [`is_format`], except those in `kept`.
+fn replace_formats(text: &str, kept: &str) -> String {
+    let replace = |character| {
+        if is_format(character) && !kept.contains(character) {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
     };
     text.chars().map(replace).collect()
 }

@@ -72,6 +72,15 @@ impl Times {
     }
 }
 
+/// Returns the number of lost probes in words: `one lost probe`, `2 lost probes`.
+pub fn lost_probes(count: u32) -> String {
+    match count {
+        1 => String::from("one lost probe"),
+        2 => String::from("two lost probes"),
+        count => format!("{count} lost probes"),
+    }
+}
+
 /// The longest time between two retransmissions (`TCP_RTO_MAX`), in milliseconds.
 const LONGEST: u64 = 120_000;
 

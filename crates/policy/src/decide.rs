@@ -63,10 +63,10 @@ pub fn decide(sources: &[Source<'_>], event: &Event<'_>) -> Settings {
 }
 
 /// Returns the number for `option` on a socket whose number is `current` and of unknown origin. The policy sets `ours`.
-/// A number that is neither `ours` nor `untouched`, the kernel's default for new sockets, is the program's own; `mode`
-/// resolves it. If `untouched` is `None` (the kernel's default varies), the result is `ours`.
-pub fn resolve(mode: Mode, option: SocketOption, ours: u32, current: u32, untouched: Option<u32>) -> u32 {
-    let is_own = current != ours && untouched.is_some_and(|untouched| untouched != current);
+/// A number that is neither `ours` nor `kernel_default`, the kernel's default for new sockets, is the program's own; `mode`
+/// resolves it. If `kernel_default` is `None` (the kernel's default varies), the result is `ours`.
+pub fn resolve(mode: Mode, option: SocketOption, ours: u32, current: u32, kernel_default: Option<u32>) -> u32 {
+    let is_own = current != ours && kernel_default.is_some_and(|kernel_default| kernel_default != current);
     if is_own {
         mode.resolve(option, ours, current)
     } else {

@@ -22,7 +22,7 @@ pub(crate) fn at_start(policy: &Policy) {
         learn_from_a_fresh_socket();
         if adopt(policy, fd) && policy.is_watching && sys::is_established(fd) {
             own::accepted(fd);
-            settle(policy, fd, Moment::Accept);
+            apply_to_connection(policy, fd, Moment::Accept);
         }
     }
 }
@@ -80,7 +80,7 @@ pub(crate) fn adopt(policy: &Policy, fd: c_int) -> bool {
     own::keep_defaults(fd, before.or(own::defaults(fd)));
     match get(fd, SocketOption::UserTimeout) {
         None | Some(0) => {}
-        current if current == user_timeout(fd, &settings) => own::limited(fd),
+        Some(current) if Some(current) == user_timeout(fd, &settings) => own::keep_user_timeout(fd, current),
         Some(_) => own::mark(fd, SocketOption::UserTimeout),
     }
     if sys::is_listening(fd) || sys::is_established(fd) {
@@ -110,27 +110,27 @@ pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
 
 /// Applies the settings and the mode of the policy to a connection when its peer is known.
 #[cold]
-pub(crate) fn settle(policy: &Policy, fd: c_int, moment: Moment) {
+pub(crate) fn apply_to_connection(policy: &Policy, fd: c_int, moment: Moment) {
     let Some(event) = event(fd, moment) else { return };
-    settle_for(policy, fd, &event);
+    apply_to_event(policy, fd, &event);
 }
 
-/// Applies the settings as [`settle`], for a peer that the caller knows. If the socket is TCP, it already has the
+/// Applies the settings as [`apply_to_connection`], for a peer that the caller knows. If the socket is TCP, it already has the
 /// settings for new sockets.
 #[cold]
-pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
+pub(crate) fn apply_to_event(policy: &Policy, fd: c_int, event: &Event<'_>) {
     let before = policy.created;
     let settings = policy.decide(event);
     // An earlier decision for another peer may have set options on this socket; they must be reverted.
-    let is_same = !own::is_settled(fd) && settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
+    let is_same = !own::is_decided(fd) && settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
     let inherits_user_timeout = policy.has_user_timeout && event.moment == Moment::Accept;
     if (is_same && !inherits_user_timeout) || !is_tcp(fd) {
         return;
     }
     if !is_same {
-        settle_options(fd, &settings, &before);
+        change_options(fd, &settings, &before);
     }
-    own::settled(fd, settings != before);
+    own::decided(fd, settings != before);
     // On a connection that the program opens, [`established`] sets the user timeout.
     if inherits_user_timeout {
         limit_unacknowledged(fd, &settings);
@@ -140,12 +140,12 @@ pub(crate) fn settle_for(policy: &Policy, fd: c_int, event: &Event<'_>) {
 }
 
 /// Changes the options of a socket from the settings `before` to `settings`.
-fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
-    let is_settled = own::is_settled(fd);
+fn change_options(fd: c_int, settings: &Settings, before: &Settings) {
+    let is_decided = own::is_decided(fd);
     for option in LIVE_ORDER {
         let (ours, earlier) = (settings.number(option), before.number(option));
         // If the decision is the same, the mode needs to resolve only the program's own values.
-        if !is_settled && ours == earlier && own::is_marked(fd, option) == Some(false) {
+        if !is_decided && ours == earlier && own::is_marked(fd, option) == Some(false) {
             continue;
         }
         let Some(current) = get(fd, option) else { continue };
@@ -154,7 +154,7 @@ fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
             Some(ours) => target(settings, option, ours, current, is_own),
             None if is_own => current,
             // The value that was set before the peer was known is reverted.
-            None => defaults::value(fd, option).unwrap_or(if is_settled || earlier == Some(current) {
+            None => defaults::value(fd, option).unwrap_or(if is_decided || earlier == Some(current) {
                 0
             } else {
                 current
@@ -168,7 +168,7 @@ fn settle_options(fd: c_int, settings: &Settings, before: &Settings) {
 /// foreign number is neither the number that this library set `earlier` nor the kernel's default.
 fn is_own(fd: c_int, option: SocketOption, current: u32, earlier: Option<u32>) -> bool {
     own::is_marked(fd, option) == Some(true)
-        || (!own::is_settled(fd)
+        || (!own::is_decided(fd)
             && earlier != Some(current)
             && defaults::is_default(fd, option, current) == Some(false))
 }
@@ -199,7 +199,7 @@ pub(crate) unsafe fn connected(policy: &Policy, fd: c_int, address: *const c_voi
         unsafe { sys::read_address(address, length) }
     };
     if let Some((peer, port)) = peer {
-        settle_for(policy, fd, &connection(Moment::Connect, peer, port));
+        apply_to_event(policy, fd, &connection(Moment::Connect, peer, port));
     }
 }
 
@@ -214,7 +214,7 @@ pub(crate) unsafe fn connecting(policy: &Policy, fd: c_int, address: *const c_vo
         // SAFETY: the caller's promise.
         && let Some((peer, port)) = unsafe { sys::read_address(address, length) }
     {
-        settle_for(policy, fd, &connection(Moment::Connect, peer, port));
+        apply_to_event(policy, fd, &connection(Moment::Connect, peer, port));
     }
 }
 
@@ -227,9 +227,9 @@ pub(crate) fn not_connected(fd: c_int) {
 /// program may connect the socket again.
 #[cold]
 fn disconnected(policy: &Policy, fd: c_int) {
-    if own::is_settled(fd) {
-        settle_options(fd, &policy.created, &policy.created);
-        own::settled(fd, false);
+    if own::is_decided(fd) {
+        change_options(fd, &policy.created, &policy.created);
+        own::decided(fd, false);
     }
     if policy.has_user_timeout
         && let Some(current) = get(fd, SocketOption::UserTimeout)
@@ -260,12 +260,20 @@ fn limit_established(policy: &Policy, fd: c_int) {
     }
 }
 
-/// Records that the program has set an option itself, and corrects the value if the policy's mode requires it.
+/// Handles a successful setsockopt(2) of the program: corrects the value if the policy's mode requires it, and logs what
+/// the socket has now.
 #[cold]
-pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
-    let Some(option) = SocketOption::from_number(level, name) else {
-        return;
-    };
+pub(crate) fn changed(policy: &Policy, fd: c_int, option: SocketOption) {
+    if policy.is_watching {
+        correct(policy, fd, option);
+    }
+    if log::is_on() && sys::is_tcp(fd) {
+        log::socket(fd, "changed");
+    }
+}
+
+/// Records that the program has set an option itself, and corrects the value if the policy's mode requires it.
+fn correct(policy: &Policy, fd: c_int, option: SocketOption) {
     own::mark(fd, option);
     let event = match event(fd, moment(fd)) {
         Some(event) => event,
@@ -281,10 +289,8 @@ pub(crate) fn corrected(policy: &Policy, fd: c_int, level: c_int, name: c_int) {
         if sys::is_established(fd) {
             limit_unacknowledged(fd, &settings);
         }
-    } else if let (Some(ours), Some(current)) = (settings.number(option), get(fd, option))
-        && set_if_other(fd, option, current, target(&settings, option, ours, current, true))
-    {
-        log::socket(fd, "corrected");
+    } else if let (Some(ours), Some(current)) = (settings.number(option), get(fd, option)) {
+        set_if_other(fd, option, current, target(&settings, option, ours, current, true));
     }
 }
 
@@ -301,7 +307,7 @@ fn target(settings: &Settings, option: SocketOption, ours: u32, current: u32, is
 fn set_if_other(fd: c_int, option: SocketOption, current: u32, target: u32) -> bool {
     let is_set = target != current && set(fd, option, target);
     if is_set && option == SocketOption::UserTimeout {
-        own::limited(fd);
+        own::keep_user_timeout(fd, target);
     }
     is_set
 }

@@ -83,10 +83,16 @@ fn is_remote(path: &[u8; PATH]) -> bool {
     is_remote
 }
 
+/// Whether there is a log.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    LOG.destination.load(Ordering::Relaxed) != SILENT
+}
+
 /// Logs the current options of the socket `fd`. `done` is the event, such as "created".
 #[inline(always)]
 pub(crate) fn socket(fd: c_int, done: &'static str) {
-    if LOG.destination.load(Ordering::Relaxed) != SILENT {
+    if is_on() {
         write_socket(fd, done);
     }
 }
@@ -133,7 +139,7 @@ pub(crate) fn ignored_variable(variable: &InvalidVariable<'_>) {
 /// Logs that a line of the rules in `source` was ignored, and why.
 #[cold]
 pub(crate) fn ignored_line(source: &[u8], error: &parse::Error) {
-    if LOG.destination.load(Ordering::Relaxed) != SILENT {
+    if is_on() {
         let mut line = Line::new();
         line.text(b"ignored line ")
             .number(error.line)
@@ -147,7 +153,7 @@ pub(crate) fn ignored_line(source: &[u8], error: &parse::Error) {
 /// Logs that the rules file at `path` was not read, and why.
 #[cold]
 pub(crate) fn ignored_file(path: &[u8], error: Errno) {
-    if LOG.destination.load(Ordering::Relaxed) != SILENT {
+    if is_on() {
         Line::new()
             .text(b"ignored ")
             .foreign(path.strip_suffix(b"\0").unwrap_or(path))
@@ -167,7 +173,7 @@ pub(crate) fn lost_privilege(program: &[u8]) {
     line.foreign(program).text(
         b" runs without its privilege: keepalive run, as an ordinary user, takes it (no_new_privs); --engine preload leaves it",
     );
-    if LOG.destination.load(Ordering::Relaxed) != SILENT {
+    if is_on() {
         line.write();
     } else if let Some(file) = sys::File::of(2)
         && let Some(way) = file.way(2)

@@ -1,10 +1,10 @@
-//! Records which options the program has set on its sockets, and the values of the sockets before this library changed
-//! them. The records exist only if the policy needs them (`Policy::is_watching`), in memory that [`open`] maps.
+//! Records which options the program has set on its sockets, and which values this library has found and set. The records
+//! exist only if the policy needs them (`Policy::is_watching`), in memory that [`open`] maps.
 
 use crate::defaults::Defaults;
 use crate::sys;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use keepalive_policy::{OPTIONS, SocketOption};
 
 /// The number of descriptors with records. For descriptors from this number on, the library decides by the current
@@ -14,7 +14,7 @@ const KEPT: usize = 65_536;
 const ACCEPTED: u16 = 1 << 15;
 /// The bit of sockets to which a decision for the peer was applied. All values without a mark are then from that
 /// decision.
-const SETTLED: u16 = 1 << 14;
+const DECIDED: u16 = 1 << 14;
 
 /// The bit of sockets that are known to be TCP.
 const TCP: u16 = 1 << 13;
@@ -22,66 +22,48 @@ const TCP: u16 = 1 << 13;
 /// The bit of sockets on which a connect(2) has begun and whose result is still unknown.
 const CONNECTING: u16 = 1 << 12;
 
-/// The bit of sockets whose user timeout, if set, may be from this library.
-const LIMITED: u16 = 1 << 11;
-
 // The bits of the options are below all of these.
-const _: () = assert!(OPTIONS.len() <= LIMITED.trailing_zeros() as usize);
+const _: () = assert!(OPTIONS.len() <= CONNECTING.trailing_zeros() as usize);
 
 /// The bits that would be wrong for another socket with the same number.
 const IDENTIFYING: u16 = !(ACCEPTED | TCP | CONNECTING);
 
-static MARKS: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
-static DEFAULTS: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
-/// The cookies of the sockets to which the marks belong; 0 if no mark would be wrong for another socket.
-static COOKIES: AtomicPtr<AtomicU64> = AtomicPtr::new(core::ptr::null_mut());
+/// What is known of the socket with one number. All zero for a socket of which nothing is known.
+struct Record {
+    /// The cookie of the socket to which the record belongs; 0 if nothing in it would be wrong for another socket.
+    cookie: AtomicU64,
+    /// The values before this library changed them ([`Defaults`]).
+    defaults: AtomicU64,
+    /// The user timeout that this library set last, in milliseconds.
+    user_timeout: AtomicU32,
+    /// The bits above, and one for each option with a foreign value.
+    marks: AtomicU16,
+}
+
+static RECORDS: AtomicPtr<Record> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Maps the memory of the records. Without the memory, the library decides by the current values of each socket alone.
 pub(crate) fn open() {
-    if let Some(memory) = sys::map(KEPT * size_of::<AtomicU16>()) {
-        MARKS.store(memory.cast(), Ordering::Release);
-    }
-    if let Some(memory) = sys::map(KEPT * size_of::<AtomicU64>()) {
-        DEFAULTS.store(memory.cast(), Ordering::Release);
-    }
-    if let Some(memory) = sys::map(KEPT * size_of::<AtomicU64>()) {
-        COOKIES.store(memory.cast(), Ordering::Release);
+    if let Some(memory) = sys::map(KEPT * size_of::<Record>()) {
+        RECORDS.store(memory.cast(), Ordering::Release);
     }
 }
 
-/// Returns the record at `start` for the number `fd`.
-///
-/// # Safety
-/// `start` must be null or point to `KEPT` records that are never unmapped.
-unsafe fn kept<T>(start: *const T, fd: c_int) -> Option<&'static T> {
+fn record(fd: c_int) -> Option<&'static Record> {
+    let records = RECORDS.load(Ordering::Acquire);
     let index = usize::try_from(fd)
         .ok()
-        .filter(|index| *index < KEPT && !start.is_null())?;
-    // SAFETY: the index is below `KEPT`.
-    let kept = unsafe { start.add(index) };
-    // SAFETY: as above; the caller's promise.
-    Some(unsafe { &*kept })
-}
-
-fn marks(fd: c_int) -> Option<&'static AtomicU16> {
-    // SAFETY: `open` mapped `KEPT` of them, all zero, and they are never unmapped.
-    unsafe { kept(MARKS.load(Ordering::Acquire), fd) }
-}
-
-fn kept_defaults(fd: c_int) -> Option<&'static AtomicU64> {
-    // SAFETY: `open` mapped `KEPT` of them, all zero, and they are never unmapped.
-    unsafe { kept(DEFAULTS.load(Ordering::Acquire), fd) }
-}
-
-fn cookie(fd: c_int) -> Option<&'static AtomicU64> {
-    // SAFETY: `open` mapped `KEPT` of them, all zero, and they are never unmapped.
-    unsafe { kept(COOKIES.load(Ordering::Acquire), fd) }
+        .filter(|index| *index < KEPT && !records.is_null())?;
+    // SAFETY: `open` mapped `KEPT` records, which are never unmapped; the index is below `KEPT`.
+    let record = unsafe { records.add(index) };
+    // SAFETY: as above; all zero is a valid record.
+    Some(unsafe { &*record })
 }
 
 /// Clears the records of the number `fd` if the number now refers to another socket. The library does not see close(2),
 /// dup2(2) and recvmsg(2). Returns whether the socket was replaced.
 pub(crate) fn forget_if_replaced(fd: c_int) -> bool {
-    let known = cookie(fd).map_or(0, |cookie| cookie.load(Ordering::Relaxed));
+    let known = record(fd).map_or(0, |record| record.cookie.load(Ordering::Relaxed));
     let is_replaced = known != 0 && sys::cookie(fd).is_some_and(|now| now != known);
     if is_replaced {
         forget(fd);
@@ -89,38 +71,35 @@ pub(crate) fn forget_if_replaced(fd: c_int) -> bool {
     is_replaced
 }
 
-/// Stores the cookie of the socket `fd`, so that its records are not used for another socket.
-fn identify(fd: c_int) {
-    if let Some(cookie) = cookie(fd)
-        && cookie.load(Ordering::Relaxed) == 0
-    {
-        cookie.store(sys::cookie(fd).unwrap_or(0), Ordering::Relaxed);
+/// Stores the cookie of the socket `fd`, so that its record is not used for another socket.
+fn identify(fd: c_int, record: &Record) {
+    if record.cookie.load(Ordering::Relaxed) == 0 {
+        record.cookie.store(sys::cookie(fd).unwrap_or(0), Ordering::Relaxed);
     }
 }
 
-/// Clears the records of the number `fd`, which now refers to another socket.
+/// Clears the record of the number `fd`, which now refers to another socket.
 pub(crate) fn forget(fd: c_int) {
-    if let Some(cookie) = cookie(fd) {
-        cookie.store(0, Ordering::Relaxed);
-    }
-    if let Some(marks) = marks(fd) {
-        marks.store(0, Ordering::Relaxed);
-    }
-    if let Some(defaults) = kept_defaults(fd) {
-        defaults.store(0, Ordering::Relaxed);
+    if let Some(record) = record(fd) {
+        record.cookie.store(0, Ordering::Relaxed);
+        record.marks.store(0, Ordering::Relaxed);
+        record.user_timeout.store(0, Ordering::Relaxed);
+        record.defaults.store(0, Ordering::Relaxed);
     }
 }
 
 /// Stores the values that the socket `fd` had before this library changed it.
 pub(crate) fn keep_defaults(fd: c_int, defaults: Defaults) {
-    if let Some(kept) = kept_defaults(fd) {
-        kept.store(defaults.0, Ordering::Relaxed);
+    if let Some(record) = record(fd) {
+        record.defaults.store(defaults.0, Ordering::Relaxed);
     }
 }
 
 /// Returns the stored values that the socket `fd` had before this library changed it.
 pub(crate) fn defaults(fd: c_int) -> Defaults {
-    kept_defaults(fd).map_or(Defaults::NONE, |kept| Defaults(kept.load(Ordering::Relaxed)))
+    record(fd).map_or(Defaults::NONE, |record| {
+        Defaults(record.defaults.load(Ordering::Relaxed))
+    })
 }
 
 /// Records that the socket `fd` is TCP.
@@ -133,19 +112,21 @@ pub(crate) fn is_tcp(fd: c_int) -> bool {
     has(fd, TCP) == Some(true)
 }
 
-/// Copies the records of `listener` to the accepted socket `fd`, which inherits the listener's options.
+/// Copies the record of `listener` to the accepted socket `fd`, which inherits the listener's options.
 pub(crate) fn inherit(fd: c_int, listener: c_int) {
-    if let Some(marks_of_new) = marks(fd) {
-        let inherited = marks(listener).map_or(0, |marks| marks.load(Ordering::Relaxed));
-        marks_of_new.store((inherited & !(SETTLED | CONNECTING)) | ACCEPTED, Ordering::Relaxed);
-        if let Some(cookie) = cookie(fd) {
-            cookie.store(0, Ordering::Relaxed);
-        }
-        if inherited & IDENTIFYING != 0 {
-            identify(fd);
+    if let (Some(new), Some(listener)) = (record(fd), record(listener)) {
+        let inherited = listener.marks.load(Ordering::Relaxed);
+        let user_timeout = listener.user_timeout.load(Ordering::Relaxed);
+        new.marks
+            .store((inherited & !(DECIDED | CONNECTING)) | ACCEPTED, Ordering::Relaxed);
+        new.user_timeout.store(user_timeout, Ordering::Relaxed);
+        new.defaults
+            .store(listener.defaults.load(Ordering::Relaxed), Ordering::Relaxed);
+        new.cookie.store(0, Ordering::Relaxed);
+        if inherited & IDENTIFYING != 0 || user_timeout != 0 {
+            identify(fd, new);
         }
     }
-    keep_defaults(fd, defaults(listener));
 }
 
 /// Records that the socket `fd` was accepted, by the process that started this process.
@@ -159,39 +140,49 @@ pub(crate) fn is_accepted(fd: c_int) -> bool {
 }
 
 /// Records whether a decision for the peer, and not only the decision for new sockets, was applied to `fd`.
-pub(crate) fn settled(fd: c_int, is_settled: bool) {
-    if is_settled {
-        raise(fd, SETTLED);
-    } else if let Some(marks) = marks(fd) {
-        marks.fetch_and(!SETTLED, Ordering::Relaxed);
+pub(crate) fn decided(fd: c_int, is_decided: bool) {
+    if is_decided {
+        raise(fd, DECIDED);
+    } else if let Some(record) = record(fd) {
+        record.marks.fetch_and(!DECIDED, Ordering::Relaxed);
     }
 }
 
 /// Whether a decision for the peer was applied to `fd`.
-pub(crate) fn is_settled(fd: c_int) -> bool {
-    has(fd, SETTLED) == Some(true)
+pub(crate) fn is_decided(fd: c_int) -> bool {
+    has(fd, DECIDED) == Some(true)
 }
 
 /// Records that a connect(2) of `fd` is in progress. Returns whether that was already recorded.
 pub(crate) fn connecting(fd: c_int) -> bool {
-    marks(fd).is_some_and(|marks| marks.fetch_or(CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
+    record(fd).is_some_and(|record| record.marks.fetch_or(CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
 }
 
 /// Records that no connect(2) of `fd` is in progress. Returns whether one was recorded before.
 pub(crate) fn connected(fd: c_int) -> bool {
     has(fd, CONNECTING) == Some(true)
-        && marks(fd).is_some_and(|marks| marks.fetch_and(!CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
+        && record(fd).is_some_and(|record| record.marks.fetch_and(!CONNECTING, Ordering::Relaxed) & CONNECTING != 0)
 }
 
-/// Records that a user timeout of `fd` may be from this library.
-pub(crate) fn limited(fd: c_int) {
-    raise(fd, LIMITED);
+/// Records that this library has set the user timeout of `fd` to `milliseconds`; 0 if it has set none.
+pub(crate) fn keep_user_timeout(fd: c_int, milliseconds: u32) {
+    if let Some(record) = record(fd) {
+        record.user_timeout.store(milliseconds, Ordering::Relaxed);
+        if milliseconds != 0 {
+            identify(fd, record);
+        }
+    }
+}
+
+/// Returns the user timeout that this library has set last on `fd`, in milliseconds; 0 if it has set none.
+pub(crate) fn user_timeout(fd: c_int) -> u32 {
+    record(fd).map_or(0, |record| record.user_timeout.load(Ordering::Relaxed))
 }
 
 /// Whether the user timeout `current` of `fd` is foreign. The program may have set it with a call that the library does
 /// not see, or through a duplicate.
 pub(crate) fn has_own_user_timeout(fd: c_int, current: u32) -> bool {
-    is_marked(fd, SocketOption::UserTimeout) == Some(true) || (current != 0 && has(fd, LIMITED) != Some(true))
+    is_marked(fd, SocketOption::UserTimeout) == Some(true) || (current != 0 && current != user_timeout(fd))
 }
 
 /// Records that `option` on `fd` has a foreign value.
@@ -205,14 +196,14 @@ pub(crate) fn is_marked(fd: c_int, option: SocketOption) -> Option<bool> {
 }
 
 fn raise(fd: c_int, bit: u16) {
-    if let Some(marks) = marks(fd) {
-        marks.fetch_or(bit, Ordering::Relaxed);
-    }
-    if bit & IDENTIFYING != 0 {
-        identify(fd);
+    if let Some(record) = record(fd) {
+        record.marks.fetch_or(bit, Ordering::Relaxed);
+        if bit & IDENTIFYING != 0 {
+            identify(fd, record);
+        }
     }
 }
 
 fn has(fd: c_int, bit: u16) -> Option<bool> {
-    marks(fd).map(|marks| marks.load(Ordering::Relaxed) & bit != 0)
+    record(fd).map(|record| record.marks.load(Ordering::Relaxed) & bit != 0)
 }

@@ -1,5 +1,7 @@
 //! Parses the ELF file of a program (elf(5)).
 
+mod code;
+
 use crate::arch::MACHINES;
 use crate::regular;
 use elf::ElfStream;
@@ -15,6 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+pub use code::Code;
+
 /// The kind of machine code in a file: processor and word size. A process can only load libraries of its own kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -23,6 +27,13 @@ pub struct Machine {
 }
 
 impl Machine {
+    fn of(stream: &ElfStream<AnyEndian, Bounded>) -> Self {
+        Self {
+            bits: if stream.ehdr.class == Class::ELF32 { 32 } else { 64 },
+            number: stream.ehdr.e_machine,
+        }
+    }
+
     /// Returns whether this is the machine code of this processor, including its 32-bit mode if 64-bit
     /// programs may start such programs. The kernel may still be unable to run it.
     pub fn is_native(self) -> bool {
@@ -147,10 +158,7 @@ impl Seek for Bounded {
 fn parse(file: File) -> Result<Elf, elf::ParseError> {
     let names = file.try_clone()?;
     let mut stream = ElfStream::<AnyEndian, _>::open_stream(Bounded::new(file))?;
-    let machine = Machine {
-        bits: if stream.ehdr.class == Class::ELF32 { 32 } else { 64 },
-        number: stream.ehdr.e_machine,
-    };
+    let machine = Machine::of(&stream);
     let interpreter = match stream
         .segments()
         .iter()
@@ -183,10 +191,19 @@ pub fn is_asan(name: &[u8]) -> bool {
 
 /// Returns the libraries that a file requires (`DT_NEEDED`). `file` is the file that `stream` reads.
 fn needed(stream: &mut ElfStream<AnyEndian, Bounded>, file: &File) -> Result<Vec<Vec<u8>>, elf::ParseError> {
-    /// A file that names more libraries is damaged.
+    strings_of(stream, file, &[DT_NEEDED])
+}
+
+/// Returns the strings of the entries of the dynamic section that have one of `tags`.
+fn strings_of(
+    stream: &mut ElfStream<AnyEndian, Bounded>,
+    file: &File,
+    tags: &[i64],
+) -> Result<Vec<Vec<u8>>, elf::ParseError> {
+    /// A file with more entries is damaged.
     const MOST: usize = 1024;
-    /// The limit of a name's length; no library has a longer name.
-    const LONGEST: usize = 256;
+    /// The limit of a string's length. No library has a longer name; lists of directories are shorter.
+    const LONGEST: usize = 1024;
     let entries: Vec<(i64, u64)> = match stream.dynamic()? {
         Some(table) => table
             .iter()
@@ -199,7 +216,7 @@ fn needed(stream: &mut ElfStream<AnyEndian, Bounded>, file: &File) -> Result<Vec
     let Some(strings) = strings.and_then(|(_, address)| offset_of(stream, *address)) else {
         return Ok(Vec::new());
     };
-    let offsets = entries.iter().filter(|(tag, _)| *tag == DT_NEEDED);
+    let offsets = entries.iter().filter(|(tag, _)| tags.contains(tag));
     let names = offsets.filter_map(|(_, offset)| {
         let mut name = vec![0; LONGEST];
         let length = file.read_at(&mut name, strings.checked_add(*offset)?).ok()?;

@@ -14,6 +14,7 @@ pub mod exec;
 pub mod fork;
 pub mod kernel_symbols;
 mod layout;
+pub mod libraries;
 pub mod lock;
 pub mod memory;
 pub mod names;

@@ -1,11 +1,17 @@
 //! Reads `/proc/PID` (proc(5)).
 
+mod environment;
+mod memory;
+
+pub use environment::{environment, has_empty_environment};
+
+use memory::anonymous_bytes;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, Read as _};
 use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
@@ -19,12 +25,16 @@ pub struct Status {
     pub comm: String,
     /// The number of the process; for a thread it differs from the thread's number.
     pub tgid: u32,
+    /// The number of the parent; 0 if the parent is in another pid namespace.
+    pub parent: u32,
     /// The real user ID.
     pub uid: u32,
     /// Whether the process is stopped (`SIGSTOP`, job control).
     pub is_stopped: bool,
     /// Whether the process is under a seccomp filter (seccomp(2)).
     pub is_filtered: bool,
+    /// The number of its seccomp filters (Linux 5.9).
+    pub filters: Option<u32>,
     /// The number of threads.
     pub threads: u32,
     /// The size of the descriptor table.
@@ -73,8 +83,10 @@ fn parse_status(text: &[u8]) -> Status {
         match key {
             "Name" => value.clone_into(&mut status.comm),
             "State" => status.is_stopped = value.starts_with('T'),
+            "Seccomp_filters" => status.filters = number(),
             "Seccomp" => status.is_filtered = value == "2",
             "Tgid" => status.tgid = number().unwrap_or(0),
+            "PPid" => status.parent = number().unwrap_or(0),
             "Uid" => status.uid = number().unwrap_or(u32::MAX),
             "Threads" => status.threads = number().unwrap_or(1),
             "NoNewPrivs" => status.no_new_privs = value == "1",
@@ -130,51 +142,6 @@ fn started_by(pid: u32, readable: impl Fn(u32, u64) -> Option<usize>) -> Option<
     let length = memory.read_at(&mut path, address).ok()?;
     let path = path.get(..length)?.split(|byte| *byte == 0).next()?;
     Some(OsString::from_vec(path.to_vec()))
-}
-
-/// Returns the initial environment of a process, each entry as `NAME=value`, as its memory contains it now
-/// (`/proc/PID/environ`); `None` without ptrace access, or if the memory belongs to a file.
-pub fn environment(pid: u32) -> Option<Vec<Vec<u8>>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Fields are counted after the name, which may contain anything; env_start is the 50th (proc_pid_stat(5)).
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(50 - 3);
-    let mut number = || fields.next()?.parse::<u64>().ok();
-    let (first, last) = (number()?, number()?);
-    let size = usize::try_from(last.checked_sub(first)?).ok()?;
-    if size == 0 || anonymous_bytes(pid, first)? < size {
-        return None;
-    }
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let entries = environment.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
-    Some(entries.map(<[u8]>::to_vec).collect())
-}
-
-/// Returns the number of bytes of anonymous memory from `address`, by `/proc/PID/maps`; `None` if there are
-/// none. Memory that belongs to a file is not read: its file server may hang, and then the reader waits, even
-/// unkillably.
-fn anonymous_bytes(pid: u32, address: u64) -> Option<usize> {
-    let maps = BufReader::new(File::open(format!("/proc/{pid}/maps")).ok()?);
-    let mut last = address;
-    for line in maps.split(b'\n') {
-        let line = line.ok()?;
-        let (start, end, is_anonymous) = mapping(&line)?;
-        if start <= last && last < end && is_anonymous {
-            last = end;
-        } else if start > last {
-            break;
-        }
-    }
-    usize::try_from(last - address).ok().filter(|bytes| *bytes > 0)
-}
-
-/// Returns the addresses in a line of `/proc/PID/maps`, and whether the mapping is anonymous.
-fn mapping(line: &[u8]) -> Option<(u64, u64, bool)> {
-    let line = String::from_utf8_lossy(line);
-    let mut fields = line.split_whitespace();
-    let (start, end) = fields.next()?.split_once('-')?;
-    let address = |text| u64::from_str_radix(text, 16).ok();
-    let inode = fields.nth(3)?;
-    Some((address(start)?, address(end)?, inode == "0"))
 }
 
 /// The key of the path by which a program was executed (`include/uapi/linux/auxvec.h`).
@@ -355,6 +322,24 @@ pub fn children(pid: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// Returns a process and its descendants, parents first, at most `most`. Orphans are children of another process, and
+/// are not included.
+pub fn tree(pid: u32, most: usize) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while next < found.len() && found.len() < most {
+        for child in children(found[next]).unwrap_or_default() {
+            // A number that was reused meanwhile could appear twice.
+            if !found.contains(&child) {
+                found.push(child);
+            }
+        }
+        next += 1;
+    }
+    found.truncate(most);
+    found
+}
+
 /// Returns the entries of a directory whose names are numbers.
 fn numbers<T: std::str::FromStr>(path: impl AsRef<Path>) -> io::Result<Vec<T>> {
     let entries = fs::read_dir(path)?;
@@ -371,13 +356,15 @@ mod tests {
     #[test]
     fn a_status_is_read() {
         let text =
-            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+            b"Name:\ta b\nUmask:\t0022\nState:\tT (stopped)\nTgid:\t7\nPPid:\t6\nUid:\t1000\t0\t0\t0\nFDSize:\t64\nThreads:\t3\nCapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n";
         let expected = Status {
             comm: "a b".to_owned(),
             tgid: 7,
+            parent: 6,
             uid: 1000,
             is_stopped: true,
             is_filtered: true,
+            filters: Some(3),
             threads: 3,
             fd_size: 64,
             no_new_privs: true,
@@ -416,27 +403,6 @@ mod tests {
         assert_eq!(
             pairs::<4>(&narrow, |word| u32::from_ne_bytes(word).into())[1],
             (31, 0xffff_1234)
-        );
-    }
-
-    #[test]
-    fn memory_of_files_is_told_from_anonymous_memory() {
-        let file = b"7f1c2a400000-7f1c2a426000 r--p 00000000 fe:00 2239 /usr/lib/x86_64-linux-gnu/libc.so.6";
-        let stack = b"7ffd1b2c0000-7ffd1b2e1000 rw-p 00000000 00:00 0                          [stack]";
-        assert_eq!(mapping(file), Some((0x7f1c_2a40_0000, 0x7f1c_2a42_6000, false)));
-        assert_eq!(mapping(stack), Some((0x7ffd_1b2c_0000, 0x7ffd_1b2e_1000, true)));
-        let text = b"text";
-        assert_eq!(anonymous_bytes(std::process::id(), text.as_ptr().addr() as u64), None);
-        let local = 1_u8;
-        assert!(anonymous_bytes(std::process::id(), (&raw const local).addr() as u64) > Some(0));
-    }
-
-    #[test]
-    fn the_environment_is_that_of_the_start() {
-        let environment = environment(std::process::id()).expect("it is ours");
-        assert!(
-            environment.iter().any(|entry| entry.starts_with(b"PATH=")),
-            "{environment:?}"
         );
     }
 

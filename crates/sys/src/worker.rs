@@ -4,6 +4,7 @@
 
 use crate::background::detach;
 use crate::fork::{Side, exit_now, fork};
+use crate::pidfd::PidFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -15,6 +16,9 @@ use rustix::process::{
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
+
+/// How long to wait for a killed child. Only a child in an uninterruptible wait takes longer.
+pub const REAPING: Duration = Duration::from_millis(100);
 
 /// A child process that works for this process.
 #[derive(Debug)]
@@ -73,6 +77,7 @@ impl Worker {
                     let ready = poll(&mut fds, Timespec::try_from(left).ok().as_ref());
                     if left.is_zero() || ready == Ok(0) {
                         self.kill();
+                        self.reap_within(REAPING);
                         return Err(Errno::TIMEDOUT.into());
                     }
                 }
@@ -92,6 +97,26 @@ impl Worker {
         let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
         let times = fields.split_whitespace().skip(11).take(2);
         times.filter_map(|time| time.parse::<u64>().ok()).sum()
+    }
+
+    /// Waits at most `limit` until the child has ended, and reaps it. Otherwise it would stay as a zombie in a container
+    /// whose first process reaps no orphans.
+    pub fn reap_within(self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        // The number is the child's own until it is reaped.
+        let Ok(pidfd) = PidFd::open(self.pid.as_raw_nonzero().get().cast_unsigned()) else {
+            return;
+        };
+        while !self.has_ended() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let _ = poll(
+                &mut [PollFd::new(&pidfd, PollFlags::IN)],
+                Timespec::try_from(left).ok().as_ref(),
+            );
+        }
     }
 
     /// Kills the child, without waiting for its end: a child in an uninterruptible wait ends later.

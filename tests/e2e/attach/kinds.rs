@@ -1,18 +1,18 @@
-//! Every kind of TCP socket, wherever it is: IPv6 and mapped addresses, MPTCP, other networks, descriptors that only a
-//! thread has.
+//! Every kind of TCP socket, in every place: IPv6 and mapped addresses, MPTCP, other network namespaces, descriptors
+//! that only one thread has.
 
 use super::{POLICY, attached, next_probe, pair_with, show};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use keepalive_sys::pidfd::PidFd;
 use serde_json::Value;
 use std::time::Duration;
 
 #[test]
-fn ipv6_and_mapped_connections_are_set_and_rules_know_them() {
+fn ipv6_and_mapped_connections_are_set_and_matched_by_rules() {
     python!();
     let mut program = PyPeer::start();
-    program.does(
+    program.execute(
         "listener = listen('::', family=socket.AF_INET6); \
          client, accepted = pair(listener, '::1', socket.AF_INET6); \
          mapped, end = pair(listener, '::ffff:127.0.0.1', socket.AF_INET6); \
@@ -41,20 +41,20 @@ fn ipv6_and_mapped_connections_are_set_and_rules_know_them() {
     ] {
         assert_eq!(program.has(name), format!("1 {idle} 75 9 0"), "{name}");
     }
-    assert_eq!(program.has("listener"), TREATED);
+    assert_eq!(program.has("listener"), POLICY_VALUES);
     for (one, other) in [("client", "accepted"), ("mapped", "end"), ("plain", "last")] {
         program.assert_talks(one, other);
     }
 }
 
-/// It has no user timeout (`net/mptcp/sockopt.c`).
+/// MPTCP sockets have no user timeout (`net/mptcp/sockopt.c`).
 #[test]
-fn an_mptcp_connection_is_set_with_all_that_it_has() {
+fn every_option_that_mptcp_supports_is_set() {
     python!();
     let mut program = PyPeer::start();
     program
         .0
-        .tell("exec('listener = listen(protocol=MPTCP); client, accepted = pair(listener, protocol=MPTCP)')");
+        .send_line("exec('listener = listen(protocol=MPTCP); client, accepted = pair(listener, protocol=MPTCP)')");
     let answer = program.0.answer();
     if answer != "None" {
         skip!("there is no MPTCP here: {answer}");
@@ -73,18 +73,18 @@ fn an_mptcp_connection_is_set_with_all_that_it_has() {
     let [client] = program.fds(["client"]);
     assert!(next_probe(program.pid(), client).is_some_and(|expires| expires <= Duration::from_secs(61)));
     program.assert_talks("client", "accepted");
-    program.does("late, end = pair(listener, protocol=MPTCP)");
+    program.execute("late, end = pair(listener, protocol=MPTCP)");
     assert_eq!(program.has("end"), "1 61 13 4 -");
 }
 
 #[test]
-fn sockets_of_another_network_are_set_by_what_is_so_there() {
+fn sockets_of_another_network_are_compared_with_its_sysctls() {
     root!();
     python!();
-    let mut program = PyPeer::in_a_network();
+    let mut program = PyPeer::in_own_network();
     program.sysctl("tcp_keepalive_time", 300);
-    program.does("listener = listen(); client, accepted = pair(listener)");
-    program.does("own(client, idle=7200)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
+    program.execute("own(client, idle=7200)");
     attached(program.pid(), &[&POLICY[..], &["--rule=accept * idle=32s"]].concat());
     assert_eq!(
         program.has("client"),
@@ -99,11 +99,11 @@ fn sockets_of_another_network_are_set_by_what_is_so_there() {
 }
 
 #[test]
-fn the_timer_of_another_network_is_told_as_it_is_afterwards() {
+fn timer_in_another_network_is_reported_after_the_change() {
     root!();
     python!();
-    let mut program = PyPeer::in_a_network();
-    program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+    let mut program = PyPeer::in_own_network();
+    program.execute("listener = listen(); client, accepted = pair(listener, keepalive=1)");
     let [client] = program.fds(["client"]);
     let printed = attached(program.pid(), &[&POLICY[..], &["--json"]].concat());
     let array: Value = serde_json::from_str(&printed).expect("JSON");
@@ -113,13 +113,13 @@ fn the_timer_of_another_network_is_told_as_it_is_afterwards() {
     assert!(expires.is_some_and(|expires| expires <= 61_000), "{object}");
 }
 
-/// A program can hold sockets of several networks.
+/// A program can hold sockets of several network namespaces.
 #[test]
-fn a_program_with_sockets_of_two_networks_has_both_set() {
+fn sockets_of_two_networks_in_one_program_are_set() {
     root!();
     python!();
     let mut program = PyPeer::start();
-    program.does(
+    program.execute(
         "listener = listen(); client, accepted = pair(listener); \
          assert_unshared = ctypes.CDLL(None).unshare(0x40000000); os.system('ip link set lo up'); \
          other_listener = listen(); other, end = pair(other_listener)",
@@ -127,14 +127,14 @@ fn a_program_with_sockets_of_two_networks_has_both_set() {
     assert_eq!(program.ask("assert_unshared"), "0");
     attached(program.pid(), &[&POLICY[..], &["--rule=accept * idle=32s"]].concat());
     for (connected, accepted) in [("client", "accepted"), ("other", "end")] {
-        assert_eq!(program.has(connected), TREATED);
+        assert_eq!(program.has(connected), POLICY_VALUES);
         assert_eq!(program.has(accepted), "1 32 75 9 0");
         program.assert_talks(connected, accepted);
     }
 }
 
 #[test]
-fn a_threads_own_descriptors_are_found() {
+fn descriptors_of_a_thread_are_found() {
     python!();
     let mut program = PyPeer::start();
     let answer = program.ask("thread_with_its_own_table()");
@@ -149,33 +149,33 @@ fn a_threads_own_descriptors_are_found() {
         skip!("this kernel has no handles of threads (Linux 6.9)");
     };
     let of_thread = |fd: &u32| show(thread.duplicate(fd.cast_signed()).expect("its descriptor"));
-    assert_eq!(fds.iter().map(of_thread).collect::<Vec<_>>(), [UNTOUCHED; 2]);
+    assert_eq!(fds.iter().map(of_thread).collect::<Vec<_>>(), [KERNEL_DEFAULTS; 2]);
     let printed = attached(program.pid(), &POLICY);
-    assert_eq!(fds.iter().map(of_thread).collect::<Vec<_>>(), [TREATED; 2]);
+    assert_eq!(fds.iter().map(of_thread).collect::<Vec<_>>(), [POLICY_VALUES; 2]);
     assert!(printed.contains(&format!("thread {tid}) fd ")), "{printed}");
 }
 
 #[test]
-fn a_connection_that_is_closed_on_one_side_is_set() {
+fn half_closed_connection_is_set() {
     python!();
     let mut program = pair_with("");
-    program.does("other, end = pair(listener); other.shutdown(socket.SHUT_WR); end.recv(1)");
-    // A linger time of none resets the connection.
-    program.does("gone, last = pair(listener); last.setsockopt(SOL, socket.SO_LINGER, struct.pack('ii', 1, 0))");
-    program.does("last.close()");
+    program.execute("other, end = pair(listener); other.shutdown(socket.SHUT_WR); end.recv(1)");
+    // With a linger time of 0, close(2) resets the connection.
+    program.execute("gone, last = pair(listener); last.setsockopt(SOL, socket.SO_LINGER, struct.pack('ii', 1, 0))");
+    program.execute("last.close()");
     attached(program.pid(), &POLICY);
     for name in ["other", "end", "gone"] {
-        assert_eq!(program.has(name), TREATED, "{name}");
+        assert_eq!(program.has(name), POLICY_VALUES, "{name}");
     }
     assert_eq!(program.ask("end.sendall(b'rest') or other.recv(4)"), "b'rest'");
 }
 
-/// UNIX sockets would take keepalive silently.
+/// UNIX sockets accept SO_KEEPALIVE, without effect.
 #[test]
-fn what_is_not_tcp_is_left_alone() {
+fn sockets_that_are_not_tcp_are_left_unchanged() {
     python!();
     let mut program = pair_with("");
-    program.does(
+    program.execute(
         "others = [*socket.socketpair(), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), \
          socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM), \
          socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)]",
@@ -185,16 +185,16 @@ fn what_is_not_tcp_is_left_alone() {
         program.ask("[end.getsockopt(SOL, 9) for end in others]"),
         "[0, 0, 0, 0, 0, 0]"
     );
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
 }
 
-/// Descriptors that were duplicated, and those of a child, are of one socket.
+/// Duplicated descriptors and those of a child refer to the same socket.
 #[test]
-fn a_socket_with_several_descriptors_is_set_and_told_once() {
+fn socket_with_several_descriptors_is_set_and_reported_once() {
     python!();
     let mut program = pair_with("");
-    program.does("again = client.dup()");
+    program.execute("again = client.dup()");
     let printed = attached(program.pid(), &POLICY);
-    assert_eq!(program.has("again"), TREATED);
+    assert_eq!(program.has("again"), POLICY_VALUES);
     assert_eq!(printed.matches("idle 7200s -> 61s").count(), 3, "{printed}");
 }

@@ -1,4 +1,4 @@
-//! Programs of every language with open sessions: their sockets have the new settings, and the sessions go on.
+//! Programs in several languages with open sessions: their sockets get the new settings, and the sessions continue.
 
 use super::{POLICY, attached};
 use crate::support::go::GoProgram;
@@ -16,13 +16,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// (keepalive, idle, interval, count), as `Seen::timing` gives it.
+/// (keepalive, idle, interval, count), as `Seen::timing` returns it.
 type Timing = (bool, u64, u64, u32);
 
-const OURS: Timing = (true, 61, 13, 4);
-const NOTHING: Timing = (false, 7200, 75, 9);
+const POLICY_TIMING: Timing = (true, 61, 13, 4);
+const KERNEL_TIMING: Timing = (false, 7200, 75, 9);
 
-/// Says something and gets it back.
+/// Sends data, which must come back.
 #[track_caller]
 fn talk(stream: &mut TcpStream) {
     let mut answer = [0; 6];
@@ -41,7 +41,7 @@ fn target(name: &str) -> PathBuf {
     repository().join("tests/targets").join(name)
 }
 
-/// A program of `targets/ends.*`: it has connected to us, and we to it.
+/// A program of `targets/ends.*`. It has a connection to the test, and the test has one to it.
 struct Ends {
     program: LinePeer,
     outgoing: TcpStream,
@@ -55,7 +55,9 @@ impl Ends {
         let port = listener.local_addr().expect("bound").port();
         let mut program = LinePeer::start(command.arg(port.to_string()));
         let answer = program.answer();
-        let port = answer.parse().unwrap_or_else(|_| panic!("{command:?} says: {answer}"));
+        let port = answer
+            .parse()
+            .unwrap_or_else(|_| panic!("{command:?} printed: {answer}"));
         let outgoing = accept(&listener);
         let incoming = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
         let mut ends = Self {
@@ -74,7 +76,7 @@ impl Ends {
         talk(&mut self.incoming);
     }
 
-    /// What the connection that it opened, the one that it accepted, and the listener have.
+    /// Returns the options of the connection that the program opened, of the one that it accepted, and of its listener.
     fn has(&self) -> [Timing; 3] {
         let all = tcp_sockets(self.program.pid());
         let name = |stream: &TcpStream| stream.local_addr().ok();
@@ -85,9 +87,9 @@ impl Ends {
                 .timing()
         };
         let of_stream = |stream: &TcpStream| {
-            let (own, theirs) = (stream.peer_addr().ok(), name(stream));
+            let (own, peer_address) = (stream.peer_addr().ok(), name(stream));
             find("the connection", &|seen| {
-                canonical(seen.socket.local) == own && canonical(seen.socket.peer) == theirs
+                canonical(seen.socket.local) == own && canonical(seen.socket.peer) == peer_address
             })
         };
         let listens =
@@ -99,7 +101,7 @@ impl Ends {
         ]
     }
 
-    /// What they have before, in fill mode, and in enforce mode.
+    /// Expects these options before attach, in fill mode, and in enforce mode.
     #[track_caller]
     fn expect(mut self, before: [Timing; 3], filled: [Timing; 3]) {
         assert_eq!(self.has(), before, "before");
@@ -107,56 +109,58 @@ impl Ends {
         assert_eq!(self.has(), filled, "in fill mode");
         self.talk();
         attached(self.program.pid(), &[&POLICY[..], &["--mode=enforce"]].concat());
-        assert_eq!(self.has(), [OURS; 3], "in enforce mode");
+        assert_eq!(self.has(), [POLICY_TIMING; 3], "in enforce mode");
         self.talk();
         let mut late = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("it still listens");
         talk(&mut late);
     }
 }
 
-/// An IPv4 address in the form that we have it in.
+/// Maps an IPv4-mapped IPv6 address to IPv4.
 fn canonical(address: Option<SocketAddr>) -> Option<SocketAddr> {
     address.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 #[test]
-fn a_python_program_goes_on() {
+fn python_sessions_continue() {
     python!();
-    Ends::start(Command::new(PYTHON).arg(target("ends.py"))).expect([NOTHING; 3], [OURS; 3]);
+    Ends::start(Command::new(PYTHON).arg(target("ends.py"))).expect([KERNEL_TIMING; 3], [POLICY_TIMING; 3]);
 }
 
 #[test]
-fn a_node_program_goes_on() {
+fn node_sessions_continue() {
     let Some(node) = find_program("node") else {
         skip!("node is not installed")
     };
-    Ends::start(Command::new(node).arg(target("ends.js"))).expect([NOTHING; 3], [OURS; 3]);
+    Ends::start(Command::new(node).arg(target("ends.js"))).expect([KERNEL_TIMING; 3], [POLICY_TIMING; 3]);
 }
 
 #[test]
-fn a_java_program_goes_on() {
+fn java_sessions_continue() {
     let Some(java) = find_program("java") else {
         skip!("java is not installed")
     };
     let mut command = Command::new(java);
     command.args(["-XX:-UsePerfData", "-XX:TieredStopAtLevel=1"]);
-    Ends::start(command.arg(target("Ends.java"))).expect([NOTHING; 3], [OURS; 3]);
+    Ends::start(command.arg(target("Ends.java"))).expect([KERNEL_TIMING; 3], [POLICY_TIMING; 3]);
 }
 
-/// It has no C library that could be preloaded. Go sets keepalive on connections itself.
+/// A static Go program has no C library and cannot load the preload library. Go sets keepalive on connections itself.
 #[test]
-fn a_static_go_program_goes_on() {
+fn static_go_sessions_continue() {
     let program = match GoProgram::build() {
         Ok(program) => program,
         Err(why) => skip!("{why}"),
     };
     let goes = (true, 15, 15, 9);
-    Ends::start(&mut Command::new(program.path()))
-        .expect([goes, goes, NOTHING], [(true, 15, 15, 4), (true, 15, 15, 4), OURS]);
+    Ends::start(&mut Command::new(program.path())).expect(
+        [goes, goes, KERNEL_TIMING],
+        [(true, 15, 15, 4), (true, 15, 15, 4), POLICY_TIMING],
+    );
 }
 
 #[test]
-fn a_program_with_64_threads_goes_on() {
+fn sessions_of_64_threads_continue() {
     const THREADS: usize = 64;
     python!();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
@@ -164,22 +168,22 @@ fn a_program_with_64_threads_goes_on() {
     let mut program = PyPeer::start();
     program
         .0
-        .tell(&format!("len([start_echo({port}) for _ in range({THREADS})])"));
+        .send_line(&format!("len([start_echo({port}) for _ in range({THREADS})])"));
     let mut streams: Vec<TcpStream> = (0..THREADS).map(|_| accept(&listener)).collect();
     assert_eq!(program.answer(), THREADS.to_string());
     streams.iter_mut().for_each(talk);
     attached(program.pid(), &POLICY);
     let timings: Vec<Timing> = tcp_sockets(program.pid()).iter().map(Seen::timing).collect();
-    assert_eq!(timings, [OURS; THREADS]);
+    assert_eq!(timings, [POLICY_TIMING; THREADS]);
     streams.iter_mut().for_each(talk);
 }
 
-/// What `command` becomes in a network and file systems of its own: `/run` and `/var/log` are empty.
+/// Shell commands that create a network and an empty `/run` and `/var/log`, then execute the arguments.
 const APART: &str = "ip link set lo up && mount -t tmpfs none /run && mount -t tmpfs none /var/log && \
                      mkdir -m 755 /run/sshd && exec \"$@\"";
 
 fn apart(log: &Path) -> Command {
-    let log = File::create(log).expect("a file of ours");
+    let log = File::create(log).expect("a file of the test");
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "sh", "-c", APART, "sh"]);
     command.stdout(log.try_clone().expect("a second log")).stderr(log);
@@ -192,7 +196,7 @@ fn into_network_of(pid: u32) -> Command {
     command
 }
 
-/// The processes of `pid`'s family that have a connection between these ports, seen from the side of `own`.
+/// Returns the processes among `pid` and its descendants that hold a connection from port `own` to port `peer`.
 fn holders(pid: u32, own: u16, peer: u16) -> Vec<(u32, Timing)> {
     let mut found = Vec::new();
     for pid in crate::support::observe::family(pid) {
@@ -213,7 +217,7 @@ fn holders(pid: u32, own: u16, peer: u16) -> Vec<(u32, Timing)> {
     found
 }
 
-/// Attaches to every process that has an end of the session, and looks at both ends before and after.
+/// Attaches to every process that holds an end of the session. Checks both ends before and after.
 fn attach_to_session(server: u32, client: u32, port: u16) {
     let ends = || [holders(server, port, 0), holders(client, 0, port)];
     let before = ends();
@@ -227,11 +231,14 @@ fn attach_to_session(server: u32, client: u32, port: u16) {
         attached(*pid, &POLICY);
     }
     let after = ends();
-    assert!(timings(&after).iter().all(|timing| *timing == OURS), "{after:?}");
+    assert!(
+        timings(&after).iter().all(|timing| *timing == POLICY_TIMING),
+        "{after:?}"
+    );
 }
 
 #[test]
-fn a_session_with_postgres_goes_on() {
+fn postgresql_session_continues() {
     root!();
     for needed in ["initdb", "postgres", "psql"] {
         if find_program(needed).is_none() {
@@ -275,21 +282,21 @@ fn a_session_with_postgres_goes_on() {
         .args(["-AtX", "host=127.0.0.1 user=somebody dbname=postgres"])
         .env_clear();
     let mut client = LinePeer::start(&mut command);
-    client.tell("select 40 + 2;");
+    client.send_line("select 40 + 2;");
     assert_eq!(client.answer(), "42");
     attach_to_session(server.pid(), client.pid(), 5432);
-    client.tell("select 50 + 5;");
+    client.send_line("select 50 + 5;");
     assert_eq!(client.answer(), "55");
-    // Its own way out removes its System V shared memory.
+    // With SIGQUIT, PostgreSQL removes its System V shared memory.
     client.finish();
     client.wait_for_end();
     let server_pid = rustix::process::Pid::from_raw(server.pid().cast_signed()).expect("a process");
-    rustix::process::kill_process(server_pid, rustix::process::Signal::QUIT).expect("it is ours");
+    rustix::process::kill_process(server_pid, rustix::process::Signal::QUIT).expect("a child of the test");
     server.wait_for_end();
 }
 
 #[test]
-fn a_session_with_sshd_goes_on() {
+fn sshd_session_continues() {
     root!();
     for needed in ["sshd", "ssh", "ssh-keygen"] {
         if find_program(needed).is_none() {
@@ -339,7 +346,7 @@ fn a_session_with_sshd_goes_on() {
     ]);
     command.args(["-oIdentityAgent=none", "root@127.0.0.1", "cat"]);
     let mut client = LinePeer::start(&mut command);
-    client.tell("before");
+    client.send_line("before");
     assert_eq!(
         client.answer(),
         "before",
@@ -347,7 +354,7 @@ fn a_session_with_sshd_goes_on() {
         text(&fs::read(&log).unwrap_or_default())
     );
     attach_to_session(server.pid(), client.pid(), 22);
-    client.tell("after");
+    client.send_line("after");
     assert_eq!(client.answer(), "after");
     client.finish();
     client.wait_for_end();

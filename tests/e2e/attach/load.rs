@@ -1,10 +1,10 @@
-//! Programs that are busy: nothing is stopped, interrupted or lost, and whatever changes meanwhile does no harm.
+//! Busy programs: attach stops, interrupts and loses nothing, and concurrent changes do no harm.
 
 use super::{POLICY, attach, attached};
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, output_within, text, within};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{Libc, TREATED, bare, compile};
+use crate::support::target::{Libc, POLICY_VALUES, compile, without_library};
 use keepalive_policy::SocketOption;
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::{proc, sockopt};
@@ -23,8 +23,8 @@ fn status(pid: u32, key: &str) -> String {
 }
 
 #[test]
-fn a_busy_program_is_neither_stopped_nor_traced_nor_interrupted() {
-    let mut program = LinePeer::start(&mut bare(&compile(Libc::Host, "steady.c", &["-lpthread"])));
+fn busy_program_is_not_stopped_traced_or_interrupted() {
+    let mut program = LinePeer::start(&mut without_library(&compile(Libc::Host, "steady.c", &["-lpthread"])));
     assert_eq!(program.answer(), "ready");
     let pid = program.pid();
     thread::scope(|scope| {
@@ -34,16 +34,16 @@ fn a_busy_program_is_neither_stopped_nor_traced_nor_interrupted() {
                 attached(pid, &["--mode=enforce", &idle, "--interval=13"]);
             }
         });
-        let mut looks = 0;
+        let mut rounds = 0;
         while !attaching.is_finished() {
             assert_eq!(status(pid, "TracerPid"), "0");
             for tid in proc::threads(pid).expect("it runs") {
                 let stat = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).expect("it runs");
                 assert!(!stat.contains(") T ") && !stat.contains(") t "), "{stat}");
             }
-            looks += 1;
+            rounds += 1;
         }
-        assert!(looks > 40, "{looks}");
+        assert!(rounds > 40, "{rounds}");
     });
     program.finish();
     let answer = program.answer();
@@ -53,8 +53,8 @@ fn a_busy_program_is_neither_stopped_nor_traced_nor_interrupted() {
 }
 
 #[test]
-fn a_program_that_opens_and_closes_all_the_time_does_no_harm_and_gets_none() {
-    let mut program = LinePeer::start(&mut bare(&compile(Libc::Host, "churn.c", &[])));
+fn program_that_opens_and_closes_sockets_constantly_is_unharmed() {
+    let mut program = LinePeer::start(&mut without_library(&compile(Libc::Host, "churn.c", &[])));
     assert_eq!(program.answer(), "ready");
     let pid = program.pid();
     for round in 0..200 {
@@ -65,7 +65,7 @@ fn a_program_that_opens_and_closes_all_the_time_does_no_harm_and_gets_none() {
             "{round}: {output:?}"
         );
     }
-    program.tell("");
+    program.send_line("");
     let answer = program.answer();
     assert!(answer.ends_with(" steps, 0 touched"), "{answer}");
     let (mut tcp, mut others) = (0, 0);
@@ -87,10 +87,10 @@ fn a_program_that_opens_and_closes_all_the_time_does_no_harm_and_gets_none() {
 }
 
 #[test]
-fn programs_that_end_meanwhile_are_set_or_not_there() {
+fn programs_that_end_during_attach_are_set_or_reported_missing() {
     let sockets = compile(Libc::Host, "sockets.c", &[]);
     for round in 0..100 {
-        let mut command = bare(&sockets);
+        let mut command = without_library(&sockets);
         let mut program = LinePeer::start(command.args("tcp listen client accept tcp udp hold".split(' ')));
         assert_eq!(program.answer(), "holding");
         let mut command = attach();
@@ -110,7 +110,7 @@ fn programs_that_end_meanwhile_are_set_or_not_there() {
 }
 
 #[test]
-fn ten_thousand_sockets_are_all_set() {
+fn ten_thousand_sockets_are_set() {
     const CONNECTIONS: u32 = 5000;
     root!();
     python!();
@@ -121,9 +121,9 @@ fn ten_thousand_sockets_are_all_set() {
     if limit.is_some_and(|limit| limit < 2 * CONNECTIONS + 100) {
         skip!("a process may have {limit:?} descriptors here");
     }
-    let mut program = PyPeer::in_a_network();
-    program.does("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(7)[1]] * 2)");
-    program.does(&format!(
+    let mut program = PyPeer::in_own_network();
+    program.execute("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(7)[1]] * 2)");
+    program.execute(&format!(
         "listener = listen(); ends = [pair(listener) for _ in range({CONNECTIONS})]"
     ));
     let printed = attached(program.pid(), &POLICY);
@@ -132,7 +132,7 @@ fn ten_thousand_sockets_are_all_set() {
     let mut count = 0;
     for (fd, _) in proc::sockets(program.pid(), program.pid()).expect("it runs") {
         let socket = handle.duplicate(fd).expect("it waits");
-        assert_eq!(super::show(&socket), TREATED, "descriptor {fd}");
+        assert_eq!(super::show(&socket), POLICY_VALUES, "descriptor {fd}");
         count += 1;
     }
     assert_eq!(count, 10_001);

@@ -1,15 +1,15 @@
-//! Through a real NAT that forgets (scripts/lab): a connection that is older than the policy survives.
+//! Through a real NAT that drops idle connections (scripts/lab): a connection that was open before attach survives.
 
 use crate::support::process::{LIMIT, output_within};
 use crate::support::{bracketed, echo_server, keepalive, repository};
 use std::process::{Command, Output};
 use std::thread;
 
-/// A client that connects, is treated by what `$3` and the rest say, is idle for longer than the NAT remembers, and
-/// speaks again. It prints what became of its connection.
+/// A client that connects, runs the command in `$3` and the rest on itself, is idle for longer than the NAT keeps the
+/// connection, then sends. It prints whether the connection survived.
 const IDLE_THEN_SPEAK: &str = r#"
     exec 4< <(ip netns exec server "$1" "$2:7000" 2>&1)
-    IFS= read -r -t 10 line <&4 && [[ $line == listening* ]] || { echo "the server says: $line"; exit 1; }
+    IFS= read -r -t 10 line <&4 && [[ $line == listening* ]] || { echo "the server printed: $line"; exit 1; }
     exec ip netns exec client bash -c '
         exec 3<>"/dev/tcp/$1/7000"
         ask() { echo "$1" >&3 && IFS= read -r -t "$2" answer <&3 && [[ $answer == "$1" ]]; }
@@ -20,7 +20,7 @@ const IDLE_THEN_SPEAK: &str = r#"
     ' client "${@:3}"
 "#;
 
-/// In a laboratory whose NAT forgets after 2 s.
+/// Runs the client in a laboratory whose NAT drops connections that are idle for 2 s.
 fn client(on_forget: &str, server: &str, is_attached: bool) -> Output {
     let mut command = Command::new(repository().join("scripts/lab"));
     command.args([

@@ -1,4 +1,4 @@
-//! Who may: a user on his own processes, root on all; and what is said to others.
+//! Permissions: users can attach to their own processes, root to all. Without permission, the message names the reason.
 
 use super::{POLICY, attach_under};
 use crate::support::line_peer::LinePeer;
@@ -6,11 +6,11 @@ use crate::support::observe::family;
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{LIMIT, eventually, output_within, text};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use std::fs::{self, File};
 use std::process::{Command, Output};
 
-const AS_WE_ARE: [&str; 0] = [];
+const NO_WRAPPER: [&str; 0] = [];
 
 impl Installed {
     /// `keepalive attach` with the policy.
@@ -24,13 +24,13 @@ impl Installed {
         output_within(LIMIT, self.attach_command(wrapper).args(words))
     }
 
-    /// Asserts that the policy is not set, and that standard error tells why and what helps.
+    /// Asserts that the policy is not set, and that standard error contains the reason and the hint.
     #[track_caller]
     fn assert_denied(&self, wrapper: &[&str], program: &mut PyPeer, hint: &str) {
         let pid = program.pid().to_string();
         let output = self.attach(wrapper, &[&pid]);
         let errors = text(&output.stderr).replace("\n      ", " ");
-        assert_eq!(program.has("client"), UNTOUCHED);
+        assert_eq!(program.has("client"), KERNEL_DEFAULTS);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(
             errors.contains(&format!("keepalive: cannot attach to process {pid}: ")),
@@ -40,109 +40,112 @@ impl Installed {
     }
 }
 
-/// A program with a connection, under `wrapper`.
+/// Starts a program with a connection, under `wrapper`.
 fn program(wrapper: &[&str]) -> PyPeer {
     let mut program = PyPeer::under(wrapper);
-    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
     program
 }
 
 #[test]
-fn a_user_may_on_his_own_processes() {
+fn user_can_attach_to_own_processes() {
     root!();
     python!();
     let mut program = program(&NOBODY);
     let output = Installed::new().attach(&NOBODY, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
     for name in ["client", "accepted", "listener"] {
-        assert_eq!(program.has(name), TREATED, "{name}");
+        assert_eq!(program.has(name), POLICY_VALUES, "{name}");
     }
     program.assert_talks("client", "accepted");
 }
 
 #[test]
-fn root_may_on_everyones() {
+fn root_can_attach_to_processes_of_users() {
     root!();
     python!();
     let mut program = program(&NOBODY);
-    let output = Installed::new().attach(&AS_WE_ARE, &[&program.pid().to_string()]);
+    let output = Installed::new().attach(&NO_WRAPPER, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
 }
 
 #[test]
-fn a_user_may_not_on_those_of_others() {
+fn user_cannot_attach_to_processes_of_others() {
     root!();
     python!();
     let hint = "it belongs to user 0: run keepalive as that user or as root";
-    Installed::new().assert_denied(&NOBODY, &mut program(&AS_WE_ARE), hint);
+    Installed::new().assert_denied(&NOBODY, &mut program(&NO_WRAPPER), hint);
 }
 
-/// Of two, the own one is set nevertheless.
+/// The user's own process is set, although the other one is denied.
 #[test]
-fn what_a_user_may_is_done_even_where_he_may_not_do_all() {
+fn permitted_processes_are_set_although_others_are_denied() {
     root!();
     python!();
-    let (mut own, mut other) = (program(&NOBODY), program(&AS_WE_ARE));
+    let (mut own, mut other) = (program(&NOBODY), program(&NO_WRAPPER));
     let output = Installed::new().attach(&NOBODY, &[&other.pid().to_string(), &own.pid().to_string()]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(own.has("client"), TREATED);
-    assert_eq!(other.has("client"), UNTOUCHED);
+    assert_eq!(own.has("client"), POLICY_VALUES);
+    assert_eq!(other.has("client"), KERNEL_DEFAULTS);
 }
 
-/// Else it would wait for nothing, without a word.
+/// Otherwise the command would wait without a message.
 #[test]
-fn what_cannot_be_watched_is_told_at_once() {
+fn watch_reports_denied_processes_immediately() {
     root!();
     python!();
     let installed = Installed::new();
-    let (mut own, mut other) = (program(&NOBODY), program(&AS_WE_ARE));
+    let (mut own, mut other) = (program(&NOBODY), program(&NO_WRAPPER));
     let log = installed.directory().join("log");
     let watch = |pids: &[u32]| {
         let mut command = installed.attach_command(&NOBODY);
         command.arg("--watch").args(pids.iter().map(ToString::to_string));
-        LinePeer::start(command.stderr(File::create(&log).expect("a file of ours")))
+        LinePeer::start(command.stderr(File::create(&log).expect("a file of the test")))
     };
     let hint = "hint: it belongs to user 0";
-    let told = || fs::read_to_string(&log).unwrap_or_default().matches(hint).count();
+    let hints = || fs::read_to_string(&log).unwrap_or_default().matches(hint).count();
     let status = |mut watch: LinePeer| watch.wait_for_end().code();
 
     let alone = watch(&[other.pid()]);
-    eventually("an error", LIMIT, || (told() == 1).then_some(()));
+    eventually("an error", LIMIT, || (hints() == 1).then_some(()));
     assert_eq!(status(alone), Some(1));
 
     let both = watch(&[own.pid(), other.pid()]);
-    eventually("an error", LIMIT, || (told() == 1).then_some(()));
-    assert_eq!([own.has("client"), other.has("client")], [TREATED, UNTOUCHED]);
+    eventually("an error", LIMIT, || (hints() == 1).then_some(()));
+    assert_eq!(
+        [own.has("client"), other.has("client")],
+        [POLICY_VALUES, KERNEL_DEFAULTS]
+    );
     drop((own, other));
     assert_eq!(status(both), Some(1));
-    assert_eq!(told(), 1);
+    assert_eq!(hints(), 1);
 }
 
 #[test]
-fn a_process_that_hides_from_its_user_is_told_of() {
+fn undumpable_process_is_reported() {
     root!();
     python!();
     let mut program = program(&NOBODY);
     assert_eq!(program.ask("ctypes.CDLL(None).prctl(4, 0)"), "0", "PR_SET_DUMPABLE");
     let installed = Installed::new();
     installed.assert_denied(&NOBODY, &mut program, "it has made itself undumpable");
-    let output = installed.attach(&AS_WE_ARE, &[&program.pid().to_string()]);
+    let output = installed.attach(&NO_WRAPPER, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
 }
 
 #[test]
-fn root_without_the_capability_is_told_that() {
+fn root_without_the_capability_gets_a_message() {
     root!();
     python!();
     let wrapper = ["setpriv", "--bounding-set=-sys_ptrace"];
     Installed::new().assert_denied(&wrapper, &mut program(&NOBODY), "root lacks CAP_SYS_PTRACE here");
 }
 
-/// The directory of descriptors is closed then, but not the descriptors.
+/// The command cannot read the directory of descriptors then, but it can duplicate the descriptors.
 #[test]
-fn the_capability_alone_suffices() {
+fn capability_alone_suffices() {
     root!();
     python!();
     let mut program = program(&NOBODY);
@@ -157,21 +160,21 @@ fn the_capability_alone_suffices() {
     let output = Installed::new().attach(&wrapper, &[&program.pid().to_string()]);
     assert!(output.status.success(), "{output:?}");
     for name in ["client", "accepted", "listener"] {
-        assert_eq!(program.has(name), TREATED, "{name}");
+        assert_eq!(program.has(name), POLICY_VALUES, "{name}");
     }
 }
 
 #[test]
-fn a_sandbox_that_denies_descriptors_is_named() {
+fn sandbox_that_denies_pidfd_getfd_is_named() {
     const PIDFD_OPEN: &str = "434";
     const PIDFD_GETFD: &str = "438";
     const EPERM: &str = "1";
     const ENOSYS: &str = "38";
     python!();
     let denied = compile(Libc::Host, "denied.c", &[]);
-    let denied = denied.to_str().expect("a path of ours");
+    let denied = denied.to_str().expect("a UTF-8 path");
     let installed = Installed::new();
-    let mut program = program(&AS_WE_ARE);
+    let mut program = program(&NO_WRAPPER);
     for call in [PIDFD_GETFD, PIDFD_OPEN] {
         let hint = "a seccomp filter here denies pidfd_getfd(2), as those of container engines do";
         installed.assert_denied(&[denied, call, EPERM], &mut program, hint);
@@ -180,15 +183,15 @@ fn a_sandbox_that_denies_descriptors_is_named() {
     }
 }
 
-/// In a world of their own, where all are few.
+/// The test has its own process and network namespaces, so that few sockets exist.
 #[test]
-fn all_are_those_that_a_user_may() {
+fn all_means_the_processes_that_the_user_can_attach_to() {
     root!();
     python!();
     let installed = Installed::new();
-    let mut own = PyPeer::in_a_world(&NOBODY);
-    own.does("listener = listen(); client, accepted = pair(listener)");
-    let world = own.world();
+    let mut own = PyPeer::in_pid_namespace(&NOBODY);
+    own.execute("listener = listen(); client, accepted = pair(listener)");
+    let world = own.enter_namespaces();
     let enter: Vec<&str> = world.iter().map(String::as_str).collect();
     let mut other = program(&enter);
     let seen = |py_peer: &mut PyPeer| {
@@ -199,43 +202,43 @@ fn all_are_those_that_a_user_may() {
 
     let output = installed.attach(&[&enter[..], &NOBODY].concat(), &["--all"]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(seen(&mut own), [TREATED; 3]);
-    assert_eq!(seen(&mut other), [UNTOUCHED; 3]);
-    let told = text(&output.stderr);
+    assert_eq!(seen(&mut own), [POLICY_VALUES; 3]);
+    assert_eq!(seen(&mut other), [KERNEL_DEFAULTS; 3]);
+    let errors = text(&output.stderr);
     assert!(
-        told.starts_with("keepalive: 3 TCP sockets of ") && told.contains(": 3 set\n"),
-        "{told}"
+        errors.starts_with("keepalive: 3 TCP sockets of ") && errors.contains(": 3 set\n"),
+        "{errors}"
     );
     assert!(
-        told.contains("keepalive: 3 TCP sockets of other processes are out of reach\nhint: they belong"),
-        "{told}"
+        errors.contains("keepalive: 3 TCP sockets of other processes are out of reach\nhint: they belong"),
+        "{errors}"
     );
 
     let output = installed.attach(&enter, &["--all"]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(seen(&mut other), [TREATED; 3]);
+    assert_eq!(seen(&mut other), [POLICY_VALUES; 3]);
     assert!(!text(&output.stderr).contains("out of reach"), "{output:?}");
 }
 
-/// As in a container that was not given the capability.
+/// As in a container without the capability.
 #[test]
-fn all_to_root_without_the_capability_are_told_to_be_out_of_reach() {
+fn all_reports_unreachable_sockets_to_root_without_the_capability() {
     root!();
     python!();
-    let mut own = PyPeer::in_a_world(&NOBODY);
-    own.does("listener = listen(); client, accepted = pair(listener)");
-    let world = own.world();
+    let mut own = PyPeer::in_pid_namespace(&NOBODY);
+    own.execute("listener = listen(); client, accepted = pair(listener)");
+    let world = own.enter_namespaces();
     let enter: Vec<&str> = world.iter().map(String::as_str).collect();
     let without = ["setpriv", "--bounding-set=-sys_ptrace"];
     let output = Installed::new().attach(&[&enter[..], &without].concat(), &["--all"]);
     assert!(output.status.success(), "{output:?}");
-    let told = text(&output.stderr);
+    let errors = text(&output.stderr);
     assert!(
-        told.contains("keepalive: 3 TCP sockets of other processes are out of reach\nhint: "),
-        "{told}"
+        errors.contains("keepalive: 3 TCP sockets of other processes are out of reach\nhint: "),
+        "{errors}"
     );
-    assert!(told.contains("CAP_SYS_PTRACE"), "{told}");
+    assert!(errors.contains("CAP_SYS_PTRACE"), "{errors}");
     let pid = family(own.pid())[1];
     let fds = own.fds(["client", "accepted", "listener"]);
-    assert_eq!(fds.map(|fd| super::has(pid, fd)), [UNTOUCHED; 3]);
+    assert_eq!(fds.map(|fd| super::has(pid, fd)), [KERNEL_DEFAULTS; 3]);
 }

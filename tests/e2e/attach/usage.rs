@@ -1,15 +1,15 @@
-//! What can be asked for, what is printed about it, and how it ends where it cannot be done.
+//! Arguments, output and errors.
 
 use super::{POLICY, attach, attach_under, attached, next_probe, outcome, pair_with};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, ended, eventually, output_within, text};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, id};
 
-/// Asserts that nothing was printed but this on standard error, somewhere in it.
+/// Asserts that the command fails and prints these messages on standard error, and nothing on standard output.
 #[track_caller]
 fn assert_fails(words: &[&str], status: i32, messages: &[&str]) {
     let output = outcome(words);
@@ -22,7 +22,7 @@ fn assert_fails(words: &[&str], status: i32, messages: &[&str]) {
 }
 
 #[test]
-fn what_cannot_be_asked_for_is_refused() {
+fn invalid_arguments_are_refused() {
     assert_fails(&[], 2, &["keepalive: ", "<PID... | --program NAME | --all>"]);
     assert_fails(&["--program", "no-such-program", "1"], 2, &["keepalive: "]);
     assert_fails(&["0"], 2, &["keepalive: invalid value '0'"]);
@@ -55,38 +55,38 @@ fn what_cannot_be_asked_for_is_refused() {
 }
 
 #[test]
-fn a_process_that_is_not_there_is_told_and_the_others_are_set() {
+fn missing_process_is_reported_and_the_others_are_set() {
     python!();
-    let nobody = ended().to_string();
-    let message = format!("keepalive: cannot attach to process {nobody}: there is no such process\nhint: ");
-    assert_fails(&[&nobody], 1, &[&message]);
+    let missing = ended().to_string();
+    let message = format!("keepalive: cannot attach to process {missing}: there is no such process\nhint: ");
+    assert_fails(&[&missing], 1, &[&message]);
 
     let mut program = pair_with("");
     let pid = program.pid().to_string();
-    for pids in [[&pid, &nobody], [&nobody, &pid]] {
+    for pids in [[&pid, &missing], [&missing, &pid]] {
         let output = outcome(&[&POLICY[..], &["--mode=enforce"], &pids.map(String::as_str)].concat());
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(text(&output.stderr).contains(&message), "{output:?}");
         assert!(text(&output.stdout).contains("accepted from"), "{output:?}");
-        assert_eq!(program.has("client"), TREATED);
-        program.does("own(client, keepalive=0, idle=1)");
+        assert_eq!(program.has("client"), POLICY_VALUES);
+        program.execute("own(client, keepalive=0, idle=1)");
     }
 }
 
-/// Nobody has waited for it yet, so that its number is still taken.
+/// The zombie still occupies its process number.
 #[test]
-fn a_process_that_has_ended_is_not_there() {
+fn zombie_counts_as_missing() {
     let mut child = Command::new("true").spawn().expect("it starts");
     let stat = format!("/proc/{}/stat", child.id());
     eventually("its end", LIMIT, || {
         std::fs::read_to_string(&stat).ok()?.contains(") Z ").then_some(())
     });
     assert_fails(&[&child.id().to_string()], 1, &["there is no such process"]);
-    child.wait().expect("a child of ours");
+    child.wait().expect("a child of the test");
 }
 
 #[test]
-fn a_thread_is_no_process_and_its_process_is_named() {
+fn thread_id_is_refused_and_its_process_is_named() {
     python!();
     let mut program = PyPeer::start();
     let answer = program.ask("thread_with_its_own_table()");
@@ -96,9 +96,9 @@ fn a_thread_is_no_process_and_its_process_is_named() {
 }
 
 #[test]
-fn all_programs_of_a_name_are_set_and_none_is_an_error() {
+fn every_program_of_a_name_is_set_and_none_is_an_error() {
     python!();
-    // Nothing else on this machine is called so.
+    // No other process on this machine has this name.
     let name = format!("named-{}-by-test", id());
     assert_fails(
         &["--program", &name],
@@ -108,22 +108,22 @@ fn all_programs_of_a_name_are_set_and_none_is_an_error() {
     let mut programs = [(), ()].map(|()| PyPeer::called(&name));
     let mut other = pair_with("");
     for program in &mut programs {
-        program.does("listener = listen()");
+        program.execute("listener = listen()");
     }
     let output = outcome(&[&POLICY[..], &["--program", &name]].concat());
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stderr), "keepalive: 2 TCP sockets of 2 processes: 2 set\n");
     for program in &mut programs {
-        assert_eq!(program.has("listener"), TREATED);
+        assert_eq!(program.has("listener"), POLICY_VALUES);
     }
-    assert_eq!(other.has("client"), UNTOUCHED);
+    assert_eq!(other.has("client"), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn a_dry_run_changes_nothing_and_says_what_it_would() {
+fn dry_run_changes_nothing_and_prints_the_changes() {
     python!();
     let mut program = pair_with("");
-    program.does("known, end = pair(listener, keepalive=1, idle=600)");
+    program.execute("known, end = pair(listener, keepalive=1, idle=600)");
     let names = ["client", "accepted", "listener", "known", "end"];
     let before = names.map(|name| program.has(name));
     let fds = program.fds(names);
@@ -158,7 +158,7 @@ fn a_dry_run_changes_nothing_and_says_what_it_would() {
 }
 
 #[test]
-fn a_second_time_it_says_what_is_so_already() {
+fn second_attach_reports_options_as_already_set() {
     python!();
     let mut program = pair_with("");
     let pid = program.pid().to_string();
@@ -190,11 +190,11 @@ fn a_second_time_it_says_what_is_so_already() {
         text(&other.stderr),
         "keepalive: 3 TCP sockets of 1 process: 3 left as they are\n"
     );
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
 }
 
 #[test]
-fn a_process_that_is_named_twice_is_told_of_once() {
+fn process_named_twice_is_reported_once() {
     python!();
     let program = pair_with("");
     let pid = program.pid().to_string();
@@ -203,28 +203,28 @@ fn a_process_that_is_named_twice_is_told_of_once() {
     assert_eq!(text(&output.stderr), "keepalive: 3 TCP sockets of 1 process: 3 set\n");
 }
 
-/// A name may hold anything.
+/// A name may contain control characters.
 #[test]
-fn a_name_that_would_command_the_terminal_does_not() {
+fn control_characters_in_a_name_are_escaped() {
     python!();
     let mut program = PyPeer::called("a\x1b[2Jb\nc");
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let printed = attached(program.pid(), &POLICY);
     assert!(!printed.contains('\x1b') && printed.lines().count() == 2, "{printed:?}");
     let printed = attached(program.pid(), &["--json"]);
     let array: Value = serde_json::from_str(&printed).expect("JSON");
     assert_eq!(array[0]["program"], "a\x1b[2Jb\nc");
-    assert_eq!(program.has("listener"), TREATED);
+    assert_eq!(program.has("listener"), POLICY_VALUES);
 }
 
 #[test]
-fn what_the_kernel_refuses_is_told() {
+fn options_that_the_kernel_refuses_are_reported() {
     python!();
     if cfg!(not(target_arch = "x86_64")) {
         skip!("the number of setsockopt(2) is not known here");
     }
     let denied = compile(Libc::Host, "denied.c", &[]);
-    let denied = denied.to_str().expect("a path of ours");
+    let denied = denied.to_str().expect("a UTF-8 path");
     let mut program = pair_with("");
     let [client] = program.fds(["client"]);
     let pid = program.pid().to_string();
@@ -246,11 +246,11 @@ fn what_the_kernel_refuses_is_told() {
     let array: Value = serde_json::from_str(&printed).expect("JSON");
     assert_eq!(array[0]["failed"][0]["option"], "count", "{printed}");
     assert_eq!(array[0]["keepalive"], false, "{printed}");
-    assert_eq!(program.has("client"), UNTOUCHED);
+    assert_eq!(program.has("client"), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn without_any_policy_the_values_serve_everywhere() {
+fn without_a_policy_the_fallback_applies() {
     python!();
     if Path::new("/etc/keepalive.conf").exists() {
         skip!("this machine has an /etc/keepalive.conf");
@@ -263,7 +263,7 @@ fn without_any_policy_the_values_serve_everywhere() {
 }
 
 #[test]
-fn a_policy_that_is_off_changes_nothing() {
+fn policy_off_changes_nothing() {
     python!();
     let mut program = pair_with("keepalive=1");
     let pid = program.pid().to_string();
@@ -273,11 +273,11 @@ fn a_policy_that_is_off_changes_nothing() {
         "keepalive: 3 TCP sockets of 1 process: 3 left as they are\n"
     );
     assert_eq!(program.has("client"), "1 7200 75 9 0");
-    assert_eq!(program.has("accepted"), UNTOUCHED);
+    assert_eq!(program.has("accepted"), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn json_tells_what_the_kernel_has() {
+fn json_contains_the_values_of_the_kernel() {
     python!();
     let mut program = pair_with("keepalive=1, idle=600");
     let [client, accepted, listener] = program.fds(["client", "accepted", "listener"]);

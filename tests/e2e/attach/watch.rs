@@ -1,4 +1,4 @@
-//! `--watch`: what comes later is set too, until the processes have ended.
+//! `--watch`: new sockets are set too, until the processes have ended.
 
 use super::{POLICY, attach, attach_under, pair_with};
 use crate::support::keepalive;
@@ -6,7 +6,7 @@ use crate::support::line_peer::LinePeer;
 use crate::support::observe::{family, tcp_sockets};
 use crate::support::process::{LIMIT, eventually};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
@@ -30,7 +30,7 @@ fn await_settings(program: &mut PyPeer, name: &str, settings: &str) {
     });
 }
 
-/// Asserts that the watch ends by itself, and well.
+/// Asserts that the watch ends by itself with status 0.
 #[track_caller]
 fn assert_ends(watch: &mut LinePeer) {
     let status = watch.wait_for_end();
@@ -42,10 +42,10 @@ fn new_connections_of_a_running_process_are_set_until_it_ends() {
     python!();
     let mut program = pair_with("");
     let mut watch = watch(&[&program.pid().to_string()]);
-    await_settings(&mut program, "client", TREATED);
+    await_settings(&mut program, "client", POLICY_VALUES);
     for _ in 0..2 {
-        program.does("late, end = pair(listener)");
-        await_settings(&mut program, "late", TREATED);
+        program.execute("late, end = pair(listener)");
+        await_settings(&mut program, "late", POLICY_VALUES);
         program.assert_talks("late", "end");
     }
     assert!(!watch.has_ended());
@@ -54,50 +54,50 @@ fn new_connections_of_a_running_process_are_set_until_it_ends() {
     assert_ends(&mut watch);
 }
 
-/// Such a connection has what the listener had at the handshake.
+/// Such a connection inherited the listener's options at the handshake.
 #[test]
-fn a_connection_that_waited_to_be_accepted_is_set() {
+fn connection_in_the_accept_queue_is_set() {
     python!();
     let mut program = pair_with("");
-    program.does("queued = socket.create_connection(listener.getsockname())");
+    program.execute("queued = socket.create_connection(listener.getsockname())");
     let _watch = watch(&[&program.pid().to_string()]);
-    await_settings(&mut program, "listener", TREATED);
-    program.does("end = listener.accept()[0]");
-    await_settings(&mut program, "end", TREATED);
+    await_settings(&mut program, "listener", POLICY_VALUES);
+    program.execute("end = listener.accept()[0]");
+    await_settings(&mut program, "end", POLICY_VALUES);
 }
 
 #[test]
-fn a_socket_gets_its_user_timeout_when_it_is_connected() {
+fn user_timeout_is_set_when_the_socket_is_connected() {
     python!();
     let mut program = pair_with("");
-    program.does("fresh = socket.socket()");
+    program.execute("fresh = socket.socket()");
     let _watch = watch(&["--user-timeout=30s", &program.pid().to_string()]);
-    await_settings(&mut program, "fresh", TREATED);
-    program.does("fresh.connect(listener.getsockname())");
+    await_settings(&mut program, "fresh", POLICY_VALUES);
+    program.execute("fresh.connect(listener.getsockname())");
     await_settings(&mut program, "fresh", "1 61 13 4 30000");
 }
 
-/// What the program sets after it was looked at is its own.
+/// Options that the program sets after attach stay.
 #[test]
-fn what_the_program_sets_later_stays() {
+fn options_set_later_by_the_program_stay() {
     python!();
     let mut program = pair_with("");
     let _watch = watch(&["--mode=enforce", &program.pid().to_string()]);
-    await_settings(&mut program, "client", TREATED);
-    program.does("own(client, idle=600)");
-    program.does("late, end = pair(listener)");
-    await_settings(&mut program, "late", TREATED);
+    await_settings(&mut program, "client", POLICY_VALUES);
+    program.execute("own(client, idle=600)");
+    program.execute("late, end = pair(listener)");
+    await_settings(&mut program, "late", POLICY_VALUES);
     assert_eq!(program.has("client"), "1 600 13 4 0");
 }
 
-/// The kernel gives the number of a process that has ended to another.
+/// The kernel can give the number of an ended process to another process.
 #[test]
-fn a_process_that_gets_the_number_of_one_that_has_ended_is_not_taken_for_it() {
+fn reused_process_number_is_not_mistaken_for_the_watched_process() {
     const NUMBER: &str = "100";
     root!();
     python!();
-    let mut world = PyPeer::in_a_world(&[]);
-    let enter = world.world();
+    let mut world = PyPeer::in_pid_namespace(&[]);
+    let enter = world.enter_namespaces();
     assert_eq!(world.ask("child_with_listener(100)"), NUMBER);
     let first = family(world.pid())[2];
     let idle = |pid: u32| tcp_sockets(pid).first().map(|seen| seen.timing().1);
@@ -120,24 +120,24 @@ fn a_process_that_gets_the_number_of_one_that_has_ended_is_not_taken_for_it() {
 }
 
 #[test]
-fn new_processes_of_a_name_are_set_until_there_has_been_none_for_ten_seconds() {
+fn new_processes_of_a_name_are_set_until_none_has_existed_for_ten_seconds() {
     python!();
     let name = format!("watched-{}-by-test", id());
     let start = || {
         let mut program = PyPeer::called(&name);
-        program.does("listener = listen(); client, accepted = pair(listener)");
+        program.execute("listener = listen(); client, accepted = pair(listener)");
         program
     };
     let mut program = start();
     let mut watch = watch(&["--program", &name]);
-    await_settings(&mut program, "client", TREATED);
+    await_settings(&mut program, "client", POLICY_VALUES);
     let mut second = start();
-    await_settings(&mut second, "client", TREATED);
+    await_settings(&mut second, "client", POLICY_VALUES);
     drop((program, second));
-    // A restart takes its time.
+    // The restarted process needs some time.
     sleep(Duration::from_secs(3));
     let mut third = start();
-    await_settings(&mut third, "client", TREATED);
+    await_settings(&mut third, "client", POLICY_VALUES);
     drop(third);
     let end = Instant::now();
     assert_ends(&mut watch);
@@ -146,7 +146,7 @@ fn new_processes_of_a_name_are_set_until_there_has_been_none_for_ten_seconds() {
 }
 
 #[test]
-fn json_is_a_line_for_each_socket() {
+fn json_prints_a_line_for_each_socket() {
     python!();
     let mut program = pair_with("");
     let mut watch = watch(&["--json", &program.pid().to_string()]);
@@ -162,39 +162,39 @@ fn json_is_a_line_for_each_socket() {
         assert_eq!(first[&fd]["idle_s"], 61, "{name}");
         assert_eq!(first[&fd]["before"]["idle_s"], 7200, "{name}");
     }
-    program.does("late, end = pair(listener)");
+    program.execute("late, end = pair(listener)");
     let next = read(2);
     let fd = program.ask("late.fileno()");
     assert_eq!(next[&fd]["before"]["keepalive"], false);
     assert_eq!(next[&fd]["keepalive"], true);
-    assert_eq!(program.has("late"), TREATED);
+    assert_eq!(program.has("late"), POLICY_VALUES);
 }
 
-/// Each socket is told of when something is done with it, not each time it is looked at.
+/// A socket is reported when it is changed, not each time it is examined.
 #[test]
-fn a_socket_that_does_not_change_is_told_of_once() {
+fn unchanged_socket_is_reported_once() {
     python!();
     let mut program = pair_with("");
-    program.does("fresh = socket.socket()");
+    program.execute("fresh = socket.socket()");
     let mut watch = watch(&["--json", "--user-timeout=30s", &program.pid().to_string()]);
-    await_settings(&mut program, "fresh", TREATED);
+    await_settings(&mut program, "fresh", POLICY_VALUES);
     let first: Vec<String> = (0..4).map(|_| watch.answer()).collect();
-    // Three rounds later something new comes, and nothing is told before it.
+    // The next output is about a socket that is opened three rounds later.
     sleep(Duration::from_secs(3));
-    program.does("late, end = pair(listener)");
+    program.execute("late, end = pair(listener)");
     let fd = program.ask("fresh.fileno()");
     let mut next = || serde_json::from_str::<Value>(&watch.answer()).expect("JSON");
     for object in [next(), next()] {
         assert_ne!(object["fd"].to_string(), fd, "after {first:?}");
     }
-    program.does("fresh.connect(listener.getsockname())");
+    program.execute("fresh.connect(listener.getsockname())");
     let object = next();
     assert_eq!(object["fd"].to_string(), fd);
     let changes = json!([{"option": "user-timeout", "from": 0, "to": 30_000}]);
     assert_eq!(object["changes"], changes);
 }
 
-/// In ticks, of which a second has a hundred (proc_pid_stat(5), utime and stime).
+/// Returns the processor time in ticks, a hundred a second (proc_pid_stat(5), utime and stime).
 fn processor_time(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
@@ -206,11 +206,11 @@ fn processor_time(pid: u32) -> u64 {
 }
 
 #[test]
-fn it_costs_less_than_two_percent_of_a_processor() {
+fn watch_uses_less_than_two_percent_of_a_processor() {
     python!();
     let mut program = pair_with("");
     let watch = watch(&[&program.pid().to_string()]);
-    await_settings(&mut program, "client", TREATED);
+    await_settings(&mut program, "client", POLICY_VALUES);
     let before = processor_time(watch.pid());
     sleep(Duration::from_secs(5));
     let ticks = processor_time(watch.pid()) - before;

@@ -1,4 +1,4 @@
-//! How often each rule was used, and what else `status` says of a policy that is well.
+//! Counters of rules in `status`, and its output for a policy without problems.
 
 use super::{POLICY, pair_with};
 use crate::support::process::text;
@@ -11,8 +11,8 @@ fn status_counts_the_connections_of_each_rule() {
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    let path = path.to_str().expect("a path of ours");
-    fs::write(path, "# first\naccept [::1] idle=2m\n\ndefault interval=3s\n").expect("a file of ours");
+    let path = path.to_str().expect("a UTF-8 path");
+    fs::write(path, "# first\naccept [::1] idle=2m\n\ndefault interval=3s\n").expect("a file of the test");
     test_cgroup.enable(&[
         "--rule=connect 10.0.0.0/8:5432 idle=30s",
         "--rule=connect 127.0.0.1 idle=31s",
@@ -21,9 +21,9 @@ fn status_counts_the_connections_of_each_rule() {
         path,
     ]);
     let mut program = test_cgroup.py_peer();
-    program.does("listener = listen(); six = listen('::1', family=socket.AF_INET6)");
-    program.does("for _ in range(3): kept.append(pair(listener))");
-    program.does("for _ in range(5): kept.append(pair(six, '::1', socket.AF_INET6))");
+    program.execute("listener = listen(); six = listen('::1', family=socket.AF_INET6)");
+    program.execute("for _ in range(3): kept.append(pair(listener))");
+    program.execute("for _ in range(5): kept.append(pair(six, '::1', socket.AF_INET6))");
     let name = test_cgroup.name();
     assert_eq!(
         test_cgroup.status(),
@@ -31,7 +31,7 @@ fn status_counts_the_connections_of_each_rule() {
             "cgroup": name,
             "state": "in-force",
             "default": "idle=61s interval=3s",
-            // Three were accepted from 127.0.0.1, five connected to ::1.
+            // Three connections were accepted from 127.0.0.1, five were connected to ::1.
             "default_connections": 8,
             "rules": [
                 {"rule": "connect 10.0.0.0/8:5432 idle=30s", "from": "--rule", "line": 1, "connections": 0},
@@ -61,13 +61,13 @@ fn status_counts_the_connections_of_each_rule() {
 }
 
 #[test]
-fn a_rule_of_each_source_counts_where_two_say_something_of_a_connection() {
+fn matching_rules_of_both_sources_are_counted() {
     let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    let path = path.to_str().expect("a path of ours");
-    fs::write(path, "connect * interval=3s\n").expect("a file of ours");
+    let path = path.to_str().expect("a UTF-8 path");
+    fs::write(path, "connect * interval=3s\n").expect("a file of the test");
     test_cgroup.enable(&["--rule=connect * idle=31s", "--config", path]);
     let mut program = pair_with(&test_cgroup, "");
     assert_eq!(program.has("client"), "1 31 3 9 0");
@@ -78,7 +78,7 @@ fn a_rule_of_each_source_counts_where_two_say_something_of_a_connection() {
 }
 
 #[test]
-fn a_connection_that_a_rule_leaves_alone_is_counted() {
+fn connection_that_a_rule_switches_off_is_counted() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&["--rule=connect * off"]);
@@ -89,7 +89,7 @@ fn a_connection_that_a_rule_leaves_alone_is_counted() {
 }
 
 #[test]
-fn a_new_policy_counts_from_nothing() {
+fn new_policy_starts_counting_at_zero() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
@@ -97,23 +97,23 @@ fn a_new_policy_counts_from_nothing() {
     assert_eq!(test_cgroup.status()["default_connections"], 2);
     test_cgroup.enable(&POLICY);
     assert_eq!(test_cgroup.status()["default_connections"], 0);
-    program.does("other, end = pair(listener)");
+    program.execute("other, end = pair(listener)");
     assert_eq!(test_cgroup.status()["default_connections"], 2);
 }
 
 #[test]
-fn connections_that_many_processes_make_at_once_are_all_counted() {
+fn concurrent_connections_of_many_processes_are_counted() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
     let mut programs: Vec<_> = (0..4).map(|_| test_cgroup.py_peer()).collect();
     for program in &mut programs {
-        program.does("listener = listen()");
+        program.execute("listener = listen()");
     }
     for program in &mut programs {
         program
             .0
-            .tell("exec('for _ in range(500): [end.close() for end in pair(listener)]')");
+            .send_line("exec('for _ in range(500): [end.close() for end in pair(listener)]')");
     }
     for program in &mut programs {
         assert_eq!(program.answer(), "None");
@@ -122,7 +122,7 @@ fn connections_that_many_processes_make_at_once_are_all_counted() {
 }
 
 #[test]
-fn status_shows_only_the_cgroups_that_it_is_asked_for() {
+fn status_shows_only_the_named_cgroups() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.name_of(&test_cgroup.child("child"));
     test_cgroup.enable(&POLICY);
@@ -147,7 +147,7 @@ fn status_shows_only_the_cgroups_that_it_is_asked_for() {
 }
 
 #[test]
-fn status_says_so_where_nothing_is_active() {
+fn status_reports_when_no_policy_is_active() {
     let test_cgroup = test_cgroup!();
     let expected = "engine cgroup: works here; no cgroup has a policy\n";
     assert_eq!(test_cgroup.quiet(&["cgroup", "status"]), expected);

@@ -2,13 +2,13 @@
 
 use super::{POLICY, both_ends};
 use crate::support::process::{LIMIT, text, within};
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::{TestCgroup, wait_until_freed};
 use keepalive_sys::cgroup;
 use std::fs;
 use std::path::Path;
 
-/// Removes a cgroup, and waits until the kernel has told the link: it does so a moment later.
+/// Removes a cgroup, and waits until the kernel has detached the link, which it does asynchronously.
 #[track_caller]
 fn remove(test_cgroup: &TestCgroup, directory: &Path) {
     let programs = test_cgroup.programs(directory);
@@ -17,16 +17,16 @@ fn remove(test_cgroup: &TestCgroup, directory: &Path) {
     let found = within(LIMIT, || {
         let report = test_cgroup.report();
         let cgroups = report["cgroups"].as_array()?;
-        let ours = cgroups.iter().find(|cgroup| cgroup["cgroup"] == name.as_str())?;
-        (ours["state"] == "dangling").then_some(())
+        let dangling = cgroups.iter().find(|cgroup| cgroup["cgroup"] == name.as_str())?;
+        (dangling["state"] == "dangling").then_some(())
     });
     assert!(found.is_some(), "{}", test_cgroup.report());
-    // The pin holds it, whatever it is good for.
+    // The pin still holds the program.
     assert!(!programs.is_empty());
 }
 
 #[test]
-fn status_tells_that_a_cgroup_is_gone() {
+fn status_reports_a_removed_cgroup() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.child("child");
     let name = test_cgroup.name_of(&child);
@@ -49,7 +49,7 @@ fn status_tells_that_a_cgroup_is_gone() {
 }
 
 #[test]
-fn what_is_left_of_a_cgroup_that_is_gone_is_disabled_by_its_path() {
+fn policy_of_a_removed_cgroup_is_disabled_by_its_path() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.child("child");
     let name = test_cgroup.name_of(&child);
@@ -65,7 +65,7 @@ fn what_is_left_of_a_cgroup_that_is_gone_is_disabled_by_its_path() {
 }
 
 #[test]
-fn what_is_left_of_a_unit_that_has_ended_is_disabled_by_its_name() {
+fn policy_of_an_ended_unit_is_disabled_by_its_name() {
     let test_cgroup = test_cgroup!();
     let unit = "keepalive-test-gone.service";
     let child = test_cgroup.child(unit);
@@ -85,7 +85,7 @@ fn what_is_left_of_a_unit_that_has_ended_is_disabled_by_its_name() {
 }
 
 #[test]
-fn a_cgroup_that_was_made_again_takes_the_place_of_the_one_that_is_gone() {
+fn recreated_cgroup_replaces_the_removed_one() {
     let test_cgroup = test_cgroup!();
     python!();
     let child = test_cgroup.child("child");
@@ -94,16 +94,16 @@ fn a_cgroup_that_was_made_again_takes_the_place_of_the_one_that_is_gone() {
     let old = test_cgroup.programs(&child);
     remove(&test_cgroup, &child);
     fs::create_dir(&child).expect("it is gone");
-    // Nobody has given the new one a policy.
+    // The new cgroup of the same name has no policy.
     let mut program = test_cgroup.py_peer_in(&child, &[]);
-    program.does("listener = listen(); client, accepted = pair(listener)");
-    assert_eq!(program.has("client"), UNTOUCHED);
+    program.execute("listener = listen(); client, accepted = pair(listener)");
+    assert_eq!(program.has("client"), KERNEL_DEFAULTS);
     let output = test_cgroup.output(&["cgroup", "status", &name]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 
     assert_eq!(test_cgroup.enable_for(&name, &POLICY), format!("{name}: active\n"));
-    program.does("client, accepted = pair(listener)");
-    assert_eq!(program.has("client"), TREATED);
+    program.execute("client, accepted = pair(listener)");
+    assert_eq!(program.has("client"), POLICY_VALUES);
     wait_until_freed(&old);
     let report = test_cgroup.report();
     assert_eq!(report["cgroups"].as_array().map(Vec::len), Some(1), "{report}");
@@ -111,14 +111,14 @@ fn a_cgroup_that_was_made_again_takes_the_place_of_the_one_that_is_gone() {
 }
 
 #[test]
-fn the_policies_of_others_do_not_go_with_what_is_removed() {
+fn policies_of_other_cgroups_stay() {
     let test_cgroup = test_cgroup!();
     python!();
     let child = test_cgroup.child("child");
     test_cgroup.enable(&POLICY);
     test_cgroup.enable_for(&test_cgroup.name_of(&child), &["--idle=31"]);
     remove(&test_cgroup, &child);
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     test_cgroup.quiet(&["cgroup", "disable", &test_cgroup.name_of(&child)]);
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }

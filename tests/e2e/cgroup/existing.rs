@@ -1,16 +1,16 @@
-//! `enable --existing`: the sockets that are open already.
+//! `enable --existing`: sockets that are already open.
 
 mod reach;
 
 use super::{POLICY, pair_with};
 use crate::support::process::{LIMIT, eventually};
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::TestCgroup;
 
-/// A wrapper that gives a network namespace of its own.
+/// A wrapper that creates a network namespace.
 const IN_A_NETWORK: [&str; 6] = ["unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
 
-/// `enable --existing` with these flags; gives the line about open sockets.
+/// Runs `enable --existing` with these flags. Returns the line about open sockets.
 #[track_caller]
 fn enable(test_cgroup: &TestCgroup, flags: &[&str]) -> String {
     let printed = test_cgroup.enable(&[&["--existing"], flags].concat());
@@ -22,22 +22,22 @@ fn enable(test_cgroup: &TestCgroup, flags: &[&str]) -> String {
 }
 
 #[test]
-fn without_it_open_sockets_are_left_alone() {
+fn without_the_flag_open_sockets_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = pair_with(&test_cgroup, "");
     test_cgroup.enable(&POLICY);
     for end in ["client", "accepted", "listener"] {
-        assert_eq!(program.has(end), UNTOUCHED, "{end}");
+        assert_eq!(program.has(end), KERNEL_DEFAULTS, "{end}");
     }
 }
 
 #[test]
-fn open_connections_and_listeners_are_set_and_those_that_are_set_are_not_set_again() {
+fn open_connections_and_listeners_are_set_once() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = pair_with(&test_cgroup, "");
-    program.does("fresh = socket.socket()");
+    program.execute("fresh = socket.socket()");
     let printed = test_cgroup.enable(&[&["--existing"], &POLICY[..]].concat());
     let name = test_cgroup.name();
     assert_eq!(
@@ -45,18 +45,18 @@ fn open_connections_and_listeners_are_set_and_those_that_are_set_are_not_set_aga
         format!("{name}: active\n{name}: 3 of 3 open sockets changed\n")
     );
     for end in ["client", "accepted", "listener"] {
-        assert_eq!(program.has(end), TREATED, "{end}");
+        assert_eq!(program.has(end), POLICY_VALUES, "{end}");
     }
     program.assert_talks("client", "accepted");
     assert_eq!(enable(&test_cgroup, &POLICY), "0 of 3 open sockets changed");
-    program.does("late, end = pair(listener); unused = fresh.connect(listener.getsockname())");
+    program.execute("late, end = pair(listener); unused = fresh.connect(listener.getsockname())");
     for end in ["late", "end", "fresh"] {
-        assert_eq!(program.has(end), TREATED, "{end}");
+        assert_eq!(program.has(end), POLICY_VALUES, "{end}");
     }
 }
 
 #[test]
-fn what_programs_have_set_themselves_stays() {
+fn options_set_by_programs_stay() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = pair_with(&test_cgroup, "idle=31, user_timeout=7000");
@@ -71,7 +71,7 @@ fn sockets_of_ipv6_and_of_mapped_addresses_are_set_by_the_same_rules() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer();
-    program.does(
+    program.execute(
         "INET6 = socket.AF_INET6
 both = listen('::', family=INET6)
 six, six_accepted = pair(both, '::1', INET6)
@@ -100,21 +100,21 @@ mapped, mapped_accepted = pair(both, '::ffff:127.0.0.1', INET6)",
     }
 }
 
-/// The sysctls of each namespace are nobody's own values there.
+/// Values that equal the sysctls of the socket's namespace count as unset.
 #[test]
-fn what_the_sysctls_of_a_namespace_say_is_not_the_programs() {
+fn values_of_the_sysctls_of_a_namespace_count_as_unset() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer_in(test_cgroup.directory(), &IN_A_NETWORK);
     program.sysctl("tcp_keepalive_time", 600);
-    program.does("listener = listen(); client, accepted = pair(listener); own(accepted, idle=7200)");
+    program.execute("listener = listen(); client, accepted = pair(listener); own(accepted, idle=7200)");
     enable(&test_cgroup, &POLICY);
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
     assert_eq!(program.has("accepted"), "1 7200 13 4 0");
 }
 
 #[test]
-fn rules_go_by_direction_and_port() {
+fn rules_match_direction_and_port() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = pair_with(&test_cgroup, "");
@@ -133,26 +133,26 @@ fn rules_go_by_direction_and_port() {
     let mut program = pair_with(&test_cgroup, "");
     enable(&test_cgroup, &["--rule=accept * off", "--rule=connect * idle=33s"]);
     assert_eq!(program.has("client"), "1 99 75 9 0");
-    program.does("late, end = pair(listener)");
+    program.execute("late, end = pair(listener)");
     assert_eq!(program.has("late"), "1 33 75 9 0");
 }
 
 #[test]
-fn rules_go_by_the_program() {
+fn rules_match_the_program() {
     let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("ka-existing");
-    std::os::unix::fs::symlink(crate::support::PYTHON, &path).expect("a link in a directory of ours");
-    let path = path.to_str().expect("a path of ours");
-    // The interpreter by another name.
+    std::os::unix::fs::symlink(crate::support::PYTHON, &path).expect("a link in a directory of the test");
+    let path = path.to_str().expect("a UTF-8 path");
+    // The interpreter under another name.
     let mut named = test_cgroup.py_peer_in(
         test_cgroup.directory(),
         &["sh", "-c", &format!("shift; exec {path} \"$@\""), "sh"],
     );
     let mut other = test_cgroup.py_peer();
     for program in [&mut named, &mut other] {
-        program.does("listener = listen(); client, accepted = pair(listener)");
+        program.execute("listener = listen(); client, accepted = pair(listener)");
     }
     enable(&test_cgroup, &["--rule=program ka-existing idle=31s", "--idle=99"]);
     for end in ["client", "accepted", "listener"] {
@@ -162,7 +162,7 @@ fn rules_go_by_the_program() {
 }
 
 #[test]
-fn the_modes_hold_open_connections_to_the_policy() {
+fn modes_apply_to_open_connections() {
     let test_cgroup = test_cgroup!();
     python!();
     for (mode, now, later) in [
@@ -175,10 +175,10 @@ fn the_modes_hold_open_connections_to_the_policy() {
         let mut program = pair_with(&test_cgroup, "idle=30, interval=99");
         enable(&test_cgroup, &[&POLICY[..], &["--mode", mode]].concat());
         assert_eq!(program.has("client"), now, "{mode}");
-        program.does("own(client, keepalive=0, idle=29, interval=98, count=3)");
+        program.execute("own(client, keepalive=0, idle=29, interval=98, count=3)");
         assert_eq!(program.has("client"), later, "{mode}");
-        // A listener is not held; what it accepts later is.
-        program.does("own(listener, idle=29); late, end = pair(listener); own(end, idle=28)");
+        // A mode does not apply to later calls on an open listener, but to connections that it accepts later.
+        program.execute("own(listener, idle=29); late, end = pair(listener); own(end, idle=28)");
         let idle = match mode {
             "floor" | "enforce" => 61,
             _ => 28,
@@ -189,27 +189,27 @@ fn the_modes_hold_open_connections_to_the_policy() {
 }
 
 #[test]
-fn a_later_policy_with_another_mode_takes_over_open_connections() {
+fn later_policy_with_another_mode_applies_to_open_connections() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[&POLICY[..], &["--mode=enforce"]].concat());
     let mut program = pair_with(&test_cgroup, "");
-    // Without --existing they stay under the policy under which they were established.
+    // Without --existing, connections stay under the policy that was active when they were established.
     test_cgroup.enable(&["--idle=31", "--mode=enforce"]);
-    program.does("own(client, idle=99)");
-    assert_eq!(program.has("client"), TREATED);
+    program.execute("own(client, idle=99)");
+    assert_eq!(program.has("client"), POLICY_VALUES);
     enable(&test_cgroup, &["--idle=31", "--mode=enforce"]);
     assert_eq!(program.has("client"), "1 31 13 4 0");
-    program.does("own(client, idle=99, interval=98)");
+    program.execute("own(client, idle=99, interval=98)");
     assert_eq!(program.has("client"), "1 31 98 4 0");
     enable(&test_cgroup, &["--idle=31", "--mode=enforce", "--rule=connect * off"]);
-    program.does("own(client, idle=99); own(accepted, idle=99)");
+    program.execute("own(client, idle=99); own(accepted, idle=99)");
     assert_eq!(program.has("client"), "1 99 98 4 0");
     assert_eq!(program.has("accepted"), "1 31 13 4 0");
 }
 
 #[test]
-fn a_socket_that_connects_just_now_gets_no_user_timeout_before_it_is_connected() {
+fn connecting_socket_gets_no_user_timeout() {
     let test_cgroup = test_cgroup!();
     python!();
     let prepare = "ip link set lo up && ip route add 192.0.2.0/24 dev lo && exec \"$@\"";
@@ -217,7 +217,7 @@ fn a_socket_that_connects_just_now_gets_no_user_timeout_before_it_is_connected()
         test_cgroup.directory(),
         &["unshare", "--net", "sh", "-c", prepare, "sh"],
     );
-    program.does("silent = socket.socket(); silent.setblocking(False); silent.connect_ex(('192.0.2.1', 80))");
+    program.execute("silent = socket.socket(); silent.setblocking(False); silent.connect_ex(('192.0.2.1', 80))");
     let [silent] = program.fds(["silent"]);
     let pid = program.pid();
     eventually("a SYN", LIMIT, || {

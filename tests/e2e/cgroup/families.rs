@@ -1,13 +1,13 @@
-//! IPv4, IPv6, and IPv4 in sockets of IPv6.
+//! IPv4, IPv6, and IPv4-mapped addresses of IPv6 sockets.
 
 use super::POLICY;
 use crate::support::py_peer::PyPeer;
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::test_cgroup::TestCgroup;
 
-/// Connections of all kinds: `four`, `six`, and `mapped`, where both ends are sockets of IPv6 and their packets are IPv4;
-/// `narrow` and `wide` are the ends of a connection from a socket of IPv4 to one of IPv6, `wider` and `narrower` of one the
-/// other way round. Those called `…_accepted`, `wide` and `narrower` were accepted.
+/// Connections of all kinds: `four`, `six`, and `mapped`, whose two ends are IPv6 sockets with IPv4-mapped addresses.
+/// `narrow` and `wide` are the ends of a connection from an IPv4 socket to an IPv6 socket, `wider` and `narrower` of
+/// one in the other direction. Accepted ends: `…_accepted`, `wide` and `narrower`.
 const CONNECTIONS: &str = "
 INET6 = socket.AF_INET6
 four, four_accepted = pair(listen())
@@ -20,7 +20,7 @@ wider, narrower = pair(listen(), '::ffff:127.0.0.1', INET6)
 
 fn connections(test_cgroup: &TestCgroup) -> PyPeer {
     let mut program = test_cgroup.py_peer();
-    program.does(CONNECTIONS);
+    program.execute(CONNECTIONS);
     program
 }
 
@@ -37,15 +37,15 @@ fn connections_of_both_families_and_of_mapped_addresses_have_the_policy() {
         ["narrow", "wide"],
         ["wider", "narrower"],
     ] {
-        assert_eq!(program.has(one), TREATED, "{one}");
-        assert_eq!(program.has(other), TREATED, "{other}");
+        assert_eq!(program.has(one), POLICY_VALUES, "{one}");
+        assert_eq!(program.has(other), POLICY_VALUES, "{other}");
         program.assert_talks(one, other);
     }
 }
 
-/// The rules for IPv6 come first, and would take everything if they were for mapped addresses too.
+/// The rules for IPv6 come first: if they matched mapped addresses, no other rule would.
 #[test]
-fn a_rule_for_all_of_one_family_is_not_for_the_other() {
+fn rule_for_all_addresses_of_a_family_does_not_match_the_other() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[
@@ -72,7 +72,7 @@ fn a_rule_for_all_of_one_family_is_not_for_the_other() {
 }
 
 #[test]
-fn a_rule_for_a_network_of_ipv4_is_for_peers_with_mapped_addresses() {
+fn rule_for_an_ipv4_network_matches_mapped_addresses() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[
@@ -97,7 +97,7 @@ fn a_rule_for_a_network_of_ipv4_is_for_peers_with_mapped_addresses() {
 }
 
 #[test]
-fn a_network_holds_what_begins_with_its_bits_and_nothing_else() {
+fn network_matches_exactly_the_addresses_with_its_prefix() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer_in(
@@ -120,7 +120,7 @@ fn a_network_holds_what_begins_with_its_bits_and_nothing_else() {
         "--rule=connect [2001:db8::/33] idle=32s",
         "--idle=99",
     ]);
-    program.does(
+    program.execute(
         "both = listen('::', family=socket.AF_INET6)
 inside, _ = pair(both, '10.7.255.255')
 outside, _ = pair(both, '10.8.0.0')

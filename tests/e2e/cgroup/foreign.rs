@@ -1,13 +1,13 @@
-//! Programs of others on the same cgroups (`targets/another.c` attaches them).
+//! Foreign eBPF programs on the same cgroups (`targets/another.c` attaches them).
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::process::{LIMIT, output_within, text};
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use crate::support::test_cgroup::TestCgroup;
 use serde_json::json;
 use std::path::Path;
 
-/// Attaches a program; `words` are the hook, how, and then its name and a file.
+/// Attaches a foreign program. The arguments are its hook, its attach mode, the cgroup, then its name and a file.
 #[track_caller]
 fn attach(test_cgroup: &TestCgroup, [hook, how]: [&str; 2], directory: &Path, rest: &[&str]) {
     let mut command = test_cgroup.inside(compile(Libc::Host, "another.c", &[]));
@@ -20,7 +20,7 @@ fn is_missing() -> Option<String> {
     Libc::Host.missing()
 }
 
-/// The one word of a list of programs, without its number: `program 7 'other'`.
+/// Returns the name of the only program in a list such as `program 7 'other'`.
 #[track_caller]
 fn only_name(list: &serde_json::Value) -> String {
     let [program] = list.as_array().expect("a list").as_slice() else {
@@ -33,7 +33,7 @@ fn only_name(list: &serde_json::Value) -> String {
 }
 
 #[test]
-fn programs_of_others_run_beside_ours_and_are_named() {
+fn foreign_programs_run_with_the_policy_and_are_named() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
@@ -42,7 +42,7 @@ fn programs_of_others_run_beside_ours_and_are_named() {
     attach(&test_cgroup, ["sockops", "multi"], test_cgroup.directory(), &["first"]);
     test_cgroup.enable(&POLICY);
     attach(&test_cgroup, ["sockops", "multi"], test_cgroup.directory(), &["second"]);
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     let status = test_cgroup.status();
     assert_eq!(only_name(&status["before"]), "'first'");
     assert_eq!(only_name(&status["after"]), "'second'");
@@ -51,16 +51,16 @@ fn programs_of_others_run_beside_ours_and_are_named() {
     for line in [" 'first' of others run", " 'second' of others run"] {
         assert!(printed.contains(line), "{printed}");
     }
-    // In its place, though others have come after it.
+    // A replaced policy keeps its place, although other programs were attached later.
     test_cgroup.enable(&["--idle=31"]);
     assert_eq!(only_name(&test_cgroup.status()["after"]), "'second'");
     test_cgroup.disable();
-    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
     assert_eq!(test_cgroup.programs(test_cgroup.directory()).len(), 2);
 }
 
 #[test]
-fn programs_that_others_attach_by_links_run_beside_ours() {
+fn foreign_programs_attached_by_links_run_with_the_policy() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
@@ -87,7 +87,7 @@ fn programs_that_others_attach_by_links_run_beside_ours() {
         &["third"],
     );
     let mut program = pair_with(&test_cgroup, "idle=99");
-    program.does("own(accepted, idle=99)");
+    program.execute("own(accepted, idle=99)");
     assert_eq!(["client", "accepted"].map(|end| program.has(end)), ["1 61 75 9 0"; 2]);
     let status = test_cgroup.status();
     assert_eq!(only_name(&status["before"]), "'first'");
@@ -95,7 +95,7 @@ fn programs_that_others_attach_by_links_run_beside_ours() {
 }
 
 #[test]
-fn a_program_of_the_cgroup_above_runs_after_ours_and_one_below_before() {
+fn foreign_program_above_runs_after_the_policy() {
     let test_cgroup = test_cgroup!();
     if let Some(why) = is_missing() {
         skip!("{why}");
@@ -109,7 +109,7 @@ fn a_program_of_the_cgroup_above_runs_after_ours_and_one_below_before() {
 }
 
 #[test]
-fn our_own_policies_of_other_cgroups_are_not_programs_of_others() {
+fn policies_of_other_cgroups_are_not_listed_as_foreign() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.child("child");
     test_cgroup.enable_for(&test_cgroup.name_of(&child), &POLICY);
@@ -121,9 +121,9 @@ fn our_own_policies_of_other_cgroups_are_not_programs_of_others() {
     }
 }
 
-/// One that excludes others, on the cgroup or above it.
+/// With a program that excludes other programs, on the cgroup or above it.
 #[test]
-fn a_program_that_excludes_others_is_named_and_nothing_is_left_behind() {
+fn excluding_program_is_named_and_nothing_is_left() {
     let test_cgroup = test_cgroup!();
     if let Some(why) = is_missing() {
         skip!("{why}");
@@ -157,13 +157,13 @@ fn a_program_that_excludes_others_is_named_and_nothing_is_left_behind() {
         assert_eq!(test_cgroup.report()["cgroups"], json!([]), "{how} {hook} {place}");
         assert!(test_cgroup.pins().is_empty(), "{how} {hook} {place}");
     }
-    // Without it nothing is in the way.
+    // Without the excluding program the policy can be enabled.
     test_cgroup.enable_for(&name, &POLICY);
 }
 
-/// `override` above is no obstacle: ours takes its place.
+/// A program that was attached above with `override` is replaced in the cgroup.
 #[test]
-fn a_program_above_that_may_be_overridden_is_no_obstacle() {
+fn overridable_program_above_is_replaced() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
@@ -178,12 +178,12 @@ fn a_program_above_that_may_be_overridden_is_no_obstacle() {
     );
     test_cgroup.enable_for(&test_cgroup.name_of(&child), &POLICY);
     let mut program = test_cgroup.py_peer_in(&child, &[]);
-    program.does("client, accepted = pair(listen())");
-    assert_eq!(program.has("client"), TREATED);
+    program.execute("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), POLICY_VALUES);
 }
 
 #[test]
-fn a_policy_that_an_excluding_program_keeps_from_being_replaced_stays() {
+fn policy_stays_if_an_excluding_program_prevents_its_replacement() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
@@ -198,17 +198,16 @@ fn a_policy_that_an_excluding_program_keeps_from_being_replaced_stays() {
     );
     let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "--mode=enforce", "--idle=31"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     let status = test_cgroup.status();
     assert_eq!(status["default"], "idle=61s interval=13s count=4");
     assert_eq!(status["default_connections"], 2);
     assert_eq!(status["clamps"], false);
 }
 
-/// Whatever they say of others: they may not exclude what runs for all below a cgroup (`kernel/bpf/cgroup.c`,
-/// `compute_effective_progs`).
+/// A program cannot exclude programs of the cgroups above (`kernel/bpf/cgroup.c`, `compute_effective_progs`).
 #[test]
-fn a_program_below_takes_nothing_from_ours() {
+fn program_below_does_not_disable_the_policy() {
     let test_cgroup = test_cgroup!();
     python!();
     if let Some(why) = is_missing() {
@@ -222,7 +221,7 @@ fn a_program_below_takes_nothing_from_ours() {
             test_cgroup.enable(&["--mode=enforce", "--idle=61"]);
             for directory in [child, deep] {
                 let mut program = test_cgroup.py_peer_in(&directory, &[]);
-                program.does("client, accepted = pair(listen(), idle=98); own(accepted, idle=99)");
+                program.execute("client, accepted = pair(listen(), idle=98); own(accepted, idle=99)");
                 let ends = ["client", "accepted"].map(|end| program.has(end));
                 assert_eq!(ends, ["1 61 75 9 0"; 2], "{hook} {how}");
             }

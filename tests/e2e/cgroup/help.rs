@@ -5,7 +5,7 @@ use crate::support::process::{LIMIT, output_within, text};
 use std::process::Command;
 
 #[test]
-fn no_line_is_too_long_for_a_terminal() {
+fn help_lines_fit_80_columns() {
     for words in [
         &["cgroup", "--help"][..],
         &["cgroup", "-h"],

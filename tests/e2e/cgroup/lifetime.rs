@@ -1,13 +1,13 @@
-//! From `enable` to `disable`, and what stays between: nothing of ours but programs in the kernel.
+//! From `enable` to `disable`: in between, only eBPF programs in the kernel remain.
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::process::text;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::{TestCgroup, wait_until_freed};
 use std::fs;
 use std::path::PathBuf;
 
-/// Where the pin of this name is.
+/// Returns the path of the pin with this name.
 #[track_caller]
 fn pin(test_cgroup: &TestCgroup, name: &str) -> PathBuf {
     let found = test_cgroup.pins();
@@ -17,46 +17,46 @@ fn pin(test_cgroup: &TestCgroup, name: &str) -> PathBuf {
         .join(path.unwrap_or_else(|| panic!("no {name} in {found:?}")))
 }
 
-const NOTHING: [&str; 0] = [];
+const NO_PINS: [&str; 0] = [];
 
-/// Everything that a policy can need is there: names, a clamp, wishes.
+/// Flags of a policy that uses every kind of eBPF object: rules for programs, a mode, and persistent settings.
 const EVERYTHING: [&str; 3] = ["--mode=enforce", "--rule=program nothing off", "--idle=61"];
 
 #[test]
-fn a_policy_stays_when_its_command_has_ended_and_needs_no_process() {
+fn policy_stays_without_a_process_after_its_command() {
     let test_cgroup = test_cgroup!();
     python!();
     let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "--idle=61"]);
     assert!(output.status.success(), "{output:?}");
-    // What it printed ends here: nobody holds the pipes.
+    // The command has closed its pipes and has left no process.
     let text_of_processes = fs::read_to_string(test_cgroup.directory().join("cgroup.procs")).expect("a cgroup");
     assert_eq!(text_of_processes, "");
     assert_eq!(both_ends(&test_cgroup), ["1 61 75 9 0"; 2]);
 }
 
 #[test]
-fn a_new_policy_replaces_the_old_one_and_open_connections_keep_what_they_have() {
+fn new_policy_replaces_the_old_one_and_open_connections_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
     let mut program = pair_with(&test_cgroup, "");
     let printed = test_cgroup.enable(&["--idle=31"]);
     assert_eq!(printed, format!("{}: replaced\n", test_cgroup.name()));
-    program.does("late, end = pair(listener)");
+    program.execute("late, end = pair(listener)");
     assert_eq!(program.has("late"), "1 31 75 9 0");
     assert_eq!(program.has("end"), "1 31 75 9 0");
-    assert_eq!(program.has("client"), TREATED);
-    assert_eq!(program.has("accepted"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
     assert_eq!(test_cgroup.programs(test_cgroup.directory()).len(), 1);
 }
 
 #[test]
-fn no_connection_is_without_a_policy_while_one_replaces_another() {
+fn every_connection_has_a_policy_during_a_replacement() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&["--idle=31"]);
     let mut program = test_cgroup.py_peer();
-    program.does(
+    program.execute(
         "def run():
     seen = set()
     listener = listen()
@@ -74,34 +74,34 @@ thread.start()",
         test_cgroup.enable(&EVERYTHING);
         test_cgroup.enable(&[&format!("--idle={}", 31 + number % 2)]);
     }
-    program.does("stop.set(); thread.join()");
+    program.execute("stop.set(); thread.join()");
     assert_eq!(program.ask("sorted(seen - {31, 32, 61})"), "[]");
     assert_eq!(program.ask("61 in seen"), "True");
 }
 
 #[test]
-fn disable_leaves_nothing_behind_and_connections_as_they_are() {
+fn disable_leaves_nothing_and_changes_no_connection() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&EVERYTHING);
     let mut program = pair_with(&test_cgroup, "");
     let programs = test_cgroup.programs(test_cgroup.directory());
     assert_eq!(programs.len(), 2);
-    assert_ne!(test_cgroup.pins(), NOTHING);
+    assert_ne!(test_cgroup.pins(), NO_PINS);
     assert_eq!(test_cgroup.disable(), format!("{}: disabled\n", test_cgroup.name()));
     assert!(test_cgroup.programs(test_cgroup.directory()).is_empty());
-    assert_eq!(test_cgroup.pins(), NOTHING);
+    assert_eq!(test_cgroup.pins(), NO_PINS);
     wait_until_freed(&programs);
     assert_eq!(program.has("client"), "1 61 75 9 0");
-    // Nothing holds the program to it any more.
-    program.does("own(client, idle=99)");
+    // Nothing applies the mode to later calls any more.
+    program.execute("own(client, idle=99)");
     assert_eq!(program.has("client"), "1 99 75 9 0");
-    program.does("late, end = pair(listener)");
-    assert_eq!(program.has("late"), UNTOUCHED);
+    program.execute("late, end = pair(listener)");
+    assert_eq!(program.has("late"), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn programs_that_were_replaced_are_not_kept() {
+fn replaced_programs_are_freed() {
     let test_cgroup = test_cgroup!();
     test_cgroup.enable(&EVERYTHING);
     let old = test_cgroup.programs(test_cgroup.directory());
@@ -126,7 +126,7 @@ fn programs_that_were_replaced_are_not_kept() {
 }
 
 #[test]
-fn disabling_what_is_not_enabled_is_no_error() {
+fn disabling_without_a_policy_is_no_error() {
     let test_cgroup = test_cgroup!();
     test_cgroup.enable(&POLICY);
     test_cgroup.disable();
@@ -147,17 +147,17 @@ fn several_cgroups_are_enabled_and_disabled_at_once() {
     let printed = test_cgroup.quiet(&[&["cgroup", "enable", "--idle=61"], &words[..]].concat());
     assert_eq!(printed, format!("{}: active\n{}: active\n", names[0], names[1]));
     let mut program = test_cgroup.py_peer_in(&test_cgroup.directory().join("two"), &[]);
-    program.does("client, accepted = pair(listen())");
+    program.execute("client, accepted = pair(listen())");
     assert_eq!(program.has("client"), "1 61 75 9 0");
     let printed = test_cgroup.quiet(&[&["cgroup", "disable"], &words[..]].concat());
     assert_eq!(printed, format!("{}: disabled\n{}: disabled\n", names[0], names[1]));
-    assert_eq!(test_cgroup.pins(), NOTHING);
+    assert_eq!(test_cgroup.pins(), NO_PINS);
 }
 
 #[test]
-fn a_cgroup_may_be_named_by_its_path_in_the_file_system() {
+fn cgroup_is_found_by_its_path_in_the_file_system() {
     let test_cgroup = test_cgroup!();
-    let path = test_cgroup.directory().to_str().expect("a path of ours");
+    let path = test_cgroup.directory().to_str().expect("a UTF-8 path");
     assert_eq!(
         test_cgroup.enable_for(path, &POLICY),
         format!("{}: active\n", test_cgroup.name())
@@ -168,16 +168,16 @@ fn a_cgroup_may_be_named_by_its_path_in_the_file_system() {
     );
 }
 
-/// As if its command had been killed before it was active, or half way through `disable`.
+/// As if the command had been killed before the policy was active, or during `disable`.
 #[test]
-fn what_is_unfinished_is_told_and_may_be_enabled_or_disabled() {
+fn unfinished_policy_is_reported_and_can_be_enabled_or_disabled() {
     let test_cgroup = test_cgroup!();
     python!();
     let name = test_cgroup.name();
     for again in [&["--idle=31"][..], &EVERYTHING] {
         test_cgroup.enable(&EVERYTHING);
         fs::remove_file(pin(&test_cgroup, "established")).expect("it is there");
-        assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+        assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
         let output = test_cgroup.output(&["cgroup", "status", &name]);
         assert_eq!(output.status.code(), Some(1));
         assert!(
@@ -197,12 +197,12 @@ fn what_is_unfinished_is_told_and_may_be_enabled_or_disabled() {
     }
     fs::remove_file(pin(&test_cgroup, "established")).expect("it is there");
     assert_eq!(test_cgroup.disable(), format!("{name}: disabled\n"));
-    assert_eq!(test_cgroup.pins(), NOTHING);
+    assert_eq!(test_cgroup.pins(), NO_PINS);
 }
 
-/// Killed when nothing was there but the directory, or nothing that says for which cgroup it is.
+/// As if the command was killed when only the directory existed, or no file that names the cgroup.
 #[test]
-fn what_is_unfinished_without_a_description_may_be_enabled_or_disabled() {
+fn unfinished_policy_without_a_description_can_be_enabled_or_disabled() {
     let test_cgroup = test_cgroup!();
     let name = test_cgroup.name();
     test_cgroup.enable(&POLICY);
@@ -221,7 +221,7 @@ fn what_is_unfinished_without_a_description_may_be_enabled_or_disabled() {
             let output = test_cgroup.output(&["cgroup", "status"]);
             assert_eq!(output.status.code(), Some(1), "{output:?}");
             test_cgroup.quiet(&["cgroup", "disable", &name]);
-            assert_eq!(test_cgroup.pins(), NOTHING);
+            assert_eq!(test_cgroup.pins(), NO_PINS);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What commands do while another one holds the lock: those that only look do without, those that change something wait, for
-//! a bounded time, and name who holds it.
+//! Commands while another command holds the lock: status ignores the lock; commands that change something wait for a
+//! limited time, and name the holder.
 
 use super::watch::{Watch, send};
 use super::{POLICY, both_ends};
@@ -7,7 +7,7 @@ use crate::support::keepalive;
 use crate::support::line_peer::LinePeer;
 use crate::support::observe::family;
 use crate::support::process::{LIMIT, eventually, output_within, text};
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use crate::support::test_cgroup::{NO_BPF_FILE_SYSTEM, TestCgroup};
 use keepalive_sys::lock::try_exclusive;
 use rustix::process::Signal;
@@ -19,13 +19,13 @@ use std::thread;
 const HINT: &str =
     "hint: a command of keepalive holds it for milliseconds: wait for that process, or end it, and try again";
 
-/// The lock, held by the process of the tests.
+/// Takes the lock in the process of the tests.
 fn hold(test_cgroup: &TestCgroup) -> OwnedFd {
     let lock = try_exclusive(&test_cgroup.file_system().join("keepalive"));
-    lock.expect("a policy is active").expect("nobody holds it")
+    lock.expect("a policy is active").expect("the lock is free")
 }
 
-/// What is said of this process when it holds the lock.
+/// Returns what commands print about this process when it holds the lock.
 fn holder() -> String {
     let name = fs::read_to_string("/proc/self/comm").expect("a name");
     let pid = std::process::id();
@@ -35,10 +35,10 @@ fn holder() -> String {
     )
 }
 
-/// A command that is held before its first call of this name; how it goes on is its answer.
-struct Held(LinePeer);
+/// A command that is stopped before its first call of this name.
+struct Stopped(LinePeer);
 
-impl Held {
+impl Stopped {
     fn before(test_cgroup: &TestCgroup, call: &str, args: &[&str]) -> Self {
         let killer = compile(Libc::Host, "killed.c", &[]);
         let mut command = test_cgroup.inside("env");
@@ -47,14 +47,14 @@ impl Held {
             .args(["hold", call, "1"])
             .arg(keepalive())
             .args(args);
-        let mut held = Self(LinePeer::start(&mut command));
-        let answer = held.0.answer();
+        let mut stopped = Self(LinePeer::start(&mut command));
+        let answer = stopped.0.answer();
         assert!(answer.starts_with(&format!("held before {call}: ")), "{answer}");
-        held
+        stopped
     }
 
     #[track_caller]
-    fn goes_on(mut self, expected: &str) {
+    fn expect_continues(mut self, expected: &str) {
         self.0.finish();
         assert_eq!(self.0.answer(), expected);
         assert_eq!(self.0.wait_for_end().code(), Some(0));
@@ -75,11 +75,11 @@ fn status_takes_no_lock() {
             .quiet(&["cgroup", "status", &name])
             .starts_with(&format!("{name}: active\n"))
     );
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
-fn who_holds_the_lock_for_long_is_named() {
+fn process_that_holds_the_lock_for_long_is_named() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.child("child");
     let child = test_cgroup.name_of(&child);
@@ -138,7 +138,7 @@ fn who_holds_the_lock_for_long_is_named() {
 }
 
 #[test]
-fn who_keeps_others_from_mounting_the_file_system_is_named() {
+fn process_that_prevents_mounting_is_named() {
     root!();
     let test_cgroup = match TestCgroup::prepared(NO_BPF_FILE_SYSTEM) {
         Ok(test_cgroup) => test_cgroup,
@@ -146,7 +146,7 @@ fn who_keeps_others_from_mounting_the_file_system_is_named() {
     };
     let lock = try_exclusive(&test_cgroup.file_system())
         .expect("a directory")
-        .expect("nobody holds it");
+        .expect("the lock is free");
     let name = test_cgroup.name();
     let output = test_cgroup.output(&["cgroup", "enable", &name]);
     assert_eq!(
@@ -164,11 +164,11 @@ fn who_keeps_others_from_mounting_the_file_system_is_named() {
 }
 
 #[test]
-fn a_lock_that_a_child_has_inherited_is_told_from_one_of_a_process() {
+fn inherited_lock_is_reported_as_such() {
     let test_cgroup = test_cgroup!();
     test_cgroup.enable(&POLICY);
     let directory = "/sys/fs/bpf/keepalive";
-    // flock(1) ends, and leaves the descriptor to its child.
+    // flock(1) ends, and its child inherits the descriptor.
     let mut command = test_cgroup.inside("sh");
     command.args([
         "-c",
@@ -189,53 +189,53 @@ fn a_lock_that_a_child_has_inherited_is_told_from_one_of_a_process() {
 }
 
 #[test]
-fn commands_wait_for_no_verifier_but_their_own() {
+fn commands_do_not_wait_for_the_verifier_of_other_commands() {
     let test_cgroup = test_cgroup!();
     python!();
     let child = test_cgroup.child("child");
     let child = test_cgroup.name_of(&child);
     let name = test_cgroup.name();
-    let held = Held::before(
+    let stopped = Stopped::before(
         &test_cgroup,
         "BPF_PROG_LOAD",
         &[&["cgroup", "enable", &name], &POLICY[..]].concat(),
     );
-    // For another cgroup, and for the same.
+    // Both another cgroup and the same cgroup can be enabled.
     assert_eq!(test_cgroup.enable_for(&child, &POLICY), format!("{child}: active\n"));
     assert_eq!(
         test_cgroup.enable(&["--idle=31", "--mode=cap"]),
         format!("{name}: active\n")
     );
     assert_eq!(test_cgroup.status()["default"], "idle=31s mode=cap");
-    held.goes_on(&format!("{name}: replaced"));
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    stopped.expect_continues(&format!("{name}: replaced"));
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     assert_eq!(test_cgroup.status()["default"], "idle=61s interval=13s count=4");
 }
 
-/// Its map of what goes on to count would be another one than that of the command that has overtaken it.
+/// Its map of persistent settings would be another one than that of the command that has overtaken it.
 #[test]
-fn a_command_that_was_overtaken_takes_over_what_counts_for_open_connections() {
+fn overtaken_command_keeps_the_persistent_settings_of_open_connections() {
     let test_cgroup = test_cgroup!();
     python!();
     let name = test_cgroup.name();
-    let held = Held::before(
+    let stopped = Stopped::before(
         &test_cgroup,
         "BPF_PROG_LOAD",
         &["cgroup", "enable", &name, "--idle=62", "--mode=enforce"],
     );
     test_cgroup.enable(&["--idle=61", "--mode=enforce"]);
     let mut program = super::pair_with(&test_cgroup, "");
-    held.goes_on(&format!("{name}: replaced"));
-    program.does("own(client, idle=99)");
+    stopped.expect_continues(&format!("{name}: replaced"));
+    program.execute("own(client, idle=99)");
     assert_eq!(program.has("client"), "1 61 75 9 0");
 }
 
 #[test]
-fn status_reports_a_policy_as_active_while_it_is_replaced() {
+fn status_reports_a_policy_as_active_during_its_replacement() {
     let test_cgroup = test_cgroup!();
     python!();
     let name = test_cgroup.name();
-    let held = Held::before(
+    let stopped = Stopped::before(
         &test_cgroup,
         "BPF_LINK_CREATE",
         &[&["cgroup", "enable", &name], &POLICY[..]].concat(),
@@ -246,44 +246,41 @@ fn status_reports_a_policy_as_active_while_it_is_replaced() {
         text(&output.stdout).starts_with(&format!("{name}: changing\n")),
         "{output:?}"
     );
-    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
-    held.goes_on(&format!("{name}: active"));
+    assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
+    stopped.expect_continues(&format!("{name}: active"));
     assert_eq!(test_cgroup.status()["state"], "in-force");
-    // Nor is one that is replaced ever seen as anything but active.
-    let held = Held::before(
+    // A policy that is replaced is always reported as active.
+    let stopped = Stopped::before(
         &test_cgroup,
         "BPF_LINK_UPDATE",
         &["cgroup", "enable", &name, "--idle=31"],
     );
     assert_eq!(test_cgroup.status()["default"], "idle=61s interval=13s count=4");
-    held.goes_on(&format!("{name}: replaced"));
-    let held = Held::before(&test_cgroup, "BPF_LINK_DETACH", &["cgroup", "disable", &name]);
+    stopped.expect_continues(&format!("{name}: replaced"));
+    let stopped = Stopped::before(&test_cgroup, "BPF_LINK_DETACH", &["cgroup", "disable", &name]);
     assert_eq!(test_cgroup.status()["state"], "in-force");
-    held.goes_on(&format!("{name}: disabled"));
+    stopped.expect_continues(&format!("{name}: disabled"));
 }
 
 #[test]
-fn a_policy_that_changes_while_the_lock_is_held_is_applied_later() {
+fn changed_policy_is_applied_when_the_lock_is_released() {
     let test_cgroup = test_cgroup!();
     python!();
     let files = tempfile::tempdir().expect("a temporary directory");
     let path = files.path().join("some.conf");
-    fs::write(&path, "default idle=31s\n").expect("a file of ours");
+    fs::write(&path, "default idle=31s\n").expect("a file of the test");
     let name = test_cgroup.name();
-    let mut watch = Watch::start(
-        &test_cgroup,
-        &[&name, "--config", path.to_str().expect("a path of ours")],
-    );
-    watch.says(&format!("{name}: active"));
+    let mut watch = Watch::start(&test_cgroup, &[&name, "--config", path.to_str().expect("a UTF-8 path")]);
+    watch.expect_line(&format!("{name}: active"));
     let lock = hold(&test_cgroup);
-    fs::write(&path, "default idle=32s\n").expect("a file of ours");
-    watch.says(&format!("keepalive: cannot enable a policy for {name}: {}", holder()));
-    watch.says(HINT);
+    fs::write(&path, "default idle=32s\n").expect("a file of the test");
+    watch.expect_line(&format!("keepalive: cannot enable a policy for {name}: {}", holder()));
+    watch.expect_line(HINT);
     assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0"; 2]);
     drop(lock);
-    watch.says(&format!("{name}: replaced"));
+    watch.expect_line(&format!("{name}: replaced"));
     assert_eq!(both_ends(&test_cgroup), ["1 32 75 9 0"; 2]);
-    watch.ends(Signal::TERM, &[format!("keepalive: {name}: disabled")]);
+    watch.end_by_signal(Signal::TERM, &[format!("keepalive: {name}: disabled")]);
 }
 
 #[test]
@@ -296,37 +293,37 @@ fn a_signal_ends_the_wait_for_the_lock() {
     let lock = hold(&test_cgroup);
     let killer = compile(Libc::Host, "killed.c", &[]);
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        // At the third attempt.
+        // The signal arrives at the third attempt.
         let number = signal.as_raw().to_string();
-        let wrapper = [killer.to_str().expect("a path of ours"), &number, "flock", "3"];
+        let wrapper = [killer.to_str().expect("a UTF-8 path"), &number, "flock", "3"];
         let mut watch = Watch::under(&test_cgroup, &wrapper, &[&[name.as_str()], &POLICY[..]].concat());
         let line = watch.answer();
         assert!(line.starts_with("signal before flock"), "{line}");
-        watch.says("");
+        watch.expect_line("");
         assert_eq!(watch.wait_for_end(), Some(0));
     }
     drop(lock);
-    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
-    // A policy that cannot be ended is named.
+    assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
+    // A policy that cannot be disabled is named.
     let mut watch = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
-    watch.says(&format!("{name}: active"));
+    watch.expect_line(&format!("{name}: active"));
     let _lock = hold(&test_cgroup);
     send(watch.pid(), Signal::TERM);
-    watch.says(&format!("keepalive: cannot disable the policy of {name}: {}", holder()));
-    watch.says(HINT);
+    watch.expect_line(&format!("keepalive: cannot disable the policy of {name}: {}", holder()));
+    watch.expect_line(HINT);
     assert_eq!(watch.wait_for_end(), Some(1));
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
-fn a_signal_at_any_moment_ends_a_command_that_watches_and_its_policy() {
+fn signal_at_any_call_ends_watch_and_its_policy() {
     let test_cgroup = test_cgroup!();
     let killer = compile(Libc::Host, "killed.c", &[]);
     let name = test_cgroup.name();
     let rule = "--rule=program python3 idle=62 mode=enforce";
     for number in 1.. {
         let number = number.to_string();
-        let wrapper = [killer.to_str().expect("a path of ours"), "15", "lasting", &number];
+        let wrapper = [killer.to_str().expect("a UTF-8 path"), "15", "lasting", &number];
         let mut watch = Watch::under(&test_cgroup, &wrapper, &[&name, rule, "--existing"]);
         let mut lines = Vec::new();
         let is_signalled = |lines: &[String]| lines.iter().any(|line: &String| line.starts_with("signal before "));
@@ -354,7 +351,7 @@ fn a_signal_at_any_moment_ends_a_command_that_watches_and_its_policy() {
 }
 
 #[test]
-fn a_directory_of_another_user_is_not_trusted() {
+fn directory_of_another_user_is_refused() {
     let test_cgroup = test_cgroup!();
     let name = test_cgroup.name();
     for (lines, wrong) in [

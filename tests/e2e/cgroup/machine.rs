@@ -1,12 +1,12 @@
-//! Machines that have not all that others have.
+//! Machines without some features.
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::process::{LIMIT, output_within, text};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::test_cgroup::{BPF_FILE_SYSTEM, NO_BPF_FILE_SYSTEM, TestCgroup};
 use keepalive_sys::cgroup::Tree;
 
-/// An test_cgroup in a namespace that is prepared so; skips the test where there is none.
+/// Creates a `TestCgroup` in a namespace that these lines of shell prepare; skips the test where that is impossible.
 macro_rules! prepared {
     ($($lines:tt)*) => {{
         root!();
@@ -19,7 +19,7 @@ macro_rules! prepared {
 }
 
 #[test]
-fn a_bpf_file_system_is_mounted_where_there_is_none_and_that_is_said() {
+fn missing_bpf_file_system_is_mounted_and_reported() {
     let test_cgroup = prepared!("{NO_BPF_FILE_SYSTEM}");
     let output = test_cgroup.output(&[&["cgroup", "enable", &test_cgroup.name()], &POLICY[..]].concat());
     assert!(output.status.success(), "{output:?}");
@@ -27,17 +27,17 @@ fn a_bpf_file_system_is_mounted_where_there_is_none_and_that_is_said() {
         text(&output.stderr),
         "keepalive: a BPF file system was mounted on /sys/fs/bpf\n"
     );
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     let mounts = output_within(LIMIT, test_cgroup.inside("cat").arg("/proc/self/mounts"));
     let mounts = text(&mounts.stdout);
     assert_eq!(mounts.matches(" /sys/fs/bpf bpf ").count(), 1, "{mounts}");
-    // The next one finds it.
+    // The next command finds the file system.
     test_cgroup.enable(&POLICY);
     test_cgroup.disable();
 }
 
 #[test]
-fn where_none_can_be_mounted_that_is_said_with_what_helps() {
+fn failed_mount_is_reported_with_a_hint() {
     let test_cgroup = prepared!("{NO_BPF_FILE_SYSTEM}");
     let name = test_cgroup.name();
     let words = ["setpriv", "--bounding-set=-all,+bpf,+net_admin"];
@@ -57,20 +57,20 @@ fn where_none_can_be_mounted_that_is_said_with_what_helps() {
 }
 
 #[test]
-fn a_bpf_file_system_elsewhere_is_found() {
+fn bpf_file_system_at_another_path_is_found() {
     for place in ["/run/bpf", "/run/a place", "/run/back\\slash"] {
         let test_cgroup =
             prepared!("{NO_BPF_FILE_SYSTEM}; mount -t tmpfs none /run; mkdir '{place}'; mount -t bpf bpf '{place}'");
         test_cgroup.enable(&POLICY);
-        assert_eq!(both_ends(&test_cgroup), [TREATED; 2], "{place}");
+        assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2], "{place}");
         assert!(!test_cgroup.file_system().join("keepalive").exists(), "{place}");
         test_cgroup.disable();
     }
 }
 
-/// A container that sees its own part of the tree, and a machine with two mounts of it.
+/// As in a container that sees a part of the tree, and on a machine with two mounts of the tree.
 #[test]
-fn the_tree_is_found_wherever_it_is_mounted() {
+fn cgroup_tree_is_found_at_any_mount_point() {
     let test_cgroup = prepared!(
         "{BPF_FILE_SYSTEM}; umount -l -R /sys/fs/cgroup; mount -t tmpfs none /run; mkdir '/run/the tree'
          mount -t cgroup2 none '/run/the tree'"
@@ -86,7 +86,7 @@ fn the_tree_is_found_wherever_it_is_mounted() {
 }
 
 #[test]
-fn a_machine_with_cgroups_of_version_1_alone_is_told_so() {
+fn machine_with_only_cgroups_v1_gets_a_message() {
     root!();
     let Ok(tree) = Tree::find() else {
         skip!("there is no cgroup v2")
@@ -119,7 +119,7 @@ fn a_machine_with_cgroups_of_version_1_alone_is_told_so() {
 }
 
 #[test]
-fn a_machine_without_cgroups_is_told_so() {
+fn machine_without_cgroups_gets_a_message() {
     let test_cgroup = prepared!("{BPF_FILE_SYSTEM}; umount -l -R /sys/fs/cgroup");
     let output = test_cgroup.output(&["cgroup", "enable", "/x"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -128,7 +128,7 @@ fn a_machine_without_cgroups_is_told_so() {
 }
 
 #[test]
-fn without_the_kernels_types_it_compares_with_the_sysctls() {
+fn without_btf_values_are_compared_with_the_sysctls() {
     let test_cgroup = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
     test_cgroup.enable(&POLICY);
     super::assert_compares(&test_cgroup);
@@ -145,9 +145,9 @@ fn without_the_kernels_types_it_compares_with_the_sysctls() {
     );
 }
 
-/// The sysctls are those of the network namespace in which the command runs.
+/// The sysctls are those of the command's network namespace.
 #[test]
-fn without_the_kernels_types_both_its_sysctls_and_the_kernels_own_values_are_nobodys() {
+fn without_btf_sysctls_and_kernel_defaults_both_count_as_unset() {
     let test_cgroup = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
     let prepare = "ip link set lo up; echo 600 > /proc/sys/net/ipv4/tcp_keepalive_time
                    echo 6 > /proc/sys/net/ipv4/tcp_keepalive_intvl; echo 3 > /proc/sys/net/ipv4/tcp_keepalive_probes
@@ -157,15 +157,15 @@ fn without_the_kernels_types_both_its_sysctls_and_the_kernels_own_values_are_nob
     let words = [&["cgroup", "enable", &name], &POLICY[..]].concat();
     let output = output_within(LIMIT, &mut test_cgroup.command_under(&wrapper, &words));
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
     let mut program = test_cgroup.py_peer_in(test_cgroup.directory(), &wrapper);
-    program.does("client, accepted = pair(listen(), interval=7)");
+    program.execute("client, accepted = pair(listen(), interval=7)");
     assert_eq!(program.has("client"), "1 61 7 4 0");
-    assert_eq!(program.has("accepted"), TREATED);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
 }
 
 #[test]
-fn every_mode_holds_without_the_kernels_types() {
+fn modes_work_without_btf() {
     let test_cgroup = prepared!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf");
     for (mode, expected, later) in [
         ("fill", "1 30 99 4 0", "0 30 98 3 0"),
@@ -176,7 +176,7 @@ fn every_mode_holds_without_the_kernels_types() {
         test_cgroup.enable(&[&POLICY[..], &["--mode", mode]].concat());
         let mut program = pair_with(&test_cgroup, "idle=30, interval=99");
         assert_eq!(program.has("client"), expected, "{mode}");
-        program.does("own(client, keepalive=0, idle=30, interval=98, count=3)");
+        program.execute("own(client, keepalive=0, idle=30, interval=98, count=3)");
         assert_eq!(program.has("client"), later, "{mode}");
     }
 }

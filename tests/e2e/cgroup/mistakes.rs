@@ -1,22 +1,22 @@
-//! Policies that cannot be used, or not all of them.
+//! Policies that are invalid, or that only partly apply.
 
 use super::{POLICY, both_ends};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, eventually, output_within, text};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 
 #[test]
-fn mistakes_in_a_file_are_told_by_line_and_column_and_change_nothing() {
+fn mistakes_in_a_file_are_reported_by_line_and_column_and_change_nothing() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    let path = path.to_str().expect("a path of ours");
-    fs::write(path, "default idle=60s\nconnect 10.0.0.0/33 idle=5s\naccept * idel=5\n").expect("a file of ours");
+    let path = path.to_str().expect("a UTF-8 path");
+    fs::write(path, "default idle=60s\nconnect 10.0.0.0/33 idle=5s\naccept * idel=5\n").expect("a file of the test");
     let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "--config", path]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let error = text(&output.stderr);
@@ -24,11 +24,11 @@ fn mistakes_in_a_file_are_told_by_line_and_column_and_change_nothing() {
         assert!(error.lines().any(|line| line.starts_with(&begin)), "{begin}: {error}");
     }
     assert_eq!(text(&output.stdout), "");
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
-fn mistakes_on_the_command_line_are_told() {
+fn mistakes_on_the_command_line_are_reported() {
     let test_cgroup = test_cgroup!();
     for (words, expected) in [
         (&["--rule=connect foo"][..], "--rule:1:9: not an address"),
@@ -49,7 +49,7 @@ fn mistakes_on_the_command_line_are_told() {
 }
 
 #[test]
-fn what_comes_too_late_to_be_set_is_told_and_the_rest_is_set() {
+fn options_that_cannot_be_set_after_the_handshake_are_reported() {
     let test_cgroup = test_cgroup!();
     python!();
     let rules = [
@@ -63,18 +63,18 @@ fn what_comes_too_late_to_be_set_is_told_and_the_rest_is_set() {
         error,
         "keepalive: not set by the cgroup engine, which comes after the handshake: syn-count\n"
     );
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
-fn more_rules_than_a_program_holds_are_refused_with_a_hint() {
+fn too_many_rules_for_a_program_are_refused_with_a_hint() {
     let test_cgroup = test_cgroup!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
     let networks = (0..250).map(|number| format!("connect 10.{number}.0.0/16 idle=9"));
-    fs::write(&path, networks.collect::<Vec<_>>().join("\n")).expect("a file of ours");
-    let path = path.to_str().expect("a path of ours");
-    // Each of these goes with each of those.
+    fs::write(&path, networks.collect::<Vec<_>>().join("\n")).expect("a file of the test");
+    let path = path.to_str().expect("a UTF-8 path");
+    // Each rule of one source is combined with each rule of the other.
     let ports = (1..=250).map(|port| format!("connect :{port} count=9"));
     let ports = ports.collect::<Vec<_>>().join(";");
     let output = test_cgroup.output(&[
@@ -96,9 +96,9 @@ fn more_rules_than_a_program_holds_are_refused_with_a_hint() {
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
-/// The system would go up from where it leads, and `a/../b` could be another cgroup than `b`.
+/// The kernel resolves `..` from the target of a link, so `a/../b` could be another cgroup than `b`.
 #[test]
-fn a_path_with_two_dots_is_refused() {
+fn path_with_two_dots_is_refused() {
     let test_cgroup = test_cgroup!();
     test_cgroup.child("a");
     test_cgroup.child("b");
@@ -120,10 +120,10 @@ fn a_path_with_two_dots_is_refused() {
 }
 
 #[test]
-fn a_directory_of_another_file_system_in_the_tree_is_no_cgroup() {
+fn directory_of_another_file_system_is_not_a_cgroup() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.child("child");
-    let path = child.to_str().expect("a path of ours");
+    let path = child.to_str().expect("a UTF-8 path");
     let mount = output_within(LIMIT, test_cgroup.inside("mount").args(["-t", "tmpfs", "none", path]));
     assert!(mount.status.success(), "{mount:?}");
     let name = test_cgroup.name_of(&child);
@@ -139,9 +139,9 @@ fn a_directory_of_another_file_system_in_the_tree_is_no_cgroup() {
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
-/// Any bytes but a line feed may be in it; a terminal must not obey them.
+/// A name may contain any byte but a line feed; control characters must not reach the terminal.
 #[test]
-fn a_cgroup_of_any_name_has_its_policy_and_loses_it() {
+fn cgroup_with_any_name_can_be_enabled_and_disabled() {
     let test_cgroup = test_cgroup!();
     python!();
     for bytes in [
@@ -168,10 +168,10 @@ fn a_cgroup_of_any_name_has_its_policy_and_loses_it() {
         assert!(run("enable").ends_with(": replaced\n"));
         assert!(run("status").contains(": active\n"));
         assert!(run("disable").ends_with(": disabled\n"));
-        // What is left of one that has gone is found by its name.
+        // The policy of a removed cgroup is found by its name.
         assert!(run("enable").ends_with(": active\n"));
         fs::remove_dir(&directory).expect("an empty cgroup");
-        // The kernel detaches in its own time.
+        // The kernel detaches asynchronously.
         let is_found = || run("disable").ends_with(": disabled\n").then_some(());
         eventually(&format!("{bytes:?} is disabled"), LIMIT, is_found);
         assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
@@ -179,7 +179,7 @@ fn a_cgroup_of_any_name_has_its_policy_and_loses_it() {
 }
 
 #[test]
-fn few_descriptors_are_enough_and_a_command_inherits_its_limits() {
+fn few_descriptors_suffice_and_a_command_inherits_its_limits() {
     let test_cgroup = test_cgroup!();
     let name = test_cgroup.name();
     for soft in ["24", "8"] {

@@ -1,4 +1,4 @@
-//! How cgroups are named, and what is said of names that are of no use.
+//! Names of cgroups, and messages about invalid names.
 
 use super::POLICY;
 use crate::support::process::text;
@@ -12,7 +12,7 @@ fn assert_refused(output: &Output, expected: &str) {
 }
 
 #[test]
-fn a_cgroup_that_is_not_there_is_told_with_how_to_find_its_path() {
+fn missing_cgroup_is_reported_with_a_hint() {
     let test_cgroup = test_cgroup!();
     for name in ["/keepalive-test-nowhere", "keepalive-test-nowhere/child.service"] {
         assert_refused(
@@ -27,7 +27,7 @@ fn a_cgroup_that_is_not_there_is_told_with_how_to_find_its_path() {
 }
 
 #[test]
-fn a_unit_is_found_by_its_name_wherever_it_is() {
+fn unit_is_found_by_its_name_anywhere_in_the_tree() {
     let test_cgroup = test_cgroup!();
     test_cgroup.child("system.slice");
     let unit = format!("keepalive-test-{}.service", std::process::id());
@@ -43,7 +43,7 @@ fn a_unit_is_found_by_its_name_wherever_it_is() {
 }
 
 #[test]
-fn a_unit_of_two_managers_is_refused_and_both_are_named() {
+fn unit_name_of_two_managers_is_refused_and_both_are_listed() {
     let test_cgroup = test_cgroup!();
     let unit = format!("keepalive-test-two-{}.service", std::process::id());
     let mut names = ["one.slice", "two.slice"].map(|slice| {
@@ -56,7 +56,7 @@ fn a_unit_of_two_managers_is_refused_and_both_are_named() {
     assert_eq!(first, format!("keepalive: there are 2 cgroups '{unit}'"));
     let listed = hint.trim_end().strip_prefix("hint: say which: ").expect(hint);
     let mut listed: Vec<&str> = listed.split(", ").collect();
-    // In the order of the directories, which is nobody's.
+    // The list is in directory order, which is arbitrary.
     listed.sort_unstable();
     names.sort_unstable();
     assert_eq!(listed, names);
@@ -69,7 +69,7 @@ fn a_unit_of_two_managers_is_refused_and_both_are_named() {
 }
 
 #[test]
-fn a_unit_that_does_not_run_is_told() {
+fn inactive_unit_is_reported() {
     let test_cgroup = test_cgroup!();
     assert_refused(
         &test_cgroup.output(&["cgroup", "enable", "keepalive-test-none.service"]),
@@ -78,9 +78,9 @@ fn a_unit_that_does_not_run_is_told() {
     );
 }
 
-/// All or nothing: nothing was enabled when one of the names turns out to be wrong.
+/// Nothing is enabled if one of the names is wrong.
 #[test]
-fn one_wrong_name_among_several_leaves_the_others_alone() {
+fn one_wrong_name_prevents_all_changes() {
     let test_cgroup = test_cgroup!();
     let output = test_cgroup.output(&["cgroup", "enable", &test_cgroup.name(), "/keepalive-test-nowhere"]);
     assert_eq!(output.status.code(), Some(1));
@@ -89,7 +89,7 @@ fn one_wrong_name_among_several_leaves_the_others_alone() {
 }
 
 #[test]
-fn no_path_leads_out_of_the_tree() {
+fn paths_outside_of_the_tree_are_refused() {
     let test_cgroup = test_cgroup!();
     let output = test_cgroup.output(&["cgroup", "enable", "../../../tmp"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -98,7 +98,7 @@ fn no_path_leads_out_of_the_tree() {
 }
 
 #[test]
-fn names_with_odd_letters_are_shown_without_harm() {
+fn control_characters_in_names_are_escaped() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.child("with space\u{1b}[31m\\x2d-ä");
     let name = test_cgroup.name_of(&child);

@@ -4,11 +4,11 @@ use super::POLICY;
 use crate::support::keepalive;
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, output_within, text};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use keepalive_sys::cgroup::Tree;
 use std::fs;
 
-/// Words before a command: in a cgroup namespace, with the tree as it looks from there.
+/// A command prefix: in a cgroup namespace, with the tree mounted as seen from there.
 fn contained() -> Vec<String> {
     let tree = Tree::find().expect("test_cgroup!() has found it");
     let mount = tree.mount().display();
@@ -18,7 +18,7 @@ fn contained() -> Vec<String> {
 }
 
 #[test]
-fn a_policy_of_a_cgroup_namespace_is_seen_and_ended_from_outside() {
+fn policy_of_a_cgroup_namespace_is_visible_and_can_be_disabled_outside() {
     let test_cgroup = test_cgroup!();
     python!();
     let name = test_cgroup.name();
@@ -30,8 +30,8 @@ fn a_policy_of_a_cgroup_namespace_is_seen_and_ended_from_outside() {
     let output = output_within(LIMIT, command.args(POLICY));
     assert!(output.status.success(), "{output:?}");
     let mut program = test_cgroup.py_peer();
-    program.does("client, accepted = pair(listen())");
-    assert_eq!(program.has("client"), TREATED);
+    program.execute("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), POLICY_VALUES);
 
     assert_eq!(test_cgroup.status()["state"], "in-force");
     let printed = test_cgroup.quiet(&["cgroup", "status", &name]);
@@ -41,7 +41,7 @@ fn a_policy_of_a_cgroup_namespace_is_seen_and_ended_from_outside() {
 }
 
 #[test]
-fn a_policy_from_outside_is_seen_and_ended_in_a_cgroup_namespace() {
+fn outside_policy_is_visible_and_can_be_disabled_in_a_cgroup_namespace() {
     let test_cgroup = test_cgroup!();
     test_cgroup.enable(&POLICY);
     for (words, expected) in [
@@ -59,7 +59,7 @@ fn a_policy_from_outside_is_seen_and_ended_in_a_cgroup_namespace() {
 }
 
 #[test]
-fn a_command_does_not_leave_its_cgroup_where_the_namespace_is_not_that_of_the_tree() {
+fn command_stays_in_its_cgroup_if_the_tree_is_of_another_namespace() {
     let test_cgroup = test_cgroup!();
     let mut command = test_cgroup.enter("unshare");
     command
@@ -72,7 +72,7 @@ fn a_command_does_not_leave_its_cgroup_where_the_namespace_is_not_that_of_the_tr
         let begin = format!("0::{}/keepalive-", test_cgroup.name());
         assert!(place.lines().any(|line| line.starts_with(&begin)), "{place}");
     } else {
-        // It may refuse.
+        // The command may refuse instead.
         assert_eq!(program.wait_for_end().code(), Some(125));
     }
     program.finish();
@@ -80,7 +80,7 @@ fn a_command_does_not_leave_its_cgroup_where_the_namespace_is_not_that_of_the_tr
 }
 
 #[test]
-fn a_command_in_a_cgroup_namespace_has_its_own_cgroup() {
+fn command_in_a_cgroup_namespace_has_its_own_cgroup() {
     let test_cgroup = test_cgroup!();
     let mut command = test_cgroup.enter("env");
     command

@@ -1,11 +1,11 @@
-//! Cgroups in one another, network namespaces, and sockets that are older than the policy or than their process's place.
+//! Nested cgroups, network namespaces, and sockets that are older than the policy or the process's move to its cgroup.
 
 use super::{POLICY, pair_with};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 
 #[test]
-fn cgroups_below_have_the_policy_however_deep_and_however_late() {
+fn cgroups_below_have_the_policy_at_any_depth_and_time() {
     let test_cgroup = test_cgroup!();
     python!();
     let early = test_cgroup.child("early");
@@ -14,19 +14,19 @@ fn cgroups_below_have_the_policy_however_deep_and_however_late() {
     let late = test_cgroup.child("early/deep/late");
     for directory in [early, late] {
         let mut program = test_cgroup.py_peer_in(&directory, &[]);
-        program.does("client, accepted = pair(listen())");
-        assert_eq!(program.has("client"), TREATED, "{}", directory.display());
-        assert_eq!(program.has("accepted"), TREATED, "{}", directory.display());
+        program.execute("client, accepted = pair(listen())");
+        assert_eq!(program.has("client"), POLICY_VALUES, "{}", directory.display());
+        assert_eq!(program.has("accepted"), POLICY_VALUES, "{}", directory.display());
     }
     assert_eq!(test_cgroup.status()["default_connections"], 4);
 }
 
 #[test]
-fn of_several_policies_the_nearest_counts_alone() {
+fn only_the_nearest_policy_applies() {
     let test_cgroup = test_cgroup!();
     python!();
     let child = test_cgroup.child("child");
-    // Whatever the order in which they come.
+    // In either order of enabling.
     for is_child_first in [true, false] {
         let near = || test_cgroup.enable_for(&test_cgroup.name_of(&child), &["--idle=31", "--rule=accept * off"]);
         let far = || test_cgroup.enable(&[&POLICY[..], &["--mode=enforce"]].concat());
@@ -38,15 +38,15 @@ fn of_several_policies_the_nearest_counts_alone() {
             near();
         }
         let mut program = test_cgroup.py_peer_in(&child, &[]);
-        program.does("client, accepted = pair(listen())");
+        program.execute("client, accepted = pair(listen())");
         assert_eq!(program.has("client"), "1 31 75 9 0");
-        assert_eq!(program.has("accepted"), UNTOUCHED);
-        // Nor does it hold the program to anything later.
-        program.does("own(client, keepalive=0, idle=99); own(accepted, count=8)");
+        assert_eq!(program.has("accepted"), KERNEL_DEFAULTS);
+        // The farther policy does not affect later calls either.
+        program.execute("own(client, keepalive=0, idle=99); own(accepted, count=8)");
         assert_eq!(program.has("client"), "0 99 75 9 0");
         assert_eq!(program.has("accepted"), "0 7200 75 8 0");
         let mut program = pair_with(&test_cgroup, "");
-        assert_eq!(program.has("client"), TREATED);
+        assert_eq!(program.has("client"), POLICY_VALUES);
         let report = test_cgroup.report();
         assert_eq!(report["cgroups"][0]["default_connections"], 2, "{report}");
         test_cgroup.quiet(&["cgroup", "disable", &test_cgroup.name(), &test_cgroup.name_of(&child)]);
@@ -54,7 +54,7 @@ fn of_several_policies_the_nearest_counts_alone() {
 }
 
 #[test]
-fn of_three_policies_one_below_another_the_nearest_counts_alone() {
+fn only_the_nearest_of_three_nested_policies_applies() {
     let test_cgroup = test_cgroup!();
     python!();
     let middle = test_cgroup.child("middle");
@@ -70,18 +70,18 @@ fn of_three_policies_one_below_another_the_nearest_counts_alone() {
         (&deep, "1 7200 75 3 0"),
     ] {
         let mut program = test_cgroup.py_peer_in(directory, &[]);
-        program.does("client, accepted = pair(listen())");
+        program.execute("client, accepted = pair(listen())");
         assert_eq!(program.has("client"), expected, "{}", directory.display());
         assert_eq!(program.has("accepted"), expected, "{}", directory.display());
     }
-    // Each holds its own connections to what it says.
+    // Each policy applies its mode to its own connections.
     let mut program = test_cgroup.py_peer_in(&deep, &[]);
-    program.does("client, accepted = pair(listen()); own(client, idle=99, interval=98, count=2)");
+    program.execute("client, accepted = pair(listen()); own(client, idle=99, interval=98, count=2)");
     assert_eq!(program.has("client"), "1 99 98 3 0");
 }
 
 #[test]
-fn status_names_the_cgroups_in_which_a_nearer_policy_counts() {
+fn status_names_the_cgroups_with_a_nearer_policy() {
     let test_cgroup = test_cgroup!();
     let child = test_cgroup.name_of(&test_cgroup.child("child"));
     test_cgroup.child("other");
@@ -96,23 +96,23 @@ fn status_names_the_cgroups_in_which_a_nearer_policy_counts() {
 }
 
 #[test]
-fn the_policy_further_up_holds_again_where_the_nearer_one_is_disabled() {
+fn policy_above_applies_again_when_the_nearer_one_is_disabled() {
     let test_cgroup = test_cgroup!();
     python!();
     let child = test_cgroup.child("child");
     test_cgroup.enable_for(&test_cgroup.name_of(&child), &["--idle=31"]);
     test_cgroup.enable(&POLICY);
     let mut program = test_cgroup.py_peer_in(&child, &[]);
-    program.does("listener = listen(); one, two = pair(listener)");
+    program.execute("listener = listen(); one, two = pair(listener)");
     assert_eq!(program.has("one"), "1 31 75 9 0");
     test_cgroup.quiet(&["cgroup", "disable", &test_cgroup.name_of(&child)]);
-    program.does("three, four = pair(listener)");
-    assert_eq!(program.has("three"), TREATED);
+    program.execute("three, four = pair(listener)");
+    assert_eq!(program.has("three"), POLICY_VALUES);
     assert_eq!(program.has("one"), "1 31 75 9 0");
 }
 
 #[test]
-fn other_network_namespaces_make_no_difference() {
+fn policy_applies_in_other_network_namespaces() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
@@ -121,43 +121,43 @@ fn other_network_namespaces_make_no_difference() {
         test_cgroup.directory(),
         &["unshare", "--net", "sh", "-c", prepare, "sh"],
     );
-    program.does("client, accepted = pair(listen()); own(client, count=8)");
+    program.execute("client, accepted = pair(listen()); own(client, count=8)");
     assert_eq!(program.has("client"), "1 61 13 8 0");
-    assert_eq!(program.has("accepted"), TREATED);
-    // Its sysctls are nobody's own values, though they are not those of the namespace in which the policy was made.
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
+    // Values of the program's sysctls count as unset, although the policy was enabled in another namespace.
     program.sysctl("tcp_keepalive_time", 600);
     program.sysctl("tcp_keepalive_intvl", 5);
-    program.does("client, accepted = pair(listen())");
-    assert_eq!(program.has("client"), TREATED);
-    assert_eq!(program.has("accepted"), TREATED);
+    program.execute("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
 }
 
 #[test]
-fn what_listeners_older_than_the_policy_accept_has_it() {
+fn connections_of_listeners_older_than_the_policy_have_it() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer();
-    program.does("listener = listen(); six = listen('::', family=socket.AF_INET6)");
+    program.execute("listener = listen(); six = listen('::', family=socket.AF_INET6)");
     test_cgroup.enable(&POLICY);
-    program.does("one, two = pair(listener); three, four = pair(six, '::1', socket.AF_INET6)");
+    program.execute("one, two = pair(listener); three, four = pair(six, '::1', socket.AF_INET6)");
     for end in ["two", "four"] {
-        assert_eq!(program.has(end), TREATED, "{end}");
+        assert_eq!(program.has(end), POLICY_VALUES, "{end}");
     }
-    // A connection that was complete but not accepted yet when the policy came is as it was.
+    // A connection that was complete but not yet accepted when the policy was enabled is unchanged.
     test_cgroup.disable();
-    program.does("early = socket.create_connection(listener.getsockname())");
+    program.execute("early = socket.create_connection(listener.getsockname())");
     test_cgroup.enable(&POLICY);
-    program.does("accepted = listener.accept()[0]");
-    assert_eq!(program.has("accepted"), UNTOUCHED);
+    program.execute("accepted = listener.accept()[0]");
+    assert_eq!(program.has("accepted"), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn what_a_program_has_set_itself_stays_whenever_it_does() {
+fn options_set_by_the_program_at_any_time_stay() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[&POLICY[..], &["--user-timeout=9s"]].concat());
     let mut program = test_cgroup.py_peer();
-    program.does(
+    program.execute(
         "listener = own(listen(), keepalive=1, idle=31)
 client, accepted = pair(listener, keepalive=1, interval=5, user_timeout=7000)
 late, end = pair(listen())
@@ -168,40 +168,41 @@ own(late, keepalive=0, count=3)",
     assert_eq!(program.has("late"), "0 61 13 3 9000");
 }
 
-/// The kernel's own values, said by the program: they are its own all the same, since its fields tell.
+/// A value that equals the kernel's default counts as set if the program has set it: the kernel's socket fields show
+/// this.
 #[test]
-fn what_a_program_has_set_to_the_kernels_own_value_stays() {
+fn options_set_by_the_program_to_the_kernel_default_stay() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
     let mut program = pair_with(&test_cgroup, "idle=7200, interval=75, count=9");
     assert_eq!(program.has("client"), "1 7200 75 9 0");
-    assert_eq!(program.has("accepted"), TREATED);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
 }
 
 #[test]
-fn a_socket_belongs_to_the_cgroup_in_which_it_was_made() {
+fn socket_belongs_to_the_cgroup_in_which_it_was_created() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
     let other = test_cgroup.child("other");
     test_cgroup.enable_for(&test_cgroup.name_of(&other), &["--idle=31"]);
     let mut program = PyPeer::start();
-    program.does("listener = listen(); early = socket.socket()");
+    program.execute("listener = listen(); early = socket.socket()");
     test_cgroup.move_to(test_cgroup.directory(), program.pid());
-    program.does(
+    program.execute(
         "early.connect(listener.getsockname()); of_outside = listener.accept()[0]
 client, accepted = pair(listen())
 inside = listen(); unconnected = socket.socket()",
     );
-    assert_eq!(program.has("early"), UNTOUCHED);
-    assert_eq!(program.has("of_outside"), UNTOUCHED);
-    assert_eq!(program.has("client"), TREATED);
-    assert_eq!(program.has("accepted"), TREATED);
-    // On to another: what was made here stays of here.
+    assert_eq!(program.has("early"), KERNEL_DEFAULTS);
+    assert_eq!(program.has("of_outside"), KERNEL_DEFAULTS);
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
+    // After another move, sockets stay in the cgroup in which they were created.
     test_cgroup.move_to(&other, program.pid());
-    program.does("unconnected.connect(inside.getsockname()); end = inside.accept()[0]; own_now, _ = pair(listen())");
-    assert_eq!(program.has("unconnected"), TREATED);
-    assert_eq!(program.has("end"), TREATED);
+    program.execute("unconnected.connect(inside.getsockname()); end = inside.accept()[0]; own_now, _ = pair(listen())");
+    assert_eq!(program.has("unconnected"), POLICY_VALUES);
+    assert_eq!(program.has("end"), POLICY_VALUES);
     assert_eq!(program.has("own_now"), "1 31 75 9 0");
 }

@@ -1,44 +1,44 @@
-//! Where a policy comes from.
+//! The sources of a policy.
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::process::{LIMIT, output_within};
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::{BPF_FILE_SYSTEM, TestCgroup};
 use std::fs;
 
 #[test]
-fn a_connection_has_it_at_both_ends_and_its_listener_is_left_alone() {
+fn both_ends_of_a_connection_have_the_policy_and_its_listener_is_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let printed = test_cgroup.enable(&POLICY);
     assert_eq!(printed, format!("{}: active\n", test_cgroup.name()));
     let mut program = pair_with(&test_cgroup, "");
-    assert_eq!(program.has("client"), TREATED);
-    assert_eq!(program.has("accepted"), TREATED);
-    assert_eq!(program.has("listener"), UNTOUCHED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
+    assert_eq!(program.has("listener"), KERNEL_DEFAULTS);
     program.assert_talks("client", "accepted");
 }
 
 #[test]
-fn what_is_outside_of_the_cgroup_is_left_alone() {
+fn sockets_outside_of_the_cgroup_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
     let mut inside = test_cgroup.py_peer();
-    inside.does("listener = listen()");
+    inside.execute("listener = listen()");
     let port = inside.number("listener.getsockname()[1]");
     let mut outside = crate::support::py_peer::PyPeer::start();
-    outside.does(&format!("client = socket.create_connection(('127.0.0.1', {port}))"));
-    inside.does("accepted = listener.accept()[0]");
-    assert_eq!(inside.has("accepted"), TREATED);
-    assert_eq!(outside.has("client"), UNTOUCHED);
+    outside.execute(&format!("client = socket.create_connection(('127.0.0.1', {port}))"));
+    inside.execute("accepted = listener.accept()[0]");
+    assert_eq!(inside.has("accepted"), POLICY_VALUES);
+    assert_eq!(outside.has("client"), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn without_a_word_of_policy_it_is_60_15_5() {
+fn without_a_policy_the_fallback_60_15_5_applies() {
     let _ = test_cgroup!();
     python!();
-    // The machine's own file of rules would be one.
+    // Hides the machine's own rules file.
     let test_cgroup =
         TestCgroup::prepared(&format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /etc")).expect("as the other");
     let mut command = test_cgroup.command(&["cgroup", "enable", &test_cgroup.name()]);
@@ -48,7 +48,7 @@ fn without_a_word_of_policy_it_is_60_15_5() {
 }
 
 #[test]
-fn the_file_of_the_machine_counts() {
+fn file_in_etc_applies() {
     let _ = test_cgroup!();
     python!();
     let lines = format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /etc; echo 'connect * idle=33s' > /etc/keepalive.conf");
@@ -61,7 +61,7 @@ fn the_file_of_the_machine_counts() {
 }
 
 #[test]
-fn every_option_of_the_command_line_counts() {
+fn options_of_the_command_line_apply() {
     let test_cgroup = test_cgroup!();
     python!();
     for (flags, expected) in [
@@ -73,7 +73,7 @@ fn every_option_of_the_command_line_counts() {
             &["--idle=60", "--interval=10", "--count=3", "--user-timeout=auto"],
             "1 60 10 3 90000",
         ),
-        // A user timeout made of what the kernel has: 7200 + 75 x 9 seconds.
+        // The user timeout is computed from the kernel's defaults: 7200 + 75 x 9 seconds.
         (&["--user-timeout=auto"], "1 7200 75 9 7875000"),
         (&["--preset=aws-nlb", "--count=2"], "1 110 30 2 0"),
     ] {
@@ -83,7 +83,7 @@ fn every_option_of_the_command_line_counts() {
 }
 
 #[test]
-fn rules_of_the_command_line_come_in_their_order() {
+fn rules_of_the_command_line_keep_their_order() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[
@@ -96,11 +96,11 @@ fn rules_of_the_command_line_come_in_their_order() {
 }
 
 #[test]
-fn rules_ask_for_ports_of_the_peer_and_of_the_listener() {
+fn rules_match_ports_of_the_peer_and_of_the_listener() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer();
-    program.does("here = listen(); there = listen()");
+    program.execute("here = listen(); there = listen()");
     let [here, there] = ["here", "there"].map(|name| program.number(&format!("{name}.getsockname()[1]")));
     let (low, high) = (here.min(there), here.max(there));
     test_cgroup.enable(&[
@@ -110,7 +110,7 @@ fn rules_ask_for_ports_of_the_peer_and_of_the_listener() {
         &format!("--rule=accept :{low}-{high} idle=34s"),
         "--rule=connect :0-65535 idle=35s",
     ]);
-    program.does("one, two = pair(here); three, four = pair(there)");
+    program.execute("one, two = pair(here); three, four = pair(there)");
     assert_eq!(program.has("one"), "1 31 75 9 0");
     assert_eq!(program.has("two"), "1 34 75 9 0");
     assert_eq!(program.has("three"), "1 33 75 9 0");
@@ -118,15 +118,15 @@ fn rules_ask_for_ports_of_the_peer_and_of_the_listener() {
 }
 
 #[test]
-fn a_rule_that_says_off_leaves_a_connection_alone() {
+fn rule_with_off_changes_no_connection() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[&POLICY[..], &["--rule=connect * off"]].concat());
-    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED, TREATED]);
+    assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS, POLICY_VALUES]);
 }
 
 #[test]
-fn program_rules_go_by_the_name_of_the_one_that_connects_or_listens() {
+fn program_rules_match_the_name_of_the_connecting_or_listening_process() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&[
@@ -136,26 +136,26 @@ fn program_rules_go_by_the_name_of_the_one_that_connects_or_listens() {
         "--idle=61",
     ]);
     let mut program = test_cgroup.py_peer();
-    program.does("def call(name): open('/proc/self/comm', 'w').write(name)");
+    program.execute("def call(name): open('/proc/self/comm', 'w').write(name)");
     for (name, expected) in [
         ("ka-first", ["1 31 75 9 0", "1 32 75 9 0"]),
-        // The kernel keeps fifteen bytes.
+        // The kernel keeps 15 bytes of a name.
         ("ka-a-name-of-twenty", ["1 33 75 9 0", "1 33 75 9 0"]),
         ("ka-other", ["1 61 75 9 0", "1 61 75 9 0"]),
     ] {
-        program.does(&format!("call({name:?}); client, accepted = pair(listen())"));
+        program.execute(&format!("call({name:?}); client, accepted = pair(listen())"));
         assert_eq!(["client", "accepted"].map(|end| program.has(end)), expected, "{name}");
     }
 }
 
 #[test]
-fn a_file_of_rules_counts_and_what_it_says_comes_after_the_command_line() {
+fn rules_file_applies_after_the_command_line() {
     let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    let path = path.to_str().expect("a path of ours");
-    fs::write(path, "accept * idle=32s interval=3s\n\ndefault idle=40s count=7\n").expect("a file of ours");
+    let path = path.to_str().expect("a UTF-8 path");
+    fs::write(path, "accept * idle=32s interval=3s\n\ndefault idle=40s count=7\n").expect("a file of the test");
     test_cgroup.enable(&["--config", path]);
     assert_eq!(both_ends(&test_cgroup), ["1 40 75 7 0", "1 32 3 9 0"]);
     test_cgroup.enable(&["--config", path, "--idle=61"]);
@@ -165,12 +165,12 @@ fn a_file_of_rules_counts_and_what_it_says_comes_after_the_command_line() {
 }
 
 #[test]
-fn the_environment_counts_after_the_command_line_and_before_the_file() {
+fn environment_applies_after_the_command_line_and_before_the_file() {
     let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    fs::write(&path, "default idle=40s interval=4s count=7\n").expect("a file of ours");
+    fs::write(&path, "default idle=40s interval=4s count=7\n").expect("a file of the test");
     let mut command = test_cgroup.command(&["cgroup", "enable", &test_cgroup.name(), "--idle=61"]);
     command
         .env("KEEPALIVE_CONFIG", &path)
@@ -183,13 +183,13 @@ fn the_environment_counts_after_the_command_line_and_before_the_file() {
 }
 
 #[test]
-fn a_policy_of_off_sets_nothing_and_hides_nothing() {
+fn policy_off_sets_nothing() {
     let test_cgroup = test_cgroup!();
     python!();
     let name = test_cgroup.name();
     let mut command = test_cgroup.command(&["cgroup", "enable", &name, "--idle=61"]);
     let output = output_within(LIMIT, command.env("KEEPALIVE", "off"));
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(both_ends(&test_cgroup), [UNTOUCHED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [KERNEL_DEFAULTS; 2]);
     assert_eq!(test_cgroup.status()["default"], "off");
 }

@@ -1,23 +1,23 @@
-//! Who may do it, and what those are told who may not.
+//! Permissions, and messages to users without them.
 
 use super::{POLICY, both_ends, pair_with};
 use crate::support::ordinary::{Installed, NOBODY};
 use crate::support::process::{LIMIT, output_within, text};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::test_cgroup::TestCgroup;
 use serde_json::json;
 use std::process::Output;
 
 const HINT: &str = "hint: run it as root, or with these capabilities; without root: keepalive run, --engine seccomp\n";
 
-/// What root does without these capabilities.
+/// Runs the command as root without these capabilities.
 fn without(test_cgroup: &TestCgroup, capabilities: &str, args: &[&str]) -> Output {
     let bounding_set = format!("--bounding-set={capabilities}");
     output_within(LIMIT, &mut test_cgroup.command_under(&["setpriv", &bounding_set], args))
 }
 
-/// What nobody does.
-fn nobodys(test_cgroup: &TestCgroup, args: &[&str]) -> Output {
+/// Runs the command as nobody.
+fn as_nobody(test_cgroup: &TestCgroup, args: &[&str]) -> Output {
     let installed = Installed::new();
     let mut command = test_cgroup.inside("env");
     command.args(NOBODY).arg(installed.keepalive()).args(args);
@@ -37,55 +37,55 @@ fn assert_lacks(output: &Output, name: &str, capabilities: &str) {
 }
 
 #[test]
-fn an_ordinary_user_is_told_which_capabilities_it_takes() {
+fn missing_capabilities_of_an_ordinary_user_are_named() {
     let test_cgroup = test_cgroup!();
     let name = test_cgroup.name();
-    let output = nobodys(&test_cgroup, &["cgroup", "enable", &name]);
+    let output = as_nobody(&test_cgroup, &["cgroup", "enable", &name]);
     assert_lacks(&output, &name, "CAP_BPF and CAP_NET_ADMIN");
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
-/// As systemd mounts it, and we.
+/// systemd and keepalive mount the file system with this mode.
 #[test]
-fn an_ordinary_user_is_told_so_where_the_file_system_is_roots() {
+fn missing_capabilities_are_named_if_the_file_system_is_readable_by_root_only() {
     root!();
     let test_cgroup = match TestCgroup::prepared("mount -t bpf bpf /sys/fs/bpf -o mode=700") {
         Ok(test_cgroup) => test_cgroup,
         Err(why) => skip!("{why}"),
     };
     let name = test_cgroup.name();
-    let output = nobodys(&test_cgroup, &["cgroup", "enable", &name]);
+    let output = as_nobody(&test_cgroup, &["cgroup", "enable", &name]);
     assert_lacks(&output, &name, "CAP_BPF and CAP_NET_ADMIN");
 }
 
 #[test]
-fn status_says_what_an_ordinary_user_lacks() {
+fn status_names_missing_capabilities() {
     let test_cgroup = test_cgroup!();
-    let output = nobodys(&test_cgroup, &["cgroup", "status"]);
+    let output = as_nobody(&test_cgroup, &["cgroup", "status"]);
     let all = text(&output.stdout) + &text(&output.stderr);
     assert!(all.contains("CAP_BPF and CAP_NET_ADMIN"), "{output:?}");
 }
 
 #[test]
-fn who_may_not_look_is_not_told_that_nothing_is_there() {
+fn user_who_cannot_read_policies_is_not_told_that_there_is_none() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);
     let name = test_cgroup.name();
     for output in [
-        nobodys(&test_cgroup, &["cgroup", "disable", &name]),
-        nobodys(&test_cgroup, &["cgroup", "status", &name]),
+        as_nobody(&test_cgroup, &["cgroup", "disable", &name]),
+        as_nobody(&test_cgroup, &["cgroup", "status", &name]),
     ] {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let error = text(&output.stderr);
         assert!(error.starts_with("keepalive: cannot "), "{error}");
         assert!(!error.contains("has no policy"), "{error}");
     }
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }
 
 #[test]
-fn root_without_a_capability_is_told_which() {
+fn missing_capabilities_of_root_are_named() {
     let test_cgroup = test_cgroup!();
     let name = test_cgroup.name();
     for (dropped, named) in [
@@ -102,9 +102,9 @@ fn root_without_a_capability_is_told_which() {
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }
 
-/// Its files are root's.
+/// The files in the BPF file system belong to root.
 #[test]
-fn root_sees_and_ends_a_policy_without_the_capabilities_that_it_takes_to_begin_it() {
+fn root_can_see_and_disable_a_policy_without_capabilities() {
     let test_cgroup = test_cgroup!();
     let name = test_cgroup.name();
     for dropped in ["-sys_admin,-bpf", "-sys_admin,-net_admin"] {
@@ -122,7 +122,7 @@ fn root_sees_and_ends_a_policy_without_the_capabilities_that_it_takes_to_begin_i
 }
 
 #[test]
-fn two_capabilities_are_enough() {
+fn two_capabilities_suffice() {
     let test_cgroup = test_cgroup!();
     python!();
     let name = test_cgroup.name();
@@ -136,15 +136,15 @@ fn two_capabilities_are_enough() {
     assert_eq!(text(&output.stderr), "");
     let mut program = pair_with(&test_cgroup, "idle=99");
     assert_eq!(program.has("client"), "1 61 75 9 0");
-    program.does("own(accepted, idle=99)");
+    program.execute("own(accepted, idle=99)");
     assert_eq!(program.has("accepted"), "1 61 75 9 0");
     let output = without(&test_cgroup, all_but_two, &["cgroup", "disable", &name]);
     assert_eq!(text(&output.stdout), format!("{name}: disabled\n"), "{output:?}");
 }
 
-/// The kernel's own fields are not to be read without CAP_PERFMON.
+/// Reading fields of the kernel's structures requires CAP_PERFMON.
 #[test]
-fn without_the_right_to_read_fields_it_compares_with_the_sysctls() {
+fn without_cap_perfmon_values_are_compared_with_the_sysctls() {
     let test_cgroup = test_cgroup!();
     python!();
     let name = test_cgroup.name();
@@ -162,7 +162,7 @@ fn without_the_right_to_read_fields_it_compares_with_the_sysctls() {
     let output = without(&test_cgroup, dropped, &["cgroup", "enable", &name, rule]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(text(&output.stderr).contains("CAP_PERFMON"), "{output:?}");
-    // The one from before is active.
+    // The previous policy stays active.
     assert_eq!(test_cgroup.status()["rules"], json!([]));
-    assert_eq!(both_ends(&test_cgroup), [TREATED; 2]);
+    assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
 }

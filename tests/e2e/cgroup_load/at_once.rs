@@ -1,6 +1,6 @@
-//! Commands at the same time: none fails, and in the end one of them has had the last word.
+//! Concurrent commands: none fails, and in the end the policy of one of them is active.
 
-use super::place::{CAP, FILL, HOLD, NONE, Place, Policy};
+use super::policy_state::{CAP, ENFORCE, FILL, NONE, Policy, PolicyState};
 use crate::support::process::{LIMIT, output_within, text};
 use std::process::Command;
 use std::thread;
@@ -24,57 +24,66 @@ fn at_once(commands: Vec<Command>) {
     assert!(failed.is_empty(), "{} of {}: {failed:#?}", failed.len(), ended.len());
 }
 
-/// The commands that lead to all these policies.
-fn commands(place: &Place, policies: &[Policy]) -> Vec<Command> {
-    policies.iter().map(|policy| place.command(&[], *policy)).collect()
+/// Returns the commands that apply these policies.
+fn commands(policy_state: &PolicyState, policies: &[Policy]) -> Vec<Command> {
+    policies
+        .iter()
+        .map(|policy| policy_state.command(&[], *policy))
+        .collect()
 }
 
-/// Runs the commands that lead to all these policies at the same time, again and again: then one of them is active, and
-/// nothing is left of the others.
-fn check(place: &mut Place, policies: &[Policy]) {
-    let due: Vec<_> = policies.iter().map(|policy| place.state_with(*policy)).collect();
+/// Runs the commands that apply these policies at the same time, repeatedly. Each time one policy must be active, and
+/// nothing of the others may remain.
+fn check(policy_state: &mut PolicyState, policies: &[Policy]) {
+    let due: Vec<_> = policies.iter().map(|policy| policy_state.state_with(*policy)).collect();
     for round in 0..ROUNDS {
         if round % 2 == 0 {
-            place.set(NONE);
+            policy_state.set(NONE);
         }
-        at_once(commands(place, policies));
-        place.wait_for("one of them", |state| due.contains(state));
+        at_once(commands(policy_state, policies));
+        policy_state.wait_for("one of them", |state| due.contains(state));
     }
 }
 
 #[test]
-fn of_enables_one_has_the_last_word() {
-    check(&mut Place::new(test_cgroup!()), &[FILL, HOLD, CAP, FILL, HOLD, CAP]);
-}
-
-#[test]
-fn of_enables_and_disables_one_has_the_last_word() {
+fn one_of_several_concurrent_enables_is_applied() {
     check(
-        &mut Place::new(test_cgroup!()),
-        &[FILL, NONE, HOLD, NONE, CAP, NONE, HOLD],
+        &mut PolicyState::new(test_cgroup!()),
+        &[FILL, ENFORCE, CAP, FILL, ENFORCE, CAP],
     );
 }
 
 #[test]
-fn disables_do_not_mind_each_other() {
-    let place = Place::new(test_cgroup!());
+fn one_of_several_concurrent_enables_and_disables_is_applied() {
+    check(
+        &mut PolicyState::new(test_cgroup!()),
+        &[FILL, NONE, ENFORCE, NONE, CAP, NONE, ENFORCE],
+    );
+}
+
+#[test]
+fn concurrent_disables_succeed() {
+    let policy_state = PolicyState::new(test_cgroup!());
     for _ in 0..ROUNDS {
-        place.set(HOLD);
-        at_once(commands(&place, &[NONE; 5]));
+        policy_state.set(ENFORCE);
+        at_once(commands(&policy_state, &[NONE; 5]));
     }
 }
 
 #[test]
-fn the_first_enables_mount_one_file_system_together() {
+fn first_concurrent_enables_mount_one_file_system() {
     root!();
-    let place = match Place::without_file_system() {
-        Ok(place) => place,
+    let policy_state = match PolicyState::without_file_system() {
+        Ok(policy_state) => policy_state,
         Err(why) => skip!("{why}"),
     };
     for _ in 0..ROUNDS {
-        place.set(NONE);
-        at_once(commands(&place, &[FILL, HOLD, CAP, FILL, HOLD, CAP]));
-        let mounts = output_within(LIMIT, place.test_cgroup.inside("cat").arg("/proc/self/mountinfo"));
+        policy_state.set(NONE);
+        at_once(commands(&policy_state, &[FILL, ENFORCE, CAP, FILL, ENFORCE, CAP]));
+        let mounts = output_within(
+            LIMIT,
+            policy_state.test_cgroup.inside("cat").arg("/proc/self/mountinfo"),
+        );
         let mounts = text(&mounts.stdout);
         let mounted = mounts.lines().filter(|line| line.contains(" /sys/fs/bpf "));
         assert_eq!(mounted.count(), 1, "{mounts}");
@@ -82,23 +91,25 @@ fn the_first_enables_mount_one_file_system_together() {
 }
 
 #[test]
-fn status_sees_whole_policies_while_they_come_and_go() {
-    let mut place = Place::new(test_cgroup!());
-    let whole: Vec<_> = [FILL, HOLD, NONE].map(|policy| place.state_with(policy).told).into();
+fn status_reports_only_complete_policies_during_changes() {
+    let mut policy_state = PolicyState::new(test_cgroup!());
+    let whole: Vec<_> = [FILL, ENFORCE, NONE]
+        .map(|policy| policy_state.state_with(policy).status)
+        .into();
     for _ in 0..ROUNDS {
         thread::scope(|scope| {
-            let changes = commands(&place, &[[HOLD, NONE]; 8].concat());
+            let changes = commands(&policy_state, &[[ENFORCE, NONE]; 8].concat());
             let others = scope.spawn(|| at_once(changes));
             while !others.is_finished() {
-                let told = place.told();
-                assert!(whole.contains(&told), "{told:#?}");
+                let status = policy_state.status();
+                assert!(whole.contains(&status), "{status:#?}");
             }
         });
     }
 }
 
 #[test]
-fn cgroups_get_their_policies_at_the_same_time() {
+fn concurrent_enables_of_different_cgroups_succeed() {
     let test_cgroup = test_cgroup!();
     let names: Vec<String> = (0..8)
         .map(|number| test_cgroup.name_of(&test_cgroup.child(&format!("child-{number}"))))
@@ -114,8 +125,8 @@ fn cgroups_get_their_policies_at_the_same_time() {
         let report = test_cgroup.report();
         for (number, name) in names.iter().enumerate() {
             let mut cgroups = report["cgroups"].as_array().expect("a list").iter();
-            let told = cgroups.find(|cgroup| cgroup["cgroup"] == name.as_str());
-            let default = told.map(|told| told["default"].to_string()).unwrap_or_default();
+            let status = cgroups.find(|cgroup| cgroup["cgroup"] == name.as_str());
+            let default = status.map(|status| status["default"].to_string()).unwrap_or_default();
             assert!(default.contains(&format!("idle={}", idle(number))), "{name}: {report}");
         }
         at_once(

@@ -1,9 +1,9 @@
-//! Policies by chance: what connections have in the kernel is what the policy decides, whatever the rules; and the
-//! counters tell which rules that were.
+//! Random policies and connections: the kernel has the options that the policy decides, and the counters show the rules
+//! that matched.
 //!
-//! `KEEPALIVE_TEST_SEEDS=1000-2000` tries more of them than the suite.
+//! `KEEPALIVE_TEST_SEEDS=1000-2000` runs more of them than the suite.
 
-use super::random::{ADDRESSES, Chance, OPTIONS, PORTS};
+use super::random::{ADDRESSES, OPTIONS, PORTS, Random};
 use crate::support::py_peer::PyPeer;
 use crate::support::test_cgroup::TestCgroup;
 use keepalive_policy::parse::{Item, parse};
@@ -14,10 +14,10 @@ use std::net::IpAddr;
 
 const SEEDS: &str = "1-30";
 /// Connections for each policy.
-const MEETINGS: usize = 100;
+const CONNECTIONS: usize = 100;
 
-/// What a socket has that nobody has touched; the options as in [`OPTIONS`].
-const UNTOUCHED: [u32; 5] = [0, 7200, 75, 9, 0];
+/// The kernel's defaults, in the order of [`OPTIONS`].
+const KERNEL_DEFAULTS: [u32; 5] = [0, 7200, 75, 9, 0];
 const SHOWN: [SocketOption; 5] = [
     SocketOption::Keepalive,
     SocketOption::Idle,
@@ -26,7 +26,7 @@ const SHOWN: [SocketOption; 5] = [
     SocketOption::UserTimeout,
 ];
 
-/// Lines of Python for the py_peer.
+/// Lines of Python for the program that connects.
 const MEET: &str = "
 listeners = {}
 
@@ -38,7 +38,7 @@ def apply(end, numbers):
             pass
 
 def bind(listener, port):
-    # Another test may look at all sockets of the machine, and hold one that was here a moment longer.
+    # Another test may examine all sockets of the machine, and hold one of these for a moment longer.
     for attempt in range(1000):
         try:
             return listener.bind(('', port))
@@ -80,7 +80,7 @@ def meet(port, source, host, is_mapped, numbers, later):
     return ' '.join(str(number) for numbers in has for number in numbers)
 ";
 
-/// A network with all addresses, in which nobody else is.
+/// Returns a command prefix that creates a network with all addresses, and no other sockets.
 fn prepare() -> String {
     let add = |address: &&str| {
         let length = if address.contains(':') { "128 nodad" } else { "32" };
@@ -102,53 +102,53 @@ fn read(text: &str) -> (Settings, Vec<Rule<'_>>) {
     (default, rules)
 }
 
-/// What a socket has with `settings` as soon as it is connected, where its program has set `own` before.
+/// Returns the expected options of a socket with `settings` when it is connected, after its program has set `own`.
 fn established(settings: &Settings, own: &[(usize, i64)]) -> [u32; 5] {
     let mode = settings.mode.unwrap_or_default();
-    let mut has = UNTOUCHED;
+    let mut has = KERNEL_DEFAULTS;
     for (place, number) in own {
         has[*place] = valid(*place, *number).unwrap_or(has[*place]);
     }
     for (place, option) in SHOWN.into_iter().enumerate() {
-        let ours = match option {
+        let policy_value = match option {
             SocketOption::UserTimeout => settings.user_timeout_ms(has[1], has[2], has[3]),
             _ => settings.number(option),
         };
         let is_own = own
             .iter()
             .any(|(set, number)| *set == place && valid(place, *number).is_some());
-        // Of keepalive it cannot be told who has switched it off, and a user timeout of 0 is as good as none.
+        // The engine cannot detect who has switched keepalive off, and a user timeout of 0 equals none.
         let is_known = option != SocketOption::Keepalive && has[place] != 0;
-        if let Some(ours) = ours {
+        if let Some(policy_value) = policy_value {
             has[place] = if is_own && is_known {
-                mode.resolve(option, ours, has[place])
+                mode.resolve(option, policy_value, has[place])
             } else {
-                ours
+                policy_value
             };
         }
     }
     has
 }
 
-/// What it has after its program has set `later`.
-fn held(settings: &Settings, has: [u32; 5], later: &[(usize, i64)]) -> [u32; 5] {
+/// Returns the expected options after the program has then set `later`.
+fn after_later_calls(settings: &Settings, has: [u32; 5], later: &[(usize, i64)]) -> [u32; 5] {
     let mode = settings.mode.unwrap_or_default();
     let mut now = has;
     for (place, number) in later {
         let Some(wanted) = valid(*place, *number) else { continue };
-        let ours = match SHOWN[*place] {
+        let policy_value = match SHOWN[*place] {
             SocketOption::UserTimeout => settings.user_timeout_ms(has[1], has[2], has[3]),
             option => settings.number(option),
         };
-        now[*place] = match ours {
-            Some(ours) if mode != Mode::Fill => mode.resolve(SHOWN[*place], ours, wanted),
+        now[*place] = match policy_value {
+            Some(policy_value) if mode != Mode::Fill => mode.resolve(SHOWN[*place], policy_value, wanted),
             _ => wanted,
         };
     }
     now
 }
 
-/// The number, where the kernel takes it.
+/// Returns the number, if the kernel accepts it.
 fn valid(place: usize, number: i64) -> Option<u32> {
     let (least, most) = SHOWN[place].row().range;
     u32::try_from(number)
@@ -156,48 +156,48 @@ fn valid(place: usize, number: i64) -> Option<u32> {
         .filter(|number| (least..=most).contains(number))
 }
 
-/// As Python writes it.
-fn written(own: &[(usize, i64)]) -> String {
+/// Returns the options as a Python list.
+fn as_python(own: &[(usize, i64)]) -> String {
     let pairs = own
         .iter()
         .map(|(place, number)| format!("('{}', {number})", OPTIONS[*place].0));
     format!("[{}]", pairs.collect::<Vec<_>>().join(", "))
 }
 
-/// A connection, and what is set on its sockets.
+/// A connection, and the options that are set on its sockets.
 #[derive(Debug)]
-struct Meeting {
+struct TestConnection {
     port: u16,
     source: IpAddr,
     host: IpAddr,
     is_mapped: bool,
-    /// By the client before it connects.
+    /// Set by the client before it connects.
     own: Vec<(usize, i64)>,
-    /// By both when they are connected.
+    /// Set by both ends when they are connected.
     later: Vec<(usize, i64)>,
 }
 
-impl Meeting {
-    fn by(chance: &mut Chance) -> Self {
-        let host = chance.address();
+impl TestConnection {
+    fn by(random: &mut Random) -> Self {
+        let host = random.address();
         Self {
-            port: chance.of(&PORTS),
-            source: chance.address_like(host),
+            port: random.of(&PORTS),
+            source: random.address_like(host),
             host,
-            is_mapped: host.is_ipv4() && chance.once_in(3),
-            own: chance.own(true),
-            later: chance.own(false),
+            is_mapped: host.is_ipv4() && random.once_in(3),
+            own: random.own(true),
+            later: random.own(false),
         }
     }
 
     fn expression(&self) -> String {
         let Self { port, source, host, .. } = self;
         let mapped = if self.is_mapped { "True" } else { "False" };
-        let [own, later] = [&self.own, &self.later].map(|own| written(own));
+        let [own, later] = [&self.own, &self.later].map(|own| as_python(own));
         format!("meet({port}, '{source}', '{host}', {mapped}, {own}, {later})")
     }
 
-    /// What the rules are asked for either end.
+    /// Returns the events that the rules match, one for each end.
     fn events(&self) -> [Event<'static>; 2] {
         [(Moment::Connect, self.host), (Moment::Accept, self.source)].map(|(moment, peer)| Event {
             moment,
@@ -208,13 +208,13 @@ impl Meeting {
     }
 }
 
-/// One policy, and connections under it.
+/// Compares connections under one random policy with its decisions.
 fn check(test_cgroup: &TestCgroup, py_peer: &mut PyPeer, seed: u64) {
-    let mut chance = Chance(seed);
+    let mut random = Random(seed);
     let counts = [[0, 1], [1, 0], [3, 3], [8, 8], [2, 60], [60, 2], [0, 500], [500, 0]];
-    let texts = chance.of(&counts).map(|count| chance.rules(count));
+    let texts = random.of(&counts).map(|count| random.rules(count));
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    fs::write(file.path(), &texts[1]).expect("a file of ours");
+    fs::write(file.path(), &texts[1]).expect("a file of the test");
     test_cgroup.enable(&["--config", file.path().to_str().expect("a path"), "--rule", &texts[0]]);
     let parts = texts.each_ref().map(|text| read(text));
     let sources = parts.each_ref().map(|(default, rules)| Source {
@@ -222,33 +222,38 @@ fn check(test_cgroup: &TestCgroup, py_peer: &mut PyPeer, seed: u64) {
         rules,
     });
 
-    let listeners = PORTS.map(|port| (port, chance.once_in(2), chance.own(true)));
+    let listeners = PORTS.map(|port| (port, random.once_in(2), random.own(true)));
     let words = listeners.each_ref().map(|(port, is_dual, own)| {
         let is_dual = if *is_dual { "True" } else { "False" };
-        format!("({port}, {is_dual}, {})", written(own))
+        format!("({port}, {is_dual}, {})", as_python(own))
     });
-    py_peer.does(&format!("open_all([{}])", words.join(", ")));
+    py_peer.execute(&format!("open_all([{}])", words.join(", ")));
 
     let mut counted = vec![0_u64; parts[0].1.len()];
     let mut without_rule = 0;
-    for _ in 0..MEETINGS {
-        let meeting = Meeting::by(&mut chance);
-        let answer = py_peer.ask(&meeting.expression());
+    for _ in 0..CONNECTIONS {
+        let connection = TestConnection::by(&mut random);
+        let answer = py_peer.ask(&connection.expression());
         let numbers: Vec<u32> = answer
             .split(' ')
             .map(|number| number.parse().expect("a number"))
             .collect();
         let (sockets, _) = numbers.as_chunks::<5>();
-        let listener = listeners.iter().find(|listener| listener.0 == meeting.port);
+        let listener = listeners.iter().find(|listener| listener.0 == connection.port);
         let listeners_own = &listener.expect("one for each port").2;
-        for (end, (event, own)) in meeting.events().iter().zip([&meeting.own, listeners_own]).enumerate() {
+        for (end, (event, own)) in connection
+            .events()
+            .iter()
+            .zip([&connection.own, listeners_own])
+            .enumerate()
+        {
             let settings = decide(&sources, event);
             let has = established(&settings, own);
-            let then = held(&settings, has, &meeting.later);
+            let then = after_later_calls(&settings, has, &connection.later);
             assert_eq!(
                 [sockets[end], sockets[end + 2]],
                 [has, then],
-                "seed {seed}: {event:?}\n{meeting:?}\nthe listener's: {listeners_own:?}\n{settings}\n{}\n--\n{}",
+                "seed {seed}: {event:?}\n{connection:?}\nthe listener's: {listeners_own:?}\n{settings}\n{}\n--\n{}",
                 texts[0],
                 texts[1]
             );
@@ -262,14 +267,14 @@ fn check(test_cgroup: &TestCgroup, py_peer: &mut PyPeer, seed: u64) {
     }
 
     let status = test_cgroup.status();
-    let told = status["rules"]
+    let counters = status["rules"]
         .as_array()
         .expect("a list")
         .iter()
         .map(|rule| &rule["connections"]);
-    let told: Vec<u64> = told.map(|count| count.as_u64().expect("a number")).collect();
+    let counters: Vec<u64> = counters.map(|count| count.as_u64().expect("a number")).collect();
     assert_eq!(
-        told[..counted.len()],
+        counters[..counted.len()],
         counted,
         "seed {seed}: how often each rule was used"
     );
@@ -281,7 +286,7 @@ fn check(test_cgroup: &TestCgroup, py_peer: &mut PyPeer, seed: u64) {
 }
 
 #[test]
-fn what_the_kernel_does_is_what_the_policy_decides() {
+fn kernel_options_are_those_that_the_policy_decides() {
     let test_cgroup = test_cgroup!();
     let seeds = env::var("KEEPALIVE_TEST_SEEDS").unwrap_or_else(|_| SEEDS.to_owned());
     let (first, last) = seeds.split_once('-').expect("two numbers");
@@ -291,7 +296,7 @@ fn what_the_kernel_does_is_what_the_policy_decides() {
         test_cgroup.directory(),
         &["unshare", "--net", "sh", "-c", &prepare, "sh"],
     );
-    py_peer.does(MEET);
+    py_peer.execute(MEET);
     for seed in first..=last {
         check(&test_cgroup, &mut py_peer, seed);
     }

@@ -1,10 +1,10 @@
-//! A command that is killed at any moment leaves the policy from before or the new one, whole; `status` knows which; and
-//! the next command finishes the work, and leaves nothing behind.
+//! A command that is killed at any call leaves either the previous policy or the new one, complete. `status` reports
+//! which, and the next command completes the change and leaves nothing else.
 //!
-//! In the suite it is killed before each system call that may leave something behind, with `KEEPALIVE_TEST_KILL=every`
-//! before each but read(2).
+//! By default the command is killed before each system call that may have a lasting effect, with
+//! `KEEPALIVE_TEST_KILL=every` before each call but read(2).
 
-use super::place::{CAP, FILL, HOLD, NONE, Place, Policy};
+use super::policy_state::{CAP, ENFORCE, FILL, NONE, Policy, PolicyState};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, eventually, output_within, text};
 use crate::support::target::{Libc, compile};
@@ -12,80 +12,83 @@ use std::env;
 use std::fs;
 use std::process::Command;
 
-/// Kills a command before its system call of this number; gives which that was, and nothing where the command ended before.
+/// Kills a command before its system call with this number. Returns the call, or `None` if the command ended before.
 #[track_caller]
 fn kill(number: u32, command: impl Fn(&[&str]) -> Command) -> Option<String> {
     let killer = compile(Libc::Host, "killed.c", &[]);
     let which = env::var("KEEPALIVE_TEST_KILL").unwrap_or_else(|_| "lasting".to_owned());
     let number = number.to_string();
-    let wrapper = [killer.to_str().expect("a path of ours"), "kill", &which, &number];
+    let wrapper = [killer.to_str().expect("a UTF-8 path"), "kill", &which, &number];
     let output = output_within(LIMIT, &mut command(&wrapper));
     assert!(output.status.success(), "{number}: {}", text(&output.stderr));
-    let said = text(&output.stdout);
-    let call = said.lines().last().and_then(|line| line.strip_prefix("killed before "));
+    let printed = text(&output.stdout);
+    let call = printed
+        .lines()
+        .last()
+        .and_then(|line| line.strip_prefix("killed before "));
     call.map(str::to_owned)
 }
 
-/// Kills the command that leads from one policy to the other at every moment of its life.
-fn check(mut place: Place, from: Policy, to: Policy) {
-    let [none, old, new] = [NONE, from, to].map(|policy| place.state_with(policy));
+/// Kills the command that changes from one policy to the other at every call.
+fn check(mut policy_state: PolicyState, from: Policy, to: Policy) {
+    let [none, old, new] = [NONE, from, to].map(|policy| policy_state.state_with(policy));
     for number in 1.. {
         for (next, expected) in [(to, &new), (NONE, &none)] {
-            place.set(NONE);
-            place.set(from);
-            let Some(call) = kill(number, |wrapper| place.command(wrapper, to)) else {
+            policy_state.set(NONE);
+            policy_state.set(from);
+            let Some(call) = kill(number, |wrapper| policy_state.command(wrapper, to)) else {
                 assert!(number > 5, "it was never killed");
                 return;
             };
             let what = format!("killed before call {number}, {call}");
-            place.wait_for(&what, |state| state.is_as(&old) || state.is_as(&new));
-            place.set(next);
-            place.wait_for(&format!("{what}; then {next:?}"), |state| state == expected);
+            policy_state.wait_for(&what, |state| state.is_as(&old) || state.is_as(&new));
+            policy_state.set(next);
+            policy_state.wait_for(&format!("{what}; then {next:?}"), |state| state == expected);
         }
     }
 }
 
 #[test]
-fn the_first_enable() {
-    check(Place::new(test_cgroup!()), NONE, HOLD);
+fn first_enable() {
+    check(PolicyState::new(test_cgroup!()), NONE, ENFORCE);
 }
 
 #[test]
-fn the_first_enable_which_mounts_the_file_system() {
+fn first_enable_that_mounts_the_file_system() {
     root!();
-    match Place::without_file_system() {
-        Ok(place) => check(place, NONE, FILL),
+    match PolicyState::without_file_system() {
+        Ok(policy_state) => check(policy_state, NONE, FILL),
         Err(why) => skip!("{why}"),
     }
 }
 
 #[test]
-fn an_enable_that_goes_on_to_hold_programs() {
-    check(Place::new(test_cgroup!()), FILL, HOLD);
+fn enable_from_fill_to_enforce() {
+    check(PolicyState::new(test_cgroup!()), FILL, ENFORCE);
 }
 
 #[test]
-fn an_enable_that_lets_them_go() {
-    check(Place::new(test_cgroup!()), HOLD, FILL);
+fn enable_from_enforce_to_fill() {
+    check(PolicyState::new(test_cgroup!()), ENFORCE, FILL);
 }
 
 #[test]
-fn an_enable_that_holds_them_to_other_numbers() {
-    check(Place::new(test_cgroup!()), CAP, HOLD);
+fn enable_from_enforce_to_cap() {
+    check(PolicyState::new(test_cgroup!()), CAP, ENFORCE);
 }
 
 #[test]
-fn an_enable_that_asks_for_their_names_no_more() {
-    check(Place::new(test_cgroup!()), HOLD, CAP);
+fn enable_without_program_rules_after_one_with_them() {
+    check(PolicyState::new(test_cgroup!()), ENFORCE, CAP);
 }
 
 #[test]
-fn a_disable() {
-    check(Place::new(test_cgroup!()), HOLD, NONE);
+fn disable() {
+    check(PolicyState::new(test_cgroup!()), ENFORCE, NONE);
 }
 
 #[test]
-fn a_run_with_its_own_cgroup_and_with_it_the_process_that_would_remove_that() {
+fn run_with_its_own_cgroup_and_the_process_that_removes_it() {
     let test_cgroup = test_cgroup!();
     let run = |wrapper: &[&str]| {
         let mut command = test_cgroup.enter("env");

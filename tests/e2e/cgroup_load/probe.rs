@@ -1,9 +1,9 @@
-//! What a new connection in a cgroup gets.
+//! The options of a new connection in a cgroup.
 
 use crate::support::py_peer::PyPeer;
 use crate::support::test_cgroup::TestCgroup;
 
-/// What both ends of a connection have, and whether they are held to it.
+/// The options of both ends of a connection, and whether a mode applies to later calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     /// Keepalive, idle time, interval, count, user timeout.
@@ -13,14 +13,15 @@ pub struct End {
 }
 
 impl End {
-    /// Nobody has set anything.
-    pub const UNTOUCHED: Self = Self {
+    /// The kernel's defaults.
+    pub const KERNEL_DEFAULTS: Self = Self {
         has: [0, 7200, 75, 9, 0],
         is_held: false,
     };
 }
 
-/// Lines of Python: a connection to a new listener; what both ends have, and the idle time that they then ask for.
+/// Lines of Python that connect to a new listener, print the options of both ends, then the idle time after both set
+/// it.
 const LOOK: &str = "
 def look():
     with listen() as listener:
@@ -41,11 +42,11 @@ pub struct Probe(PyPeer);
 impl Probe {
     pub fn start(test_cgroup: &TestCgroup) -> Self {
         let mut py_peer = test_cgroup.py_peer();
-        py_peer.does(LOOK);
+        py_peer.execute(LOOK);
         Self(py_peer)
     }
 
-    /// What a new connection gets, the same at both ends.
+    /// Returns the options of a new connection, which must be the same at both ends.
     #[track_caller]
     pub fn look(&mut self) -> End {
         let answer = self.0.ask("look()");

@@ -1,9 +1,9 @@
-//! Policies and connections by chance, the same for the same seed.
+//! Random policies and connections; the same seed gives the same ones.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Numbers that look like chance (`SplitMix64`).
-pub struct Chance(pub u64);
+/// Pseudo-random numbers (`SplitMix64`).
+pub struct Random(pub u64);
 
 /// The addresses of the network in which the connections are.
 pub const ADDRESSES: [&str; 13] = [
@@ -22,11 +22,10 @@ pub const ADDRESSES: [&str; 13] = [
     "::a01:203",
 ];
 
-/// The ports that somebody listens on.
+/// The ports with listeners.
 pub const PORTS: [u16; 8] = [1, 80, 443, 5432, 8000, 8500, 27017, 65535];
 
-/// The settings of sockets in the order in which they are shown, with numbers that the kernel takes and some that it
-/// refuses.
+/// The options in the order in which they are printed, with numbers that the kernel accepts and some that it refuses.
 pub const OPTIONS: [(&str, [i64; 6]); 5] = [
     ("keepalive", [0, 1, 0, 1, 0, 1]),
     ("idle", [1, 60, 7200, 32767, 0, 40000]),
@@ -35,8 +34,8 @@ pub const OPTIONS: [(&str, [i64; 6]); 5] = [
     ("user_timeout", [0, 1, 5000, 135_000, 2_147_483_647, -1]),
 ];
 
-impl Chance {
-    /// Below `limit`.
+impl Random {
+    /// Returns a number below `limit`.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -45,7 +44,7 @@ impl Chance {
         usize::try_from((mixed ^ (mixed >> 31)) % limit as u64).expect("below an usize")
     }
 
-    /// True once in `times`.
+    /// Returns true once in `times`.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -58,7 +57,7 @@ impl Chance {
         self.of(&ADDRESSES).parse().expect("an address")
     }
 
-    /// One of this family.
+    /// Returns an address of the same family.
     pub fn address_like(&mut self, other: IpAddr) -> IpAddr {
         loop {
             let address = self.address();
@@ -68,7 +67,8 @@ impl Chance {
         }
     }
 
-    /// So many rules, and a default or none. Where all are narrow, the first are not for most.
+    /// Returns this many rules, with or without a default. Sometimes all rules are narrow, so that the first ones do
+    /// not match most connections.
     pub fn rules(&mut self, count: usize) -> String {
         let is_narrow = count > 10 && !self.once_in(3);
         let mut lines: Vec<String> = (0..count).map(|_| self.rule(is_narrow)).collect();
@@ -112,7 +112,7 @@ impl Chance {
         format!("{network}{ports}")
     }
 
-    /// One that is listened on, or beside it.
+    /// Returns a port with a listener, or an adjacent port.
     fn port(&mut self) -> u16 {
         let port = self.of(&PORTS);
         self.of(&[port, port, port.saturating_sub(1), port.saturating_add(1)])
@@ -168,7 +168,7 @@ impl Chance {
         words.join(" ")
     }
 
-    /// What a program sets: options by their places, with numbers.
+    /// Returns options that a program sets: indices into [`OPTIONS`], with numbers.
     pub fn own(&mut self, is_valid: bool) -> Vec<(usize, i64)> {
         let mut own = Vec::new();
         for (place, (_, numbers)) in OPTIONS.iter().enumerate() {
@@ -181,7 +181,7 @@ impl Chance {
     }
 }
 
-/// A length of a prefix, as shifts want it.
+/// Returns the length of a prefix as a type for shifts.
 fn bits_of(length: usize) -> u32 {
     u32::try_from(length).expect("at most 128")
 }

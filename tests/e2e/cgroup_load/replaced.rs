@@ -1,18 +1,18 @@
-//! A policy takes the place of another at once: no connection has something of both, and none fails.
+//! A policy is replaced atomically: no connection has options of both policies, and none fails.
 
-use super::crowd::{Crowd, OWN_IDLE, Seen};
+use super::self_connections::{OWN_IDLE, Seen, SelfConnections};
 use crate::support::test_cgroup::TestCgroup;
 use std::collections::BTreeSet;
 
-/// What connections have where nobody has set anything.
-const UNTOUCHED: [u32; 5] = [0, 7200, 75, 9, 0];
+/// The kernel's defaults.
+const KERNEL_DEFAULTS: [u32; 5] = [0, 7200, 75, 9, 0];
 
-/// A policy whose numbers no other has.
+/// A policy with numbers that no other policy has.
 #[derive(Clone, Copy, Debug)]
 struct Numbered {
     number: u32,
     mode: &'static str,
-    /// Whether the crowd has a rule, beside the default.
+    /// Whether the program has a rule, in addition to the default.
     has_rule: bool,
 }
 
@@ -27,8 +27,8 @@ impl Numbered {
         [1, 4000 + number, 5000 + number, 10 + number, 6_000_000 + number]
     }
 
-    /// Whether an end may have this. A program that listened or connected before there was such a rule is not known by its
-    /// name, and has the default.
+    /// Whether an end may have these options. A program that listened or connected before there was such a rule has no
+    /// stored name, so the default applies.
     fn allows(self, has: [u32; 5]) -> bool {
         has == self.default() || self.has_rule && has == self.rule()
     }
@@ -39,7 +39,7 @@ impl Numbered {
             format!("idle={idle} interval={interval} count={count} user-timeout={user_timeout}ms mode={mode}")
         };
         let default = format!("default {}", settings(self.default()));
-        let rule = format!("program crowd {}", settings(self.rule()));
+        let rule = format!("program self_connect {}", settings(self.rule()));
         let mut flags = vec!["--rule", &default];
         if self.has_rule {
             flags.extend(["--rule", &rule]);
@@ -48,26 +48,26 @@ impl Numbered {
     }
 }
 
-/// Two crowds: one in the cgroup, and one below it.
-fn crowds(test_cgroup: &TestCgroup) -> [Crowd; 2] {
+/// Starts threads in the cgroup, and others in a cgroup below it.
+fn programs(test_cgroup: &TestCgroup) -> [SelfConnections; 2] {
     let below = test_cgroup.child("below");
-    [test_cgroup.directory(), &below].map(|directory| Crowd::start(test_cgroup, directory, 4))
+    [test_cgroup.directory(), &below].map(|directory| SelfConnections::start(test_cgroup, directory, 4))
 }
 
-fn begin_phase(crowds: &mut [Crowd], number: u32) {
-    for crowd in crowds.iter_mut() {
-        crowd.begin_phase(number);
+fn begin_phase(programs: &mut [SelfConnections], number: u32) {
+    for program in programs.iter_mut() {
+        program.begin_phase(number);
     }
 }
 
-fn finish(crowds: [Crowd; 2]) -> Vec<Seen> {
-    crowds.into_iter().flat_map(Crowd::finish).collect()
+fn finish(programs: [SelfConnections; 2]) -> Vec<Seen> {
+    programs.into_iter().flat_map(SelfConnections::finish).collect()
 }
 
 #[test]
-fn of_a_hundred_policies_in_turn_every_connection_has_exactly_one() {
+fn each_connection_has_exactly_one_of_a_hundred_policies() {
     let test_cgroup = test_cgroup!();
-    let mut crowds = crowds(&test_cgroup);
+    let mut programs = programs(&test_cgroup);
     let policies: Vec<Numbered> = (0..100)
         .map(|number| Numbered {
             number,
@@ -79,39 +79,39 @@ fn of_a_hundred_policies_in_turn_every_connection_has_exactly_one() {
         unreachable!("there are a hundred");
     };
     first.enable(&test_cgroup);
-    begin_phase(&mut crowds, 1);
+    begin_phase(&mut programs, 1);
     for policy in &policies {
         policy.enable(&test_cgroup);
     }
-    begin_phase(&mut crowds, 2);
-    begin_phase(&mut crowds, 3);
+    begin_phase(&mut programs, 2);
+    begin_phase(&mut programs, 3);
     test_cgroup.disable();
-    begin_phase(&mut crowds, 4);
+    begin_phase(&mut programs, 4);
     let mut numbers = BTreeSet::new();
-    for seen in finish(crowds) {
+    for seen in finish(programs) {
         let Seen { phase, has, then, .. } = seen;
         let policy = policies.iter().find(|policy| policy.allows(has));
         numbers.extend(policy.map(|policy| policy.number));
-        let is_untouched = has == UNTOUCHED;
+        let is_default = has == KERNEL_DEFAULTS;
         let is_due = match phase {
-            0 => is_untouched || first.allows(has),
+            0 => is_default || first.allows(has),
             1 => policy.is_some(),
             2 => last.allows(has) && then == has[1],
-            3 => is_untouched || last.allows(has),
-            _ => is_untouched,
+            3 => is_default || last.allows(has),
+            _ => is_default,
         };
         assert!(is_due, "{seen:?}");
         let is_held = then == has[1] && policy.is_some_and(|policy| matches!(policy.mode, "cap" | "enforce"));
         assert!(is_held || then == OWN_IDLE, "{seen:?}");
     }
-    // They came and went while connections were made.
+    // The test has seen several policies while connections were made.
     assert!(numbers.len() > 10, "{numbers:?}");
 }
 
 #[test]
-fn while_modes_that_hold_programs_replace_each_other_no_connection_is_let_go() {
+fn replacing_modes_keeps_open_connections_under_a_mode() {
     let test_cgroup = test_cgroup!();
-    let mut crowds = crowds(&test_cgroup);
+    let mut programs = programs(&test_cgroup);
     let policies = (0..40).map(|number| Numbered {
         number,
         mode: ["enforce", "cap"][number as usize % 2],
@@ -119,18 +119,18 @@ fn while_modes_that_hold_programs_replace_each_other_no_connection_is_let_go() {
     });
     let policies: Vec<Numbered> = policies.collect();
     policies[0].enable(&test_cgroup);
-    begin_phase(&mut crowds, 1);
+    begin_phase(&mut programs, 1);
     for policy in &policies {
         policy.enable(&test_cgroup);
     }
-    for seen in finish(crowds).into_iter().filter(|seen| seen.phase > 0) {
+    for seen in finish(programs).into_iter().filter(|seen| seen.phase > 0) {
         assert!(policies.iter().any(|policy| policy.allows(seen.has)), "{seen:?}");
         assert_eq!(seen.then, seen.has[1], "{seen:?}");
     }
 }
 
 #[test]
-fn a_rule_for_the_program_is_for_all_that_it_begins_under_it_while_it_is_replaced() {
+fn program_rule_matches_all_later_connections_during_replacements() {
     let test_cgroup = test_cgroup!();
     let policies = (0..40).map(|number| Numbered {
         number,
@@ -139,11 +139,11 @@ fn a_rule_for_the_program_is_for_all_that_it_begins_under_it_while_it_is_replace
     });
     let policies: Vec<Numbered> = policies.collect();
     policies[0].enable(&test_cgroup);
-    let crowds = crowds(&test_cgroup);
+    let programs = programs(&test_cgroup);
     for policy in &policies {
         policy.enable(&test_cgroup);
     }
-    for seen in finish(crowds) {
+    for seen in finish(programs) {
         assert!(policies.iter().any(|policy| policy.rule() == seen.has), "{seen:?}");
     }
 }

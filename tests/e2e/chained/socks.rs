@@ -1,4 +1,4 @@
-//! A SOCKS5 proxy (RFC 1928) that connects nowhere: it says that it has, and then gives back what it gets.
+//! A SOCKS5 proxy (RFC 1928) that makes no connections: it reports success, and then echoes.
 
 use rustix::net::{Shutdown, shutdown};
 use std::io::{self, Read as _, Write as _};
@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
-/// A proxy on loopback, on a port of the kernel's choice, that accepts until it is dropped.
+/// A proxy on loopback, on a port that the kernel chooses. It accepts until it is dropped.
 pub struct Socks {
     listener: Arc<TcpListener>,
 }
@@ -39,7 +39,7 @@ impl Drop for Socks {
 }
 
 fn serve(mut stream: TcpStream) -> io::Result<()> {
-    // Version, the number of methods, the methods. Ours is the one without a password.
+    // Version, number of methods, methods. The answer selects the method without a password.
     let mut greeting = [0; 2];
     stream.read_exact(&mut greeting)?;
     stream.read_exact(&mut vec![0; greeting[1].into()])?;

@@ -1,4 +1,4 @@
-//! The policies under which programs are compared, and what they may change: the options that the program has set.
+//! The policies under which programs are compared, and the option values that they may change.
 
 use keepalive_policy::{Mode, SocketOption};
 
@@ -6,7 +6,7 @@ use keepalive_policy::{Mode, SocketOption};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
     pub(super) mode: Mode,
-    /// Rules for every address, with another idle time than the default's, and a user timeout.
+    /// Rules for every address, with an idle time other than the default's, and a user timeout.
     pub(super) has_rules: bool,
 }
 
@@ -17,13 +17,13 @@ const COUNT: u32 = 4;
 const USER_TIMEOUT: u32 = 30_000;
 
 impl Policy {
-    /// Every mode, each way.
+    /// Returns every mode, with and without rules.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let both = |mode| [false, true].map(|has_rules| Self { mode, has_rules });
         Mode::ALL.into_iter().flat_map(both)
     }
 
-    /// The environment that says it.
+    /// Returns the environment variables of the policy.
     pub(super) fn environment(self) -> Vec<(&'static str, String)> {
         let mut variables = vec![
             ("KEEPIDLE", IDLE.to_string()),
@@ -43,32 +43,32 @@ impl Policy {
         variables
     }
 
-    /// What a connection has on which the program sets nothing: keepalive, idle, interval and count.
-    pub(super) fn untouched(self) -> [u32; 4] {
+    /// Returns the options of a connection whose program sets nothing: keepalive, idle, interval and count.
+    pub(super) fn defaults(self) -> [u32; 4] {
         let idle = if self.has_rules { RULE_IDLE } else { IDLE };
         [1, idle, INTERVAL, COUNT]
     }
 
-    /// The values that `option` may have where the program has set `theirs`. Those of connections and listeners are
-    /// settled: one value is right. Before, the policy may still have to come; and the user timeout comes when the engine
-    /// sees that a connection is complete.
-    pub(super) fn allows(self, option: SocketOption, theirs: u32, is_settled: bool) -> Vec<u32> {
-        let [keepalive, idle, interval, count] = self.untouched();
-        let ours = match option {
+    /// Returns the values that `option` may have after the program has set `program_value`. On connections and
+    /// listeners the value is final: one value is right. Before, the policy may not have been applied yet; and the user
+    /// timeout is set when the engine sees that a connection is complete.
+    pub(super) fn allows(self, option: SocketOption, program_value: u32, is_final: bool) -> Vec<u32> {
+        let [keepalive, idle, interval, count] = self.defaults();
+        let policy_value = match option {
             SocketOption::Keepalive => keepalive,
             SocketOption::Idle => idle,
             SocketOption::Interval => interval,
             SocketOption::Count => count,
             SocketOption::UserTimeout if self.has_rules => USER_TIMEOUT,
-            _ => return vec![theirs],
+            _ => return vec![program_value],
         };
-        let settled = self.mode.resolve(option, ours, theirs);
-        if is_settled && option != SocketOption::UserTimeout {
-            return vec![settled];
+        let resolved = self.mode.resolve(option, policy_value, program_value);
+        if is_final && option != SocketOption::UserTimeout {
+            return vec![resolved];
         }
-        let mut allowed = vec![theirs, settled];
+        let mut allowed = vec![program_value, resolved];
         if option == SocketOption::Idle {
-            allowed.push(self.mode.resolve(option, IDLE, theirs));
+            allowed.push(self.mode.resolve(option, IDLE, program_value));
         }
         allowed
     }

@@ -1,35 +1,35 @@
-//! How a program runs without keepalive, and how under each engine.
+//! Runs a program without keepalive, and under each engine.
 
 use super::policy::Policy;
 use crate::support::process::output_within;
-use crate::support::target::{bare, no_config};
+use crate::support::target::{no_config, without_library};
 use crate::support::{keepalive, packaged_library};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// Longer than anything here takes; nobody waits for it when all is well.
+/// A deadline that is longer than any run.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// The engines of `keepalive run`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Engine {
-    /// The library alone.
+    /// The library only.
     Preload,
-    /// The supervisor alone.
+    /// The supervisor only.
     Seccomp,
-    /// The library and the supervisor, as scripts get them.
+    /// The library and the supervisor, as for scripts.
     Both,
-    /// Programs in the kernel.
+    /// eBPF programs.
     Cgroup,
 }
 
 /// Runs a command in a network namespace that has only loopback.
 const LOOPBACK: &str = "ip link set lo up && exec \"$@\"";
 
-/// The same, with the packets of loopback delivered by the second processor (`rps_cpus`, Documentation/networking/scaling.rst)
-/// and the command on the first: packets arrive at any time after the call that sends them, as on a busy machine. What the
-/// machine does not allow is left out.
+/// The same, with the packets of loopback delivered by the second processor (`rps_cpus`,
+/// Documentation/networking/scaling.rst) and the command on the first: packets arrive at any time after the call that
+/// sends them, as on a busy machine. Steps that the machine does not allow are omitted.
 const LATE_LOOPBACK: &str = "ip link set lo up || exit
     if mount -t sysfs sysfs /sys 2>/dev/null; then
         (echo 2 >/sys/class/net/lo/queues/rx-0/rps_cpus) 2>/dev/null
@@ -56,7 +56,7 @@ pub(super) fn alone_with_late_packets(program: &Path, words: &[&str]) -> Option<
 }
 
 impl Engine {
-    /// What `program` prints under this engine and `policy`.
+    /// Returns what `program` prints under this engine and `policy`.
     pub(super) fn run(self, policy: Policy, program: &Path, words: &[&str]) -> String {
         let mut command = isolated(LOOPBACK, &keepalive());
         command
@@ -68,7 +68,7 @@ impl Engine {
             Self::Preload => command.args(["--engine", "preload", "--"]),
             Self::Seccomp => command.args(["--engine", "seccomp", "--"]),
             Self::Cgroup => command.args(["--engine", "cgroup", "--"]),
-            // A shell may start any program.
+            // A shell can start any program, so it runs under both engines.
             Self::Both => command.args(["--", "sh", "-c", "exec \"$0\" \"$@\""]),
         };
         printed(command.arg(program).args(words))
@@ -76,7 +76,7 @@ impl Engine {
 }
 
 fn isolated(network: &str, program: &Path) -> Command {
-    let mut command = bare(Path::new("unshare"));
+    let mut command = without_library(Path::new("unshare"));
     command
         .args(["--net", "--mount", "sh", "-c", network, "sh"])
         .arg(program);
@@ -84,7 +84,7 @@ fn isolated(network: &str, program: &Path) -> Command {
     command
 }
 
-/// What the command prints; it must succeed, in good time, and nobody must complain.
+/// Returns what the command prints. It must succeed within the limit, without messages.
 fn printed(command: &mut Command) -> String {
     let output = output_within(LIMIT, command);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -100,10 +100,13 @@ fn printed(command: &mut Command) -> String {
 fn a_shell_runs_under_both_engines() {
     let output = output_within(
         LIMIT,
-        bare(&keepalive())
+        without_library(&keepalive())
             .env("KEEPALIVE_LIBRARY", packaged_library())
             .args(["run", "-v", "--", "/bin/sh", "-c", ":"]),
     );
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.starts_with("keepalive: engine preload and seccomp: "), "{told}");
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        messages.starts_with("keepalive: engine preload and seccomp: "),
+        "{messages}"
+    );
 }

@@ -34,7 +34,7 @@ fn hidden_processes_are_named_as_such() {
     python!();
     let installed = Installed::new();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
     let pid = program.pid().to_string();
     for (hidepid, what) in [
         ("1", "hidepid=1: nothing of the processes of other users can be seen"),

@@ -59,7 +59,9 @@ impl Help {
             .filter(|line| line.starts_with("  ") && line.trim_start().starts_with('-'));
         lines
             .flat_map(|line| line.trim_start().split(' ').take(2))
-            .map(|word| word.trim_end_matches(',').to_owned())
+            // An optional value follows in brackets: --verify[=<TIME>].
+            .filter_map(|word| word.trim_end_matches(',').split('[').next())
+            .map(str::to_owned)
             .filter(|word| word.starts_with('-') && word.len() > 1)
             .collect()
     }

@@ -84,6 +84,7 @@ fn help_lists_the_fields_of_json_output() {
     let pid = std::process::id().to_string();
     assert_documented(&["presets"], &[], &none);
     assert_documented(&["doctor"], &[], &none);
+    assert_documented(&["doctor"], &["--pid", &pid], &none);
     assert_documented(&["system", "status"], &[], &none);
     assert_documented(&["cgroup", "status"], &[], &none);
     let place = ["--for", "connect", "10.0.0.5:5432"];

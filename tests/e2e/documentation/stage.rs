@@ -53,6 +53,8 @@ mount --bind "$1/usr/local" /usr/local
 mount --bind "$1/etc" /etc
 mount -t tmpfs none /tmp
 mount -t tmpfs none /run
+# As if systemd ran; systemctl does nothing.
+mkdir -p /run/systemd/system
 mount -o remount,bind,ro /
 mkdir /sys/fs/cgroup/system.slice
 echo ready
@@ -175,7 +177,7 @@ impl Drop for Stage {
 fn furnish() -> TempDir {
     let directory = TempDir::new().expect("a temporary directory");
     let root = directory.path();
-    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("a directory of ours");
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).expect("a directory of the test");
     let mut make = Command::new("make");
     make.args(["--silent", "install", "PREFIX=/usr/local"])
         .arg(format!("DESTDIR={}", root.display()))
@@ -203,7 +205,7 @@ fn furnish() -> TempDir {
     write("etc/passwd", "root:x:0:0:root:/:/bin/sh\n");
     write("etc/keepalive.conf", "default idle=60s interval=10s count=6\n");
     write(
-        "etc/systemd/system/postgresql.service",
+        "etc/systemd/system/nginx.service",
         "[Service]\nExecStart=/usr/local/stand-ins/postgres\n",
     );
     // Without it the loader looks through all directories.

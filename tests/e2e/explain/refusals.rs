@@ -1,9 +1,9 @@
-//! What `explain` refuses, and so whatever takes a policy: each mistake with its message.
+//! Arguments that `explain`, as every command with a policy, refuses, with the message for each.
 
 use super::{explain_with, text};
 
 #[test]
-fn places_that_cannot_be_used_are_refused() {
+fn invalid_addresses_are_refused() {
     const ADDRESS: &str = "expected 10.1.2.3:5432, [::1]:443 or :8000; names are not looked up";
     const PORT: &str = "expected 1 to 65535, as in 10.1.2.3:5432 or [::1]:443";
     for (direction, place, message, hint) in [
@@ -49,7 +49,7 @@ fn places_that_cannot_be_used_are_refused() {
 }
 
 #[test]
-fn values_that_cannot_be_used_are_refused() {
+fn invalid_values_are_refused() {
     const SECONDS: &str = "expected 1 to 32767 seconds, such as 90, 90s, 5m or 2h";
     const PROBES: &str = "expected 1 to 127 probes, such as 5";
     const TIMEOUT: &str = "expected off, auto, or up to 2147483647ms, such as 30, 1500ms, 30s or 2m";
@@ -97,7 +97,7 @@ fn values_that_cannot_be_used_are_refused() {
 }
 
 #[test]
-fn variables_that_cannot_be_used_are_refused() {
+fn invalid_variables_are_refused() {
     for (name, value, problem, hint) in [
         ("KEEPALIVE_MODE", "max", "unknown word", "fill, cap, floor or enforce"),
         (
@@ -117,7 +117,7 @@ fn variables_that_cannot_be_used_are_refused() {
 }
 
 #[test]
-fn mistakes_in_rules_and_files_are_shown_where_they_are() {
+fn mistakes_in_rules_and_files_are_shown_with_their_position() {
     let output = explain_with(
         &[("KEEPALIVE_RULES", "program a off\nprogram b")],
         &["--rule", "connect * now"],

@@ -1,9 +1,9 @@
-//! Where each setting comes from.
+//! The source of each setting.
 
 use super::*;
 
 #[test]
-fn every_setting_names_who_says_it() {
+fn every_setting_names_its_source() {
     let object = object_with(
         &[
             ("KEEPINTVL", "7"),
@@ -23,7 +23,7 @@ fn every_setting_names_who_says_it() {
 }
 
 #[test]
-fn presets_rules_and_variables_are_sources_too() {
+fn presets_rules_and_variables_are_named_as_sources() {
     let preset = object(&["--preset", "azure", "--count", "3", "--config", "test.conf"]);
     assert_setting(&preset, "idle_s", 80, "--preset");
     assert_setting(&preset, "count", 3, "--count");
@@ -41,7 +41,7 @@ fn presets_rules_and_variables_are_sources_too() {
 }
 
 #[test]
-fn several_rules_of_the_command_line_are_numbered() {
+fn rules_of_the_command_line_are_numbered() {
     let rules = [
         "program a idle=5",
         "program b idle=6\nprogram c idle=7",
@@ -64,19 +64,19 @@ fn several_rules_of_the_command_line_are_numbered() {
 }
 
 #[test]
-fn without_a_policy_it_is_what_run_uses() {
+fn without_a_policy_the_fallback_of_run_is_shown() {
     if has_policy() {
         skip!("there is an /etc/keepalive.conf");
     }
-    let bare = object(&[]);
+    let without_policy = object(&[]);
     for (name, value) in [("idle_s", 60), ("interval_s", 15), ("count", 5)] {
-        assert_setting(&bare, name, value, "fallback");
+        assert_setting(&without_policy, name, value, "fallback");
     }
-    assert_eq!(bare["dead_after_s"], 135);
-    assert_eq!(bare["outlives"], json!(HELPFUL));
-    assert_eq!(bare["no_remedy"], json!(USELESS));
+    assert_eq!(without_policy["dead_after_s"], 135);
+    assert_eq!(without_policy["outlives"], json!(HELPFUL));
+    assert_eq!(without_policy["no_remedy"], json!(USELESS));
     for field in ["at_risk", "forgotten_by", "warnings"] {
-        assert_eq!(bare[field], json!([]), "{field}");
+        assert_eq!(without_policy[field], json!([]), "{field}");
     }
     assert!(
         explain(&[]).contains("\n  (there are no policy options and no file: unset values are those of 'keepalive\n")
@@ -93,7 +93,7 @@ fn without_a_policy_it_is_what_run_uses() {
 }
 
 #[test]
-fn the_sysctls_are_those_of_the_network_namespace() {
+fn sysctls_of_the_network_namespace_are_shown() {
     let script = "echo 100 > /proc/sys/net/ipv4/tcp_keepalive_time && \
                   echo 3 > /proc/sys/net/ipv4/tcp_retries2 && exec \"$0\" explain --interval 1 --json";
     let output = Command::new("unshare")
@@ -102,7 +102,7 @@ fn the_sysctls_are_those_of_the_network_namespace() {
         .output();
     let output = match output {
         Ok(output) if output.status.success() => output,
-        Ok(output) => skip!("no network namespace can be made: {}", text(&output.stderr).trim()),
+        Ok(output) => skip!("cannot create a network namespace: {}", text(&output.stderr).trim()),
         Err(error) => skip!("no unshare: {error}"),
     };
     let object: Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -1,9 +1,9 @@
-//! Warnings about settings that do harm or nothing.
+//! Warnings about harmful or ineffective settings.
 
 use super::*;
 
 #[test]
-fn every_unwise_setting_has_its_warning() {
+fn harmful_or_ineffective_settings_cause_warnings() {
     let wise = ["--idle=60", "--interval=15", "--count=5"];
     let warnings = |arguments: &[&str]| -> Vec<String> {
         serde_json::from_value(object(arguments)["warnings"].clone()).expect("texts")

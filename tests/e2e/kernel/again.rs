@@ -1,22 +1,22 @@
-//! Sockets that are used once more: for another connection (`connect(2)` with `AF_UNSPEC`), or after a failure.
+//! Sockets that are used again: for another connection (`connect(2)` with `AF_UNSPEC`), or after a failure.
 
 use super::{printed, run};
 use crate::support::PYTHON;
-use crate::support::target::UNTOUCHED;
+use crate::support::target::KERNEL_DEFAULTS;
 
-/// A socket that connects to port 7001, and then anew to port 7002.
+/// A socket that connects to port 7001, and then again to port 7002.
 const SNIPPET: &str = "
 import ctypes, socket
 OPTIONS = ((1, 9), (6, 4), (6, 5), (6, 6), (6, 18))
 def show(end):
     print(*(end.getsockopt(*option) for option in OPTIONS))
-def let_go(end):
+def disconnect(end):
     assert ctypes.CDLL(None).connect(end.fileno(), bytes(16), 16) == 0
 listeners = [socket.create_server(('127.0.0.1', port)) for port in (7001, 7002)]
 end = socket.socket()
 end.connect(('127.0.0.1', 7001))
 show(end)
-let_go(end)
+disconnect(end)
 end.connect(('127.0.0.1', 7002))
 show(end)
 end.setsockopt(6, 4, 600)
@@ -34,9 +34,9 @@ fn expect(rules: [&str; 2], expected: [&str; 3]) {
     assert_eq!(printed(&mut command), expected.join("\n") + "\n", "{rules:?}");
 }
 
-/// Once more: the mode, and what it holds the program to, are those of the connection that there is.
+/// The mode is that of the current connection, also for calls of the program.
 #[test]
-fn a_new_connection_is_held_to_its_own_policy() {
+fn second_connection_has_its_own_policy() {
     kernel!();
     python!();
     let first = "connect :7001 idle=30 interval=5 mode=enforce";
@@ -50,22 +50,22 @@ fn a_new_connection_is_held_to_its_own_policy() {
         [had, "1 30 5 9 0", "1 40 5 9 0"],
     );
     expect([first, "connect :7002 mode=fill"], [had, had, "0 600 5 9 0"]);
-    // What the first connection was given looks like the program's own to the second.
+    // Options that the policy set on the first connection count as the program's on the second.
     expect(
         ["connect :7001 idle=30", "connect :7002 idle=40"],
         ["1 30 75 9 0", "1 30 75 9 0", "0 600 75 9 0"],
     );
-    // What is set stays, as with `cgroup disable`; nobody holds the program to it.
+    // Options stay, as with `cgroup disable`, and no mode applies to later calls.
     expect([first, "connect :7002 off"], [had, had, "0 600 5 9 0"]);
     let off = "connect :7001 off";
     expect(
         [off, "connect :7002 idle=40 mode=enforce"],
-        [UNTOUCHED, "1 40 75 9 0", "1 40 75 9 0"],
+        [KERNEL_DEFAULTS, "1 40 75 9 0", "1 40 75 9 0"],
     );
 }
 
 #[test]
-fn a_socket_whose_first_try_is_refused_has_the_policy_of_the_next() {
+fn socket_whose_first_connect_is_refused_has_the_policy_of_the_second() {
     kernel!();
     python!();
     let script = format!(
@@ -79,5 +79,5 @@ show(end)",
     );
     let mut command = run(&["--rule", "connect :7003 idle=33", "--rule", "connect idle=30"]);
     command.args(NETWORK).args([PYTHON, "-IS", "-c", &script]);
-    assert_eq!(printed(&mut command), format!("{UNTOUCHED}\n1 30 75 9 0\n"));
+    assert_eq!(printed(&mut command), format!("{KERNEL_DEFAULTS}\n1 30 75 9 0\n"));
 }

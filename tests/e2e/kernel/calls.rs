@@ -1,4 +1,4 @@
-//! setsockopt(2) while a mode other than fill is active, for which a program of ours looks at every call in the cgroup.
+//! setsockopt(2) while a mode other than fill is active: an eBPF program then sees every call in the cgroup.
 
 use super::{printed, run};
 use crate::support::PYTHON;
@@ -7,13 +7,13 @@ use keepalive_policy::Mode;
 use std::collections::HashMap;
 use std::process::Command;
 
-/// A table of calls on sockets of every kind. A line for each kind, level and option: the errors for a value of 0 and one of
-/// 1 at the beginning of so many bytes, then what the socket has.
+/// A table of calls on sockets of every kind. It prints a line for each kind, level and option: the errors for the
+/// values 0 and 1 at the beginning of each number of bytes, then the socket's option.
 const TABLE: &str = r"
 import ctypes, socket
 libc = ctypes.CDLL(None, use_errno=True)
 SIZES = (0, 1, 4, 8, 4095, 4096, 4097, 8192)
-OURS = {(1, 9), (6, 4), (6, 5), (6, 6), (6, 18)}
+POLICY_OPTIONS = {(1, 9), (6, 4), (6, 5), (6, 6), (6, 18)}
 values = [ctypes.create_string_buffer(first.to_bytes(4, 'little'), 16384) for first in (0, 1)]
 def call(fd, level, name, value, size):
     ctypes.set_errno(0)
@@ -48,41 +48,41 @@ for what, end in sockets():
     for level in (0, 1, 6, 17, 41, 255, 270, 284, 999):
         for name in range(80):
             errors = [call(end.fileno(), level, name, value, size) for value in values for size in SIZES]
-            value = has(end.fileno(), level, name) if 0 in errors and (level, name) not in OURS else '-'
+            value = has(end.fileno(), level, name) if 0 in errors and (level, name) not in POLICY_OPTIONS else '-'
             print(f'{what} {level} {name}:', *errors, value)
 ";
 
-/// In a network of its own, by an ordinary user: among these options are some that reach further than a socket.
-fn apart(mut command: Command, script: &str) -> String {
+/// Runs the script in a network of its own, as an ordinary user: some of these options affect more than a socket.
+fn isolated(mut command: Command, script: &str) -> String {
     command.args(&super::OWN_NETWORK[1..]).args(NOBODY);
     printed(command.args([PYTHON, "-IS", "-c", script]))
 }
 
-/// Under this mode, with a user timeout too, so that all five options are judged.
-fn judged(mode: Mode, script: &str) -> String {
+/// Runs the script under this mode, with a user timeout too, so that the mode applies to all five options.
+fn under_mode(mode: Mode, script: &str) -> String {
     let mut command = run(&["--mode", mode.name(), "--user-timeout=auto"]);
     command.arg(super::OWN_NETWORK[0]);
-    apart(command, script)
+    isolated(command, script)
 }
 
 fn alone(script: &str) -> String {
-    apart(Command::new(super::OWN_NETWORK[0]), script)
+    isolated(Command::new(super::OWN_NETWORK[0]), script)
 }
 
 #[test]
-fn calls_of_every_kind_and_size_are_as_without_us() {
+fn calls_of_every_kind_and_size_return_the_same_as_without_keepalive() {
     kernel!();
     python!();
     let without = [alone(TABLE), alone(TABLE)];
     let [first, second] = without.each_ref().map(|text| text.lines().collect::<Vec<_>>());
     assert!(first.len() > 10_000, "{} lines", first.len());
     for mode in [Mode::Fill, Mode::Cap, Mode::Enforce] {
-        let text = judged(mode, TABLE);
+        let text = under_mode(mode, TABLE);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), first.len(), "{mode:?}");
         let mut wrong = Vec::new();
         for ((line, first), second) in lines.iter().zip(&first).zip(&second) {
-            // What differs between two runs without us is something like a clock.
+            // Values that differ between two runs without keepalive are, for instance, clocks.
             if line != first && first == second {
                 wrong.push(format!("{line}, not {first}"));
             }
@@ -91,7 +91,7 @@ fn calls_of_every_kind_and_size_are_as_without_us() {
     }
 }
 
-/// Connected, and set to `NUMBER` by a value of each of these lengths; prints what the calls give, and what the socket has.
+/// Sets `NUMBER` on a connection by a value of each of these lengths. Prints the results of the calls, and the options.
 const LENGTHS: &str = "
 import ctypes, socket
 libc = ctypes.CDLL(None, use_errno=True)
@@ -110,9 +110,9 @@ for length in (0, 1, 2, 3, 4, 5, 4095, 4096, 4097, 8192, 65536):
         print(length, *option, ctypes.get_errno(), end.getsockopt(1, 9), end.getsockopt(6, 4))
 ";
 
-/// What [`LENGTHS`] prints: of each length and option the error, whether keepalive is on, and the idle time.
+/// Returns what [`LENGTHS`] prints: for each length and option the error, whether keepalive is on, and the idle time.
 fn lengths(mode: Mode, number: i32) -> HashMap<(u32, u32), [u32; 3]> {
-    let text = judged(mode, &LENGTHS.replace("NUMBER", &number.to_string()));
+    let text = under_mode(mode, &LENGTHS.replace("NUMBER", &number.to_string()));
     let rows = text.lines().map(|line| {
         let numbers: Vec<u32> = line
             .split(' ')
@@ -125,9 +125,9 @@ fn lengths(mode: Mode, number: i32) -> HashMap<(u32, u32), [u32; 3]> {
 
 const EINVAL: u32 = 22;
 
-/// A program could hide what it wants in more bytes than the kernel shows us.
+/// A program could otherwise bypass the mode with a value of more bytes than the kernel shows the eBPF program.
 #[test]
-fn a_value_of_any_length_is_judged_and_a_short_one_is_refused() {
+fn mode_applies_to_values_of_any_length_and_short_ones_are_refused() {
     kernel!();
     python!();
     for (mode, number, idle, keepalive) in [
@@ -151,7 +151,7 @@ fn a_value_of_any_length_is_judged_and_a_short_one_is_refused() {
 }
 
 #[test]
-fn what_the_kernel_refuses_is_refused_and_changes_nothing() {
+fn refused_values_change_nothing() {
     kernel!();
     python!();
     for mode in Mode::ALL {
@@ -165,10 +165,10 @@ fn what_the_kernel_refuses_is_refused_and_changes_nothing() {
     }
 }
 
-/// The kernel reads the value before it asks us, so that an address that cannot be read comes before every other mistake.
-/// In the mode fill nobody is asked.
+/// The kernel copies the value before it runs the eBPF program, so an unreadable address is the first mistake. In mode
+/// fill there is no such program.
 #[test]
-fn a_value_that_cannot_be_read_is_the_first_mistake() {
+fn unreadable_value_is_the_first_mistake() {
     kernel!();
     python!();
     let script = "
@@ -182,6 +182,6 @@ for end in socket.socket(), socket.socketpair()[0]:
 ";
     let without = alone(script);
     assert_eq!(without, "14/14/92/95/95/95/");
-    assert_eq!(judged(Mode::Fill, script), without);
-    assert_eq!(judged(Mode::Enforce, script), "14/".repeat(6));
+    assert_eq!(under_mode(Mode::Fill, script), without);
+    assert_eq!(under_mode(Mode::Enforce, script), "14/".repeat(6));
 }

@@ -1,10 +1,10 @@
-//! Every way in which the kernel comes to an established connection: both ends have their settings, and a rule for the
-//! program is for both.
+//! Every way in which a connection is established: both ends have the settings, and a rule for the program matches
+//! both.
 
 use super::{OWN_NETWORK, printed, run};
 use crate::support::PYTHON;
 
-/// A line for each way: what the connecting and the accepting end have.
+/// Prints a line for each way, with the options of the connecting and the accepting end.
 const SCRIPT: &str = "
 import socket
 OPTIONS = ((1, 9), (6, 4), (6, 5), (6, 6), (6, 18))
@@ -51,7 +51,7 @@ show('restored', end)
 ";
 
 #[test]
-fn a_connection_is_set_however_it_is_established() {
+fn every_kind_of_established_connection_is_set() {
     kernel!();
     python!();
     let rule = "program python3 idle=61 interval=13 count=4 user-timeout=auto";

@@ -1,13 +1,14 @@
-//! Sockets that a program did not make itself. A socket is of the cgroup in which it was made, and so is what it accepts.
+//! Sockets that a program did not create. A socket belongs to the cgroup in which it was created, and so do the sockets
+//! that it accepts.
 
 use super::{run, sockets};
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-/// What `command` prints with this socket as its standard input, doing as the words say.
+/// Returns what `command` prints with this socket as its standard input and these words.
 #[track_caller]
 fn output(mut command: Command, socket: impl Into<OwnedFd>, words: &str) -> String {
     command.arg(sockets()).args(words.split(' '));
@@ -31,40 +32,43 @@ fn unused() -> OwnedFd {
     socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket")
 }
 
-/// The command sets them before it starts the program: inetd's, with or without `wait`.
+/// The command sets the sockets before it starts the program: those of inetd, with or without `wait`.
 #[test]
-fn sockets_that_the_command_inherits_are_set_before_it_starts() {
+fn inherited_sockets_are_set_before_the_command_starts() {
     kernel!();
     let accepts = "fd=0 show client accept show";
-    let both = format!("fd=0: {TREATED}\naccept: {TREATED}\n");
+    let both = format!("fd=0: {POLICY_VALUES}\naccept: {POLICY_VALUES}\n");
     assert_eq!(output(run(&[]), listener(), accepts), both);
     let (_client, accepted) = connection();
-    assert_eq!(output(run(&[]), accepted, "fd=0 show"), format!("fd=0: {TREATED}\n"));
+    assert_eq!(
+        output(run(&[]), accepted, "fd=0 show"),
+        format!("fd=0: {POLICY_VALUES}\n")
+    );
     assert_eq!(
         output(run(&[]), unused(), "fd=0 connect show"),
-        format!("connect: 0\nfd=0: {TREATED}\n")
+        format!("connect: 0\nfd=0: {POLICY_VALUES}\n")
     );
-    // What somebody has set stays.
+    // Options that have been set stay.
     let (_client, accepted) = connection();
     sockopt::set_tcp_keepcnt(&accepted, 7).expect("TCP_KEEPCNT");
     assert_eq!(output(run(&[]), accepted, "fd=0 show"), "fd=0: 1 61 13 7 0\n");
 }
 
-/// Under `cgroup enable` nobody looks at them: systemd makes its sockets in the cgroup of the socket unit, or its own.
+/// `cgroup enable` does not set them: systemd creates sockets in the cgroup of the socket unit, or in its own.
 #[test]
-fn sockets_that_were_made_outside_are_not_of_the_cgroup() {
+fn sockets_created_outside_of_the_cgroup_are_unchanged() {
     let test_cgroup = test_cgroup!();
     test_cgroup.enable(&["--idle=61", "--interval=13", "--count=4", "--mode=enforce"]);
     let enter = || test_cgroup.enter("env");
     assert_eq!(
         output(enter(), listener(), "fd=0 client accept show"),
-        format!("accept: {UNTOUCHED}\n")
+        format!("accept: {KERNEL_DEFAULTS}\n")
     );
     assert_eq!(
         output(enter(), unused(), "fd=0 connect idle=600 show"),
         "connect: 0\nfd=0: 0 600 75 9 0\n"
     );
-    // The program's own are.
+    // Sockets that the program creates have the policy.
     let lines = output(enter(), unused(), "tcp connect idle=600 show");
-    assert_eq!(lines, format!("connect: 0\ntcp: {TREATED}\n"));
+    assert_eq!(lines, format!("connect: 0\ntcp: {POLICY_VALUES}\n"));
 }

@@ -1,22 +1,22 @@
-//! The four modes in programs that no library is loaded into, 64 and 32 bits (`modes.rs` has every moment at which a program
-//! can set options).
+//! The four modes in static programs, 64 and 32 bits (`modes.rs` tests every moment at which a program can set
+//! options).
 
 use super::words_of;
 use crate::support::target::{BUILDS, Libc, static_target};
 use keepalive_policy::Mode;
 
-/// What the program sets: a little longer and a little shorter than the policy, which says 61, 13 and 4.
+/// The program's values: a little above and below the policy's, which are 61, 13 and 4.
 const OWN: &str = "idle=600 interval=5 count=8";
-/// What that and the policy make.
-const SETTLED: [&str; 4] = ["1 600 5 8 0", "1 61 5 4 0", "1 600 13 8 0", "1 61 13 4 0"];
-const OURS: [&str; 4] = ["1 61 13 4 0"; 4];
-/// What a switch that the program has turned off makes.
+/// The results of these values and the policy, in the order of the modes.
+const RESOLVED: [&str; 4] = ["1 600 5 8 0", "1 61 5 4 0", "1 600 13 8 0", "1 61 13 4 0"];
+const POLICY_VALUES: [&str; 4] = ["1 61 13 4 0"; 4];
+/// The results after the program has switched keepalive off.
 const OFF: [&str; 4] = ["0 61 13 4 0", "1 61 13 4 0", "0 61 13 4 0", "1 61 13 4 0"];
 
-/// Those whose every setsockopt(2) we are shown.
+/// The builds whose setsockopt(2) calls eBPF programs see.
 const NATIVE: [Libc; 2] = [Libc::Host, Libc::Musl];
 
-/// What `targets/sockets.c` has under each mode where each of these phrases shows one socket, in these builds.
+/// Expects these options under each mode, in these builds; each phrase for `targets/sockets.c` prints one socket.
 #[track_caller]
 fn expect(builds: &[Libc], phrases: &[&str], expected: [&str; 4]) {
     let words = phrases.join(" ").replace("OWN", OWN);
@@ -37,7 +37,7 @@ fn expect(builds: &[Libc], phrases: &[&str], expected: [&str; 4]) {
 }
 
 #[test]
-fn what_is_set_before_a_connection_is_established_is_judged_then() {
+fn modes_apply_at_establishment_to_options_set_before() {
     kernel!();
     builds!();
     let phrases = [
@@ -49,19 +49,19 @@ fn what_is_set_before_a_connection_is_established_is_judged_then() {
         "tcp listen OWN client accept show",
         "tcp6 OWN listen client accept show",
     ];
-    expect(&BUILDS, &phrases, SETTLED);
-    // What was switched off before looks like what was never switched on.
+    expect(&BUILDS, &phrases, RESOLVED);
+    // Keepalive that was switched off before looks the same as keepalive that was never set.
     let phrases = [
         "tcp keepalive=0 connect show",
         "tcp keepalive=1 keepalive=0 connect show",
         "tcp keepalive=0 listen client accept show",
         "tcp listen keepalive=0 client accept show",
     ];
-    expect(&BUILDS, &phrases, OURS);
+    expect(&BUILDS, &phrases, POLICY_VALUES);
 }
 
 #[test]
-fn what_is_set_on_a_connection_is_judged_at_once() {
+fn modes_apply_immediately_to_options_set_on_a_connection() {
     kernel!();
     builds!();
     let phrases = [
@@ -73,21 +73,21 @@ fn what_is_set_on_a_connection_is_judged_at_once() {
         "tcp listen client accept OWN show",
         "tcp6 idle=600 listen client accept interval=5 count=8 show",
     ];
-    expect(&NATIVE, &phrases, SETTLED);
+    expect(&NATIVE, &phrases, RESOLVED);
     let phrases = [
         "tcp connect keepalive=0 show",
         "tcp connect keepalive=1 keepalive=0 show",
         "tcp listen client accept keepalive=0 show",
     ];
     expect(&NATIVE, &phrases, OFF);
-    expect(&NATIVE, &["tcp connect keepalive=0 keepalive=7 show"], OURS);
+    expect(&NATIVE, &["tcp connect keepalive=0 keepalive=7 show"], POLICY_VALUES);
     let twice = ["1 30 5 8 0", "1 30 5 4 0", "1 61 13 8 0", "1 61 13 4 0"];
     expect(&NATIVE, &["tcp connect OWN idle=61 idle=30 show"], twice);
 }
 
-/// The kernel shows us the calls of native programs only (`do_sock_setsockopt` in `net/socket.c`).
+/// eBPF programs see only calls of native programs (`do_sock_setsockopt` in `net/socket.c`).
 #[test]
-fn a_32_bit_program_is_not_asked_after_the_connection_is_established() {
+fn modes_do_not_apply_to_later_calls_of_a_32_bit_program() {
     kernel!();
     builds!();
     let foreign = [Libc::Cross("i686-linux-gnu-gcc")];
@@ -97,19 +97,19 @@ fn a_32_bit_program_is_not_asked_after_the_connection_is_established() {
 }
 
 #[test]
-fn a_mode_of_a_rule_is_of_the_connections_that_the_rule_is_for() {
+fn mode_of_a_rule_applies_only_to_matching_connections() {
     kernel!();
     builds!();
-    for (mode, expected) in Mode::ALL.into_iter().zip(SETTLED) {
+    for (mode, expected) in Mode::ALL.into_iter().zip(RESOLVED) {
         let rule = format!("connect 127.0.0.0/8 idle=61 interval=13 count=4 mode={}", mode.name());
         for libc in NATIVE {
             let words = format!("tcp {OWN} connect show tcp connect {OWN} show tcp6 connect {OWN} show");
             assert_eq!(
                 words_of(&static_target(libc, "sockets.c"), &["--rule", &rule], &words),
-                // Over IPv6 the default counts, whose mode is fill.
+                // For IPv6 the default applies, whose mode is fill.
                 format!(
                     "connect: 0\ntcp: {expected}\nconnect: 0\ntcp: {expected}\nconnect: 0\ntcp6: {}\n",
-                    SETTLED[0]
+                    RESOLVED[0]
                 ),
                 "{mode:?} {libc:?}"
             );

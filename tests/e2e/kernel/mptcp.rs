@@ -1,5 +1,5 @@
-//! Multipath TCP: the kernel tells programs of its subflows, which are TCP connections, and not of the socket that the
-//! program holds.
+//! Multipath TCP: the kernel runs eBPF programs for the subflows, which are TCP connections, and not for the socket
+//! that the program holds.
 
 use super::{OWN_NETWORK, printed, run};
 use crate::support::PYTHON;
@@ -18,7 +18,7 @@ macro_rules! mptcp {
     };
 }
 
-/// The times in seconds, rounded up, after which the connections in the network of `pid` send a keepalive probe.
+/// Returns the times in seconds, rounded up, until the connections in the network of `pid` send a keepalive probe.
 fn probes(pid: u32) -> Vec<u64> {
     let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).expect("/proc");
     let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -35,14 +35,14 @@ fn probes(pid: u32) -> Vec<u64> {
 }
 
 #[test]
-fn the_subflows_send_probes_and_the_programs_socket_does_not_say_so() {
+fn subflows_send_probes_but_the_program_socket_shows_the_defaults() {
     mptcp!();
     let keepalive = run(&["--idle=61", "--mode=enforce"]);
     let words = [keepalive.get_program()].into_iter().chain(keepalive.get_args());
-    let words = words.map(|word| word.to_str().expect("a word of ours"));
+    let words = words.map(|word| word.to_str().expect("a UTF-8 word"));
     let words: Vec<&str> = words.chain(OWN_NETWORK).collect();
     let mut program = PyPeer::under(&words);
-    program.does("listener = listen(protocol=MPTCP); one, other = pair(listener, protocol=MPTCP)");
+    program.execute("listener = listen(protocol=MPTCP); one, other = pair(listener, protocol=MPTCP)");
     let times = probes(program.pid());
     assert!(
         times.len() == 2 && times.iter().all(|time| (50..=61).contains(time)),
@@ -53,8 +53,8 @@ fn the_subflows_send_probes_and_the_programs_socket_does_not_say_so() {
         "(0, 7200)"
     );
     program.assert_talks("one", "other");
-    // What the program sets afterwards, the kernel hands on to the subflows by itself, whatever the mode.
-    program.does("own(one, idle=600)");
+    // The kernel sets an option that the program sets afterwards on the subflows itself, whatever the mode.
+    program.execute("own(one, idle=600)");
     let mut times = probes(program.pid());
     times.sort_unstable();
     assert!(
@@ -63,9 +63,9 @@ fn the_subflows_send_probes_and_the_programs_socket_does_not_say_so() {
     );
 }
 
-/// A rule is for a subflow as for a connection.
+/// A rule matches a subflow as it matches a connection.
 #[test]
-fn rules_are_for_subflows() {
+fn rules_match_subflows() {
     mptcp!();
     let script = "
 import socket

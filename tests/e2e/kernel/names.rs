@@ -1,13 +1,13 @@
-//! Rules for programs: by the name of the process that connects or listens, as the kernel has it.
+//! Rules for programs match the kernel's name of the process that connects or listens.
 
 use super::{printed, run, sockets, words_of};
 use crate::support::PYTHON;
 use crate::support::process::install;
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// `targets/sockets.c` by other names.
+/// Copies of `targets/sockets.c` under other names.
 struct Names(TempDir);
 
 impl Names {
@@ -29,7 +29,7 @@ fn both(has: &str) -> String {
 }
 
 #[test]
-fn a_rule_for_a_program_is_for_what_a_script_starts_too() {
+fn program_rule_matches_children_of_a_script() {
     kernel!();
     let names = Names::new();
     let script = format!(r#"for program; do "$program" {BOTH}; done"#);
@@ -38,13 +38,13 @@ fn a_rule_for_a_program_is_for_what_a_script_starts_too() {
     command
         .args(["known", "other"].map(|name| names.called(name)))
         .arg(sockets());
-    let expected = ["1 30 75 9 0", crate::support::target::UNTOUCHED, TREATED].map(both);
+    let expected = ["1 30 75 9 0", crate::support::target::KERNEL_DEFAULTS, POLICY_VALUES].map(both);
     assert_eq!(printed(&mut command), expected.concat());
 }
 
 /// The kernel keeps 15 bytes of a name (`TASK_COMM_LEN`).
 #[test]
-fn fifteen_bytes_of_a_name_count() {
+fn names_match_in_fifteen_bytes() {
     kernel!();
     let names = Names::new();
     let rules = [
@@ -66,11 +66,15 @@ fn fifteen_bytes_of_a_name_count() {
         assert_eq!(words_of(&names.called(name), &rules, BOTH), both(&has), "{name}");
     }
     for name in ["a-name-", "a-nam", "A-name", "b-name-of-many-bytes"] {
-        assert_eq!(words_of(&names.called(name), &rules, BOTH), both(TREATED), "{name}");
+        assert_eq!(
+            words_of(&names.called(name), &rules, BOTH),
+            both(POLICY_VALUES),
+            "{name}"
+        );
     }
 }
 
-/// What makes connections by itself, and by threads; `name` renames the thread that calls it (prctl(2)).
+/// Connects in the main thread and in others; `name` renames the calling thread (prctl(2)).
 const SNIPPET: &str = "
 import ctypes, os, socket, threading
 def name(text):
@@ -94,9 +98,9 @@ fn snippet(rules: &[&str], lines: &str) -> String {
     printed(run(&rules).args([PYTHON, "-IS", "-c", &script]))
 }
 
-/// Java's and Node's threads have names of their own; the process is the one that users know.
+/// Java's and Node's threads have names of their own; users know the name of the process.
 #[test]
-fn the_name_is_that_of_the_first_thread() {
+fn name_is_that_of_the_main_thread() {
     kernel!();
     python!();
     let lines = "
@@ -113,9 +117,9 @@ in_a_thread(work)";
     );
 }
 
-/// A second listen(2) only changes the length of the queue: for the kernel the socket listens already.
+/// A second listen(2) only changes the length of the queue: the kernel does not report it as a new listener.
 #[test]
-fn a_program_that_renames_itself_has_its_new_name_from_then_on() {
+fn renamed_program_matches_by_its_new_name() {
     kernel!();
     python!();
     let lines = "
@@ -123,19 +127,19 @@ listener = listen()
 show('before', pair(listener))
 name(b'renamed')
 show('after', pair(listener))
-show('listened anew', pair(listen()))
+show('listened elsewhere', pair(listen()))
 listener.listen(5)
 show('listened again', pair(listener))";
     let rules = ["program python3 idle=30", "program renamed idle=31"];
     assert_eq!(
         snippet(&rules, lines),
-        "before 30 30\nafter 31 30\nlistened anew 31 31\nlistened again 31 30\n"
+        "before 30 30\nafter 31 30\nlistened elsewhere 31 31\nlistened again 31 30\n"
     );
 }
 
-/// A server that starts others for its connections, or itself by another name, has listened by its own.
+/// A server may start other programs for its connections, or rename itself, after it has listened.
 #[test]
-fn what_is_accepted_is_of_the_program_that_listened() {
+fn accepted_connections_match_the_program_that_listened() {
     kernel!();
     python!();
     let lines = "
@@ -151,9 +155,9 @@ else:
     assert_eq!(snippet(&rules, lines), "accepted 30\nconnected 31\n");
 }
 
-/// One that is passed on, or inherited, is noted again when another program connects it.
+/// A socket that is passed on or inherited gets the name of the program that connects it.
 #[test]
-fn a_connection_is_of_the_program_that_connects() {
+fn connections_match_the_program_that_connects() {
     kernel!();
     python!();
     let lines = "

@@ -1,4 +1,4 @@
-//! Every program, however it makes its calls and wherever it goes; and nothing but TCP.
+//! Every program, however it makes its calls and in every namespace; and only TCP sockets.
 
 use super::{LIMIT, OWN_NETWORK, printed, run, words, words_of};
 use crate::support::engine::Engine;
@@ -6,24 +6,24 @@ use crate::support::find_program;
 use crate::support::go::{GoProgram, timings};
 use crate::support::observe::tcp_sockets;
 use crate::support::process::{Running, eventually};
-use crate::support::target::{BUILDS, Libc, TREATED, UNTOUCHED, compile, static_target};
+use crate::support::target::{BUILDS, KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile, static_target};
 use keepalive_policy::Mode;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 #[test]
-fn programs_of_every_kind_are_reached() {
+fn every_kind_of_program_is_reached() {
     kernel!();
     builds!();
-    // A listener is left as it is: what it accepts is set.
+    // Listeners are unchanged; the connections that they accept are set.
     let ways = "tcp show connect show tcp6 connect show nonblock tcp connect so_error show tcp listen show client accept \
                 show tcp6 listen client accept show tcp bind connect show raw-tcp connect show \
                 raw-tcp raw-listen show client pass accept show tcp dup=70 connect show";
     let expected = format!(
-        "tcp: {UNTOUCHED}\nconnect: 0\ntcp: {TREATED}\nconnect: 0\ntcp6: {TREATED}\nconnect: 115\nso_error: 0\n\
-         tcp: {TREATED}\ntcp: {UNTOUCHED}\naccept: {TREATED}\naccept: {TREATED}\nconnect: 0\ntcp: {TREATED}\n\
-         connect: 0\nraw-tcp: {TREATED}\nraw-tcp: {UNTOUCHED}\naccept: {TREATED}\nconnect: 0\ntcp: {TREATED}\n"
+        "tcp: {KERNEL_DEFAULTS}\nconnect: 0\ntcp: {POLICY_VALUES}\nconnect: 0\ntcp6: {POLICY_VALUES}\nconnect: 115\nso_error: 0\n\
+         tcp: {POLICY_VALUES}\ntcp: {KERNEL_DEFAULTS}\naccept: {POLICY_VALUES}\naccept: {POLICY_VALUES}\nconnect: 0\ntcp: {POLICY_VALUES}\n\
+         connect: 0\nraw-tcp: {POLICY_VALUES}\nraw-tcp: {KERNEL_DEFAULTS}\naccept: {POLICY_VALUES}\nconnect: 0\ntcp: {POLICY_VALUES}\n"
     );
     let mut programs: Vec<PathBuf> = BUILDS.map(|libc| static_target(libc, "sockets.c")).into();
     programs.push(compile(Libc::Host, "sockets.c", &[]));
@@ -32,10 +32,10 @@ fn programs_of_every_kind_are_reached() {
     }
 }
 
-/// By the C library, by syscall(2), by the system call instruction and, in the program for i386, by socketcall(2); from a
-/// handler of signals, and children.
+/// Calls by the C library, by syscall(2), by the system call instruction and, in the i386 program, by socketcall(2);
+/// also from a signal handler and in children.
 #[test]
-fn every_way_to_make_a_system_call_is_reached() {
+fn every_way_to_make_system_calls_is_reached() {
     kernel!();
     builds!();
     for libc in BUILDS {
@@ -47,7 +47,7 @@ fn every_way_to_make_a_system_call_is_reached() {
                 let is_unused = ["socket", "listen", "prctl", "seccomp", "parent"]
                     .iter()
                     .any(|end| name.ends_with(end));
-                has == if is_unused { UNTOUCHED } else { TREATED }
+                has == if is_unused { KERNEL_DEFAULTS } else { POLICY_VALUES }
             };
             let ways = if matches!(libc, Libc::Cross(_)) { 3 } else { 2 };
             let connects = lines.lines().filter(|line| line.contains("connect:")).count();
@@ -59,30 +59,30 @@ fn every_way_to_make_a_system_call_is_reached() {
 }
 
 #[test]
-fn a_send_that_opens_a_connection_is_reached() {
+fn connections_opened_by_a_send_are_set() {
     kernel!();
-    let expected = ["sendto", "sendmsg", "sendmmsg"].map(|way| format!("{way}: {TREATED}\n"));
+    let expected = ["sendto", "sendmsg", "sendmmsg"].map(|way| format!("{way}: {POLICY_VALUES}\n"));
     let expected = expected.concat().repeat(2);
     let program = static_target(Libc::Host, "fastopen.c");
     assert_eq!(printed(run(&[]).args(OWN_NETWORK).arg(&program)), expected);
-    // Without a cookie the data is in the SYN, and both ends have the connection before the handshake is over.
+    // Without a cookie the data is in the SYN, and both ends have a socket before the handshake is complete.
     let at_once = "ip link set lo up && echo 1543 >/proc/sys/net/ipv4/tcp_fastopen && exec \"$@\"";
     let network = ["unshare", "--net", "sh", "-c", at_once, "sh"];
     assert_eq!(printed(run(&[]).args(network).arg(&program)), expected);
 }
 
 #[test]
-fn sixty_four_threads_lose_no_connection() {
+fn connections_of_64_threads_are_set() {
     kernel!();
-    let storm = static_target(Libc::Host, "storm.c");
+    let program = static_target(Libc::Host, "connect_load.c");
     assert_eq!(
-        words_of(&storm, &[], "64 200"),
+        words_of(&program, &[], "64 200"),
         "12800 made, 0 failed, 0 slow, 0 unset\n"
     );
 }
 
 #[test]
-fn the_modes_judge_what_go_sets_itself() {
+fn modes_apply_to_options_that_go_sets() {
     kernel!();
     let program = match GoProgram::build() {
         Ok(program) => program,
@@ -116,7 +116,7 @@ fn busybox_is_reached() {
 }
 
 #[test]
-fn what_a_script_starts_is_reached_whatever_it_is() {
+fn children_of_a_script_are_reached() {
     kernel!();
     builds!();
     let script = "for program; do $program tcp connect show & done; wait; exec $1 tcp listen client accept show";
@@ -124,23 +124,23 @@ fn what_a_script_starts_is_reached_whatever_it_is() {
     programs.push(compile(Libc::Host, "sockets.c", &[]));
     let lines = printed(run(&[]).args(["sh", "-c", script, "sh"]).args(&programs));
     let count = |line: &str| lines.lines().filter(|printed| *printed == line).count();
-    assert_eq!(count(&format!("tcp: {TREATED}")), programs.len(), "{lines}");
-    assert_eq!(count(&format!("accept: {TREATED}")), 1, "{lines}");
+    assert_eq!(count(&format!("tcp: {POLICY_VALUES}")), programs.len(), "{lines}");
+    assert_eq!(count(&format!("accept: {POLICY_VALUES}")), 1, "{lines}");
 }
 
 #[test]
-fn sockets_that_are_not_tcp_are_left_alone() {
+fn sockets_that_are_not_tcp_are_unchanged() {
     kernel!();
     let kinds = "udp connect show udp6 connect show unix show unix-datagram show unix listen client accept show \
                  udp connect keepalive=1 show unix keepalive=1 show";
-    let untouched = "0 -1 -1 -1 -1";
+    let unchanged = "0 -1 -1 -1 -1";
     let own = "1 -1 -1 -1 -1";
     for mode in Mode::ALL {
         assert_eq!(
             words(&["--mode", mode.name()], kinds),
             format!(
-                "connect: 0\nudp: {untouched}\nconnect: 0\nudp6: {untouched}\nunix: {untouched}\n\
-                 unix-datagram: {untouched}\naccept: {untouched}\nconnect: 0\nudp: {own}\nunix: {own}\n"
+                "connect: 0\nudp: {unchanged}\nconnect: 0\nudp6: {unchanged}\nunix: {unchanged}\n\
+                 unix-datagram: {unchanged}\naccept: {unchanged}\nconnect: 0\nudp: {own}\nunix: {own}\n"
             ),
             "{mode:?}"
         );
@@ -148,35 +148,35 @@ fn sockets_that_are_not_tcp_are_left_alone() {
 }
 
 #[test]
-fn what_is_off_is_left_alone() {
+fn off_changes_nothing() {
     kernel!();
     let both = "tcp connect show tcp listen client accept show";
-    let untouched = format!("connect: 0\ntcp: {UNTOUCHED}\naccept: {UNTOUCHED}\n");
+    let unchanged = format!("connect: 0\ntcp: {KERNEL_DEFAULTS}\naccept: {KERNEL_DEFAULTS}\n");
     for mode in Mode::ALL {
         let rules = ["--mode", mode.name(), "--rule", "connect off", "--rule", "accept off"];
-        assert_eq!(words(&rules, both), untouched, "{mode:?}");
-        // The program may do as it likes.
+        assert_eq!(words(&rules, both), unchanged, "{mode:?}");
+        // No mode applies to calls of the program.
         let own = words(&rules, "tcp connect idle=600 keepalive=1 keepalive=0 show");
         assert_eq!(own, "connect: 0\ntcp: 0 600 75 9 0\n", "{mode:?}");
     }
-    for (value, expected) in [("off", UNTOUCHED), ("skip", "0 61 13 4 0")] {
+    for (value, expected) in [("off", KERNEL_DEFAULTS), ("skip", "0 61 13 4 0")] {
         let mut command = Engine::Kernel.command(&super::sockets());
         let lines = printed(command.env("KEEPALIVE", value).args(both.split(' ')));
         assert_eq!(lines, format!("connect: 0\ntcp: {expected}\naccept: {expected}\n"));
     }
 }
 
-/// The library sees that a connection is complete only when the program asks.
+/// The library notices an established connection only at a later call of the program.
 #[test]
-fn a_user_timeout_is_set_though_the_program_never_asks() {
+fn user_timeout_is_set_without_a_call_of_the_program() {
     kernel!();
     let lines = words(&["--user-timeout=auto"], "nonblock tcp idle=300 connect writable show");
     assert_eq!(lines, "connect: 115\ntcp: 1 300 13 4 352000\n");
 }
 
-/// They come too late for what is decided in the handshake, and say so; the rest is set.
+/// These options are too late after the handshake, and a message says so; the others are set.
 #[test]
-fn what_cannot_be_set_after_the_handshake_is_named() {
+fn options_that_cannot_be_set_after_the_handshake_are_named() {
     kernel!();
     for (option, name) in [
         ("syn-count=2", "syn-count"),

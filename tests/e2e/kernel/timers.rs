@@ -1,18 +1,18 @@
-//! The timer, which is what keepalive is: from outside, as the kernel shows it to anyone (`/proc/net/tcp`).
+//! The keepalive timer, read from outside (`/proc/net/tcp`).
 
 use super::run;
 use crate::support::py_peer::PyPeer;
 use crate::support::table::row;
 
-/// A py_peer with these options.
+/// Starts a Python program with these options.
 fn py_peer(options: &[&str]) -> PyPeer {
     let command = run(options);
     let words = [command.get_program()].into_iter().chain(command.get_args());
-    let words = words.map(|word| word.to_str().expect("a word of ours"));
+    let words = words.map(|word| word.to_str().expect("a UTF-8 word"));
     PyPeer::under(&words.collect::<Vec<_>>())
 }
 
-/// The seconds until the next probe, if there will be one.
+/// Returns the seconds until the next probe; `None` without a keepalive timer.
 #[track_caller]
 fn next_probe(program: &mut PyPeer, name: &str) -> Option<u64> {
     let [fd] = program.fds([name]);
@@ -21,7 +21,7 @@ fn next_probe(program: &mut PyPeer, name: &str) -> Option<u64> {
 }
 
 #[test]
-fn the_timer_runs_with_the_idle_time_that_the_connection_has() {
+fn timer_runs_with_the_idle_time_of_the_connection() {
     kernel!();
     python!();
     for (mode, own, idle) in [
@@ -35,7 +35,7 @@ fn the_timer_runs_with_the_idle_time_that_the_connection_has() {
         ("enforce", "keepalive=1, idle=5", 61),
     ] {
         let mut program = py_peer(&["--mode", mode, "--idle=61"]);
-        program.does(&format!(
+        program.execute(&format!(
             "listener = own(listen(), {own}); client, accepted = pair(listener, {own})"
         ));
         for end in ["client", "accepted"] {
@@ -49,12 +49,12 @@ fn the_timer_runs_with_the_idle_time_that_the_connection_has() {
 }
 
 #[test]
-fn what_a_mode_does_not_allow_leaves_the_timer_as_it_is() {
+fn calls_that_the_mode_prevents_leave_the_timer_unchanged() {
     kernel!();
     python!();
     let mut program = py_peer(&["--mode=enforce", "--idle=61"]);
-    program.does("listener = listen(); client, accepted = pair(listener)");
-    program.does("own(client, idle=600, keepalive=0); own(accepted, keepalive=0, idle=1)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
+    program.execute("own(client, idle=600, keepalive=0); own(accepted, keepalive=0, idle=1)");
     for end in ["client", "accepted"] {
         let next = next_probe(&mut program, end);
         assert!(next.is_some_and(|next| (51..=61).contains(&next)), "{end}: {next:?}");

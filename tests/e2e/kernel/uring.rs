@@ -1,21 +1,21 @@
-//! Programs that make, connect, accept and set their sockets by io_uring, without a system call that anybody sees.
+//! Programs that create, connect, accept and set their sockets through io_uring, without visible system calls.
 
 use super::words_of;
 use crate::support::process::output_within;
-use crate::support::target::{Libc, TREATED, bare, static_target};
+use crate::support::target::{Libc, POLICY_VALUES, static_target, without_library};
 use keepalive_policy::Mode;
 use std::path::PathBuf;
 
-/// `targets/uring.c`.
+/// Returns `targets/uring.c`.
 fn uring() -> PathBuf {
     static_target(Libc::Host, "uring.c")
 }
 
-/// Skips a test where the program cannot do as these words say by itself.
+/// Skips a test where the program cannot run these words without keepalive.
 macro_rules! uring {
     ($words:expr) => {
         kernel!();
-        let output = output_within(super::LIMIT, bare(&uring()).args($words.split(' ')));
+        let output = output_within(super::LIMIT, without_library(&uring()).args($words.split(' ')));
         let lines = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() || lines.contains(": -") {
             skip!("this kernel's io_uring cannot: {}", lines.trim_end());
@@ -24,14 +24,17 @@ macro_rules! uring {
 }
 
 #[test]
-fn connections_made_by_io_uring_are_reached() {
+fn connections_made_through_io_uring_are_set() {
     let words = "connect show accept show async connect show accept show";
     uring!(words);
-    assert_eq!(words_of(&uring(), &[], words), format!("socket: {TREATED}\n").repeat(4));
+    assert_eq!(
+        words_of(&uring(), &[], words),
+        format!("socket: {POLICY_VALUES}\n").repeat(4)
+    );
 }
 
 #[test]
-fn rules_for_programs_are_for_what_they_do_by_io_uring() {
+fn program_rules_match_connections_made_through_io_uring() {
     let words = "connect show accept show async connect show accept show";
     uring!(words);
     let rules = ["--rule", "program uring idle=30"];
@@ -39,14 +42,14 @@ fn rules_for_programs_are_for_what_they_do_by_io_uring() {
 }
 
 #[test]
-fn options_set_by_io_uring_are_judged_by_the_mode() {
+fn modes_apply_to_options_set_through_io_uring() {
     let own = "idle=600 show idle=5 show long-idle=600 show keepalive=0 show";
     uring!(format!("connect {own}"));
     for (mode, [longer, shorter, off]) in Mode::ALL.into_iter().zip([
         ["1 600 13 4 0", "1 5 13 4 0", "0 600 13 4 0"],
-        [TREATED, "1 5 13 4 0", TREATED],
-        ["1 600 13 4 0", TREATED, "0 600 13 4 0"],
-        [TREATED, TREATED, TREATED],
+        [POLICY_VALUES, "1 5 13 4 0", POLICY_VALUES],
+        ["1 600 13 4 0", POLICY_VALUES, "0 600 13 4 0"],
+        [POLICY_VALUES, POLICY_VALUES, POLICY_VALUES],
     ]) {
         let expected = format!(
             "idle=600: 0\nsocket: {longer}\nidle=5: 0\nsocket: {shorter}\nlong-idle=600: 0\nsocket: {longer}\n\
@@ -64,14 +67,14 @@ fn options_set_by_io_uring_are_judged_by_the_mode() {
 }
 
 #[test]
-fn a_number_that_the_kernel_refuses_is_refused() {
+fn refused_numbers_are_refused() {
     uring!("connect show idle=600");
     let words = "connect idle=0 idle=32768 show";
     for mode in Mode::ALL {
         let lines = words_of(&uring(), &["--mode", mode.name()], words);
         assert_eq!(
             lines,
-            format!("idle=0: -22\nidle=32768: -22\nsocket: {TREATED}\n"),
+            format!("idle=0: -22\nidle=32768: -22\nsocket: {POLICY_VALUES}\n"),
             "{mode:?}"
         );
     }

@@ -1,14 +1,14 @@
-//! The image, run as the manifests say, on a node with pods that come and go.
+//! The image, run according to the manifests, on a node with changing pods.
 
 use super::image::{Image, bring, files, image};
 use super::node::{Container, Node, missing};
-use super::{CGROUPFS, EXISTING, Manifests, succeeds, words};
+use super::{CGROUPFS, EXISTING, Manifests, run_successfully, words};
 use crate::support::process::{LIMIT, eventually};
 use serde_json::{Value, json};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Returns from the test where there can be no node.
+/// Returns from the test where a node is impossible.
 macro_rules! node {
     () => {
         root!();
@@ -21,15 +21,15 @@ macro_rules! node {
 
 mod update;
 
-/// What both ends of a connection have: under no policy, and under those of these tests.
-const NOTHING: [&str; 2] = ["0 7200 75 9"; 2];
+/// The options of both ends of a connection: without a policy, and under the policies of these tests.
+const KERNEL_DEFAULTS: [&str; 2] = ["0 7200 75 9"; 2];
 const BASE: [&str; 2] = ["1 60 15 5"; 2];
 const OTHER: [&str; 2] = ["1 61 13 4"; 2];
 
 const OTHER_POLICY: &str = "default idle=61s interval=13s count=4\n";
 
-/// A thread that opens connections until it is told to end, and notes whether their ends have keepalive.
-const OPENS_ALL_THE_TIME: &str = "
+/// A thread that opens connections until it is stopped, and records whether both ends have keepalive.
+const OPEN_CONNECTIONS: &str = "
 opened, goes_on = [], [True]
 def open_connections():
     while goes_on:
@@ -41,7 +41,7 @@ thread = threading.Thread(target=open_connections, daemon=True)
 thread.start()
 ";
 
-/// A node with the base's policy, and the manifests with these components.
+/// Creates a node with the base's policy, and the manifests with these components.
 fn prepare(components: &[&str]) -> (Manifests, Node) {
     let manifests = Manifests::with(components);
     let policy = manifests.object("ConfigMap")["data"]["keepalive.conf"].as_str();
@@ -50,12 +50,12 @@ fn prepare(components: &[&str]) -> (Manifests, Node) {
 }
 
 impl Manifests {
-    /// The pod of ours, started on this node.
+    /// Starts the manifest's pod on this node.
     fn run<'a>(&self, image: &Image, node: &'a Node) -> Container<'a> {
         node.run(image, self.pod(), &words(&self.container()["args"]))
     }
 
-    /// The same, as soon as it is ready.
+    /// Starts the pod and waits until it is ready.
     #[track_caller]
     fn ready<'a>(&self, image: &Image, node: &'a Node) -> Container<'a> {
         let mut container = self.run(image, node);
@@ -63,7 +63,7 @@ impl Manifests {
         container
     }
 
-    /// The same command as in the pod with other arguments, in a pod of its own, to its end.
+    /// Runs the pod's command with other arguments, in a pod of its own, until it ends.
     #[track_caller]
     fn once(&self, image: &Image, node: &Node, arguments: &[&str]) -> String {
         let (status, log) = node.run(image, self.pod(), arguments).wait_for_end();
@@ -73,7 +73,7 @@ impl Manifests {
 }
 
 #[test]
-fn the_image_has_the_command_its_licences_and_nothing_else() {
+fn image_contains_only_the_command_and_its_licences() {
     node!();
     let image = image();
     assert_eq!(
@@ -91,14 +91,14 @@ fn the_image_has_the_command_its_licences_and_nothing_else() {
     let directory = TempDir::new().expect("a temporary directory");
     let command = directory.path().join("keepalive");
     bring(image, &command);
-    let version = succeeds(Command::new(&command).arg("--version"));
+    let version = run_successfully(Command::new(&command).arg("--version"));
     assert_eq!(version.trim_end().rsplit(' ').next(), label("version").as_str());
-    let kind = succeeds(Command::new("readelf").arg("--program-headers").arg(&command));
+    let kind = run_successfully(Command::new("readelf").arg("--program-headers").arg(&command));
     assert!(!kind.contains("INTERP"), "it needs a loader: {kind}");
 }
 
 #[test]
-fn pods_have_the_policy_as_they_come_and_go() {
+fn new_pods_have_the_policy() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut early = node.pod("kubepods.slice", "early");
@@ -109,13 +109,13 @@ fn pods_have_the_policy_as_they_come_and_go() {
     drop(early);
     assert_eq!(late.opens(), BASE);
     let mut elsewhere = node.pod("system.slice", "daemon");
-    assert_eq!(elsewhere.opens(), NOTHING);
+    assert_eq!(elsewhere.opens(), KERNEL_DEFAULTS);
     let (status, log) = container.terminate();
     assert!(status.success(), "{log}");
 }
 
 #[test]
-fn a_pod_is_ready_as_soon_as_there_are_pods() {
+fn pod_is_ready_as_soon_as_the_pods_cgroup_exists() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut container = manifests.run(image(), &node);
@@ -130,7 +130,7 @@ fn a_pod_is_ready_as_soon_as_there_are_pods() {
 }
 
 #[test]
-fn a_new_policy_is_active_without_a_restart_and_one_with_a_mistake_is_not() {
+fn new_policy_is_applied_without_a_restart_unless_it_has_a_mistake() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
@@ -155,7 +155,7 @@ fn a_new_policy_is_active_without_a_restart_and_one_with_a_mistake_is_not() {
 }
 
 #[test]
-fn a_policy_with_a_mistake_stops_an_update_and_not_the_policy_before() {
+fn policy_with_a_mistake_stops_an_update_and_the_previous_policy_stays() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
@@ -168,7 +168,7 @@ fn a_policy_with_a_mistake_stops_an_update_and_not_the_policy_before() {
 }
 
 #[test]
-fn a_pod_that_is_deleted_leaves_nothing_and_its_connections_as_they_are() {
+fn deleted_pod_leaves_nothing_and_changes_no_connection() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
@@ -178,12 +178,12 @@ fn a_pod_that_is_deleted_leaves_nothing_and_its_connections_as_they_are() {
     let (status, log) = container.terminate();
     assert!(status.success(), "{log}");
     assert_eq!(pod.has(), BASE);
-    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(pod.opens(), KERNEL_DEFAULTS);
     assert_eq!(node.pinned(), Vec::<String>::new());
 }
 
 #[test]
-fn a_pod_that_is_deleted_before_there_are_pods_ends_at_once() {
+fn pod_deleted_before_the_cgroup_exists_ends_immediately() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut container = manifests.run(image(), &node);
@@ -194,7 +194,7 @@ fn a_pod_that_is_deleted_before_there_are_pods_ends_at_once() {
 }
 
 #[test]
-fn a_pod_that_is_killed_leaves_the_active_policy_and_the_next_takes_it_over() {
+fn killed_pod_leaves_the_policy_and_the_next_pod_takes_over() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
@@ -206,29 +206,29 @@ fn a_pod_that_is_killed_leaves_the_active_policy_and_the_next_takes_it_over() {
     assert_eq!(pod.opens(), OTHER);
     let (status, log) = next.terminate();
     assert!(status.success(), "{log}");
-    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(pod.opens(), KERNEL_DEFAULTS);
     assert_eq!(node.pinned(), Vec::<String>::new());
 }
 
 #[test]
-fn what_a_killed_pod_has_left_is_removed_by_one_command() {
+fn policy_of_a_killed_pod_is_removed_by_one_command() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
     manifests.ready(image(), &node).kill();
     manifests.once(image(), &node, &["cgroup", "disable", "/kubepods.slice"]);
-    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(pod.opens(), KERNEL_DEFAULTS);
     assert_eq!(node.pinned(), Vec::<String>::new());
 
-    // Or without ours.
+    // Removal also works without the command.
     manifests.ready(image(), &node).kill();
     assert_eq!(pod.opens(), BASE);
-    succeeds(node.inside("rm").args(["-r", "/sys/fs/bpf/keepalive"]));
-    assert_eq!(pod.opens(), NOTHING);
+    run_successfully(node.inside("rm").args(["-r", "/sys/fs/bpf/keepalive"]));
+    assert_eq!(pod.opens(), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn a_policy_of_the_whole_node_counts_where_the_pods_have_none() {
+fn policy_of_the_node_applies_without_one_of_the_pods() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
@@ -243,7 +243,7 @@ fn a_policy_of_the_whole_node_counts_where_the_pods_have_none() {
 }
 
 #[test]
-fn pods_whose_cgroup_went_and_came_back_have_the_policy() {
+fn recreated_pods_cgroup_has_the_policy() {
     node!();
     let (manifests, node) = prepare(&[]);
     let pod = node.pod("kubepods.slice", "pod");
@@ -258,25 +258,25 @@ fn pods_whose_cgroup_went_and_came_back_have_the_policy() {
 }
 
 #[test]
-fn with_the_component_existing_open_connections_have_it_too() {
+fn component_existing_sets_open_connections() {
     node!();
     let (manifests, node) = prepare(&[EXISTING]);
     let mut pod = node.pod("kubepods.slice", "pod");
     let mut elsewhere = node.pod("system.slice", "daemon");
-    assert_eq!(pod.opens(), NOTHING);
-    assert_eq!(elsewhere.opens(), NOTHING);
+    assert_eq!(pod.opens(), KERNEL_DEFAULTS);
+    assert_eq!(elsewhere.opens(), KERNEL_DEFAULTS);
     let container = manifests.ready(image(), &node);
     eventually("the policy on an open connection", LIMIT, || {
         (pod.has() == BASE).then_some(())
     });
     pod.program().assert_talks("client", "accepted");
-    assert_eq!(elsewhere.has(), NOTHING);
+    assert_eq!(elsewhere.has(), KERNEL_DEFAULTS);
     assert_eq!(pod.opens(), BASE);
     let (status, log) = container.terminate();
     assert!(status.success(), "{log}");
 }
 
-/// The component's pod, without what it takes to look into others.
+/// Returns the component's pod without some of the permissions to inspect other processes.
 fn existing_without(take: &dyn Fn(&mut Value)) -> (Manifests, Node, Value) {
     let (manifests, node) = prepare(&[EXISTING]);
     let mut pod = manifests.pod().clone();
@@ -287,11 +287,11 @@ fn existing_without(take: &dyn Fn(&mut Value)) -> (Manifests, Node, Value) {
 #[track_caller]
 fn expect_ready_with(log: &str, (manifests, node, spec): &(Manifests, Node, Value)) {
     let mut pod = node.pod("kubepods.slice", "pod");
-    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(pod.opens(), KERNEL_DEFAULTS);
     let mut container = node.run(image(), spec, &words(&manifests.container()["args"]));
     container.wait_until_ready(spec);
     container.wait_for_log(log);
-    assert_eq!(pod.has(), NOTHING);
+    assert_eq!(pod.has(), KERNEL_DEFAULTS);
     assert_eq!(pod.opens(), BASE);
     let (status, log) = container.terminate();
     assert!(status.success(), "{log}");
@@ -299,7 +299,7 @@ fn expect_ready_with(log: &str, (manifests, node, spec): &(Manifests, Node, Valu
 }
 
 #[test]
-fn open_connections_that_are_out_of_reach_are_told_and_new_ones_have_the_policy() {
+fn unreachable_open_connections_are_reported_and_new_ones_have_the_policy() {
     node!();
     let without_rights = existing_without(&|pod| {
         let added = &mut pod["containers"][0]["securityContext"]["capabilities"]["add"];
@@ -311,17 +311,17 @@ fn open_connections_that_are_out_of_reach_are_told_and_new_ones_have_the_policy(
 }
 
 #[test]
-fn without_the_component_existing_open_connections_stay_as_they_are() {
+fn without_component_existing_open_connections_are_unchanged() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
-    assert_eq!(pod.opens(), NOTHING);
+    assert_eq!(pod.opens(), KERNEL_DEFAULTS);
     let _container = manifests.ready(image(), &node);
-    assert_eq!(pod.has(), NOTHING);
+    assert_eq!(pod.has(), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn with_the_component_cgroupfs_it_is_the_other_driver() {
+fn component_cgroupfs_works_with_the_cgroupfs_driver() {
     node!();
     let (manifests, node) = prepare(&[CGROUPFS]);
     let mut pod = node.pod("kubepods", "pod");
@@ -330,7 +330,7 @@ fn with_the_component_cgroupfs_it_is_the_other_driver() {
 }
 
 #[test]
-fn the_base_on_a_node_of_the_other_driver_says_what_is_there() {
+fn base_on_a_cgroupfs_node_names_the_existing_cgroup() {
     node!();
     let (manifests, node) = prepare(&[]);
     let _pod = node.pod("kubepods", "pod");
@@ -341,7 +341,7 @@ fn the_base_on_a_node_of_the_other_driver_says_what_is_there() {
 }
 
 #[test]
-fn the_rights_are_enough_for_all_that_the_engine_can_do() {
+fn permissions_suffice_for_every_feature_of_the_engine() {
     node!();
     let (manifests, node) = prepare(&[]);
     let mut pod = node.pod("kubepods.slice", "pod");
@@ -354,19 +354,19 @@ fn the_rights_are_enough_for_all_that_the_engine_can_do() {
     let cgroup = &status["cgroups"][0];
     assert_eq!(cgroup["cgroup"], "/kubepods.slice");
     assert_eq!(cgroup["state"], "in-force");
-    // What takes CAP_PERFMON.
+    // Reading fields requires CAP_PERFMON.
     assert_eq!(cgroup["reads_fields"], json!(true));
     assert_eq!(cgroup["default_connections"], json!(2), "{cgroup}");
     assert_eq!(cgroup["refused"], json!(0));
 }
 
 #[test]
-fn a_node_without_a_bpf_file_system_is_told_what_to_do() {
+fn missing_bpf_file_system_is_reported_with_a_hint() {
     node!();
     let (manifests, node) = prepare(&[]);
     node.cgroup("kubepods.slice");
-    // The machine's own is mounted below the node's.
-    succeeds(node.inside("umount").args(["--all", "--types", "bpf"]));
+    // The machine's own BPF file system is mounted below the node's.
+    run_successfully(node.inside("umount").args(["--all", "--types", "bpf"]));
     let (status, log) = manifests.run(image(), &node).wait_for_end();
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("mount -t bpf bpf /sys/fs/bpf"), "{log}");

@@ -1,6 +1,6 @@
-//! The image that `make image` leaves, and its files.
+//! The image that `make image` builds, and its files.
 
-use super::succeeds;
+use super::run_successfully;
 use crate::support::built::up_to_date;
 use crate::support::process::install;
 use crate::support::repository;
@@ -10,32 +10,32 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// An image that a container engine would load.
+/// An image as a container engine loads it.
 pub struct Image {
-    /// Where its files are.
+    /// The directory with the image's files.
     pub root: PathBuf,
-    /// What the files do not say: the entry point, the environment, the user, the labels.
+    /// The image's configuration: the entry point, the environment, the user, the labels.
     pub config: Value,
 }
 
-/// Where `make static` has put the command.
+/// Returns the path of the command that `make static` builds.
 pub fn static_command() -> Option<PathBuf> {
     let targets = fs::read_dir(repository().join("target/static")).ok()?;
     let built = targets.flatten().map(|target| target.path().join("release/keepalive"));
-    // Besides the targets there is what runs while they are built.
+    // The directory also contains programs that run during the build.
     let found = built
         .into_iter()
         .find(|path| path.is_file() && !path.starts_with(repository().join("target/static/release")))?;
     Some(up_to_date(found, "make static"))
 }
 
-/// The image of what is in the repository now.
+/// Returns the image, built from the present sources.
 pub fn image() -> &'static Image {
     static IMAGE: OnceLock<Image> = OnceLock::new();
     IMAGE.get_or_init(|| {
         let mut make = Command::new("make");
         make.arg("image").current_dir(repository());
-        // A test under make is not part of that make.
+        // A make in this test must not take part in the make that runs it.
         for name in [
             "MAKEFLAGS",
             "MFLAGS",
@@ -46,7 +46,7 @@ pub fn image() -> &'static Image {
         ] {
             make.env_remove(name);
         }
-        succeeds(&mut make);
+        run_successfully(&mut make);
         unpack(&repository().join("target/image/keepalive.tar"))
     })
 }
@@ -54,11 +54,12 @@ pub fn image() -> &'static Image {
 fn unpack(archive: &Path) -> Image {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
     if directory.exists() {
-        fs::remove_dir_all(&directory).expect("a directory of ours");
+        fs::remove_dir_all(&directory).expect("a directory of the test");
     }
     let root = directory.join("root");
-    fs::create_dir_all(&root).expect("a directory of ours");
-    let extract = |archive: &Path, to: &Path| succeeds(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(to));
+    fs::create_dir_all(&root).expect("a directory of the test");
+    let extract =
+        |archive: &Path, to: &Path| run_successfully(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(to));
     extract(archive, &directory);
     let read = |name: &str| -> Value {
         let text = fs::read_to_string(directory.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -75,9 +76,9 @@ fn unpack(archive: &Path) -> Image {
     }
 }
 
-/// What `image` has beside directories, relative to its root.
+/// Returns the files of `image`, without directories, relative to its root.
 pub fn files(image: &Image) -> Vec<String> {
-    let listed = succeeds(
+    let listed = run_successfully(
         Command::new("find")
             .arg(&image.root)
             .args(["-type", "f", "-printf", "%P\\n"]),
@@ -87,7 +88,7 @@ pub fn files(image: &Image) -> Vec<String> {
     files
 }
 
-/// A copy of the command that nobody replaces while a test runs it.
+/// Copies the command, so that no other build replaces it while a test runs it.
 pub fn bring(image: &Image, to: &Path) {
     install(&image.root.join("usr/bin/keepalive"), to, 0o755);
 }

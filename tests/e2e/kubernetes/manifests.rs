@@ -1,31 +1,31 @@
-//! What the manifests say, to Kubernetes and to the command.
+//! The manifests, checked by Kubernetes' schemas and by the command.
 
-use super::{CGROUPFS, EXISTING, Manifests, packaging, succeeds, tool, words};
+use super::{CGROUPFS, EXISTING, Manifests, packaging, run_successfully, tool, words};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text};
 use serde_json::{Value, json};
 use std::process::Command;
 
-/// Versions before and since containers have a field for AppArmor.
+/// Versions before and after containers got a field for AppArmor.
 const WITHOUT_APPARMOR: [&str; 2] = ["1.25.0", "1.29.0"];
 const WITH_APPARMOR: [&str; 4] = ["1.30.0", "1.33.0", "1.36.0", "1.37.0"];
 
 const EXAMPLE: &str = "examples/cluster";
 
-/// The schemas of this version, strictly: what they do not know is a mistake.
+/// Validates against the schemas of this version, strictly: unknown fields are mistakes.
 #[track_caller]
 fn validate(manifests: &Manifests, version: &str) {
     let mut command = Command::new(tool("kubernetes-validate"));
     command
         .args(["--strict", "--kubernetes-version", version])
         .arg(manifests.path());
-    let printed = succeeds(&mut command);
+    let printed = run_successfully(&mut command);
     let passed = printed.lines().filter(|line| line.contains(" passed ")).count();
     assert_eq!(passed, manifests.objects.len(), "{version}: {printed}");
 }
 
 #[test]
-fn every_version_of_kubernetes_that_the_manual_names_takes_them() {
+fn manifests_are_valid_in_every_documented_version() {
     manifests!();
     for manifests in [
         Manifests::with(&[]),
@@ -44,7 +44,7 @@ fn every_version_of_kubernetes_that_the_manual_names_takes_them() {
 }
 
 #[test]
-fn the_base_has_these_rights_and_no_others() {
+fn base_has_only_these_permissions() {
     manifests!();
     let base = Manifests::with(&[]);
     let (pod, container) = (base.pod(), base.container());
@@ -81,7 +81,7 @@ fn the_base_has_these_rights_and_no_others() {
 }
 
 #[test]
-fn all_is_in_one_namespace_that_lets_the_pods_in() {
+fn all_objects_are_in_one_namespace_that_admits_the_pods() {
     manifests!();
     let base = Manifests::with(&[]);
     let namespace = base.object("Namespace");
@@ -93,13 +93,13 @@ fn all_is_in_one_namespace_that_lets_the_pods_in() {
     for object in base.objects.iter().filter(|object| object["kind"] != "Namespace") {
         assert_eq!(object["metadata"]["namespace"], "keepalive", "{object}");
     }
-    // A quota that covers the pods' priority, without which some clusters refuse them.
+    // The namespace has a quota that covers the pods' priority; some clusters refuse the pods without it.
     let scope = &base.object("ResourceQuota")["spec"]["scopeSelector"]["matchExpressions"][0];
     assert_eq!(scope["values"], json!([base.pod()["priorityClassName"]]));
 }
 
 #[test]
-fn every_linux_node_has_a_pod_and_keeps_it_through_an_update() {
+fn every_linux_node_runs_a_pod_also_during_updates() {
     manifests!();
     let base = Manifests::with(&[]);
     assert_eq!(base.pod()["tolerations"], json!([{"operator": "Exists"}]));
@@ -110,7 +110,7 @@ fn every_linux_node_has_a_pod_and_keeps_it_through_an_update() {
 }
 
 #[test]
-fn the_policy_keeps_its_name_when_it_changes_and_is_mounted_as_a_directory() {
+fn config_map_has_a_fixed_name_and_is_mounted_as_a_directory() {
     manifests!();
     for manifests in [Manifests::with(&[]), Manifests::of(EXAMPLE)] {
         let map = manifests.object("ConfigMap");
@@ -127,7 +127,7 @@ fn the_policy_keeps_its_name_when_it_changes_and_is_mounted_as_a_directory() {
 }
 
 #[test]
-fn existing_adds_what_open_connections_take_and_nothing_else() {
+fn component_existing_adds_only_what_open_connections_require() {
     manifests!();
     let base = Manifests::with(&[]);
     let mut expected = base.object("DaemonSet").clone();
@@ -149,7 +149,7 @@ fn push(list: &mut Value, word: &str) {
 }
 
 #[test]
-fn cgroupfs_names_another_cgroup_and_changes_nothing_else() {
+fn component_cgroupfs_changes_only_the_cgroup() {
     manifests!();
     let base = Manifests::with(&[]).object("DaemonSet").to_string();
     assert_eq!(base.matches("\"/kubepods.slice\"").count(), 2, "{base}");
@@ -158,7 +158,7 @@ fn cgroupfs_names_another_cgroup_and_changes_nothing_else() {
 }
 
 #[test]
-fn components_come_in_either_order() {
+fn components_can_be_in_either_order() {
     manifests!();
     let one = Manifests::with(&[EXISTING, CGROUPFS]);
     let other = Manifests::with(&[CGROUPFS, EXISTING]);
@@ -166,7 +166,7 @@ fn components_come_in_either_order() {
 }
 
 #[test]
-fn the_example_changes_the_image_and_the_policy_alone() {
+fn example_changes_only_the_image_and_the_policy() {
     manifests!();
     let base = Manifests::with(&[]);
     let example = Manifests::of(EXAMPLE);
@@ -188,9 +188,9 @@ fn the_example_changes_the_image_and_the_policy_alone() {
 }
 
 #[test]
-fn the_image_has_the_version_of_the_command() {
+fn image_version_is_that_of_the_command() {
     manifests!();
-    let printed = succeeds(Command::new(keepalive()).arg("--version"));
+    let printed = run_successfully(Command::new(keepalive()).arg("--version"));
     let version = printed.trim_end().rsplit(' ').next().expect("a word");
     for manifests in [Manifests::with(&[]), Manifests::of(EXAMPLE)] {
         let image = manifests.container()["image"].as_str().expect("a name");
@@ -199,7 +199,7 @@ fn the_image_has_the_version_of_the_command() {
 }
 
 #[test]
-fn the_command_finds_no_mistake_in_the_policies() {
+fn policies_contain_no_mistakes() {
     for file in ["base/keepalive.conf", "examples/cluster/keepalive.conf"] {
         let path = packaging().join(file);
         let output = output_within(LIMIT, Command::new(keepalive()).arg("check").arg(path));
@@ -211,7 +211,7 @@ fn the_command_finds_no_mistake_in_the_policies() {
 }
 
 #[test]
-fn the_command_knows_what_the_pods_tell_it() {
+fn command_accepts_the_arguments_of_the_pods() {
     manifests!();
     let manifests = Manifests::with(&[EXISTING]);
     let container = manifests.container();
@@ -220,7 +220,7 @@ fn the_command_knows_what_the_pods_tell_it() {
     let (program, probe) = probe.split_first().expect("a command");
     assert_eq!(*program, "keepalive");
     for words in [&arguments[..], probe] {
-        // Mistakes before it come first.
+        // Mistakes in earlier arguments are reported first.
         let output = output_within(LIMIT, Command::new(keepalive()).args(words).arg("--help"));
         assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
         let output = output_within(

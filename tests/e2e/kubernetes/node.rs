@@ -1,5 +1,5 @@
-//! A node without Kubernetes: a tree of cgroups, a bpffs and pods of our own, and a container runtime (crun) that runs
-//! the image as the manifests say. It has mounts of its own; the machine's stay as they are.
+//! A node without Kubernetes: a tree of cgroups, a bpffs and pods of the test, and a container runtime (crun) that runs
+//! the image according to the manifests. The node has its own mounts; the machine's are unchanged.
 
 mod runtime_config;
 
@@ -21,10 +21,10 @@ use std::process::{Command, ExitStatus, Output, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
-/// What the profile of a container runtime is made from (containers-common).
+/// The file from which container runtimes make their default profile (containers-common).
 const PROFILE: &str = "/usr/share/containers/seccomp.json";
 
-/// Why there can be no node.
+/// Returns why a node is impossible here, if it is.
 pub fn missing() -> Option<String> {
     for needed in ["make", "buildah", "crun", "tar", "unshare", "nsenter", "mount", "ip"] {
         if find_program(needed).is_none() {
@@ -43,7 +43,7 @@ pub fn missing() -> Option<String> {
     cgroups().is_none().then(|| "there is no cgroup v2".to_owned())
 }
 
-/// Where the machine has cgroup v2.
+/// Returns where the machine has mounted cgroup v2.
 fn cgroups() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     mounts.lines().find_map(|line| {
@@ -53,7 +53,7 @@ fn cgroups() -> Option<PathBuf> {
     })
 }
 
-/// Its name in the profile, and in what a runtime is told.
+/// Returns the architecture's name in the profile, and in a runtime's configuration.
 fn architecture() -> Option<(&'static str, &'static str)> {
     match ARCH {
         "x86_64" => Some(("amd64", "SCMP_ARCH_X86_64")),
@@ -62,33 +62,33 @@ fn architecture() -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// A number that this process has not used before.
+/// Returns a number that this process has not used before.
 fn next() -> u32 {
     static NUMBERS: AtomicU32 = AtomicU32::new(0);
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Makes the node's mounts, as systemd does, and keeps them.
+/// Creates the node's mounts, as systemd does, and keeps them.
 const PREPARE: &str = r#"mount --bind "$1" /sys/fs/cgroup && mount -t bpf -o mode=700 bpf /sys/fs/bpf &&
     echo ready && exec cat"#;
 
-/// Joins a cgroup, which becomes the root of the container's cgroup namespace, and becomes a command.
+/// Joins a cgroup, which becomes the root of the container's cgroup namespace, and executes a command.
 const JOIN: &str = r#"echo $$ >/sys/fs/cgroup/runtime/cgroup.procs && exec "$@""#;
 
-/// Nothing is limited: version 2 has no controllers where version 1 has them.
+/// No limits are applied: cgroup v2 does not have its controllers where v1 has them.
 const RUNTIME_OPTION: &str = "--cgroup-manager=disabled";
 
-/// A node; all that runs on it ends with it.
+/// A node. All its processes end with it.
 pub struct Node {
     directory: TempDir,
-    /// Its tree of cgroups, as the machine sees it.
+    /// Its tree of cgroups, by its path on the machine.
     tree: PathBuf,
     /// The program that keeps its mounts.
     keeper: LinePeer,
 }
 
 impl Node {
-    /// Without pods, and without the cgroup that they will be in. The image's policy is `policy`.
+    /// Creates a node without pods, and without their cgroup. The policy in its ConfigMap is `policy`.
     pub fn new(policy: &str) -> Self {
         let name = format!("keepalive-e2e-{}-{}", id(), next());
         let tree = cgroups().expect("it was there").join(name);
@@ -105,7 +105,7 @@ impl Node {
         node
     }
 
-    /// Runs where the node's mounts are.
+    /// Returns the command of a program in the node's mount namespace.
     pub fn inside(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--mount=/proc/{}/ns/mnt", self.keeper.pid()));
@@ -113,7 +113,7 @@ impl Node {
         command
     }
 
-    /// What the node's bpffs has: paths relative to it.
+    /// Returns the files in the node's bpffs, relative to it.
     pub fn pinned(&self) -> Vec<String> {
         let mut find = self.inside("find");
         find.args([
@@ -126,23 +126,23 @@ impl Node {
             "-printf",
             "%P\\n",
         ]);
-        let listed = super::succeeds(&mut find);
+        let listed = super::run_successfully(&mut find);
         listed.lines().map(str::to_owned).collect()
     }
 
-    /// Makes a cgroup, and gives its path.
+    /// Creates a cgroup. Returns its path.
     pub fn cgroup(&self, path: &str) -> PathBuf {
         let path = self.tree.join(path);
         fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
     }
 
-    /// Removes a cgroup that has no processes any more, and those in it.
+    /// Removes a cgroup without processes, and those below it.
     pub fn remove_cgroup(&self, path: &str) {
         remove(&self.tree.join(path));
     }
 
-    /// A pod with an open listener.
+    /// Starts a pod with an open listener.
     pub fn pod(&self, parent: &str, name: &str) -> Pod {
         let cgroup = self.cgroup(&format!("{parent}/{parent}-burstable.slice/{name}/container"));
         let join = format!(
@@ -150,7 +150,7 @@ impl Node {
             cgroup.display()
         );
         let mut program = PyPeer::under(&["unshare", "--net", "sh", "-c", &join, "sh"]);
-        program.does("listener = listen()");
+        program.execute("listener = listen()");
         Pod {
             program: Some(program),
             cgroup: cgroup.parent().expect("it is in a directory").to_owned(),
@@ -161,32 +161,32 @@ impl Node {
         self.directory.path().join("config")
     }
 
-    /// Puts this text into the ConfigMap, and onto the node as the kubelet does: the file is a link through a link to a
-    /// directory, and the latter is replaced.
+    /// Writes this text into the ConfigMap, and updates the node as the kubelet does: the file is a link through a link
+    /// to a directory, and the second link is replaced.
     pub fn publish(&self, policy: &str) {
         let config = self.config();
         let version = format!("..{}", next());
-        fs::create_dir_all(config.join(&version)).expect("a directory of ours");
-        fs::write(config.join(&version).join("keepalive.conf"), policy).expect("a file of ours");
+        fs::create_dir_all(config.join(&version)).expect("a directory of the test");
+        fs::write(config.join(&version).join("keepalive.conf"), policy).expect("a file of the test");
         let old = fs::read_link(config.join("..data")).ok();
-        symlink(&version, config.join("..data_tmp")).expect("a link of ours");
-        fs::rename(config.join("..data_tmp"), config.join("..data")).expect("a link of ours");
+        symlink(&version, config.join("..data_tmp")).expect("a link of the test");
+        fs::rename(config.join("..data_tmp"), config.join("..data")).expect("a link of the test");
         if let Some(old) = old {
-            fs::remove_dir_all(config.join(old)).expect("a directory of ours");
+            fs::remove_dir_all(config.join(old)).expect("a directory of the test");
         } else {
-            symlink("..data/keepalive.conf", config.join("keepalive.conf")).expect("a link of ours");
+            symlink("..data/keepalive.conf", config.join("keepalive.conf")).expect("a link of the test");
         }
     }
 
-    /// Runs the image's entry point with these arguments, and all else as this pod (a pod's specification) says.
+    /// Runs the image's entry point with these arguments, according to this pod specification.
     pub fn run(&self, image: &Image, pod: &Value, arguments: &[&str]) -> Container<'_> {
         let name = format!("container-{}", next());
         let bundle = self.directory.path().join(&name);
-        fs::create_dir(&bundle).expect("a directory of ours");
+        fs::create_dir(&bundle).expect("a directory of the test");
         let config = runtime_config(image, pod, arguments, &self.config());
-        fs::write(bundle.join("config.json"), config.to_string()).expect("a file of ours");
+        fs::write(bundle.join("config.json"), config.to_string()).expect("a file of the test");
         let log = bundle.join("log");
-        let output = File::create(&log).expect("a file of ours");
+        let output = File::create(&log).expect("a file of the test");
         let mut command = self.inside("sh");
         command
             .args(["-c", JOIN, "sh", "crun", RUNTIME_OPTION])
@@ -201,7 +201,7 @@ impl Node {
         }
     }
 
-    /// The runtime, to be told what to do.
+    /// Returns the runtime's command.
     fn crun(&self) -> Command {
         let mut command = self.inside("crun");
         command.arg(RUNTIME_OPTION).arg(self.state());
@@ -220,7 +220,7 @@ impl Drop for Node {
     }
 }
 
-/// Removes a cgroup and those in it as soon as their processes have ended.
+/// Removes a cgroup and those below it, as soon as their processes have ended.
 fn remove(cgroup: &Path) {
     for child in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if child.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -232,7 +232,7 @@ fn remove(cgroup: &Path) {
     });
 }
 
-/// The pod of a workload: a program with a network and a cgroup of its own.
+/// The pod of a workload: a program with its own network and cgroup.
 pub struct Pod {
     program: Option<PyPeer>,
     cgroup: PathBuf,
@@ -243,14 +243,14 @@ impl Pod {
         self.program.as_mut().expect("it runs until the end")
     }
 
-    /// Opens a connection to itself: what the end that connected and the end that accepted have.
+    /// Opens a connection to itself. Returns the options of the connecting and the accepting end.
     #[track_caller]
     pub fn opens(&mut self) -> [String; 2] {
-        self.program().does("client, accepted = pair(listener)");
+        self.program().execute("client, accepted = pair(listener)");
         self.has()
     }
 
-    /// What the ends of the latest connection have.
+    /// Returns the options of both ends of the latest connection.
     #[track_caller]
     pub fn has(&mut self) -> [String; 2] {
         let program = self.program();
@@ -266,7 +266,7 @@ impl Drop for Pod {
     }
 }
 
-/// Keepalive, idle, interval, count of a descriptor of `pid`.
+/// Returns keepalive, idle, interval and count of a descriptor of `pid`.
 #[track_caller]
 fn show(pid: u32, fd: i32) -> String {
     let socket = sockopt::duplicate(pid, fd).unwrap_or_else(|error| panic!("descriptor {fd} of {pid}: {error}"));
@@ -276,7 +276,7 @@ fn show(pid: u32, fd: i32) -> String {
     format!("{} {idle} {interval} {count}", u32::from(numbers.is_on()))
 }
 
-/// A container of ours on the node; it is killed when this is dropped.
+/// A container on the node. Dropping this value kills it.
 pub struct Container<'a> {
     running: Running,
     node: &'a Node,
@@ -285,9 +285,9 @@ pub struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// What `kubectl logs` would show.
+    /// Returns what `kubectl logs` would show.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).expect("a file of ours")
+        fs::read_to_string(&self.log).expect("a file of the test")
     }
 
     #[track_caller]
@@ -299,7 +299,7 @@ impl Container<'_> {
         });
     }
 
-    /// As `kubectl exec` does, and the kubelet for a probe.
+    /// Runs a command in the container, as `kubectl exec` and probes do.
     pub fn exec(&self, command: &[&str]) -> Output {
         output_within(LIMIT, self.node.crun().args(["exec", &self.name]).args(command))
     }
@@ -308,7 +308,7 @@ impl Container<'_> {
         self.exec(&words(&pod["containers"][0]["readinessProbe"]["exec"]["command"]))
     }
 
-    /// Waits until the pod's probe says that it is ready.
+    /// Waits until the pod's probe succeeds.
     #[track_caller]
     pub fn wait_until_ready(&mut self, pod: &Value) {
         eventually("that it is ready", LIMIT, || {
@@ -317,7 +317,7 @@ impl Container<'_> {
         });
     }
 
-    /// Waits until it runs, and gives what the probe says.
+    /// Waits until the container runs, and returns the result of the probe.
     #[track_caller]
     pub fn probe(&mut self, pod: &Value) -> Output {
         eventually("its start", LIMIT, || {
@@ -329,10 +329,10 @@ impl Container<'_> {
     }
 
     fn signal(&self, signal: &str) {
-        super::succeeds(self.node.crun().args(["kill", &self.name, signal]));
+        super::run_successfully(self.node.crun().args(["kill", &self.name, signal]));
     }
 
-    /// SIGTERM, as when a pod is deleted.
+    /// Sends SIGTERM, as when a pod is deleted. Returns the status and the log.
     #[track_caller]
     pub fn terminate(mut self) -> (ExitStatus, String) {
         self.signal("TERM");
@@ -340,7 +340,7 @@ impl Container<'_> {
         (status, self.log())
     }
 
-    /// SIGKILL, as when a pod is out of memory.
+    /// Sends SIGKILL, as when a pod is out of memory.
     #[track_caller]
     pub fn kill(mut self) {
         self.signal("KILL");

@@ -1,4 +1,4 @@
-//! Processes that have ended, and numbers that are none of a process.
+//! Processes that have ended, and numbers that belong to no process.
 
 use super::{assert_refused, list};
 use crate::support::ordinary::{Installed, NOBODY};
@@ -6,7 +6,7 @@ use crate::support::process::{LIMIT, ended, output_within};
 use crate::support::py_peer::PyPeer;
 
 #[test]
-fn a_process_that_has_ended_is_refused() {
+fn ended_process_is_refused() {
     for number in [ended(), 4_194_305, u32::MAX] {
         for words in [&[][..], &["--json"], &["--watch"]] {
             let output = output_within(LIMIT, list(&[&number.to_string()]).args(words));
@@ -19,15 +19,15 @@ fn a_process_that_has_ended_is_refused() {
     }
 }
 
-/// Its entry in /proc belongs to root then.
+/// The /proc directory of a zombie belongs to root.
 #[test]
-fn a_process_that_nobody_has_waited_for_has_ended() {
+fn zombie_counts_as_ended() {
     root!();
     python!();
     let installed = Installed::new();
     let mut program = PyPeer::under(&NOBODY);
-    program.does("child = os.fork()\nif child == 0: os._exit(0)");
-    program.does("os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)");
+    program.execute("child = os.fork()\nif child == 0: os._exit(0)");
+    program.execute("os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)");
     let child = program.ask("child");
     for output in [
         output_within(LIMIT, &mut list(&[&child])),
@@ -42,10 +42,10 @@ fn a_process_that_nobody_has_waited_for_has_ended() {
 }
 
 #[test]
-fn a_thread_is_refused_with_its_process_named() {
+fn thread_id_is_refused_and_its_process_is_named() {
     python!();
     let mut program = PyPeer::start();
-    program.does("threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()");
+    program.execute("threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()");
     let tid = program.number("threading.enumerate()[1].native_id");
     assert_refused(
         &output_within(LIMIT, &mut list(&[&tid.to_string()])),

@@ -1,4 +1,4 @@
-//! Which sockets are shown.
+//! Filters: which sockets are shown.
 
 use super::{entries, entries_of_all, list, parsed, shown};
 use crate::support::process::{LIMIT, Running, output_within, text};
@@ -13,7 +13,7 @@ fn pids(entries: &[Value]) -> BTreeSet<u64> {
     entries.iter().filter_map(|entry| entry["pid"].as_u64()).collect()
 }
 
-/// The descriptors that are shown with these words, by their names.
+/// Returns the names in the program of the sockets that are shown with these arguments.
 #[track_caller]
 fn names(program: &mut PyPeer, words: &[&str]) -> BTreeSet<String> {
     let number = program.pid().to_string();
@@ -35,11 +35,11 @@ fn names(program: &mut PyPeer, words: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn only_the_processes_that_were_named_are_shown() {
+fn only_the_named_processes_are_shown() {
     python!();
     let (mut one, mut other) = (PyPeer::start(), PyPeer::start());
-    one.does("listener = listen()");
-    other.does("listener = listen()");
+    one.execute("listener = listen()");
+    other.execute("listener = listen()");
     let [first, second] = [one.pid(), other.pid()].map(|pid| pid.to_string());
     assert_eq!(pids(&entries(&[&first])), [one.pid().into()].into());
     assert_eq!(
@@ -50,7 +50,7 @@ fn only_the_processes_that_were_named_are_shown() {
         pids(&entries(&[&second, &first])),
         [one.pid().into(), other.pid().into()].into()
     );
-    // In whatever order, names stand beside their numbers.
+    // Each process has its own name, in any order of the arguments.
     assert!(
         entries(&[&second, &first])
             .iter()
@@ -60,31 +60,31 @@ fn only_the_processes_that_were_named_are_shown() {
 }
 
 #[test]
-fn a_process_that_is_named_twice_is_shown_once() {
+fn process_named_twice_is_shown_once() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let number = program.pid().to_string();
     assert_eq!(entries(&[&number, &number]).len(), 1);
 }
 
 #[test]
-fn a_program_is_known_by_its_path_and_by_what_it_calls_itself() {
+fn program_matches_by_its_path_and_by_its_own_name() {
     python!();
     let name = format!("odd{}", std::process::id());
     let mut program = PyPeer::called(&name);
     let mut other = PyPeer::start();
-    program.does("listener = listen()");
-    other.does("listener = listen()");
+    program.execute("listener = listen()");
+    other.execute("listener = listen()");
     let found = entries(&["--program", &name]);
     assert_eq!(pids(&found), [program.pid().into()].into());
     assert_eq!(found[0]["program"], *name);
 
-    let painted = format!("p {}", std::process::id());
-    program.does(&format!(
-        "assert ctypes.CDLL(None).prctl(15, {painted:?}.encode()) == 0"
+    let renamed = format!("p {}", std::process::id());
+    program.execute(&format!(
+        "assert ctypes.CDLL(None).prctl(15, {renamed:?}.encode()) == 0"
     ));
-    assert_eq!(pids(&entries(&["--program", &painted])), [program.pid().into()].into());
+    assert_eq!(pids(&entries(&["--program", &renamed])), [program.pid().into()].into());
     assert_eq!(pids(&entries(&["--program", &name])), [program.pid().into()].into());
     let executable = fs::read_link(format!("/proc/{}/exe", program.pid())).expect("its file");
     let executable = executable.file_name().expect("a name").to_str().expect("ASCII");
@@ -92,13 +92,13 @@ fn a_program_is_known_by_its_path_and_by_what_it_calls_itself() {
     assert!(pids(&entries(&["--program", executable])).is_superset(&both));
 }
 
-/// Nobody has named those that end meanwhile.
+/// A process that ends during the command is not an error, because it was not named by its number.
 #[test]
-fn processes_of_a_name_may_end_while_they_are_looked_at() {
+fn processes_of_a_name_may_end_during_the_command() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let name = format!("brief{}", std::process::id());
     let path = directory.path().join(&name);
-    symlink("/bin/true", &path).expect("a link in a directory of ours");
+    symlink("/bin/true", &path).expect("a link in a directory of the test");
     let copies = format!("while :; do {0} & {0} & {0} & wait -n; done", path.display());
     let _running = Running::start(Command::new("bash").args(["-c", &copies]));
     for _ in 0..100 {
@@ -109,7 +109,7 @@ fn processes_of_a_name_may_end_while_they_are_looked_at() {
 }
 
 #[test]
-fn a_name_that_no_process_has_is_an_error() {
+fn name_without_a_process_is_an_error() {
     for words in [
         &["--program", "no such\x1bprogram"][..],
         &["--program", "no such\x1bprogram", "--watch"],
@@ -123,10 +123,11 @@ fn a_name_that_no_process_has_is_an_error() {
 }
 
 #[test]
-fn sockets_are_chosen_by_state_port_and_keepalive() {
+fn sockets_are_filtered_by_state_port_and_keepalive() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); on, on_peer = pair(listener, keepalive=1); other = own(listen(), keepalive=1)");
+    program
+        .execute("listener = listen(); on, on_peer = pair(listener, keepalive=1); other = own(listen(), keepalive=1)");
     let port = program.ask("listener.getsockname()[1]");
     let from = program.ask("on.getsockname()[1]");
     let mut expect = |words: &[&str], expected: &[&str]| {
@@ -144,10 +145,10 @@ fn sockets_are_chosen_by_state_port_and_keepalive() {
 }
 
 #[test]
-fn keepalive_that_is_unknown_is_not_off() {
+fn unknown_keepalive_does_not_count_as_off() {
     python!();
     let mut program = PyPeer::start();
-    program.does("mine = listen()");
+    program.execute("mine = listen()");
     let all = entries_of_all();
     let off = output_within(LIMIT, &mut list(&["--off", "--json"]));
     let off = parsed(&text(&off.stdout));
@@ -157,7 +158,7 @@ fn keepalive_that_is_unknown_is_not_off() {
 }
 
 #[test]
-fn words_that_mean_nothing_are_refused() {
+fn invalid_arguments_are_refused() {
     for words in [
         &["--port", "0"][..],
         &["--port", "65536"],

@@ -1,4 +1,5 @@
-//! Who holds a socket: several processes, threads with tables of their own, and those in other network namespaces.
+//! The holders of a socket: several processes, threads with their own descriptors, and processes in other network
+//! namespaces.
 
 use super::{CONNECTION, assert_has, entries, entries_of_all, entry, list, parsed, shown};
 use crate::support::keepalive;
@@ -14,12 +15,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_socket_of_two_processes_is_shown_for_each() {
+fn socket_of_two_processes_is_shown_for_each() {
     python!();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
-    program.does("spare = os.dup(client.fileno())");
-    program.does("child = os.fork()\nif child == 0:\n    time.sleep(3600)");
+    program.execute(CONNECTION);
+    program.execute("spare = os.dup(client.fileno())");
+    program.execute("child = os.fork()\nif child == 0:\n    time.sleep(3600)");
     let (parent, child) = (program.pid(), program.number("child"));
     let inode = program.number("os.fstat(client.fileno()).st_ino");
     let mut numbers = [program.number("client.fileno()"), program.number("spare")];
@@ -43,16 +44,16 @@ fn a_socket_of_two_processes_is_shown_for_each() {
 }
 
 #[test]
-fn a_thread_with_descriptors_of_its_own_is_named() {
+fn thread_with_its_own_descriptors_is_named() {
     python!();
     let mut program = PyPeer::start();
-    let told = program.ask("thread_with_its_own_table()");
-    let numbers: Vec<u64> = told
+    let answer = program.ask("thread_with_its_own_table()");
+    let numbers: Vec<u64> = answer
         .split(' ')
         .map(|number| number.parse().expect("a number"))
         .collect();
     let [tid, client, accepted] = numbers[..] else {
-        panic!("{told}")
+        panic!("{answer}")
     };
     if PidFd::open_thread(tid.try_into().expect("a number of a thread")).is_err() {
         skip!("pidfd_open of a thread needs Linux 6.9");
@@ -75,19 +76,19 @@ fn a_thread_with_descriptors_of_its_own_is_named() {
     assert!(table.contains(&format!("{number}:{tid}/{client}  ")), "{table}");
 }
 
-/// pthread_exit(3) in main: the process goes on without its first thread, which has no descriptors any more.
+/// pthread_exit(3) in main: the process continues without its main thread, which has no descriptors any more.
 #[test]
-fn a_process_whose_first_thread_has_ended_is_still_seen() {
+fn process_whose_main_thread_has_ended_is_shown() {
     python!();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let fd = program.number("client.fileno()");
     let number = program.pid().to_string();
-    program.does("threading.Thread(target=time.sleep, args=(3600,)).start()");
-    // exit(2), which ends the thread alone: it is 60 on x86, 93 where numbers are generic.
+    program.execute("threading.Thread(target=time.sleep, args=(3600,)).start()");
+    // exit(2) ends only the thread: number 60 on x86, 93 in the generic table.
     program
         .0
-        .tell("ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)");
+        .send_line("ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)");
     let status = format!("/proc/{number}/status");
     eventually("the end of the first thread", LIMIT, || {
         fs::read_to_string(&status)
@@ -101,7 +102,7 @@ fn a_process_whose_first_thread_has_ended_is_still_seen() {
     );
 }
 
-/// A machine has more processes than a program has descriptors by default: each processor has some of its own.
+/// A machine can have more processes than a program has descriptors by default.
 #[test]
 fn more_processes_than_descriptors_are_shown_exactly() {
     python!();
@@ -111,7 +112,7 @@ fn more_processes_than_descriptors_are_shown_exactly() {
     let stdout = sleepers.child.stdout.take().expect("a pipe");
     BufReader::new(stdout).read_line(&mut line).expect("text");
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let mut few = Command::new("sh");
     few.args(["-c", "ulimit -S -n 50 && exec \"$0\" list --json"])
         .arg(keepalive());
@@ -125,14 +126,14 @@ fn more_processes_than_descriptors_are_shown_exactly() {
     assert_has(&entry(&of_program, program.number("client.fileno()")), &own_view);
 }
 
-/// The process is where the command does not look by itself.
+/// The process is in another network namespace than the command.
 #[test]
 fn sockets_of_another_network_namespace_are_exact_for_root() {
     root!();
     python!();
-    let mut program = PyPeer::in_a_network();
-    program.does(CONNECTION);
-    program.does("listener6 = listen('::', family=socket.AF_INET6)");
+    let mut program = PyPeer::in_own_network();
+    program.execute(CONNECTION);
+    program.execute("listener6 = listen('::', family=socket.AF_INET6)");
     for name in ["client", "accepted", "listener", "listener6"] {
         let own_view = program.own_view(name);
         assert_has(&program.entry(name), &own_view);
@@ -149,18 +150,18 @@ fn sockets_of_another_network_namespace_are_exact_for_root() {
     );
 }
 
-/// As container managers and servers do that listen for others.
+/// As in container managers, and in servers that listen in several namespaces.
 #[test]
 fn sockets_of_two_namespaces_in_one_process_are_each_shown_with_its_timer() {
     root!();
     python!();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
-    program.does("outside = (listener, client, accepted); libc = ctypes.CDLL(None)");
-    program.does("home = open('/proc/self/ns/net'); assert libc.unshare(0x40000000) == 0");
-    program.does("assert os.system('ip link set lo up') == 0");
-    program.does("listener = listen(); inside = pair(listener, keepalive=1, idle=301)");
-    program.does("assert libc.setns(home.fileno(), 0x40000000) == 0");
+    program.execute(CONNECTION);
+    program.execute("outside = (listener, client, accepted); libc = ctypes.CDLL(None)");
+    program.execute("home = open('/proc/self/ns/net'); assert libc.unshare(0x40000000) == 0");
+    program.execute("assert os.system('ip link set lo up') == 0");
+    program.execute("listener = listen(); inside = pair(listener, keepalive=1, idle=301)");
+    program.execute("assert libc.setns(home.fileno(), 0x40000000) == 0");
     for (name, idle) in [("outside[1]", 61), ("inside[0]", 301)] {
         let entry = program.entry(name);
         let own_view = program.own_view(name);
@@ -175,7 +176,7 @@ fn sockets_of_two_namespaces_in_one_process_are_each_shown_with_its_timer() {
     }
 }
 
-/// An ordinary user's words before a command that gets a network of its own.
+/// A command prefix that creates a network, for an ordinary user.
 const PREPARE: [&str; 6] = [
     "unshare",
     "--map-root-user",
@@ -185,9 +186,9 @@ const PREPARE: [&str; 6] = [
     "ip link set lo up && exec \"$@\"",
 ];
 
-/// To enter it takes more than the right to look into its processes.
+/// To enter the namespace requires more than the permission to inspect its processes.
 #[test]
-fn in_a_namespace_that_cannot_be_entered_only_the_timer_is_unknown() {
+fn only_the_timer_is_unknown_in_a_namespace_that_cannot_be_entered() {
     root!();
     python!();
     let installed = Installed::new();
@@ -200,7 +201,7 @@ fn in_a_namespace_that_cannot_be_entered_only_the_timer_is_unknown() {
         skip!("an ordinary user has no namespaces here");
     }
     let mut program = PyPeer::under(&wrapper);
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let number = program.pid().to_string();
     let output = installed.list(&NOBODY, &[&number, "--json"]);
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
@@ -218,9 +219,10 @@ fn in_a_namespace_that_cannot_be_entered_only_the_timer_is_unknown() {
     assert!(words.ends_with(&["?", "-", "12m16s"]), "{row}");
 }
 
-/// What vanishes while it is looked at is not there, and no error. `targets/churn.c` opens and closes without a pause.
+/// Sockets that are closed during the command are omitted, without an error. `targets/churn.c` opens and closes sockets
+/// without a pause.
 #[test]
-fn a_program_that_opens_and_closes_all_the_time_is_shown_without_an_error() {
+fn program_that_opens_and_closes_sockets_constantly_is_shown_without_an_error() {
     let program = Running::start_with_input(Command::new(compile(Libc::Host, "churn.c", &[])).stdin(Stdio::piped()));
     let number = program.pid().to_string();
     let end = Instant::now() + Duration::from_secs(3);

@@ -1,4 +1,5 @@
-//! Processes that nobody serves, that do not run, and that start others without end: `list` and `attach` end all the same.
+//! Processes whose page faults are not served, that are frozen, or that start others without end: `list` and `attach`
+//! still end.
 
 use super::{CONNECTION, assert_has, entries, list, parsed};
 use crate::support::hung::TIME;
@@ -11,7 +12,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
-/// `keepalive attach` with a policy of its own.
+/// Runs `keepalive attach` with a policy of its own.
 fn attach(words: &[&str]) -> Output {
     let mut command = Command::new(keepalive());
     command
@@ -21,7 +22,7 @@ fn attach(words: &[&str]) -> Output {
     output_within(TIME, &mut command)
 }
 
-/// Its connection has what [`attach`] sets.
+/// Asserts that the program's connection has the settings of [`attach`].
 #[track_caller]
 fn assert_attached(program: &PyPeer) {
     let pid = program.pid().to_string();
@@ -36,13 +37,13 @@ fn assert_attached(program: &PyPeer) {
     }
 }
 
-/// Who reads such a page waits until its fault is served.
+/// A process that reads such a page waits until its fault is served.
 #[test]
-fn a_name_whose_page_faults_are_not_served_delays_nothing() {
+fn name_with_unserved_page_faults_delays_nothing() {
     root!();
     python!();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let answer = program.ask("userfault_over_name()");
     if answer != "registered" {
         skip!("userfaultfd: {answer}");
@@ -56,17 +57,17 @@ fn a_name_whose_page_faults_are_not_served_delays_nothing() {
     assert_attached(&program);
 }
 
-/// It cannot run, but its sockets are the kernel's.
+/// A frozen process cannot run, but its sockets are in the kernel.
 #[test]
-fn a_frozen_process_is_shown_and_attached_to() {
+fn frozen_process_is_shown_and_attached_to() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let pid = program.pid().to_string();
     let cgroup = test_cgroup.child("frozen");
-    fs::write(cgroup.join("cgroup.procs"), &pid).expect("a cgroup of ours");
-    fs::write(cgroup.join("cgroup.freeze"), "1").expect("a cgroup of ours");
+    fs::write(cgroup.join("cgroup.procs"), &pid).expect("a cgroup of the test");
+    fs::write(cgroup.join("cgroup.freeze"), "1").expect("a cgroup of the test");
     eventually("it is frozen", LIMIT, || {
         let events = fs::read_to_string(cgroup.join("cgroup.events")).ok()?;
         events.contains("frozen 1").then_some(())
@@ -77,19 +78,19 @@ fn a_frozen_process_is_shown_and_attached_to() {
     let output = output_within(TIME, &mut list(&["--json"]));
     let shown = parsed(&text(&output.stdout));
     assert_eq!(shown.iter().filter(|entry| entry["pid"] == program.pid()).count(), 3);
-    fs::write(cgroup.join("cgroup.freeze"), "0").expect("a cgroup of ours");
-    program.does("1");
+    fs::write(cgroup.join("cgroup.freeze"), "0").expect("a cgroup of the test");
+    program.execute("1");
 }
 
 #[test]
-fn processes_that_start_others_without_end_delay_nothing() {
+fn endless_process_starts_delay_nothing() {
     root!();
     python!();
     if let Some(why) = Libc::Host.missing() {
         skip!("{why}");
     }
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let pid = program.pid().to_string();
     let endless = compile(Libc::Host, "endless.c", &[]);
     let mut command = Command::new("unshare");
@@ -97,9 +98,9 @@ fn processes_that_start_others_without_end_delay_nothing() {
         .args(["--pid", "--fork", "--kill-child"])
         .arg(&endless)
         .stdout(Stdio::piped());
-    let mut storm = Running::start(&mut command);
+    let mut processes = Running::start(&mut command);
     let mut line = String::new();
-    let stdout = storm.child.stdout.take().expect("a pipe");
+    let stdout = processes.child.stdout.take().expect("a pipe");
     BufReader::new(stdout).read_line(&mut line).expect("a line");
     assert_eq!(line, "ready\n");
     for _ in 0..3 {

@@ -1,8 +1,8 @@
-//! Processes that wait for a file system which answers nothing: they cannot delay what is shown of the others.
+//! Processes that wait for a file system that does not answer: they do not delay the output about other processes.
 
 use super::rights::TRACER;
 use super::{CONNECTION, assert_has, entries, list, parsed};
-use crate::support::hung::{HungFuse, TIME, may_hang};
+use crate::support::hung::{HungFuse, TIME, with_hung_process};
 use crate::support::observe::family;
 use crate::support::ordinary::Installed;
 use crate::support::process::{Running, eventually, output_within, text, wrapped};
@@ -15,7 +15,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// The name by which the interpreter is known where its own path cannot be read.
+/// Returns the interpreter's name if its own path cannot be read.
 fn executable() -> String {
     let path = fs::canonicalize(PYTHON).expect("it is installed");
     path.file_name().expect("a file").to_str().expect("text").to_owned()
@@ -27,11 +27,11 @@ fn parsed_output(output: &Output) -> Vec<Value> {
 }
 
 #[test]
-fn a_name_in_memory_that_cannot_be_read_is_not_read() {
+fn name_in_unreadable_memory_is_not_read() {
     let fuse = hung!();
     let mut program = fuse.py_peer();
-    program.does(CONNECTION);
-    program.does("map_hung_over_name()");
+    program.execute(CONNECTION);
+    program.execute("map_hung_over_name()");
     program.hang();
     let entry = program.entry("client");
     assert_has(
@@ -49,19 +49,20 @@ fn a_name_in_memory_that_cannot_be_read_is_not_read() {
     }
 }
 
-/// With the right to trace alone each descriptor is duplicated, and closing the duplicate of a file asks its file system.
+/// With only CAP_SYS_PTRACE each descriptor is duplicated, and closing the duplicate of a file sends a request to its
+/// file system.
 #[test]
-fn a_descriptor_whose_file_system_hangs_delays_no_other_process() {
+fn descriptor_on_a_hung_file_system_delays_no_other_process() {
     let fuse = hung!();
     let mut program = fuse.py_peer();
-    program.does(CONNECTION);
-    program.does("file = open(os.environ['HUNG_FILE'])");
+    program.execute(CONNECTION);
+    program.execute("file = open(os.environ['HUNG_FILE'])");
     program.hang();
     let pid = program.pid().to_string();
-    // Root looks at sockets alone.
+    // Root duplicates only sockets.
     assert_eq!(entries(&[&pid]).len(), 3);
     let mut other = PyPeer::start();
-    other.does(CONNECTION);
+    other.execute(CONNECTION);
     let installed = Installed::new();
     let other_pid = other.pid().to_string();
     let mut command = wrapped(&TRACER, installed.keepalive());
@@ -78,20 +79,21 @@ fn a_descriptor_whose_file_system_hangs_delays_no_other_process() {
     assert_eq!(parsed(&text(&output.stdout)).len(), 3, "{errors}");
 }
 
-/// While a process starts another program, and closes a file whose file system hangs, the kernel lets nobody look into it:
-/// even the links in its directory of /proc wait.
+/// While a process is in execve(2) and closes a file whose file system hangs, the kernel lets no other process inspect
+/// it: even reading the links in its /proc directory waits.
 #[test]
-fn of_a_process_that_hangs_in_execve_its_sockets_are_shown_as_of_unknown_holders() {
+fn sockets_of_a_process_that_hangs_in_execve_are_shown_without_a_holder() {
     let fuse = hung!();
-    let _guard = may_hang();
+    let _guard = with_hung_process();
     let mut program = fuse.py_peer();
-    program.does("file = open(os.environ['HUNG_FILE'])");
-    program.does("listener = listen(); os.set_inheritable(listener.fileno(), True)");
-    program.does("child = os.fork() or (os.kill(int(os.environ['HUNG_SERVER']), 10), os.execv('/bin/true', ['true']))");
+    program.execute("file = open(os.environ['HUNG_FILE'])");
+    program.execute("listener = listen(); os.set_inheritable(listener.fileno(), True)");
+    program
+        .execute("child = os.fork() or (os.kill(int(os.environ['HUNG_SERVER']), 10), os.execv('/bin/true', ['true']))");
     let child = program.number("child");
     let address = format!("127.0.0.1:{}", program.number("listener.getsockname()[1]"));
-    program.does("listener.close()");
-    // It has the new program's memory already, of which there is little yet.
+    program.execute("listener.close()");
+    // The process already has the new program's memory, which is still small.
     let status = format!("/proc/{child}/status");
     eventually("it executes the other program", TIME, || {
         let status = fs::read_to_string(&status).ok()?;
@@ -100,7 +102,7 @@ fn of_a_process_that_hangs_in_execve_its_sockets_are_shown_as_of_unknown_holders
         (size < 1000).then_some(())
     });
     let mut other = PyPeer::start();
-    other.does(CONNECTION);
+    other.execute(CONNECTION);
     let output = output_within(TIME, &mut list(&["--json"]));
     let entries = parsed_output(&output);
     let of_other = entries.iter().filter(|entry| entry["pid"] == other.pid());
@@ -120,13 +122,13 @@ fn of_a_process_that_hangs_in_execve_its_sockets_are_shown_as_of_unknown_holders
 }
 
 #[test]
-fn a_watch_goes_on_and_leaves_one_worker_behind_at_most() {
+fn watch_continues_and_leaves_at_most_one_worker() {
     let fuse = hung!();
     let mut program = fuse.py_peer();
-    program.does("file = open(os.environ['HUNG_FILE'])");
+    program.execute("file = open(os.environ['HUNG_FILE'])");
     program.hang();
     let mut other = PyPeer::start();
-    other.does(CONNECTION);
+    other.execute(CONNECTION);
     let installed = Installed::new();
     let numbers = [program.pid(), other.pid()].map(|pid| pid.to_string());
     let mut command = wrapped(&TRACER, installed.keepalive());
@@ -142,12 +144,12 @@ fn a_watch_goes_on_and_leaves_one_worker_behind_at_most() {
     let pid = watch.pid();
     let workers = || family(pid).len() - 1;
     eventually("few workers", TIME, || (workers() <= 2).then_some(()));
-    kill_process(Pid::from_raw(pid.cast_signed()).expect("a number"), Signal::TERM).expect("it is ours");
+    kill_process(Pid::from_raw(pid.cast_signed()).expect("a number"), Signal::TERM).expect("a child of the test");
     assert_eq!(watch.wait_for_end().code(), None);
 }
 
 #[test]
-fn an_executable_whose_file_system_hangs_delays_neither_list_nor_doctor() {
+fn executable_on_a_hung_file_system_delays_neither_list_nor_doctor() {
     let fuse = hung!();
     let wrapper = fuse.wrapper(Path::new("/bin/sleep"));
     let words: Vec<&str> = wrapper.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! What is shown without the rights to see all, and what is said then.
+//! Output and messages without the permissions to see everything.
 
 use super::shown::HEADINGS;
 use super::{CONNECTION, assert_has, assert_refused, entry, parsed, remark};
@@ -9,19 +9,19 @@ use crate::support::py_peer::PyPeer;
 use serde_json::{Value, json};
 use std::process::Command;
 
-/// Of this port, whoever holds it.
+/// Returns the object with this local address, of any holder.
 fn at_port(entries: &[Value], local: &str) -> Value {
     let found = entries.iter().find(|entry| entry["local"] == local);
     found.unwrap_or_else(|| panic!("no {local} in {entries:?}")).clone()
 }
 
 #[test]
-fn of_other_users_an_ordinary_one_sees_the_connection_and_its_timer() {
+fn ordinary_user_sees_connections_and_timers_of_other_users() {
     root!();
     python!();
     let installed = Installed::new();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let [client, accepted, listener] =
         ["client", "accepted", "listener"].map(|name| program.ask(&format!("'%s:%d' % {name}.getsockname()")));
     let output = installed.list(&NOBODY, &["--json"]);
@@ -62,12 +62,12 @@ fn of_other_users_an_ordinary_one_sees_the_connection_and_its_timer() {
 }
 
 #[test]
-fn the_table_shows_what_is_not_known_as_such() {
+fn table_marks_unknown_values() {
     root!();
     python!();
     let installed = Installed::new();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let port = program.ask("client.getsockname()[1]");
     let output = installed.list(&NOBODY, &["--port", &port]);
     let table = text(&output.stdout);
@@ -102,12 +102,12 @@ fn the_table_shows_what_is_not_known_as_such() {
 }
 
 #[test]
-fn an_ordinary_user_sees_what_is_its_own_exactly() {
+fn ordinary_user_sees_own_sockets_exactly() {
     root!();
     python!();
     let installed = Installed::new();
     let mut program = PyPeer::under(&NOBODY);
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let number = program.pid().to_string();
     let output = installed.list(&NOBODY, &[&number, "--json"]);
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
@@ -119,7 +119,7 @@ fn an_ordinary_user_sees_what_is_its_own_exactly() {
 }
 
 #[test]
-fn a_process_of_another_user_is_refused_by_its_number() {
+fn process_of_another_user_is_refused() {
     root!();
     python!();
     let installed = Installed::new();
@@ -135,14 +135,14 @@ fn a_process_of_another_user_is_refused_by_its_number() {
     }
 }
 
-/// Those that can be seen are shown nevertheless.
+/// The other processes are shown.
 #[test]
-fn each_process_that_cannot_be_seen_is_named() {
+fn each_denied_process_is_named() {
     root!();
     python!();
     let installed = Installed::new();
     let (denied, mut program) = (PyPeer::start(), PyPeer::under(&NOBODY));
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let (denied, number) = (denied.pid().to_string(), program.pid().to_string());
     let gone = ended().to_string();
     let output = installed.list(&NOBODY, &[&gone, &number, &denied, "--json"]);
@@ -157,30 +157,30 @@ fn each_process_that_cannot_be_seen_is_named() {
 }
 
 #[test]
-fn an_undumpable_process_says_so() {
+fn undumpable_process_is_reported() {
     root!();
     python!();
     if std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").is_ok_and(|scope| scope.trim() != "0") {
-        skip!("kernel.yama.ptrace_scope is the first thing in the way here");
+        skip!("kernel.yama.ptrace_scope is the first obstacle here");
     }
     let installed = Installed::new();
     let mut program = PyPeer::under(&NOBODY);
-    program.does(CONNECTION);
-    program.does("assert ctypes.CDLL(None).prctl(4, 0) == 0");
+    program.execute(CONNECTION);
+    program.execute("assert ctypes.CDLL(None).prctl(4, 0) == 0");
     let number = program.pid();
     assert_refused(
         &installed.list(&NOBODY, &[&number.to_string()]),
         &format!("cannot see process {number}: /proc/{number}/fd: Permission denied"),
         "it has made itself undumpable (PR_SET_DUMPABLE), as programs with secrets do: run keepalive as root",
     );
-    // Root may.
+    // Root can inspect the process.
     assert_has(&program.entry("client"), &json!({"idle_s": 61}));
 }
 
-/// Processes that end meanwhile are no reason to say so. In a process namespace of its own nobody else is in the way, and the
-/// sockets of all others have no holder.
+/// Processes that end during the command cause no remark. The test has its own process namespace, without other
+/// processes; all other sockets have no holder.
 #[test]
-fn to_root_nothing_is_said_about_rights() {
+fn root_gets_no_remark_about_permissions() {
     const SCRIPT: &str = "
         setpriv --reuid=65534 --regid=65534 --clear-groups -- \
             bash -c 'while :; do /bin/true & /bin/true & wait -n; done' &
@@ -188,7 +188,7 @@ fn to_root_nothing_is_said_about_rights() {
     root!();
     python!();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", SCRIPT]);
     let output = output_within(LIMIT, command.arg(keepalive()));
@@ -197,7 +197,7 @@ fn to_root_nothing_is_said_about_rights() {
     assert!(text(&output.stdout).contains(&client));
 }
 
-/// An ordinary user's words before a command that may trace all the same.
+/// A command prefix: an ordinary user with CAP_SYS_PTRACE.
 pub(super) const TRACER: [&str; 7] = [
     "setpriv",
     "--reuid=65534",
@@ -209,12 +209,12 @@ pub(super) const TRACER: [&str; 7] = [
 ];
 
 #[test]
-fn the_capability_to_trace_is_enough() {
+fn cap_sys_ptrace_suffices() {
     root!();
     python!();
     let installed = Installed::new();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let number = program.pid().to_string();
     let output = installed.list(&TRACER, &[&number, "--json"]);
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));

@@ -9,12 +9,13 @@ use crate::support::target::{Libc, compile};
 use serde_json::json;
 use std::process::{Command, Output};
 
-/// `keepalive list` in a sandbox where pidfd_getfd(2) gives EPERM, as under the default filters of container engines.
+/// Runs `keepalive list` in a sandbox where pidfd_getfd(2) returns EPERM, as under the default filters of container
+/// engines.
 fn in_sandbox(words: &[&str]) -> Output {
     without(["438", "1"], &[&["list"], words].concat())
 }
 
-/// keepalive where the kernel answers one system call, by number, with this error.
+/// Runs keepalive with one system call, by number, denied with this error.
 fn without(denied: [&str; 2], words: &[&str]) -> Output {
     let sandbox = compile(Libc::Host, "denied.c", &[]);
     output_within(LIMIT, Command::new(sandbox).args(denied).arg(keepalive()).args(words))
@@ -24,10 +25,10 @@ const SANDBOX_HINT: &str = "a seccomp filter here denies pidfd_getfd(2), as thos
                             outside the container, or give it CAP_SYS_PTRACE (--cap-add SYS_PTRACE)";
 
 #[test]
-fn a_sandbox_is_named_as_what_is_in_the_way() {
+fn sandbox_is_named_as_the_obstacle() {
     python!();
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let number = program.pid().to_string();
     let output = in_sandbox(&[&number, "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -45,24 +46,25 @@ fn a_sandbox_is_named_as_what_is_in_the_way() {
     assert_eq!(hint, SANDBOX_HINT);
 }
 
-/// Root is told so too, and not to become root.
+/// Root gets the same hint, not the hint to become root.
 #[test]
-fn a_sandbox_is_named_whoever_the_process_belongs_to() {
+fn sandbox_is_named_for_processes_of_any_user() {
     root!();
     python!();
     let mut program = PyPeer::under(&NOBODY);
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let output = in_sandbox(&[&program.pid().to_string()]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(remark(&output).1, SANDBOX_HINT);
 }
 
-/// An IPv4 socket is known to be TCP by the kernel's table alone; others, as those that are not connected, are not shown.
+/// Only the kernel's table identifies an IPv4 socket as TCP; sockets that are not in it, such as unconnected ones, are
+/// omitted.
 #[test]
-fn in_a_sandbox_what_is_not_in_the_kernels_table_is_left_out() {
+fn sandbox_omits_sockets_that_are_not_in_the_kernel_table() {
     python!();
     let mut program = PyPeer::start();
-    program.does("fresh = socket.socket(); listener = listen()");
+    program.execute("fresh = socket.socket(); listener = listen()");
     let output = in_sandbox(&[&program.pid().to_string(), "--json"]);
     let entries = parsed(&text(&output.stdout));
     assert_eq!(entries.len(), 1, "{entries:?}");
@@ -72,17 +74,17 @@ fn in_a_sandbox_what_is_not_in_the_kernels_table_is_left_out() {
     );
 }
 
-/// Where there is no sock_diag, what the sockets themselves tell is exact all the same.
+/// Without sock_diag, the options of the sockets themselves are still exact.
 #[test]
-fn what_the_kernel_shows_nothing_of_is_told() {
-    /// socket(2), for lack of address families.
+fn missing_sock_diag_is_reported() {
+    /// Denies socket(2) with EAFNOSUPPORT.
     const NO_SOCKETS: [&str; 2] = ["41", "97"];
     python!();
     if cfg!(not(target_arch = "x86_64")) {
         skip!("the numbers of system calls are those of x86_64");
     }
     let mut program = PyPeer::start();
-    program.does(CONNECTION);
+    program.execute(CONNECTION);
     let number = program.pid().to_string();
     let output = without(NO_SOCKETS, &["list", "--json", &number]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -92,9 +94,9 @@ fn what_the_kernel_shows_nothing_of_is_told() {
         &entry,
         &json!({"state": "established", "keepalive": true, "idle_s": 61, "timer": null}),
     );
-    let told = "keepalive: timers, listeners and the sockets of others are not known: sock_diag: ";
-    assert!(text(&output.stderr).starts_with(told), "{}", text(&output.stderr));
+    let begin = "keepalive: timers, listeners and the sockets of others are not known: sock_diag: ";
+    assert!(text(&output.stderr).starts_with(begin), "{}", text(&output.stderr));
     let output = without(NO_SOCKETS, &["attach", "--dry-run", &number]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).starts_with(told), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).starts_with(begin), "{}", text(&output.stderr));
 }

@@ -12,7 +12,7 @@ use std::io::Read as _;
 use std::process::Command;
 use std::time::Instant;
 
-/// The headings of the table in a pipe.
+/// The column headings in a pipe.
 pub(super) const HEADINGS: [&str; 10] = [
     "PID/FD",
     "PROGRAM",
@@ -30,12 +30,12 @@ pub(super) const HEADINGS: [&str; 10] = [
 pub(super) struct Terminal {
     master: File,
     pub(super) running: Running,
-    /// What was written so far, its lines ended as the program ends them.
+    /// The output so far, with the program's line ends.
     pub(super) text: String,
 }
 
 impl Terminal {
-    /// Without colours.
+    /// Starts the command without colours.
     pub(super) fn start(columns: u16, lines: u16, words: &[&str]) -> Self {
         let mut command = list(words);
         command.env("NO_COLOR", "1");
@@ -44,8 +44,8 @@ impl Terminal {
 
     pub(super) fn start_command(columns: u16, lines: u16, mut command: Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-        grantpt(&master).expect("it is ours");
-        unlockpt(&master).expect("it is ours");
+        grantpt(&master).expect("a child of the test");
+        unlockpt(&master).expect("a child of the test");
         let path = ptsname(&master, Vec::new()).expect("its name");
         let slave = open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).expect("its other end");
         let size = Winsize {
@@ -64,7 +64,7 @@ impl Terminal {
         }
     }
 
-    /// Reads on until the text is as wanted, or the writer has ended; whether it is so.
+    /// Reads until the text is as wanted, or the writer has ended. Returns whether it is as wanted.
     pub(super) fn read_until(&mut self, is_wanted: impl Fn(&str) -> bool) -> bool {
         let deadline = Instant::now() + LIMIT;
         let mut buffer = [0; 4096];
@@ -78,7 +78,7 @@ impl Terminal {
                 "not within {LIMIT:?}: {}",
                 self.text
             );
-            // EIO: nobody has the other end open any more.
+            // EIO: the other end is closed.
             let Ok(length @ 1..) = self.master.read(&mut buffer) else {
                 return false;
             };
@@ -88,14 +88,14 @@ impl Terminal {
     }
 }
 
-/// What is written on a terminal of this size.
+/// Returns the output on a terminal of this size.
 fn on_terminal(columns: u16, lines: u16, words: &[&str]) -> String {
     written(Terminal::start(columns, lines, words))
 }
 
 fn written(mut terminal: Terminal) -> String {
     terminal.read_until(|_| false);
-    let status = terminal.running.child.wait().expect("a child of ours");
+    let status = terminal.running.child.wait().expect("a child of the test");
     assert!(status.success(), "{status}: {}", terminal.text);
     terminal.text
 }
@@ -114,10 +114,10 @@ for n in range(5):
 ";
 
 #[test]
-fn in_a_pipe_a_socket_is_a_line_below_the_heading() {
+fn in_a_pipe_each_socket_is_one_line_below_the_heading() {
     python!();
     let mut program = PyPeer::start();
-    program.does(CONNECTIONS);
+    program.execute(CONNECTIONS);
     let number = program.pid().to_string();
     let table = shown(&[&number]);
     let lines: Vec<_> = table.lines().collect();
@@ -138,7 +138,7 @@ fn in_a_pipe_a_socket_is_a_line_below_the_heading() {
     assert_eq!(table.matches(" ESTAB ").count(), 20, "{table}");
     // IPv4 connections of the IPv6 listener.
     assert!(table.contains(" 127.0.0.1:") && !table.contains("ffff"), "{table}");
-    // Columns begin where their headings do.
+    // Columns begin at their headings.
     let local = lines[0].find("LOCAL").expect("the heading");
     assert!(
         lines[1..].iter().all(|line| line[local..].starts_with(['1', '['])),
@@ -150,7 +150,7 @@ fn in_a_pipe_a_socket_is_a_line_below_the_heading() {
 fn on_a_terminal_of_80_columns_an_ipv4_connection_is_one_line() {
     python!();
     let mut program = PyPeer::called("prometheus-node");
-    program.does(
+    program.execute(
         "listener = listen('127.123.234.123')
 client = own(socket.socket(), keepalive=1, idle=7200, interval=75, count=9)
 client.bind(('127.210.111.222', 0))
@@ -171,7 +171,7 @@ accepted = listener.accept()[0]",
 fn on_a_terminal_no_row_is_folded() {
     python!();
     let mut program = PyPeer::start();
-    program.does(CONNECTIONS);
+    program.execute(CONNECTIONS);
     let number = program.pid().to_string();
     for columns in [80, 100, 132, 200] {
         let table = on_terminal(columns, 24, &[&number]);
@@ -183,23 +183,23 @@ fn on_a_terminal_no_row_is_folded() {
 }
 
 #[test]
-fn on_a_wide_terminal_the_table_is_that_of_a_pipe() {
+fn wide_terminal_has_the_same_table_as_a_pipe() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
     let number = program.pid().to_string();
     assert_eq!(on_terminal(300, 24, &[&number]), shown(&[&number]));
     assert_eq!(on_terminal(80, 24, &[&number, "--json"]), shown(&[&number, "--json"]));
-    // A terminal that does not know its size.
+    // A terminal without a known size.
     assert_fits(&on_terminal(0, 0, &[&number]), 80);
 }
 
 #[test]
-fn colours_mark_keepalive_that_is_off_on_a_terminal_alone() {
+fn colours_mark_keepalive_off_only_on_a_terminal() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=2000)");
-    // What is shown must not change from one look to the next.
+    program.execute("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=2000)");
+    // The output must not change between two runs.
     let number = program.pid().to_string();
     let listening = [&*number, "--listening"];
     let with = |colour: Option<&str>, term: &str| {
@@ -231,7 +231,7 @@ fn wide_characters_in_a_name_keep_the_columns_aligned() {
     const NAME_COLUMNS: usize = 5;
     python!();
     let mut program = PyPeer::called(NAME);
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let table = shown(&[&program.pid().to_string()]);
     let [heading, row] = table.lines().collect::<Vec<_>>()[..] else {
         panic!("{table}")
@@ -242,12 +242,12 @@ fn wide_characters_in_a_name_keep_the_columns_aligned() {
     assert_eq!(Some(before + NAME_COLUMNS + behind), heading.find("STATE"), "{table}");
 }
 
-/// Names of programs may be anything, and a terminal must not obey them.
+/// Names of programs may contain control characters, which must not reach the terminal.
 #[test]
-fn a_name_cannot_write_over_the_terminal() {
+fn control_characters_in_a_name_are_replaced() {
     python!();
     let mut program = PyPeer::called("a\x1b[2J\nb");
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let table = shown(&[&program.pid().to_string()]);
     assert!(table.contains(" a\u{fffd}[2J\u{fffd}b "), "{table:?}");
     assert_eq!(program.entry("listener")["program"], "a\x1b[2J\nb");

@@ -1,5 +1,5 @@
-//! The timers of sockets, against the kernel's own table and against what then happens. A peer is silenced by a filter that
-//! drops all that arrives at it.
+//! The timers of sockets, compared with the kernel's table and with later events. A filter that drops all incoming
+//! packets silences a peer.
 
 use super::{assert_has, shown};
 use crate::support::process::{LIMIT, eventually};
@@ -8,7 +8,7 @@ use crate::support::table::{Row, row};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// `SO_ATTACH_FILTER` with `BPF_RET 0`; what is in the way.
+/// Attaches `BPF_RET 0` by `SO_ATTACH_FILTER`. Prints the error, if any.
 const SILENCE: &str = "
 def silence(end):
     drop = ctypes.create_string_buffer(struct.pack('=HBBI', 6, 0, 0, 0))
@@ -16,7 +16,7 @@ def silence(end):
     except OSError as error: return error
 ";
 
-/// Silences a socket of a program, or skips the test where a user may not.
+/// Silences a socket of a program; skips the test if a user cannot do this.
 macro_rules! silence {
     ($program:expr, $end:literal) => {
         let obstacle = $program.ask(concat!("silence(", $end, ")"));
@@ -28,17 +28,17 @@ macro_rules! silence {
 
 fn with_connection(settings: &str) -> PyPeer {
     let mut program = PyPeer::start();
-    program.does(SILENCE);
-    program.does(&format!(
+    program.execute(SILENCE);
+    program.execute(&format!(
         "listener = listen(); client, accepted = pair(listener, {settings})"
     ));
-    program.does("start = time.monotonic()");
+    program.execute("start = time.monotonic()");
     program
 }
 
-/// The timer of a socket in the kernel's own table.
+/// Returns the timer of a socket in the kernel's table.
 #[track_caller]
-fn kernels_timer(program: &mut PyPeer, name: &str) -> Row {
+fn kernel_timer(program: &mut PyPeer, name: &str) -> Row {
     let [fd] = program.fds([name]);
     row(program.pid(), fd).expect("the socket's row")
 }
@@ -49,17 +49,17 @@ fn expires(entry: &Value) -> Duration {
 }
 
 #[test]
-fn the_time_until_the_first_probe_is_the_kernels() {
+fn time_until_the_first_probe_is_that_of_the_kernel() {
     python!();
     let mut program = with_connection("keepalive=1, idle=100, interval=10, count=3");
     let (before, entry, after) = (
-        kernels_timer(&mut program, "client"),
+        kernel_timer(&mut program, "client"),
         program.entry("client"),
-        kernels_timer(&mut program, "client"),
+        kernel_timer(&mut program, "client"),
     );
     assert_eq!(entry["timer"]["kind"], "keepalive");
     assert_eq!((before.timer, after.timer), (2, 2));
-    // The table's times are rounded to it.
+    // The resolution of the table.
     let tick = Duration::from_millis(10);
     let expected = after.expires.saturating_sub(tick)..=before.expires + tick;
     assert!(expected.contains(&expires(&entry)), "{entry}: {expected:?}");
@@ -74,7 +74,7 @@ fn the_time_until_the_first_probe_is_the_kernels() {
 }
 
 #[test]
-fn probes_that_nobody_answers_are_counted() {
+fn unanswered_probes_are_counted() {
     python!();
     let mut program = with_connection("keepalive=1, idle=1, interval=1, count=100");
     silence!(program, "accepted");
@@ -92,14 +92,14 @@ fn probes_that_nobody_answers_are_counted() {
 }
 
 #[test]
-fn data_on_its_way_has_a_timer_that_hides_keepalive() {
+fn unacknowledged_data_has_a_timer_that_hides_keepalive() {
     python!();
     let mut program = with_connection("keepalive=1, idle=100, interval=10, count=3");
     silence!(program, "accepted");
-    program.does("client.send(b'x')");
+    program.execute("client.send(b'x')");
     let entry = program.entry("client");
     assert_eq!(entry["timer"]["kind"], "retransmit");
-    assert_eq!(kernels_timer(&mut program, "client").timer, 1);
+    assert_eq!(kernel_timer(&mut program, "client").timer, 1);
     assert_has(
         &entry,
         &json!({"keepalive": true, "idle_s": 100, "unanswered_probes": null}),
@@ -109,12 +109,12 @@ fn data_on_its_way_has_a_timer_that_hides_keepalive() {
 }
 
 #[test]
-fn a_connection_that_is_not_answered_is_retransmitted() {
+fn unanswered_connect_has_a_retransmission_timer() {
     python!();
     let mut program = with_connection("");
     silence!(program, "listener");
-    program.does("waiting = own(socket.socket(), keepalive=1, idle=100)");
-    program.does("waiting.setblocking(False); waiting.connect_ex(listener.getsockname())");
+    program.execute("waiting = own(socket.socket(), keepalive=1, idle=100)");
+    program.execute("waiting.setblocking(False); waiting.connect_ex(listener.getsockname())");
     let entry = program.entry("waiting");
     assert_has(&entry, &json!({"state": "syn-sent", "keepalive": true, "idle_s": 100}));
     assert_eq!(entry["timer"]["kind"], "retransmit");
@@ -122,24 +122,24 @@ fn a_connection_that_is_not_answered_is_retransmitted() {
 }
 
 #[test]
-fn a_closed_window_has_a_timer_that_hides_keepalive() {
+fn closed_window_has_a_timer_that_hides_keepalive() {
     python!();
     let mut program = with_connection("keepalive=1, idle=100");
-    program.does(
+    program.execute(
         "client.setblocking(False)\ntry:\n    while True: client.send(bytes(1 << 20))\nexcept BlockingIOError: pass",
     );
     eventually("a window that is closed", LIMIT, || {
         let entry = program.entry("client");
         (entry["timer"]["kind"] == "zero-window").then_some(())
     });
-    assert_eq!(kernels_timer(&mut program, "client").timer, 4);
+    assert_eq!(kernel_timer(&mut program, "client").timer, 4);
     let table = shown(&[&program.pid().to_string()]);
     assert!(table.contains(" zero-win "), "{table}");
 }
 
-/// The kernel ends the connections as `dead_after_s` says: by the count of probes, and by the user timeout.
+/// The kernel ends connections after `dead_after_s`: by the count of probes, and by the user timeout.
 #[test]
-fn a_dead_peer_is_noticed_when_it_was_said_to_be() {
+fn dead_peer_is_detected_after_the_reported_time() {
     python!();
     for (settings, seconds) in [
         ("keepalive=1, idle=1, interval=1, count=2", 3),
@@ -151,8 +151,11 @@ fn a_dead_peer_is_noticed_when_it_was_said_to_be() {
         let entry = program.entry("client");
         let took = program.ask("(select.select([client], [], [], 20), time.monotonic() - start)[1]");
         let took: f64 = took.parse().expect("seconds");
-        let said = entry["dead_after_s"].as_f64().expect("a time");
-        assert!((said - took).abs() < 0.9, "{settings}: said {said}, took {took}");
+        let reported = entry["dead_after_s"].as_f64().expect("a time");
+        assert!(
+            (reported - took).abs() < 0.9,
+            "{settings}: reported {reported}, took {took}"
+        );
         assert_eq!(entry["dead_after_s"], seconds, "{settings}");
         assert_eq!(program.ask("client.getsockopt(SOL, socket.SO_ERROR)"), "110");
     }

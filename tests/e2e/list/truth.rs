@@ -1,4 +1,4 @@
-//! Every field, against what the program has set and what its sockets tell.
+//! Every field, compared with what the program has set and reads itself.
 
 use super::{assert_has, entries, list, shown};
 use crate::support::observe::tcp_sockets;
@@ -6,7 +6,7 @@ use crate::support::process::{LIMIT, output_within};
 use crate::support::py_peer::PyPeer;
 use serde_json::json;
 
-/// Every field, as the help lists them.
+/// The fields, in the order of the help.
 const FIELDS: [&str; 18] = [
     "pid",
     "program",
@@ -29,10 +29,11 @@ const FIELDS: [&str; 18] = [
 ];
 
 #[test]
-fn a_socket_is_shown_with_every_field_that_the_help_names() {
+fn socket_is_shown_with_every_documented_field() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61, interval=13, count=4)");
+    program
+        .execute("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61, interval=13, count=4)");
     let (from, to) = (
         program.number("client.getsockname()[1]"),
         program.number("listener.getsockname()[1]"),
@@ -67,10 +68,10 @@ fn a_socket_is_shown_with_every_field_that_the_help_names() {
 }
 
 #[test]
-fn what_is_shown_is_what_the_program_has_set_before_and_after() {
+fn options_are_shown_as_the_program_sets_them() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
     for (settings, expected) in [
         (
             "",
@@ -94,7 +95,7 @@ fn what_is_shown_is_what_the_program_has_set_before_and_after() {
             json!({"keepalive": false, "idle_s": 32767, "dead_after_s": null, "timer": null}),
         ),
     ] {
-        program.does(&format!("own(client, {settings})"));
+        program.execute(&format!("own(client, {settings})"));
         let entry = program.entry("client");
         assert_has(&entry, &expected);
         let own_view = program.own_view("client");
@@ -104,13 +105,14 @@ fn what_is_shown_is_what_the_program_has_set_before_and_after() {
     }
 }
 
-/// Every socket of the process, and nothing else, as read through descriptors from outside.
+/// The output has every socket of the process and no others, compared with reads through duplicated descriptors.
 #[test]
-fn no_socket_is_missing_and_none_is_made_up() {
+fn output_has_exactly_the_sockets_of_the_process() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); kept.extend(pair(listener, keepalive=n % 2, idle=n + 1) for n in range(300))");
-    program.does("kept.extend([socket.socketpair(), socket.socket(type=socket.SOCK_DGRAM), open('/dev/null')])");
+    program
+        .execute("listener = listen(); kept.extend(pair(listener, keepalive=n % 2, idle=n + 1) for n in range(300))");
+    program.execute("kept.extend([socket.socketpair(), socket.socket(type=socket.SOCK_DGRAM), open('/dev/null')])");
     let mut expected: Vec<_> = tcp_sockets(program.pid())
         .iter()
         .map(|seen| {
@@ -140,12 +142,12 @@ fn no_socket_is_missing_and_none_is_made_up() {
     assert_eq!(found, expected);
 }
 
-/// Descriptors of the program, and what is set on its sockets, stay as they were, and none of ours remains.
+/// The program's descriptors and the options of its sockets are unchanged, and the command leaves no descriptors.
 #[test]
-fn to_look_changes_nothing() {
+fn list_changes_nothing() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61)");
+    program.execute("listener = listen(); client, accepted = pair(listener, keepalive=1, idle=61)");
     let state = "[os.readlink('/proc/self/fd/' + fd) for fd in sorted(os.listdir('/proc/self/fd')) \
                  if os.path.lexists('/proc/self/fd/' + fd)]";
     let before = (program.ask(state), program.own_view("client"));

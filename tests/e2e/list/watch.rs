@@ -1,4 +1,4 @@
-//! `--watch`: the same again and again, until there is nothing left to see or nobody left who reads.
+//! `--watch`: repeated output until no process or no reader is left.
 
 use super::shown::Terminal;
 use super::{list, parsed};
@@ -10,14 +10,14 @@ use std::process::{ChildStdout, Stdio};
 
 const HOME: &str = "\x1b[H";
 
-/// Into a pipe, with its reader.
+/// Starts the command with its output in a pipe. Returns it and the reader.
 fn watch(words: &[&str]) -> (Running, BufReader<ChildStdout>) {
     let mut running = Running::start(list(words).arg("--watch").stdout(Stdio::piped()).stderr(Stdio::piped()));
     let stdout = running.child.stdout.take().expect("a pipe");
     (running, BufReader::new(stdout))
 }
 
-/// Waits for the end of the command, which must be a good one, and quiet.
+/// Asserts that the command ends with status 0 and without messages.
 #[track_caller]
 fn assert_ends_well(running: &mut Running) {
     let status = running.wait_for_end();
@@ -30,18 +30,18 @@ fn assert_ends_well(running: &mut Running) {
 
 fn kill(program: &PyPeer) {
     let pid = Pid::from_raw(program.pid().cast_signed()).expect("a number of a process");
-    kill_process(pid, Signal::KILL).expect("it is ours");
+    kill_process(pid, Signal::KILL).expect("a child of the test");
 }
 
 #[test]
-fn on_a_terminal_it_is_drawn_anew_in_the_same_place() {
+fn terminal_is_redrawn_in_place() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
     let number = program.pid().to_string();
     let mut terminal = Terminal::start(200, 24, &[&number, "--watch"]);
     assert!(terminal.read_until(|text| text.matches(HOME).count() == 2));
-    program.does("own(client, keepalive=1, idle=61, interval=13, count=4)");
+    program.execute("own(client, keepalive=1, idle=61, interval=13, count=4)");
     assert!(
         terminal.read_until(|text| text.contains(" 61/13/4 ")),
         "{}",
@@ -50,7 +50,7 @@ fn on_a_terminal_it_is_drawn_anew_in_the_same_place() {
     kill(&program);
     assert!(!terminal.read_until(|_| false));
     assert_ends_well(&mut terminal.running);
-    // Each is the heading and the rows, every line cleared to its end, and nothing left below.
+    // Each screen is the heading and the rows; every line and everything below is cleared.
     for screen in terminal
         .text
         .split(HOME)
@@ -68,10 +68,10 @@ fn on_a_terminal_it_is_drawn_anew_in_the_same_place() {
 }
 
 #[test]
-fn what_does_not_fit_on_the_terminal_is_counted() {
+fn lines_that_do_not_fit_are_counted() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); kept.extend(pair(listener) for n in range(30))");
+    program.execute("listener = listen(); kept.extend(pair(listener) for n in range(30))");
     let number = program.pid().to_string();
     let mut terminal = Terminal::start(200, 24, &[&number, "--watch"]);
     assert!(terminal.read_until(|text| text.matches("\x1b[J").count() == 2));
@@ -83,10 +83,10 @@ fn what_does_not_fit_on_the_terminal_is_counted() {
 }
 
 #[test]
-fn in_a_pipe_it_is_printed_again_until_the_process_ends() {
+fn output_in_a_pipe_repeats_until_the_process_ends() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let (mut running, mut reader) = watch(&[&program.pid().to_string()]);
     let mut lines = Vec::new();
     while lines.iter().filter(|line: &&String| line.contains("KEEPALIVE")).count() < 3 {
@@ -98,7 +98,7 @@ fn in_a_pipe_it_is_printed_again_until_the_process_ends() {
         );
         lines.push(line);
     }
-    // Heading, listener, and an empty line after each.
+    // Heading, listener, and an empty line, each time.
     assert_eq!(lines.len(), 7, "{lines:?}");
     assert!(
         lines[2] == "\n" && lines[5] == "\n" && lines[0] == lines[3] && lines[1] == lines[4],
@@ -112,19 +112,19 @@ fn in_a_pipe_it_is_printed_again_until_the_process_ends() {
 }
 
 #[test]
-fn as_json_each_look_is_an_array_in_a_line() {
+fn json_prints_an_array_in_one_line_each_time() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let number = program.pid().to_string();
     let (mut running, reader) = watch(&[&number, "--json"]);
     let mut lines = reader.lines().map(|line| line.expect("text"));
     for _ in 0..2 {
-        let entries = parsed(&lines.next().expect("it goes on"));
+        let entries = parsed(&lines.next().expect("it continues"));
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0]["pid"], program.pid());
     }
-    program.does("own(listener, keepalive=1, idle=61)");
+    program.execute("own(listener, keepalive=1, idle=61)");
     assert!(
         lines
             .by_ref()
@@ -132,17 +132,17 @@ fn as_json_each_look_is_an_array_in_a_line() {
             .any(|entries| entries[0]["idle_s"] == 61)
     );
     kill(&program);
-    // Whatever it still sees is an array as well.
+    // A look after the process's end also prints an array.
     assert!(lines.all(|line| parsed(&line).len() <= 1));
     assert_ends_well(&mut running);
 }
 
 #[test]
-fn of_several_processes_the_last_one_counts() {
+fn watch_ends_when_the_last_process_ends() {
     python!();
     let (mut first, mut last) = (PyPeer::start(), PyPeer::start());
-    first.does("listener = listen()");
-    last.does("listener = listen()");
+    first.execute("listener = listen()");
+    last.execute("listener = listen()");
     let (mut running, reader) = watch(&[&first.pid().to_string(), &last.pid().to_string(), "--json"]);
     let mut lines = reader.lines().map(|line| parsed(&line.expect("text")));
     assert_eq!(lines.next().map(|entries| entries.len()), Some(2));
@@ -158,12 +158,12 @@ fn of_several_processes_the_last_one_counts() {
 }
 
 #[test]
-fn programs_of_a_name_are_watched_until_the_last_has_ended() {
+fn watch_of_a_name_ends_with_its_last_process() {
     python!();
     let name = format!("w {}", std::process::id());
     let mut program = PyPeer::start();
-    program.does("listener = listen()");
-    program.does(&format!("assert ctypes.CDLL(None).prctl(15, {name:?}.encode()) == 0"));
+    program.execute("listener = listen()");
+    program.execute(&format!("assert ctypes.CDLL(None).prctl(15, {name:?}.encode()) == 0"));
     let (mut running, reader) = watch(&["--program", &name, "--json"]);
     let mut lines = reader.lines().map(|line| parsed(&line.expect("text")));
     assert_eq!(lines.next().map(|entries| entries.len()), Some(1));
@@ -174,10 +174,10 @@ fn programs_of_a_name_are_watched_until_the_last_has_ended() {
 }
 
 #[test]
-fn it_ends_when_the_reader_goes_away() {
+fn watch_ends_when_the_reader_closes_the_pipe() {
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let number = program.pid().to_string();
     for words in [&[&*number][..], &[&number, "--json"], &["--json"]] {
         let (mut running, mut reader) = watch(words);

@@ -1,17 +1,17 @@
-//! A standard error that nobody reads: the program's calls are over all the same, and no line is written in part.
+//! A standard error that is not read: the program's calls return, and no line is written partly.
 
 use crate::support::library;
 use crate::support::process::output_within;
-use crate::support::target::{Libc, POLICY, bare, compile, no_config};
+use crate::support::target::{Libc, POLICY, compile, no_config, without_library};
 use std::path::Path;
 use std::time::Duration;
 
-/// What `targets/unread.c` prints of `program`, once with a standard error of this `kind` that nobody reads, once more
-/// when it was read; `None` where there is none of this kind here.
+/// Returns what `targets/unread.c` prints of `program`, once with an unread standard error of this `kind`, and once
+/// more after it was read; `None` if this kind is impossible here.
 fn unread(kind: &str, log: Option<&str>, program: &[&str]) -> Option<String> {
-    let mut command = bare(&compile(Libc::Host, "unread.c", &[]));
+    let mut command = without_library(&compile(Libc::Host, "unread.c", &[]));
     command.arg(kind).arg("/usr/bin/env");
-    // Not for this program and `env`, which have no sockets.
+    // The library is not preloaded into `unread` and `env`, which have no sockets.
     let mut preload = std::ffi::OsString::from("LD_PRELOAD=");
     preload.push(library());
     let mut config = std::ffi::OsString::from("KEEPALIVE_CONFIG=");
@@ -38,7 +38,7 @@ fn many_sockets() -> Vec<String> {
 const READ: &str = "ended with 0, some lines, 0 others\n";
 
 #[test]
-fn no_program_waits_for_a_standard_error_that_nobody_reads() {
+fn unread_standard_error_does_not_block() {
     let program = many_sockets();
     let program: Vec<_> = program.iter().map(String::as_str).collect();
     for (kind, first) in [
@@ -56,9 +56,9 @@ fn no_program_waits_for_a_standard_error_that_nobody_reads() {
     }
 }
 
-/// Nor for a file whose server does not answer: not to write to it, and not to see what it is.
+/// Nor does a program wait for a file whose server does not answer, neither to write to it nor to examine it.
 #[test]
-fn no_program_waits_for_a_file_server() {
+fn unanswering_file_server_does_not_block() {
     root!();
     if !Path::new("/dev/fuse").exists() {
         skip!("there is no /dev/fuse");

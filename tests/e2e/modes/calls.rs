@@ -1,11 +1,11 @@
-//! setsockopt(2) itself: what it returns, and everything that is none of our business.
+//! setsockopt(2) itself: its results, and options and sockets that keepalive does not set.
 
-use super::{SETTLED, alone, expect, program};
+use super::{RESOLVED, alone, expect, program};
 use crate::support::engine::Engine;
 use crate::support::target::output;
 use keepalive_policy::Mode;
 
-/// `call` makes setsockopt(2) by the C library's function, or by its syscall(2), and prints what it gives and `errno`.
+/// `call` calls setsockopt(2) by the C library's function and by its syscall(2), and prints the result and `errno`.
 const CALL: &str = "
 libc = ctypes.CDLL(None, use_errno=True)
 NUMBER = {'x86_64': 54, 'aarch64': 208}.get(platform.machine())
@@ -19,8 +19,8 @@ def call(fd, level, name, value, length=None):
         print(level, name, value if value is None else bytes[:4].hex(), length, returned, ctypes.get_errno())
 ";
 
-/// Under every mode, and with rules too, `snippet` prints what it prints without us.
-fn expect_as_alone(engine: Engine, snippet: &str) {
+/// Under every mode, with and without rules, `snippet` must print what it prints without keepalive.
+fn expect_same_as_alone(engine: Engine, snippet: &str) {
     let snippet = &format!("{CALL}{snippet}");
     let expected = alone(snippet);
     assert!(!expected.is_empty());
@@ -38,7 +38,7 @@ fn expect_as_alone(engine: Engine, snippet: &str) {
     }
 }
 
-/// The lines that differ.
+/// Returns the lines that differ.
 fn differences(printed: &str, expected: &str) -> Vec<String> {
     let count = [printed.lines().count(), expected.lines().count()];
     assert_eq!(count[0], count[1], "{printed}");
@@ -50,16 +50,16 @@ fn differences(printed: &str, expected: &str) -> Vec<String> {
 }
 
 with_the_library_and_the_kernel! {
-    calls_return_what_they_return_without_us
-    other_options_are_as_without_us
-    other_sockets_are_as_without_us
-    a_call_by_way_of_syscall_is_settled_too
-    an_enforced_call_succeeds_and_reads_ours_back
+    calls_return_the_same_as_without_keepalive
+    other_options_are_the_same_as_without_keepalive
+    other_sockets_are_the_same_as_without_keepalive
+    modes_apply_to_calls_through_syscall
+    calls_succeed_in_mode_enforce_and_the_policy_stays
 }
 
-fn calls_return_what_they_return_without_us(engine: Engine) {
+fn calls_return_the_same_as_without_keepalive(engine: Engine) {
     python!();
-    expect_as_alone(
+    expect_same_as_alone(
         engine,
         "
 s = connect(socket.socket()); fd = s.fileno()
@@ -83,9 +83,9 @@ call(fd, 6, 999, 60)",
     );
 }
 
-fn other_options_are_as_without_us(engine: Engine) {
+fn other_options_are_the_same_as_without_keepalive(engine: Engine) {
     python!();
-    expect_as_alone(
+    expect_same_as_alone(
         engine,
         "
 import struct
@@ -102,9 +102,9 @@ for s in (socket.socket(), connect(socket.socket()), listen(), socket.socket(soc
     );
 }
 
-fn other_sockets_are_as_without_us(engine: Engine) {
+fn other_sockets_are_the_same_as_without_keepalive(engine: Engine) {
     python!();
-    expect_as_alone(
+    expect_same_as_alone(
         engine,
         "
 def check(end):
@@ -132,7 +132,7 @@ check(listener)",
     );
 }
 
-fn a_call_by_way_of_syscall_is_settled_too(engine: Engine) {
+fn modes_apply_to_calls_through_syscall(engine: Engine) {
     python!();
     let by_syscall = "
 def by_syscall(end, level, name, value):
@@ -146,11 +146,11 @@ def by_syscall(end, level, name, value):
         "s = connect(socket.socket()); [by_syscall(s, *option) for option in OWN]; show(s)",
         "a = accept(listen()); [by_syscall(a, *option) for option in OWN]; show(a)",
     ] {
-        expect(engine, &format!("{CALL}{by_syscall}{snippet}"), &[], SETTLED);
+        expect(engine, &format!("{CALL}{by_syscall}{snippet}"), &[], RESOLVED);
     }
 }
 
-fn an_enforced_call_succeeds_and_reads_ours_back(engine: Engine) {
+fn calls_succeed_in_mode_enforce_and_the_policy_stays(engine: Engine) {
     python!();
     let snippet = format!(
         "{CALL}

@@ -1,4 +1,4 @@
-//! What is in the packages.
+//! The contents of the packages.
 
 use super::{Packages, pack};
 use crate::documentation::links::wrong_links;
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What a command prints; it must succeed.
+/// Returns what a command prints, which must succeed.
 #[track_caller]
 fn printed(command: &mut Command) -> String {
     let output = command.output().expect("it starts");
@@ -17,7 +17,7 @@ fn printed(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// Mode, owner and path of each file, as `tar -tv` and `rpm -qplv` show them.
+/// Returns mode, owner and path of each file, as `tar -tv` and `rpm -qplv` show them.
 fn files(listing: &str) -> Vec<String> {
     let mut files: Vec<String> = listing
         .lines()
@@ -51,8 +51,8 @@ const FILES: [&str; 6] = [
     "share/fish/vendor_completions.d/keepalive.fish",
 ];
 
-/// The libraries for 64-bit and 32-bit programs by the names that ld.so's `$LIB` has, with `$LIB` itself for musl; the first
-/// is the file for 32-bit programs.
+/// The paths of the libraries for 64-bit and 32-bit programs by the values of ld.so's `$LIB`, and by `$LIB` itself for
+/// musl. The first is the file for 32-bit programs.
 const LIBRARIES: [&str; 6] = [
     "lib/libkeepalive.so",
     "$LIB/libkeepalive.so",
@@ -62,7 +62,7 @@ const LIBRARIES: [&str; 6] = [
     "lib64/libkeepalive.so",
 ];
 
-/// These, all pages of the manual, the libraries, and the others, as [`files`] shows them without where links point.
+/// Returns these files, all manual pages and the libraries, as [`files`] shows them without targets of links.
 fn with_common(others: &[&str]) -> Vec<String> {
     let pages = repository().join("man").read_dir().expect("the manual").flatten();
     let pages = pages.filter_map(|page| {
@@ -83,7 +83,7 @@ fn with_common(others: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn each_has_its_files_in_their_places() {
+fn packages_contain_the_expected_files() {
     let packages = packages!();
     let listing = printed(
         Command::new("dpkg-deb")
@@ -103,7 +103,7 @@ fn each_has_its_files_in_their_places() {
 }
 
 #[test]
-fn lintian_finds_nothing_wrong() {
+fn lintian_reports_nothing() {
     let packages = packages!();
     if find_program("lintian").is_none() {
         skip!("lintian is not installed");
@@ -122,9 +122,9 @@ fn lintian_finds_nothing_wrong() {
     );
 }
 
-/// Each name that `$LIB` may have leads to the library for these programs.
+/// Each value of `$LIB` leads to the library for the programs of that architecture.
 #[test]
-fn the_libraries_of_both_kinds_are_found_by_their_directory() {
+fn library_of_each_architecture_is_found_by_its_directory() {
     let packages = packages!();
     if !cfg!(target_arch = "x86_64") {
         skip!("there is no library for 32-bit programs of this machine");
@@ -132,7 +132,7 @@ fn the_libraries_of_both_kinds_are_found_by_their_directory() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let unpack = |place: &str, command: &mut Command| -> PathBuf {
         let place = directory.path().join(place);
-        fs::create_dir(&place).expect("a directory of ours");
+        fs::create_dir(&place).expect("a directory of the test");
         printed(command.current_dir(&place));
         place
     };
@@ -173,7 +173,7 @@ fn the_libraries_of_both_kinds_are_found_by_their_directory() {
 }
 
 #[test]
-fn links_in_the_documents_of_the_archive_lead_to_files_in_it() {
+fn links_in_the_documents_of_the_archive_are_valid() {
     let packages = packages!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let archive = super::only(&packages.first, ".tar.gz");
@@ -191,13 +191,13 @@ fn links_in_the_documents_of_the_archive_lead_to_files_in_it() {
     assert!(number > 20, "only {number} links were found");
 }
 
-/// The files of one directory, and what they have.
+/// Returns the files of one directory with their checksums.
 fn sums(directory: &Path) -> String {
     fs::read_to_string(directory.join("SHA256SUMS")).expect("it was built")
 }
 
 #[test]
-fn the_same_bytes_are_made_again() {
+fn packages_are_reproducible() {
     let packages = packages!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     if let Err(why) = pack(directory.path(), &[]) {
@@ -208,7 +208,7 @@ fn the_same_bytes_are_made_again() {
 }
 
 #[test]
-fn the_archive_works_where_it_is_unpacked() {
+fn archive_works_in_any_directory() {
     let packages = packages!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let archive = super::only(&packages.first, ".tar.gz");
@@ -232,19 +232,19 @@ fn the_archive_works_where_it_is_unpacked() {
         let mut run = Command::new(&command);
         run.args(["run", "--engine", "preload", "sh", "-c", "echo \"$LD_PRELOAD\""])
             .env_remove("LD_PRELOAD");
-        // As the loader completes it, where 32-bit programs can run.
+        // The path as the loader expands it, on a machine that can run 32-bit programs.
         let name = printed(&mut run).trim_end().replace("$LIB", "lib64");
         Path::new(&name).canonicalize().expect("a library")
     };
     let expected = unpacked.join("lib/libkeepalive.so").canonicalize().expect("a library");
     assert_eq!(preload(), expected);
-    // Another library of this name in such a place, as libkeepalive 0.3 is in /usr/lib, is passed over.
+    // Another library of this name in such a place is skipped, as libkeepalive 0.3 is in /usr/lib.
     let other = compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]);
     let place = unpacked.join("lib64/libkeepalive.so");
-    fs::create_dir(unpacked.join("lib64")).expect("a directory of ours");
-    fs::copy(other, place).expect("a file of ours");
+    fs::create_dir(unpacked.join("lib64")).expect("a directory of the test");
+    fs::copy(other, place).expect("a file of the test");
     assert_eq!(preload(), expected);
-    // What the example says is right.
+    // The example file has no mistakes.
     printed(
         Command::new(&command)
             .arg("check")

@@ -1,11 +1,11 @@
-//! The package of Debian, in bullseye, bookworm and trixie.
+//! The Debian package, in bullseye, bookworm and trixie.
 
 use super::{Packages, in_distribution, no_distribution};
 use crate::support::target::{Libc, compile};
 use std::path::Path;
 
 /// $2 and $3 are the packages.
-const LIFE: &str = r#"
+const LIFE_CYCLE: &str = r#"
     cp "$2" /mnt/first.deb
     cp "$3" /mnt/second.deb
     mv /mnt/*.deb /mnt/root/run
@@ -13,7 +13,7 @@ const LIFE: &str = r#"
     file=/mnt/root/etc/ld.so.preload
     copy() { ls /mnt/root/usr/lib/*-linux-gnu*/*keepalive-system.so; }
     tree >/mnt/before
-    ours >/dev/null
+    new_files >/dev/null
     has 0
 
     watched inside dpkg --install /run/first.deb
@@ -23,7 +23,7 @@ const LIFE: &str = r#"
     test ! -e "$file"
     has 0
 
-    # Another library's line is there, and stays.
+    # The line of another library stays.
     echo "$other" >"$file"
     watched inside keepalive system enable
     has 1
@@ -31,13 +31,13 @@ const LIFE: &str = r#"
     has 1
     cmp "$(copy)" /mnt/root/usr/lib/*/libkeepalive.so
     tail -c 6 "$(copy)" | grep -q second
-    # Down, and up again.
+    # Downgrade and upgrade.
     watched inside dpkg --install /run/first.deb
     cmp "$(copy)" /mnt/root/usr/lib/*/libkeepalive.so
     watched inside dpkg --remove keepalive
     has 0
     test "$(cat "$file")" = "$other"
-    ours
+    new_files
     watched inside dpkg --purge keepalive
     test "$(cat "$file")" = "$other"
     rm "$file"
@@ -53,14 +53,14 @@ const LIFE: &str = r#"
     test ! -e "$file"
     tree | diff /mnt/before - || fail 'purged at once, but not as before'"#;
 
-fn lives_in(suite: &str) {
+fn assert_life_cycle(suite: &str) {
     let packages = packages!();
     if let Some(why) = no_distribution(suite) {
         skip!("{why}");
     }
     let debs = [&packages.first, &packages.second].map(|directory| Packages::deb(directory));
-    let left = in_distribution(suite, LIFE, &[&debs[0], &debs[1]]);
-    // Removed, but not purged: what dpkg keeps for purging, and the file as it was before.
+    let left = in_distribution(suite, LIFE_CYCLE, &[&debs[0], &debs[1]]);
+    // After removal without purge: the files that dpkg keeps, and the backup of the previous file.
     let expected = [
         "etc/ld.so.preload.before-keepalive",
         "var/lib/dpkg/info/keepalive.list",
@@ -70,22 +70,22 @@ fn lives_in(suite: &str) {
 }
 
 #[test]
-fn in_bullseye_it_comes_and_goes_while_programs_start_silently() {
-    lives_in("bullseye");
+fn programs_start_silently_during_installation_and_removal_in_bullseye() {
+    assert_life_cycle("bullseye");
 }
 
 #[test]
-fn in_bookworm_it_comes_and_goes_while_programs_start_silently() {
-    lives_in("bookworm");
+fn programs_start_silently_during_installation_and_removal_in_bookworm() {
+    assert_life_cycle("bookworm");
 }
 
 #[test]
-fn in_trixie_it_comes_and_goes_while_programs_start_silently() {
-    lives_in("trixie");
+fn programs_start_silently_during_installation_and_removal_in_trixie() {
+    assert_life_cycle("trixie");
 }
 
-/// A C library for 32-bit programs comes after `keepalive system enable`, and goes: as packages do it, but with the files of
-/// the cross compiler. $3 is its directory, $4 a 32-bit program.
+/// A C library for 32-bit programs is added after `keepalive system enable`, and removed: by the mechanisms of
+/// packages, but with files of the cross compiler. $3 is its directory, $4 a 32-bit program.
 const LATER: &str = r#"
     cp "$2" /mnt/root/run/first.deb
     tree >/mnt/before
@@ -109,7 +109,7 @@ const LATER: &str = r#"
     inside keepalive run sh -c 'KEEPIDLE=77 /run/sockets32 tcp show; perl -e 1' >/mnt/ran 2>&1
     grep -q ': 1 77 ' /mnt/ran || fail "$(cat /mnt/ran)"
     test "$(wc -l </mnt/ran)" = 1 || fail "$(cat /mnt/ran)"
-    # It goes.
+    # Its removal.
     watched inside dpkg --purge some-libc
     has 1
     inside keepalive system status >/dev/null
@@ -122,7 +122,7 @@ const LATER: &str = r#"
     tree | diff /mnt/before -"#;
 
 #[test]
-fn a_c_library_for_32_bit_programs_comes_and_goes_while_it_is_enabled() {
+fn c_library_for_32_bit_programs_can_be_added_and_removed_while_enabled() {
     const I386: Libc = Libc::Cross("i686-linux-gnu-gcc");
     let packages = packages!();
     if let Some(why) = I386.missing() {
@@ -138,8 +138,8 @@ fn a_c_library_for_32_bit_programs_comes_and_goes_while_it_is_enabled() {
     }
 }
 
-/// /etc/ld.so.preload cannot be removed, as in a container into which it is mounted.
-const STUBBORN: &str = r#"
+/// /etc/ld.so.preload cannot be removed, as in a container that mounts it.
+const IMMUTABLE_FILE: &str = r#"
     cp "$2" /mnt/root/run/first.deb
     tree >/mnt/before
     watched inside dpkg --install /run/first.deb
@@ -153,7 +153,7 @@ const STUBBORN: &str = r#"
         test ! -e /mnt/root/usr/bin/keepalive
     done
     umount /mnt/root/etc/ld.so.preload
-    # As it is told; or so:
+    # By hand, as the hint says, or by installing the package again:
     watched inside dpkg --install /run/first.deb
     has 1
     watched inside dpkg --purge keepalive
@@ -161,15 +161,15 @@ const STUBBORN: &str = r#"
     tree | diff /mnt/before -"#;
 
 #[test]
-fn it_is_removed_where_the_line_cannot_be_and_programs_go_on() {
+fn package_can_be_removed_if_the_line_cannot() {
     let packages = packages!();
     if let Some(why) = no_distribution("bookworm") {
         skip!("{why}");
     }
-    in_distribution("bookworm", STUBBORN, &[&Packages::deb(&packages.first)]);
+    in_distribution("bookworm", IMMUTABLE_FILE, &[&Packages::deb(&packages.first)]);
 }
 
-/// The package's own file is what somebody has named.
+/// The administrator has written a line with the package's own library.
 const BY_HAND: &str = r#"
     cp "$2" /mnt/root/run/first.deb
     cp "$3" /mnt/root/run/second.deb
@@ -186,13 +186,13 @@ const BY_HAND: &str = r#"
         grep -q 'hint: take that line out' /mnt/errors || fail "$(cat /mnt/errors)"
         has 1
     done
-    # What others are called is not meant.
+    # Libraries of the same name and comments do not count.
     echo '/usr/lib/libkeepalive.so.0 # libkeepalive.so' >/mnt/root/etc/ld.so.preload
     inside dpkg --remove keepalive >/dev/null 2>&1
     test ! -e "/mnt/root/$library""#;
 
 #[test]
-fn it_is_upgraded_but_not_removed_where_somebody_has_named_its_library() {
+fn package_named_by_hand_can_be_upgraded_but_not_removed() {
     let packages = packages!();
     if let Some(why) = no_distribution("bookworm") {
         skip!("{why}");
@@ -201,13 +201,13 @@ fn it_is_upgraded_but_not_removed_where_somebody_has_named_its_library() {
     in_distribution("bookworm", BY_HAND, &[&debs[0], &debs[1]]);
 }
 
-/// systemctl is a script that notes what it is told.
+/// systemctl is a script that records its arguments.
 const UNITS: &str = r#"
     cp "$2" /mnt/root/run/first.deb
     units=/mnt/root/etc/systemd/system
     mkdir -p "$units/multi-user.target.wants"
     printf '[Service]\nExecStart=/bin/sleep 1\n' >"$units/some.service"
-    printf '#!/bin/sh\necho "$*" >>/run/told\n' >/mnt/root/usr/bin/systemctl
+    printf '#!/bin/sh\necho "$*" >>/run/calls\n' >/mnt/root/usr/bin/systemctl
     chmod 755 /mnt/root/usr/bin/systemctl
     mkdir -p /mnt/root/run/systemd/system
     tree >/mnt/before
@@ -217,15 +217,15 @@ const UNITS: &str = r#"
     mkdir "$units/other.service.d"
     inside keepalive unit enable some >/dev/null 2>&1
     grep -q /libkeepalive.so "$units/some.service.d/50-keepalive.conf"
-    echo '# not ours' >"$units/other.service.d/50-keepalive.conf"
-    rm /mnt/root/run/told
+    echo '# another file' >"$units/other.service.d/50-keepalive.conf"
+    rm /mnt/root/run/calls
     inside dpkg --install /run/first.deb >/dev/null
     test -e "$units/some.service.d/50-keepalive.conf"
     test -h "$units/multi-user.target.wants/keepalive-cgroup@system.slice.service"
     inside sh -c 'sleep 1000 & echo $! >/run/pid; LD_PRELOAD=/usr/lib/nothing/libkeepalive.so exec sleep 1000' 2>/dev/null &
     until test -s /mnt/root/run/pid; do :; done
     inside dpkg --remove keepalive >/dev/null 2>/mnt/errors
-    cat /mnt/root/run/told
+    cat /mnt/root/run/calls
     rm "$units/other.service.d/50-keepalive.conf"
     rmdir "$units/other.service.d"
     inside dpkg --purge keepalive >/dev/null 2>&1
@@ -233,7 +233,7 @@ const UNITS: &str = r#"
     grep 'will complain of LD_PRELOAD' /mnt/errors | sed 's/[0-9][0-9]*/PID/g'"#;
 
 #[test]
-fn what_it_has_put_into_systemd_goes_with_it() {
+fn removal_removes_the_systemd_drop_ins() {
     let packages = packages!();
     if let Some(why) = no_distribution("bookworm") {
         skip!("{why}");
@@ -244,7 +244,7 @@ fn what_it_has_put_into_systemd_goes_with_it() {
     assert_eq!(printed, expected);
 }
 
-/// The module is another glibc's, which would end a static program that loads it.
+/// The NSS module is another glibc's, which would end a static program that loads it.
 const NAMES: &str = r#"
     cp "$2" /mnt/root/run/first.deb
     inside dpkg --install /run/first.deb >/dev/null
@@ -256,7 +256,7 @@ const NAMES: &str = r#"
     done"#;
 
 #[test]
-fn names_are_looked_up_under_any_c_library() {
+fn names_are_resolved_under_any_c_library() {
     let packages = packages!();
     for suite in ["bullseye", "bookworm", "trixie"] {
         if let Some(why) = no_distribution(suite) {

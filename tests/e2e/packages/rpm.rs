@@ -1,10 +1,10 @@
-//! The package for rpm(8): this machine's rpm installs it below another root directory, whose shell runs its scripts.
+//! The rpm package: this machine's rpm(8) installs it below another root directory, whose shell runs its scripts.
 
 use super::{Packages, in_distribution, no_distribution};
 use crate::support::find_program;
 
-/// $2 and $3 are the packages. The directories in which the library is are Debian's and rpm's.
-const LIFE: &str = r#"
+/// $2 and $3 are the packages. The library is in the directories of Debian and of rpm.
+const LIFE_CYCLE: &str = r#"
     manage() { rpm --root /mnt/root --nodeps --noplugins "$@"; }
     tree >/mnt/before
     watched manage --install "$2"
@@ -22,7 +22,7 @@ const LIFE: &str = r#"
     tree | diff /mnt/before - || fail 'erased, but not as before'"#;
 
 #[test]
-fn it_comes_and_goes_while_programs_start_silently() {
+fn programs_start_silently_during_installation_and_removal() {
     let packages = packages!();
     if let Some(why) = no_distribution("bookworm") {
         skip!("{why}");
@@ -31,5 +31,5 @@ fn it_comes_and_goes_while_programs_start_silently() {
         skip!("rpm is not installed");
     }
     let rpms = [&packages.first, &packages.second].map(|directory| Packages::rpm(directory));
-    assert_eq!(in_distribution("bookworm", LIFE, &[&rpms[0], &rpms[1]]), "");
+    assert_eq!(in_distribution("bookworm", LIFE_CYCLE, &[&rpms[0], &rpms[1]]), "");
 }

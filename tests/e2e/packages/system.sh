@@ -1,5 +1,5 @@
-# A whole distribution for one script, as sh runs it in mount and process namespaces of its own: $1 is what
-# scripts/test-chroot has made, over which a layer is put, so that it stays as it is. The script works in /mnt.
+# Functions for a script that works on a whole distribution, run by sh in its own mount and process namespaces. $1 is the
+# chroot of scripts/test-chroot; an overlay in /mnt keeps it unchanged.
 set -eu
 mount -t tmpfs none /mnt
 mkdir /mnt/changes /mnt/work /mnt/root
@@ -17,8 +17,8 @@ inside() {
     chroot /mnt/root "$@"
 }
 
-# Runs a command while programs of that system are started all the time, one after the other: each must end with status
-# 0, and none may say a word. What the command itself prints is left in /mnt/said, its errors in /mnt/errors.
+# Runs a command while programs of the distribution are started repeatedly: each must end with status 0 and without
+# messages. The output of the command is in /mnt/output, its errors in /mnt/errors.
 watched() {
     touch /mnt/root/run/busy
     : >/mnt/rounds
@@ -31,12 +31,12 @@ watched() {
     done' >>/mnt/rounds 2>/mnt/complaints &
     one_more_round 0
     status=0
-    "$@" >/mnt/said 2>/mnt/errors || status=$?
+    "$@" >/mnt/output 2>/mnt/errors || status=$?
     one_more_round "$(wc -l </mnt/rounds)"
     rm /mnt/root/run/busy
     wait
-    test "$status" = 0 || fail "$*: status $status: $(cat /mnt/said /mnt/errors)"
-    test ! -s /mnt/complaints || fail "$*: meanwhile programs say: $(cat /mnt/complaints)"
+    test "$status" = 0 || fail "$*: status $status: $(cat /mnt/output /mnt/errors)"
+    test ! -s /mnt/complaints || fail "$*: programs printed meanwhile: $(cat /mnt/complaints)"
     ! grep -i -E 'preload|ld\.so:' /mnt/errors || fail "$*: $(cat /mnt/errors)"
 }
 
@@ -47,29 +47,29 @@ one_more_round() {
     done
 }
 
-# What a socket of a program that knows nothing of keepalive has: whether it is on.
+# Prints SO_KEEPALIVE of a new socket of an ordinary program.
 socket() {
     inside perl -MSocket -e 'socket S, PF_INET, SOCK_STREAM, 0; print unpack("i", getsockopt S, SOL_SOCKET, SO_KEEPALIVE), "\n"'
 }
 
-# has ON: whether it has that, silently.
+# has ON: fails unless the socket has this value, without messages.
 has() {
     found=$(socket 2>&1)
     test "$found" = "$1" || fail "a socket has keepalive '$found', not '$1'"
 }
 
-# Every file and directory, but for the records of dpkg, rpm and ldconfig.
+# Lists every file and directory, without the records of dpkg, rpm and ldconfig.
 tree() {
     (cd /mnt/root && find . -xdev \
         ! -path './var/lib/dpkg/*' ! -path './var/lib/rpm*' ! -path './var/log/*' ! -path ./etc/ld.so.cache ! -path './var/cache/ldconfig*' \
         \( -type d -printf '%p %y %m %U %G\n' -o -printf '%p %y %m %U %G %s %l\n' \)) | sort
 }
 
-# The files named after us; after a first call, those that are new.
-ours() {
-    touch /mnt/ours
-    named | comm -13 /mnt/ours -
-    named >/mnt/ours
+# Lists the files of keepalive that are new since the last call.
+new_files() {
+    touch /mnt/known
+    named | comm -13 /mnt/known -
+    named >/mnt/known
 }
 named() {
     (cd /mnt/root && find etc usr var/lib/dpkg/info -xdev -name '*keepalive*') | sort

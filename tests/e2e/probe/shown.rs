@@ -8,7 +8,7 @@ use std::process::Output;
 fn at_a_terminal(lab: &Lab<'_>, options: &str, steps: &[&str]) -> Output {
     let command = format!("{} probe {} {options}", keepalive().display(), lab.target());
     let terminal = script("terminal.py");
-    let terminal = terminal.to_str().expect("a path of ours");
+    let terminal = terminal.to_str().expect("a UTF-8 path");
     lab.client(&[&[PYTHON, terminal, &command], steps].concat())
 }
 

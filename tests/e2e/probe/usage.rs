@@ -75,7 +75,7 @@ fn numbers_that_make_no_sense_are_refused() {
 fn a_server_that_cannot_be_reached_is_named() {
     python!();
     let keepalive = keepalive();
-    let keepalive = keepalive.to_str().expect("a path of ours");
+    let keepalive = keepalive.to_str().expect("a UTF-8 path");
     for (target, reason) in [
         ("10.0.2.2:7001", "Connection refused"),
         ("[fd00:2::2]:7001", "Connection refused"),
@@ -91,7 +91,7 @@ fn a_server_that_cannot_be_reached_is_named() {
 fn a_name_that_nobody_has_is_named() {
     python!();
     let keepalive = keepalive();
-    let keepalive = keepalive.to_str().expect("a path of ours");
+    let keepalive = keepalive.to_str().expect("a UTF-8 path");
     // In the laboratory no name server is reached.
     let output = output_or_skip!(Lab::default().client(&[keepalive, "probe", "db.example.invalid:80"]));
     assert_says(&output, 1, &["keepalive: cannot find 'db.example.invalid:80': "]);

@@ -164,7 +164,7 @@ macro_rules! the_network_sees_only_probes {
             python!();
             let lab = Lab { timeout: "3", address: $address, ..Lab::default() };
             let wire = script("wire.py");
-            let wrapper = [PYTHON, "-I", "-S", wire.to_str().expect("a path of ours")];
+            let wrapper = [PYTHON, "-I", "-S", wire.to_str().expect("a UTF-8 path")];
             let options = ["--json", "--max", "10", "--parallel", &PARALLEL.to_string()];
             let output = output_or_skip!(lab.probe_under(&wrapper, &options));
             assert!(output.status.success(), "{}", stderr(&output));

@@ -1,35 +1,35 @@
-//! Where rules are written: the environment, a file, and what becomes of texts that cannot be used.
+//! The sources of rules: the environment and a file; and invalid input.
 
 use super::{RULED, RULED_TOO, line, netns};
 use crate::support::PYTHON;
 use crate::support::engine::Engine;
 use crate::support::library;
 use crate::support::netns::NetNs;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 const HERE: &str = "10.1.2.3:80";
-/// Keepalive is on, and nothing else is said.
-const KERNELS: &str = "1 7200 75 9 0";
+/// Keepalive is on, and no other setting applies.
+const KERNEL_VALUES: &str = "1 7200 75 9 0";
 
 fn expect(netns: &NetNs, connect: &str, accept: &str) {
     assert_eq!(netns.meet(&[HERE]), line(HERE, connect, accept));
 }
 
 with_the_library_and_the_kernel! {
-    the_file_in_etc_counts
-    the_environment_comes_before_the_file_option_by_option
-    the_variables_of_options_are_the_environments_default
-    keepalive_off_switches_everything_off
+    file_in_etc_applies
+    environment_has_precedence_over_the_file_for_each_option
+    variables_of_options_are_the_default_of_the_environment
+    keepalive_off_disables_the_policy
 }
 
-fn the_file_in_etc_counts(engine: Engine) {
+fn file_in_etc_applies(engine: Engine) {
     netns!();
     let file = "# comment\n\ndefault idle=50 count=3  # and more\nconnect 10.0.0.0/8 idle=30\naccept :80 off\n";
-    expect(&NetNs::without_policy(engine).with_etc(file), RULED, UNTOUCHED);
+    expect(&NetNs::without_policy(engine).with_etc(file), RULED, KERNEL_DEFAULTS);
     let elsewhere = "default idle=50 count=3\nconnect 172.16.0.0/12 idle=30\n";
     expect(
         &NetNs::without_policy(engine).with_etc(elsewhere),
@@ -39,24 +39,25 @@ fn the_file_in_etc_counts(engine: Engine) {
 }
 
 #[test]
-fn another_file_counts_instead_of_the_one_in_etc() {
+fn named_file_replaces_the_one_in_etc() {
     netns!();
     let netns = NetNs::without_policy(Engine::Library).with_etc("default interval=5");
     let file = netns.write("other.conf", "connect idle=30");
-    expect(&netns.with("KEEPALIVE_CONFIG", file), RULED, KERNELS);
-    // No file at all is a file that says nothing.
+    expect(&netns.with("KEEPALIVE_CONFIG", file), RULED, KERNEL_VALUES);
+    // An empty name means no file.
     let netns = NetNs::without_policy(Engine::Library).with_etc("default interval=5");
-    expect(&netns.with("KEEPALIVE_CONFIG", ""), KERNELS, KERNELS);
+    expect(&netns.with("KEEPALIVE_CONFIG", ""), KERNEL_VALUES, KERNEL_VALUES);
 }
 
-fn the_environment_comes_before_the_file_option_by_option(engine: Engine) {
+fn environment_has_precedence_over_the_file_for_each_option(engine: Engine) {
     netns!();
     let over = |rules: &str, file: &str| {
         NetNs::without_policy(engine)
             .with("KEEPALIVE_RULES", rules)
             .with_etc(file)
     };
-    // What a rule of the environment leaves open is the file's to say: its rule, else its default.
+    // Settings that a rule of the environment does not have come from the file: from its matching rule, otherwise from
+    // its default.
     expect(
         &over("connect idle=30", "default interval=7 idle=50"),
         "1 30 7 9 0",
@@ -69,13 +70,17 @@ fn the_environment_comes_before_the_file_option_by_option(engine: Engine) {
         "1 30 7 9 0",
         "1 30 7 9 0",
     );
-    // A rule of the file does not come before the environment's default.
+    // A rule of the file has lower precedence than the environment's default.
     let netns = NetNs::new(engine).with_etc("connect idle=30 interval=5 user-timeout=9s");
-    expect(&netns, "1 61 13 4 9000", TREATED);
-    expect(&NetNs::new(engine).with_etc("connect off"), UNTOUCHED, TREATED);
+    expect(&netns, "1 61 13 4 9000", POLICY_VALUES);
+    expect(
+        &NetNs::new(engine).with_etc("connect off"),
+        KERNEL_DEFAULTS,
+        POLICY_VALUES,
+    );
 }
 
-fn the_variables_of_options_are_the_environments_default(engine: Engine) {
+fn variables_of_options_are_the_default_of_the_environment(engine: Engine) {
     netns!();
     let netns = NetNs::without_policy(engine)
         .with("KEEPIDLE", "70")
@@ -88,19 +93,19 @@ fn the_variables_of_options_are_the_environments_default(engine: Engine) {
     expect(&netns, "0 70 75 9 0", RULED);
 }
 
-fn keepalive_off_switches_everything_off(engine: Engine) {
+fn keepalive_off_disables_the_policy(engine: Engine) {
     netns!();
     let netns = NetNs::new(engine)
         .with("KEEPALIVE", "off")
         .with("KEEPALIVE_RULES", "connect idle=30; default idle=40")
         .with_etc("default idle=50 mode=enforce\naccept idle=60");
-    expect(&netns, UNTOUCHED, UNTOUCHED);
+    expect(&netns, KERNEL_DEFAULTS, KERNEL_DEFAULTS);
     let netns = NetNs::without_policy(engine).with_etc("default off\naccept idle=30");
-    expect(&netns, UNTOUCHED, RULED);
+    expect(&netns, KERNEL_DEFAULTS, RULED);
 }
 
 #[test]
-fn a_line_that_cannot_be_used_is_left_out_and_named_in_the_log() {
+fn invalid_lines_are_ignored_and_logged() {
     netns!();
     let text = "default idle=61 interval=13 count=4\nconect off\nconnect 10.0.0.0/33 off\n\n  connect idle=30x # no\n\
                 connect :80 idle=30\nconnect :80 idle=0\naccept :80 idle=40";
@@ -112,10 +117,10 @@ fn a_line_that_cannot_be_used_is_left_out_and_named_in_the_log() {
     let (file, log) = (netns.write("rules", text), netns.path("log"));
     let netns = netns.with("KEEPALIVE_CONFIG", &file).with("KEEPALIVE_LOG", &log);
     expect(&netns, RULED, RULED_TOO);
-    let said = ignored(&fs::read_to_string(&log).expect("a log was asked for"));
-    let lines: Vec<_> = said.iter().filter_map(|line| line.split(" of ").next()).collect();
-    assert_eq!(lines, ["line 2", "line 3", "line 5", "line 7"], "{said:#?}");
-    let reasons: Vec<_> = said.iter().filter_map(|line| line.split(": ").last()).collect();
+    let written = ignored(&fs::read_to_string(&log).expect("a log was asked for"));
+    let lines: Vec<_> = written.iter().filter_map(|line| line.split(" of ").next()).collect();
+    assert_eq!(lines, ["line 2", "line 3", "line 5", "line 7"], "{written:#?}");
+    let reasons: Vec<_> = written.iter().filter_map(|line| line.split(": ").last()).collect();
     let expected = [
         "unknown keyword",
         "not a prefix length",
@@ -130,17 +135,19 @@ fn a_line_that_cannot_be_used_is_left_out_and_named_in_the_log() {
         .with("KEEPALIVE_RULES", text.replace('\n', ";").replace(" # no", ""))
         .with("KEEPALIVE_LOG", &log);
     expect(&netns, RULED, RULED_TOO);
-    let said = ignored(&fs::read_to_string(&log).expect("a log was asked for"));
-    assert_eq!(said.len(), 4, "{said:#?}");
+    let written = ignored(&fs::read_to_string(&log).expect("a log was asked for"));
+    assert_eq!(written.len(), 4, "{written:#?}");
     assert!(
-        said.iter().all(|line| line.starts_with("line 1 of KEEPALIVE_RULES: ")),
-        "{said:#?}"
+        written
+            .iter()
+            .all(|line| line.starts_with("line 1 of KEEPALIVE_RULES: ")),
+        "{written:#?}"
     );
 }
 
-/// The program goes on as it would without a file, and the log says why.
+/// The program runs as without a file, and the log has the reason.
 #[test]
-fn a_file_that_cannot_be_read_is_no_file() {
+fn unreadable_file_is_ignored_and_logged() {
     netns!();
     let files = NetNs::new(Engine::Library);
     let closed = files.write("closed", "default idle=50");
@@ -155,7 +162,7 @@ fn a_file_that_cannot_be_read_is_no_file() {
         files.path(""),
         PathBuf::from("/dev/zero"),
     ];
-    for (path, print_ignoring_epipe) in read
+    for (path, is_readable) in read
         .iter()
         .map(|path| (path, true))
         .chain(not_read.iter().map(|path| (path, false)))
@@ -163,43 +170,44 @@ fn a_file_that_cannot_be_read_is_no_file() {
         let netns = NetNs::new(Engine::Library);
         let log = netns.path("log");
         let netns = netns
-            // Root reads every file, unless it gives that right away.
+            // Without these capabilities root cannot read every file.
             .under(&["setpriv", "--bounding-set=-dac_override,-dac_read_search"])
             .with("KEEPALIVE_CONFIG", path)
             .with("KEEPALIVE_LOG", &log);
-        expect(&netns, TREATED, TREATED);
-        let said = fs::read_to_string(&log).expect("a log was asked for");
+        expect(&netns, POLICY_VALUES, POLICY_VALUES);
+        let written = fs::read_to_string(&log).expect("a log was asked for");
         let reason = if path.ends_with("closed") {
             "permission denied, by the file's mode, AppArmor or SELinux"
         } else {
             "not a file that can be read"
         };
-        let complains = said.contains(&format!("ignored {}: {reason}", path.display()));
-        assert_eq!(complains, !print_ignoring_epipe, "{}: {said}", path.display());
+        let complains = written.contains(&format!("ignored {}: {reason}", path.display()));
+        assert_eq!(complains, !is_readable, "{}: {written}", path.display());
     }
 }
 
-/// The log names the file that nothing names, unless there is none: else its policy would be lost unseen.
+/// The log names an unreadable /etc/keepalive.conf, which is used by default: otherwise its policy would be lost
+/// without a message.
 #[test]
-fn the_log_names_a_file_in_etc_that_cannot_be_read() {
+fn unreadable_file_in_etc_is_logged() {
     netns!();
-    for (mode, print_ignoring_epipe) in [("0", false), ("644", true)] {
+    for (mode, is_readable) in [("0", false), ("644", true)] {
         let netns = NetNs::without_policy(Engine::Library).with_etc("default idle=50");
         let log = netns.path("log");
         let line = format!(
             "chmod {mode} /etc/keepalive.conf; exec setpriv --bounding-set=-dac_override,-dac_read_search \"$@\""
         );
         let netns = netns.under(&["sh", "-c", &line, "sh"]).with("KEEPALIVE_LOG", &log);
-        let values = if print_ignoring_epipe { "1 50 75 9 0" } else { KERNELS };
+        let values = if is_readable { "1 50 75 9 0" } else { KERNEL_VALUES };
         expect(&netns, values, values);
         let written = fs::read_to_string(&log).expect("a log was asked for");
         let names = written.contains("ignored /etc/keepalive.conf: permission denied");
-        assert_eq!(names, !print_ignoring_epipe, "{written}");
+        assert_eq!(names, !is_readable, "{written}");
     }
 }
 
 #[test]
-fn line_ends_and_the_last_line_may_be_of_any_kind() {
+fn every_kind_of_line_end_is_accepted() {
     netns!();
     for text in [
         "default idle=40\nconnect idle=30",
@@ -214,9 +222,9 @@ fn line_ends_and_the_last_line_may_be_of_any_kind() {
 }
 
 #[test]
-fn a_large_file_counts_as_far_as_it_is_read_and_no_line_by_half() {
+fn large_file_applies_up_to_the_limit_without_a_partial_line() {
     netns!();
-    // 300 KB: the first rule comes late, but within what is read.
+    // 300 KB: the first rule is within the first 256 KiB.
     let comment = format!("#{}\n", "x".repeat(99));
     let large = |before: usize, behind: usize| {
         format!(
@@ -228,22 +236,22 @@ fn a_large_file_counts_as_far_as_it_is_read_and_no_line_by_half() {
     expect(
         &NetNs::without_policy(Engine::Library).with_etc(&large(1000, 2000)),
         RULED,
-        KERNELS,
+        KERNEL_VALUES,
     );
-    // The end of what is read, 256 KiB, falls into a number.
+    // The limit of 256 KiB is in the middle of a number.
     let line = "connect idle=3000\n";
     let filling = 256 * 1024 - (line.len() - 3);
     let text = format!("#{}\n{line}", "x".repeat(filling - 2));
     assert!(text.len() > 256 * 1024 && text.as_bytes()[256 * 1024 - 1].is_ascii_digit());
     expect(
         &NetNs::without_policy(Engine::Library).with_etc(&text),
-        KERNELS,
-        KERNELS,
+        KERNEL_VALUES,
+        KERNEL_VALUES,
     );
 }
 
 #[test]
-fn a_program_that_overwrites_its_environment_keeps_its_rules() {
+fn program_that_overwrites_its_environment_keeps_its_rules() {
     netns!();
     let netns =
         NetNs::new(Engine::Library).with("KEEPALIVE_RULES", "program python3 connect :80 idle=30; accept idle=40");
@@ -251,7 +259,7 @@ fn a_program_that_overwrites_its_environment_keeps_its_rules() {
 }
 
 #[test]
-fn other_libraries_variables_count_alone_and_behind_ours() {
+fn variables_of_other_libraries_apply_with_the_lowest_precedence() {
     netns!();
     for (variables, expected) in [
         (
@@ -266,7 +274,10 @@ fn other_libraries_variables_count_alone_and_behind_ours() {
             &[("DD_USE_KEEPALIVE", "1"), ("DD_TCP_KEEPALIVE_TIME", "44")],
             "1 44 75 9 0",
         ),
-        (&[("DD_USE_KEEPALIVE", "0"), ("DD_TCP_KEEPALIVE_TIME", "44")], UNTOUCHED),
+        (
+            &[("DD_USE_KEEPALIVE", "0"), ("DD_TCP_KEEPALIVE_TIME", "44")],
+            KERNEL_DEFAULTS,
+        ),
         (&[("TCP_KEEPIDLE", "44")], "1 44 15 9 179000"),
         (
             &[
@@ -307,7 +318,7 @@ fn other_libraries_variables_count_alone_and_behind_ours() {
         ),
         (
             &[("KEEPALIVE", "off"), ("DD_USE_KEEPALIVE", "1"), ("TCP_KEEPIDLE", "44")],
-            UNTOUCHED,
+            KERNEL_DEFAULTS,
         ),
         (
             &[("KEEPALIVE_RULES", "default idle=50"), ("DD_TCP_KEEPALIVE_TIME", "44")],
@@ -323,16 +334,16 @@ fn other_libraries_variables_count_alone_and_behind_ours() {
     }
 }
 
-/// A listener that another process made: what its maker's default set on it is no wish of the program.
+/// A listener that another process created: options that the creator's default set on it do not count as the program's.
 #[test]
-fn a_listener_from_elsewhere_accepts_by_the_rules() {
+fn rules_match_connections_of_an_inherited_listener() {
     netns!();
     let service = "import os, socket
 listener = socket.socket(fileno=3)
 client = socket.create_connection(listener.getsockname())
 accepted = listener.accept()[0]
 print([accepted.getsockopt(*option) for option in ((1, 9), (6, 4), (6, 5), (6, 6))])";
-    let maker = format!(
+    let creator = format!(
         "import os, socket, sys
 os.environ['LD_PRELOAD'] = sys.argv[1]
 os.environ['LISTEN_FDS'] = '1'
@@ -341,11 +352,11 @@ os.dup2(os.dup(listener.fileno()), 3)
 os.execv({PYTHON:?}, ['python3', '-IS', '-c', {service:?}])"
     );
     let library = library();
-    let library = library.to_str().expect("a path without surprises");
+    let library = library.to_str().expect("a UTF-8 path");
     for unset in ["LD_PRELOAD", "NOTHING"] {
         let netns = NetNs::new(Engine::Library).with("KEEPALIVE_RULES", "accept idle=30");
-        let words = ["-u", unset, PYTHON, "-IS", "-c", &maker, library];
+        let words = ["-u", unset, PYTHON, "-IS", "-c", &creator, library];
         let printed = netns.run(Path::new("/usr/bin/env"), &words);
-        assert_eq!(printed, "[1, 30, 75, 9]\n", "its maker ran without {unset}");
+        assert_eq!(printed, "[1, 30, 75, 9]\n", "its creator ran without {unset}");
     }
 }

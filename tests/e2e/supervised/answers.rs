@@ -1,19 +1,19 @@
-//! What the kernel answers to a call, and what a call that fails leaves on the socket, is the same under the supervisor: for
-//! bad descriptors, sockets of every kind, lengths, pointers and values (`targets/answers.c`).
+//! The kernel's results, and the options that a failed call leaves on the socket, are the same under the supervisor:
+//! for invalid descriptors, sockets of every kind, lengths, pointers and values (`targets/answers.c`).
 
 use super::{BUILDS, Keepalive, LIMIT, static_target, text};
 use crate::support::process::output_within;
-use crate::support::target::{Libc, bare};
+use crate::support::target::{Libc, without_library};
 use keepalive_policy::Mode;
 
-/// What it prints without keepalive.
+/// Returns what the target prints without keepalive.
 fn answers(libc: Libc, what: &str) -> String {
-    let output = output_within(LIMIT, bare(&static_target(libc, "answers.c")).arg(what));
+    let output = output_within(LIMIT, without_library(&static_target(libc, "answers.c")).arg(what));
     assert!(output.status.success(), "{output:?}");
     text(&output.stdout)
 }
 
-/// What it prints under the supervisor.
+/// Returns what the target prints under the supervisor.
 fn supervised(libc: Libc, what: &str, options: &[&str]) -> String {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
@@ -23,7 +23,7 @@ fn supervised(libc: Libc, what: &str, options: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Fails with the lines that are different, of those that `is_compared`.
+/// Fails with the lines that differ, among those that `is_compared`.
 #[track_caller]
 fn same(expected: &str, actual: &str, what: &str, is_compared: impl Fn(&str) -> bool) {
     assert_eq!(expected.lines().count(), actual.lines().count(), "{what}");
@@ -34,7 +34,7 @@ fn same(expected: &str, actual: &str, what: &str, is_compared: impl Fn(&str) -> 
     let mut count = 0;
     let wrong: Vec<_> = pairs
         .inspect(|_| count += 1)
-        .filter(|(bare, ours)| bare != ours)
+        .filter(|(alone, supervised)| alone != supervised)
         .collect();
     assert!(count > 0, "{what}: nothing is compared");
     assert!(
@@ -46,7 +46,7 @@ fn same(expected: &str, actual: &str, what: &str, is_compared: impl Fn(&str) -> 
 }
 
 #[test]
-fn setting_an_option_has_the_kernels_answer() {
+fn setsockopt_returns_the_result_of_the_kernel() {
     root!();
     builds!();
     for libc in BUILDS {
@@ -59,9 +59,9 @@ fn setting_an_option_has_the_kernels_answer() {
     }
 }
 
-/// A connect that the kernel refuses at once changes nothing that the program has set, whatever the mode.
+/// A connect(2) that the kernel refuses immediately changes no option that the program has set, whatever the mode.
 #[test]
-fn a_connect_that_fails_leaves_the_programs_own_options() {
+fn failed_connect_leaves_options_of_the_program() {
     root!();
     builds!();
     for libc in [Libc::Host, Libc::Cross("i686-linux-gnu-gcc")] {
@@ -78,7 +78,7 @@ fn a_connect_that_fails_leaves_the_programs_own_options() {
 }
 
 #[test]
-fn a_listen_that_fails_leaves_every_option() {
+fn failed_listen_leaves_every_option() {
     root!();
     builds!();
     for libc in BUILDS {
@@ -89,7 +89,7 @@ fn a_listen_that_fails_leaves_every_option() {
                 mode.name()
             );
             let actual = supervised(libc, "listen", &["--rule", &rule]);
-            // The mode is at work on accepted sockets already when the program sets their options.
+            // On accepted sockets the mode already applies when the program sets their options.
             let is_compared = |line: &str| !line.contains("-accepted ");
             same(&expected, &actual, &format!("{libc:?} {mode:?}"), is_compared);
         }

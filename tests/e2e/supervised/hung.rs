@@ -1,5 +1,5 @@
-//! A process decides how long it takes to read its memory, to lock its socket, to close its file. No other process waits for
-//! that.
+//! A process determines how long reading its memory, locking its socket, or closing its file takes. No other process
+//! waits for that.
 
 use super::{Keepalive, LIMIT, Process, start, static_target};
 use crate::support::process::{Running, eventually};
@@ -10,7 +10,7 @@ use std::io::{BufRead as _, Write as _};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{panicking, spawn};
 
-/// `targets/hung.c` under supervisors. Nothing that hangs ends before the program.
+/// `targets/hung.c` under supervisors. The hanging calls end only with the program.
 struct Hung {
     program: Running,
     keepalive: Keepalive,
@@ -18,17 +18,17 @@ struct Hung {
 }
 
 impl Hung {
-    /// Starts it, and waits until another process has connected beside it, twice.
+    /// Starts the program, and waits until another process has connected at the same time, twice.
     fn start(how: &str, options: &[&str]) -> Self {
         let keepalive = Keepalive::new();
         let mut command = keepalive.seccomp();
         command.args(options).arg(static_target(Libc::Host, "hung.c")).arg(how);
         command.arg(keepalive.directory.path());
         let (program, output) = start(&mut command);
-        let (told, lines) = channel();
+        let (sender, lines) = channel();
         spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                if told.send(line).is_err() {
+                if sender.send(line).is_err() {
                     return;
                 }
             }
@@ -54,7 +54,7 @@ impl Hung {
         eventually("two supervisors", LIMIT, || self.keepalive.supervisors())
     }
 
-    /// Waits until as many threads of the process that serves hang.
+    /// Waits until this number of threads of the serving process hang.
     fn until_threads_hang(&self, hanging: usize) {
         let (_, serving) = self.supervisors();
         let has_as_many = || {
@@ -65,7 +65,7 @@ impl Hung {
         eventually("threads that hang", LIMIT, has_as_many);
     }
 
-    /// Another process connects.
+    /// Makes another process connect.
     fn connect(&mut self) {
         let input = self.program.child.stdin.as_mut().expect("a pipe");
         input.write_all(b"c").expect("it reads");
@@ -84,11 +84,11 @@ impl Drop for Hung {
 
 const OTHER: &str = "other: 1 61 13 4 0";
 
-/// The address is read for rules.
+/// Because of this rule the supervisor reads the address.
 const RULE: [&str; 2] = ["--rule", "connect 192.0.2.0/24 off"];
 const PROGRAM_RULE: [&str; 2] = ["--rule", "program nosuch off"];
 
-/// Skips a test where the kernel lacks what it is made of.
+/// Skips a test where the kernel lacks a required feature.
 macro_rules! delays {
     () => {
         root!();
@@ -101,15 +101,15 @@ macro_rules! delays {
 }
 
 #[test]
-fn a_process_that_hangs_delays_no_other_process() {
+fn hanging_process_delays_no_other_process() {
     delays!();
     for (how, options, hanging) in [
-        // The process makes the same call twice: it does not come to a second thread that hangs.
+        // The process makes the same call twice, but does not block a second thread.
         ("page", &RULE, 1),
         ("lock", &RULE, 1),
         ("fuse-page", &RULE, 1),
         ("fuse-name", &PROGRAM_RULE, 1),
-        // Files are closed by threads of their own.
+        // Files are closed by separate threads.
         ("fuse-file", &RULE, 2),
     ] {
         let mut hung = Hung::start(how, options);
@@ -118,10 +118,10 @@ fn a_process_that_hangs_delays_no_other_process() {
     }
 }
 
-/// The process that serves cannot be killed while one of its threads waits for the file server; the standby takes over all the
-/// same.
+/// The serving process cannot be killed while one of its threads waits for the file server; the standby still takes
+/// over.
 #[test]
-fn a_supervisor_that_hangs_can_be_killed() {
+fn hanging_supervisor_can_be_killed() {
     delays!();
     for (how, options) in [("fuse-page", &RULE), ("lock", &RULE), ("page", &RULE)] {
         let mut hung = Hung::start(how, options);
@@ -136,9 +136,9 @@ fn a_supervisor_that_hangs_can_be_killed() {
     }
 }
 
-/// And the other way round: the process that serves goes on alone.
+/// The serving process continues alone.
 #[test]
-fn a_supervisor_that_hangs_goes_on_without_its_standby() {
+fn hanging_supervisor_continues_without_its_standby() {
     delays!();
     let mut hung = Hung::start("fuse-page", &RULE);
     hung.until_threads_hang(1);

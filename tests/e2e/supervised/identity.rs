@@ -1,10 +1,10 @@
-//! A call names its thread by a number. When that thread ends while its call is served, another process can have the number:
-//! nothing may happen to its sockets.
+//! A call identifies its thread by a number. If the thread ends during the call, another process can get the number:
+//! its sockets must not be changed.
 
 use super::{Keepalive, Libc, printed, static_target};
-use crate::support::target::UNTOUCHED;
+use crate::support::target::KERNEL_DEFAULTS;
 
-/// What the socket of the process that has the number now has in the end, which nobody supervises.
+/// Returns the options of a socket of the unsupervised process that has the number now.
 fn victim(libc: Libc, call: &str, options: &[&str]) -> String {
     let keepalive = Keepalive::new();
     let mut command = keepalive.environment("unshare".as_ref());
@@ -19,7 +19,7 @@ fn victim(libc: Libc, call: &str, options: &[&str]) -> String {
 }
 
 #[test]
-fn a_process_with_the_reused_number_of_a_caller_is_not_touched() {
+fn process_that_reuses_the_number_of_a_caller_is_not_changed() {
     root!();
     builds!();
     let rule = ["--rule", "connect 127.0.0.0/8 idle=61 interval=13 count=4"];
@@ -33,7 +33,7 @@ fn a_process_with_the_reused_number_of_a_caller_is_not_touched() {
     ] {
         assert_eq!(
             victim(libc, call, options),
-            format!("other: 1 61 13 4 0\nvictim: {UNTOUCHED}\n"),
+            format!("other: 1 61 13 4 0\nvictim: {KERNEL_DEFAULTS}\n"),
             "{libc:?} {call} {options:?}"
         );
     }

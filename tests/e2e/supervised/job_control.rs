@@ -1,28 +1,28 @@
-//! A terminal, a shell, and its jobs: as without keepalive.
+//! A terminal, a shell and its jobs work as without keepalive.
 
 use super::{Keepalive, LIMIT, outcome, printed, sockets};
 use crate::support::process::{eventually, output_within};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::{PYTHON, find_program, repository};
 use std::process::Command;
 
-/// Lets somebody sit at a terminal of `command`, see `targets/terminal.py`. `RUN` stands for the command under test.
+/// Runs `steps` at a terminal of `command`, see `targets/terminal.py`. `RUN` stands for the command under test.
 #[track_caller]
-pub(super) fn sit_at(keepalive: &Keepalive, command: &mut Command, steps: &[&str]) {
+pub(super) fn run_at_terminal(keepalive: &Keepalive, command: &mut Command, steps: &[&str]) {
     let run = format!("{} run --engine seccomp", keepalive.path().display());
     let steps = steps.iter().map(|step| step.replace("RUN", &run));
     let output = output_within(LIMIT + LIMIT, command.args(steps));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// An interactive shell at a terminal.
+/// Returns the command of an interactive shell at a terminal.
 pub(super) fn terminal(command: &mut Command) -> &mut Command {
     let script = repository().join("tests/targets/terminal.py");
     command.env("PS1", "ready>").arg(script);
     command.arg("bash --norc --noprofile --noediting -i")
 }
 
-/// What is done there, with `cat` and with a shell.
+/// Steps with `cat` and with a shell.
 pub(super) const INTERRUPT: [&str; 8] = [
     "see ready>",
     "type RUN cat^M",
@@ -55,7 +55,7 @@ pub(super) const BACKGROUND: [&str; 10] = [
     "type RUN sleep 1000 &^M",
     "type kill %1; wait %1; echo status=$?^M",
     "see status=143",
-    // Who reads in the background is stopped, and goes on in the foreground.
+    // A background job that reads is stopped, and continues in the foreground.
     "type RUN cat & wait $!; echo status=$?^M",
     "see status=149",
     "type fg^M",
@@ -67,27 +67,27 @@ fn at_a_terminal(steps: &[&str]) {
         skip!("bash or python3 is not installed");
     }
     let keepalive = Keepalive::new();
-    sit_at(&keepalive, terminal(&mut keepalive.environment(PYTHON.as_ref())), steps);
+    run_at_terminal(&keepalive, terminal(&mut keepalive.environment(PYTHON.as_ref())), steps);
     eventually("the end of all", LIMIT, || keepalive.is_over().then_some(()));
 }
 
 #[test]
-fn the_key_that_interrupts_ends_the_command() {
+fn interrupt_key_ends_the_command() {
     at_a_terminal(&INTERRUPT);
 }
 
 #[test]
-fn the_key_that_stops_stops_the_command_until_it_is_let_go_on() {
+fn stop_key_stops_the_command_until_it_is_continued() {
     at_a_terminal(&STOP_AND_CONTINUE);
 }
 
 #[test]
-fn jobs_in_the_background_are_waited_for_and_ended() {
+fn background_jobs_can_be_awaited_and_ended() {
     at_a_terminal(&BACKGROUND);
 }
 
 #[test]
-fn a_handler_of_the_command_gets_the_key() {
+fn handler_of_the_command_is_called_for_the_key() {
     at_a_terminal(&[
         "see ready>",
         "type RUN sh -c 'trap \"echo caught; exit 9\" INT; echo set; while :; do sleep 0.1; done'^M",
@@ -100,14 +100,14 @@ fn a_handler_of_the_command_gets_the_key() {
     ]);
 }
 
-/// The terminal goes, and what runs in it: nobody is left.
+/// After the terminal is closed, no process is left.
 #[test]
-fn the_end_of_the_terminal_ends_the_command() {
+fn closing_the_terminal_ends_the_command() {
     at_a_terminal(&["see ready>", "type RUN cat^M", "type first^M", "see first"]);
 }
 
 #[test]
-fn a_pipeline_of_two_is_one_job() {
+fn pipeline_of_two_is_one_job() {
     at_a_terminal(&[
         "see ready>",
         "type RUN cat | RUN cat^M",
@@ -135,7 +135,7 @@ fn no_terminal_is_needed() {
     let words = ["tcp", "connect", "show"];
     assert_eq!(
         printed(command.arg(sockets()).args(words)),
-        format!("connect: 0\ntcp: {TREATED}\n")
+        format!("connect: 0\ntcp: {POLICY_VALUES}\n")
     );
     let mut command = keepalive.environment("setsid".as_ref());
     command

@@ -1,16 +1,16 @@
-//! The supervisor lives under the limits of the command.
+//! The supervisor under the command's resource limits.
 
 use super::{Keepalive, LIMIT, sockets, text};
 use crate::support::process::output_within;
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use std::net::TcpListener;
 use std::thread::spawn;
 
-/// Each process costs the supervisor a descriptor while it is remembered.
+/// The supervisor has a descriptor for each process that it remembers.
 #[test]
-fn a_low_limit_of_descriptors_loses_no_connection() {
+fn low_limit_of_descriptors_loses_no_connection() {
     let keepalive = Keepalive::new();
-    // The programs have no more descriptors either.
+    // The programs have the same limit.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
     let connect = format!("connect={}", listener.local_addr().expect("it is bound").port());
     spawn(move || listener.incoming().for_each(drop));
@@ -29,9 +29,9 @@ fn a_low_limit_of_descriptors_loses_no_connection() {
             let output = output_within(LIMIT, &mut command);
             assert!(output.status.success(), "{limit} {output:?}");
             let lines = text(&output.stdout);
-            // A user timeout may have come already.
-            let treated = format!("tcp: {}", TREATED.trim_end_matches('0'));
-            let set = lines.lines().filter(|line| line.starts_with(&treated)).count();
+            // The user timeout may already be set.
+            let expected = format!("tcp: {}", POLICY_VALUES.trim_end_matches('0'));
+            let set = lines.lines().filter(|line| line.starts_with(&expected)).count();
             assert_eq!(set, 400, "{limit} {options:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! The four modes under the supervisor: what the kernel has in the end is what it has under the library (`modes.rs`),
-//! whenever the program sets its own.
+//! The four modes under the supervisor: the results are the same as with the library (`modes.rs`), whenever the program
+//! sets its options.
 
 use super::{BUILDS, Keepalive, LIMIT, printed, sockets, static_target};
 use crate::support::observe::tcp_sockets;
@@ -9,15 +9,15 @@ use keepalive_policy::Mode;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// What the program sets: a little longer and a little shorter than the policy, which says 61, 13 and 4.
+/// The program's values: a little above and below the policy's, which are 61, 13 and 4.
 const OWN: &str = "idle=600 interval=5 count=8";
-/// What that and the policy make.
-const SETTLED: [&str; 4] = ["1 600 5 8 0", "1 61 5 4 0", "1 600 13 8 0", "1 61 13 4 0"];
-const OURS: [&str; 4] = ["1 61 13 4 0"; 4];
-/// What a switch that the program has turned off makes.
+/// The results of these values and the policy, in the order of the modes.
+const RESOLVED: [&str; 4] = ["1 600 5 8 0", "1 61 5 4 0", "1 600 13 8 0", "1 61 13 4 0"];
+const POLICY_VALUES: [&str; 4] = ["1 61 13 4 0"; 4];
+/// The results after the program has switched keepalive off.
 const OFF: [&str; 4] = ["0 61 13 4 0", "1 61 13 4 0", "0 61 13 4 0", "1 61 13 4 0"];
 
-/// What `libc`'s `targets/sockets.c` has under each mode where each of these phrases shows one socket.
+/// Expects these options under each mode; each phrase for `libc`'s `targets/sockets.c` prints one socket.
 fn expect(libc: Libc, phrases: &[&str], options: &[&str], expected: [&str; 4]) {
     let keepalive = Keepalive::new();
     let mut wrong = Vec::new();
@@ -46,7 +46,7 @@ fn expect_in_every_build(phrases: &[&str], options: &[&str], expected: [&str; 4]
 }
 
 #[test]
-fn a_program_that_sets_nothing_has_ours() {
+fn program_that_sets_nothing_has_the_policy() {
     builds!();
     let phrases = [
         "tcp connect show",
@@ -54,11 +54,11 @@ fn a_program_that_sets_nothing_has_ours() {
         "tcp listen show",
         "tcp listen client accept show",
     ];
-    expect_in_every_build(&phrases, &[], OURS);
+    expect_in_every_build(&phrases, &[], POLICY_VALUES);
 }
 
 #[test]
-fn a_client_may_set_its_options_before_and_after_it_connects() {
+fn modes_apply_to_options_of_a_client_before_and_after_connect() {
     builds!();
     let phrases = [
         "tcp OWN connect show",
@@ -68,14 +68,14 @@ fn a_client_may_set_its_options_before_and_after_it_connects() {
         "tcp dup=70 OWN connect show",
         "raw-tcp OWN connect show",
     ];
-    expect_in_every_build(&phrases, &[], SETTLED);
+    expect_in_every_build(&phrases, &[], RESOLVED);
     let twice = ["1 30 5 8 0", "1 30 5 4 0", "1 61 13 8 0", "1 61 13 4 0"];
     expect_in_every_build(&["tcp connect OWN idle=61 idle=30 show"], &[], twice);
 }
 
-/// As the library does, whose own calls pass.
+/// The library sets options in this way, and the supervisor lets its calls pass.
 #[test]
-fn an_option_with_room_for_two_numbers_is_judged() {
+fn modes_apply_to_values_with_space_for_two_numbers() {
     builds!();
     let expected = ["1 600 13 4 0", "1 61 13 4 0", "1 600 13 4 0", "1 61 13 4 0"];
     let phrases = ["tcp wide-idle=600 connect show", "tcp connect wide-idle=600 show"];
@@ -83,7 +83,7 @@ fn an_option_with_room_for_two_numbers_is_judged() {
 }
 
 #[test]
-fn a_server_may_set_its_options_on_the_listener_or_on_what_it_accepts() {
+fn modes_apply_to_options_of_a_listener_and_of_accepted_sockets() {
     builds!();
     let phrases = [
         "tcp OWN listen client accept show",
@@ -91,11 +91,11 @@ fn a_server_may_set_its_options_on_the_listener_or_on_what_it_accepts() {
         "tcp listen client accept OWN show",
         "tcp idle=600 listen client accept interval=5 count=8 show",
     ];
-    expect_in_every_build(&phrases, &[], SETTLED);
+    expect_in_every_build(&phrases, &[], RESOLVED);
 }
 
 #[test]
-fn keepalive_can_be_switched_off_where_the_mode_lets_it() {
+fn keepalive_can_be_switched_off_if_the_mode_permits_it() {
     builds!();
     let phrases = [
         "tcp keepalive=0 connect show",
@@ -111,12 +111,12 @@ fn keepalive_can_be_switched_off_where_the_mode_lets_it() {
         "tcp connect keepalive=0 keepalive=7 show",
         "tcp keepalive=0 keepalive=1 connect show",
     ];
-    expect_in_every_build(&again, &[], OURS);
+    expect_in_every_build(&again, &[], POLICY_VALUES);
 }
 
-/// Rules keep the filter from answering by itself: the supervisor judges each call.
+/// With rules the filter cannot answer by itself: the supervisor decides each call.
 #[test]
-fn a_rule_of_no_concern_changes_nothing_about_the_mode() {
+fn rule_that_does_not_match_leaves_the_mode_in_effect() {
     builds!();
     let rules = ["--rule", "connect 192.0.2.0/24 off"];
     let phrases = [
@@ -126,7 +126,7 @@ fn a_rule_of_no_concern_changes_nothing_about_the_mode() {
         "tcp listen OWN client accept show",
         "tcp listen client accept OWN show",
     ];
-    expect_in_every_build(&phrases, &rules, SETTLED);
+    expect_in_every_build(&phrases, &rules, RESOLVED);
     let off = [
         "tcp keepalive=0 connect show",
         "tcp connect keepalive=0 show",
@@ -137,10 +137,10 @@ fn a_rule_of_no_concern_changes_nothing_about_the_mode() {
 }
 
 #[test]
-fn a_mode_of_a_rule_is_of_the_connections_that_the_rule_is_for() {
+fn mode_of_a_rule_applies_only_to_matching_connections() {
     let keepalive = Keepalive::new();
     let rule = "connect 127.0.0.0/8 idle=61 interval=13 count=4 mode=";
-    for (mode, expected) in Mode::ALL.into_iter().zip(SETTLED) {
+    for (mode, expected) in Mode::ALL.into_iter().zip(RESOLVED) {
         let rules = ["--rule", &format!("{rule}{}", mode.name())];
         for words in ["tcp OWN connect show", "tcp connect OWN show"] {
             let words = words.replace("OWN", OWN);
@@ -150,19 +150,19 @@ fn a_mode_of_a_rule_is_of_the_connections_that_the_rule_is_for() {
                 "{mode:?} {words}"
             );
         }
-        // Over IPv6 the default counts, whose mode is fill.
+        // For IPv6 the default applies, whose mode is fill.
         let words = format!("tcp6 connect {OWN} show");
         assert_eq!(
             keepalive.words(&rules, &words),
-            format!("connect: 0\ntcp6: {}\n", SETTLED[0]),
+            format!("connect: 0\ntcp6: {}\n", RESOLVED[0]),
             "{mode:?}"
         );
     }
 }
 
 #[test]
-fn a_user_timeout_of_the_program_meets_ours() {
-    let ours = ["--user-timeout", "30s"];
+fn modes_apply_to_the_user_timeout() {
+    let timeout = ["--user-timeout", "30s"];
     let shorter = ["1 61 13 4 5000", "1 61 13 4 5000", "1 61 13 4 30000", "1 61 13 4 30000"];
     let longer = [
         "1 61 13 4 60000",
@@ -177,13 +177,14 @@ fn a_user_timeout_of_the_program_meets_ours() {
             "tcp listen client accept user-timeout=N show",
         ];
         let phrases = phrases.map(|phrase| phrase.replace('N', &milliseconds.to_string()));
-        expect(Libc::Host, &phrases.each_ref().map(String::as_str), &ours, expected);
+        expect(Libc::Host, &phrases.each_ref().map(String::as_str), &timeout, expected);
     }
 }
 
-/// Ours comes when the connection is seen to be complete, which may be after the program has set its own.
+/// The policy's user timeout is set when the supervisor notices that the connection is complete, which may be after the
+/// program has set its own.
 #[test]
-fn a_user_timeout_of_a_client_meets_ours() {
+fn modes_apply_to_the_user_timeout_of_a_client() {
     let keepalive = Keepalive::new();
     for (own, expected) in [
         (5000, [5000, 5000, 30_000, 30_000]),

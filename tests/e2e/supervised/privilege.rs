@@ -1,5 +1,5 @@
-//! Set-user-ID programs that run without their privilege under a supervisor: it is said once, when one is executed, and at no
-//! other time.
+//! Set-user-ID programs that run without their privilege under a supervisor: one message when the first one is
+//! executed, and no other.
 
 use super::{Keepalive, outcome};
 use crate::support::find_program;
@@ -7,10 +7,10 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::PathBuf;
 
-/// A command line as an ordinary user.
+/// A command prefix: an ordinary user.
 const USER: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
 
-/// What is said of a program of this name, without its process number.
+/// The message about a program of this name, without its process number.
 fn lost(name: &str) -> String {
     format!(
         "keepalive[]: {name} runs without its privilege: keepalive run, as an ordinary user, takes it (no_new_privs); \
@@ -18,15 +18,15 @@ fn lost(name: &str) -> String {
     )
 }
 
-/// A copy of id(1) with this mode, which prints who it runs as.
+/// Installs a copy of id(1) with this mode. It prints the user that it runs as.
 fn id(keepalive: &Keepalive, name: &str, mode: u32) -> PathBuf {
     let copy = keepalive.bring(&find_program("id").expect("one of coreutils"), name);
     chown(&copy, Some(0), Some(0)).expect("root gives files away");
-    set_permissions(&copy, Permissions::from_mode(mode)).expect("a file of ours");
+    set_permissions(&copy, Permissions::from_mode(mode)).expect("a file of the test");
     copy
 }
 
-/// What is printed, and what is said, by the words as an ordinary user; `KEEPALIVE` stands for the command.
+/// Runs `words` as an ordinary user, where `KEEPALIVE` stands for the command. Returns the output and the messages.
 fn as_user(keepalive: &Keepalive, words: &[&str]) -> (String, String) {
     let path = keepalive.path().display().to_string();
     let words = words
@@ -36,17 +36,17 @@ fn as_user(keepalive: &Keepalive, words: &[&str]) -> (String, String) {
     command.args(&USER[1..]).args(words).current_dir("/");
     let (lines, message, status) = outcome(&mut command);
     assert_eq!(status, Some(0), "{message}");
-    let mut said = String::new();
+    let mut messages = String::new();
     for part in message.split_inclusive("keepalive[") {
-        said.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        messages.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
     }
-    (lines, said)
+    (lines, messages)
 }
 
 #[test]
-fn it_is_said_once_when_such_a_program_is_executed() {
+fn lost_privilege_is_reported_once() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let user = id(&keepalive, "sets-user", 0o4755).display().to_string();
     let group = id(&keepalive, "sets-group", 0o2755).display().to_string();
     let twice = "\"$0\" -u; \"$1\" -g; \"$0\" -u";
@@ -54,7 +54,7 @@ fn it_is_said_once_when_such_a_program_is_executed() {
         let (lines, message) = as_user(&keepalive, &["KEEPALIVE", "run", "sh", "-c", twice, first, second]);
         assert_eq!((&*lines, message), ("65534\n65534\n65534\n", lost(name)));
     }
-    // A keepalive inside of another one has not taken anything, and says the same.
+    // A keepalive that runs under another one has not taken the privilege, and prints the same.
     let (_, message) = as_user(
         &keepalive,
         &["KEEPALIVE", "run", "KEEPALIVE", "run", "sh", "-c", twice, &user, &group],
@@ -63,9 +63,9 @@ fn it_is_said_once_when_such_a_program_is_executed() {
 }
 
 #[test]
-fn nothing_is_said_where_nothing_is_lost() {
+fn no_message_if_no_privilege_is_lost() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let privileged = id(&keepalive, "sets-user", 0o4755).display().to_string();
     let plain = id(&keepalive, "plain", 0o755).display().to_string();
     let script = "\"$0\" -u; :";
@@ -87,7 +87,7 @@ fn nothing_is_said_where_nothing_is_lost() {
         ]),
         ("0\n".into(), String::new())
     );
-    // Another has taken it.
+    // Another program has taken the privilege.
     assert_eq!(
         lines(&[
             "setpriv",
@@ -101,17 +101,17 @@ fn nothing_is_said_where_nothing_is_lost() {
         ]),
         ("65534\n".into(), String::new())
     );
-    // Root's supervisors take nothing.
+    // Root's supervisors do not take privileges.
     let mut command = keepalive.run();
     command.args(["sh", "-c", script, &privileged]);
     assert_eq!(outcome(&mut command), ("0\n".into(), String::new(), Some(0)));
 }
 
-/// The engine that is asked for runs them all the same. Whether it is a static program makes no difference.
+/// The named engine runs the program nevertheless, whether it is static or not.
 #[test]
-fn it_is_said_of_the_command_itself_under_the_supervisor_alone() {
+fn lost_privilege_of_the_command_itself_is_reported_with_engine_seccomp() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let privileged = id(&keepalive, "sets-user", 0o4755);
     let path = privileged.display().to_string();
     let expected = format!(
@@ -132,18 +132,18 @@ fn it_is_said_of_the_command_itself_under_the_supervisor_alone() {
     }
     let inner = ["KEEPALIVE", "run", "--engine", "seccomp", &path, "-u"];
     let (_, message) = as_user(&keepalive, &[&["KEEPALIVE", "run"], &inner[..]].concat());
-    // The library of the outer one is in the program too.
+    // The library of the outer keepalive is loaded into the program too.
     assert_eq!(message.matches("runs without its privilege").count(), 1, "{message}");
 }
 
-/// A file can have the attribute and no capability.
+/// A file can have the attribute without capabilities.
 #[test]
-fn nothing_is_said_of_a_file_without_capabilities() {
+fn no_message_for_a_file_without_capabilities() {
     root!();
     if find_program("setcap").is_none() {
         skip!("setcap is not installed");
     }
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let file = id(&keepalive, "empty", 0o755);
     for (capabilities, is_lost) in [("=", false), ("cap_net_raw=i", false), ("cap_net_raw=p", true)] {
         let set = std::process::Command::new("setcap")
@@ -166,11 +166,11 @@ fn nothing_is_said_of_a_file_without_capabilities() {
     }
 }
 
-/// The kernel gives no privilege on such a file system, and the loader takes the library.
+/// The kernel grants no privilege on such a file system, and the loader loads the library.
 #[test]
-fn a_set_user_id_program_on_a_nosuid_mount_is_an_ordinary_one() {
+fn set_user_id_program_on_a_nosuid_mount_causes_no_message() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let path = id(&keepalive, "sets-user", 0o4755).display().to_string();
     let directory = keepalive.path().parent().expect("a directory").display().to_string();
     let script = r#"mount --bind "$1" "$1" && mount -o remount,bind,nosuid "$1" && shift && exec "$@""#;
@@ -189,12 +189,12 @@ fn a_set_user_id_program_on_a_nosuid_mount_is_an_ordinary_one() {
 }
 
 #[test]
-fn it_is_said_in_the_log_where_there_is_one() {
+fn lost_privilege_is_reported_in_the_log_if_there_is_one() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let privileged = id(&keepalive, "sets-user", 0o4755).display().to_string();
     let directory = tempfile::tempdir().expect("a temporary directory");
-    set_permissions(directory.path(), Permissions::from_mode(0o777)).expect("a directory of ours");
+    set_permissions(directory.path(), Permissions::from_mode(0o777)).expect("a directory of the test");
     let log = directory.path().join("log");
     let variable = format!("KEEPALIVE_LOG={}", log.display());
     let words = [

@@ -1,5 +1,5 @@
-//! What the command finds in its own process at its start, and in /proc: the same as without keepalive, under every engine
-//! and whatever its parent has left there (`targets/state.c`).
+//! The process state of the command at its start, and in /proc, is the same as without keepalive, under every engine
+//! and for every state that its parent left (`targets/state.c`).
 
 use super::{Keepalive, LIMIT};
 use crate::support::process::{output_within, text};
@@ -7,7 +7,7 @@ use crate::support::target::{Libc, compile, static_target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What the parent has left, in the words of `targets/state.c`.
+/// The state that the parent leaves, as arguments of `targets/state.c`.
 const CIRCUMSTANCES: [&str; 10] = [
     "",
     "odd",
@@ -16,7 +16,7 @@ const CIRCUMSTANCES: [&str; 10] = [
     "subreaper",
     "daemon",
     "odd blocked subreaper",
-    // Orphans cannot be made there without a trace: the kernel has the supervisor in its list of children.
+    // Orphaned children would be visible: the kernel has the supervisor in the list of children.
     "unlisted child",
     "unlisted child blocked subreaper",
     "unlisted blocked pending",
@@ -26,7 +26,7 @@ fn dynamic_state() -> PathBuf {
     compile(Libc::Host, "state.c", &[])
 }
 
-/// The lines that `command` prints; they name no path of keepalive's.
+/// Returns the lines that `command` prints. They contain no path of keepalive.
 #[track_caller]
 fn lines(mut command: Command) -> Vec<String> {
     let output = output_within(LIMIT, &mut command);
@@ -34,7 +34,8 @@ fn lines(mut command: Command) -> Vec<String> {
     text(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// Under `wrapper`, `program` prints the same as a child of the same parent as under `keepalive run` with these options.
+/// Asserts that `program` under `wrapper` prints the same as a child of the same parent as under `keepalive run` with
+/// these options.
 #[track_caller]
 fn assert_same(wrapper: &[&str], circumstances: &str, options: &[&str], program: &Path) {
     let keepalive = Keepalive::new();
@@ -51,34 +52,34 @@ fn assert_same(wrapper: &[&str], circumstances: &str, options: &[&str], program:
         command.args(circumstances.split_whitespace()).arg("--");
         command
     };
-    let mut bare = start();
-    bare.arg(program);
+    let mut without = start();
+    without.arg(program);
     let mut run = start();
     run.arg(keepalive.path())
         .arg("run")
         .args(options)
         .arg("--")
         .arg(program);
-    let (bare, run) = (lines(bare), lines(run));
-    let changed: Vec<_> = bare.iter().filter(|line| !run.contains(line)).collect();
-    let new: Vec<_> = run.iter().filter(|line| !bare.contains(line)).collect();
+    let (without, run) = (lines(without), lines(run));
+    let changed: Vec<_> = without.iter().filter(|line| !run.contains(line)).collect();
+    let new: Vec<_> = run.iter().filter(|line| !without.contains(line)).collect();
     assert!(
         changed.is_empty() && new.is_empty(),
         "'{circumstances}' {options:?} {}: without keepalive {changed:#?}, with it {new:#?}",
         program.display()
     );
-    assert!(bare.len() > 60, "{bare:#?}");
+    assert!(without.len() > 60, "{without:#?}");
 }
 
 #[test]
-fn the_library_leaves_no_trace() {
+fn process_state_is_the_same_with_the_library() {
     for circumstances in CIRCUMSTANCES {
         assert_same(&[], circumstances, &["--engine", "preload"], &dynamic_state());
     }
 }
 
 #[test]
-fn the_supervisors_leave_no_trace() {
+fn process_state_is_the_same_with_the_supervisors() {
     for circumstances in CIRCUMSTANCES {
         assert_same(
             &[],
@@ -90,17 +91,17 @@ fn the_supervisors_leave_no_trace() {
 }
 
 #[test]
-fn library_and_supervisors_together_leave_no_trace() {
+fn process_state_is_the_same_with_library_and_supervisors() {
     for circumstances in CIRCUMSTANCES {
-        // Static, so that both are chosen; then the script's way.
+        // First a static program, for which both engines are chosen; then a program that is started like a script's.
         assert_same(&[], circumstances, &[], &static_target(Libc::Host, "state.c"));
         assert_same(&["env"], circumstances, &["--io-uring=deny"], &dynamic_state());
     }
 }
 
-/// There the supervisors are children of the command, but none that it can wait for.
+/// In that case the supervisors are children of the command, but it cannot wait for them.
 #[test]
-fn the_first_process_of_a_pid_namespace_has_no_child_to_wait_for() {
+fn first_process_of_a_pid_namespace_has_no_child_to_wait_for() {
     root!();
     let wrapper = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
     for circumstances in ["unlisted", "unlisted odd blocked subreaper"] {

@@ -1,9 +1,9 @@
-//! Nobody notices the supervisor: neither the command, nor who started it, nor who kills what he finds.
+//! The supervisor is not noticeable: to the command, to its parent, and when processes are killed.
 
 use super::{Keepalive, LIMIT, Process, line_of, outcome, printed, sockets, start, static_target, text};
 use crate::support::PYTHON;
 use crate::support::process::{Running, eventually};
-use crate::support::target::{Libc, TREATED};
+use crate::support::target::{Libc, POLICY_VALUES};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::fs;
@@ -15,7 +15,7 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, SystemTime};
 
 #[test]
-fn the_exit_status_and_the_output_are_the_commands() {
+fn exit_status_and_output_are_those_of_the_command() {
     let keepalive = Keepalive::new();
     assert_eq!(
         outcome(
@@ -33,7 +33,7 @@ fn the_exit_status_and_the_output_are_the_commands() {
 }
 
 #[test]
-fn what_cannot_be_started_has_the_status_that_it_has_without() {
+fn failed_start_has_the_same_status_as_without_keepalive() {
     let keepalive = Keepalive::new();
     let (_, message, status) = outcome(keepalive.seccomp().arg("no-such-program"));
     assert_eq!(
@@ -43,17 +43,20 @@ fn what_cannot_be_started_has_the_status_that_it_has_without() {
 
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("file");
-    fs::write(&file, "").expect("a file of ours");
+    fs::write(&file, "").expect("a file of the test");
     assert_eq!(outcome(keepalive.seccomp().arg(&file)).2, Some(126));
-    // Only the kernel finds out, and by then there is a supervisor: somebody may still write to it.
+    // Only execve(2) finds that the file is open for writing, and then the supervisor already runs.
     let busy = keepalive.bring("/bin/true".as_ref(), "busy");
-    let _writer = fs::File::options().append(true).open(&busy).expect("a file of ours");
+    let _writer = fs::File::options()
+        .append(true)
+        .open(&busy)
+        .expect("a file of the test");
     let (_, message, status) = outcome(keepalive.seccomp().arg(&busy));
     assert_eq!(status, Some(126), "{message}");
     assert!(message.contains("execve: Text file busy"), "{message}");
 }
 
-/// What a process can see of itself: its place among processes, whom it could wait for, what it has open, its signals.
+/// The state that a process can read of itself: its place among processes, its children, descriptors and signals.
 const SELF: &str = "
 import os, signal
 print(os.getpid(), os.getppid(), os.getsid(0), os.getpgrp(), os.getcwd(), oct(os.umask(0)))
@@ -67,21 +70,21 @@ for line in open('/proc/self/status'):
 print(open('/proc/self/timerslack_ns').read(), os.getpriority(os.PRIO_PROCESS, 0))
 ";
 
-/// The same, started by something that blocks signals, as service managers and test harnesses do.
+/// The same, started with blocked signals, as by service managers and test harnesses.
 const BLOCKED: &str = "import os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGTERM])
 os.execv(sys.argv[1], sys.argv[1:])";
 
 #[test]
-fn the_command_sees_nothing_of_the_supervisor() {
+fn supervisor_is_invisible_to_the_command() {
     python!();
     let keepalive = Keepalive::new();
     let seen = |command: &mut Command| {
         let child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let pid = child.id();
-        let output = child.wait_with_output().expect("a child of ours");
+        let output = child.wait_with_output().expect("a child of the test");
         assert!(output.status.success(), "{command:?}");
-        // Its own number is another each time.
+        // Removes its process number, which differs each time.
         let seen = text(&output.stdout);
         let rest = seen.strip_prefix(&format!("{pid} "));
         rest.unwrap_or_else(|| panic!("{pid}: {seen}")).to_owned()
@@ -100,13 +103,13 @@ fn the_command_sees_nothing_of_the_supervisor() {
             command
         };
         let path = keepalive.path();
-        let path = path.to_str().expect("a path of ours");
-        let bare = seen(&mut start(&[]));
-        assert!(bare.contains("no child"), "{bare:?}");
+        let path = path.to_str().expect("a UTF-8 path");
+        let without = seen(&mut start(&[]));
+        assert!(without.contains("no child"), "{without:?}");
         for engine in ["seccomp", "preload"] {
             assert_eq!(
                 seen(&mut start(&[path, "run", "--engine", engine])),
-                bare,
+                without,
                 "{engine}, blocks: {blocks}"
             );
         }
@@ -114,7 +117,7 @@ fn the_command_sees_nothing_of_the_supervisor() {
 }
 
 #[test]
-fn a_shell_knows_the_command_by_its_number() {
+fn shell_knows_the_command_by_its_process_number() {
     let keepalive = Keepalive::new();
     let script = r#""$0" run --engine seccomp sh -c 'echo $$ $PPID; exit 7' >"$1" & echo $! $$; wait $!; echo $?"#;
     let file = keepalive.directory.path().join("seen");
@@ -125,17 +128,17 @@ fn a_shell_knows_the_command_by_its_number() {
 }
 
 #[test]
-fn two_processes_in_a_session_of_their_own_supervise_until_the_command_ends() {
+fn two_supervisors_in_their_own_session_run_until_the_command_ends() {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
     command.arg(sockets()).args(["tcp", "connect", "hold"]);
     let mut program = Running::start_with_input(command.stdin(Stdio::piped()).stdout(Stdio::null()));
     let (standby, serving) = eventually("two supervisors", LIMIT, || keepalive.supervisors());
-    let ours = Process::read(std::process::id()).expect("this process");
-    assert_ne!(standby.session, ours.session);
+    let test = Process::read(std::process::id()).expect("this process");
+    assert_ne!(standby.session, test.session);
     assert_ne!(standby.parent, program.pid());
     for process in [standby, serving] {
-        let fds = fs::read_dir(format!("/proc/{}/fd", process.pid)).expect("a process of ours");
+        let fds = fs::read_dir(format!("/proc/{}/fd", process.pid)).expect("a process of the test");
         let links: Vec<_> = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
         let is_own = |link: &std::path::PathBuf| {
             let link = link.to_string_lossy();
@@ -143,21 +146,21 @@ fn two_processes_in_a_session_of_their_own_supervise_until_the_command_ends() {
         };
         assert!(links.iter().all(is_own), "{links:?}");
         let directory = fs::read_link(format!("/proc/{}/cwd", process.pid));
-        assert_eq!(directory.expect("a process of ours").to_str(), Some("/"));
+        assert_eq!(directory.expect("a process of the test").to_str(), Some("/"));
     }
     drop(program.child.stdin.take());
     eventually("the end of all", LIMIT, || keepalive.is_over().then_some(()));
-    assert!(program.child.wait().expect("a child of ours").success());
+    assert!(program.child.wait().expect("a child of the test").success());
 }
 
 #[test]
-fn a_daemon_that_outlives_the_command_is_still_reached() {
+fn daemon_that_outlives_the_command_is_still_set() {
     let keepalive = Keepalive::new();
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let [told, seen] = ["told", "seen"].map(|name| directory.path().join(name));
+    let [go, seen] = ["go", "seen"].map(|name| directory.path().join(name));
     assert!(
         Command::new("mkfifo")
-            .arg(&told)
+            .arg(&go)
             .status()
             .expect("mkfifo starts")
             .success()
@@ -167,15 +170,15 @@ fn a_daemon_that_outlives_the_command_is_still_reached() {
     let mut command = keepalive.seccomp();
     command
         .args(["sh", "-c", script, daemon])
-        .arg(&told)
+        .arg(&go)
         .arg(sockets())
         .arg(&seen);
     assert_eq!(printed(&mut command), "");
     let (standby, serving) = eventually("two supervisors", LIMIT, || keepalive.supervisors());
     sleep(Duration::from_secs(2));
     assert_eq!(keepalive.supervisors(), Some((standby, serving)), "the daemon lives");
-    fs::write(&told, "go\n").expect("the daemon waits for it");
-    let expected = format!("connect: 0\ntcp: {TREATED}\naccept: {TREATED}\n");
+    fs::write(&go, "go\n").expect("the daemon waits for it");
+    let expected = format!("connect: 0\ntcp: {POLICY_VALUES}\naccept: {POLICY_VALUES}\n");
     eventually("what its sockets have", LIMIT, || {
         fs::read_to_string(&seen).ok().filter(|seen| *seen == expected)
     });
@@ -183,7 +186,7 @@ fn a_daemon_that_outlives_the_command_is_still_reached() {
 }
 
 #[test]
-fn what_the_command_closes_is_closed() {
+fn supervisors_do_not_keep_the_descriptors_of_the_command_open() {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
     command.args(["sh", "-c", "exec <&- >&- 2>&-; exec sleep 1000"]);
@@ -192,7 +195,7 @@ fn what_the_command_closes_is_closed() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut program = Running::start_with_input(&mut command);
-    let (told, ends) = channel();
+    let (sender, ends) = channel();
     let (mut output, mut errors) = (
         program.child.stdout.take().unwrap(),
         program.child.stderr.take().unwrap(),
@@ -200,20 +203,20 @@ fn what_the_command_closes_is_closed() {
     spawn(move || {
         let mut all = Vec::new();
         let _ = output.read_to_end(&mut all).and_then(|_| errors.read_to_end(&mut all));
-        let _ = told.send(all);
+        let _ = sender.send(all);
     });
     assert_eq!(ends.recv_timeout(LIMIT).map(|all| text(&all)), Ok(String::new()));
     let mut input = program.child.stdin.take().expect("a pipe");
-    eventually("nobody reads it any more", LIMIT, || input.write_all(b"x").err());
+    eventually("standard input is closed", LIMIT, || input.write_all(b"x").err());
     assert!(
-        program.child.try_wait().expect("a child of ours").is_none(),
+        program.child.try_wait().expect("a child of the test").is_none(),
         "it still runs"
     );
     assert!(keepalive.supervisors().is_some());
 }
 
 #[test]
-fn the_signals_that_end_programs_do_not_end_supervisors() {
+fn signals_that_end_programs_do_not_end_supervisors() {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
     let words = "hold tcp connect show";
@@ -241,15 +244,15 @@ fn the_signals_that_end_programs_do_not_end_supervisors() {
     drop(program.child.stdin.take());
     let mut lines = String::new();
     output.read_to_string(&mut lines).expect("text");
-    assert_eq!(lines, format!("holding\nconnect: 0\ntcp: {TREATED}\n"));
+    assert_eq!(lines, format!("holding\nconnect: 0\ntcp: {POLICY_VALUES}\n"));
 }
 
-/// How often supervisors are killed: a hundred times, or as `KEEPALIVE_TEST_KILLS` says.
+/// Returns how often supervisors are killed: a hundred times, or `KEEPALIVE_TEST_KILLS`.
 fn kills() -> u64 {
     std::env::var("KEEPALIVE_TEST_KILLS").map_or(100, |kills| kills.parse().expect("a number"))
 }
 
-/// A moment within the time that some hundred connects take.
+/// Returns a random time within the duration of some hundred connects.
 fn moment() -> Duration {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -257,13 +260,15 @@ fn moment() -> Duration {
     Duration::from_micros(u64::from(now.subsec_nanos()) % 9973)
 }
 
-/// Sends `signal` to one of the supervisors, again and again, while eight threads connect: no connect fails or hangs. Only
-/// the call that is served at that moment may go on without its settings.
+/// Sends `signal` to one of the supervisors repeatedly, while eight threads connect: no connect fails or hangs. Only
+/// the call in progress may return without its settings.
 #[track_caller]
-fn strike(signal: Signal, victim: fn((Process, Process)) -> Process) {
+fn signal_repeatedly(signal: Signal, victim: fn((Process, Process)) -> Process) {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
-    command.arg(static_target(Libc::Host, "storm.c")).args(["8", "0"]);
+    command
+        .arg(static_target(Libc::Host, "connect_load.c"))
+        .args(["8", "0"]);
     let (mut program, mut output) = start(&mut command);
     assert_eq!(line_of(&mut output), "ready\n");
     let kills = kills();
@@ -276,8 +281,8 @@ fn strike(signal: Signal, victim: fn((Process, Process)) -> Process) {
     }
     eventually("two supervisors", LIMIT, || keepalive.supervisors());
     drop(program.child.stdin.take());
-    let (told, last) = channel();
-    spawn(move || told.send(line_of(&mut output)));
+    let (sender, last) = channel();
+    spawn(move || sender.send(line_of(&mut output)));
     let line = last.recv_timeout(LIMIT).expect("no connect hangs");
     let numbers: Vec<u64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
     let [made, failed, slow, unset] = numbers[..] else {
@@ -290,30 +295,30 @@ fn strike(signal: Signal, victim: fn((Process, Process)) -> Process) {
 }
 
 #[test]
-fn no_connect_suffers_when_the_process_that_serves_is_killed() {
-    strike(Signal::KILL, |(_, serving)| serving);
+fn killing_the_serving_process_fails_no_connect() {
+    signal_repeatedly(Signal::KILL, |(_, serving)| serving);
 }
 
 #[test]
-fn no_connect_suffers_when_the_process_that_stands_by_is_killed() {
-    strike(Signal::KILL, |(standby, _)| standby);
+fn killing_the_standby_fails_no_connect() {
+    signal_repeatedly(Signal::KILL, |(standby, _)| standby);
 }
 
 #[test]
-fn no_connect_suffers_when_the_process_that_serves_is_stopped() {
-    strike(Signal::STOP, |(_, serving)| serving);
+fn stopping_the_serving_process_fails_no_connect() {
+    signal_repeatedly(Signal::STOP, |(_, serving)| serving);
 }
 
 #[test]
-fn fifty_children_at_a_time_are_served() {
+fn fifty_concurrent_children_are_served() {
     let keepalive = Keepalive::new();
     let script = r#"i=0; while [ $i -lt 50 ]; do "$1" tcp connect show & i=$((i + 1)); done; wait"#;
     let lines = printed(keepalive.seccomp().args(["sh", "-c", script, "sh"]).arg(sockets()));
-    let treated = format!("tcp: {TREATED}");
-    assert_eq!(lines.lines().filter(|line| **line == treated).count(), 50, "{lines}");
+    let expected = format!("tcp: {POLICY_VALUES}");
+    assert_eq!(lines.lines().filter(|line| **line == expected).count(), 50, "{lines}");
 }
 
-/// As the manual says: the kernel knows no other answer.
+/// As documented: the kernel has no other result for such calls.
 #[test]
 fn without_both_supervisors_the_calls_fail_with_enosys() {
     let keepalive = Keepalive::new();
@@ -322,7 +327,7 @@ fn without_both_supervisors_the_calls_fail_with_enosys() {
     let (mut program, mut output) = start(&mut command);
     assert_eq!(line_of(&mut output), "holding\n");
     let (standby, serving) = eventually("two supervisors", LIMIT, || keepalive.supervisors());
-    // Stopped, it cannot take over.
+    // A stopped standby cannot take over.
     standby.send(Signal::STOP);
     serving.send(Signal::KILL);
     standby.send(Signal::KILL);
@@ -334,9 +339,9 @@ fn without_both_supervisors_the_calls_fail_with_enosys() {
     );
 }
 
-/// As the manual says: a process has one listener, and strict mode none that has a filter.
+/// As documented: a process can have only one listener, and strict mode is impossible with a filter.
 #[test]
-fn a_program_under_the_supervisor_gets_no_listener_and_no_strict_mode() {
+fn program_under_the_supervisor_gets_no_listener_and_no_strict_mode() {
     let keepalive = Keepalive::new();
     for (how, answer) in [
         ("listener", "no filter: Device or resource busy\n"),

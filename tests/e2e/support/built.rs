@@ -62,10 +62,10 @@ fn a_file_that_is_older_than_its_sources_is_not_tested() {
     assert_eq!(error(root), "is missing");
     let now = SystemTime::now();
     for (path, age) in [(&old, 20), (&built, 10), (&new, 0)] {
-        fs::write(path, "").expect("a file of ours");
-        let file = fs::File::options().write(true).open(path).expect("a file of ours");
+        fs::write(path, "").expect("a file of the test");
+        let file = fs::File::options().write(true).open(path).expect("a file of the test");
         let time = now - std::time::Duration::from_secs(age);
-        file.set_modified(time).expect("a file of ours");
+        file.set_modified(time).expect("a file of the test");
     }
     assert!(error(root).starts_with("is without "), "{}", error(root));
     let write = |sources: &[&Path]| {
@@ -73,13 +73,13 @@ fn a_file_that_is_older_than_its_sources_is_not_tested() {
             .iter()
             .map(|path| path.display().to_string().replace(' ', "\\ "));
         let sources = sources.collect::<Vec<_>>().join(" ");
-        fs::write(&list, format!("{}: {sources}\n", built.display())).expect("a file of ours");
+        fs::write(&list, format!("{}: {sources}\n", built.display())).expect("a file of the test");
     };
     write(&[&old]);
     assert_eq!(check(&built, root), Ok(()));
     assert!(error(Path::new("/elsewhere")).ends_with(", of another tree"));
     write(&[&old, &new]);
     assert_eq!(error(root), "is older than new.rs");
-    fs::remove_file(&new).expect("a file of ours");
+    fs::remove_file(&new).expect("a file of the test");
     assert_eq!(error(root), "was built from new.rs, which is gone");
 }

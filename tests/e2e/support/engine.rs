@@ -1,7 +1,7 @@
 //! Selects how programs get the policy, so that one test body runs with several engines.
 
 use super::keepalive;
-use super::target::{POLICY, bare, no_config, with_library};
+use super::target::{POLICY, no_config, with_library, without_library};
 use keepalive_sys::cgroup::Tree;
 use rustix::process::geteuid;
 use std::path::Path;
@@ -39,15 +39,15 @@ impl Engine {
         }
     }
 
-    /// Whether it can tell what the program has switched off before its connection was established, keepalive or the user
-    /// timeout, from what nobody has touched. The programs in the kernel see the socket only then, and it has no trace of
-    /// the call.
-    pub fn knows_what_was_switched_off(self) -> bool {
+    /// Whether the engine can distinguish an option that the program switched off before its connection was
+    /// established, keepalive or the user timeout, from an unset one. eBPF programs see the socket only at
+    /// establishment, and the socket has no trace of the call.
+    pub fn detects_early_off(self) -> bool {
         self != Self::Kernel
     }
 
     /// Whether the engine applies the settings to new sockets. The other engines apply them to connections.
-    pub fn treats_new_sockets(self) -> bool {
+    pub fn sets_new_sockets(self) -> bool {
         self == Self::Library
     }
 
@@ -57,7 +57,7 @@ impl Engine {
         if self == Self::Library {
             return with_library(program);
         }
-        let mut command = bare(&keepalive());
+        let mut command = without_library(&keepalive());
         command.args(["run", "--engine", self.name(), "--"]).arg(program);
         command.env("KEEPALIVE_CONFIG", no_config()).envs(POLICY);
         command

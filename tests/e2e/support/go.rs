@@ -1,4 +1,4 @@
-//! `targets/ends.go`, a program without a C library, which sets keepalive itself.
+//! Programs without a C library: `targets/ends.go`, which sets keepalive itself, and others.
 
 use super::line_peer::LinePeer;
 use super::observe::tcp_sockets;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// (keepalive, idle, interval, count), as `Seen::timing` returns it.
 pub type Timing = (bool, u64, u64, u32);
 
-/// The program. Dropping this value removes its files.
+/// The compiled program. Dropping this value removes its files.
 pub struct GoProgram {
     directory: TempDir,
 }
@@ -24,16 +24,21 @@ impl GoProgram {
     /// # Errors
     /// Why the program cannot be built.
     pub fn build() -> Result<Self, String> {
+        Self::build_from("ends.go")
+    }
+
+    /// As [`Self::build`], from another file of `targets/`.
+    pub fn build_from(source: &str) -> Result<Self, String> {
         let go = find_program("go").ok_or("go is not installed")?;
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
         fs::create_dir_all(&home).expect("a directory in the build directory");
         let program = Self {
-            directory: TempDir::new_in(&home).expect("a directory of ours"),
+            directory: TempDir::new_in(&home).expect("a directory of the test"),
         };
         let built = Command::new(go)
             .args(["build", "-ldflags=-s -w", "-o"])
             .arg(program.path())
-            .arg(repository().join("tests/targets/ends.go"))
+            .arg(repository().join("tests/targets").join(source))
             .env("CGO_ENABLED", "0")
             .env("HOME", &home)
             .env("GOFLAGS", "-modcacherw")
@@ -46,15 +51,15 @@ impl GoProgram {
         self.directory.path().join("ends")
     }
 
-    /// What its sockets have under each mode of the policy 61/13/4. Go's dialer and listener set 15 s of their own after the
-    /// call, unless they are asked not to.
+    /// Returns the options of its sockets under each mode of the policy 61/13/4. Go's dialer and listener set 15 s
+    /// after the call, unless they are configured otherwise.
     pub fn expected(&self) -> [(Mode, Timing); 4] {
-        let bare = timings(&mut Command::new(self.path()));
-        for (is_on, idle, interval, _) in bare {
+        let alone = timings(&mut Command::new(self.path()));
+        for (is_on, idle, interval, _) in alone {
             assert_eq!((is_on, idle, interval), (true, 15, 15));
         }
         // Newer versions of Go also set the count.
-        let counts = match bare[0].3 {
+        let counts = match alone[0].3 {
             9 => [4, 4, 4, 4],
             count => [count, count.min(4), count.max(4), 4],
         };
@@ -67,12 +72,13 @@ impl GoProgram {
     }
 }
 
-/// What the program's sockets have when it runs by this command: the one it connected, the one it accepted.
+/// Runs the program by this command. Returns the options of the connected and of the accepted socket.
 pub fn timings(command: &mut Command) -> [Timing; 2] {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
     let there = listener.local_addr().expect("bound");
     let mut program = LinePeer::start(command.arg(there.port().to_string()));
-    // Go sets its options after the call, and before the program goes on: it has when it answers, and when it echoes.
+    // Go sets its options after the call, and before the program continues: they are set when the program answers and
+    // echoes.
     let port: u16 = program.answer().parse().expect("its port");
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
     client.set_read_timeout(Some(LIMIT)).expect("SO_RCVTIMEO");

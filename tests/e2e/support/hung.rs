@@ -23,20 +23,20 @@ macro_rules! hung {
     }};
 }
 
-/// How long commands may take that meet such a file system: it stays so for longer.
+/// The limit for commands that encounter such a file system, which hangs for longer.
 pub const TIME: Duration = Duration::from_secs(60);
 
-/// While a process hangs so that nobody can look into it, `keepalive` says so to everyone who looks at all processes: those
-/// tests read-lock this, and the others write-lock it.
+/// While a process hangs that cannot be inspected, `keepalive` reports it in every command that examines all processes:
+/// tests of such commands read-lock this, and tests with such a process write-lock it.
 pub static ALL_PROCESSES: RwLock<()> = RwLock::new(());
 
-/// Waits until no process hangs.
-pub fn nobody_hangs() -> RwLockReadGuard<'static, ()> {
+/// Waits until no process hangs, and keeps it so until the guard is dropped.
+pub fn without_hung_processes() -> RwLockReadGuard<'static, ()> {
     ALL_PROCESSES.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until no test inspects all processes.
-pub fn may_hang() -> RwLockWriteGuard<'static, ()> {
+/// Waits until no test inspects all processes, and keeps it so until the guard is dropped.
+pub fn with_hung_process() -> RwLockWriteGuard<'static, ()> {
     ALL_PROCESSES.write().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -73,14 +73,14 @@ impl HungFuse {
     pub fn wrapper(&self, source: &Path) -> Vec<String> {
         let paths = [&self.program, self.directory.path(), source];
         paths
-            .map(|path| path.to_str().expect("a path of ours").to_owned())
+            .map(|path| path.to_str().expect("a UTF-8 path").to_owned())
             .to_vec()
     }
 
     /// Returns a Python program that runs with the file system. The file contains zeroes.
     pub fn py_peer(&self) -> PyPeer {
         let source = self.directory.path().with_extension("zeroes");
-        fs::write(&source, [0; 16384]).expect("a file of ours");
+        fs::write(&source, [0; 16384]).expect("a file of the test");
         let wrapper = self.wrapper(&source);
         let words: Vec<&str> = wrapper.iter().map(String::as_str).collect();
         let py_peer = PyPeer::under(&words);
@@ -95,7 +95,7 @@ impl HungFuse {
     pub fn hang(running: &Running) {
         let server = family(running.pid())[1];
         let server = Pid::from_raw(server.cast_signed()).expect("a number of a process");
-        kill_process(server, Signal::USR1).expect("it is ours");
+        kill_process(server, Signal::USR1).expect("a child of the test");
     }
 }
 
@@ -104,6 +104,6 @@ impl PyPeer {
     /// unkillable, until the server ends.
     #[track_caller]
     pub fn hang(&mut self) {
-        self.does("os.kill(int(os.environ['HUNG_SERVER']), 10)");
+        self.execute("os.kill(int(os.environ['HUNG_SERVER']), 10)");
     }
 }

@@ -26,7 +26,7 @@ impl LinePeer {
         self.running.pid()
     }
 
-    pub fn tell(&mut self, line: &str) {
+    pub fn send_line(&mut self, line: &str) {
         let input = self.input.as_mut().expect("it is open until the end");
         writeln!(input, "{line}").expect("it reads");
     }

@@ -71,7 +71,7 @@ macro_rules! test_cgroup {
     }};
 }
 
-/// Makes tests of functions that take the engine: each with the library, and with the programs in the kernel.
+/// Creates tests of functions that take an engine: each runs with the library, and with eBPF programs.
 macro_rules! with_the_library_and_the_kernel {
     ($($name:ident)*) => {
         mod with_the_library {
@@ -104,7 +104,7 @@ macro_rules! builds {
     };
 }
 
-/// The laboratory's own reason when this machine cannot have one.
+/// Skips the test with the laboratory's own reason if this machine cannot run one.
 macro_rules! output_or_skip {
     ($run:expr) => {{
         let output = $run;
@@ -123,7 +123,7 @@ pub fn repository() -> PathBuf {
         .expect("the repository has a path")
 }
 
-/// The library under test: `target/release/libkeepalive.so`, which must not be older than its sources, or
+/// Returns the library under test: `target/release/libkeepalive.so`, which must not be older than its sources, or
 /// `KEEPALIVE_TEST_LIBRARY`.
 #[track_caller]
 pub fn library() -> PathBuf {
@@ -137,8 +137,9 @@ pub fn library() -> PathBuf {
     }
 }
 
-/// The library under test as packages install it: where 32-bit programs can run on this machine, with the library for them.
-/// Without that, `keepalive run` would not preload the library into what may start them.
+/// Returns the library under test as packages install it: on a machine that can run 32-bit programs, together with the
+/// library for these. Without that, `keepalive run` would not preload the library into programs that may start 32-bit
+/// ones.
 pub fn packaged_library() -> PathBuf {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY
@@ -166,15 +167,15 @@ pub fn packaged_library() -> PathBuf {
         .clone()
 }
 
-/// The command under test: `target/debug/keepalive`, or beside these tests in another build directory. It must not be older
-/// than its sources.
+/// Returns the command under test: `target/debug/keepalive`, or the one next to these tests in another build directory.
+/// It must not be older than its sources.
 #[track_caller]
 pub fn keepalive() -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_echo_server")).with_file_name("keepalive");
     built::up_to_date(path, "cargo build")
 }
 
-/// The command as users have it: small, where it is copied often.
+/// Returns the release build of the command: it is small, and tests copy it often.
 #[track_caller]
 pub fn released_keepalive() -> PathBuf {
     built::up_to_date(repository().join("target/release/keepalive"), "make build")
@@ -207,7 +208,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-/// `/usr/lib/postgresql/VERSION/bin`, where Debian keeps what it does not put into PATH.
+/// Returns `/usr/lib/postgresql/VERSION/bin`, where Debian installs programs that are not in PATH.
 fn postgresql_directories() -> impl Iterator<Item = PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     versions.map(|version| version.path().join("bin"))

@@ -1,5 +1,5 @@
-//! A program in a network and an /etc of its own: any address and any port is free there, and the host's
-//! /etc/keepalive.conf neither counts nor changes.
+//! Runs a program in its own network and with its own /etc: any address and any port is free, and the host's
+//! /etc/keepalive.conf is neither used nor changed.
 
 use super::engine::Engine;
 use super::target::POLICY;
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// Loopback has these addresses; 192.0.2.0/24 (TEST-NET-1) is reached through it too, but nobody answers there. The
-/// first argument is the file that becomes /etc/keepalive.conf, or nothing.
+/// Loopback has these addresses. 192.0.2.0/24 (TEST-NET-1) is routed to it too, but does not answer. The first argument
+/// is the file that becomes /etc/keepalive.conf, or empty.
 const PREPARE: &str = "set -e
 ip link set lo up
 for address in 10.1.2.3/32 10.2.0.1/32 172.16.0.1/32; do ip address add $address dev lo; done
@@ -129,7 +129,7 @@ impl NetNs {
     /// Runs `targets/meet.py` with /usr/bin/python3. Returns its output.
     pub fn meet(&self, words: &[&str]) -> String {
         let script = meet();
-        let script = script.to_str().expect("a path of ours");
+        let script = script.to_str().expect("a UTF-8 path");
         self.run(Path::new(PYTHON), &[&["-I", "-S", script], words].concat())
     }
 }

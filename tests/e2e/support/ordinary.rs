@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// nobody's and nogroup's words before a command.
+/// A command prefix: the user nobody and the group nogroup.
 pub const NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
 
-/// The command in a directory that every user can read.
+/// The command, installed in a directory that every user can read.
 pub struct Installed(TempDir);
 
 impl Installed {
@@ -20,7 +20,7 @@ impl Installed {
             .tempdir()
             .expect("a temporary directory");
         install(&keepalive(), &directory.path().join("keepalive"), 0o755);
-        fs::write(directory.path().join("empty.conf"), "").expect("a file of ours");
+        fs::write(directory.path().join("empty.conf"), "").expect("a file of the test");
         Self(directory)
     }
 

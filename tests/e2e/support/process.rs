@@ -10,8 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-/// Longer than anything takes that is waited for with it, also where `--watch` rests for long because the machine has other
-/// things to do; nobody waits for it when all is well.
+/// A deadline that is longer than any awaited event, also if `--watch` waits for long because the machine is busy.
 pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// A started program; it and all its descendants are killed when this is dropped.
@@ -38,13 +37,13 @@ impl Running {
     }
 
     pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("a child of ours").is_some()
+        self.child.try_wait().expect("a child of the test").is_some()
     }
 
     /// Waits until the program ends by itself.
     #[track_caller]
     pub fn wait_for_end(&mut self) -> ExitStatus {
-        eventually("its end", LIMIT, || self.child.try_wait().expect("a child of ours"))
+        eventually("its end", LIMIT, || self.child.try_wait().expect("a child of the test"))
     }
 }
 
@@ -111,7 +110,7 @@ pub fn output_within(limit: Duration, command: &mut Command) -> Output {
         }
         is_late
     });
-    let output = child.wait_with_output().expect("a child of ours");
+    let output = child.wait_with_output().expect("a child of the test");
     drop(over);
     let is_late = watchdog.join().expect("it does not panic");
     assert!(!is_late, "{command:?} was not over in {limit:?}: {output:?}");

@@ -1,4 +1,4 @@
-//! A Python program that does what it is told (`targets/py_peer.py`), in whatever surroundings.
+//! A Python program that tests control step by step (`targets/py_peer.py`), under any wrapper.
 
 use super::PYTHON;
 use super::line_peer::LinePeer;
@@ -8,7 +8,7 @@ use std::env;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-/// The program. Its line_peer is for what is told without waiting for the answer.
+/// The program. Its `LinePeer` is for expressions whose answer is not awaited immediately.
 pub struct PyPeer(pub LinePeer);
 
 impl PyPeer {
@@ -16,34 +16,34 @@ impl PyPeer {
         Self::under(&[])
     }
 
-    /// `wrapper` is a command that becomes the program.
+    /// Starts the program. `wrapper` is a command that executes its arguments.
     pub fn under(wrapper: &[&str]) -> Self {
         Self::run(Path::new(PYTHON), wrapper)
     }
 
-    /// By another name of the interpreter.
+    /// Starts the program with another name of the interpreter.
     pub fn called(name: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join(name);
-        symlink(PYTHON, &path).expect("a link in a directory of ours");
+        symlink(PYTHON, &path).expect("a link in a directory of the test");
         Self::run(&path, &[])
     }
 
-    /// In a network of its own, where 192.0.2.0/24 is silent.
-    pub fn in_a_network() -> Self {
+    /// Starts the program in its own network, where 192.0.2.0/24 does not answer.
+    pub fn in_own_network() -> Self {
         const PREPARE: &str = r#"ip link set lo up && ip route add 192.0.2.0/24 dev lo && exec "$@""#;
         Self::under(&["unshare", "--net", "sh", "-c", PREPARE, "sh"])
     }
 
-    /// The first process among its own, with a network of its own.
-    pub fn in_a_world(wrapper: &[&str]) -> Self {
-        const WORLD: [&str; 6] = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    /// Starts the program as the first process of its own pid namespace, with its own network.
+    pub fn in_pid_namespace(wrapper: &[&str]) -> Self {
+        const NAMESPACES: [&str; 6] = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
         const PREPARE: [&str; 4] = ["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
-        Self::under(&[&WORLD[..], &PREPARE, wrapper].concat())
+        Self::under(&[&NAMESPACES[..], &PREPARE, wrapper].concat())
     }
 
-    /// Another one in the network of this one.
-    pub fn beside(&self) -> Self {
+    /// Starts another program in the network of this one.
+    pub fn in_same_network(&self) -> Self {
         Self::under(&["nsenter", &format!("--net=/proc/{}/ns/net", self.pid())])
     }
 
@@ -53,11 +53,11 @@ impl PyPeer {
             .args(["-I", "-S", "-c", include_str!("../../targets/py_peer.py")])
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default())
-            // Where an ordinary user may be.
+            // A directory that is accessible to ordinary users.
             .current_dir("/");
         let mut py_peer = Self(LinePeer::start(&mut command));
-        // From now on the wrapper is the program.
-        py_peer.does("");
+        // After this answer, the wrapper has executed the program.
+        py_peer.execute("");
         py_peer
     }
 
@@ -65,14 +65,14 @@ impl PyPeer {
         self.0.pid()
     }
 
-    /// The command that brings others to where this first process is.
-    pub fn world(&self) -> Vec<String> {
+    /// Returns a command prefix that runs commands in the namespaces of this program.
+    pub fn enter_namespaces(&self) -> Vec<String> {
         let first = family(self.pid())[1];
         let words = ["nsenter", &format!("--target={first}"), "--net", "--pid", "--mount"];
         words.map(String::from).to_vec()
     }
 
-    /// The value of an expression that it was told.
+    /// Returns the value of an expression that was sent with `send_line`.
     #[track_caller]
     pub fn answer(&mut self) -> String {
         let answer = self.0.answer();
@@ -84,7 +84,7 @@ impl PyPeer {
     #[must_use]
     #[track_caller]
     pub fn ask(&mut self, expression: &str) -> String {
-        self.0.tell(expression);
+        self.0.send_line(expression);
         let answer = self.0.answer();
         assert!(is_value(&answer), "{expression}: {answer}");
         answer
@@ -98,12 +98,12 @@ impl PyPeer {
 
     /// Executes lines of Python.
     #[track_caller]
-    pub fn does(&mut self, lines: &str) {
-        // An ASCII string reads the same in both languages.
+    pub fn execute(&mut self, lines: &str) {
+        // Rust's debug format of an ASCII string is also valid Python.
         assert_eq!(self.ask(&format!("exec({lines:?})")), "None");
     }
 
-    /// The descriptors of these, by their names in the program.
+    /// Returns the descriptors of sockets, by their names in the program.
     #[track_caller]
     pub fn fds<const N: usize>(&mut self, names: [&str; N]) -> [i32; N] {
         let answer = self.ask(&format!("fds({})", names.join(", ")));
@@ -111,7 +111,7 @@ impl PyPeer {
         fds.try_into().expect("as many as names")
     }
 
-    /// What the socket of this name has (see [`has`]).
+    /// Returns the options of the socket with this name (see [`has`]).
     #[track_caller]
     pub fn has(&mut self, name: &str) -> String {
         let [fd] = self.fds([name]);
@@ -124,7 +124,7 @@ impl PyPeer {
     }
 
     pub fn sysctl(&mut self, name: &str, value: u32) {
-        self.does(&format!("open('/proc/sys/net/ipv4/{name}', 'w').write('{value}')"));
+        self.execute(&format!("open('/proc/sys/net/ipv4/{name}', 'w').write('{value}')"));
     }
 }
 

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 pub struct SmallRoot(TempDir);
 
 impl SmallRoot {
-    /// Why there can be none, or none with set-user-ID programs.
+    /// Returns why such a directory is impossible here, or one with set-user-ID programs, if it is.
     pub fn missing() -> Option<String> {
         for needed in ["chroot", "ldd"] {
             if find_program(needed).is_none() {
@@ -35,11 +35,11 @@ impl SmallRoot {
             .permissions(Permissions::from_mode(0o755))
             .tempdir()
             .expect("a temporary directory");
-        // Where they are links here (merged /usr), they are links there.
+        // Links of this machine (merged /usr) are links there too.
         for name in ["bin", "lib", "lib32", "lib64", "sbin"] {
             if let Ok(target) = fs::read_link(Path::new("/").join(name)) {
-                fs::create_dir_all(directory.path().join(&target)).expect("a directory of ours");
-                symlink(target, directory.path().join(name)).expect("a link of ours");
+                fs::create_dir_all(directory.path().join(&target)).expect("a directory of the test");
+                symlink(target, directory.path().join(name)).expect("a link of the test");
             }
         }
         Self(directory)
@@ -57,7 +57,7 @@ impl SmallRoot {
     /// Copies `file` to the path `to` in the root directory.
     pub fn install(&self, file: &Path, to: &Path, mode: u32) {
         let to = self.outside(to);
-        fs::create_dir_all(to.parent().expect("it is in a directory")).expect("a directory of ours");
+        fs::create_dir_all(to.parent().expect("it is in a directory")).expect("a directory of the test");
         install(file, &to, mode);
     }
 
@@ -77,8 +77,8 @@ impl SmallRoot {
             }
             let link = self.outside(&file);
             if !link.exists() {
-                fs::create_dir_all(link.parent().expect("it is in a directory")).expect("a directory of ours");
-                symlink(&real, link).expect("a link of ours");
+                fs::create_dir_all(link.parent().expect("it is in a directory")).expect("a directory of the test");
+                symlink(&real, link).expect("a link of the test");
             }
             if file.file_name().is_some_and(|name| name == "libc.so.6") {
                 trusted = real.parent().map(Path::to_owned);
@@ -89,8 +89,8 @@ impl SmallRoot {
 
     pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.outside(Path::new(path));
-        fs::create_dir_all(path.parent().expect("it is in a directory")).expect("a directory of ours");
-        fs::write(path, text).expect("a file of ours");
+        fs::create_dir_all(path.parent().expect("it is in a directory")).expect("a directory of the test");
+        fs::write(path, text).expect("a file of the test");
     }
 }
 
@@ -98,7 +98,7 @@ impl SmallRoot {
 fn needed_by(program: &Path) -> Vec<PathBuf> {
     let listed = Command::new("ldd").arg(program).output().expect("ldd starts").stdout;
     String::from_utf8(listed)
-        .expect("paths of ours")
+        .expect("UTF-8 paths")
         .split_whitespace()
         .filter(|word| word.starts_with('/'))
         .map(PathBuf::from)

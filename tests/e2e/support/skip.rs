@@ -1,4 +1,5 @@
-//! Tests that this machine cannot run: each says so on standard error, and in the file from which `scripts/test-summary` counts.
+//! Reports tests that this machine cannot run: on standard error, and in the file from which `scripts/test-summary`
+//! counts.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -17,7 +18,7 @@ pub fn report_skip(why: &str) {
     );
     let thread = thread::current();
     let test = thread.name().unwrap_or("test");
-    // Past libtest's capture, so that a skipped test is seen in every run.
+    // Bypasses libtest's capture, so that skipped tests are visible in every run.
     let _ = stderr().write_all(format!("SKIP {test}: {why}\n").as_bytes());
     if let Some(path) = env::var_os("KEEPALIVE_TEST_SKIPS") {
         let line = format!("{test}\t{}\n", why.split_whitespace().collect::<Vec<_>>().join(" "));

@@ -15,11 +15,11 @@ use std::time::Duration;
 /// The C library that a target is compiled for, and where it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Libc {
-    /// The machine's own.
+    /// The machine's own C library.
     Host,
     /// musl, on the machine (`musl-gcc`).
     Musl,
-    /// That of the chroot of this name (`scripts/test-chroot`).
+    /// The C library of the chroot with this name (`scripts/test-chroot`).
     Chroot(&'static str),
     /// glibc of another architecture, by the name of its compiler (`i686-linux-gnu-gcc`).
     Cross(&'static str),
@@ -49,7 +49,7 @@ impl Libc {
     fn flags(self) -> Vec<OsString> {
         match self {
             Self::Host | Self::Cross(_) => Vec::new(),
-            // musl's headers do not include the kernel's.
+            // musl does not install the kernel's headers.
             Self::Musl => ["/usr/include".to_owned(), format!("/usr/include/{ARCH}-linux-gnu")]
                 .into_iter()
                 .map(|directory| format!("-idirafter{directory}").into())
@@ -67,14 +67,15 @@ impl Libc {
     }
 }
 
-/// The program compiled from `tests/targets/SOURCE` (by `g++` where that ends in `.cpp`), or with `-shared` the library.
+/// Returns the program compiled from `tests/targets/SOURCE` (by `g++` if it ends in `.cpp`), or with `-shared` the
+/// library.
 pub fn compile(libc: Libc, source: &'static str, flags: &[&str]) -> PathBuf {
     type Built = Arc<OnceLock<PathBuf>>;
     static ALL: OnceLock<Mutex<HashMap<String, Built>>> = OnceLock::new();
 
     let key = format!("{libc:?} {source} {}", flags.join(" "));
     let built = {
-        let mut all = ALL.get_or_init(Mutex::default).lock().expect("nobody panics here");
+        let mut all = ALL.get_or_init(Mutex::default).lock().expect("no thread panics here");
         Arc::clone(all.entry(key.clone()).or_default())
     };
     built
@@ -95,14 +96,14 @@ pub fn compile(libc: Libc, source: &'static str, flags: &[&str]) -> PathBuf {
             let new = directory.join(format!("{name}.{}", id()));
             run_compiler(libc, source, &[flags, &[&format!("-Wl,-soname,{name}")]].concat(), &new);
             let program = directory.join(name);
-            fs::rename(&new, &program).expect("a file in a directory of ours");
+            fs::rename(&new, &program).expect("a file in a directory of the test");
             program
         })
         .clone()
 }
 
-/// How targets are built that no library is loaded into: 64 and 32 bits, and two C libraries. glibc for i386 makes all socket
-/// calls by socketcall(2).
+/// The builds of static targets, which load no library: 64 and 32 bits, and two C libraries. glibc for i386 makes all
+/// socket calls by socketcall(2).
 pub const BUILDS: [Libc; 3] = [Libc::Host, Libc::Musl, Libc::Cross("i686-linux-gnu-gcc")];
 
 /// Compiles the target as a static program.
@@ -126,15 +127,15 @@ fn run_compiler(libc: Libc, source: &str, flags: &[&str], program: &Path) {
     assert!(status.success(), "{command:?}: {status}");
 }
 
-/// The policy of tests that need not say another: values that no program uses itself.
+/// The policy of tests that need no particular one: values that no program sets itself.
 pub const POLICY: [(&str, &str); 3] = [("KEEPIDLE", "61"), ("KEEPINTVL", "13"), ("KEEPCNT", "4")];
 
-/// What a target prints of a socket: keepalive, idle, interval, count, user timeout.
-pub const TREATED: &str = "1 61 13 4 0";
-/// A socket that has nothing but what the kernel gives it.
-pub const UNTOUCHED: &str = "0 7200 75 9 0";
+/// The output of a target about a socket with this policy: keepalive, idle, interval, count, user timeout.
+pub const POLICY_VALUES: &str = "1 61 13 4 0";
+/// The output about a socket with the kernel's defaults.
+pub const KERNEL_DEFAULTS: &str = "0 7200 75 9 0";
 
-/// An empty configuration file: the machine may have an /etc/keepalive.conf.
+/// Returns an empty configuration file, because the machine may have an /etc/keepalive.conf.
 pub fn no_config() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -144,9 +145,9 @@ pub fn no_config() -> &'static Path {
     })
 }
 
-/// The library and this policy, and nothing else that counts. Without standard input.
+/// Returns the command of `program` with the library and this policy, and no other variables or standard input.
 pub fn with_library(program: &Path) -> Command {
-    let mut command = bare(program);
+    let mut command = without_library(program);
     command
         .env("LD_PRELOAD", library())
         .env("KEEPALIVE_CONFIG", no_config())
@@ -154,17 +155,18 @@ pub fn with_library(program: &Path) -> Command {
     command
 }
 
-/// Nothing in the environment at all. Without standard input.
-pub fn bare(program: &Path) -> Command {
+/// Returns the command of `program` without any variable or standard input.
+pub fn without_library(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().stdin(Stdio::null());
     command
 }
 
-/// As [`with_library`], where the program's C library is, with other libraries to preload before or after ours.
-pub struct Stage(Option<Chroot>);
+/// Runs programs as [`with_library`], in the root directory of their C library, with other libraries preloaded before
+/// or after this one.
+pub struct PreloadRoot(Option<Chroot>);
 
-impl Stage {
+impl PreloadRoot {
     pub fn new(libc: Libc) -> Self {
         Self(match libc {
             Libc::Chroot(suite) => Some(Chroot::new(suite)),
@@ -177,10 +179,10 @@ impl Stage {
         let preload = std::env::join_paths(preload).expect("no colon in our paths");
         let program = self.bring(program);
         let mut command = if let Some(chroot) = &self.0 {
-            // `env`, and not `chroot`, has files that the chroot's loader finds.
+            // `env` in the chroot sets the variable: its files are found by the chroot's loader.
             let mut variable = OsString::from("LD_PRELOAD=");
             variable.push(preload);
-            let mut command = bare(&find_program("chroot").expect("one of coreutils"));
+            let mut command = without_library(&find_program("chroot").expect("one of coreutils"));
             command
                 .arg(chroot.root())
                 .arg("/usr/bin/env")
@@ -188,7 +190,7 @@ impl Stage {
                 .arg(program);
             command
         } else {
-            let mut command = bare(&program);
+            let mut command = without_library(&program);
             command.env("LD_PRELOAD", preload).env("KEEPALIVE_CONFIG", no_config());
             command
         };
@@ -225,8 +227,8 @@ pub fn output(command: &mut Command) -> String {
     text
 }
 
-/// What `command` prints. It must succeed, in good time, and nobody must complain: the loader does so about a library that
-/// it cannot load.
+/// Runs `command`, which must succeed within the limit, without messages: the loader prints one for a library that it
+/// cannot load. Returns its output.
 pub fn quiet_output(command: &mut Command) -> String {
     let output = output_within(Duration::from_secs(60), command);
     let errors = String::from_utf8_lossy(&output.stderr);

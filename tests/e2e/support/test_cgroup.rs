@@ -14,16 +14,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// For [`TestCgroup::prepared`]: no BPF file system is mounted anywhere, as on no machine that systemd has started.
+/// For [`TestCgroup::prepared`]: no BPF file system is mounted, as on machines without systemd.
 pub const NO_BPF_FILE_SYSTEM: &str = "umount --all --types bpf";
 
-/// What every test_cgroup has unless its test says otherwise.
+/// The preparation of [`TestCgroup::new`].
 pub const BPF_FILE_SYSTEM: &str = "mount -t bpf bpf /sys/fs/bpf";
 
 /// Joins the cgroup in `$0`; "0" is the process that writes it.
 const JOIN: &str = r#"echo 0 > "$0/cgroup.procs" && exec "$@""#;
 
-/// Both are gone when this is dropped, with all processes in the cgroup and in those below it.
+/// The cgroup and the namespace. Dropping this value removes both, and kills all processes in the cgroup and below.
 pub struct TestCgroup {
     /// Holds the mount namespace.
     keeper: LinePeer,
@@ -38,7 +38,7 @@ impl TestCgroup {
         Self::prepared(BPF_FILE_SYSTEM)
     }
 
-    /// In a mount namespace where these lines of shell were executed, and nothing else.
+    /// Creates the cgroup, and a mount namespace in which these lines of shell were executed.
     ///
     /// # Errors
     /// Why a cgroup is impossible here.
@@ -90,7 +90,8 @@ impl TestCgroup {
         child
     }
 
-    /// A program in the namespace; nothing is in its environment but PATH and an empty configuration file.
+    /// Returns the command of a program in the namespace, with only PATH and an empty configuration file in the
+    /// environment.
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
         let [first, words @ ..] = self.words();
         let mut command = Command::new(find_program(&first).expect("root!() has looked for it"));
@@ -110,7 +111,7 @@ impl TestCgroup {
         command
     }
 
-    /// As [`Self::command`], under a command that changes what it may do.
+    /// As [`Self::command`], under a command that changes its permissions.
     pub fn command_under(&self, wrapper: &[&str], args: &[&str]) -> Command {
         let mut command = self.inside("env");
         command.args(wrapper).arg(keepalive()).args(args);
@@ -129,16 +130,16 @@ impl TestCgroup {
         command
     }
 
-    /// A py_peer in the cgroup, in the network of the tests.
+    /// Starts a Python program in the cgroup, in the network of the tests.
     pub fn py_peer(&self) -> PyPeer {
         self.py_peer_in(&self.directory, &[])
     }
 
-    /// A py_peer in this cgroup, under a further wrapper.
+    /// Starts a Python program in this cgroup, under a further wrapper.
     pub fn py_peer_in(&self, directory: &Path, wrapper: &[&str]) -> PyPeer {
         let words = self.words();
         let mut all: Vec<&str> = words.iter().map(String::as_str).collect();
-        all.extend(["sh", "-c", JOIN, directory.to_str().expect("a path of ours")]);
+        all.extend(["sh", "-c", JOIN, directory.to_str().expect("a UTF-8 path")]);
         all.extend(wrapper);
         PyPeer::under(&all)
     }
@@ -150,7 +151,7 @@ impl TestCgroup {
         fs::write(&path, pid.to_string()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
-    /// What `keepalive` with these arguments does, in good time.
+    /// Runs `keepalive` with these arguments, within the limit.
     pub fn output(&self, args: &[&str]) -> Output {
         output_within(LIMIT, &mut self.command(args))
     }
@@ -228,7 +229,7 @@ impl TestCgroup {
                     directories.push(path.clone());
                 }
                 let inside = path.strip_prefix(&root).expect("it is below");
-                found.push(inside.to_str().expect("a name of ours").to_owned());
+                found.push(inside.to_str().expect("a UTF-8 name").to_owned());
             }
         }
         found.retain(|path| path.starts_with("keepalive"));

@@ -1,19 +1,19 @@
-//! Where the active library makes every dynamic program die, there is a way back.
+//! Recovery if the active library makes every dynamic program crash.
 
-use super::stage::{COMMAND, FILE, Stage, succeeded};
+use super::test_system::{COMMAND, FILE, TestSystem, succeeded};
 use crate::support::line_peer::LinePeer;
 use crate::support::process::text;
 use crate::support::repository;
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Makes every dynamic program there die.
-fn damage(stage: &Stage) {
-    let deadly = compile(Libc::Host, "harmful.c", &["-shared", "-fPIC", "-nostdlib", "-DDIE"]);
-    stage.root.install(&deadly, Path::new(&stage.copy()), 0o644);
+/// Makes every dynamic program of the system crash.
+fn damage(system: &TestSystem) {
+    let crashing = compile(Libc::Host, "harmful.c", &["-shared", "-fPIC", "-nostdlib", "-DDIE"]);
+    system.root.install(&crashing, Path::new(&system.copy()), 0o644);
     for program in ["/bin/true", &format!("{COMMAND}/keepalive")] {
-        let output = stage.program(program, &[]).output().expect("chroot starts");
+        let output = system.program(program, &[]).output().expect("chroot starts");
         assert_eq!(
             output.status.code(),
             None,
@@ -23,7 +23,7 @@ fn damage(stage: &Stage) {
     }
 }
 
-/// The command that needs no loader, or why there is none.
+/// Returns the static command, or why there is none.
 fn static_command() -> Result<PathBuf, String> {
     let output = Command::new(repository().join("scripts/static"))
         .arg("--quiet")
@@ -37,68 +37,68 @@ fn static_command() -> Result<PathBuf, String> {
     }
 }
 
-/// The line that `enable` tells, in a shell that was there before: it starts no program.
+/// The line that `enable` prints, in a shell that was already running: it starts no program.
 #[test]
-fn an_open_shell_is_enough() {
-    let stage = system!();
-    let told = stage.does(&["enable"]);
+fn running_shell_can_repair_the_system() {
+    let system = system!();
+    let printed = system.succeeds(&["enable"]);
     let line = format!("echo >{FILE}");
-    assert!(told.lines().any(|told| told.trim() == line), "{told}");
-    let mut shell = LinePeer::start(&mut stage.program("/bin/sh", &[]));
-    shell.tell("echo ready");
+    assert!(printed.lines().any(|printed| printed.trim() == line), "{printed}");
+    let mut shell = LinePeer::start(&mut system.program("/bin/sh", &[]));
+    shell.send_line("echo ready");
     assert_eq!(shell.answer(), "ready");
-    damage(&stage);
-    shell.tell(&format!("{line}; echo done"));
+    damage(&system);
+    shell.send_line(&format!("{line}; echo done"));
     assert_eq!(shell.answer(), "done");
-    stage.assert_quiet("after the line");
-    stage.does(&["disable"]);
-    stage.does(&["enable"]);
-    assert_eq!(stage.socket(), TREATED);
+    system.assert_quiet("after the line");
+    system.succeeds(&["disable"]);
+    system.succeeds(&["enable"]);
+    assert_eq!(system.socket(), POLICY_VALUES);
 }
 
 #[test]
-fn a_command_without_a_loader_repairs_it() {
-    let stage = system!();
+fn static_command_can_repair_the_system() {
+    let system = system!();
     let command = match static_command() {
         Ok(command) => command,
         Err(why) => skip!("{why}"),
     };
     let place = format!("{COMMAND}/static");
-    stage.root.install(&command, Path::new(&place), 0o755);
-    let system = |action: &str| {
-        let mut command = stage.program(&place, &["system", action]);
+    system.root.install(&command, Path::new(&place), 0o755);
+    let keepalive_system = |action: &str| {
+        let mut command = system.program(&place, &["system", action]);
         command.env("KEEPALIVE_LIBRARY", format!("{COMMAND}/libkeepalive.so"));
         command
     };
-    let told = succeeded(&mut system("enable"));
-    assert!(!told.contains("echo"), "it needs no rescue: {told}");
-    damage(&stage);
+    let printed = succeeded(&mut keepalive_system("enable"));
+    assert!(!printed.contains("echo"), "it needs no rescue: {printed}");
+    damage(&system);
 
-    let status = system("status").output().expect("it starts");
+    let status = keepalive_system("status").output().expect("it starts");
     assert_eq!(status.status.code(), Some(1));
     let errors = text(&status.stderr);
     assert!(
         errors.contains("do not start") && errors.contains("system disable"),
         "{errors}"
     );
-    let refused = system("enable").output().expect("it starts");
+    let refused = keepalive_system("enable").output().expect("it starts");
     let errors = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{errors}");
     assert!(errors.contains("do not start as it is"), "{errors}");
 
-    succeeded(&mut system("disable"));
-    stage.assert_quiet("repaired");
-    assert_eq!(stage.socket(), UNTOUCHED);
-    assert_eq!(stage.ours(), [""; 0]);
+    succeeded(&mut keepalive_system("disable"));
+    system.assert_quiet("repaired");
+    assert_eq!(system.socket(), KERNEL_DEFAULTS);
+    assert_eq!(system.keepalive_files(), [""; 0]);
 }
 
 /// As from a rescue system.
 #[test]
-fn another_system_repairs_it() {
-    let stage = system!();
-    stage.does(&["enable"]);
-    damage(&stage);
-    succeeded(&mut stage.outside(&["disable"]));
-    stage.assert_quiet("repaired");
-    assert_eq!(stage.ours(), [""; 0]);
+fn another_system_can_repair_the_system() {
+    let system = system!();
+    system.succeeds(&["enable"]);
+    damage(&system);
+    succeeded(&mut system.host_command(&["disable"]));
+    system.assert_quiet("repaired");
+    assert_eq!(system.keepalive_files(), [""; 0]);
 }

@@ -1,9 +1,9 @@
-//! Whole distributions, of other ages than this one: what `scripts/test-chroot` has made, with a layer over it in a mount
-//! namespace of the test's own, so that they stay as they are.
+//! Other Debian releases, which `scripts/test-chroot` has installed, with an overlay in the test's own mount namespace,
+//! so that they are unchanged.
 
 use crate::support::chroot::root_of;
 use crate::support::process::text;
-use crate::support::target::{Libc, POLICY, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY, POLICY_VALUES, compile};
 use crate::support::{library, released_keepalive};
 use std::process::Command;
 
@@ -17,7 +17,7 @@ const SCRIPT: &str = r#"
     for words in 'dpkg --version' 'apt-get --version' 'bash -c :' 'perl -e 1' 'ls /' 'mount --version' 'su --version'; do
         chroot /mnt/root $words >/dev/null
     done
-    # As any package with a library has it done: it makes links to what looks like a library of its own.
+    # As packages with libraries do: ldconfig creates links to what looks like a library.
     chroot /mnt/root ldconfig -N
     chroot /mnt/root /sockets tcp show
     cat /mnt/root/etc/ld.so.preload
@@ -50,7 +50,10 @@ fn a_distribution(suite: &'static str) {
     let [with, line, without] = lines[..] else {
         panic!("something is left: {printed}");
     };
-    assert!(with.ends_with(TREATED) && without.ends_with(UNTOUCHED), "{printed}");
+    assert!(
+        with.ends_with(POLICY_VALUES) && without.ends_with(KERNEL_DEFAULTS),
+        "{printed}"
+    );
     let expected = format!("/usr/lib/{}-linux-gnu/keepalive-system.so", std::env::consts::ARCH);
     assert_eq!(line, expected);
 }

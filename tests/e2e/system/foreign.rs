@@ -1,8 +1,9 @@
-//! Trees that are not trusted: their programs are not run to look at them, and reach nothing when they are tried.
+//! Root directories that are not trusted: their programs are not run to inspect them, and can access nothing when they
+//! are tried.
 
-use super::stage::{FILE, Stage};
+use super::test_system::{FILE, TestSystem};
 use crate::support::process::{eventually, install, output_within, text, wrapped};
-use crate::support::target::{Libc, TREATED, compile};
+use crate::support::target::{Libc, POLICY_VALUES, compile};
 use crate::support::{find_program, library, released_keepalive};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use std::fs::{self, Permissions};
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// What a program of the tree could reach, and whether it has.
+/// Resources outside of the root directory that a program could access, and whether it has.
 struct Outside {
     victim: Child,
     port: TcpListener,
@@ -26,23 +27,23 @@ struct Outside {
 }
 
 impl Outside {
-    /// Names it in the tree.
-    fn of(stage: &Stage) -> Self {
+    /// Creates the resources, and writes their names into the root directory.
+    fn of(system: &TestSystem) -> Self {
         let victim = Command::new("sleep").arg("1000").spawn().expect("sleep starts");
         let port = TcpListener::bind("127.0.0.1:0").expect("a port");
         let name = format!("keepalive-test-{}", victim.id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let local = UnixListener::bind_addr(&address).expect("a socket");
-        let path = UnixListener::bind(stage.root.path().join("listener")).expect("a socket");
+        let path = UnixListener::bind(system.root.path().join("listener")).expect("a socket");
         port.set_nonblocking(true).expect("a socket");
         for socket in [&local, &path] {
             socket.set_nonblocking(true).expect("a socket");
         }
-        stage.root.write("/victim", victim.id().to_string());
-        stage
+        system.root.write("/victim", victim.id().to_string());
+        system
             .root
             .write("/port", port.local_addr().expect("an address").port().to_string());
-        stage.root.write("/name", &name);
+        system.root.write("/name", &name);
         let made = Command::new("ipcmk")
             .args(["--shmem", "4096"])
             .output()
@@ -53,8 +54,8 @@ impl Outside {
             .expect("a number")
             .trim()
             .to_owned();
-        stage.root.write("/memory", &memory);
-        let null = stage.root.path().join("null");
+        system.root.write("/memory", &memory);
+        let null = system.root.path().join("null");
         mknodat(
             CWD,
             &null,
@@ -74,7 +75,11 @@ impl Outside {
 
     #[track_caller]
     fn assert_untouched(&mut self) {
-        assert_eq!(self.victim.try_wait().expect("it is ours"), None, "it was ended");
+        assert_eq!(
+            self.victim.try_wait().expect("a child of the test"),
+            None,
+            "it was ended"
+        );
         assert!(self.port.accept().is_err(), "the port was reached");
         assert!(self.local.accept().is_err(), "the abstract socket was reached");
         assert!(self.path.accept().is_err(), "the socket in the tree was reached");
@@ -89,43 +94,43 @@ impl Drop for Outside {
     }
 }
 
-/// The processes of this machine that run this file of the tree.
-fn running(stage: &Stage, program: &str) -> Vec<String> {
+/// Returns the processes of this machine that run this file of the root directory.
+fn running(system: &TestSystem, program: &str) -> Vec<String> {
     let identity = |path: &Path| path.metadata().ok().map(|about| (about.dev(), about.ino()));
-    let wanted = identity(&real(stage, program)).expect("it is there");
+    let wanted = identity(&real(system, program)).expect("it is there");
     let all = fs::read_dir("/proc")
         .expect("it is there")
         .flatten()
         .map(|entry| entry.path());
-    let those = all.filter(|process| identity(&process.join("exe")) == Some(wanted));
-    those.map(|process| process.display().to_string()).collect()
+    let processes = all.filter(|process| identity(&process.join("exe")) == Some(wanted));
+    processes.map(|process| process.display().to_string()).collect()
 }
 
-/// Where a program of the tree is for us, links followed as the tree has them.
-fn real(stage: &Stage, program: &str) -> PathBuf {
-    let real = stage
+/// Returns this machine's path of a program, with links resolved in the root directory.
+fn real(system: &TestSystem, program: &str) -> PathBuf {
+    let real = system
         .root
         .outside(Path::new(program))
         .canonicalize()
         .expect("it is there");
-    // The links that were brought are absolute: they are the tree's.
-    if real.starts_with(stage.root.path()) {
+    // Copied links are absolute, and relative to the root directory.
+    if real.starts_with(system.root.path()) {
         real
     } else {
-        stage.root.outside(&real)
+        system.root.outside(&real)
     }
 }
 
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
-fn with_loader(flags: &[&str]) -> Stage {
-    let stage = Stage::new();
+fn with_loader(flags: &[&str]) -> TestSystem {
+    let system = TestSystem::new();
     let hostile = compile(Libc::Host, "escape.c", &[&["-static"], flags].concat());
-    install(&hostile, &stage.root.path().join("suid"), 0o4755);
-    let real = real(&stage, LOADER);
-    fs::remove_file(&real).expect("a file of ours");
+    install(&hostile, &system.root.path().join("suid"), 0o4755);
+    let real = real(&system, LOADER);
+    fs::remove_file(&real).expect("a file of the test");
     install(&hostile, &real, 0o755);
-    stage
+    system
 }
 
 fn run(command: &mut Command) -> Output {
@@ -144,13 +149,13 @@ macro_rules! on_x86_64 {
 }
 
 #[test]
-fn status_runs_no_program_of_another_system() {
+fn status_runs_no_program_of_another_root() {
     let _ = system!();
     on_x86_64!();
-    let stage = with_loader(&[]);
-    let mut outside = Outside::of(&stage);
+    let system = with_loader(&[]);
+    let mut outside = Outside::of(&system);
     for words in [&["status"][..], &["status", "--json"], &["disable"], &["status"]] {
-        let output = run(&mut stage.outside(words));
+        let output = run(&mut system.host_command(words));
         assert_eq!(output.status.code(), Some(0), "{words:?}: {}", text(&output.stderr));
         if words == ["status"] {
             assert!(
@@ -159,13 +164,13 @@ fn status_runs_no_program_of_another_system() {
             );
         }
         outside.assert_untouched();
-        assert!(!stage.exists("/escaped"), "{words:?}: a program of the tree was run");
+        assert!(!system.exists("/escaped"), "{words:?}: a program of the tree was run");
     }
     if find_program("strace").is_none() {
         skip!("strace is not installed");
     }
     let trace = tempfile::NamedTempFile::new().expect("a temporary file");
-    let status = stage.outside(&["status"]);
+    let status = system.host_command(&["status"]);
     let mut command = Command::new("strace");
     command.args(["-f", "-e", "trace=execve,execveat,clone,clone3,fork,vfork", "-o"]);
     command
@@ -182,60 +187,60 @@ fn status_runs_no_program_of_another_system() {
 }
 
 #[track_caller]
-fn assert_confined(stage: &Stage, outside: &mut Outside, command: &mut Command, name: &str) {
+fn assert_confined(system: &TestSystem, outside: &mut Outside, command: &mut Command, name: &str) {
     let output = run(command);
     let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{}{errors}", text(&output.stdout));
-    // It was run, and could do nothing of all that.
-    let told = errors.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(told.contains("ends with status 3: worked:."), "{told}");
+    // The program was run, and could access nothing.
+    let printed = errors.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(printed.contains("ends with status 3: worked:."), "{printed}");
     outside.assert_untouched();
-    assert!(!stage.exists("/escaped") && !stage.exists("/made") && !stage.exists(FILE));
-    assert_eq!(running(stage, name), [""; 0], "processes are left");
+    assert!(!system.exists("/escaped") && !system.exists("/made") && !system.exists(FILE));
+    assert_eq!(running(system, name), [""; 0], "processes are left");
 }
 
 #[test]
-fn a_loader_that_is_tried_reaches_nothing() {
+fn tried_loader_can_access_nothing() {
     let _ = system!();
     on_x86_64!();
-    let stage = with_loader(&[]);
-    let mut outside = Outside::of(&stage);
-    assert_confined(&stage, &mut outside, &mut stage.outside(&["enable"]), LOADER);
+    let system = with_loader(&[]);
+    let mut outside = Outside::of(&system);
+    assert_confined(&system, &mut outside, &mut system.host_command(&["enable"]), LOADER);
 }
 
-/// The loader and the C library are good, and a program that is tried beside them is not.
+/// The loader and the C library are good, and another program that is tried is hostile.
 #[test]
-fn a_program_that_is_tried_reaches_nothing() {
+fn tried_program_can_access_nothing() {
     let _ = system!();
     on_x86_64!();
     for program in ["/bin/true", "/bin/sh"] {
-        let stage = Stage::new();
+        let system = TestSystem::new();
         let hostile = compile(Libc::Host, "escape.c", &[]);
-        install(&hostile, &stage.root.path().join("suid"), 0o4755);
-        stage.root.install(&hostile, Path::new(program), 0o755);
-        let mut outside = Outside::of(&stage);
-        let output = run(&mut stage.outside(&["enable"]));
+        install(&hostile, &system.root.path().join("suid"), 0o4755);
+        system.root.install(&hostile, Path::new(program), 0o755);
+        let mut outside = Outside::of(&system);
+        let output = run(&mut system.host_command(&["enable"]));
         let errors = text(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(errors.contains("ends with status 3: worked:."), "{program}: {errors}");
         outside.assert_untouched();
-        assert_eq!(stage.ours(), [""; 0]);
-        assert_eq!(running(&stage, program), [""; 0], "{program}: processes are left");
+        assert_eq!(system.keepalive_files(), [""; 0]);
+        assert_eq!(running(&system, program), [""; 0], "{program}: processes are left");
     }
 }
 
-/// With a terminal, descriptors and a keyring that must not be inherited.
+/// A terminal, descriptors and a keyring must not be inherited.
 #[test]
-fn nothing_that_the_caller_has_is_inherited() {
+fn tried_program_inherits_nothing() {
     let _ = system!();
     on_x86_64!();
     let Some(script) = find_program("script") else {
         skip!("script is not installed");
     };
-    let stage = with_loader(&[]);
-    let mut outside = Outside::of(&stage);
+    let system = with_loader(&[]);
+    let mut outside = Outside::of(&system);
     let line = format!(
         "exec 7</etc/passwd 9>>{0}/kept 200<>{0}/kept; '{1}' system enable --root '{0}'",
-        stage.root.path().display(),
+        system.root.path().display(),
         released_keepalive().display()
     );
     let mut command = Command::new(script);
@@ -245,20 +250,20 @@ fn nothing_that_the_caller_has_is_inherited() {
         .env("SHELL", "/bin/bash")
         .stdin(Stdio::null());
     let output = run(&mut command);
-    let told = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(told.contains("ends with status 3: worked:."), "{told}");
+    let printed = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(printed.contains("ends with status 3: worked:."), "{printed}");
     outside.assert_untouched();
 }
 
-/// An ordinary user has no privileges to drop, and a user namespace.
+/// An ordinary user has no privileges to drop, and uses a user namespace.
 #[test]
-fn an_ordinary_users_tree_is_confined_too() {
+fn programs_are_confined_for_an_ordinary_user() {
     let _ = system!();
     on_x86_64!();
-    let stage = with_loader(&[]);
-    let mut outside = Outside::of(&stage);
+    let system = with_loader(&[]);
+    let mut outside = Outside::of(&system);
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
-    let tree = stage.root.path();
+    let tree = system.root.path();
     for path in ["", "etc", "usr/lib/x86_64-linux-gnu"] {
         chown(tree.join(path), Some(65534), Some(65534)).expect("root may do that");
     }
@@ -284,57 +289,57 @@ fn an_ordinary_users_tree_is_confined_too() {
 }
 
 #[test]
-fn what_does_not_end_or_prints_without_end_is_ended() {
+fn endless_program_is_ended() {
     let _ = system!();
     on_x86_64!();
     for flag in ["-DHANG", "-DFLOOD"] {
-        let stage = with_loader(&[flag]);
-        let mut outside = Outside::of(&stage);
-        let output = run(&mut stage.outside(&["enable"]));
+        let system = with_loader(&[flag]);
+        let mut outside = Outside::of(&system);
+        let output = run(&mut system.host_command(&["enable"]));
         let errors = text(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(output.status.code(), Some(1), "{flag}: {errors}");
         assert!(errors.contains("does not end"), "{flag}: {errors}");
         outside.assert_untouched();
-        assert_eq!(running(&stage, LOADER), [""; 0], "{flag}: processes are left");
+        assert_eq!(running(&system, LOADER), [""; 0], "{flag}: processes are left");
     }
 }
 
-/// When the command is killed, so is what it tries.
+/// If the command is killed, the programs that it tries are killed too.
 #[test]
-fn nothing_outlives_the_command() {
+fn no_process_outlives_the_command() {
     let _ = system!();
     on_x86_64!();
-    let stage = with_loader(&["-DHANG"]);
-    let _outside = Outside::of(&stage);
-    let mut command = stage.outside(&["enable"]);
+    let system = with_loader(&["-DHANG"]);
+    let _outside = Outside::of(&system);
+    let mut command = system.host_command(&["enable"]);
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
     eventually("the program runs", LIMIT, || {
-        (!running(&stage, LOADER).is_empty()).then_some(())
+        (!running(&system, LOADER).is_empty()).then_some(())
     });
-    child.kill().expect("it is ours");
-    child.wait().expect("it is ours");
+    child.kill().expect("a child of the test");
+    child.wait().expect("a child of the test");
     eventually("the program has ended", LIMIT, || {
-        running(&stage, LOADER).is_empty().then_some(())
+        running(&system, LOADER).is_empty().then_some(())
     });
 }
 
-/// Whoever made the tree may have made it for root alone: nobody else can try its programs.
+/// The root directory may be accessible only to root: an unprivileged user cannot try its programs.
 #[test]
-fn a_tree_for_root_alone_is_changed_and_not_tried() {
+fn root_directory_for_root_only_is_changed_without_a_trial() {
     for path in ["", "etc/../usr/lib"] {
-        let stage = system!();
-        let closed = stage.root.path().join(path);
-        fs::set_permissions(&closed, Permissions::from_mode(0o700)).expect("a directory of ours");
-        let told = super::stage::succeeded(&mut stage.outside(&["enable"]));
-        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        let system = system!();
+        let closed = system.root.path().join(path);
+        fs::set_permissions(&closed, Permissions::from_mode(0o700)).expect("a directory of the test");
+        let printed = super::test_system::succeeded(&mut system.host_command(&["enable"]));
+        let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(
-            told.contains("NOT tried: a user without privileges cannot run them there"),
-            "{told}"
+            printed.contains("NOT tried: a user without privileges cannot run them there"),
+            "{printed}"
         );
-        assert_eq!(stage.socket(), TREATED);
+        assert_eq!(system.socket(), POLICY_VALUES);
     }
 }

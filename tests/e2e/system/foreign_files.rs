@@ -1,6 +1,6 @@
-//! Trees that are not trusted: their files lead nowhere else, and make nobody wait.
+//! Root directories that are not trusted: their files are not followed to other places, and cause no waiting.
 
-use super::stage::{COPY, FILE};
+use super::test_system::{COPY, FILE};
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::{library, released_keepalive};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
@@ -13,24 +13,25 @@ fn run(command: &mut Command) -> Output {
     output_within(LIMIT, command)
 }
 
-/// The file that is read, every directory on the way and every name that is written lead out of the tree.
+/// The file that is read, every directory on its path and every name that is written are links out of the root
+/// directory.
 #[test]
-fn links_lead_nowhere_else() {
-    let stage = system!();
+fn links_out_of_the_root_are_not_followed() {
+    let system = system!();
     let outside = tempfile::tempdir().expect("a temporary directory");
-    fs::write(outside.path().join("file"), "outside").expect("a file of ours");
+    fs::write(outside.path().join("file"), "outside").expect("a file of the test");
     let link = |inside: &str| {
-        let link = stage.root.outside(Path::new(inside));
+        let link = system.root.outside(Path::new(inside));
         let _ = fs::remove_file(&link);
-        symlink(outside.path().join("file"), link).expect("a link of ours");
+        symlink(outside.path().join("file"), link).expect("a link of the test");
     };
-    let copy = stage.copy();
+    let copy = system.copy();
     for suffix in ["", ".keepalive-new", ".keepalive-old", ".before-keepalive"] {
         link(&format!("{FILE}{suffix}"));
         link(&format!("{copy}{suffix}"));
     }
     for words in [["status"], ["enable"], ["disable"], ["enable"]] {
-        run(&mut stage.outside(&words));
+        run(&mut system.host_command(&words));
     }
     let names: Vec<_> = fs::read_dir(outside.path()).expect("it is there").flatten().collect();
     assert_eq!(names.len(), 1, "{names:?}");
@@ -38,40 +39,40 @@ fn links_lead_nowhere_else() {
     assert_eq!(content, "outside");
 }
 
-/// What the host has mounted in the tree is the host's.
+/// File systems that the host has mounted in the root directory belong to the host.
 #[test]
-fn a_link_into_what_is_mounted_there_is_not_followed_to_write() {
-    let stage = system!();
+fn links_into_mounts_are_not_followed_to_write() {
+    let system = system!();
     let script = r#"
         mkdir "$1/run" && mount -t tmpfs none "$1/run" && mkdir "$1/run/host"
         mv "$1/etc" "$1/etc.old" && ln -s run/host "$1/etc"
         "$2" system enable --root "$1" 2>&1 || :
         ls -A "$1/run/host"
-        # Where the mount is the directory itself, that is meant.
+        # If the mount is the directory itself, it is used.
         rm "$1/etc" && mkdir "$1/etc" && mount -t tmpfs none "$1/etc"
         "$2" system enable --root "$1" >/dev/null
         ls -A "$1/etc""#;
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-ec", script, "sh"])
-        .arg(stage.root.path())
+        .arg(system.root.path())
         .arg(released_keepalive())
         .env("KEEPALIVE_LIBRARY", library())
         .output()
         .expect("unshare starts");
-    let told = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(output.status.success(), "{told}{}", text(&output.stderr));
-    assert!(told.contains("leads to '/run/host', another mount"), "{told}");
-    assert!(told.ends_with("with --root ld.so.preload"), "{told}");
-    assert_eq!(stage.ours(), [COPY]);
+    let printed = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(output.status.success(), "{printed}{}", text(&output.stderr));
+    assert!(printed.contains("leads to '/run/host', another mount"), "{printed}");
+    assert!(printed.ends_with("with --root ld.so.preload"), "{printed}");
+    assert_eq!(system.keepalive_files(), [COPY]);
 }
 
-/// FIFOs, devices and files without end in the places of those that are read.
+/// FIFOs, devices and endless files in place of the files that are read.
 #[test]
-fn what_is_no_regular_file_is_refused_and_not_waited_for() {
-    let stage = system!();
-    let fifo = stage.root.path().join("fifo");
+fn files_that_are_not_regular_are_refused_without_waiting() {
+    let system = system!();
+    let fifo = system.root.path().join("fifo");
     mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o644), 0).expect("a FIFO");
-    let zero = stage.root.path().join("zero");
+    let zero = system.root.path().join("zero");
     mknodat(
         CWD,
         &zero,
@@ -80,11 +81,11 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
         makedev(1, 5),
     )
     .expect("a device");
-    let large = stage.root.path().join("large");
+    let large = system.root.path().join("large");
     fs::File::create(&large)
         .and_then(|file| file.set_len(1 << 40))
         .expect("a sparse file");
-    let place = stage.root.outside(Path::new(FILE));
+    let place = system.root.outside(Path::new(FILE));
     for (path, reason) in [
         (&fifo, "it is a FIFO, not a regular file"),
         (&zero, "it is a character device, not a regular file"),
@@ -92,44 +93,44 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
     ] {
         for is_link in [false, true] {
             if is_link {
-                symlink(Path::new("/").join(path.file_name().expect("a name")), &place).expect("a link of ours");
+                symlink(Path::new("/").join(path.file_name().expect("a name")), &place).expect("a link of the test");
             } else {
-                fs::rename(path, &place).expect("a file of ours");
+                fs::rename(path, &place).expect("a file of the test");
             }
             for words in [["status"], ["enable"], ["disable"]] {
-                let output = run(&mut stage.outside(&words));
+                let output = run(&mut system.host_command(&words));
                 let errors = text(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
                 assert_eq!(output.status.code(), Some(1), "{words:?}: {errors}");
                 assert!(errors.contains(reason), "{words:?}: {errors}");
             }
             if is_link {
-                fs::remove_file(&place).expect("a link of ours");
+                fs::remove_file(&place).expect("a link of the test");
             } else {
-                fs::rename(&place, path).expect("a file of ours");
+                fs::rename(&place, path).expect("a file of the test");
             }
         }
     }
-    // In the places of libraries and programs.
+    // In place of libraries and programs.
     for inside in [
-        stage.copy(),
-        format!("{}/libkeepalive.so", stage.directory.display()),
+        system.copy(),
+        format!("{}/libkeepalive.so", system.directory.display()),
         String::from("/bin/true"),
         String::from("/lib/ld-linux.so.2"),
     ] {
-        let place = stage.root.outside(Path::new(&inside));
-        let aside = stage.root.path().join("aside");
+        let place = system.root.outside(Path::new(&inside));
+        let aside = system.root.path().join("aside");
         let was_there = fs::rename(&place, &aside).is_ok();
         for file in [&fifo, &zero, &large] {
-            fs::rename(file, &place).expect("a file of ours");
-            run(&mut stage.outside(&["status"]));
-            run(&mut stage.outside(&["enable"]));
+            fs::rename(file, &place).expect("a file of the test");
+            run(&mut system.host_command(&["status"]));
+            run(&mut system.host_command(&["enable"]));
             if place.exists() {
-                fs::rename(&place, file).expect("a file of ours");
+                fs::rename(&place, file).expect("a file of the test");
             }
-            run(&mut stage.outside(&["disable"]));
+            run(&mut system.host_command(&["disable"]));
         }
         if was_there {
-            fs::rename(&aside, &place).expect("a file of ours");
+            fs::rename(&aside, &place).expect("a file of the test");
         }
     }
 }

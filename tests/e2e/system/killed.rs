@@ -1,30 +1,30 @@
-//! `enable` and `disable`, killed at every system call in turn: the system always runs its programs silently, and doing it
-//! again finishes the work.
+//! `enable` and `disable`, killed at every system call: the system always runs its programs without messages, and the
+//! same command again completes the change.
 
-use super::stage::{BACKUP, COMMAND, COPY, FILE, Stage, succeeded};
+use super::test_system::{BACKUP, COMMAND, COPY, FILE, TestSystem, succeeded};
 use crate::support::library;
 use crate::support::process::text;
-use crate::support::target::{Libc, TREATED, compile};
+use crate::support::target::{Libc, POLICY_VALUES, compile};
 use std::path::Path;
 
 /// Kills `keepalive system WORDS` at its first system call, its second, and so on, each time after `prepare` and before
-/// `finish`; gives how many there were.
-fn at_every_call(stage: &Stage, words: &[&str], prepare: impl Fn(), finish: impl Fn(&str)) -> usize {
+/// `finish`. Returns the number of calls.
+fn at_every_call(system: &TestSystem, words: &[&str], prepare: impl Fn(), finish: impl Fn(&str)) -> usize {
     let killer = compile(Libc::Host, "killed_at.c", &["-static"]);
-    stage.root.install(&killer, Path::new("/killed_at"), 0o755);
+    system.root.install(&killer, Path::new("/killed_at"), 0o755);
     for number in 1.. {
         prepare();
         let call = number.to_string();
         let command = format!("{COMMAND}/keepalive");
         let words = [&[&call[..], &command, "system"], words].concat();
-        let mut command = stage.program("/killed_at", &words);
+        let mut command = system.program("/killed_at", &words);
         command.env("KEEPALIVE_LIBRARY", format!("{COMMAND}/libkeepalive.so"));
         let output = command.output().expect("chroot starts");
         assert!(output.status.success(), "{output:?}");
         let when = format!("{words:?} killed at call {number}");
-        stage.assert_quiet(&when);
+        system.assert_quiet(&when);
         finish(&when);
-        // It has ended by itself, and said how many there were.
+        // The command ended before this call, and killed_at printed the number of calls.
         let printed = text(&output.stdout);
         if printed.lines().last().is_some_and(|line| line.parse::<usize>().is_ok()) {
             return number - 1;
@@ -33,85 +33,85 @@ fn at_every_call(stage: &Stage, words: &[&str], prepare: impl Fn(), finish: impl
     unreachable!("numbers do not end")
 }
 
-/// What may be left beside what was there.
-fn assert_only(stage: &Stage, expected: &[&str], when: &str) {
+/// Asserts that only these files of keepalive are left.
+fn assert_only(system: &TestSystem, expected: &[&str], when: &str) {
     let mut expected = expected.to_vec();
     expected.sort_unstable();
-    assert_eq!(stage.ours(), expected, "{when}");
+    assert_eq!(system.keepalive_files(), expected, "{when}");
 }
 
 #[test]
-fn enable_may_be_killed_at_any_moment() {
-    let stage = system!();
+fn enable_can_be_killed_at_any_call() {
+    let system = system!();
     let calls = at_every_call(
-        &stage,
+        &system,
         &["enable"],
         || {
-            succeeded(&mut stage.outside(&["disable"]));
+            succeeded(&mut system.host_command(&["disable"]));
         },
         |when| {
-            stage.does(&["enable"]);
-            assert_eq!(stage.read(FILE), format!("{}\n", stage.copy()), "{when}");
-            assert_eq!(stage.socket(), TREATED, "{when}");
-            assert_only(&stage, &["ld.so.preload", COPY], when);
+            system.succeeds(&["enable"]);
+            assert_eq!(system.read(FILE), format!("{}\n", system.copy()), "{when}");
+            assert_eq!(system.socket(), POLICY_VALUES, "{when}");
+            assert_only(&system, &["ld.so.preload", COPY], when);
         },
     );
     assert!(calls > 100, "{calls}");
 }
 
-/// The library is replaced, and another library's line is kept.
+/// The library is replaced, and the line of another library is kept.
 #[test]
-fn bringing_it_up_to_date_may_be_killed_at_any_moment() {
-    let stage = system!();
+fn update_can_be_killed_at_any_call() {
+    let system = system!();
     let empty = compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]);
-    stage.root.install(&empty, Path::new("/usr/lib/other.so"), 0o644);
+    system.root.install(&empty, Path::new("/usr/lib/other.so"), 0o644);
     let calls = at_every_call(
-        &stage,
+        &system,
         &["enable", "--setuid"],
         || {
-            // An older copy, and another spelling, so that the line is replaced too.
-            for copy in [&stage.copy(), "/usr/lib/keepalive-system.so"] {
-                stage.root.install(&library(), Path::new(copy), 0o644);
+            // With an older copy and another spelling, so that the line is replaced too.
+            for copy in [&system.copy(), "/usr/lib/keepalive-system.so"] {
+                system.root.install(&library(), Path::new(copy), 0o644);
             }
             let line = "/usr/lib/../lib/keepalive-system.so\n/usr/lib/other.so";
-            stage.root.write(FILE, line);
+            system.root.write(FILE, line);
         },
         |when| {
-            stage.does(&["enable", "--setuid"]);
-            let line = format!("/usr/lib/other.so\n{}", stage.copy());
-            assert_eq!(stage.read(FILE), line, "{when}");
-            assert_eq!(stage.mode(&stage.copy()), 0o4644, "{when}");
+            system.succeeds(&["enable", "--setuid"]);
+            let line = format!("/usr/lib/other.so\n{}", system.copy());
+            assert_eq!(system.read(FILE), line, "{when}");
+            assert_eq!(system.mode(&system.copy()), 0o4644, "{when}");
             let expected = ["ld.so.preload", "ld.so.preload.before-keepalive", COPY, COPY];
-            assert_only(&stage, &expected, when);
+            assert_only(&system, &expected, when);
         },
     );
     assert!(calls > 100, "{calls}");
 }
 
 #[test]
-fn disable_may_be_killed_at_any_moment() {
-    let stage = system!();
+fn disable_can_be_killed_at_any_call() {
+    let system = system!();
     let empty = compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]);
-    stage.root.install(&empty, Path::new("/usr/lib/other.so"), 0o644);
+    system.root.install(&empty, Path::new("/usr/lib/other.so"), 0o644);
     for other in ["", "/usr/lib/other.so"] {
         let calls = at_every_call(
-            &stage,
+            &system,
             &["disable"],
             || {
                 if !other.is_empty() {
-                    stage.root.write(FILE, other);
+                    system.root.write(FILE, other);
                 }
-                succeeded(&mut stage.outside(&["enable"]));
+                succeeded(&mut system.host_command(&["enable"]));
             },
             |when| {
-                stage.does(&["disable"]);
+                system.succeeds(&["disable"]);
                 if other.is_empty() {
-                    assert_only(&stage, &[], when);
+                    assert_only(&system, &[], when);
                 } else {
-                    assert_eq!(stage.read(FILE), other, "{when}");
-                    assert!(stage.exists(BACKUP), "{when}");
+                    assert_eq!(system.read(FILE), other, "{when}");
+                    assert!(system.exists(BACKUP), "{when}");
                     let expected = ["ld.so.preload", "ld.so.preload.before-keepalive"];
-                    assert_only(&stage, &expected, when);
+                    assert_only(&system, &expected, when);
                 }
             },
         );

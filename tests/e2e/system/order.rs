@@ -1,26 +1,26 @@
-//! In which order things reach the disk: what a line names is there before the line is, and after the line is gone.
+//! The order of writes to the disk: a library is there before its line, and is removed after it.
 
 use crate::support::find_program;
 use crate::support::process::text;
-use crate::support::target::bare;
+use crate::support::target::without_library;
 use std::fs;
 
-/// The calls by which `keepalive system WORDS` changes files, in order, each with the files that it is about: `fsync NAME`,
-/// `rename NAME`, `unlink NAME`; of a directory without its path.
-fn calls(stage: &super::stage::Stage, words: &[&str]) -> Vec<String> {
+/// Returns the calls by which `keepalive system WORDS` changes files, in order, each with its file, without the path:
+/// `fsync NAME`, `rename NAME`, `unlink NAME`.
+fn calls(system: &super::test_system::TestSystem, words: &[&str]) -> Vec<String> {
     let trace = tempfile::NamedTempFile::new().expect("a temporary file");
-    let mut command = bare(&find_program("strace").expect("it was asked for"));
+    let mut command = without_library(&find_program("strace").expect("it was asked for"));
     command.args([
         "-y",
         "-e",
         "trace=fsync,rename,renameat,renameat2,unlink,unlinkat",
         "-o",
     ]);
-    let system = stage.outside(words);
+    let enable = system.host_command(words);
     command
         .arg(trace.path())
-        .arg(system.get_program())
-        .args(system.get_args());
+        .arg(enable.get_program())
+        .args(enable.get_args());
     let output = command.env("KEEPALIVE_LIBRARY", crate::support::library()).output();
     let output = output.expect("strace starts");
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -29,16 +29,16 @@ fn calls(stage: &super::stage::Stage, words: &[&str]) -> Vec<String> {
     done.map(|line| {
         let (call, rest) = line.split_once('(').expect("a call");
         let rest = rest.rsplit_once(')').expect("its end").0;
-        // unlinkat(2) ends with its flags.
+        // The last argument of unlinkat(2) is its flags.
         let rest = rest.strip_suffix(", 0").unwrap_or(rest);
-        // The file that is synced, removed, or replaced: the last one.
+        // The file that is synced, removed, or replaced is the last one.
         let file = rest
             .trim_end_matches(['>', '"'])
             .rsplit(['<', '"'])
             .next()
             .expect("a path");
         let name = file.rsplit('/').next().expect("a name");
-        // What a new file is called ends with a random number.
+        // Names of new files end with a random number.
         let name = match name.rsplit_once('-') {
             Some((name, _)) if name.ends_with(".keepalive-new") => name,
             _ => name,
@@ -49,15 +49,15 @@ fn calls(stage: &super::stage::Stage, words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_library_is_on_the_disk_before_the_line_and_gone_after_it() {
-    let stage = system!();
+fn library_is_synced_before_its_line_and_removed_after_it() {
+    let system = system!();
     if find_program("strace").is_none() {
         skip!("strace is not installed");
     }
-    let directory = stage.directory.file_name().expect("a directory").display().to_string();
+    let directory = system.directory.file_name().expect("a directory").display().to_string();
     let directory = format!("fsync {directory}");
     assert_eq!(
-        calls(&stage, &["enable"]),
+        calls(&system, &["enable"]),
         [
             "fsync keepalive-system.so.keepalive-new",
             "fsync ld.so.preload.keepalive-new",
@@ -68,8 +68,8 @@ fn the_library_is_on_the_disk_before_the_line_and_gone_after_it() {
         ]
     );
     assert_eq!(
-        calls(&stage, &["disable"]),
+        calls(&system, &["disable"]),
         ["unlink ld.so.preload", "fsync etc", "unlink keepalive-system.so"]
     );
-    stage.assert_quiet("at the end");
+    system.assert_quiet("at the end");
 }

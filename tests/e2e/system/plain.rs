@@ -1,8 +1,8 @@
-//! Enabling, looking and disabling, where all is well.
+//! `enable`, `status` and `disable`, without obstacles.
 
-use super::stage::{BACKUP, COPY, FILE, Stage, succeeded};
+use super::test_system::{BACKUP, COPY, FILE, TestSystem, succeeded};
 use crate::support::process::text;
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use crate::support::{find_program, library};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -10,69 +10,72 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn every_program_has_keepalive_until_it_is_disabled() {
-    let stage = system!();
-    assert_eq!(stage.socket(), UNTOUCHED);
-    let told = stage.does(&["enable"]);
-    assert!(told.contains("a program starts silently with it"), "{told}");
-    assert!(told.contains("keepalive system disable"), "{told}");
-    assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
-    stage.assert_quiet("enabled");
-    assert_eq!(stage.socket(), TREATED);
-    assert_eq!(stage.read(FILE), format!("{}\n", stage.copy()));
-    assert_eq!(stage.bytes(&stage.copy()), fs::read(library()).expect("it was built"));
-    assert_eq!((stage.mode(FILE), stage.mode(&stage.copy())), (0o644, 0o644));
+fn programs_have_keepalive_until_it_is_disabled() {
+    let system = system!();
+    assert_eq!(system.socket(), KERNEL_DEFAULTS);
+    let printed = system.succeeds(&["enable"]);
+    assert!(printed.contains("a program starts silently with it"), "{printed}");
+    assert!(printed.contains("keepalive system disable"), "{printed}");
+    assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
+    system.assert_quiet("enabled");
+    assert_eq!(system.socket(), POLICY_VALUES);
+    assert_eq!(system.read(FILE), format!("{}\n", system.copy()));
+    assert_eq!(system.bytes(&system.copy()), fs::read(library()).expect("it was built"));
+    assert_eq!((system.mode(FILE), system.mode(&system.copy())), (0o644, 0o644));
 
-    stage.does(&["disable"]);
-    stage.assert_quiet("disabled");
-    assert_eq!(stage.socket(), UNTOUCHED);
-    assert_eq!(stage.ours(), [""; 0], "nothing is left");
+    system.succeeds(&["disable"]);
+    system.assert_quiet("disabled");
+    assert_eq!(system.socket(), KERNEL_DEFAULTS);
+    assert_eq!(system.keepalive_files(), [""; 0], "nothing is left");
 }
 
-/// The umask is the administrator's, and every program must be able to read both files.
+/// The umask is the administrator's, but every program must be able to read both files.
 #[test]
-fn the_umask_does_not_matter() {
-    let stage = system!();
+fn umask_does_not_change_modes() {
+    let system = system!();
     let enable = "umask 077; exec /opt/keepalive/keepalive system enable";
-    let mut command = stage.program("/bin/sh", &["-c", enable]);
+    let mut command = system.program("/bin/sh", &["-c", enable]);
     succeeded(command.env("KEEPALIVE_LIBRARY", "/opt/keepalive/libkeepalive.so"));
-    assert_eq!((stage.mode(FILE), stage.mode(&stage.copy())), (0o644, 0o644));
+    assert_eq!((system.mode(FILE), system.mode(&system.copy())), (0o644, 0o644));
 }
 
 #[test]
-fn doing_it_twice_changes_nothing() {
-    let stage = system!();
-    stage.does(&["disable"]);
-    stage.does(&["enable"]);
-    let before = (stage.read(FILE), stage.ours());
-    assert_eq!(stage.does(&["enable"]), "It is active already; nothing has changed.\n");
-    assert_eq!((stage.read(FILE), stage.ours()), before);
-    stage.does(&["disable"]);
-    let told = stage.does(&["disable"]);
-    assert!(told.starts_with("It was not enabled"), "{told}");
+fn second_enable_or_disable_changes_nothing() {
+    let system = system!();
+    system.succeeds(&["disable"]);
+    system.succeeds(&["enable"]);
+    let before = (system.read(FILE), system.keepalive_files());
+    assert_eq!(
+        system.succeeds(&["enable"]),
+        "It is active already; nothing has changed.\n"
+    );
+    assert_eq!((system.read(FILE), system.keepalive_files()), before);
+    system.succeeds(&["disable"]);
+    let printed = system.succeeds(&["disable"]);
+    assert!(printed.starts_with("It was not enabled"), "{printed}");
 }
 
 #[test]
-fn another_system_is_changed_outside() {
-    let stage = system!();
-    // As in an image: absolute links are the image's.
-    fs::create_dir(stage.root.path().join("data")).expect("a directory of ours");
-    fs::rename(stage.root.path().join("etc"), stage.root.path().join("data/etc")).expect("a directory of ours");
-    symlink("/data/etc", stage.root.path().join("etc")).expect("a link of ours");
-    let told = succeeded(&mut stage.outside(&["enable"]));
-    assert!(told.contains("a program starts silently with it"), "{told}");
-    assert_eq!(stage.socket(), TREATED);
-    let shown = succeeded(&mut stage.outside(&["status"]));
+fn another_root_can_be_enabled_and_disabled() {
+    let system = system!();
+    // As in an image: absolute links are relative to the image.
+    fs::create_dir(system.root.path().join("data")).expect("a directory of the test");
+    fs::rename(system.root.path().join("etc"), system.root.path().join("data/etc")).expect("a directory of the test");
+    symlink("/data/etc", system.root.path().join("etc")).expect("a link of the test");
+    let printed = succeeded(&mut system.host_command(&["enable"]));
+    assert!(printed.contains("a program starts silently with it"), "{printed}");
+    assert_eq!(system.socket(), POLICY_VALUES);
+    let shown = succeeded(&mut system.host_command(&["status"]));
     assert!(shown.contains("served"), "{shown}");
-    succeeded(&mut stage.outside(&["disable"]));
-    assert_eq!(stage.socket(), UNTOUCHED);
-    assert_eq!(stage.ours(), [""; 0]);
+    succeeded(&mut system.host_command(&["disable"]));
+    assert_eq!(system.socket(), KERNEL_DEFAULTS);
+    assert_eq!(system.keepalive_files(), [""; 0]);
 }
 
-/// Here there is no user without privileges for its programs.
+/// In this user namespace there is no unprivileged user to run programs as.
 #[test]
-fn where_programs_cannot_be_confined_none_is_tried_and_that_is_said() {
-    let stage = system!();
+fn without_confinement_no_program_is_tried_and_this_is_reported() {
+    let system = system!();
     if find_program("unshare").is_none() {
         skip!("unshare is not installed");
     }
@@ -86,20 +89,23 @@ fn where_programs_cannot_be_confined_none_is_tried_and_that_is_said() {
         &["unshare", "--user", "--map-root-user", "--"],
         crate::support::released_keepalive(),
     );
-    command.args(["system", "enable", "--root"]).arg(stage.root.path());
-    let told = succeeded(command.env_clear().env("KEEPALIVE_LIBRARY", library()));
-    assert!(told.contains("NOT tried: they could not be confined here"), "{told}");
-    stage.assert_quiet("enabled by reading files");
-    assert_eq!(stage.socket(), TREATED);
+    command.args(["system", "enable", "--root"]).arg(system.root.path());
+    let printed = succeeded(command.env_clear().env("KEEPALIVE_LIBRARY", library()));
+    assert!(
+        printed.contains("NOT tried: they could not be confined here"),
+        "{printed}"
+    );
+    system.assert_quiet("enabled by reading files");
+    assert_eq!(system.socket(), POLICY_VALUES);
 }
 
 #[test]
-fn status_says_what_is_active() {
-    let stage = system!();
-    let off = stage.does(&["status"]);
+fn status_shows_the_active_library() {
+    let system = system!();
+    let off = system.succeeds(&["status"]);
     assert!(off.starts_with("Not enabled"), "{off}");
-    stage.does(&["enable"]);
-    let on = stage.does(&["status"]);
+    system.succeeds(&["enable"]);
+    let on = system.succeeds(&["status"]);
     for expected in [
         "Enabled in /etc/ld.so.preload",
         "served",
@@ -109,7 +115,7 @@ fn status_says_what_is_active() {
         assert!(on.contains(expected), "{expected}: {on}");
     }
     assert!(on.lines().all(|line| line.chars().count() <= 80), "{on}");
-    let json: serde_json::Value = serde_json::from_str(&stage.does(&["status", "--json"])).expect("JSON");
+    let json: serde_json::Value = serde_json::from_str(&system.succeeds(&["status", "--json"])).expect("JSON");
     assert_eq!(json["enabled"], true);
     assert_eq!(json["setuid"], false);
     assert_eq!(json["programs"][0]["served"], true);
@@ -119,21 +125,21 @@ fn status_says_what_is_active() {
 }
 
 #[test]
-fn status_finds_what_is_wrong() {
-    let stage = system!();
-    stage.root.install(
+fn status_reports_problems() {
+    let system = system!();
+    system.root.install(
         &find_program("true").expect("a program"),
         Path::new("/usr/lib/libkeepalive.so"),
         0o644,
     );
-    stage.does(&["enable"]);
-    let copy = stage.root.outside(Path::new(&stage.copy()));
-    let problem = |stage: &Stage| {
-        let output = stage.outside(&["status"]).output().expect("it starts");
+    system.succeeds(&["enable"]);
+    let copy = system.root.outside(Path::new(&system.copy()));
+    let problem = |system: &TestSystem| {
+        let output = system.host_command(&["status"]).output().expect("it starts");
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
         text(&output.stderr)
     };
-    let line = format!("{}\n", stage.copy());
+    let line = format!("{}\n", system.copy());
     for (line, expected) in [
         (
             format!("{line}/usr/lib/none.so\n"),
@@ -158,46 +164,46 @@ fn status_finds_what_is_wrong() {
         (format!("{line}{line}"), "named more than once"),
         (String::new(), "no line names it"),
     ] {
-        stage.root.write(FILE, &line);
-        let found = problem(&stage);
+        system.root.write(FILE, &line);
+        let found = problem(&system);
         assert!(found.contains(expected), "{line}: {found}");
     }
-    stage.root.write(FILE, &line);
+    system.root.write(FILE, &line);
 
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o666)).expect("a file of ours");
-    assert!(problem(&stage).contains("can be changed by others"));
-    fs::set_permissions(stage.root.outside(Path::new(FILE)), fs::Permissions::from_mode(0o600))
-        .expect("a file of ours");
-    assert!(problem(&stage).contains("has mode 600"));
-    fs::copy(compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]), &copy).expect("a file of ours");
-    assert!(problem(&stage).contains("no libkeepalive.so of this project"));
-    fs::remove_file(&copy).expect("a file of ours");
-    let found = problem(&stage);
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o666)).expect("a file of the test");
+    assert!(problem(&system).contains("can be changed by others"));
+    fs::set_permissions(system.root.outside(Path::new(FILE)), fs::Permissions::from_mode(0o600))
+        .expect("a file of the test");
+    assert!(problem(&system).contains("has mode 600"));
+    fs::copy(compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]), &copy).expect("a file of the test");
+    assert!(problem(&system).contains("no libkeepalive.so of this project"));
+    fs::remove_file(&copy).expect("a file of the test");
+    let found = problem(&system);
     assert!(found.contains("names a library that is missing"), "{found}");
 
-    succeeded(&mut stage.outside(&["enable"]));
-    stage.assert_quiet("put right");
-    assert_eq!(stage.ours().iter().filter(|name| *name == COPY).count(), 1);
-    assert!(!stage.exists(BACKUP), "there was nothing else in the file");
+    succeeded(&mut system.host_command(&["enable"]));
+    system.assert_quiet("put right");
+    assert_eq!(system.keepalive_files().iter().filter(|name| *name == COPY).count(), 1);
+    assert!(!system.exists(BACKUP), "there was nothing else in the file");
 }
 
-/// A package's library and hand-made lines are not ours to remove.
+/// The library of a package, and lines that an administrator has written, must not be removed.
 #[test]
-fn what_enable_did_not_put_there_stays() {
-    let stage = system!();
-    let packaged = format!("{}/libkeepalive.so", stage.directory.display());
-    stage.root.install(&library(), Path::new(&packaged), 0o644);
-    stage.does(&["enable"]);
-    stage.does(&["disable"]);
-    assert_eq!(stage.ours(), ["libkeepalive.so"]);
+fn files_and_lines_that_enable_did_not_write_stay() {
+    let system = system!();
+    let packaged = format!("{}/libkeepalive.so", system.directory.display());
+    system.root.install(&library(), Path::new(&packaged), 0o644);
+    system.succeeds(&["enable"]);
+    system.succeeds(&["disable"]);
+    assert_eq!(system.keepalive_files(), ["libkeepalive.so"]);
 
     let line = format!("{packaged}\n");
-    stage.root.write(FILE, &line);
-    let refusal = stage.refuses(&["enable"]);
+    system.root.write(FILE, &line);
+    let refusal = system.fails(&["enable"]);
     assert!(
         refusal.contains("line 1") && refusal.contains("hint: take it out"),
         "{refusal}"
     );
-    stage.does(&["disable"]);
-    assert_eq!(stage.read(FILE), line);
+    system.succeeds(&["disable"]);
+    assert_eq!(system.read(FILE), line);
 }

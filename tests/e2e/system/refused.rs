@@ -1,80 +1,80 @@
-//! What cannot be done is refused with its reason, and nothing has changed.
+//! Refused changes: the reason is printed, and nothing has changed.
 
-use super::stage::{COPY, FILE, Stage, failed, succeeded};
+use super::test_system::{COPY, FILE, TestSystem, failed, succeeded};
 use crate::support::process::text;
-use crate::support::target::{Libc, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, compile};
 use crate::support::{find_program, library, released_keepalive};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Runs a shell script in a mount namespace of its own; $1 is the system's root, $2 the command of this machine.
-fn script(stage: &Stage, script: &str) -> Output {
+/// Runs a shell script in its own mount namespace; $1 is the system's root, $2 this machine's command.
+fn script(system: &TestSystem, script: &str) -> Output {
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-ec", script, "sh"])
-        .arg(stage.root.path())
+        .arg(system.root.path())
         .arg(released_keepalive())
         .env("KEEPALIVE_LIBRARY", library())
         .output();
     output.expect("unshare starts")
 }
 
-/// As it was before anybody came.
+/// Asserts that the system has only these files of keepalive, and runs programs without messages.
 #[track_caller]
-fn assert_untouched(stage: &Stage, files: &[&str]) {
-    assert_eq!(stage.ours(), files);
-    stage.assert_quiet("refused");
-    assert_eq!(stage.socket(), UNTOUCHED);
+fn assert_untouched(system: &TestSystem, files: &[&str]) {
+    assert_eq!(system.keepalive_files(), files);
+    system.assert_quiet("refused");
+    assert_eq!(system.socket(), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_to_is_refused() {
-    let stage = system!();
-    for directory in ["/etc", &stage.directory.display().to_string()] {
+fn read_only_directory_is_refused() {
+    let system = system!();
+    for directory in ["/etc", &system.directory.display().to_string()] {
         let command = format!(
             "mount --bind \"$1{directory}\" \"$1{directory}\"; mount -o remount,ro,bind \"$1{directory}\"
              exec \"$2\" system enable --root \"$1\""
         );
-        let output = script(&stage, &command);
+        let output = script(&system, &command);
         let errors = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{errors}");
         assert!(
             errors.contains(directory) && errors.contains("Read-only file system"),
             "{errors}"
         );
-        assert_untouched(&stage, &[]);
+        assert_untouched(&system, &[]);
     }
-    // Enabled, and then made read-only: what was active stays active, all of it.
-    stage.does(&["enable"]);
+    // Enabled, then made read-only: everything stays active.
+    system.succeeds(&["enable"]);
     let command = "mount --bind \"$1/etc\" \"$1/etc\"; mount -o remount,ro,bind \"$1/etc\"
         exec \"$2\" system disable --root \"$1\"";
-    assert_eq!(script(&stage, command).status.code(), Some(1));
-    stage.assert_quiet("not disabled");
-    assert_eq!(stage.ours(), [COPY, "ld.so.preload"]);
+    assert_eq!(script(&system, command).status.code(), Some(1));
+    system.assert_quiet("not disabled");
+    assert_eq!(system.keepalive_files(), [COPY, "ld.so.preload"]);
 }
 
-/// As with some containers, which mount single files.
+/// As in containers that mount single files.
 #[test]
-fn a_file_that_is_a_mount_point_is_refused() {
-    let stage = system!();
-    stage.root.write(FILE, "");
+fn file_that_is_a_mount_point_is_refused() {
+    let system = system!();
+    system.root.write(FILE, "");
     let command = "mount --bind \"$1/etc/ld.so.preload\" \"$1/etc/ld.so.preload\"
         exec \"$2\" system enable --root \"$1\"";
-    let output = script(&stage, command);
+    let output = script(&system, command);
     let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(
         errors.contains("rename") && errors.contains("hint: it is a mount point"),
         "{errors}"
     );
-    assert_untouched(&stage, &["ld.so.preload"]);
+    assert_untouched(&system, &["ld.so.preload"]);
 }
 
-/// With more and more room, page by page: all of it is done, or nothing.
+/// With increasing free space, page by page: either everything is changed, or nothing.
 #[test]
-fn on_a_full_disk_all_is_done_or_nothing() {
-    let stage = system!();
-    stage.root.write("/srv/preload", "# somebody else's\n");
+fn full_disk_prevents_the_whole_change() {
+    let system = system!();
+    system.root.write("/srv/preload", "# somebody else's\n");
     let command = r#"
         mount -t tmpfs -o size=64m none /mnt
         cp -a "$1/." /mnt
@@ -94,7 +94,7 @@ fn on_a_full_disk_all_is_done_or_nothing() {
             rm -f /mnt/etc/ld.so.preload.before-keepalive
             cmp /mnt/srv/preload /mnt/etc/ld.so.preload
         done"#;
-    let output = script(&stage, command);
+    let output = script(&system, command);
     assert!(
         output.status.success() && output.stderr.is_empty(),
         "{}",
@@ -106,7 +106,7 @@ fn on_a_full_disk_all_is_done_or_nothing() {
         let [_, status, files, error] = fields[..] else {
             panic!("{line}");
         };
-        let copy = format!("usr/lib/{}/{COPY}", stage.directory.file_name().unwrap().display());
+        let copy = format!("usr/lib/{}/{COPY}", system.directory.file_name().unwrap().display());
         if status == "0" {
             assert_eq!(
                 files,
@@ -125,40 +125,40 @@ fn on_a_full_disk_all_is_done_or_nothing() {
 }
 
 #[test]
-fn what_is_no_library_of_ours_is_refused() {
-    let stage = system!();
+fn other_files_are_refused_as_library() {
+    let system = system!();
     let empty = compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]);
-    stage.root.install(&empty, Path::new("/empty.so"), 0o644);
+    system.root.install(&empty, Path::new("/empty.so"), 0o644);
     for (library, reason) in [
         ("/none.so", "No such file or directory"),
         ("/sockets", "no libkeepalive.so of this project"),
         ("/empty.so", "no libkeepalive.so of this project"),
         ("/etc", "Is a directory"),
     ] {
-        let refusal = stage.refuses(&["enable", "--library", library]);
+        let refusal = system.fails(&["enable", "--library", library]);
         assert!(
             refusal.starts_with(&format!("keepalive: cannot use '{library}': ")),
             "{refusal}"
         );
         assert!(refusal.contains(reason), "{refusal}");
     }
-    assert_untouched(&stage, &[]);
+    assert_untouched(&system, &[]);
 }
 
 #[test]
-fn without_a_library_it_is_refused() {
-    let stage = system!();
-    let mut command = stage.system(&["enable"]);
+fn enable_without_a_library_is_refused() {
+    let system = system!();
+    let mut command = system.command(&["enable"]);
     let refusal = failed(command.env("KEEPALIVE_LIBRARY", "/none.so"));
     assert!(
         refusal.contains("there is no libkeepalive.so for x86-64") || !cfg!(target_arch = "x86_64"),
         "{refusal}"
     );
     assert!(refusal.contains("hint: name it with --library"), "{refusal}");
-    assert_untouched(&stage, &[]);
+    assert_untouched(&system, &[]);
 }
 
-/// A library that calls itself ours.
+/// Compiles a library with keepalive's owner note.
 fn harmful(flags: &[&str]) -> PathBuf {
     compile(
         Libc::Host,
@@ -167,12 +167,12 @@ fn harmful(flags: &[&str]) -> PathBuf {
     )
 }
 
-/// One that calls itself ours, and with which programs die, speak or hang.
+/// With such a library programs crash, print a message or hang.
 #[test]
-fn a_library_with_which_programs_do_not_start_silently_is_refused() {
-    let stage = system!();
+fn library_with_which_programs_do_not_start_silently_is_refused() {
+    let system = system!();
     let missing = compile(Libc::Host, "empty.c", &["-shared", "-fPIC"]);
-    let missing = missing.to_str().expect("a path of ours");
+    let missing = missing.to_str().expect("a UTF-8 path");
     for (harm, expected) in [
         ("-DDIE", "is ended by signal 11"),
         ("-DSPEAK", "complains: hello"),
@@ -180,67 +180,68 @@ fn a_library_with_which_programs_do_not_start_silently_is_refused() {
         (missing, "libempty.so"),
     ] {
         let harmful = harmful(&["-Wl,--no-as-needed", harm]);
-        stage.root.install(&harmful, Path::new("/harmful.so"), 0o644);
-        let refusal = stage.refuses(&["enable", "--library", "/harmful.so"]);
+        system.root.install(&harmful, Path::new("/harmful.so"), 0o644);
+        let refusal = system.fails(&["enable", "--library", "/harmful.so"]);
         assert!(refusal.contains("programs for"), "{refusal}");
         assert!(refusal.contains(expected), "{harm}: {refusal}");
         assert!(refusal.contains("hint: nothing has changed"), "{refusal}");
-        assert_untouched(&stage, &[]);
+        assert_untouched(&system, &[]);
     }
 }
 
-/// An active library is not lost when a newer one is refused.
+/// The active library stays if a newer one is refused.
 #[test]
-fn what_is_active_stays_when_an_update_is_refused() {
-    let stage = system!();
-    stage.does(&["enable"]);
+fn active_library_stays_if_an_update_is_refused() {
+    let system = system!();
+    system.succeeds(&["enable"]);
     let harmful = harmful(&["-DDIE"]);
-    stage.root.install(&harmful, Path::new("/harmful.so"), 0o644);
-    stage.refuses(&["enable", "--library", "/harmful.so"]);
-    assert_eq!(stage.bytes(&stage.copy()), fs::read(library()).expect("it was built"));
-    assert_eq!(stage.ours(), [COPY, "ld.so.preload"]);
-    stage.assert_quiet("an update was refused");
+    system.root.install(&harmful, Path::new("/harmful.so"), 0o644);
+    system.fails(&["enable", "--library", "/harmful.so"]);
+    assert_eq!(system.bytes(&system.copy()), fs::read(library()).expect("it was built"));
+    assert_eq!(system.keepalive_files(), [COPY, "ld.so.preload"]);
+    system.assert_quiet("an update was refused");
 }
 
-/// It starts silently with LD_PRELOAD, and not from the file: what was done is undone, with what was there before.
+/// Programs start without messages with LD_PRELOAD, but not with the file: the change is undone, and previous content
+/// restored.
 #[test]
-fn what_fails_after_all_is_undone() {
-    let stage = system!();
+fn late_failure_is_undone() {
+    let system = system!();
     let harmful = harmful(&["-DDIE_IN_FORCE"]);
-    stage.root.install(&harmful, Path::new("/harmful.so"), 0o644);
+    system.root.install(&harmful, Path::new("/harmful.so"), 0o644);
     for line in [None, Some("# somebody else's")] {
         if let Some(line) = line {
-            stage.root.write(FILE, line);
+            system.root.write(FILE, line);
         }
         let refusal = failed(
-            stage
-                .outside(&["enable"])
+            system
+                .host_command(&["enable"])
                 .arg("--library")
-                .arg(stage.root.path().join("harmful.so")),
+                .arg(system.root.path().join("harmful.so")),
         );
         assert!(refusal.contains("is ended by signal"), "{refusal}");
         let files: &[&str] = if line.is_some() { &["ld.so.preload"] } else { &[] };
-        assert_untouched(&stage, files);
+        assert_untouched(&system, files);
         if let Some(line) = line {
-            assert_eq!(stage.read(FILE), line);
+            assert_eq!(system.read(FILE), line);
         }
     }
-    stage.root.write(FILE, "");
-    succeeded(&mut stage.outside(&["enable"]));
+    system.root.write(FILE, "");
+    succeeded(&mut system.host_command(&["enable"]));
     failed(
-        stage
-            .outside(&["enable"])
+        system
+            .host_command(&["enable"])
             .arg("--library")
-            .arg(stage.root.path().join("harmful.so")),
+            .arg(system.root.path().join("harmful.so")),
     );
-    assert_eq!(stage.bytes(&stage.copy()), fs::read(library()).expect("it was built"));
+    assert_eq!(system.bytes(&system.copy()), fs::read(library()).expect("it was built"));
 }
 
 #[test]
-fn a_system_without_such_a_loader_is_refused() {
+fn system_without_a_supported_loader_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    fs::create_dir_all(directory.path().join("lib")).expect("a directory of ours");
-    fs::create_dir_all(directory.path().join("etc")).expect("a directory of ours");
+    fs::create_dir_all(directory.path().join("lib")).expect("a directory of the test");
+    fs::create_dir_all(directory.path().join("etc")).expect("a directory of the test");
     let enable = || {
         let mut command = Command::new(released_keepalive());
         command.args(["system", "enable", "--root"]).arg(directory.path());
@@ -248,7 +249,7 @@ fn a_system_without_such_a_loader_is_refused() {
     };
     let refusal = enable();
     assert!(refusal.contains("no C library of glibc"), "{refusal}");
-    fs::write(directory.path().join("lib/ld-musl-x86_64.so.1"), "").expect("a file of ours");
+    fs::write(directory.path().join("lib/ld-musl-x86_64.so.1"), "").expect("a file of the test");
     let refusal = enable();
     assert!(
         refusal.contains("musl's") && refusal.contains("hint: keepalive run"),
@@ -257,26 +258,26 @@ fn a_system_without_such_a_loader_is_refused() {
 }
 
 #[test]
-fn two_do_not_work_at_the_same_time() {
-    let stage = system!();
+fn concurrent_change_is_refused() {
+    let system = system!();
     let Some(flock) = find_program("flock") else {
         skip!("flock is not installed");
     };
     let mut command = Command::new(flock);
-    command.arg(stage.root.path().join("etc"));
-    let enable = stage.outside(&["enable"]);
+    command.arg(system.root.path().join("etc"));
+    let enable = system.host_command(&["enable"]);
     command
         .arg(enable.get_program())
         .args(enable.get_args())
         .env("KEEPALIVE_LIBRARY", library());
     let refusal = failed(&mut command);
     assert!(refusal.contains("another keepalive system is at work"), "{refusal}");
-    assert_untouched(&stage, &[]);
+    assert_untouched(&system, &[]);
 }
 
-/// 2, as for every command.
+/// Exit status 2, as for every command.
 #[test]
-fn a_command_line_that_cannot_be_used_is_refused() {
+fn invalid_command_line_is_refused() {
     for words in [&[][..], &["enable", "--nothing"], &["status", "more"], &["off"]] {
         let output = Command::new(released_keepalive()).arg("system").args(words).output();
         assert_eq!(output.expect("it starts").status.code(), Some(2), "{words:?}");

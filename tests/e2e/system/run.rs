@@ -1,6 +1,6 @@
-//! `keepalive run` on a system where every program has the library already: what it is told counts.
+//! `keepalive run` on a system where every program already loads the library: the options of `run` apply.
 
-use super::stage::{COMMAND, succeeded};
+use super::test_system::{COMMAND, succeeded};
 use crate::support::target::{Libc, compile};
 use std::path::Path;
 use std::process::Command;
@@ -13,16 +13,16 @@ const SCRIPT: &str = r#"
     exec chroot "$@""#;
 
 #[test]
-fn what_keepalive_run_is_told_counts_whatever_engine_it_uses() {
-    let stage = system!();
-    stage.root.install(
+fn options_of_run_apply_with_every_engine() {
+    let system = system!();
+    system.root.install(
         &compile(Libc::Host, "sockets.c", &["-static"]),
         Path::new("/static"),
         0o755,
     );
-    stage.root.write("/etc/keepalive.conf", "default idle=99s\n");
-    stage.does(&["enable"]);
-    let root = stage.root.path();
+    system.root.write("/etc/keepalive.conf", "default idle=99s\n");
+    system.succeeds(&["enable"]);
+    let root = system.root.path();
     for (flags, program, expected) in [
         (&["--idle=33", "--mode=enforce"][..], "/sockets", "1 33 75 9 0"),
         (&["--rule=connect * interval=7"], "/sockets", "1 99 7 9 0"),

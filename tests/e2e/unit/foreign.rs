@@ -18,7 +18,7 @@ const DIRECTORY: &str = "etc/systemd/system/db.service.d";
 /// A directory outside of the tree, with a file.
 fn outside() -> tempfile::TempDir {
     let outside = tempfile::tempdir().expect("a temporary directory");
-    fs::write(outside.path().join("file"), "outside").expect("a file of ours");
+    fs::write(outside.path().join("file"), "outside").expect("a file of the test");
     outside
 }
 
@@ -101,7 +101,7 @@ fn nothing_outside_is_read() {
         outside.path().join("file"),
         "[Service]\nExecStart=/bin/db\nSecret=outside\n",
     )
-    .expect("a file of ours");
+    .expect("a file of the test");
     fs::create_dir_all(image.path(DIRECTORY)).expect("a directory");
     symlink(outside.path().join("file"), image.path(DROP_IN)).expect("a link");
     let (stdout, stderr) = image.expect(&["status", "db"], 1);

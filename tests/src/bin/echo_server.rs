@@ -1,4 +1,4 @@
-//! A TCP server that sends back what it gets and never asks for keepalive: the far end of an idle connection.
+//! A TCP server that echoes and never sets keepalive: the server of an idle connection.
 //!
 //! ```text
 //! echo_server ADDRESS:PORT
@@ -34,7 +34,7 @@ fn serve(address: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection that breaks ends here without a word: that it may break is what it is for.
+/// A broken connection ends here without a message, because this is expected.
 fn echo(connection: &TcpStream) {
     let (mut from, mut to) = (connection, connection);
     let _ = io::copy(&mut from, &mut to);

@@ -1,12 +1,12 @@
-//! Makes the network namespace it runs in a NAT router that forgets idle TCP connections, as gateways do.
+//! Makes its network namespace a NAT router that drops idle TCP connections, as gateways do.
 //!
 //! ```text
 //! forgetful_nat SECONDS silent|reset
 //! ```
 //!
-//! An established connection without a packet for SECONDS is forgotten; its next packet, from either side, is then
-//! dropped without a word (`silent`) or answered with a RST (`reset`). It programs the kernel's own `nf_tables` and
-//! connection tracking by netlink, because nft and iptables are on few machines. In nft's language it says:
+//! An established connection without a packet for SECONDS is dropped from the table; its next packet, from either side, is
+//! then dropped silently (`silent`) or answered with a RST (`reset`). The program configures the kernel's `nf_tables` and
+//! connection tracking by netlink, because nft and iptables are not always installed. In nft's language:
 //!
 //! ```text
 //! table inet forgetful_nat {
@@ -21,7 +21,7 @@
 //! }
 //! ```
 //!
-//! Needs `CAP_NET_ADMIN` over the namespace and Linux 5.9, the first to reject in prerouting (commit f53b9b0bdc59).
+//! Requires `CAP_NET_ADMIN` over the namespace and Linux 5.9, the first to reject in prerouting (commit f53b9b0bdc59).
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, netlink, recv, send, socket};
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // The rules first: it is they that make the kernel track the connections of this namespace.
+    // The rules first: they make the kernel track the connections of this namespace.
     match program_rules(&on_forget).and_then(|()| set_timeout(seconds)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -49,7 +49,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Forwards, forgets a connection idle for `seconds`, and does not adopt one whose start was not seen (`tcp_loose`).
+/// Enables forwarding, a timeout of `seconds` for idle connections, and no tracking of connections whose start was not
+/// seen (`tcp_loose`).
 fn set_timeout(seconds: &str) -> Result<(), Error> {
     for (setting, value) in [
         ("netfilter/nf_conntrack_tcp_timeout_established", seconds),
@@ -67,7 +68,7 @@ fn set_timeout(seconds: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sends the table, its chains and their rules as one transaction: the kernel takes all of it or nothing.
+/// Sends the table, its chains and their rules as one transaction: the kernel accepts all or nothing.
 fn program_rules(on_forget: &[u8]) -> Result<(), Error> {
     let name = "forgetful_nat";
     let chain = |chain: &str, kind: &str, hook: u32, priority: i32| {
@@ -106,7 +107,7 @@ fn program_rules(on_forget: &[u8]) -> Result<(), Error> {
 
     let kernel = socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::NETFILTER))?;
     send(&kernel, &batch, SendFlags::empty())?;
-    // Each operation is answered by a datagram of its own: struct nlmsghdr (16 bytes), then 0 or a negative errno.
+    // Each operation is answered by a datagram: struct nlmsghdr (16 bytes), then 0 or a negative errno.
     for _ in &operations {
         let mut answer = [0; 4096];
         recv(&kernel, &mut answer, RecvFlags::empty())?;
@@ -122,7 +123,7 @@ fn program_rules(on_forget: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// `ct state == invalid`: load the state into register 1, go on with the rule if it is this one bit.
+/// `ct state == invalid`: load the state into register 1, continue the rule if it is exactly this bit.
 fn state_is_invalid() -> Vec<u8> {
     let load = [number(NFTA_CT_DREG, NFT_REG_1), number(NFTA_CT_KEY, NFT_CT_STATE)].concat();
     let bit = attribute(NFTA_DATA_VALUE, &NF_CT_STATE_INVALID_BIT.to_ne_bytes());
@@ -131,7 +132,7 @@ fn state_is_invalid() -> Vec<u8> {
     [expression("ct", &load), expression("cmp", &compare)].concat()
 }
 
-/// `drop`: put that verdict into the verdict register.
+/// `drop`: store that verdict in the verdict register.
 fn drop_packet() -> Vec<u8> {
     let verdict = nested(NFTA_DATA_VERDICT, &number(NFTA_VERDICT_CODE, NF_DROP));
     let register = number(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
@@ -143,7 +144,7 @@ fn reject_with_tcp_reset() -> Vec<u8> {
     expression("reject", &number(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST))
 }
 
-/// One step of a rule, to stand in the list of its steps.
+/// One expression of a rule, as an element of the list of expressions.
 fn expression(name: &str, data: &[u8]) -> Vec<u8> {
     nested(
         NFTA_LIST_ELEM,
@@ -155,7 +156,7 @@ fn text(kind: u16, value: &str) -> Vec<u8> {
     attribute(kind, &[value.as_bytes(), &[0]].concat())
 }
 
-/// A number, which netfilter wants in network byte order.
+/// A number in network byte order, as netfilter requires.
 fn number(kind: u16, value: u32) -> Vec<u8> {
     attribute(kind, &value.to_be_bytes())
 }

@@ -1,4 +1,4 @@
-// The calls of a sequence. Each notes what it gave; none waits for what may not come.
+// The calls of a sequence. Each records its result, and none blocks.
 #pragma once
 
 #include "model.h"
@@ -21,7 +21,7 @@ static void choose_way(void) {
 static void do_socket(void) {
     int kind = below(10) < 6 ? below(2) : below(KINDS);
     int flags = below(2) * SOCK_CLOEXEC;
-    // Local connections could wait for room that nobody can be asked about.
+    // Local connections could wait for space, which cannot be queried.
     if (below(2) || kind >= UDP4)
         flags |= SOCK_NONBLOCK;
     int fd = CALL(SOCKET, kinds[kind].domain, kinds[kind].type | flags, 0);
@@ -29,7 +29,7 @@ static void do_socket(void) {
     opened(fd, kind, 0);
 }
 
-// A server as most programs make it.
+// A server, set up as in most programs.
 static void do_serve(void) {
     int kind = below(8) ? below(2) : UNIX_STREAM;
     int fd = CALL(SOCKET, kinds[kind].domain, kinds[kind].type | SOCK_NONBLOCK, 0);
@@ -47,7 +47,7 @@ static void do_bind(void) {
     note("bind(%d) = %d", fd, raw_bind(fd));
 }
 
-// The queue of connections that wait at a listener, and the most that may (TCP_INFO of a listener).
+// Whether the queue of a listener is full: its length and limit are in TCP_INFO.
 static int is_full(int fd) {
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
@@ -55,7 +55,7 @@ static int is_full(int fd) {
     return info.tcpi_unacked >= info.tcpi_sacked;
 }
 
-// The listener at an address, -1 where there is none.
+// Returns the listener at an address, -1 if there is none.
 static int listener_at(const struct sockaddr_storage *address, socklen_t length) {
     for (int fd = 3; fd < FDS; fd++) {
         struct sockaddr_storage name = {0};
@@ -66,13 +66,13 @@ static int listener_at(const struct sockaddr_storage *address, socklen_t length)
     return -1;
 }
 
-// The name of one of the sockets, most often of a listener, with zeros behind it.
+// Returns the name of one of the sockets, mostly of a listener, followed by zeros.
 static socklen_t some_address(struct sockaddr_storage *address) {
     memset(address, 0, sizeof *address);
     return raw_name(below(4) ? fd_that(is_listener) : any_fd(), address);
 }
 
-// What the accepted end will have inherited, once a connection waits at `listener`.
+// Records the options that the accepted end will inherit, if a connection is in the queue of `listener`.
 static void queued(int listener, int before) {
     if (listener < 0 || !is_tcp(listener))
         return;
@@ -93,22 +93,30 @@ static int waiting_at(int listener) {
     return info.tcpi_unacked;
 }
 
-// Whether a TCP socket of this process has a connection from this address.
-static int is_client_address(const struct sockaddr_storage *address) {
+// Whether a datagram socket of this process has this address.
+static int is_datagram_address(const struct sockaddr_storage *address) {
     for (int fd = 3; fd < FDS; fd++) {
         struct sockaddr_storage name = {0};
-        if (object_of[fd] >= 0 && is_tcp(fd) && is_connected(fd) && raw_name(fd, &name) > 0 && port_of(&name) == port_of(address))
+        if (object_of[fd] >= 0 && !is_tcp(fd) && raw_name(fd, &name) > 0 && port_of(&name) == port_of(address))
             return 1;
     }
     return 0;
 }
 
 // A TCP socket that connects to itself succeeds or is aborted, depending on when its SYN arrives. Returns whether this
-// could happen: to the socket's own port, or to a port that connect(2) has chosen before and may choose again.
+// could happen: with the socket's own address, or with a port that connect(2) may choose for the socket. These are the
+// even ports of ip_local_port_range (net/ipv4/inet_hashtables.c, __inet_hash_connect), while bind(2) of a TCP socket
+// prefers odd ones. A datagram socket gets either, which differs between runs, so its port is always excluded.
 static int may_be_itself(int fd, const struct sockaddr_storage *address) {
+    enum { FIRST_LOCAL_PORT = 32768 };
     struct sockaddr_storage own = {0};
     raw_name(fd, &own);
-    return is_tcp(fd) && port_of(address) != 0 && (port_of(&own) == port_of(address) || is_client_address(address));
+    if (!is_tcp(fd) || port_of(address) == 0)
+        return 0;
+    if (own.ss_family == address->ss_family && port_of(&own) == port_of(address))
+        return 1;
+    int port = ntohs(port_of(address));
+    return port >= FIRST_LOCAL_PORT && (port % 2 == 0 || is_datagram_address(address));
 }
 
 static void do_connect(int is_send) {
@@ -162,7 +170,7 @@ static void do_accept(void) {
     struct object *server = object(fd);
     int is_blocking = !(raw(SYS_fcntl, fd, F_GETFL, 0, 0, 0) & O_NONBLOCK);
     if (is_blocking && !is_ready(fd, POLLIN)) {
-        note("nobody");
+        note("none waiting");
         return;
     }
     if (server->kind >= UDP4)
@@ -171,7 +179,7 @@ static void do_accept(void) {
     long accepted = flags ? CALL(ACCEPT4, fd, has_name ? (long)&name : 0, has_name ? (long)&size : 0, flags)
                           : CALL(ACCEPT, fd, has_name ? (long)&name : 0, has_name ? (long)&size : 0);
     note_result("accept", fd, accepted);
-    // One that found no descriptor has been dropped from the queue, as one that was given.
+    // An accept that found no free descriptor has also removed a connection from the queue.
     unsigned inherited = 0;
     if (waiting_at(fd) < waiting && server->queued > 0) {
         inherited = server->queue[0];
@@ -321,7 +329,7 @@ static void do_poll(void) {
             note(" %d %x", fd, all[fd].revents);
 }
 
-// Passes a descriptor to ourselves by SCM_RIGHTS.
+// Passes a descriptor to this process by SCM_RIGHTS.
 static void do_pass(void) {
     int fd = any_fd(), ends[2];
     long returned = socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
@@ -347,7 +355,7 @@ static void do_pass(void) {
         object_of[passed] = object_of[fd];
 }
 
-// From here on few descriptors are left, or again as many as there were.
+// Limits the number of descriptors from here on, or removes the limit.
 static void do_limit(void) {
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);

@@ -1,4 +1,4 @@
-// What is known of the descriptors of a sequence: which socket each is of, and which options the program has set on it.
+// Records for the descriptors of a sequence: the socket of each, and the options that the program has set on it.
 #pragma once
 
 #include "../loopback_barrier.h"
@@ -36,7 +36,7 @@ static const struct {
 
 #define OWN_OPTIONS ((int)LENGTH(options))
 
-// A socket. The connections in its queue have inherited what the program had set on it by then.
+// A socket. Connections in its queue have inherited the options that the program had set on it at that time.
 #define QUEUE 32
 struct object {
     enum kind kind;
@@ -49,7 +49,7 @@ struct object {
 #define OBJECTS 256
 static struct object objects[OBJECTS];
 static int object_count;
-// The object of each descriptor, -1 where it is closed.
+// The object of each descriptor, -1 if it is closed.
 static int object_of[FDS];
 
 static struct object *object(int fd) {
@@ -65,7 +65,7 @@ static int is_tcp(int fd) {
     return object(fd)->kind <= TCP6;
 }
 
-// A descriptor that the program got for a new object; the kernel's answer may be an error.
+// Records a new descriptor, whose number may be an error.
 static void opened(int fd, enum kind kind, unsigned own) {
     if (fd < 0 || fd >= FDS || object_count == OBJECTS)
         return;
@@ -73,7 +73,7 @@ static void opened(int fd, enum kind kind, unsigned own) {
     object_of[fd] = object_count++;
 }
 
-// A number to make calls of: most are open, some are not.
+// Returns a number for calls: mostly an open descriptor.
 static int any_fd(void) {
     int open[FDS], count = 0;
     for (int fd = 3; fd < FDS; fd++)
@@ -85,7 +85,7 @@ static int any_fd(void) {
     return open[below(count)];
 }
 
-// One of a socket that connections can be made with.
+// Returns mostly a descriptor of a TCP socket.
 static int tcp_fd(void) {
     for (int tries = 0; tries < 8; tries++) {
         int fd = any_fd();
@@ -109,7 +109,7 @@ static int is_fresh(int fd) {
     return is_tcp(fd) && !is_listener(fd) && !is_connected(fd);
 }
 
-// Most often one of those that the next call is for.
+// Returns mostly a descriptor that the next call is for.
 static int fd_that(int (*is_wanted)(int)) {
     int fd = any_fd();
     for (int tries = 0; tries < 12 && !is_wanted(fd); tries++)
@@ -117,15 +117,15 @@ static int fd_that(int (*is_wanted)(int)) {
     return fd;
 }
 
-// Ports are of the kernel's choice: those of listeners, which no other socket of the family can have, are told by the order
-// of their appearance. Others may be the same by chance.
+// The kernel chooses ports. Listeners' ports, which no other socket of the family can have, are numbered in the order
+// of their appearance. Other ports may be the same by chance.
 static struct {
     int domain, port;
 } ports[64];
 static int port_count;
 
 static int port_of(const struct sockaddr_storage *address) {
-    // It is at the same place in both families.
+    // The port is at the same offset in both families.
     return ((const struct sockaddr_in *)address)->sin_port;
 }
 

@@ -1,4 +1,5 @@
-// What a sequence of calls gave, as text in memory that its child processes share, and the random numbers that choose it.
+// The results of a sequence, as text in memory that its child processes share, and the random numbers that choose the
+// calls.
 #pragma once
 
 #include <stdarg.h>
@@ -10,7 +11,7 @@
 
 static struct trace {
     int length;
-    // The parent of the process that goes on has closed its descriptors.
+    // The parent of the continuing process has closed its descriptors.
     int is_alone;
     uint64_t random;
     char text[TRACE_SIZE];

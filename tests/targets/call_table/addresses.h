@@ -1,4 +1,4 @@
-// connect(2), and sends that connect, with addresses of every family and length, and from memory of every kind.
+// connect(2), and sends that connect, with addresses of every family and length, in memory of every kind.
 #pragma once
 
 #include "memory.h"
@@ -33,10 +33,10 @@ static const struct opener {
     long (*open)(int, const void *, int);
 } openers[] = {{"connect", connect_to}, {"sendto", send_to}, {"sendmsg", send_message}, {"sendmmsg", send_messages}};
 
-// Opens with a new socket, and shows which peer it then has; ports are of the kernel's choice.
+// Connects a new socket, and prints the peer that it then has; the kernel chooses ports.
 static void open_with(const struct kind *kind, const struct opener *opener, const void *address, int length) {
     int fd = new_socket(kind);
-    errno = UNTOUCHED;
+    errno = NO_ERRNO;
     long returned = opener->open(fd, address, length);
     int error = errno;
     if (kind->is_tcp && error == EINPROGRESS)
@@ -51,14 +51,14 @@ static void open_with(const struct kind *kind, const struct opener *opener, cons
     close_now(fd);
 }
 
-// The lengths around which something changes: of a family, of an address in either version, of a path, of all.
+// The lengths at which results change: of a family, of an address of either IP version, of a path, of the maximum.
 static const int lengths[] = {INT_MIN, -1,  0,   1,   2,   3,   7,   8,   15,  16,  17,  20,   23,  24,
                               25,      27,  28,  29,  108, 109, 110, 111, 127, 128, 129, 130, 4096, INT_MAX};
 
 struct target {
     const char *name;
     struct sockaddr_storage address;
-    // Nobody listens there.
+    // An address without a listener.
     int is_refusing;
 };
 
@@ -88,13 +88,13 @@ static const struct target *targets(size_t *count) {
     return all;
 }
 
-// Whether these sends are in the table: datagrams and raw packets only have the flag to ignore, and a refusal reaches an
-// MPTCP socket by a worker of the kernel, at any time.
+// Whether the table contains these sends: for datagrams and raw packets only the ignored flag differs, and a refusal
+// reaches an MPTCP socket asynchronously.
 static int are_sends_comparable(const struct kind *kind, const struct target *target) {
     return kind->is_tcp && !(kind->protocol == IPPROTO_MPTCP && target->is_refusing);
 }
 
-// Every length up to one more than the longest address, where a socket could connect.
+// Every length up to one more than the longest address, for sockets that could connect.
 static void every_length(const struct kind *kind, const struct target *target) {
     for (int length = 0; length <= 130; length++) {
         in_context("%s to %s, each of %d bytes", kind->name, target->name, length);
@@ -124,7 +124,7 @@ static void all_addresses(void) {
     every_length(kind_of("tcp6"), &all[1]);
 }
 
-// The address crosses into memory that is not there.
+// The address extends into unreadable memory.
 static void all_memory(void) {
     static const int readable[] = {0, 1, 2, 4, 8, 15, 16, 20, 24, 27, 28, 64};
     static const int given[] = {2, 8, 16, 24, 28, 110, 128, 129};
@@ -149,7 +149,7 @@ static void all_memory(void) {
         }
         drain_servers();
     }
-    // The messages themselves.
+    // The messages themselves are in unreadable memory.
     const struct kind *kind = kind_of("tcp4");
     struct mmsghdr message = {.msg_hdr = {.msg_namelen = 16}};
     for (size_t k = 0; k <= sizeof message; k += 4) {

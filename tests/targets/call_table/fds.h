@@ -1,4 +1,4 @@
-// Every call with descriptors that are no sockets.
+// Every call with descriptors that are not sockets.
 #pragma once
 
 #include "memory.h"

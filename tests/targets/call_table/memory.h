@@ -1,4 +1,4 @@
-// Memory that can be read only in part, or not at all.
+// Memory that is readable only in part, or not at all.
 #pragma once
 
 #include <string.h>
@@ -14,7 +14,7 @@ static void map_memory(void) {
     munmap(end_of_memory, 4096);
 }
 
-// The address at which the first `readable` of these bytes stand; what follows cannot be read.
+// Returns an address at which the first `readable` of these bytes are; the following bytes are unreadable.
 static void *half_readable(const void *bytes, int readable) {
     return memcpy(end_of_memory - readable, bytes, readable);
 }

@@ -1,4 +1,4 @@
-// setsockopt(2) and getsockopt(2) with every level, option, value, length and pointer, of sockets of every kind.
+// setsockopt(2) and getsockopt(2) with every level, option, value, length and pointer, for sockets of every kind.
 #pragma once
 
 #include "memory.h"
@@ -21,7 +21,7 @@ static const struct {
 static const int values[] = {0, 1, -1, 2, 4, 5, 13, 60, 61, 62, 127, 128, 600, 30000, 32767, 32768, INT_MAX, INT_MIN};
 static const int option_lengths[] = {-1, 0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 4095, 4096, 4097, 8192, INT_MAX, INT_MIN};
 
-// Whether it is one of those that a policy is about; which.
+// Returns the index of an option that a policy can set; -1 for others.
 static int own_index(size_t option) {
     return option < OWN_OPTIONS ? (int)option : -1;
 }
@@ -31,16 +31,16 @@ static void read_all(int fd, int *has) {
         has[i] = raw_option(fd, own_options[i].level, own_options[i].option);
 }
 
-static void set(int fd, int is_settled, size_t option, const char *what, const void *value, int length) {
+static void set(int fd, int is_final, size_t option, const char *what, const void *value, int length) {
     int before[OWN_OPTIONS], after[OWN_OPTIONS];
     int own = own_index(option);
     read_all(fd, before);
-    errno = UNTOUCHED;
+    errno = NO_ERRNO;
     long returned = CALL(SETSOCKOPT, fd, options[option].level, options[option].name, (long)value, length);
     int error = errno;
     read_all(fd, after);
     print_result(what, returned, error);
-    // What a call does not name stays, and so does all when it fails. A user timeout of the policy comes at any time.
+    // A call changes only its own option, and none if it fails. The policy's user timeout may be set at any time.
     for (int i = 0; i < OWN_OPTIONS; i++)
         if ((i != own || returned != 0) && before[i] != after[i] && (is_own[i] || i != USER_TIMEOUT))
             printf(", changes %s from %d to %d", own_options[i].name, before[i], after[i]);
@@ -48,49 +48,49 @@ static void set(int fd, int is_settled, size_t option, const char *what, const v
         printf(", reads %d", raw_option(fd, options[option].level, options[option].name));
     else if (returned == 0)
         is_own[own] = 1;
-    print_own(fd, is_settled);
+    print_own(fd, is_final);
     putchar('\n');
 }
 
-static void sets(int fd, int is_settled, size_t option) {
+static void sets(int fd, int is_final, size_t option) {
     static int buffer[8192 / sizeof(int)];
     char what[60];
     for (size_t i = 0; i < LENGTH(values); i++) {
         snprintf(what, sizeof what, "set to %d", values[i]);
-        set(fd, is_settled, option, what, &values[i], sizeof values[i]);
+        set(fd, is_final, option, what, &values[i], sizeof values[i]);
     }
     for (size_t i = 0; i < LENGTH(option_lengths); i++)
         for (int value = 0; value <= 67; value += 67) {
             buffer[0] = value;
             snprintf(what, sizeof what, "set to %d in %d bytes", value, option_lengths[i]);
-            set(fd, is_settled, option, what, buffer, option_lengths[i]);
+            set(fd, is_final, option, what, buffer, option_lengths[i]);
         }
     static const int few_lengths[] = {-1, 0, 3, 4, 8, 4097};
     for (size_t i = 0; i < LENGTH(few_lengths); i++)
         for (size_t j = 0; j < LENGTH(bad_pointers); j++) {
             snprintf(what, sizeof what, "set from %s, %d bytes", bad_pointers[j].name, few_lengths[i]);
-            set(fd, is_settled, option, what, (void *)bad_pointers[j].pointer, few_lengths[i]);
+            set(fd, is_final, option, what, (void *)bad_pointers[j].pointer, few_lengths[i]);
         }
     buffer[0] = 68;
     for (int readable = 0; readable <= 8; readable++)
         for (int length = 3; length <= 8; length++) {
             snprintf(what, sizeof what, "set to %d of %d bytes readable", readable, length);
-            set(fd, is_settled, option, what, half_readable(buffer, readable), length);
+            set(fd, is_final, option, what, half_readable(buffer, readable), length);
         }
 }
 
-// What getsockopt says of options that no policy is about, and its errors of all.
+// Prints the results of getsockopt for options that a policy does not set, and its errors for all.
 static void gets(int fd, size_t option) {
     static char buffer[8192];
     char what[60];
     for (size_t i = 0; i < LENGTH(option_lengths); i++) {
         socklen_t length = option_lengths[i];
         memset(buffer, 0x55, sizeof buffer);
-        errno = UNTOUCHED;
+        errno = NO_ERRNO;
         long returned = CALL(GETSOCKOPT, fd, options[option].level, options[option].name, (long)buffer, (long)&length);
         snprintf(what, sizeof what, "get with %d bytes", option_lengths[i]);
         print_result(what, returned, errno);
-        // MPTCP gives a short value in one byte where there is no room for four.
+        // MPTCP returns a short value in one byte if there is no space for four.
         if (own_index(option) < 0)
             printf(", %u bytes %02x%02x%02x%02x", length, buffer[0] & 255, buffer[1] & 255, buffer[2] & 255, buffer[3] & 255);
         else if (option_lengths[i] >= 4)

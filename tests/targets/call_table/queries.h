@@ -1,4 +1,4 @@
-// prctl(2), as far as it tells of filters, and calls whose words have more than the kernel takes.
+// prctl(2) queries about filters, and calls whose arguments have more bits than the kernel uses.
 #pragma once
 
 #include "socket.h"
@@ -26,7 +26,7 @@ static void all_queries(void) {
     TRY("no operation", syscall(SYS_seccomp, 77, 0, 0));
     TRY("no system call", syscall(9999, 1, 2, 3, 4, 5, 6));
 #if __SIZEOF_LONG__ == 8
-    // The kernel takes the lower half of what is an int.
+    // The kernel uses the lower half of an int argument.
     const long more = 0x1234567800000000;
     struct sockaddr_storage address;
     int value = 1;

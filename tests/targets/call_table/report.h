@@ -1,14 +1,14 @@
-// A line for each case: what was called, what it returned, errno, and what became of the options that the program set.
+// Prints a line for each case: the call, its result, errno, and the options that the program has set.
 #pragma once
 
 #include "../make_call.h"
 
 #include <stdarg.h>
 
-// No system call gives this number.
-#define UNTOUCHED 4242
+// No system call sets this errno.
+#define NO_ERRNO 4242
 
-// The options that a policy is about.
+// The options that a policy can set.
 static const struct own {
     const char *name;
     int level, option, value;
@@ -23,7 +23,7 @@ static const struct own {
 #define OWN_OPTIONS 5
 #define USER_TIMEOUT 4
 
-// Which of them the program has set on the socket of the present case.
+// The options that the program has set on the socket of this case.
 static int is_own[OWN_OPTIONS];
 
 static void set_nothing(int fd) {
@@ -31,7 +31,7 @@ static void set_nothing(int fd) {
     memset(is_own, 0, sizeof is_own);
 }
 
-// Gives a socket what a policy of 61/13/4 and 30 s allows and what it does not.
+// Sets values of which a policy of 61/13/4 and 30 s permits some.
 static void set_own(int fd) {
     for (int i = 0; i < OWN_OPTIONS; i++) {
         int value = own_options[i].value;
@@ -39,9 +39,10 @@ static void set_own(int fd) {
     }
 }
 
-// What the program has set on the socket, by name. `holds` where the policy has had its say by now, `has` before.
-static void print_own(int fd, int is_settled) {
-    const char *word = is_settled ? " | holds" : " | has";
+// Prints the options that the program has set, by name: `holds` if the values are final, `has` if the policy may not
+// have been applied yet.
+static void print_own(int fd, int is_final) {
+    const char *word = is_final ? " | holds" : " | has";
     for (int i = 0; i < OWN_OPTIONS; i++)
         if (is_own[i]) {
             printf("%s %s=%d", word, own_options[i].name, raw_option(fd, own_options[i].level, own_options[i].option));
@@ -51,7 +52,7 @@ static void print_own(int fd, int is_settled) {
 
 static char context[200];
 
-// Names the cases that follow.
+// Sets the name of the following cases.
 static void in_context(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -68,5 +69,5 @@ static void report(const char *what, long returned) {
     putchar('\n');
 }
 
-// errno is UNTOUCHED before the call.
-#define TRY(what, ...) report(what, (errno = UNTOUCHED, __VA_ARGS__))
+// errno is NO_ERRNO before the call.
+#define TRY(what, ...) report(what, (errno = NO_ERRNO, __VA_ARGS__))

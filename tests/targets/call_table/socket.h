@@ -1,4 +1,4 @@
-// Sockets of every kind in every state, and where to connect them to.
+// Sockets of every kind in every state, and addresses to connect them to.
 #pragma once
 
 #include "../loopback_barrier.h"
@@ -38,7 +38,7 @@ static int is_stream(const struct kind *kind) {
     return kind->type != SOCK_DGRAM && kind->type != SOCK_RAW && kind->protocol != IPPROTO_SCTP;
 }
 
-// A listener of each kind of stream, and a bound socket of each other kind; -1 where the kernel has none.
+// A listener of each stream kind, and a bound socket of each other kind; -1 if the kernel does not support the kind.
 static int servers[LENGTH(kinds)];
 
 static int new_socket(const struct kind *kind) {
@@ -63,7 +63,7 @@ static void start_servers(void) {
     }
 }
 
-// Takes what waits at the servers, so that no queue is ever full.
+// Accepts or reads everything at the servers, so that no queue becomes full.
 static void drain_servers(void) {
     char data[8];
     barrier();
@@ -85,7 +85,7 @@ static const struct kind *kind_of(const char *name) {
     abort();
 }
 
-// The address of the server of this kind, zeros behind it.
+// Returns the address of the server of this kind, followed by zeros.
 static socklen_t server_of(const struct kind *kind, struct sockaddr_storage *address) {
     memset(address, 0, sizeof *address);
     return raw_name(servers[kind - kinds], address);
@@ -101,7 +101,7 @@ enum state { NEW, BOUND, CONNECTING, CONNECTED, ACCEPTED, REFUSED, RESET, SHUT, 
 static const char *const state_names[] = {"new",     "bound", "connecting", "connected", "accepted",
                                           "refused", "reset", "shut",       "listening"};
 
-// A connection that nobody answers: the queue of the listener is full.
+// Returns an address that does not answer: the queue of the listener is full.
 static socklen_t silent_address(const struct kind *kind, struct sockaddr_storage *address) {
     static int listeners[2] = {-1, -1};
     int *listener = &listeners[kind->domain == AF_INET6];
@@ -115,7 +115,7 @@ static socklen_t silent_address(const struct kind *kind, struct sockaddr_storage
     return raw_name(*listener, address);
 }
 
-// A port that nobody listens to, since a socket is bound to it.
+// Returns an address with a bound socket that does not listen.
 static socklen_t refusing_address(const struct kind *kind, struct sockaddr_storage *address) {
     static int bound[2] = {-1, -1};
     int *fd = &bound[kind->domain == AF_INET6];
@@ -134,7 +134,7 @@ static int can_be(const struct kind *kind, enum state state) {
     return kind->domain == AF_UNIX && is_stream(kind) && (state == LISTENING || state == ACCEPTED || state == SHUT);
 }
 
-// Returns a socket in this state, or -1 where the kernel has none of this kind. `prepare` is called with the new socket,
+// Returns a socket in this state, or -1 if the kernel does not support the kind. Calls `prepare` with the new socket,
 // which for an accepted one is its listener.
 static int in_state(const struct kind *kind, enum state state, void (*prepare)(int)) {
     struct sockaddr_storage address;

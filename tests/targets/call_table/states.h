@@ -1,15 +1,16 @@
-// connect(2), listen(2), accept(2) and sends that connect, of sockets in every state, with options of the program's own.
+// connect(2), listen(2), accept(2) and sends that connect, for sockets in every state, with options that the program
+// has set.
 #pragma once
 
 #include "addresses.h"
 
-static void report_with_own(const char *what, long returned, int fd, int is_settled) {
+static void report_with_own(const char *what, long returned, int fd, int is_final) {
     print_result(what, returned, errno);
-    print_own(fd, is_settled);
+    print_own(fd, is_final);
     putchar('\n');
 }
 
-// Whether a connection is open (TCP_ESTABLISHED); MPTCP sockets tell it by having a peer.
+// Whether a connection is open (TCP_ESTABLISHED); an MPTCP socket then has a peer.
 static int is_open(int fd) {
     struct sockaddr_storage peer;
     socklen_t size = sizeof peer;
@@ -22,12 +23,12 @@ static void open_in_state(const struct kind *kind, enum state state, const struc
     int fd = in_state(kind, state, prepare);
     struct sockaddr_storage address;
     socklen_t real = server_of(kind, &address);
-    errno = UNTOUCHED;
+    errno = NO_ERRNO;
     long returned = opener->open(fd, &address, length < 0 ? (int)real : length);
     int error = errno;
-    int is_settled = (returned == 0 || error == EINPROGRESS) && kind->is_tcp && state != CONNECTING && is_open(fd);
+    int is_final = (returned == 0 || error == EINPROGRESS) && kind->is_tcp && state != CONNECTING && is_open(fd);
     errno = error;
-    report_with_own(opener->name, returned, fd, is_settled);
+    report_with_own(opener->name, returned, fd, is_final);
     close_now(fd);
     drain_servers();
 }
@@ -36,15 +37,15 @@ static void listen_in_state(const struct kind *kind, enum state state, int backl
     char what[40];
     snprintf(what, sizeof what, "listen with %d", backlog);
     int fd = in_state(kind, state, prepare);
-    errno = UNTOUCHED;
+    errno = NO_ERRNO;
     long returned = CALL(LISTEN, fd, backlog);
-    // Which port a socket will have that is not bound, and so which rule is for it, nobody knows before the call.
+    // Before the call, the port of an unbound socket is unknown, and so is the rule that matches it.
     report_with_own(what, returned, fd, returned == 0 && kind->is_tcp && state != NEW);
     close_now(fd);
     drain_servers();
 }
 
-// What an accept gives; where it gives a socket, what that has of its listener's options.
+// Prints the result of accept, and the options that the accepted socket has from its listener.
 static void accept_in_state(const struct kind *kind, enum state state, int flags, const struct sockaddr *name,
                             socklen_t *size, const char *what, void (*prepare)(int)) {
     int fd = in_state(kind, state, prepare), client = -1;
@@ -55,7 +56,7 @@ static void accept_in_state(const struct kind *kind, enum state state, int flags
         raw(SYS_connect, client, (long)&address, length, 0, 0);
         await(fd, POLLIN);
     }
-    errno = UNTOUCHED;
+    errno = NO_ERRNO;
     long returned = flags < 0 ? CALL(ACCEPT, fd, (long)name, (long)size)
                               : CALL(ACCEPT4, fd, (long)name, (long)size, flags);
     int accepted = returned;

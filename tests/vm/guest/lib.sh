@@ -7,7 +7,7 @@
 PATH=/check/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C
 RESULTS=${RESULTS:-/dev/ttyS1}
-# One command may take this long, in seconds.
+# The maximum duration of one command, in seconds.
 LIMIT=${LIMIT:-120}
 OK_COUNT=0 FAIL_COUNT=0
 
@@ -18,8 +18,8 @@ note() { report "NOTE $*"; }
 
 one_line() { echo "$1" | tr '\n' '|' | cut -c 1-400; }
 
-# run COMMAND...: runs it without input. Its output (both streams) is in $OUTPUT, its exit status in $STATUS. One that takes
-# long is noted.
+# run COMMAND...: runs it without input. Its output (both streams) is in $OUTPUT, its exit status in $STATUS. A note reports
+# a long duration.
 run() {
     local before after elapsed
     echo "\$ $*"
@@ -46,7 +46,7 @@ succeeds() {
     if [ "$STATUS" = 0 ]; then ok "$name"; else fail "$name: exit status $STATUS: $(one_line "$OUTPUT")"; fi
 }
 
-# outputs NAME WANTED COMMAND...: succeeds, and its last line is that.
+# outputs NAME WANTED COMMAND...: the command succeeds, and its last line is WANTED.
 outputs() {
     local name=$1 wanted=$2
     shift 2
@@ -76,16 +76,16 @@ await() {
 # Whether the running kernel has a function or variable of this name.
 has_symbol() { grep -qE " $1(\$|[[:space:]])" /proc/kallsyms; }
 
-# has_feature NAME: whether the running kernel has it, as this file and tools/features.c find out without keepalive.
+# has_feature NAME: whether the running kernel has it, as this file and tools/features.c determine without keepalive.
 has_feature() {
     case $1 in
-    # Programs read socket options through bpf_getsockopt(): Linux 6.1, whose programs call this function, global since then.
+    # eBPF programs read socket options through bpf_getsockopt(): since Linux 6.1, which made this function global.
     getsockopt-in-bpf) has_symbol 'T do_tcp_getsockopt' ;;
-    # Programs read the current task's fields: Linux 5.11.
+    # eBPF programs read the current task's fields: Linux 5.11.
     task-in-bpf) has_symbol bpf_get_current_task_btf ;;
     # Iterators set options of sockets: Linux 5.15.
     setsockopt-in-iterators) has_symbol bpf_iter_tcp_get_func_proto ;;
-    # What every kernel has that the engine supports.
+    # A feature of every kernel that the engine supports.
     nothing-special) true ;;
     types) [ -r /sys/kernel/btf/vmlinux ] ;;
     *) features "$1" ;;
@@ -95,7 +95,7 @@ has_feature() {
 # The mount of cgroup v2.
 CGROUPS=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 
-# new_cgroup NAME: makes it. bin/in-cgroup runs a command in it.
+# new_cgroup NAME: creates it. bin/in-cgroup runs a command in it.
 new_cgroup() { mkdir -p "$CGROUPS/$1"; }
 
 # hold PORT COMMAND...: starts a command whose connection to PORT stays until release; its pid is $HELD. It gets
@@ -117,7 +117,7 @@ release() {
     rm -f /tmp/hold.*
 } 2>/dev/null
 
-# start_ends PORT [COMMAND...]: as hold, of ends below the command, where nothing can look into it. Its pid is $TARGET.
+# start_ends PORT [COMMAND...]: as hold, with ends started by the command. Its pid is $TARGET.
 start_ends() {
     local port=$1
     shift
@@ -139,8 +139,8 @@ holds() {
     equal "$1" "$2" "$(peek "$3")"
 }
 
-# The far end of programs that connect: at this port, as a service where there is systemd, so that no policy but that of the
-# root cgroup is for it.
+# The server for programs that connect: at this port, with systemd as a service, so that only the policy of the root cgroup
+# applies to it.
 SERVED=7300
 serve_connections() {
     [ -z "$(pidof serve)" ] || return 0
@@ -157,9 +157,9 @@ connects() {
     release
     await_closed
 }
-# What the client of the connection to $SERVED has.
+# The values of the client of the connection to $SERVED.
 client_values() { peek $SERVED | sed 's/, server .*//'; }
-# Waits until nothing is connected to $SERVED any more.
+# Waits until there is no connection to $SERVED.
 await_closed() {
     local tries=50
     while peek $SERVED >/dev/null && [ $tries -gt 0 ]; do

@@ -1,8 +1,8 @@
-// access: which ways to look into another process of the same user the kernel allows, asked without keepalive.
+// access: which ways to inspect another process of the same user the kernel permits, checked without keepalive.
 //
 // usage: access child|sibling|allowing
 //
-// The other process is a child of the one that looks, a sibling of it, or a sibling that allows it by PR_SET_PTRACER.
+// The other process is a child of the inspecting one, a sibling, or a sibling that permits it by PR_SET_PTRACER.
 // Prints "pidfd_getfd WORD, process_vm_readv WORD, mem WORD, maps WORD, fd WORD", where WORD is "yes" or the error.
 #define _GNU_SOURCE
 #include <errno.h>

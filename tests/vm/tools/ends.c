@@ -1,4 +1,4 @@
-// ends: makes a TCP connection to itself and prints what the kernel has on both ends.
+// ends: makes a TCP connection to itself and prints the options of both ends.
 //
 // usage: ends [WORD...]
 //   6 | mptcp           over IPv6; MPTCP instead of TCP
@@ -64,7 +64,7 @@ int main(int argc, char **argv) {
     } at = {0};
     socklen_t size = family == AF_INET ? sizeof at.four : sizeof at.six;
     at.any.sa_family = family;
-    at.four.sin_port = htons(port); // sin6_port is at the same place
+    at.four.sin_port = htons(port); // sin6_port is at the same offset
     void *bytes = family == AF_INET ? (void *)&at.four.sin_addr : (void *)&at.six.sin6_addr;
     if (inet_pton(family, address ? address : family == AF_INET ? "127.0.0.1" : "::1", bytes) != 1)
         return fprintf(stderr, "ends: not an address: %s\n", address), 2;

@@ -1,4 +1,4 @@
-// features: whether the running kernel has a feature, asked without keepalive.
+// features: whether the running kernel has a feature, determined without keepalive.
 //
 // usage: features NAME          exit status: 0 yes, 1 no, 2 unknown name
 #define _GNU_SOURCE
@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
         socklen_t size = sizeof cookie;
         return getsockopt(socket(AF_INET, SOCK_STREAM, 0), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) != 0;
     }
-    if (!strcmp(name, "seccomp-wait-killable")) { // Linux 5.19; a known flag gets as far as the missing filter
+    if (!strcmp(name, "seccomp-wait-killable")) { // Linux 5.19; a known flag fails because of the missing filter
         unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
         return !(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, NULL) && errno == EFAULT);
     }

@@ -1,9 +1,9 @@
-// peek: prints what the kernel has on the TCP connections of other processes, read through pidfd_getfd(2) (Linux 5.6).
+// peek: prints the options of TCP connections of other processes, read through pidfd_getfd(2) (Linux 5.6).
 //
-// usage: peek [-p] PORT
+// usage: peek [-p] PORT [PID]
 // Prints "client KEEPALIVE IDLE INTERVAL COUNT USER-TIMEOUT" for each connection to PORT and "server ..." for each that was
-// accepted at PORT, with ", " between them, clients first; -p prints the pids of the clients instead. Exit status: 1 if there
-// is none.
+// accepted at PORT, with ", " between them, clients first; -p prints the pids of the clients instead. PID: only those of this
+// process. Exit status: 1 if there is none.
 #define _GNU_SOURCE
 #include "options.h"
 #include <dirent.h>
@@ -38,7 +38,7 @@ static int is_established(int socket) {
 static int peer(int socket, struct sockaddr *address, socklen_t *size) { return getpeername(socket, address, size); }
 static int own(int socket, struct sockaddr *address, socklen_t *size) { return getsockname(socket, address, size); }
 
-// Prints the clients or servers that one process holds.
+// Prints the clients or servers of one process.
 static void look_at(int pid, int port, int is_client) {
     char path[64];
     int process = syscall(SYS_pidfd_open, pid, 0);
@@ -67,7 +67,9 @@ static void look_at(int pid, int port, int is_client) {
         close(process);
 }
 
-static void look_at_all(int port, int is_client) {
+static void look_at_all(int port, int is_client, int only) {
+    if (only)
+        return look_at(only, port, is_client);
     DIR *processes = opendir("/proc");
     for (struct dirent *entry; processes && (entry = readdir(processes));)
         if (atoi(entry->d_name) > 0 && atoi(entry->d_name) != getpid())
@@ -77,13 +79,15 @@ static void look_at_all(int port, int is_client) {
 }
 
 int main(int argc, char **argv) {
-    prints_pids = argc == 3 && !strcmp(argv[1], "-p");
-    if (argc != 2 + prints_pids)
+    prints_pids = argc > 1 && !strcmp(argv[1], "-p");
+    argc -= prints_pids;
+    argv += prints_pids;
+    if (argc != 2 && argc != 3)
         return 2;
-    int port = atoi(argv[argc - 1]);
-    look_at_all(port, 1);
+    int port = atoi(argv[1]), only = argc == 3 ? atoi(argv[2]) : 0;
+    look_at_all(port, 1, only);
     if (!prints_pids)
-        look_at_all(port, 0);
+        look_at_all(port, 0, only);
     if (found)
         puts("");
     return !found;

@@ -8,7 +8,7 @@ use crate::help::{Json, Notes, POLICY_USAGE, PRECEDENCE, SUCCESS};
 use crate::json::{array, line};
 use crate::output::{WIDTH, print, wrap, write_stderr};
 use crate::policy::{self, Part};
-use crate::remarks::{blindness, no_process, remark_on_hidden};
+use crate::remarks::{no_process, remark_on_hidden, remark_on_unlisted};
 use clap::{ArgGroup, Args};
 use keepalive_engine::attach::{apply, is_unfinished, plan};
 use keepalive_engine::sockets::{Holder, Kernel, Obstacle, Process, Selection, Send, WorkerPool, hidden};
@@ -89,6 +89,7 @@ pub(crate) const NOTES: Notes = Notes {
             ("changes[].to", "number", ""),
             ("left[].option", "string", "an option that was not changed"),
             ("left[].reason", "string", ""),
+            ("note", "string", "what is unwise about the result"),
             ("failed[].option", "string", "an option that could not be set"),
             ("failed[].reason", "string", ""),
         ],
@@ -194,7 +195,7 @@ struct Round {
     /// The reason why they are unreachable.
     beyond_why: Option<Obstacle>,
     /// What the kernel does not show, if anything.
-    blindness: Option<String>,
+    unlisted: Option<String>,
 }
 
 impl Work<'_> {
@@ -234,7 +235,7 @@ impl Work<'_> {
     fn round(&mut self) -> Result<Round, Error> {
         let mut kernel = Kernel::look();
         let mut round = Round {
-            blindness: blindness(&kernel),
+            unlisted: remark_on_unlisted(&kernel),
             ..Round::default()
         };
         let mut held_now = HashSet::new();
@@ -399,7 +400,7 @@ impl Round {
 
     /// Prints the results of the round.
     fn tell(&self, attach: &Attach) {
-        let mut text = self.blindness.clone().unwrap_or_default();
+        let mut text = self.unlisted.clone().unwrap_or_default();
         // An error is printed alone.
         if self.reached > 0 && (self.obstacles.is_empty() || !self.reports.is_empty()) {
             text += &summary(&self.reports, self.reached, attach.dry_run);

@@ -8,7 +8,7 @@ use crate::error::{Error, FAILED, describe};
 use crate::help::{Json, Notes, SUCCESS, USAGE};
 use crate::json::{self, Entry, array};
 use crate::output::{self, WIDTH, print_styled, wrap, write_stderr};
-use crate::remarks::{blindness, no_process, remark_on_hidden, unanswered};
+use crate::remarks::{no_process, remark_on_hidden, remark_on_unlisted, unanswered};
 use crate::table::terminal_size;
 use clap::Args;
 use keepalive_engine::sockets::{
@@ -205,7 +205,7 @@ struct Seen {
     /// The processes that did not answer in time.
     unanswered: Vec<u32>,
     /// What the kernel does not show, if anything.
-    blindness: Option<String>,
+    unlisted: Option<String>,
     /// Whether some of the selected processes may be hidden.
     is_hiding: bool,
 }
@@ -327,7 +327,7 @@ impl Seen {
             unknown.sort_by_key(|socket| socket.local);
             seen.sockets.extend(unknown);
         }
-        seen.blindness = blindness(&kernel);
+        seen.unlisted = remark_on_unlisted(&kernel);
         seen.sockets.retain(|socket| list.wants(socket));
         seen.is_hiding = hidden().is_some()
             && match selection {
@@ -378,8 +378,8 @@ impl Seen {
         if !self.unanswered.is_empty() {
             write_stderr(&unanswered(&self.unanswered));
         }
-        if let Some(blindness) = &self.blindness {
-            write_stderr(blindness);
+        if let Some(unlisted) = &self.unlisted {
+            write_stderr(unlisted);
         }
         if self.is_hiding {
             write_stderr(&remark_on_hidden());

@@ -1,5 +1,7 @@
 //! `keepalive run`: starts a program whose connections get keepalive.
 
+mod verify;
+
 use super::cgroup::warn_of_what_is_out_of_reach;
 use super::check::summary;
 use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
@@ -11,7 +13,7 @@ use crate::policy::{self, Part, Policy};
 use clap::{Args, ValueEnum};
 use keepalive_engine::cgroup::child::{self, Failure, HiddenLimit};
 use keepalive_engine::choice::{Choice, Engines, Wanted, choose};
-use keepalive_engine::{preload, seccomp};
+use keepalive_engine::{handover, preload, seccomp};
 use keepalive_policy::{Keepalive, Settings};
 use keepalive_sys::exec::{exec, raise_descriptor_limit};
 use keepalive_sys::program::{self, NotStartable, Program, privilege};
@@ -22,6 +24,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// Run a program with TCP keepalive on every connection
 ///
@@ -44,7 +47,8 @@ pub(crate) struct Run {
 
     /// Whether COMMAND may use io_uring
     ///
-    /// The engines preload and seccomp do not see connections that COMMAND opens by io_uring.
+    /// The engine preload does not see connections that COMMAND opens by io_uring; the engine seccomp sets them within a
+    /// second.
     #[arg(
         long,
         value_name = "allow|deny",
@@ -56,6 +60,21 @@ pub(crate) struct Run {
     /// Print the engine, the reason for it and the policy on standard error
     #[arg(short, long)]
     pub(crate) verbose: bool,
+
+    /// Report on standard error which connections were set, when COMMAND has ended
+    ///
+    /// A process beside COMMAND reads its sockets, and those of its descendants, from outside, and compares them with the
+    /// policy, as 'keepalive doctor --pid' does. With a TIME it reports after that time. The exit status stays that of
+    /// COMMAND. Example: --verify=30s
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = verify::Report::AT_END,
+        value_parser = verify::Report::parse
+    )]
+    pub(crate) verify: Option<verify::Report>,
 
     /// The program and its arguments
     #[arg(
@@ -99,6 +118,10 @@ pub(crate) const NOTES: Notes = Notes {
         (
             "A rule for databases:",
             &["keepalive run --rule 'connect *:5432 idle=30s' -- ./job"],
+        ),
+        (
+            "Whether every connection of a program was set:",
+            &["keepalive run --verify -- ./job"],
         ),
         (
             "What the kernel has on each socket of a program:",
@@ -156,6 +179,7 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
         tell(&choice, &policy);
         policy::report_notes(&policy);
     }
+    note_what_is_out_of_reach(&run.command, &choice.engines);
     if matches!(choice.engines, Engines::Preload(_) | Engines::Both(_)) {
         policy::require_file(&policy, "the library in COMMAND", NOT_RUN)?;
     }
@@ -180,6 +204,8 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
             !is_off && supervise(run, &program, &choice, &policy)?
         }
         Engines::Cgroup => {
+            // keepalive doctor reads the policy there.
+            preload::hand_over(&mut environment, &policy);
             if !is_off {
                 join_cgroup(&program, &policy)?;
             }
@@ -188,8 +214,49 @@ pub(crate) fn run(run: &Run) -> Result<Infallible, Error> {
     };
     preload::note_supervisor(&mut environment, is_supervised, takes_privileges);
 
+    let verifier = run.verify.and_then(|report| {
+        if report == verify::Report::AtEnd && std::process::id() == 1 {
+            warn(
+                "--verify: no report comes at the end of the first process of a container, which ends all its processes; \
+                 --verify=TIME reports before",
+            );
+        }
+        let engines = match choice.engines {
+            Engines::Cgroup => verify::Engines::Cgroup,
+            _ if is_supervised => verify::Engines::Supervisor,
+            Engines::Preload(_) | Engines::Seccomp | Engines::Both(_) => verify::Engines::Preload,
+        };
+        let started = verify::Verifier::start(report, &policy, engines);
+        started
+            .inspect_err(|error| warn(&format!("--verify does not work: {}", describe(error))))
+            .ok()
+    });
     let error = exec(&program.command, &run.command, &environment);
+    if let Some(verifier) = verifier {
+        verifier.cancel();
+    }
     Err(not_executed(&program, &error))
+}
+
+/// Prints what no engine reaches although the command starts it, as far as the command's name shows that.
+fn note_what_is_out_of_reach(command: &[OsString], engines: &Engines) {
+    let name = || Path::new(&command[0]).file_name().unwrap_or_default().display();
+    if let Some(found) = handover::of(command) {
+        warn(&format!(
+            "note: {} lets {} start the program: engine {} reaches {} itself, not that program; {}",
+            found.command,
+            found.starter,
+            engines.name(),
+            found.command,
+            found.remedy
+        ));
+    } else if handover::leaves_cgroup(command, engines) {
+        warn(&format!(
+            "note: {} moves the program into another cgroup, where engine cgroup does not reach it; --engine seccomp does, and so \
+             does keepalive cgroup enable on that cgroup (podman: or --cgroups=split)",
+            name()
+        ));
+    }
 }
 
 /// Returns the program that `command` starts.
@@ -242,10 +309,15 @@ fn supervise(run: &Run, program: &Program, choice: &Choice, policy: &Policy) -> 
             Ok(true)
         }
         Err(obstacle) if obstacle.is_harmless() && choice.is_preloadable && run.io_uring == IoUringChoice::Allow => {
-            warn(&format!(
-                "engine preload alone, without effect on static programs: {}",
-                obstacle.reason()
-            ));
+            // Nobody misses what nothing shows to be there.
+            if let Some(what) = choice.out_of_reach {
+                warn(&format!(
+                    "engine preload alone, without effect on {what}: {}",
+                    obstacle.reason()
+                ));
+            } else if run.verbose {
+                warn(&format!("engine preload alone: {}", obstacle.reason()));
+            }
             warn_of_confinement(choice);
             Ok(false)
         }

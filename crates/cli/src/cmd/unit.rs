@@ -1,21 +1,26 @@
 //! `keepalive unit`: sets a policy for one systemd service.
 
-mod drop_in;
+mod check;
+pub(in crate::cmd) mod drop_in;
+pub(in crate::cmd) mod enable;
+mod environment;
 mod file;
-mod service;
-mod warnings;
+mod loaded;
+pub(in crate::cmd) mod members;
+mod sandbox;
+pub(in crate::cmd) mod service;
+pub(in crate::cmd) mod statements;
+mod users;
+pub(in crate::cmd) mod warnings;
 
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::flags::PolicyFlags;
-use crate::help::{NOT_DONE, Notes, POLICY_USAGE, SUCCESS, USAGE};
+use crate::help::{Notes, POLICY_USAGE, SUCCESS, USAGE};
 use crate::output::{WIDTH, print, sanitize_text, wrap, write_stderr};
-use crate::policy;
 use clap::{Args, Subcommand, ValueEnum};
-use file::{Manager, UnitFile};
+use file::Manager;
+use keepalive_engine::cgroup::Interrupts;
 use keepalive_engine::cgroup::pins;
-use keepalive_engine::cgroup::{Interrupts, out_of_reach};
-use keepalive_engine::preload;
-use keepalive_policy::Settings;
 use service::Service;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,8 +49,12 @@ struct Enable {
     which: Which,
 
     /// Engine that reaches the service
-    #[arg(long, value_name = "ENGINE", default_value = "preload")]
+    #[arg(long, value_name = "ENGINE", default_value = "auto")]
     engine: Engine,
+
+    /// Restart the service, and check that its connections have the policy
+    #[arg(long, conflicts_with_all = ["dry_run", "root"])]
+    now: bool,
 
     /// Print the drop-in, and write nothing
     #[arg(long)]
@@ -85,26 +94,45 @@ struct Which {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Engine {
+pub(in crate::cmd) enum Engine {
+    /// Choose automatically: the library, or an eBPF program where something is in the way of the library
+    Auto,
     /// The library, by LD_PRELOAD
     Preload,
     /// An eBPF program for the service's cgroup; also reaches static programs
     Cgroup,
 }
 
+impl Engine {
+    /// Returns the name, as in `--engine`.
+    pub(in crate::cmd) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Preload => "preload",
+            Self::Cgroup => "cgroup",
+        }
+    }
+}
+
 pub(crate) const ENABLE_NOTES: Notes = Notes {
     command: "unit enable",
     paragraphs: &[
         "Without any policy option or file: --idle 60 --interval 15 --count 5. The environment of this command is ignored. \
-         Restart the service afterwards; the command makes systemd read its files again.",
+         The command makes systemd read its files again. The policy counts from the next start of the service.",
     ],
-    statuses: &[SUCCESS, NOT_DONE, POLICY_USAGE],
+    statuses: &[
+        SUCCESS,
+        (
+            "1",
+            "It could not be done, the unit runs nothing itself, or (--now) a connection lacks what the policy wants.",
+        ),
+        POLICY_USAGE,
+    ],
     examples: &[(
-        "Print the drop-in, write it, and restart the service to use it:",
+        "Print the drop-in; write it, restart the service and check that it has the policy:",
         &[
-            "keepalive unit enable --dry-run postgresql",
-            "sudo keepalive unit enable postgresql",
-            "sudo systemctl restart postgresql",
+            "keepalive unit enable --dry-run nginx",
+            "sudo keepalive unit enable --now nginx",
         ],
     )],
     ..Notes::DEFAULT
@@ -142,77 +170,37 @@ pub(crate) fn run(unit: &Unit) -> Result<(), Error> {
 
 impl Which {
     fn service(&self) -> Result<Service, Error> {
-        let refused = |what: &str| Error::new(REFUSED, format!("cannot use '{}': {what}", self.unit));
-        let name = match self.unit.rsplit_once('.') {
-            Some((_, "service")) => self.unit.clone(),
-            Some((_, "slice" | "scope")) => {
-                let hint = format!("keepalive cgroup enable {}", self.unit);
-                return Err(refused("a slice or scope starts no programs").hint(hint));
-            }
-            Some((_, "socket" | "mount" | "swap" | "timer" | "path" | "target" | "device" | "automount")) => {
-                return Err(refused("only services have programs that connect").hint("name the service that it starts"));
-            }
-            _ => format!("{}.service", self.unit),
-        };
-        if name.contains('/') || name.starts_with('.') || name.contains(char::is_whitespace) {
-            return Err(refused("not the name of a unit").hint("systemctl list-units --type service lists them"));
-        }
         let manager = if self.user { Manager::User } else { Manager::System };
-        let root = super::system::open_root(self.root.as_deref().unwrap_or(Path::new("/")))?;
-        Service::new(name, manager, root)
+        find(&self.unit, manager, self.root.as_deref())
     }
 }
 
-impl Enable {
-    fn run(&self) -> Result<(), Error> {
-        let service = self.which.service()?;
-        let policy = policy::read(&self.policy, &[], Settings::EVERYWHERE, REFUSED)?;
-        policy::require_file(&policy, "the service", REFUSED)?;
-        let unit = UnitFile::read(service.manager, &service.root, &service.name, &service.drop_in)?;
-        let unit = unit.ok_or_else(|| {
-            Error::new(FAILED, format!("there is no unit '{}'", service.name))
-                .hint("systemctl list-unit-files --type service lists them; --user is for your own")
-        })?;
-        let programs = service.programs(&unit);
-        let text = match self.engine {
-            Engine::Preload => {
-                let library = preload::library(programs.first().unwrap_or(&super::doctor::own_program()?))?;
-                for warning in
-                    warnings::of_library(&unit, &library, &programs, service.root.is_ours(), policy.rules_file())
-                {
-                    say(&warning);
-                }
-                drop_in::with_library(&library, &policy, unit.variable("LD_PRELOAD"))?
-            }
-            Engine::Cgroup if service.manager == Manager::User => {
-                return Err(
-                    Error::new(REFUSED, "cannot use --engine cgroup with --user: it requires root")
-                        .hint("--engine preload; or, as root, keepalive cgroup enable user.slice"),
-                );
-            }
-            Engine::Cgroup => {
-                let names = out_of_reach(&policy);
-                if !names.is_empty() {
-                    say(&format!("not set by the cgroup engine: {}", names.join(", ")));
-                }
-                drop_in::with_cgroup(&own_path()?, &policy)?
-            }
-        };
-        let path = service.root.outside(&service.drop_in);
-        if self.dry_run {
-            return print(&format!("# {}\n{text}", path.display()));
+/// Returns the system's service of this name.
+///
+/// # Errors
+/// It is not the name of a service.
+pub(in crate::cmd) fn find_service(unit: &str) -> Result<Service, Error> {
+    find(unit, Manager::System, None)
+}
+
+fn find(unit: &str, manager: Manager, root: Option<&Path>) -> Result<Service, Error> {
+    let refused = |what: &str| Error::new(REFUSED, format!("cannot use '{unit}': {what}"));
+    let name = match unit.rsplit_once('.') {
+        Some((_, "service")) => unit.to_owned(),
+        Some((_, "slice" | "scope")) => {
+            let hint = format!("keepalive cgroup enable {unit}");
+            return Err(refused("a slice or scope starts no programs").hint(hint));
         }
-        service
-            .write(&text)
-            .map_err(|error| cannot(&format!("write '{}'", path.display()), &error))?;
-        print(&format!("{}: {}\n", service.name, path.display()))?;
-        service.reload();
-        say(&format!(
-            "it counts when the service starts again: {}",
-            service.restart()
-        ));
-        Ok(())
+        Some((_, "socket" | "mount" | "swap" | "timer" | "path" | "target" | "device" | "automount")) => {
+            return Err(refused("only services have programs that connect").hint("name the service that it starts"));
+        }
+        _ => format!("{unit}.service"),
+    };
+    if name.contains('/') || name.starts_with('.') || name.contains(char::is_whitespace) {
+        return Err(refused("not the name of a unit").hint("systemctl list-units --type service lists them"));
     }
+    let root = super::system::open_root(root.unwrap_or(Path::new("/")))?;
+    Service::new(name, manager, root)
 }
 
 impl Disable {
@@ -255,6 +243,10 @@ impl Status {
         let service = self.which.service()?;
         let path = service.root.outside(&service.drop_in);
         let Some(text) = service.text()? else {
+            let unit = service.unit()?;
+            if let Some(stand_in) = members::stand_in(&service, &unit) {
+                return Err(stand_in.refusal(&service, "status"));
+            }
             let what = format!("{} has no drop-in of keepalive", service.name);
             return Err(Error::new(FAILED, what).hint(format!("keepalive unit enable {}", self.which.unit)));
         };
@@ -263,8 +255,8 @@ impl Status {
             shown.push_str(&wrap(&format!("  {}", sanitize_text(line)), WIDTH, 4));
         }
         let problem = match drop_in::engine(&text) {
-            Engine::Preload => service.without_library(&text),
             Engine::Cgroup => service.without_policy(),
+            Engine::Auto | Engine::Preload => service.without_library(&text),
         };
         print(&shown)?;
         match problem {
@@ -272,6 +264,12 @@ impl Status {
             Some(problem) => Err(Error::new(FAILED, problem).hint(service.restart())),
         }
     }
+}
+
+/// Returns a text about commands as one about services, which have a drop-in and no supervisor.
+pub(in crate::cmd) fn of_services(text: &str) -> String {
+    text.replace("--engine seccomp", "--engine cgroup")
+        .replace("from keepalive run", "from the drop-in")
 }
 
 fn own_path() -> Result<PathBuf, Error> {

@@ -8,7 +8,7 @@ use super::{Obstacle, Programs, Shared};
 use crate::applier::apply_to_inherited;
 use crate::policy::{Part, Policy};
 use keepalive_sys::background::{detach, harden};
-use keepalive_sys::bpf::call::{Hook, attach_to_cgroup};
+use keepalive_sys::bpf::call::{Attached, Hook, attach_to_cgroup, program_by_id, program_info, programs};
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::fork::spawn_unwaitable;
 use keepalive_sys::lock::{try_exclusive, try_shared};
@@ -54,6 +54,26 @@ pub fn join(policy: &Policy, program: &[u8]) -> Result<Vec<HiddenLimit>, Failure
     let parts = policy.parts();
     apply_to_inherited(&parts.each_ref().map(Part::source), program);
     Ok(hidden_limits(&parent, &directory))
+}
+
+/// Returns whether the cgroup in this directory, or one above it, is one of [`join`]: its programs are attached. Requires
+/// the right to read eBPF programs.
+pub fn is_active(directory: &Path) -> bool {
+    let is_named = |above: &Path| {
+        let name = above.file_name().unwrap_or_default().as_encoded_bytes();
+        name.starts_with(NAME.as_bytes())
+    };
+    let Some(own) = directory.ancestors().find(|above| is_named(above)) else {
+        return false;
+    };
+    let attached = cgroup::open_directory(own).and_then(|cgroup| programs(cgroup, Hook::SockOps, Attached::Here));
+    attached.is_ok_and(|programs| {
+        let mut infos = programs
+            .ids
+            .into_iter()
+            .map(|id| program_by_id(id).and_then(program_info));
+        infos.any(|info| info.is_ok_and(|info| info.name == super::NAME))
+    })
 }
 
 /// A limit that applies to the command and that its own cgroup does not show. Programs that read only their

@@ -1,5 +1,6 @@
 //! What supervisors remember between calls. The state outlives abandoned threads, and a new process inherits it.
 
+use super::rings::Rings;
 use super::unfinished::Unfinished;
 use crate::applier::SwitchedOff;
 use keepalive_sys::pidfd::PidFd;
@@ -16,6 +17,7 @@ pub(super) struct Memory {
     /// Ports with a listener: connections on these ports were accepted.
     listening: Mutex<HashSet<u16>>,
     unfinished: Mutex<Unfinished>,
+    rings: Mutex<Rings>,
     offenders: Mutex<Vec<Offender>>,
     /// How many abandoned threads of this process still hang.
     pub(super) hung: AtomicUsize,
@@ -45,6 +47,10 @@ impl Offender {
 impl Memory {
     pub(super) fn unfinished(&self) -> MutexGuard<'_, Unfinished> {
         self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn rings(&self) -> MutexGuard<'_, Rings> {
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add_listening(&self, port: u16) {
@@ -86,6 +92,7 @@ impl Memory {
     /// Closes all descriptors, in a process that no longer serves.
     pub(super) fn clear(&self) {
         self.unfinished().clear();
+        self.rings().clear();
         self.offenders().clear();
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct ChildWatch<'a> {
     /// Receives a signal when a child ends.
     pub(super) signals: &'a SignalFd,
     /// The socket to which the supervisor reports how the command ended.
-    pub(super) told: &'a OwnedFd,
+    pub(super) status: &'a OwnedFd,
     /// The proxy. Its child gets SIGCHLD when the proxy ends.
     pub(super) proxy: Option<Pid>,
 }
@@ -208,7 +208,10 @@ impl<'a> SupervisorPair<'a> {
                 (Some(status), _) => status,
                 (None, signal) => SIGNALS + signal.unwrap_or(0),
             };
-            send(child_watch.told, status + if self.is_over() { NOBODY_LEFT } else { 0 });
+            send(
+                child_watch.status,
+                status + if self.is_over() { NOBODY_LEFT } else { 0 },
+            );
         }
     }
 

@@ -24,14 +24,14 @@ use std::time::Duration;
 pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
     let journal = Journal::new().map_err(refused("mmap"))?;
     let signals = SignalFd::new().map_err(refused("signalfd"))?;
-    let (news, told) = socket_pair()?;
+    let (status, status_sender) = socket_pair()?;
     let (standby, to_standby) = socket_pair()?;
     let (active, to_active) = socket_pair()?;
     // From here on, no signal may end this process alone.
     let mask = block_all();
     let child_watch = ChildWatch {
         signals: &signals,
-        told: &told,
+        status: &status_sender,
         proxy: Some(getpid()),
     };
     match fork() {
@@ -40,9 +40,9 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
             Err(Obstacle::Refused("fork", error))
         }
         Ok(Side::Parent(child)) => {
-            drop((told, standby, to_standby, active, to_active));
-            match receive(&news) {
-                Some(pid @ 1..) => stand_in(pid.cast_unsigned(), &news, &signals, child),
+            drop((status_sender, standby, to_standby, active, to_active));
+            match receive(&status) {
+                Some(pid @ 1..) => act_as_command(pid.cast_unsigned(), &status, &signals, child),
                 refusal => {
                     let _ = waitpid(Some(child), WaitOptions::empty());
                     restore(&mask);
@@ -65,11 +65,11 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                             // The supervisors hold the other ends. This process must detect when the
                             // supervisors end.
                             drop((standby, active));
-                            become_command(plan, &mask, &told, &[to_standby, to_active]);
+                            become_command(plan, &mask, &status_sender, &[to_standby, to_active]);
                             Ok(())
                         }
                         Ok(Side::Parent(_)) => {
-                            let keep = [active.as_fd(), told.as_fd(), signals.as_fd(), parent.as_fd()];
+                            let keep = [active.as_fd(), status_sender.as_fd(), signals.as_fd(), parent.as_fd()];
                             let (command, listener) = take_over(&active, &keep, Position::Descendant, plan);
                             let child_watch = ChildWatch {
                                 proxy: None,
@@ -83,7 +83,7 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                     }
                 }
                 (Ok(Side::Parent(serving)), _) => {
-                    let keep = [standby.as_fd(), told.as_fd(), signals.as_fd()];
+                    let keep = [standby.as_fd(), status_sender.as_fd(), signals.as_fd()];
                     let (command, listener) = take_over(&standby, &keep, Position::Descendant, plan);
                     // The supervisor gets SIGCHLD when the proxy is killed.
                     let _ = set_parent_process_death_signal(Some(Signal::CHILD));
@@ -99,17 +99,17 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
 
 /// Reports whether the command is under its supervisors, and its process id. Returns only if it is; then this
 /// process becomes the command.
-fn become_command(plan: &Plan<'_>, mask: &Mask, told: &OwnedFd, supervisors: &[OwnedFd; 2]) {
+fn become_command(plan: &Plan<'_>, mask: &Mask, status_sender: &OwnedFd, supervisors: &[OwnedFd; 2]) {
     if let Err(obstacle) = submit(plan, supervisors) {
         let errno = match obstacle {
             Obstacle::Restricted(error) | Obstacle::Refused(_, error) => error.raw_os_error(),
             Obstacle::Foreign => Some(Errno::BUSY.raw_os_error()),
             Obstacle::Nested | Obstacle::Lost => None,
         };
-        send(told, -errno.unwrap_or(Errno::IO.raw_os_error()));
+        send(status_sender, -errno.unwrap_or(Errno::IO.raw_os_error()));
         exit_now(1);
     }
-    send(told, std::process::id().cast_signed());
+    send(status_sender, std::process::id().cast_signed());
     restore(mask);
 }
 
@@ -121,14 +121,14 @@ pub(super) const SIGNALS: i32 = 256;
 pub(super) const NOBODY_LEFT: i32 = 1 << 16;
 
 /// Acts as the command towards other processes. The child `supervisor` is the standby.
-fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! {
+fn act_as_command(pid: u32, status: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! {
     // A command that has ended needs no signals; the supervisor still reports how it ended.
     let command = PidFd::open(pid).ok();
     loop {
-        let mut fds = [PollFd::new(news, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        let mut fds = [PollFd::new(status, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         let _ = poll(&mut fds, None);
-        let [news_come, signals_come] = fds.map(|fd| !fd.revents().is_empty());
-        if signals_come {
+        let [is_status, is_signal] = fds.map(|fd| !fd.revents().is_empty());
+        if is_signal {
             while let Some(signal) = signals.next() {
                 if signal.number == Signal::CHILD.as_raw() {
                     // The first process of a container is the parent of all orphans.
@@ -138,20 +138,20 @@ fn stand_in(pid: u32, news: &OwnedFd, signals: &SignalFd, supervisor: Pid) -> ! 
                 }
             }
         }
-        if news_come {
-            let Some(told) = receive(news) else {
+        if is_status {
+            let Some(ending) = receive(status) else {
                 // Both supervisors were killed: no process can report how the command ends.
                 if let Some(command) = &command {
                     let _ = poll(&mut [PollFd::new(command, PollFlags::IN)], None);
                 }
                 exit_now(125)
             };
-            if told >= NOBODY_LEFT {
+            if ending >= NOBODY_LEFT {
                 // Otherwise the supervisors would briefly be children of an unrelated process.
                 while let Err(Errno::INTR) = waitpid(Some(supervisor), WaitOptions::empty()) {}
             }
-            match told % NOBODY_LEFT {
-                status @ 0..SIGNALS => exit_now(u8::try_from(status).unwrap_or(u8::MAX)),
+            match ending % NOBODY_LEFT {
+                exit @ 0..SIGNALS => exit_now(u8::try_from(exit).unwrap_or(u8::MAX)),
                 signal => end_by(signal - SIGNALS),
             }
         }

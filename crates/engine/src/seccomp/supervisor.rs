@@ -4,6 +4,8 @@
 //! found by the number are used only after the kernel has confirmed that the call still waits
 //! (`seccomp_unotify(2)`).
 
+mod ring_sockets;
+
 use super::memory::Memory;
 use super::pair::SupervisorPair;
 use super::progress::{Event, Progress, Subject, Watcher};
@@ -91,7 +93,8 @@ impl<'a> Supervisor<'a> {
                 PollFd::new(self.pair.listener, PollFlags::IN),
                 PollFd::new(stop, PollFlags::IN),
             ];
-            let pause = self.memory.unfinished().pause();
+            let pauses = [self.memory.unfinished().pause(), self.memory.rings().pause()];
+            let pause = pauses.into_iter().flatten().min();
             let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
             match poll(&mut fds, pause.as_ref()) {
                 Err(Errno::INTR) => continue,
@@ -113,6 +116,7 @@ impl<'a> Supervisor<'a> {
                 return Some(End::NobodyLeft);
             }
             self.look_at_unfinished();
+            self.look_at_ring();
         }
         None
     }
@@ -142,6 +146,13 @@ impl<'a> Supervisor<'a> {
     fn serve_call(&mut self, notification: &Notification) -> io::Result<Answer> {
         let has_too_many_hung = self.memory.hung.load(Ordering::Relaxed) >= MOST_HUNG;
         if has_too_many_hung || self.memory.is_offender(notification.tid) {
+            return Ok(Answer::Continue);
+        }
+        if notification.is_io_uring_setup() {
+            let pid = proc::status(notification.tid)?.tgid;
+            let thread = Arc::new(Thread::open(pid)?);
+            self.confirm(notification)?;
+            self.memory.rings().add(pid, thread);
             return Ok(Answer::Continue);
         }
         let Some(call) = Call::read(notification)? else {
@@ -199,7 +210,7 @@ impl<'a> Supervisor<'a> {
         let peer = peer.filter(|_| self.asks.peer);
         let settings = self.decide(tid, Moment::Connect, peer, peer);
         self.confirm(caller.notification)?;
-        self.applier.settle(socket, &settings);
+        self.applier.apply(socket, &settings);
         if settings.written(SocketOption::UserTimeout) != Number::Unset {
             self.memory.unfinished().add(Connection {
                 tid,

@@ -60,6 +60,14 @@ impl Obstacle {
         }
     }
 
+    /// Returns the obstacle of the processes that follow the first `most`.
+    pub(crate) fn too_many(most: usize) -> Self {
+        Self::lasting(
+            &format!("only the first {most} processes are examined"),
+            "name one of the others",
+        )
+    }
+
     /// Returns the obstacle as a remark on many processes, of which `process` is an example.
     #[must_use]
     pub fn among_many(self, process: &Process) -> Self {

@@ -2,7 +2,7 @@
 //! process controls. It is a child of this command, which abandons an overdue worker.
 
 use keepalive_sys::fork::Shared;
-use keepalive_sys::worker::Worker;
+use keepalive_sys::worker::{REAPING, Worker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The period in which the pool checks its workers.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK_PERIOD: Duration = Duration::from_millis(50);
 /// After this many checks without a result, another worker continues with the other questions.
 const SLOW: u32 = 2;
 /// After this many checks without a result and without processor time, the worker is blocked and is abandoned.
@@ -30,6 +30,15 @@ const NOBODY: u32 = 0;
 pub struct WorkerPool {
     /// The abandoned workers that have not ended yet, each with the key of its question.
     stuck: Vec<(Worker, u32)>,
+}
+
+impl Drop for WorkerPool {
+    fn drop(&mut self) {
+        let start = Instant::now();
+        for (worker, _) in self.stuck.drain(..) {
+            worker.reap_within(REAPING.saturating_sub(start.elapsed()));
+        }
+    }
 }
 
 /// A message from a worker, on its own line.
@@ -114,10 +123,10 @@ impl WorkerPool {
     }
 }
 
-/// Receives the workers' messages for the duration of a [`LOOK`], or until a worker has written its last message.
+/// Receives the workers' messages for the duration of a [`CHECK_PERIOD`], or until a worker has written its last message.
 fn listen<T: DeserializeOwned>(members: &mut [Member], take: &mut dyn FnMut(usize, T)) {
     let start = Instant::now();
-    while let Some(left) = LOOK.checked_sub(start.elapsed()) {
+    while let Some(left) = CHECK_PERIOD.checked_sub(start.elapsed()) {
         let outputs = members.iter().map(|member| member.worker.output());
         let mut fds: Vec<PollFd<'_>> = outputs
             .map(|output| PollFd::from_borrowed_fd(output, PollFlags::IN))
@@ -131,7 +140,7 @@ fn listen<T: DeserializeOwned>(members: &mut [Member], take: &mut dyn FnMut(usiz
             return;
         }
     }
-    members.iter_mut().for_each(Member::look);
+    members.iter_mut().for_each(Member::check);
 }
 
 /// The work of a worker: answers unclaimed questions, one after another.
@@ -206,9 +215,9 @@ impl Member {
         }
     }
 
-    /// Records the worker's state after a [`LOOK`]. Checks are counted instead of time, so that a suspended
+    /// Records the worker's state after a [`CHECK_PERIOD`]. Checks are counted instead of time, so that a suspended
     /// machine does not look like a blocked worker.
-    fn look(&mut self) {
+    fn check(&mut self) {
         let processor_time = self.worker.processor_time();
         let is_heard = std::mem::take(&mut self.is_heard);
         self.quiet = if is_heard { 0 } else { self.quiet + 1 };

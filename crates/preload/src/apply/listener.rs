@@ -8,14 +8,19 @@ use core::ffi::c_int;
 use keepalive_policy::option::BEFORE_LISTEN;
 use keepalive_policy::{Event, Moment, SocketOption};
 
-/// The values of changed options before listen(2), in the order of [`BEFORE_LISTEN`].
+/// What [`not_listening`] restores.
 #[derive(Default)]
-pub(crate) struct Undo([Option<u32>; BEFORE_LISTEN.len()]);
+pub(crate) struct Undo {
+    /// The values of changed options before listen(2), in the order of [`BEFORE_LISTEN`].
+    values: [Option<u32>; BEFORE_LISTEN.len()],
+    /// The user timeout that this library had set.
+    user_timeout: u32,
+}
 
 impl Undo {
     /// Whether nothing was changed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.iter().all(Option::is_none)
+        self.values.iter().all(Option::is_none)
     }
 }
 
@@ -27,13 +32,14 @@ pub(crate) fn before_listen(policy: &Policy, fd: c_int) -> Undo {
     if !sys::is_tcp(fd) || !sys::may_listen(fd) {
         return undo;
     }
+    undo.user_timeout = own::user_timeout(fd);
     let before = policy.created;
     let settings = policy.decide(&Event {
         moment: Moment::Listen,
         port: sys::local_port(fd),
         ..CREATED
     });
-    for (option, slot) in BEFORE_LISTEN.into_iter().zip(&mut undo.0) {
+    for (option, slot) in BEFORE_LISTEN.into_iter().zip(&mut undo.values) {
         let Some(current) = get(fd, option) else { continue };
         let wanted = if option == SocketOption::UserTimeout {
             user_timeout_to_set(fd, &settings, current)
@@ -65,9 +71,10 @@ fn written(policy: &Policy, fd: c_int, option: SocketOption, current: u32) -> u3
 /// Restores the previous values of a socket on which listen(2) failed. The socket may still connect.
 #[cold]
 pub(crate) fn not_listening(fd: c_int, undo: &Undo) {
-    for (option, before) in BEFORE_LISTEN.into_iter().zip(undo.0) {
+    for (option, before) in BEFORE_LISTEN.into_iter().zip(undo.values) {
         if let Some(before) = before {
             set(fd, option, before);
         }
     }
+    own::keep_user_timeout(fd, undo.user_timeout);
 }

@@ -62,7 +62,7 @@ fn on_accept(fd: c_int, listener: c_int) {
             apply::adopt(&work, fd);
         }
         if work.is_watching_accept {
-            apply::settle(&work, fd, Moment::Accept);
+            apply::apply_to_connection(&work, fd, Moment::Accept);
         }
     }
 }

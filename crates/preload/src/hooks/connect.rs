@@ -54,7 +54,7 @@ fn before_connect(fd: c_int, address: *const c_void, length: u32) {
         && sys::is_closed(fd)
         && let Some((peer, port)) = sys::try_read_address(domain, address, length)
     {
-        apply::settle_for(&work, fd, &connection(Moment::Connect, peer, port));
+        apply::apply_to_event(&work, fd, &connection(Moment::Connect, peer, port));
     }
 }
 

@@ -4,7 +4,7 @@
 use super::syscall::Call;
 use crate::next::next;
 use crate::sys::number;
-use crate::{apply, state, sys};
+use crate::{apply, log, state, sys};
 use core::ffi::{c_int, c_long, c_void};
 use keepalive_policy::SocketOption;
 
@@ -47,13 +47,13 @@ fn before_setsockopt(fd: c_int, level: c_int, name: c_int) {
     }
 }
 
-/// Records and corrects the program's value after a successful call, if the policy depends on the program's values.
+/// Corrects and logs the program's value after a successful call, if policy or log depend on the program's values.
 fn on_setsockopt(fd: c_int, level: c_int, name: c_int, returned: c_long) {
     if returned == 0
-        && state::policy().is_some_and(|policy| policy.is_watching)
-        && SocketOption::from_number(level, name).is_some()
+        && state::policy().is_some_and(|policy| policy.is_watching || log::is_on())
+        && let Some(option) = SocketOption::from_number(level, name)
         && let Some(work) = state::work()
     {
-        apply::corrected(&work, fd, level, name);
+        apply::changed(&work, fd, option);
     }
 }

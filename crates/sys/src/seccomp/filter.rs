@@ -19,7 +19,7 @@ pub enum SetOption {
 /// The filter's action for io_uring, whose operations no filter sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IoUring {
-    /// Programs may use it.
+    /// Programs may use it. `io_uring_setup(2)` waits for the supervisor, which looks after their sockets.
     #[default]
     Allow,
     /// `io_uring_setup(2)` fails with `ENOSYS`, as on kernels without it.
@@ -37,7 +37,7 @@ pub struct Filter {
 }
 
 /// The number of `io_uring_setup(2)` on every architecture (`asm-generic/unistd.h`).
-const IO_URING_SETUP: u32 = 425;
+pub(super) const IO_URING_SETUP: u32 = 425;
 /// `SYS_CONNECT` and others (`linux/net.h`): the first argument of `socketcall(2)`.
 const SOCKETCALL_CONNECT: u32 = 3;
 const SOCKETCALL_LISTEN: u32 = 4;
@@ -128,9 +128,11 @@ impl Filter {
         if let Some(socketcall) = numbers.socketcall {
             code.unless_equal(socketcall, |code| self.socketcall(code));
         }
-        if self.io_uring == IoUring::Deny {
-            code.unless_equal(IO_URING_SETUP, |code| code.answer(ERRNO | libc::ENOSYS.cast_unsigned()));
-        }
+        let io_uring = match self.io_uring {
+            IoUring::Allow => NOTIFY,
+            IoUring::Deny => ERRNO | libc::ENOSYS.cast_unsigned(),
+        };
+        code.unless_equal(IO_URING_SETUP, |code| code.answer(io_uring));
         code.answer(ALLOW);
     }
 

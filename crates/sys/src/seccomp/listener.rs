@@ -1,5 +1,6 @@
 //! The listener: installs a filter, receives the calls that wait, and lets them continue.
 
+use super::filter::IO_URING_SETUP;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
@@ -20,6 +21,13 @@ pub struct Notification {
     pub arguments: [u64; 6],
 }
 
+impl Notification {
+    /// Returns whether the call is `io_uring_setup(2)`.
+    pub fn is_io_uring_setup(&self) -> bool {
+        self.number == IO_URING_SETUP
+    }
+}
+
 /// The result of a call that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -36,7 +44,7 @@ pub enum Answer {
 pub struct Listener {
     fd: OwnedFd,
     /// Whether a program has already been allowed to report lost privileges.
-    has_spoken: AtomicBool,
+    has_allowed_report: AtomicBool,
 }
 
 const FLAGS: libc::c_ulong = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
@@ -104,7 +112,7 @@ impl Listener {
     pub fn from_fd(fd: OwnedFd) -> Self {
         Self {
             fd,
-            has_spoken: AtomicBool::new(false),
+            has_allowed_report: AtomicBool::new(false),
         }
     }
 
@@ -224,7 +232,7 @@ impl Listener {
         let is_yes = match pointer {
             _ if !is_closed => false,
             QUESTION => true,
-            FIRST_QUESTION => !self.has_spoken.swap(true, Ordering::Relaxed),
+            FIRST_QUESTION => !self.has_allowed_report.swap(true, Ordering::Relaxed),
             _ => false,
         };
         is_yes.then_some(Answer::Fail(YES))

@@ -1,15 +1,15 @@
-//! What cannot be started, and who may start what.
+//! Commands that cannot be started, and users without permission.
 
-use super::{below, run, wait_until_tidy};
+use super::{below, run, wait_until_empty};
 use crate::cgroup::POLICY;
 use crate::support::ordinary::{Installed, NOBODY};
-use crate::support::process::{LIMIT, output_within, text};
+use crate::support::process::{LIMIT, install, output_within, text};
 use crate::support::test_cgroup::TestCgroup;
 use std::fs;
 use std::process::Command;
 
 #[test]
-fn io_uring_cannot_be_denied() {
+fn denying_io_uring_is_refused() {
     let test_cgroup = test_cgroup!();
     let output = output_within(LIMIT, run(&test_cgroup, &["--io-uring", "deny"]).arg("true"));
     assert_eq!(output.status.code(), Some(125));
@@ -21,26 +21,46 @@ fn io_uring_cannot_be_denied() {
     assert!(below(test_cgroup.directory()).is_empty());
 }
 
+/// podman puts the container into a cgroup of its own, unless it is told otherwise.
 #[test]
-fn what_cannot_be_started_leaves_no_cgroup() {
+fn a_note_says_that_podman_leaves_the_cgroup() {
+    let test_cgroup = test_cgroup!();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let source = directory.path().join("source");
+    fs::write(&source, "#!/bin/sh\nexit 7\n").expect("a file of ours");
+    let podman = directory.path().join("podman");
+    install(&source, &podman, 0o755);
+    for (arguments, is_noted) in [
+        (&["run", "image"][..], true),
+        (&["run", "--cgroups=split", "image"], false),
+    ] {
+        let output = output_within(LIMIT, run(&test_cgroup, &POLICY).arg(&podman).args(arguments));
+        assert_eq!(output.status.code(), Some(7), "{output:?}");
+        let begin = "keepalive: note: podman moves the program into another cgroup";
+        assert_eq!(text(&output.stderr).starts_with(begin), is_noted, "{output:?}");
+    }
+}
+
+#[test]
+fn failed_start_leaves_no_cgroup() {
     let test_cgroup = test_cgroup!();
     for (program, status) in [("/nowhere/at-all", 127), ("/etc", 126)] {
         let output = output_within(LIMIT, run(&test_cgroup, &POLICY).arg(program));
         assert_eq!(output.status.code(), Some(status), "{output:?}");
     }
-    // It can only be told by trying: an interpreter that is not there.
+    // Only execve(2) finds that the interpreter is missing.
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("script");
-    fs::write(&path, "#!/nowhere/at-all\n").expect("a file of ours");
+    fs::write(&path, "#!/nowhere/at-all\n").expect("a file of the test");
     let mut chmod = Command::new("chmod");
     assert!(chmod.arg("755").arg(&path).status().expect("chmod starts").success());
     let output = output_within(LIMIT, run(&test_cgroup, &POLICY).arg(&path));
     assert!(matches!(output.status.code(), Some(126 | 127)), "{output:?}");
-    wait_until_tidy(test_cgroup.directory());
+    wait_until_empty(test_cgroup.directory());
 }
 
 #[test]
-fn who_may_not_is_told_what_it_takes() {
+fn missing_permissions_are_named() {
     let test_cgroup = test_cgroup!();
     let installed = Installed::new();
     let lacks = "keepalive: cannot run '/bin/true' with engine cgroup: it requires root; this process lacks CAP_BPF and \
@@ -52,7 +72,7 @@ fn who_may_not_is_told_what_it_takes() {
     let output = output_within(LIMIT, command.args(["run", "--engine", "cgroup", "/bin/true"]));
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     assert_eq!(text(&output.stderr), lacks);
-    // With the capabilities, but not in a cgroup of its own.
+    // With the capabilities, but without a delegated cgroup.
     let output = output_within(LIMIT, &mut delegated(&test_cgroup, &installed, &["/bin/true"]));
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     let error = text(&output.stderr);
@@ -66,10 +86,10 @@ fn who_may_not_is_told_what_it_takes() {
         error.contains("\nhint: it requires a cgroup in which this user may make others"),
         "{error}"
     );
-    wait_until_tidy(test_cgroup.directory());
+    wait_until_empty(test_cgroup.directory());
 }
 
-/// nobody's, with two capabilities.
+/// Returns the command run as nobody, with two capabilities.
 fn delegated(test_cgroup: &TestCgroup, installed: &Installed, command: &[&str]) -> Command {
     let [setpriv, words @ ..] = NOBODY;
     let mut program = test_cgroup.enter(setpriv);
@@ -86,7 +106,7 @@ fn delegated(test_cgroup: &TestCgroup, installed: &Installed, command: &[&str]) 
 }
 
 #[test]
-fn a_user_with_two_capabilities_and_a_delegated_cgroup_needs_no_root() {
+fn two_capabilities_and_a_delegated_cgroup_suffice() {
     let test_cgroup = test_cgroup!();
     python!();
     let installed = Installed::new();
@@ -109,5 +129,5 @@ print(c.getsockopt(6, 4))";
     assert_eq!(text(&output.stderr), "");
     assert_eq!(text(&output.stdout), "65534 1 61 13 4\n99\n");
     assert!(output.status.success(), "{output:?}");
-    wait_until_tidy(test_cgroup.directory());
+    wait_until_empty(test_cgroup.directory());
 }

@@ -1,10 +1,10 @@
-//! Whose sockets are set.
+//! Which processes' sockets are set.
 
 use super::{IN_A_NETWORK, enable};
 use crate::cgroup::POLICY;
 use crate::support::process::text;
 use crate::support::py_peer::PyPeer;
-use crate::support::target::{Libc, TREATED, UNTOUCHED, compile};
+use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, compile};
 use crate::support::test_cgroup::{BPF_FILE_SYSTEM, TestCgroup};
 
 #[test]
@@ -19,51 +19,51 @@ fn sockets_in_every_network_namespace_are_set() {
         test_cgroup.py_peer_in(&child, &[]),
     ];
     for program in &mut programs {
-        program.does("listener = listen(); client, accepted = pair(listener)");
+        program.execute("listener = listen(); client, accepted = pair(listener)");
     }
     assert_eq!(enable(&test_cgroup, &POLICY), "12 of 12 open sockets changed");
     for program in &mut programs {
         for end in ["client", "accepted", "listener"] {
-            assert_eq!(program.has(end), TREATED, "{end}");
+            assert_eq!(program.has(end), POLICY_VALUES, "{end}");
         }
     }
 }
 
 #[test]
-fn sockets_of_other_cgroups_are_left_alone() {
+fn sockets_of_other_cgroups_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer();
-    program.does("listener = listen()");
+    program.execute("listener = listen()");
     let port = program.number("listener.getsockname()[1]");
     let mut other = PyPeer::start();
-    other.does(&format!(
+    other.execute(&format!(
         "listener = listen(); client = socket.create_connection(('127.0.0.1', {port}))"
     ));
-    program.does("accepted = listener.accept()[0]");
+    program.execute("accepted = listener.accept()[0]");
     assert_eq!(enable(&test_cgroup, &POLICY), "2 of 2 open sockets changed");
-    assert_eq!(program.has("accepted"), TREATED);
-    assert_eq!(other.has("client"), UNTOUCHED);
-    assert_eq!(other.has("listener"), UNTOUCHED);
+    assert_eq!(program.has("accepted"), POLICY_VALUES);
+    assert_eq!(other.has("client"), KERNEL_DEFAULTS);
+    assert_eq!(other.has("listener"), KERNEL_DEFAULTS);
 }
 
 #[test]
-fn what_a_process_has_brought_along_is_left_alone() {
+fn sockets_created_before_the_process_joined_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = PyPeer::start();
-    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
     test_cgroup.move_to(test_cgroup.directory(), program.pid());
-    program.does("own_listener = listen()");
+    program.execute("own_listener = listen()");
     assert_eq!(enable(&test_cgroup, &POLICY), "1 of 1 open sockets changed");
-    assert_eq!(program.has("own_listener"), TREATED);
+    assert_eq!(program.has("own_listener"), POLICY_VALUES);
     for end in ["client", "accepted", "listener"] {
-        assert_eq!(program.has(end), UNTOUCHED, "{end}");
+        assert_eq!(program.has(end), KERNEL_DEFAULTS, "{end}");
     }
 }
 
 #[test]
-fn sockets_of_cgroups_with_a_nearer_policy_are_left_alone() {
+fn sockets_of_cgroups_with_a_nearer_policy_are_unchanged() {
     let test_cgroup = test_cgroup!();
     python!();
     let child = test_cgroup.child("child");
@@ -73,22 +73,22 @@ fn sockets_of_cgroups_with_a_nearer_policy_are_left_alone() {
     let mut deeper = test_cgroup.py_peer_in(&deep, &[]);
     let mut far = test_cgroup.py_peer();
     for program in [&mut near, &mut deeper, &mut far] {
-        program.does("listener = listen(); client, accepted = pair(listener)");
+        program.execute("listener = listen(); client, accepted = pair(listener)");
     }
     let line = enable(&test_cgroup, &[&POLICY[..], &["--mode=enforce"]].concat());
     for end in ["client", "accepted"] {
         assert_eq!(near.has(end), "1 31 75 9 0", "{end}");
         assert_eq!(deeper.has(end), "1 31 75 9 0", "{end}");
-        assert_eq!(far.has(end), TREATED, "{end}");
+        assert_eq!(far.has(end), POLICY_VALUES, "{end}");
     }
-    assert_eq!(near.has("listener"), UNTOUCHED);
+    assert_eq!(near.has("listener"), KERNEL_DEFAULTS);
     assert_eq!(line, "3 of 3 open sockets changed");
-    near.does("own(client, idle=99)");
+    near.execute("own(client, idle=99)");
     assert_eq!(near.has("client"), "1 99 75 9 0");
 }
 
 #[test]
-fn an_empty_cgroup_has_nothing_to_set() {
+fn empty_cgroup_has_no_sockets_to_set() {
     let test_cgroup = test_cgroup!();
     assert_eq!(enable(&test_cgroup, &POLICY), "0 of 0 open sockets changed");
 }
@@ -98,8 +98,8 @@ fn a_thousand_sockets_are_set() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer();
-    program.does("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096)); listener = listen()");
-    program.does("for _ in range(1000): kept.append(pair(listener))");
+    program.execute("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096)); listener = listen()");
+    program.execute("for _ in range(1000): kept.append(pair(listener))");
     assert_eq!(enable(&test_cgroup, &POLICY), "2001 of 2001 open sockets changed");
     assert_eq!(
         program.ask("{tuple(end.getsockopt(*OPTIONS[name]) for name in OPTIONS) for ends in kept for end in ends}"),
@@ -107,9 +107,9 @@ fn a_thousand_sockets_are_set() {
     );
 }
 
-/// Without the kernel's types there are no iterators.
+/// Without BTF there are no iterators.
 #[test]
-fn without_iterators_it_goes_through_the_descriptors() {
+fn without_iterators_sockets_are_set_through_descriptors() {
     root!();
     python!();
     let test_cgroup = match TestCgroup::prepared(&format!("{BPF_FILE_SYSTEM}; mount -t tmpfs none /sys/kernel/btf")) {
@@ -118,35 +118,35 @@ fn without_iterators_it_goes_through_the_descriptors() {
     };
     let child = test_cgroup.child("child");
     let mut brought = PyPeer::start();
-    brought.does("listener = listen()");
+    brought.execute("listener = listen()");
     test_cgroup.move_to(test_cgroup.directory(), brought.pid());
     let mut programs = [test_cgroup.py_peer(), test_cgroup.py_peer_in(&child, &IN_A_NETWORK)];
     for program in &mut programs {
-        program.does("listener = listen(); client, accepted = pair(listener, idle=30)");
+        program.execute("listener = listen(); client, accepted = pair(listener, idle=30)");
     }
     let by_descriptor = "open sockets changed, through the processes' descriptors";
     let flags = [&POLICY[..], &["--mode=cap"]].concat();
     assert_eq!(enable(&test_cgroup, &flags), format!("6 of 6 {by_descriptor}"));
     for program in &mut programs {
         assert_eq!(program.has("client"), "1 30 13 4 0");
-        assert_eq!(program.has("accepted"), TREATED);
-        assert_eq!(program.has("listener"), TREATED);
-        program.does("own(client, idle=99, keepalive=0)");
+        assert_eq!(program.has("accepted"), POLICY_VALUES);
+        assert_eq!(program.has("listener"), POLICY_VALUES);
+        program.execute("own(client, idle=99, keepalive=0)");
         assert_eq!(program.has("client"), "1 61 13 4 0");
     }
-    assert_eq!(brought.has("listener"), UNTOUCHED);
+    assert_eq!(brought.has("listener"), KERNEL_DEFAULTS);
     assert_eq!(enable(&test_cgroup, &flags), format!("0 of 6 {by_descriptor}"));
 }
 
 #[test]
-fn what_is_out_of_reach_is_told_and_new_connections_are_set_all_the_same() {
+fn unreachable_sockets_are_reported_and_new_connections_are_set() {
     let test_cgroup = test_cgroup!();
     python!();
     let mut program = test_cgroup.py_peer_in(test_cgroup.directory(), &IN_A_NETWORK);
-    program.does("listener = listen(); client, accepted = pair(listener)");
+    program.execute("listener = listen(); client, accepted = pair(listener)");
     let name = test_cgroup.name();
     let words = [&["cgroup", "enable", "--existing", &name], &POLICY[..]].concat();
-    // CAP_SYS_ADMIN enters network namespaces.
+    // To enter network namespaces requires CAP_SYS_ADMIN.
     let wrapper = ["setpriv", "--bounding-set=-sys_admin"];
     let output = test_cgroup.command_under(&wrapper, &words).output().expect("it starts");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -157,14 +157,14 @@ fn what_is_out_of_reach_is_told_and_new_connections_are_set_all_the_same() {
     );
     assert!(error.starts_with(&begin), "{error}");
     assert!(error.contains("new connections are set all the same"), "{error}");
-    assert_eq!(program.has("client"), UNTOUCHED);
-    program.does("late, end = pair(listener)");
-    assert_eq!(program.has("late"), TREATED);
+    assert_eq!(program.has("client"), KERNEL_DEFAULTS);
+    program.execute("late, end = pair(listener)");
+    assert_eq!(program.has("late"), POLICY_VALUES);
 }
 
-/// Without the module tcp_diag, or in a sandbox.
+/// As without the module tcp_diag, or in a sandbox.
 #[test]
-fn sock_diag_that_lists_no_sockets_is_named() {
+fn missing_sock_diag_is_named() {
     root!();
     python!();
     if cfg!(not(target_arch = "x86_64")) {
@@ -177,12 +177,12 @@ fn sock_diag_that_lists_no_sockets_is_named() {
             Err(why) => skip!("{why}"),
         };
         let mut program = test_cgroup.py_peer();
-        program.does("listener = listen()");
+        program.execute("listener = listen()");
         let name = test_cgroup.name();
         let words = [&["cgroup", "enable", "--existing", &name], &POLICY[..]].concat();
         let denied = compile(Libc::Host, "denied.c", &[]);
-        // socket(2) fails for lack of address families.
-        let wrapper = [denied.to_str().expect("a path of ours"), "41", "97"];
+        // Makes socket(2) fail with EAFNOSUPPORT.
+        let wrapper = [denied.to_str().expect("a UTF-8 path"), "41", "97"];
         let output = test_cgroup.command_under(&wrapper, &words).output().expect("it starts");
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let begin = format!(
@@ -191,7 +191,7 @@ fn sock_diag_that_lists_no_sockets_is_named() {
         );
         let error = text(&output.stderr);
         assert!(error.starts_with(&begin), "{error}");
-        program.does("late, end = pair(listener)");
-        assert_eq!(program.has("late"), TREATED);
+        program.execute("late, end = pair(listener)");
+        assert_eq!(program.has("late"), POLICY_VALUES);
     }
 }

@@ -1,9 +1,9 @@
-//! A log that nobody reads: the command does not wait for it.
+//! A log without a reader does not block the command.
 
 use super::{both_ends, send};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, Running, eventually};
-use crate::support::target::UNTOUCHED;
+use crate::support::target::KERNEL_DEFAULTS;
 use crate::support::test_cgroup::TestCgroup;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, open};
 use rustix::io::{Errno, write};
@@ -15,7 +15,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use tempfile::TempDir;
 
-/// Both ends of a log: where nobody reads, and where the command writes.
+/// Both ends of a log: the unread end, and the end to which the command writes.
 type Log = [OwnedFd; 2];
 
 fn full_pipe() -> Log {
@@ -52,7 +52,7 @@ fn full_terminal() -> Log {
     [controller, fill(terminal)]
 }
 
-/// Writes until there is no room.
+/// Writes until no space is left.
 fn fill(file: OwnedFd) -> OwnedFd {
     let flags = fcntl_getfl(&file).expect("flags");
     fcntl_setfl(&file, flags | OFlags::NONBLOCK).expect("flags");
@@ -63,15 +63,15 @@ fn fill(file: OwnedFd) -> OwnedFd {
     file
 }
 
-/// What new connections have with this idle time.
+/// Returns the options of both ends of a new connection with this idle time.
 fn with_idle(seconds: u32) -> [String; 2] {
     [(); 2].map(|()| format!("1 {seconds} 13 4 0"))
 }
 
-fn follows_its_policy_and_ends(test_cgroup: &TestCgroup, directory: &TempDir, [reader, log]: Log) {
+fn assert_follows_policy_and_ends(test_cgroup: &TestCgroup, directory: &TempDir, [reader, log]: Log) {
     let config = directory.path().join("config");
     let policy = |idle: u32| {
-        fs::write(&config, format!("default idle={idle} interval=13 count=4\n")).expect("a file of ours");
+        fs::write(&config, format!("default idle={idle} interval=13 count=4\n")).expect("a file of the test");
     };
     policy(61);
     let mut command = test_cgroup.inside(keepalive());
@@ -82,22 +82,22 @@ fn follows_its_policy_and_ends(test_cgroup: &TestCgroup, directory: &TempDir, [r
     let mut watch = Running::start(&mut command);
     for idle in [61, 62] {
         policy(idle);
-        eventually("the policy counts", LIMIT, || {
+        eventually("the policy is active", LIMIT, || {
             (both_ends(test_cgroup) == with_idle(idle)).then_some(())
         });
     }
     send(watch.pid(), Signal::TERM);
     assert_eq!(watch.wait_for_end().code(), Some(0));
-    assert_eq!(both_ends(test_cgroup), [UNTOUCHED; 2]);
+    assert_eq!(both_ends(test_cgroup), [KERNEL_DEFAULTS; 2]);
     drop(reader);
 }
 
 #[test]
-fn a_log_that_is_full_delays_neither_a_policy_nor_a_signal() {
+fn full_log_delays_neither_a_policy_nor_a_signal() {
     let test_cgroup = test_cgroup!();
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     for log in [full_pipe(), full_fifo(&directory), full_socket(), full_terminal()] {
-        follows_its_policy_and_ends(&test_cgroup, &directory, log);
+        assert_follows_policy_and_ends(&test_cgroup, &directory, log);
     }
 }

@@ -1,8 +1,8 @@
-//! The configuration of a container as a pod's manifest makes it.
+//! The configuration of a container according to a pod's manifest.
 
 use super::*;
 
-/// What a container runtime makes of a pod: config.json of the OCI runtime specification.
+/// Returns what a container runtime makes of a pod: config.json of the OCI runtime specification.
 pub(super) fn runtime_config(image: &Image, pod: &Value, arguments: &[&str], config: &Path) -> Value {
     let container = &pod["containers"][0];
     let security = &container["securityContext"];
@@ -26,7 +26,7 @@ pub(super) fn runtime_config(image: &Image, pod: &Value, arguments: &[&str], con
             "env": image.config["Env"],
             "cwd": "/",
             "noNewPrivileges": security["allowPrivilegeEscalation"] == json!(false),
-            // None is ambient: no runtime gives Kubernetes that.
+            // No ambient capabilities: runtimes do not set them for Kubernetes.
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
         },
         "mounts": mounts(pod, config),
@@ -66,10 +66,10 @@ fn mounts(pod: &Value, config: &Path) -> Vec<Value> {
     mounts
 }
 
-/// The profile `RuntimeDefault` for a container with these capabilities. The installed one may be older than the rule
-/// that CAP_BPF lets bpf(2) through (containers-common 0.60).
+/// Returns the profile `RuntimeDefault` for a container with these capabilities. The installed profile may be older
+/// than the rule that CAP_BPF permits bpf(2) (containers-common 0.60).
 fn seccomp(capabilities: &[String]) -> Value {
-    let (name, told) = architecture().expect("it was known");
+    let (name, architecture) = architecture().expect("it was known");
     let profile = fs::read_to_string(PROFILE).expect("it was there");
     let profile: Value = serde_json::from_str(&profile).expect("JSON");
     let lists = |list: &Value| -> Vec<String> {
@@ -100,7 +100,7 @@ fn seccomp(capabilities: &[String]) -> Value {
     json!({
         "defaultAction": profile["defaultAction"],
         "defaultErrnoRet": profile["defaultErrnoRet"],
-        "architectures": [told],
+        "architectures": [architecture],
         "syscalls": rules,
     })
 }

@@ -1,4 +1,4 @@
-# After the start of the machine with keepalive-cgroup@.service: its policy is active, for every kind of program.
+# After a reboot with keepalive-cgroup@.service: its policy is active, for every kind of program.
 serve_connections
 for instance in - system.slice; do
     outputs "keepalive-cgroup@$instance.service is active" active systemctl is-active "keepalive-cgroup@$instance.service"
@@ -22,6 +22,6 @@ succeeds 'stop for the whole machine' systemctl stop keepalive-cgroup@-.service
 outputs 'stopped for the whole machine: the policy of the slice counts' 'client 1 64 15 5 0, server 1 64 15 5 0' ends
 succeeds 'stop for the slice' systemctl stop keepalive-cgroup@system.slice.service
 outputs 'stopped' 'client 0 7200 75 9 0, server 0 7200 75 9 0' ends
-# Else their policies are active again when the machine has started for after-boot-system.
+# Otherwise their policies would be active again after the reboot for after-boot-system.
 succeeds 'no policy at the next boot' systemctl disable keepalive-cgroup@-.service keepalive-cgroup@system.slice.service
 run journalctl --no-pager -b -u 'keepalive-cgroup@*'

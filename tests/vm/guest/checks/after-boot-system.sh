@@ -1,4 +1,4 @@
-# After the start of the machine with keepalive system enable --setuid: every kind of dynamic program has the policy.
+# After a reboot with keepalive system enable --setuid: every kind of dynamic program has the policy.
 no_jobs() { ! peek 7301; }
 await nc -z 127.0.0.1 $SERVED || fail 'serve does not listen'
 succeeds 'system status' keepalive system status
@@ -23,6 +23,6 @@ LIMIT=120
 equal 'a program of cron' 'client 1 65 15 5 0' "$(peek 7301 | sed 's/, .*//')"
 outputs 'no unit has failed' '' systemctl --failed --no-legend --plain
 rm -f /etc/cron.d/client
-# A restart of cron leaves its jobs.
+# A restart of cron does not end its jobs.
 kill $(peek -p 7301)
 await no_jobs || fail 'the jobs of cron do not end'

@@ -1,13 +1,13 @@
-# Programs under an enforcing AppArmor profile: what the profile keeps from the library, another engine does, or is named.
+# Programs under an enforcing AppArmor profile: where the profile stops the library, another engine works, or the obstacle is named.
 serve_connections
 equal 'AppArmor is active' Y "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)"
-# The one for 64-bit programs; others are links to it, and those for 32-bit programs.
+# The library for 64-bit programs; the other files are links to it, and libraries for 32-bit programs.
 LIBRARY=$(dpkg -L keepalive | grep '^/usr/lib/[^/]*/libkeepalive\.so$')
 RUN='keepalive run --idle 61 --interval 15 --count 5'
 for name in confined nolibrary complaining; do
     cp "$(command -v nc)" /usr/local/bin/$name
 done
-# Debian's own abstraction lets programs read every library, but no file in /etc that it does not know.
+# Debian's abstraction permits reading every library, but only known files in /etc.
 cat >/etc/apparmor.d/check <<END
 #include <tunables/global>
 profile confined /usr/local/bin/confined {
@@ -55,7 +55,7 @@ else
     run keepalive run -- confined -h
     mentions 'the rules file: run warns that nothing reads it' 'profile confined does not let'
 fi
-# The line that doctor names does it.
+# The line that doctor prints solves the problem.
 sed -i 's|^  /usr/local/bin/confined mr,|&\n  /etc/keepalive.conf r,|' /etc/apparmor.d/check
 succeeds 'the profile with the line' apparmor_parser -r /etc/apparmor.d/check
 connects 'the profile with the line' '1 62 15 5 0' keepalive run --engine preload -- confined 127.0.0.1 $SERVED
@@ -85,7 +85,7 @@ mentions 'the library: doctor --pid' 'profile nolibrary does not let it load'
 release
 await_closed
 
-# What securityfs alone can answer is reported as unknown without it. It may be mounted more than once.
+# Without securityfs, facts that only it contains are reported as unknown. It may be mounted more than once.
 while mountpoint -q /sys/kernel/security; do umount /sys/kernel/security; done
 run keepalive doctor -- nolibrary
 mentions 'without securityfs: doctor' 'cannot be determined'

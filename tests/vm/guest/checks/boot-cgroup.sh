@@ -1,4 +1,4 @@
-# keepalive-cgroup@.service: enabled, reloaded, and enabled for the next start of the machine.
+# keepalive-cgroup@.service: enabled, reloaded, and enabled for the next boot.
 echo 'default idle=61 interval=15 count=5' >/etc/keepalive.conf
 # An open connection of another user in another network namespace, which --existing has to find.
 hold 7411 unshare -n setpriv --reuid tester --regid tester --init-groups sh -c 'sudo ip link set lo up; exec ends port=7411 stay'
@@ -32,7 +32,7 @@ exposure=$(echo "$OUTPUT" | sed -n 's/.*Overall exposure level.*: \([0-9]*\.[0-9
 note "systemd-analyze security: $exposure"
 if [ "${exposure%.*}" -lt 4 ]; then ok 'the unit is confined'; else fail "the unit is not confined: $exposure"; fi
 
-# Without a BPF file system the unit fails with a hint; one that is mounted for the command alone would not last.
+# Without a BPF file system the unit fails with a hint: a mount by the command alone would not last.
 keepalive cgroup disable / system.slice
 umount /sys/fs/bpf
 run systemctl restart keepalive-cgroup@-.service

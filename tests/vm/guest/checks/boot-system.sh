@@ -1,4 +1,4 @@
-# keepalive system enable --setuid, before a start of the machine.
+# keepalive system enable --setuid, before a reboot.
 echo 'default idle=65 interval=15 count=5' >/etc/keepalive.conf
 cp "$(command -v nc)" /usr/local/bin/nc-setuid
 chmod 4755 /usr/local/bin/nc-setuid

@@ -1,4 +1,4 @@
-# A policy of 500 rules: it loads, and the last rule is found.
+# A policy of 500 rules: it loads, and the last rule matches.
 new_cgroup large
 {
     i=0

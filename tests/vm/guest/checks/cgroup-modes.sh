@@ -2,7 +2,7 @@
 new_cgroup modes
 POLICY='--idle 60 --interval 15 --count 5'
 for mode in fill cap floor enforce; do
-    # Before Linux 6.1 programs cannot read what was set before.
+    # Before Linux 6.1 eBPF programs cannot read options that were set before.
     case $mode in
     cap | floor) enables "enable --mode $mode" getsockopt-in-bpf 6.1 --mode $mode $POLICY modes ;;
     *) enables "enable --mode $mode" nothing-special - --mode $mode $POLICY modes ;;
@@ -33,7 +33,7 @@ if [ $COMPLETE = yes ]; then
     outputs 'auto, with the idle time of the program' 'client 1 300 15 5 375000, server 1 30 15 5 105000' \
         in-cgroup modes ends before:idle=300 listen:idle=30
 fi
-# Of the namespace's sysctls, where neither the policy nor the program says anything.
+# The namespace's sysctls apply to options that neither the policy nor the program sets.
 enables 'a user timeout of an idle time alone' getsockopt-in-bpf 6.1 --idle 60 --user-timeout auto modes
 [ $COMPLETE = no ] || outputs 'auto, with other sysctls' 'client 1 60 20 3 120000, server 1 60 20 3 120000' in-cgroup modes \
     unshare -n sh -c 'ip link set lo up; cd /proc/sys/net/ipv4; echo 20 >tcp_keepalive_intvl; echo 3 >tcp_keepalive_probes; exec ends'

@@ -1,7 +1,7 @@
 # What the cgroup engine requires: CAP_BPF and CAP_NET_ADMIN; CAP_PERFMON for rules with programs.
 new_cgroup rights
 POLICY='--idle 60 --interval 15 --count 5'
-# The BPF file system is there from now on.
+# The BPF file system stays mounted from here on.
 succeeds 'enable as root' keepalive cgroup enable $POLICY rights
 for mode in fill cap floor enforce; do
     run bounded bpf,net_admin keepalive cgroup enable --mode $mode $POLICY rights

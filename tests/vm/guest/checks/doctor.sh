@@ -1,4 +1,4 @@
-# What doctor reports about an engine is what the engine does.
+# What doctor reports about an engine agrees with what the engine does.
 run keepalive doctor
 doctor=$(echo "$OUTPUT" | tr -s ' \n' ' ' | sed 's/ \(ok\|note\|WRONG\) /\n\1 /g')
 about() { OUTPUT=$(echo "$doctor" | grep "^[a-zA-Z]* engine $1: "); note "doctor: $OUTPUT"; }
@@ -17,7 +17,7 @@ mentions 'doctor: the engine cgroup works' '^ok engine cgroup: works'
 about attach
 mentions 'doctor: the engine attach works' '^ok engine attach: '
 
-# Which features doctor reports, against the same questions asked without keepalive.
+# The features that doctor reports agree with a check without keepalive.
 run keepalive doctor
 features=$(echo "$OUTPUT" | tr -s ' \n' ' ' | sed 's/ \(ok\|note\|WRONG\) /\n\1 /g' | grep 'kernel feature: ')
 reports() {
@@ -31,7 +31,7 @@ reports types 'engine cgroup: rules with program NAME'
 reports getsockopt-in-bpf 'engine cgroup: values that programs set before, cap, floor, enforce, user-timeout=auto, without CAP_PERFMON or BTF'
 reports setsockopt-in-iterators 'cgroup enable --existing, by the kernel'
 reports netns-cookie 'list, attach: sockets of other network namespaces, without CAP_NET_ADMIN there'
-# A kernel without MPTCP sockets has no answer for those.
+# On a kernel without MPTCP sockets there is nothing to check.
 OUTPUT=$(echo "$features" | grep -F 'cannot find it out' | grep -v 'MPTCP')
 equal 'doctor: root can find out all others' '' "$OUTPUT"
 note "features: $(echo "$features" | sed 's/.*kernel feature: //; s/ (.*//' | tr '\n' ';')"

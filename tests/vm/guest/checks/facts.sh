@@ -1,4 +1,4 @@
-# What the other checks rely on, as notes: the kernel and its features.
+# Notes on the facts that the other checks rely on: the kernel and its features.
 run uname -r
 note "Linux $OUTPUT"
 for feature in types getsockopt-in-bpf task-in-bpf setsockopt-in-iterators netns-cookie seccomp-wait-killable; do

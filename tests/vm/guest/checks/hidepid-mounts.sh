@@ -1,4 +1,4 @@
-# /proc mounted with hidepid: an ordinary user is told what is hidden, and who is not hidden from.
+# /proc mounted with hidepid: an ordinary user gets a message about hidden processes, a user with access to all gets none.
 sleep 1000 &
 other=$!
 for hidepid in 1 2 4; do
@@ -12,7 +12,7 @@ for hidepid in 1 2 4; do
         OUTPUT=$(echo "$OUTPUT" | tr -s ' \n' ' ')
         [ "$words" = list ] || equal "hidepid=$hidepid, $words: exit status" 1 "$STATUS"
         case $words in
-        list) ;; # says nothing unless there are sockets of others
+        list) ;; # prints no message unless there are sockets of others
         *) mentions "hidepid=$hidepid, $words" "/proc is mounted with hidepid=$hidepid: .*hint: run keepalive as root" ;;
         esac
     done

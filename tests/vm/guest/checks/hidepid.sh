@@ -1,4 +1,4 @@
-# /proc with hidepid=2: processes of others are hidden from an ordinary user.
+# /proc with hidepid=2: processes of other users are hidden from an ordinary user.
 succeeds 'hidepid=2' mount -o remount,hidepid=2 /proc
 AS_TESTER='setpriv --reuid tester --regid tester --init-groups'
 outputs 'run --engine preload' 'client 1 61 15 5 0, server 1 61 15 5 0' \

@@ -1,4 +1,4 @@
-# The package: it installs, and nothing is active then.
+# The package: it can be installed, and activates nothing.
 run uname -r
 note "Linux $OUTPUT, $(. /etc/os-release; echo "$PRETTY_NAME"), $(systemctl --version | head -1)"
 # Without IPv6 Debian's nginx does not start.

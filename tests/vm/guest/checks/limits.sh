@@ -1,4 +1,4 @@
-# run --engine cgroup below a cgroup with limits: they hold, and the command prints those that programs do not see.
+# run --engine cgroup below a cgroup with limits: they apply, and the command prints those that programs cannot read.
 HIDDEN='programs that read the limits'
 RUN='keepalive run --engine cgroup --idle 61 --interval 15 --count 5'
 W='client 1 61 15 5 0, server 1 61 15 5 0'

@@ -1,4 +1,4 @@
-# Any machine, however it was booted: what doctor says works does work, with the right values.
+# Any machine, however it was booted: the engines that doctor reports as working work, with the right values.
 serve_connections
 note "command line: $(cat /proc/cmdline)"
 note "cgroups: $(awk '$3 ~ /^cgroup/ { print $3 }' /proc/mounts | sort | uniq -c | xargs), lockdown: $(cat /sys/kernel/security/lockdown 2>/dev/null)"
@@ -9,7 +9,7 @@ for user in root tester; do
     as="setpriv --reuid $user --regid $user --init-groups"
     run $as keepalive doctor
     doctor=$(echo "$OUTPUT" | tr -s ' \n' ' ' | sed 's/ \(ok\|note\|WRONG\) /\n\1 /g')
-    # doctor_says ENGINE: whether it works. Features of the kernel are other lines.
+    # doctor_says ENGINE: whether doctor reports it as working. Features of the kernel are on other lines.
     doctor_says() { echo "$doctor" | grep -q "^ok engine $1: "; }
     for engine in preload seccomp cgroup; do
         case $engine in seccomp) program=ends ;; *) program=py-ends ;; esac

@@ -1,4 +1,4 @@
-# The limit of locked memory, which kernels before Linux 5.11 charge eBPF to. A process that may not raise it is told so, and only there.
+# The limit of locked memory, to which kernels before Linux 5.11 charge eBPF. Only there, a process that cannot raise it gets a message.
 new_cgroup memlock
 POLICY='--idle 60 --interval 15 --count 5'
 VALUES='client 1 60 15 5 0, server 1 60 15 5 0'
@@ -22,10 +22,10 @@ else
     OUTPUT=$(echo "$OUTPUT" | tr -s ' \n' ' ')
     mentions 'doctor under a limit of 4 KiB names it' "note engine cgroup: [^>]*$named"
     mentions 'doctor under a limit of 4 KiB: what helps' 'engine cgroup: [^>]*-> raise the limit'
-    # Whoever may raise it has no such limit.
+    # A process that can raise the limit is not affected.
     succeeds 'enable by root under a limit of 4 KiB' limited 4 keepalive cgroup enable $POLICY memlock
     succeeds 'disable' keepalive cgroup disable memlock
 fi
-# Another reason for the same error is not taken for it.
+# The same error for another reason is not attributed to the limit.
 run bounded perfmon limited 4 keepalive cgroup enable $POLICY memlock
 mentions 'without CAP_BPF: the refusal names the capability' 'lacks CAP_BPF and CAP_NET_ADMIN$'

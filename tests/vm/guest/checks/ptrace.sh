@@ -1,5 +1,5 @@
-# What Yama forbids at each kernel.yama.ptrace_scope, asked without keepalive, and what keepalive says of it. The last check file: the scope 3
-# stays until the end.
+# What Yama forbids at each kernel.yama.ptrace_scope, checked without keepalive, and what keepalive reports about it. This is the last
+# check file, because scope 3 stays until the machine ends.
 scope_file=/proc/sys/kernel/yama/ptrace_scope
 ALL='pidfd_getfd yes, process_vm_readv yes, mem yes, maps yes, fd yes'
 READING='pidfd_getfd EPERM, process_vm_readv EPERM, mem EACCES, maps yes, fd yes'
@@ -59,7 +59,7 @@ for scope in 0 1 2 3; do
         fi
     done
 done
-# What 3 means: it can be left only by a restart, and the engines that need no such access work.
+# Scope 3 lasts until a reboot, and engines that need no such access work.
 run sh -c "echo 0 >$scope_file"
 equal 'scope 3 cannot be left' 3 "$(cat $scope_file)"
 outputs 'scope 3: run --engine cgroup' "$VALUES" keepalive run --engine cgroup $POLICY -- ends

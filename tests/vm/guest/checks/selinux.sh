@@ -1,14 +1,14 @@
-# Debian's SELinux policy, enforced: what it confines gets keepalive, and what it denies is named. nginx runs as httpd_t.
+# Debian's SELinux policy, enforced: confined programs get keepalive, and denials are named. nginx runs as httpd_t.
 equal 'SELinux is enforced' 1 "$(cat /sys/fs/selinux/enforce)"
 worker() { pgrep -P "$(systemctl show --property MainPID --value nginx)"; }
-# accepts NAME WANTED: nginx, started anew, has these values on what it accepts. The connection stays until release.
+# accepts NAME WANTED: restarts nginx; its accepted connection has these values. The connection stays until release.
 accepts() {
     systemctl restart nginx
     await nc -z 127.0.0.1 80
     hold 80 nc 127.0.0.1 80
     equal "$1" "server $2" "$(peek 80 | sed 's/.*, //')"
 }
-# examine: what doctor says of nginx, in one line.
+# examine: what doctor reports about nginx, in one line.
 examine() {
     run keepalive doctor --pid "$(worker)"
     OUTPUT=$(echo "$OUTPUT" | tr -s ' \n' ' ')
@@ -33,7 +33,7 @@ accepts 'a service: cgroup' '1 63 15 5 0'
 release
 succeeds 'a service: unit disable, cgroup' keepalive unit disable nginx
 
-# Files that are made in /etc get a context that services may not map: the command gives the list of the loader its own.
+# New files in /etc have a context that services may not map: the command sets the context of the loader's list.
 echo 'default idle=65 interval=15 count=5' >/etc/keepalive.conf
 succeeds 'system enable' keepalive system enable
 run ls -Z /etc/ld.so.preload
@@ -49,7 +49,7 @@ succeeds 'the list has a wrong context: system enable' keepalive system enable
 accepts 'the list has a wrong context: system enable mends it' '1 65 15 5 0'
 release
 chcon -t user_home_t /etc/keepalive.conf
-# As without rules: the times are the kernel's.
+# The same as without rules: the times are the kernel's.
 accepts 'the rules file has a wrong context' '1 7200 75 9 0'
 examine
 mentions 'the rules file has a wrong context: doctor --pid' "WRONG selinux: SELinux's policy does not let [^ ]*:httpd_t:s0 read /etc/keepalive\.conf"
@@ -61,10 +61,10 @@ release
 succeeds 'system disable' keepalive system disable
 rm /etc/keepalive.conf
 
-# A program that changes to another context when this shell starts it.
+# A program whose context changes when this shell starts it.
 systemctl stop nginx
 LIBRARY=$(dpkg -L keepalive | grep '^/usr/lib/[^/]*/libkeepalive\.so$')
-# says NAME PATTERN COMMAND: what doctor says of the command, in one line, contains the pattern.
+# says NAME PATTERN COMMAND: what doctor reports about the command, in one line, contains the pattern.
 says() {
     run keepalive doctor -- "$3"
     OUTPUT=$(echo "$OUTPUT" | tr -s ' \n' ' ')
@@ -72,7 +72,7 @@ says() {
 }
 says 'doctor -- COMMAND: the context' 'nginx gets the context [^ ]*:httpd_t:s0' nginx
 says 'doctor -- COMMAND: nothing is denied' 'keepalive run: uses engine preload:' nginx
-# runs NAME WANTED ARGUMENT...: what nginx accepts, started by keepalive run.
+# runs NAME WANTED ARGUMENT...: the values of a connection that nginx accepts, started by keepalive run.
 runs() {
     local name=$1 wanted=$2
     shift 2

@@ -1,4 +1,4 @@
-# keepalive unit: services of the system and of a user, with both engines, also a confined service.
+# keepalive unit: system and user services, with both engines, and a confined service.
 serve_connections
 CLIENT="/usr/bin/python3 -c \"import socket, time; s = socket.create_connection(('127.0.0.1', $SERVED)); time.sleep(9999)\""
 printf '[Service]\nExecStart=%s\n' "$CLIENT" >/etc/systemd/system/client.service

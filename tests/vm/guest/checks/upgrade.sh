@@ -1,4 +1,4 @@
-# Upgrade and removal of the package while everything is active: system, unit, cgroup and its service.
+# Upgrade and removal of the package while everything is active: system, unit, cgroup and the cgroup service.
 serve_connections
 echo 'default idle=66 interval=15 count=5' >/etc/keepalive.conf
 succeeds 'system is enabled' keepalive system enable --setuid
@@ -25,7 +25,7 @@ holds 'removal: an open connection stays as it is' 'client 1 66 15 5 0, server 1
 release
 outputs 'removal: a dynamic program' 'client 0 7200 75 9 0, server 0 7200 75 9 0' py-ends
 outputs 'removal: a static program' 'client 0 7200 75 9 0, server 0 7200 75 9 0' ends
-# Nothing is left that names keepalive, but for the file of the administrator.
+# No file that names keepalive is left, except the administrator's.
 equal 'removal: /etc/ld.so.preload' '' "$(cat /etc/ld.so.preload 2>/dev/null)"
 equal 'removal: drop-ins' '' "$(grep -rl --exclude=check.service keepalive /etc/systemd /run/systemd/system 2>/dev/null)"
 equal 'removal: links of units' '' "$(find /etc/systemd -name '*keepalive*')"

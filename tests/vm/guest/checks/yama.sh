@@ -1,5 +1,4 @@
-# Yama's ptrace_scope 0 to 3, as root and as an ordinary user: the engines work, or name it. Scope 3 lasts until the machine is
-# restarted.
+# Yama's ptrace_scope 0 to 3, as root and as an ordinary user: the engines work, or name it. Scope 3 lasts until a reboot.
 serve_connections
 RUN='keepalive run --idle 61 --interval 15 --count 5'
 # works_or_names NAME WANTED COMMAND...: the values are WANTED, or the command refuses and names Yama's scope.

@@ -32,6 +32,7 @@ pub(super) struct Object {
     before: Before,
     changes: Vec<Change>,
     left: Vec<Remark>,
+    note: Option<String>,
     failed: Vec<Remark>,
 }
 
@@ -145,6 +146,7 @@ impl Report {
                 .iter()
                 .map(|left| remark(left.option, &reason(left)))
                 .collect(),
+            note: self.note(),
             failed: self
                 .failed
                 .iter()
@@ -181,6 +183,9 @@ impl Report {
         for left in &self.plan.left {
             say(&format!("left: {}", describe_left(left)));
         }
+        if let Some(note) = self.note() {
+            say(&format!("note: {note}"));
+        }
         for failure in &self.failed {
             say(&format!("failed: {}: {}", failure.option.row().name, failure.error));
         }
@@ -188,6 +193,12 @@ impl Report {
             say("is so already");
         }
         text
+    }
+
+    /// Returns what the program has done that makes the result unwise, and the options that prevent it.
+    fn note(&self) -> Option<String> {
+        let warning = self.plan.warning?;
+        Some(format!("{}: {}", warning.reason(), warning.advice()))
     }
 
     /// Returns the time until the next probe before and after, if it has changed.

@@ -1,19 +1,14 @@
 //! AppArmor: what the profile of a program or of a process denies to the library.
 
 use super::finding::Findings;
-use super::process::mapped_library;
+use super::library_files::{LibraryFiles, NO_POLICY};
 use crate::cmd::system;
 use crate::error::describe;
 use keepalive_engine::apparmor::{Access, accesses};
 use keepalive_engine::sockets::Process;
-use keepalive_policy::environment as variable;
-use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::apparmor::{Use, of_process};
-use keepalive_sys::proc;
 use keepalive_sys::program::Program;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const SUBJECT: &str = "apparmor";
 
@@ -73,36 +68,15 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
     if !profile.is_enforced() {
         return;
     }
-    let environment = proc::environment(pid).unwrap_or_default();
-    let value = |name: &[u8]| {
-        environment
-            .iter()
-            .find_map(|entry| entry.strip_prefix(name)?.strip_prefix(b"="))
-    };
-    let is_loaded = mapped_library(pid).is_ok_and(|mapped| mapped.is_some());
-    for library in libraries(value(b"LD_PRELOAD").unwrap_or_default()) {
-        let access = Access::of(&profile, &library, Use::Load);
-        report(findings, &access, (!is_loaded).then_some("it is not loaded"));
+    let files = LibraryFiles::of(pid);
+    for library in &files.libraries {
+        let access = Access::of(&profile, library, Use::Load);
+        report(findings, &access, (!files.is_loaded).then_some("it is not loaded"));
     }
-    let Some(rules) = rules_file(value(variable::CONFIG.as_bytes())) else {
-        return;
-    };
-    let access = Access::of(&profile, rules, Use::Read);
-    let consequence = "the library in the process has no policy of that file";
-    report(findings, &access, is_loaded.then_some(consequence));
-}
-
-/// Returns the rules file that the library in a process reads; `named` is the value of KEEPALIVE_CONFIG there.
-pub(super) fn rules_file(named: Option<&[u8]>) -> Option<&Path> {
-    let rules = named.map_or(Path::new(CONFIG), |path| Path::new(OsStr::from_bytes(path)));
-    (rules.is_absolute() && rules.exists()).then_some(rules)
-}
-
-/// Returns keepalive's libraries among those in `preload` (LD_PRELOAD).
-pub(super) fn libraries(preload: &[u8]) -> Vec<PathBuf> {
-    let names = preload.split(|byte| *byte == b':' || byte.is_ascii_whitespace());
-    let ours = names.filter(|name| name.ends_with(b"/libkeepalive.so") && !name.contains(&b'$'));
-    ours.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()
+    if let Some(rules) = &files.rules {
+        let access = Access::of(&profile, rules, Use::Read);
+        report(findings, &access, files.is_loaded.then_some(NO_POLICY));
+    }
 }
 
 /// Reports an access, as a problem if it is denied and that has a `consequence`.

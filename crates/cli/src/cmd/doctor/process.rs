@@ -1,15 +1,14 @@
-//! Examines a running process, and the settings of its connections.
+//! Examines a running process; sockets.rs examines its connections.
 
-use super::finding::{Finding, Findings, Level};
+use super::finding::{Finding, Findings};
 use super::{apparmor, machine, program, selinux};
 use crate::error::describe;
-use keepalive_engine::cgroup::entry;
 use keepalive_engine::cgroup::pins::Target;
-use keepalive_engine::sockets::{Kernel, Obstacle, Process, Send, Socket, WorkerPool};
+use keepalive_engine::cgroup::{child, entry};
+use keepalive_engine::sockets::{Obstacle, Process, Send, WorkerPool};
 use keepalive_engine::sysctl::Sysctls;
-use keepalive_policy::SocketOption;
+use keepalive_engine::verify::{is_supervised, mapped_library};
 use keepalive_sys::cgroup::Tree;
-use keepalive_sys::sock_diag::State;
 use keepalive_sys::{netns, proc, program as executable};
 use rustix::fd::OwnedFd;
 use rustix::io::write;
@@ -18,13 +17,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// The shortest timeout of common middleboxes for an idle connection, in seconds: connections with a later
-/// probe may be dropped (`keepalive presets`).
-const FORGOTTEN: u32 = 240;
-
 /// One examination. Each runs in a separate worker if the previous one blocks.
 type Look = fn(&mut Findings, &Process);
-const LOOKS: [(&str, Look); 9] = [
+const LOOKS: [(&str, Look); 8] = [
     ("program", file),
     ("library", library),
     ("no_new_privs", confinement),
@@ -33,7 +28,6 @@ const LOOKS: [(&str, Look); 9] = [
     ("io_uring", io_uring),
     ("network", namespaces),
     ("cgroup", policies),
-    ("connections", connections),
 ];
 
 pub(super) fn examine(findings: &mut Findings, process: &Process) -> io::Result<()> {
@@ -73,17 +67,6 @@ fn file(findings: &mut Findings, process: &Process) {
     }
 }
 
-/// Returns the library's file, if the process has loaded it.
-///
-/// # Errors
-/// The memory map of the process cannot be read.
-pub(super) fn mapped_library(pid: u32) -> io::Result<Option<String>> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let mut paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
-    let mapped = paths.find(|path| path.ends_with("/libkeepalive.so") || path.ends_with("/keepalive-system.so"));
-    Ok(mapped.map(str::to_owned))
-}
-
 /// Examines whether the process has loaded the library.
 fn library(findings: &mut Findings, process: &Process) {
     let pid = process.pid;
@@ -113,7 +96,7 @@ fn confinement(findings: &mut Findings, process: &Process) {
     if status.no_new_privs {
         findings.note("no_new_privs", "is set for the process", "");
     }
-    if status.is_filtered {
+    if status.is_filtered && !is_supervised(process.pid) {
         findings.note(
             "seccomp filter",
             "the process is under one; the library makes no call after a program has put itself under it",
@@ -224,56 +207,9 @@ fn policies(findings: &mut Findings, process: &Process) {
             "cgroup",
             format!("{path}, where the policy of {} is active", entry.name()),
         ),
+        None if child::is_active(&directory) => {
+            findings.fine("cgroup", format!("{path}, which keepalive run has made for its policy"));
+        }
         None => findings.fine("cgroup", format!("{path}, without a policy")),
-    }
-}
-
-fn connections(findings: &mut Findings, process: &Process) {
-    let pid = process.pid;
-    let held = match process.sockets() {
-        Ok(held) => held,
-        Err(obstacle) => return findings.add(Level::Wrong, "connections", obstacle.reason, Some(obstacle.hint)),
-    };
-    let mut kernel = Kernel::look();
-    let (sockets, obstacle) = kernel.sockets(process, &held);
-    if let Some(obstacle) = obstacle {
-        return findings.add(Level::Wrong, "connections", obstacle.reason, Some(obstacle.hint));
-    }
-    let open: Vec<&Socket> = sockets
-        .iter()
-        .filter(|socket| matches!(socket.state, Some(State::Established | State::CloseWait)))
-        .filter(|socket| !socket.peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()))
-        .collect();
-    let without = open.iter().filter(|socket| socket.keepalive() == Some(false)).count();
-    let late = open.iter().filter(|socket| {
-        let idle = socket.number(SocketOption::Idle);
-        socket.keepalive() == Some(true) && idle.is_some_and(|idle| idle > FORGOTTEN)
-    });
-    let late = late.count();
-    let all = open.len();
-    let advice = format!("keepalive attach {pid} gives it to them; keepalive list {pid} shows each");
-    if without > 0 {
-        findings.wrong(
-            "connections",
-            format!("{without} of {all} to other machines have no keepalive"),
-            &advice,
-        );
-    }
-    if late > 0 {
-        findings.note(
-            "connections",
-            format!("{late} of {all} to other machines are probed after more than {FORGOTTEN} s, when common middleboxes have forgotten them"),
-            &format!("keepalive attach --mode cap {pid}; keepalive presets lists middleboxes"),
-        );
-    }
-    if without == 0 && late == 0 {
-        findings.fine(
-            "connections",
-            match all {
-                0 => String::from("none to other machines"),
-                1 => String::from("one to another machine, with keepalive"),
-                all => format!("{all} to other machines, all with keepalive"),
-            },
-        );
     }
 }

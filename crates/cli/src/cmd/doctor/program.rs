@@ -33,7 +33,7 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
     if let Some(library) = library {
         match preload::obstacle(program, &library) {
             None if !is_loadable => {}
-            None => findings.fine("library", format!("{} reaches it", library.path().display())),
+            None => findings.fine("library", format!("{} can be loaded into it", library.path().display())),
             Some(obstacle) => {
                 findings.note("library", obstacle.describe(program), "");
                 if matches!(obstacle, preload::Obstacle::AddressSanitizer) && crate::cmd::system::is_enabled() {
@@ -73,9 +73,13 @@ pub(super) fn examine(findings: &mut Findings, program: &Program) -> Option<&'st
         }
         // As keepalive run does in this case.
         (_, Err(seccomp::Unavailable { reason, .. })) if choice.is_preloadable => {
+            let without = match choice.out_of_reach {
+                Some(what) => format!(", without effect on {what}"),
+                None => String::new(),
+            };
             findings.note(
                 "keepalive run",
-                format!("uses engine preload alone, without effect on static programs that it starts: {reason}"),
+                format!("uses engine preload alone{without}: {reason}"),
                 "",
             );
             Some("preload")

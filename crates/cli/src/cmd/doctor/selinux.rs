@@ -1,21 +1,17 @@
 //! SELinux: what the policy denies to the library in a program or in a process.
 
-use super::apparmor::{libraries, rules_file};
 use super::finding::Findings;
-use super::process::mapped_library;
+use super::library_files::{LibraryFiles, NO_POLICY};
 use crate::cmd::system;
 use crate::error::describe;
 use keepalive_engine::selinux::{Denial, denials};
 use keepalive_engine::sockets::Process;
-use keepalive_policy::environment as variable;
-use keepalive_sys::proc;
+use keepalive_policy::protocol::LD_SO_PRELOAD;
 use keepalive_sys::program::Program;
 use keepalive_sys::selinux::{Use, is_enabled, is_enforcing, of_process};
 use std::path::Path;
 
 const SUBJECT: &str = "selinux";
-/// The loader's list of libraries for every program (`keepalive system`).
-const LIST: &str = "/etc/ld.so.preload";
 
 /// Examines the context that `program` gets, the library that would be loaded, and the rules file. Returns
 /// false if the policy is known to deny the library.
@@ -65,23 +61,17 @@ pub(super) fn process(findings: &mut Findings, process: &Process) {
     };
     let mode = if is_enforcing() { "enforcing" } else { "permissive" };
     findings.note(SUBJECT, format!("the process has the context {context} ({mode})"), "");
-    let environment = proc::environment(pid).unwrap_or_default();
-    let value = |name: &[u8]| {
-        environment
-            .iter()
-            .find_map(|entry| entry.strip_prefix(name)?.strip_prefix(b"="))
-    };
-    let is_loaded = mapped_library(pid).is_ok_and(|mapped| mapped.is_some());
-    let not_loaded = (!is_loaded).then_some("the library is not loaded");
-    for library in libraries(value(b"LD_PRELOAD").unwrap_or_default()) {
-        report(findings, &context, &library, Use::Load, not_loaded);
+    let files = LibraryFiles::of(pid);
+    let not_loaded = (!files.is_loaded).then_some("the library is not loaded");
+    for library in &files.libraries {
+        report(findings, &context, library, Use::Load, not_loaded);
     }
     if system::is_enabled() {
-        report(findings, &context, Path::new(LIST), Use::Map, not_loaded);
+        report(findings, &context, Path::new(LD_SO_PRELOAD), Use::Map, not_loaded);
     }
-    if let Some(rules) = rules_file(value(variable::CONFIG.as_bytes())) {
-        let consequence = "the library in the process has no policy of that file";
-        report(findings, &context, rules, Use::Read, is_loaded.then_some(consequence));
+    if let Some(rules) = &files.rules {
+        let consequence = files.is_loaded.then_some(NO_POLICY);
+        report(findings, &context, rules, Use::Read, consequence);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Assesses settings: the middleboxes that they suit, and warnings.
 
 use super::decision::Decision;
-use keepalive_engine::timeline::{Fate, spell};
+use keepalive_engine::timeline::{Fate, lost_probes, spell};
 use keepalive_policy::preset::{PRESETS, Remedy};
 use keepalive_policy::{Keepalive, Mode};
 
@@ -120,13 +120,11 @@ fn about_user_timeout(decision: &Decision) -> Vec<String> {
     }
     let timeout = spell(times.user_timeout.into());
     if times.is_too_short() {
-        let probes = if times.lost_probes() == 1 {
-            "one lost probe ends"
-        } else {
-            "two lost probes end"
-        };
+        let lost = times.lost_probes();
+        let probes = lost_probes(lost);
+        let verb = if lost == 1 { "ends" } else { "end" };
         warnings.push(format!(
-            "the user timeout of {timeout} is less than idle + 2 x interval = {}: {probes} a live connection",
+            "the user timeout of {timeout} is less than idle + 2 x interval = {}: {probes} {verb} a live connection",
             spell(1000 * times.third_probe()),
         ));
     }

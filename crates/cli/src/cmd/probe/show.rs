@@ -94,9 +94,9 @@ pub(super) fn text(conclusion: &Conclusion, target: &str, address: SocketAddr, m
     let mut say = |line: &str| text.push_str(&wrap(line, WIDTH, 2));
     say(&found(conclusion, max));
     if let Some(age) = conclusion.probed_died {
-        own_timer(conclusion, address.port(), age)
-            .iter()
-            .for_each(|line| say(line));
+        for line in &own_timer(conclusion, address.port(), age) {
+            say(line);
+        }
     } else if let Some(how) = conclusion.how {
         say(who(how, conclusion));
     }

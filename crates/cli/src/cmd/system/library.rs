@@ -7,9 +7,15 @@ use keepalive_engine::preload;
 use keepalive_sys::elf::{self, Machine};
 use keepalive_sys::regular;
 use keepalive_sys::rooted::Root;
+use rustix::fs::{Mode, Stat};
 use std::fs::File;
 use std::io::{self, Seek as _};
 use std::path::{Path, PathBuf};
+
+/// Whether this copy of the library also serves programs in secure-execution mode: then it is set-user-ID (ld.so(8)).
+pub(super) fn is_setuid(about: &Stat) -> bool {
+    Mode::from_raw_mode(about.st_mode).contains(Mode::SUID)
+}
 
 /// A file libkeepalive.so of this project.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use super::abi::{Abi, present, spelling};
 use super::change::LARGEST;
 use super::enable::competitor_at;
-use super::library::{find, version};
+use super::library::{find, is_setuid, version};
 use super::line::{Entry, entries, entries_of_glibc};
 use super::place::{FILE, file, is_there, leftovers};
 use super::probe::{self, Unknown};
@@ -138,12 +138,12 @@ impl Report {
             report.notes.push(ADDRESS_SANITIZER);
         }
         for abi in &abis.glibc {
-            let programs = report.resolve(root, abi, &ours);
+            let programs = report.examine(root, abi, &ours);
             report.programs.push(programs);
         }
         report.programs.extend(abis.musl.into_iter().map(of_musl));
         for entry in entries_of_glibc(&text) {
-            report.judge_entry(root, &abis.glibc, &entry);
+            report.examine_entry(root, &abis.glibc, &entry);
         }
         if ours.len() > 1 {
             report.problem(
@@ -197,7 +197,7 @@ impl Report {
     }
 
     /// Reports on one kind of programs.
-    fn resolve(&mut self, root: &Root, abi: &Abi, ours: &[Entry]) -> Programs {
+    fn examine(&mut self, root: &Root, abi: &Abi, ours: &[Entry]) -> Programs {
         const AGAIN: &str = "keepalive system enable puts that right";
         let machine = abi.machine;
         let place = abi.copy();
@@ -255,7 +255,7 @@ impl Report {
             self.problem(&format!("programs for {machine} complain: {complaint}"), None);
         }
         if let Some(about) = &about {
-            self.setuid |= served && about.st_mode & 0o4000 != 0;
+            self.setuid |= served && is_setuid(about);
             let is_foreign = geteuid().is_root() && about.st_uid != 0;
             if is_foreign || about.st_mode & 0o022 != 0 {
                 self.problem(
@@ -286,7 +286,7 @@ impl Report {
     }
 
     /// Checks an entry of the file, as glibc reads it.
-    fn judge_entry(&mut self, root: &Root, abis: &[Abi], entry: &Entry) {
+    fn examine_entry(&mut self, root: &Root, abis: &[Abi], entry: &Entry) {
         let place = format!("{FILE}, line {}", entry.line);
         if entry.is_comment {
             self.problem(

@@ -1,8 +1,12 @@
 //! The drop-in that applies the policy to a service.
 
 use super::Engine;
+use super::environment::Environment;
+use super::service::Service;
+use super::statements::UnitFile;
 use crate::error::{Error, REFUSED};
-use crate::policy::Policy;
+use crate::flags::PolicyFlags;
+use crate::policy::{self, Policy};
 use keepalive_engine::preload::{self, Library};
 use keepalive_policy::Settings;
 use keepalive_policy::environment::RULES;
@@ -41,11 +45,12 @@ pub(super) fn with_library(library: &Library, policy: &Policy, preloaded: Option
 }
 
 /// Returns the drop-in for an eBPF program on the service's cgroup, which `command` applies whenever the
-/// service starts. The service starts even if this fails.
+/// service starts. The service starts even if this fails. With `is_outside`, the root directory of the unit is only
+/// that of the service, and not of `command`.
 ///
 /// # Errors
 /// A value that a unit file cannot contain.
-pub(super) fn with_cgroup(command: &Path, policy: &Policy) -> Result<String, Error> {
+pub(super) fn with_cgroup(command: &Path, policy: &Policy, is_outside: bool) -> Result<String, Error> {
     let command = quote(utf8(command.as_os_str().as_bytes())?, true);
     let mut arguments = String::new();
     let settings = policy.settings;
@@ -63,13 +68,40 @@ pub(super) fn with_cgroup(command: &Path, policy: &Policy) -> Result<String, Err
         let path = utf8(path.as_os_str().as_bytes())?;
         let _ = write!(arguments, " --config {}", quote(path, true));
     }
+    let outside = if is_outside { "RootDirectoryStartOnly=yes\n" } else { "" };
     Ok(format!(
-        "{HEAD}ExecStartPre=-+{command} cgroup enable{arguments} %n\nExecStopPost=-+{command} cgroup disable %n\n"
+        "{HEAD}{outside}ExecStartPre=-+{command} cgroup enable{arguments} %n\nExecStopPost=-+{command} cgroup disable %n\n"
     ))
 }
 
+/// Returns the policy in the environment that a drop-in with this text sets.
+///
+/// # Errors
+/// The policy cannot be used.
+pub(in crate::cmd) fn policy(service: &Service, text: &str) -> Result<Policy, Error> {
+    let mut unit = UnitFile::default();
+    unit.add(text, service.drop_in.clone());
+    let environment = Environment::of(&unit, &service.name, &service.root);
+    let variables: Vec<(OsString, OsString)> = environment
+        .variables()
+        .map(|variable| {
+            (
+                OsString::from(&variable.name),
+                OsString::from(variable.value.replace("%%", "%")),
+            )
+        })
+        .collect();
+    policy::read(&PolicyFlags::default(), &variables, Settings::NONE, REFUSED)
+}
+
+/// Returns the path of the library that a drop-in with this text loads.
+pub(in crate::cmd) fn library(text: &str) -> Option<&str> {
+    text.split(['"', ':', '='])
+        .find(|part| part.ends_with("/libkeepalive.so"))
+}
+
 /// Returns the engine of a drop-in with this text.
-pub(super) fn engine(text: &str) -> Engine {
+pub(in crate::cmd) fn engine(text: &str) -> Engine {
     if text.contains("ExecStartPre=") {
         Engine::Cgroup
     } else {

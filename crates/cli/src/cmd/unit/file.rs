@@ -1,9 +1,10 @@
 //! Reads a unit as systemd does: its file and the drop-ins (`systemd.unit(5)`).
 
+use super::statements::UnitFile;
 use crate::error::{Error, FAILED, describe};
 use keepalive_sys::regular::Unfit;
 use keepalive_sys::rooted::{Directory, Place, Root};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -15,20 +16,27 @@ const LARGEST_OF_ALL: usize = 4 << 20;
 
 /// The systemd manager of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manager {
+pub(in crate::cmd) enum Manager {
     System,
     User,
 }
 
 /// The directories of unit files, in the order of precedence.
-const SYSTEM: [&str; 6] = [
+const SYSTEM: [&str; 11] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
     "/etc/systemd/system",
     "/run/systemd/system",
     "/run/systemd/generator",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
+    "/run/systemd/generator.late",
 ];
+/// The directory for the units and drop-ins of the system's administrator.
+const ADMINISTRATOR: &str = "/etc/systemd/system";
 const USER: [&str; 5] = [
     "/etc/systemd/user",
     "/run/systemd/user",
@@ -44,12 +52,12 @@ impl Manager {
     /// The user has no home directory.
     pub(super) fn drop_in_directory(self) -> Result<PathBuf, &'static str> {
         match self {
-            Self::System => Ok(PathBuf::from(SYSTEM[0])),
+            Self::System => Ok(PathBuf::from(ADMINISTRATOR)),
             Self::User => Ok(user_directory().ok_or("neither XDG_CONFIG_HOME nor HOME is set")?),
         }
     }
 
-    fn directories(self) -> Vec<PathBuf> {
+    pub(super) fn directories(self) -> Vec<PathBuf> {
         match self {
             Self::System => SYSTEM.map(PathBuf::from).into(),
             Self::User => user_directory().into_iter().chain(USER.map(PathBuf::from)).collect(),
@@ -64,126 +72,95 @@ fn user_directory() -> Option<PathBuf> {
     Some(config.join("systemd/user"))
 }
 
-/// The statements of a unit, in their effective order.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct UnitFile {
-    /// Section, name and value.
-    statements: Vec<(String, String, String)>,
+/// A drop-in that takes the place of the file at `path`, whether or not that exists.
+pub(super) struct DropIn<'a> {
+    /// The path in that system.
+    pub(super) path: &'a Path,
+    /// The text; `None` if there is to be no drop-in.
+    pub(super) text: Option<&'a str>,
 }
 
-impl UnitFile {
-    /// Reads the unit and its drop-ins, except the one at `own`; `None` if the unit does not exist.
-    ///
-    /// # Errors
-    /// The unit is masked, or a file is not regular, or too large: systemd would not read it either.
-    pub(super) fn read(manager: Manager, root: &Root, name: &str, own: &Path) -> Result<Option<Self>, Error> {
-        let directories = manager.directories();
-        let names = names(name);
-        let mut unit = Self::default();
-        let Some(file) = first(root, &directories, &names)? else {
-            return Ok(None);
+/// Reads the unit, which has these `names`, and its drop-ins with `own` among them; `None` if the unit does not
+/// exist.
+///
+/// # Errors
+/// The unit is masked, or a file is not regular, or too large: systemd would not read it either.
+pub(super) fn read(
+    manager: Manager,
+    root: &Root,
+    names: &[String],
+    own: &DropIn<'_>,
+) -> Result<Option<UnitFile>, Error> {
+    let directories = manager.directories();
+    let files: Vec<String> = names.iter().flat_map(|name| with_template(name)).collect();
+    let Some((place, file)) = first(root, &directories, &files)? else {
+        return Ok(None);
+    };
+    let mut unit = UnitFile::default();
+    unit.add(&file, place.outside());
+    let mut length = file.len();
+    for drop_in in drop_ins(root, &directories, names, own.path) {
+        let Some(place) = drop_in.place.filter(|place| place.inside() != own.path) else {
+            unit.add(own.text.unwrap_or_default(), root.outside(own.path));
+            continue;
         };
-        unit.add(&file);
-        let mut length = file.len();
-        let mut drop_ins: Vec<Place> = Vec::new();
-        for name in &names {
-            for directory in &directories {
-                let Ok(directory) = root.directory(&directory.join(format!("{name}.d"))) else {
-                    continue;
-                };
-                let names = directory.names().unwrap_or_default();
-                let directory = Rc::new(directory);
-                let places = names.into_iter().map(|name| Place::new(directory.clone(), name));
-                drop_ins.extend(places.filter(|place| {
-                    Path::new(place.name()).extension() == Some(OsStr::new("conf")) && place.inside() != own
-                }));
+        if !is_masked(&place)
+            && let Some(text) = text(root, &place)?
+        {
+            length += text.len();
+            if length > LARGEST_OF_ALL {
+                let name = names.first().map_or("", String::as_str);
+                let what = format!("cannot read the drop-ins of '{name}': they have more than 4 MiB");
+                return Err(Error::new(FAILED, what));
             }
+            unit.add(&text, place.outside());
         }
-        drop_ins.sort_by(|one, other| one.name().cmp(other.name()));
-        for place in drop_ins {
-            if !is_masked(&place)
-                && let Some(text) = text(root, &place)?
-            {
-                length += text.len();
-                if length > LARGEST_OF_ALL {
-                    let what = format!("cannot read the drop-ins of '{name}': they have more than 4 MiB");
-                    return Err(Error::new(FAILED, what));
-                }
-                unit.add(&text);
-            }
-        }
-        Ok(Some(unit))
     }
+    Ok(Some(unit))
+}
 
-    fn add(&mut self, text: &str) {
-        let mut section = String::new();
-        let mut lines = text.lines();
-        while let Some(line) = lines.next() {
-            let mut line = line.trim().to_owned();
-            if line.is_empty() || line.starts_with(['#', ';']) {
+/// The file of a drop-in; `None` for that at [`DropIn::path`] if its directory does not exist.
+struct Found {
+    name: OsString,
+    place: Option<Place>,
+}
+
+/// Returns the drop-ins in the order in which systemd reads them, with the one at `own`. Among files with the
+/// same name the first counts (`systemd.unit(5)`).
+fn drop_ins(root: &Root, directories: &[PathBuf], names: &[String], own: &Path) -> Vec<Found> {
+    let mut found: Vec<Found> = own
+        .file_name()
+        .into_iter()
+        .map(|name| Found {
+            name: name.to_owned(),
+            place: None,
+        })
+        .collect();
+    let names = names
+        .iter()
+        .flat_map(|name| with_drop_ins(name))
+        .chain([String::from("service")]);
+    for name in names {
+        for directory in directories {
+            let Ok(directory) = root.directory(&directory.join(format!("{name}.d"))) else {
                 continue;
-            }
-            while let Some(begun) = line.strip_suffix('\\') {
-                let next = lines.next().unwrap_or_default().trim();
-                // Comments within a statement are omitted.
-                let next = if next.starts_with(['#', ';']) { "\\" } else { next };
-                line = format!("{} {next}", begun.trim_end());
-            }
-            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-                name.clone_into(&mut section);
-            } else if let Some((name, value)) = line.split_once('=') {
-                let [name, value] = [name, value].map(|part| part.trim().to_owned());
-                self.statements.push((section.clone(), name, value));
-            }
-        }
-    }
-
-    /// Returns the values of a repeatable statement of services; an empty value resets the list.
-    pub(super) fn all(&self, wanted: &str) -> Vec<&str> {
-        let mut values = Vec::new();
-        for (section, name, value) in &self.statements {
-            if section == "Service" && name == wanted {
-                if value.is_empty() {
-                    values.clear();
-                } else {
-                    values.push(value.as_str());
+            };
+            let directory = Rc::new(directory);
+            for name in directory.names().unwrap_or_default() {
+                let is_drop_in = Path::new(&name).extension() == Some(OsStr::new("conf"));
+                if is_drop_in && !found.iter().any(|found| found.name == name) {
+                    let place = Some(Place::new(directory.clone(), name.clone()));
+                    found.push(Found { name, place });
                 }
             }
         }
-        values
     }
-
-    /// Returns whether a boolean statement is true.
-    pub(super) fn says_yes(&self, wanted: &str) -> bool {
-        let last = self.all(wanted).last().copied().unwrap_or_default();
-        ["1", "yes", "true", "on"].contains(&last.to_ascii_lowercase().as_str())
-    }
-
-    /// Returns the paths of the programs that the service starts.
-    pub(super) fn programs(&self) -> Vec<&str> {
-        let commands = self.all("ExecStart").into_iter();
-        commands
-            .filter_map(|command| {
-                command
-                    .trim_start_matches(['@', '-', ':', '+', '!', '|'])
-                    .split_whitespace()
-                    .next()
-            })
-            .map(|path| path.trim_matches('"'))
-            .collect()
-    }
-
-    /// Returns the value of an environment variable in the unit itself.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
-        let lines = self.all("Environment");
-        let words: Vec<String> = lines.iter().flat_map(|line| words(line)).collect();
-        let value = |word: &String| Some(word.strip_prefix(name)?.strip_prefix('=')?.to_owned());
-        words.iter().rev().find_map(value)
-    }
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found
 }
 
 /// Returns the text of the unit's own file.
-fn first(root: &Root, directories: &[PathBuf], names: &[String]) -> Result<Option<String>, Error> {
+fn first(root: &Root, directories: &[PathBuf], names: &[String]) -> Result<Option<(Place, String)>, Error> {
     for name in names {
         for directory in directories {
             let directory = match root.directory(directory) {
@@ -206,7 +183,7 @@ fn first(root: &Root, directories: &[PathBuf], names: &[String]) -> Result<Optio
                 return Err(error.hint(format!("systemctl unmask {name}")));
             }
             if let Some(text) = text(root, &place)? {
-                return Ok(Some(text));
+                return Ok(Some((place, text)));
             }
         }
     }
@@ -248,7 +225,7 @@ pub(super) fn unreadable(place: &Place, error: &io::Error) -> Error {
 }
 
 /// Returns the unit's own name and, for an instance, that of its template.
-fn names(name: &str) -> Vec<String> {
+fn with_template(name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     if let (Some((template, _)), Some((_, suffix))) = (name.split_once('@'), name.rsplit_once('.')) {
         names.push(format!("{template}@.{suffix}"));
@@ -256,70 +233,40 @@ fn names(name: &str) -> Vec<String> {
     names
 }
 
-/// Splits at white space, except within quotes; a backslash keeps the next character.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    let mut characters = line.chars();
-    while let Some(character) = characters.next() {
-        match (character, quote) {
-            ('\\', _) => word.get_or_insert_default().extend(characters.next()),
-            (_, Some(open)) if character == open => quote = None,
-            ('"' | '\'', None) => {
-                quote = Some(character);
-                word.get_or_insert_default();
-            }
-            (_, None) if character.is_whitespace() => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(character),
-        }
-    }
-    words.extend(word);
-    words
+/// Returns the names whose directories have drop-ins for the unit: also each part of its name that ends with
+/// a dash.
+fn with_drop_ins(name: &str) -> Vec<String> {
+    let mut names = with_template(name);
+    let suffix = name.find(['@', '.']).unwrap_or(name.len());
+    let (prefix, suffix) = name.split_at(suffix);
+    let dashes = prefix.rmatch_indices('-').map(|(at, _)| at);
+    names.extend(
+        dashes
+            .filter(|at| at + 1 < prefix.len())
+            .map(|at| format!("{}{suffix}", &prefix[..=at])),
+    );
+    names
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn unit(texts: &[&str]) -> UnitFile {
-        let mut unit = UnitFile::default();
-        for text in texts {
-            unit.add(text);
-        }
-        unit
-    }
-
-    #[test]
-    fn statements_count_as_systemd_reads_them() {
-        let file = "# c\n[Unit]\nExecStart=/no\n[Service]\nExecStart=-/bin/a \\\n  # c\n  -b\nEnvironment=A=1 \"B=x y\"\n\
-                    NoNewPrivileges=yes\nSystemCallFilter=@system-service\n";
-        let first = unit(&[file]);
-        assert_eq!(first.all("ExecStart"), ["-/bin/a -b"]);
-        assert_eq!(first.programs(), ["/bin/a"]);
-        assert_eq!(first.variable("B"), Some("x y".to_owned()));
-        assert_eq!(first.variable("C"), None);
-        assert!(first.says_yes("NoNewPrivileges"));
-        let second = unit(&[
-            file,
-            "[Service]\nExecStart=\nExecStart=/bin/c\nNoNewPrivileges=false\nEnvironment=A=2\n",
-        ]);
-        assert_eq!(second.programs(), ["/bin/c"]);
-        assert!(!second.says_yes("NoNewPrivileges"));
-        assert_eq!(second.variable("A"), Some("2".to_owned()));
-    }
-
     #[test]
     fn an_instance_has_its_templates_file() {
-        assert_eq!(names("a.service"), ["a.service"]);
-        assert_eq!(names("getty@tty1.service"), ["getty@tty1.service", "getty@.service"]);
+        assert_eq!(with_template("a.service"), ["a.service"]);
+        assert_eq!(
+            with_template("getty@tty1.service"),
+            ["getty@tty1.service", "getty@.service"]
+        );
     }
 
     #[test]
-    fn words_are_split_as_systemd_does_it() {
+    fn the_parts_of_a_name_that_end_with_a_dash_have_drop_ins() {
         assert_eq!(
-            words(r#"A=1 "B=x y"  'C=z' D=\" ""#),
-            ["A=1", "B=x y", "C=z", "D=\"", ""]
+            with_drop_ins("a-b-c.service"),
+            ["a-b-c.service", "a-b-.service", "a-.service"]
         );
+        assert_eq!(with_drop_ins("a-.service"), ["a-.service"]);
     }
 }

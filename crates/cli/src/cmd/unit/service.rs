@@ -1,7 +1,9 @@
 //! A service: its drop-in, its programs, and its cgroups while it runs.
 
 use super::drop_in::{self, FILE};
-use super::file::{LARGEST, Manager, UnitFile, is_absent, unreadable};
+use super::file::{self, DropIn, LARGEST, Manager, is_absent, unreadable};
+use super::loaded::{LoadedUnit, is_systemd_running, systemctl};
+use super::statements::UnitFile;
 use super::{Engine, say};
 use crate::error::{Error, FAILED};
 use keepalive_engine::cgroup::entry;
@@ -14,22 +16,25 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::rc::Rc;
 
 /// A service, and the path of its drop-in.
-pub(super) struct Service {
-    pub(super) name: String,
+pub(in crate::cmd) struct Service {
+    pub(in crate::cmd) name: String,
+    /// All names of the service, its own name first.
+    pub(super) names: Vec<String>,
     pub(super) manager: Manager,
     pub(super) root: Root,
     /// The path of the drop-in inside the system below `root`.
     pub(super) drop_in: PathBuf,
+    /// The unit as the running systemd has it; `None` for another system's.
+    pub(in crate::cmd) loaded: Option<LoadedUnit>,
 }
 
 impl Service {
-    /// Creates the service. For root, only files that root has created are followed among a user's units:
+    /// Creates the service, with its own name if the running systemd knows `name` as an alias. For root, only files that root has created are followed among a user's units:
     /// `--user` under sudo(8) keeps the user's home, whose links would otherwise decide where root writes.
-    pub(super) fn new(name: String, manager: Manager, root: Root) -> Result<Self, Error> {
+    pub(in crate::cmd) fn new(name: String, manager: Manager, root: Root) -> Result<Self, Error> {
         let directory = manager
             .drop_in_directory()
             .map_err(|why| Error::new(FAILED, format!("cannot find the directory of this user's units: {why}")))?;
@@ -38,12 +43,46 @@ impl Service {
         } else {
             root
         };
+        let loaded = root.is_ours().then(|| LoadedUnit::find(manager, &name)).flatten();
+        let names = loaded.as_ref().map_or_else(|| vec![name.clone()], LoadedUnit::names);
+        // The cgroup of a service has its own name, whatever the alias in `name`.
+        let name = names.first().map_or(name, Clone::clone);
         Ok(Self {
             drop_in: directory.join(format!("{name}.d")).join(FILE),
             name,
+            names,
             manager,
             root,
+            loaded,
         })
+    }
+
+    /// Reads the unit, without the drop-in of keepalive.
+    ///
+    /// # Errors
+    /// There is no such unit, or it cannot be read.
+    pub(in crate::cmd) fn unit(&self) -> Result<UnitFile, Error> {
+        let own = DropIn {
+            path: &self.drop_in,
+            text: None,
+        };
+        file::read(self.manager, &self.root, &self.names, &own)?.ok_or_else(|| {
+            Error::new(FAILED, format!("there is no unit '{}'", self.name))
+                .hint("systemctl list-unit-files --type service lists them; --user is for your own")
+        })
+    }
+
+    /// Returns whether the systemd that runs here manages the service.
+    pub(in crate::cmd) fn is_managed(&self) -> bool {
+        self.root.is_ours() && is_systemd_running()
+    }
+
+    /// Returns the processes of the running service.
+    pub(in crate::cmd) fn processes(&self) -> Vec<u32> {
+        let cgroups = self.cgroups().into_iter();
+        cgroups
+            .flat_map(|(tree, target)| cgroup::processes(&tree.directory(&target.name)).0)
+            .collect()
     }
 
     /// Returns the directory of the drop-in, `UNIT.d`.
@@ -61,7 +100,7 @@ impl Service {
     }
 
     /// Returns the text of the drop-in; `None` if it does not exist.
-    pub(super) fn text(&self) -> Result<Option<String>, Error> {
+    pub(in crate::cmd) fn text(&self) -> Result<Option<String>, Error> {
         let path = self.root.outside(&self.drop_in);
         let place = self
             .place()
@@ -75,12 +114,12 @@ impl Service {
     }
 
     /// Returns the engine of the drop-in, if it is readable.
-    pub(super) fn engine(&self) -> Option<Engine> {
+    pub(in crate::cmd) fn engine(&self) -> Option<Engine> {
         self.text().ok().flatten().as_deref().map(drop_in::engine)
     }
 
     /// Writes the drop-in under a temporary name first, so that it exists either completely or not at all.
-    pub(super) fn write(&self, text: &str) -> io::Result<()> {
+    pub(in crate::cmd) fn write(&self, text: &str) -> io::Result<()> {
         const PUBLIC: Attributes = Attributes {
             mode: 0o644,
             owner: None,
@@ -97,7 +136,7 @@ impl Service {
     }
 
     /// Removes the drop-in, and its directory if that is empty. Returns whether the drop-in existed.
-    pub(super) fn remove(&self) -> io::Result<bool> {
+    pub(in crate::cmd) fn remove(&self) -> io::Result<bool> {
         let Some(place) = self.place()? else {
             return Ok(false);
         };
@@ -119,7 +158,7 @@ impl Service {
     }
 
     /// Returns the programs that the service starts, as far as they exist.
-    pub(super) fn programs(&self, unit: &UnitFile) -> Vec<Program> {
+    pub(in crate::cmd) fn programs(&self, unit: &UnitFile) -> Vec<Program> {
         let search = OsStr::new("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         let is_ours = self.root.is_ours();
         let found = unit.programs().into_iter().map(|path| {
@@ -134,34 +173,31 @@ impl Service {
     }
 
     /// Makes systemd read its files again, if it is running.
-    pub(super) fn reload(&self) {
-        if !self.root.is_ours() || !Path::new("/run/systemd/system").is_dir() {
+    pub(in crate::cmd) fn reload(&self) {
+        if !self.is_managed() {
             return;
         }
-        let mut command = Command::new("systemctl");
-        if self.manager == Manager::User {
-            command.arg("--user");
-        }
-        match command.arg("daemon-reload").status() {
+        match systemctl(self.manager).arg("daemon-reload").status() {
             Ok(status) if status.success() => {}
             _ => say(&format!(
                 "systemd was not told: run systemctl {}daemon-reload",
-                self.user()
+                self.user_option()
             )),
         }
     }
 
-    fn user(&self) -> &'static str {
+    /// Returns the option that selects the manager, with a space after it.
+    pub(in crate::cmd) fn user_option(&self) -> &'static str {
         if self.manager == Manager::User { "--user " } else { "" }
     }
 
-    pub(super) fn restart(&self) -> String {
-        format!("systemctl {}restart {}", self.user(), self.name)
+    pub(in crate::cmd) fn restart(&self) -> String {
+        format!("systemctl {}restart {}", self.user_option(), self.name)
     }
 
     /// Returns the cgroups of the running service: that of the system's manager, or that of this user's
     /// manager, which may have a unit with the same name.
-    pub(super) fn cgroups(&self) -> Vec<(Tree, Target)> {
+    pub(in crate::cmd) fn cgroups(&self) -> Vec<(Tree, Target)> {
         if !self.root.is_ours() {
             return Vec::new();
         }
@@ -183,14 +219,9 @@ impl Service {
     }
 
     /// Returns the problem if a process of the service runs without the library.
-    pub(super) fn without_library(&self, drop_in: &str) -> Option<String> {
-        let library = drop_in
-            .split(['"', ':', '='])
-            .find(|part| part.ends_with("/libkeepalive.so"))?;
-        let pids = self
-            .cgroups()
-            .into_iter()
-            .flat_map(|(tree, target)| cgroup::processes(&tree.directory(&target.name)).0);
+    pub(in crate::cmd) fn without_library(&self, drop_in: &str) -> Option<String> {
+        let library = drop_in::library(drop_in)?;
+        let pids = self.processes();
         let mut without: Vec<String> = Vec::new();
         let mut hidden: Vec<String> = Vec::new();
         for pid in pids {
@@ -218,7 +249,7 @@ impl Service {
     }
 
     /// Returns the problem if the cgroup of the running service has no policy.
-    pub(super) fn without_policy(&self) -> Option<String> {
+    pub(in crate::cmd) fn without_policy(&self) -> Option<String> {
         let entries = entry::entries().ok()?;
         let in_force = |target: &Target| {
             let mut entries = entries.iter();

@@ -1,8 +1,9 @@
-// Many threads connect to a listener of their own, over and over, and look at what the kernel has set on the socket.
-// usage: storm THREADS COUNT
+// Threads connect to a listener of the process, repeatedly, and read the options of the socket.
+// usage: connect_load THREADS COUNT
 //
-// Each thread makes so many connections, or with 0 as many as it can until standard input ends. It prints how many there
-// were, how many failed, how many took longer than five seconds, and how many had no keepalive.
+// Each thread makes this many connections, or with 0 as many as possible until standard input ends. The program prints
+// the numbers of connections, of failed ones, of those that took longer than five seconds, and of those without
+// keepalive.
 #define _GNU_SOURCE
 #include "raw.h"
 
@@ -33,7 +34,7 @@ static void connect_once(void) {
         unset++;
     if (now() - start > 5)
         slow++;
-    // Reset, so that no port is left waiting.
+    // Reset, so that no port stays in TIME_WAIT.
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
     close(fd);
 }

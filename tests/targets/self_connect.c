@@ -1,12 +1,12 @@
-// Threads that meet themselves, over and over: each connects to a listener of its own, accepts, and looks at what both
-// ends have; then both ends ask for an idle time of their own, and it looks at what they got.
-// usage: crowd THREADS
+// Threads that connect to themselves repeatedly: each connects to a listener of its own, accepts, and reads the options
+// of both ends; then both ends set an idle time of their own, and the thread reads the result.
+// usage: self_connect THREADS
 //
-// The threads take turns at four ways: IPv4, IPv6, IPv4 to a listener for both, and IPv4 in IPv6 to one for IPv4. A line
-// of standard input begins a new phase, which is told as soon as every thread has met itself some times in it; meetings
-// count for the phase in which they began. At the end of input it prints
+// The threads use four ways in turn: IPv4, IPv6, IPv4 to a listener for both, and IPv4-mapped IPv6 to one for IPv4. A
+// line of standard input begins a new phase, which is reported as soon as every thread has made some connections in it.
+// A connection belongs to the phase in which it began. At the end of input the program prints
 //   PHASE connect|accept KEEPALIVE IDLE INTERVAL COUNT USER-TIMEOUT then IDLE: TIMES
-// for all that it has seen, and then how many meetings failed.
+// for each combination, and then how many connections failed.
 #define _GNU_SOURCE
 #include "raw.h"
 
@@ -15,9 +15,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { MOST_THREADS = 16, MOST_PHASES = 16, MOST_KINDS = 2000, TIMES = 20, OWN_IDLE = 9999, OPTIONS = 5 };
+enum { MAX_THREADS = 16, MAX_PHASES = 16, MAX_KINDS = 2000, TIMES = 20, OWN_IDLE = 9999, OPTIONS = 5 };
 
-// What an end had, and how often.
+// The options of an end, and how often they were seen.
 struct kind {
     int phase, is_accepted, has[OPTIONS], then;
     long times;
@@ -26,10 +26,10 @@ struct kind {
 static struct member {
     pthread_t thread;
     int number;
-    atomic_long met[MOST_PHASES], failed;
+    atomic_long met[MAX_PHASES], failed;
     int kinds;
-    struct kind kind[MOST_KINDS];
-} members[MOST_THREADS];
+    struct kind kind[MAX_KINDS];
+} members[MAX_THREADS];
 
 static atomic_int phase, over;
 static const int options[OPTIONS][2] = {{SOL_SOCKET, SO_KEEPALIVE},
@@ -38,7 +38,7 @@ static const int options[OPTIONS][2] = {{SOL_SOCKET, SO_KEEPALIVE},
                                         {IPPROTO_TCP, TCP_KEEPCNT},
                                         {IPPROTO_TCP, TCP_USER_TIMEOUT}};
 
-// Where each way listens, and where it connects to.
+// The addresses of the listener and of the connect for each way.
 static const char *const ways[4][2] = {
     {"127.0.0.1", "127.0.0.1"}, {"::1", "::1"}, {"::", "127.0.0.1"}, {"127.0.0.1", "::ffff:127.0.0.1"}};
 
@@ -54,7 +54,7 @@ static struct addrinfo *address_of(const char *host, int port) {
 static int listen_at(const char *host) {
     struct addrinfo *address = address_of(host, 0);
     int fd = socket(address->ai_family, SOCK_STREAM, 0);
-    // What is accepted is reset when it is closed, so that no port is left waiting.
+    // Accepted connections are reset on close, so that no port stays in TIME_WAIT.
     struct linger reset = {1, 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     if (address->ai_family == AF_INET6)
@@ -65,7 +65,7 @@ static int listen_at(const char *host) {
     return fd;
 }
 
-// Counts what `fd` has, and what it has after it has asked for more.
+// Counts the options of `fd`, with those after it has set its own idle time.
 static int look(struct member *member, int now, int is_accepted, int fd) {
     struct kind kind = {.phase = now, .is_accepted = is_accepted, .times = 1};
     for (int i = 0; i < OPTIONS; i++)
@@ -81,13 +81,13 @@ static int look(struct member *member, int now, int is_accepted, int fd) {
             return 0;
         }
     }
-    if (member->kinds == MOST_KINDS)
+    if (member->kinds == MAX_KINDS)
         exit(1);
     member->kind[member->kinds++] = kind;
     return 0;
 }
 
-static int meet(struct member *member, int listener, const struct addrinfo *address) {
+static int connect_to_itself(struct member *member, int listener, const struct addrinfo *address) {
     int now = phase, failed = 0;
     int client = socket(address->ai_family, SOCK_STREAM, 0);
     int accepted = -1;
@@ -109,20 +109,20 @@ static void *run(void *words) {
     raw_name(listener, &name);
     struct addrinfo *address = address_of(way[1], ntohs(((struct sockaddr_in *)&name)->sin_port));
     while (!over)
-        member->failed += meet(member, listener, address);
+        member->failed += connect_to_itself(member, listener, address);
     freeaddrinfo(address);
     return NULL;
 }
 
 int main(int count, char **words) {
     int threads = count == 2 ? atoi(words[1]) : 0;
-    if (threads < 1 || threads > MOST_THREADS)
+    if (threads < 1 || threads > MAX_THREADS)
         return 2;
     for (int i = 0; i < threads; i++) {
         members[i].number = i;
         pthread_create(&members[i].thread, NULL, run, &members[i]);
     }
-    for (char byte; phase + 1 < MOST_PHASES && read(0, &byte, 1) == 1;) {
+    for (char byte; phase + 1 < MAX_PHASES && read(0, &byte, 1) == 1;) {
         phase++;
         for (int i = 0; i < threads; i++)
             while (members[i].met[phase] < TIMES)

@@ -2,30 +2,30 @@
 
 use crate::support::process::text;
 use crate::support::root::SmallRoot;
-use crate::support::target::{Libc, POLICY, bare, compile};
+use crate::support::target::{Libc, POLICY, compile, without_library};
 use crate::support::{find_program, library, released_keepalive};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What the copy is called.
+/// The name of the library's copy.
 pub const COPY: &str = "keepalive-system.so";
-/// The file.
+/// The loader's file.
 pub const FILE: &str = "/etc/ld.so.preload";
-/// The file as it was.
+/// The previous content of the file.
 pub const BACKUP: &str = "/etc/ld.so.preload.before-keepalive";
-/// Where the command is there, the library beside it.
+/// The directory of the command in the system, with the library.
 pub const COMMAND: &str = "/opt/keepalive";
 
-/// The system.
-pub struct Stage {
+/// A root directory with a C library and programs.
+pub struct TestSystem {
     pub root: SmallRoot,
-    /// Where its C library is.
+    /// The directory of its C library.
     pub directory: PathBuf,
 }
 
-impl Stage {
+impl TestSystem {
     pub fn new() -> Self {
         let root = SmallRoot::new();
         for program in ["/bin/true", "/bin/sh"] {
@@ -36,11 +36,11 @@ impl Stage {
         root.install(&command, &Path::new(COMMAND).join("keepalive"), 0o755);
         root.install(&library(), &Path::new(COMMAND).join("libkeepalive.so"), 0o644);
         root.install(&compile(Libc::Host, "sockets.c", &[]), Path::new("/sockets"), 0o755);
-        fs::create_dir(root.path().join("etc")).expect("a directory of ours");
+        fs::create_dir(root.path().join("etc")).expect("a directory of the test");
         Self { root, directory }
     }
 
-    /// The path of the copy there.
+    /// Returns the path of the library's copy in the system.
     pub fn copy(&self) -> String {
         format!("{}/{COPY}", self.directory.display())
     }
@@ -64,41 +64,41 @@ impl Stage {
         path.symlink_metadata().expect("it is there").mode() & 0o7777
     }
 
-    /// A program there, without any variable.
+    /// Returns the command of a program in the system, without variables.
     pub fn program(&self, program: &str, words: &[&str]) -> Command {
-        let mut command = bare(&find_program("chroot").expect("it was there"));
+        let mut command = without_library(&find_program("chroot").expect("it was there"));
         command.arg(self.root.path()).arg(program).args(words);
         command
     }
 
-    /// `keepalive system` there, as an administrator runs it.
-    pub fn system(&self, words: &[&str]) -> Command {
+    /// Returns `keepalive system` in the system, as an administrator runs it.
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.program(&format!("{COMMAND}/keepalive"), &[&["system"], words].concat());
         command.env("KEEPALIVE_LIBRARY", format!("{COMMAND}/libkeepalive.so"));
         command
     }
 
-    /// `keepalive system` of this machine for that system.
-    pub fn outside(&self, words: &[&str]) -> Command {
-        let mut command = bare(&released_keepalive());
+    /// Returns `keepalive system` of this machine, for that system.
+    pub fn host_command(&self, words: &[&str]) -> Command {
+        let mut command = without_library(&released_keepalive());
         command.arg("system").args(words).arg("--root").arg(self.root.path());
         command.env("KEEPALIVE_LIBRARY", library());
         command
     }
 
-    /// It must succeed; gives what it prints.
+    /// Runs `keepalive system`, which must succeed. Returns its output.
     #[track_caller]
-    pub fn does(&self, words: &[&str]) -> String {
-        succeeded(&mut self.system(words))
+    pub fn succeeds(&self, words: &[&str]) -> String {
+        succeeded(&mut self.command(words))
     }
 
-    /// It must fail; gives the error.
+    /// Runs `keepalive system`, which must fail. Returns its error.
     #[track_caller]
-    pub fn refuses(&self, words: &[&str]) -> String {
-        failed(&mut self.system(words))
+    pub fn fails(&self, words: &[&str]) -> String {
+        failed(&mut self.command(words))
     }
 
-    /// What a new socket has in a program there.
+    /// Returns the options of a new socket in a program of the system.
     #[track_caller]
     pub fn socket(&self) -> String {
         let printed = succeeded(self.program("/sockets", &["tcp", "show"]).envs(POLICY));
@@ -106,23 +106,23 @@ impl Stage {
         values.to_owned()
     }
 
-    /// Fails where a program does not start, or says something.
+    /// Fails if a program does not start, or prints something.
     #[track_caller]
     pub fn assert_quiet(&self, when: &str) {
         for (program, words) in [("/bin/true", &[][..]), ("/bin/sh", &["-c", ":"][..])] {
             let output = self.program(program, words).output().expect("chroot starts");
-            let said = [output.stdout, output.stderr].concat();
+            let printed = [output.stdout, output.stderr].concat();
             assert!(
-                output.status.success() && said.is_empty(),
+                output.status.success() && printed.is_empty(),
                 "{when}: {program}: {}: {}",
                 output.status,
-                text(&said)
+                text(&printed)
             );
         }
     }
 
-    /// All files whose name is ours, but for the command's own.
-    pub fn ours(&self) -> Vec<String> {
+    /// Returns the names of all files of keepalive, without the directory of the command.
+    pub fn keepalive_files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut directories = ["usr", "etc", "data"].map(|name| self.root.path().join(name)).to_vec();
         directories.retain(|directory| directory.symlink_metadata().is_ok_and(|found| found.is_dir()));
@@ -141,7 +141,7 @@ impl Stage {
     }
 }
 
-/// What `command` prints; it must succeed, silently.
+/// Runs `command`, which must succeed without messages. Returns its output.
 #[track_caller]
 pub fn succeeded(command: &mut Command) -> String {
     let output = command.output().expect("it starts");
@@ -154,7 +154,7 @@ pub fn succeeded(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// What `command` complains of; its exit status is 1, and it prints nothing else.
+/// Runs `command`, which must print only an error and return exit status 1. Returns the error.
 #[track_caller]
 pub fn failed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("it starts");

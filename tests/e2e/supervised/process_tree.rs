@@ -1,9 +1,9 @@
-//! Where the supervisors are in the tree of processes: no program can wait for them, and nothing that ends with the last
-//! process of a session, group or cgroup is kept from it.
+//! The supervisors' position in the process tree: no program can wait for them, and they do not delay events at the end
+//! of the last process of a session, group or cgroup.
 
 use super::{Keepalive, LIMIT, Process, line_of, outcome, printed, sockets, start};
 use crate::support::process::{eventually, output_within, text};
-use crate::support::target::TREATED;
+use crate::support::target::POLICY_VALUES;
 use crate::support::{PYTHON, find_program};
 use keepalive_sys::cgroup::Tree;
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, id};
 
-/// Starts three children and waits until there is none any more, as the first process of a container or a manager of jobs does.
+/// Starts three children and waits until none is left, as the first process of a container or a job manager does.
 const WAIT_FOR_ALL: &str = "
 import os
 for _ in range(3):
@@ -27,7 +27,7 @@ except ChildProcessError:
     print('waited for', seen)
 ";
 
-/// A child subreaper (PR_SET_CHILD_SUBREAPER) that becomes another program.
+/// A child subreaper (PR_SET_CHILD_SUBREAPER) that executes another program.
 const SUBREAPER: &str = "
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
@@ -37,13 +37,13 @@ os.execv(sys.argv[1], sys.argv[1:])
 /// A program that becomes a child subreaper itself.
 const BECOMES_SUBREAPER: &str = "import ctypes; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)";
 
-/// A pid namespace with its first process.
+/// A command prefix that creates a pid namespace.
 const PID_NAMESPACE: [&str; 5] = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
-/// The ways in which a supervisor is used.
+/// The engine options with which a supervisor is used.
 const ENGINES: [&[&str]; 2] = [&["--engine", "seccomp"], &[]];
 
-/// `keepalive run OPTIONS sh -c 'exec PYTHON -c SCRIPT'` in the words of a command line.
+/// Returns the command line `keepalive run OPTIONS sh -c 'exec PYTHON -c SCRIPT'`.
 fn run<'a>(keepalive: &'a str, options: &[&'a str], script: &'a str) -> Vec<&'a str> {
     let shell = ["sh", "-c", "exec \"$0\" -c \"$1\"", PYTHON, script];
     [&[keepalive, "run"], options, &["--"], &shell].concat()
@@ -56,7 +56,7 @@ fn command(keepalive: &Keepalive, words: &[&str]) -> Command {
 }
 
 #[test]
-fn the_first_process_of_a_container_can_wait_for_all_its_children() {
+fn first_process_of_a_container_can_wait_for_all_children() {
     root!();
     python!();
     for options in ENGINES {
@@ -72,7 +72,7 @@ fn the_first_process_of_a_container_can_wait_for_all_its_children() {
 }
 
 #[test]
-fn a_child_subreaper_can_wait_for_all_its_children() {
+fn child_subreaper_can_wait_for_all_children() {
     python!();
     let becomes = format!("{BECOMES_SUBREAPER}\n{WAIT_FOR_ALL}");
     for options in ENGINES {
@@ -93,9 +93,9 @@ fn a_child_subreaper_can_wait_for_all_its_children() {
     }
 }
 
-/// SIGCHLD ignored is inherited: the supervisors must know the end of each other all the same, and end (they did not).
+/// An ignored SIGCHLD is inherited: the supervisors must still detect each other's end, and end.
 #[test]
-fn where_sigchld_is_ignored_the_supervisors_end_with_the_command() {
+fn supervisors_end_with_the_command_if_sigchld_is_ignored() {
     let keepalive = Keepalive::new();
     let path = keepalive.path().display().to_string();
     let words = [
@@ -119,7 +119,7 @@ fn where_sigchld_is_ignored_the_supervisors_end_with_the_command() {
 }
 
 #[test]
-fn under_an_init_the_container_ends_with_the_command() {
+fn container_with_an_init_ends_with_the_command() {
     root!();
     let mut inits: Vec<&[&str]> = vec![&["sh", "-c", "\"$@\"; exit $?", "sh"]];
     for init in [
@@ -141,7 +141,7 @@ fn under_an_init_the_container_ends_with_the_command() {
             let sockets = sockets().display().to_string();
             let run = [&[&*path, "run"], options, &["--", "sh", "-c", script, &sockets]].concat();
             let words = [&PID_NAMESPACE[..], init, &run].concat();
-            let expected = format!("connect: 0\ntcp: {TREATED}\n");
+            let expected = format!("connect: 0\ntcp: {POLICY_VALUES}\n");
             assert_eq!(
                 outcome(&mut command(&keepalive, &words)),
                 (expected, String::new(), Some(9)),
@@ -151,9 +151,9 @@ fn under_an_init_the_container_ends_with_the_command() {
     }
 }
 
-/// A program is executed in a container that runs, whose first process waits for nobody that it did not start.
+/// A program is executed in a running container, whose first process waits only for children that it has started.
 #[test]
-fn a_guest_in_a_pid_namespace_leaves_its_first_process_no_child() {
+fn command_executed_in_a_container_leaves_no_child() {
     root!();
     python!();
     if find_program("nsenter").is_none() {
@@ -174,7 +174,7 @@ fn a_guest_in_a_pid_namespace_leaves_its_first_process_no_child() {
         let script = "\"$0\" tcp connect show; exit 9";
         let run = [&[&*path, "run"], options, &["--", "sh", "-c", script, &sockets]].concat();
         let words = [&["nsenter", "--target", &target, "--pid", "--mount"], &*run].concat();
-        let expected = format!("connect: 0\ntcp: {TREATED}\n");
+        let expected = format!("connect: 0\ntcp: {POLICY_VALUES}\n");
         assert_eq!(
             outcome(&mut command(&keepalive, &words)),
             (expected, String::new(), Some(9))
@@ -187,7 +187,7 @@ fn a_guest_in_a_pid_namespace_leaves_its_first_process_no_child() {
 }
 
 #[test]
-fn the_session_and_the_group_of_the_command_are_its_own() {
+fn supervisors_are_not_in_the_session_or_group_of_the_command() {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
     let script = "for f in /proc/[0-9]*/stat; do read -r a b c d g s r 2>/dev/null <$f && [ \"$s\" = \"$$\" -o \"$g\" = \"$$\" ] && echo $a; done; \
@@ -213,9 +213,9 @@ fn the_session_and_the_group_of_the_command_are_its_own() {
     program.wait_for_end();
 }
 
-/// What a service manager waits for (`cgroup.events`): no process of ours stays in the command's cgroup.
+/// Service managers wait for this (`cgroup.events`): no keepalive process stays in the command's cgroup.
 #[test]
-fn the_cgroup_is_empty_when_the_command_has_ended() {
+fn cgroup_is_empty_after_the_command() {
     root!();
     let Ok(tree) = Tree::find() else {
         skip!("there is no cgroup v2")
@@ -233,7 +233,7 @@ fn the_cgroup_is_empty_when_the_command_has_ended() {
     eventually("the cgroup is empty", LIMIT, || fs::remove_dir(&directory).ok());
 }
 
-/// `/proc/PID/FILE` of the supervisors of a command that waits for input, after `prepare` in a shell.
+/// Returns `/proc/PID/FILE` of the supervisors of a command that waits for input, after `prepare` in a shell.
 fn of_supervisors(prepare: &str, files: &[&str]) -> Vec<String> {
     let keepalive = Keepalive::new();
     let path = keepalive.path().display().to_string();
@@ -259,9 +259,9 @@ fn of_supervisors(prepare: &str, files: &[&str]) -> Vec<String> {
     all
 }
 
-/// As far as the hard limits allow, which CAP_SYS_RESOURCE raises too.
+/// Up to the hard limits, which CAP_SYS_RESOURCE raises too.
 #[test]
-fn limits_of_the_command_do_not_hold_for_its_supervisors() {
+fn limits_of_the_command_do_not_apply_to_its_supervisors() {
     root!();
     let prepare = "ulimit -S -n 64; ulimit -S -t 1; ulimit -S -v 4000000; ulimit -S -f 0; ulimit -S -l 0; \
                    ulimit -S -d 4000000; ulimit -S -u 3; ulimit -S -s 1024; echo 800 >/proc/self/oom_score_adj";
@@ -293,7 +293,7 @@ fn limits_of_the_command_do_not_hold_for_its_supervisors() {
 }
 
 #[test]
-fn supervisors_have_no_more_privileges_than_they_use() {
+fn supervisors_have_only_the_necessary_privileges() {
     root!();
     for text in of_supervisors("cd /tmp", &["status", "cwd"]) {
         let line = |name: &str| {
@@ -316,11 +316,11 @@ fn supervisors_have_no_more_privileges_than_they_use() {
     }
 }
 
-/// A supervisor that cannot be looked into has its files of root (`PR_SET_DUMPABLE`).
+/// The /proc files of a supervisor that is not dumpable belong to root (`PR_SET_DUMPABLE`).
 #[test]
-fn an_ordinary_user_cannot_look_into_a_supervisor() {
+fn ordinary_user_cannot_inspect_a_supervisor() {
     root!();
-    let keepalive = Keepalive::for_everybody();
+    let keepalive = Keepalive::for_all_users();
     let path = keepalive.path().display().to_string();
     let drop_privileges = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let words = [&drop_privileges[..], &[&*path, "run", "--engine", "seccomp", "cat"]].concat();
@@ -342,9 +342,9 @@ fn an_ordinary_user_cannot_look_into_a_supervisor() {
     program.wait_for_end();
 }
 
-/// Signals that nobody sends to end a supervisor, and a real-time signal, whose default is the end as well.
+/// Signals other than those that end processes, and a real-time signal, whose default action is to end the process.
 #[test]
-fn no_signal_but_kill_ends_a_supervisor() {
+fn only_sigkill_ends_a_supervisor() {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
     command
@@ -355,9 +355,9 @@ fn no_signal_but_kill_ends_a_supervisor() {
     for process in [standby, serving] {
         let pid = Pid::from_raw(process.pid.cast_signed()).expect("a process");
         for signal in [Signal::SEGV, Signal::ABORT, Signal::BUS, Signal::XCPU] {
-            kill_process(pid, signal).expect("a process of ours");
+            kill_process(pid, signal).expect("a process of the test");
         }
-        // SIGRTMIN+4, by the shell: kill(1) may not be installed.
+        // SIGRTMIN+4, sent by the shell, because kill(1) may be missing.
         let script = format!("kill -38 {}", process.pid);
         let status = Command::new("sh").args(["-c", &script]).status();
         assert!(status.expect("sh starts").success());
@@ -365,7 +365,7 @@ fn no_signal_but_kill_ends_a_supervisor() {
     let mut input = program.child.stdin.take().expect("a pipe");
     input.write_all(b"\n").expect("the command reads");
     assert_eq!(line_of(&mut output), "connect: 0\n");
-    assert_eq!(line_of(&mut output), format!("tcp: {TREATED}\n"));
+    assert_eq!(line_of(&mut output), format!("tcp: {POLICY_VALUES}\n"));
     assert_eq!(keepalive.supervisors(), Some((standby, serving)), "they are the same");
     drop(input);
     program.wait_for_end();

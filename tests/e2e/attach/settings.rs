@@ -1,27 +1,27 @@
-//! Which settings a socket gets: modes, rules, and what must not be set on it yet.
+//! Which settings a socket gets: modes, rules, and settings that must not be applied yet.
 
 use super::{POLICY, attached, pair_with};
 use crate::support::process::{LIMIT, eventually, output_within};
 use crate::support::py_peer::PyPeer;
 use crate::support::table::row;
-use crate::support::target::{TREATED, UNTOUCHED};
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use keepalive_policy::{Mode, OPTIONS};
 use keepalive_sys::sockopt;
 use serde_json::Value;
 use std::time::Duration;
 
-/// A little longer and a little shorter than the policy.
-const OWN: &str = "keepalive=1, idle=600, interval=5, count=8, user_timeout=5000";
+/// Values a little above and below the policy's.
+const PROGRAM_VALUES: &str = "keepalive=1, idle=600, interval=5, count=8, user_timeout=5000";
 
 #[test]
-fn each_mode_settles_what_the_program_has_set_itself() {
+fn each_mode_resolves_values_of_the_program() {
     python!();
-    let settled = ["1 600 5 8 5000", "1 61 5 4 5000", "1 600 13 8 30000", "1 61 13 4 30000"];
-    for (mode, settled) in Mode::ALL.into_iter().zip(settled) {
-        let mut program = pair_with(OWN);
+    let expected = ["1 600 5 8 5000", "1 61 5 4 5000", "1 600 13 8 30000", "1 61 13 4 30000"];
+    for (mode, expected) in Mode::ALL.into_iter().zip(expected) {
+        let mut program = pair_with(PROGRAM_VALUES);
         let mode = format!("--mode={}", mode.name());
         attached(program.pid(), &[&POLICY[..], &["--user-timeout=30s", &mode]].concat());
-        assert_eq!(program.has("client"), settled, "{mode}");
+        assert_eq!(program.has("client"), expected, "{mode}");
         for other in ["listener", "accepted"] {
             assert_eq!(program.has(other), "1 61 13 4 30000", "{mode} {other}");
         }
@@ -29,24 +29,24 @@ fn each_mode_settles_what_the_program_has_set_itself() {
     }
 }
 
-/// Which values are the program's is told by the sysctls of its network.
+/// A value that equals the sysctl of the socket's network namespace counts as unset.
 #[test]
-fn what_the_sysctls_say_is_nobodys_own() {
+fn values_of_the_sysctls_count_as_unset() {
     root!();
     python!();
-    let mut program = PyPeer::in_a_network();
+    let mut program = PyPeer::in_own_network();
     program.sysctl("tcp_keepalive_time", 600);
     program.sysctl("tcp_keepalive_intvl", 5);
     program.sysctl("tcp_keepalive_probes", 8);
-    program.does("listener = listen(); client, accepted = pair(listener, keepalive=1)");
-    program.does("own(accepted, idle=7200, interval=75, count=9)");
+    program.execute("listener = listen(); client, accepted = pair(listener, keepalive=1)");
+    program.execute("own(accepted, idle=7200, interval=75, count=9)");
     attached(program.pid(), &POLICY);
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
     assert_eq!(program.has("accepted"), "1 7200 75 9 0");
 }
 
 #[test]
-fn what_the_policy_does_not_say_stays() {
+fn options_without_a_setting_stay() {
     python!();
     let mut program = pair_with("");
     attached(program.pid(), &["--interval=13"]);
@@ -56,20 +56,20 @@ fn what_the_policy_does_not_say_stays() {
 }
 
 #[test]
-fn off_leaves_a_socket_alone_and_says_so() {
+fn off_changes_no_socket_and_is_reported() {
     python!();
-    for own in ["", OWN] {
+    for own in ["", PROGRAM_VALUES] {
         let mut program = pair_with(own);
         let before = program.has("client");
         let printed = attached(program.pid(), &[&POLICY[..], &["--rule=connect * off"]].concat());
         assert_eq!(program.has("client"), before);
-        assert_eq!(program.has("accepted"), TREATED);
+        assert_eq!(program.has("accepted"), POLICY_VALUES);
         assert!(printed.contains("  left: the policy says off\n"), "{printed}");
     }
 }
 
 #[test]
-fn connect_rules_are_for_the_connections_that_were_opened_and_accept_rules_for_the_others() {
+fn connect_rules_match_opened_connections_and_accept_rules_match_accepted_ones() {
     python!();
     let mut program = pair_with("");
     attached(
@@ -85,7 +85,7 @@ fn connect_rules_are_for_the_connections_that_were_opened_and_accept_rules_for_t
 }
 
 #[test]
-fn rules_ask_for_ports_and_peers_and_a_listener_has_no_peer() {
+fn rules_match_ports_and_peers_but_a_listener_has_no_peer() {
     python!();
     let mut program = pair_with("");
     let port = program.ask("listener.getsockname()[1]");
@@ -102,7 +102,7 @@ fn rules_ask_for_ports_and_peers_and_a_listener_has_no_peer() {
     );
     assert_eq!(program.has("client"), "1 34 75 9 0");
     assert_eq!(program.has("accepted"), "1 33 75 9 0");
-    assert_eq!(program.has("listener"), TREATED);
+    assert_eq!(program.has("listener"), POLICY_VALUES);
 
     let mut program = pair_with("");
     let port = program.ask("listener.getsockname()[1]");
@@ -110,13 +110,13 @@ fn rules_ask_for_ports_and_peers_and_a_listener_has_no_peer() {
         program.pid(),
         &[&POLICY[..], &[&format!("--rule=accept :{port} idle=35s")]].concat(),
     );
-    assert_eq!(program.has("client"), TREATED);
+    assert_eq!(program.has("client"), POLICY_VALUES);
     assert_eq!(program.has("accepted"), "1 35 75 9 0");
     assert_eq!(program.has("listener"), "1 35 75 9 0");
 }
 
 #[test]
-fn program_rules_go_by_the_name_that_started_it() {
+fn program_rules_match_the_name_of_the_executed_file() {
     python!();
     let mut programs = [PyPeer::start(), PyPeer::called("another-name")];
     let mut words: Vec<String> = vec![
@@ -124,7 +124,7 @@ fn program_rules_go_by_the_name_that_started_it() {
         "--idle=61".to_owned(),
     ];
     for program in &mut programs {
-        program.does("listener = listen()");
+        program.execute("listener = listen()");
         words.push(program.pid().to_string());
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -135,11 +135,11 @@ fn program_rules_go_by_the_name_that_started_it() {
 }
 
 #[test]
-fn rules_of_a_file_and_of_the_environment_count() {
+fn rules_of_the_file_and_the_environment_apply() {
     python!();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("some.conf");
-    std::fs::write(&path, "connect * idle=37s\ndefault count=7\n").expect("a file of ours");
+    std::fs::write(&path, "connect * idle=37s\ndefault count=7\n").expect("a file of the test");
     let mut program = pair_with("");
     let mut command = super::attach();
     command
@@ -151,9 +151,9 @@ fn rules_of_a_file_and_of_the_environment_count() {
     assert_eq!(program.has("accepted"), "1 7200 11 7 0");
 }
 
-/// Some options count only before a connection is made.
+/// Some options have an effect only before the connection is established.
 #[test]
-fn what_is_said_to_be_set_is_so() {
+fn options_reported_as_set_are_set() {
     python!();
     let mut program = pair_with("");
     let [client] = program.fds(["client"]);
@@ -173,10 +173,10 @@ fn what_is_said_to_be_set_is_so() {
 }
 
 #[test]
-fn an_automatic_user_timeout_is_made_of_what_the_socket_has() {
+fn automatic_user_timeout_is_computed_from_the_options_of_the_socket() {
     python!();
     let mut program = pair_with("");
-    program.does("other, end = pair(listener, idle=300)");
+    program.execute("other, end = pair(listener, idle=300)");
     attached(program.pid(), &[&POLICY[..], &["--user-timeout=auto"]].concat());
     for name in ["client", "accepted", "listener"] {
         assert_eq!(program.has(name), "1 61 13 4 113000", "{name}");
@@ -185,38 +185,38 @@ fn an_automatic_user_timeout_is_made_of_what_the_socket_has() {
 }
 
 #[test]
-fn a_socket_that_may_still_connect_gets_no_user_timeout() {
+fn unconnected_socket_gets_no_user_timeout() {
     python!();
     let mut program = PyPeer::start();
-    program.does("fresh = socket.socket(); bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
+    program.execute("fresh = socket.socket(); bound = socket.socket(); bound.bind(('127.0.0.1', 0))");
     let printed = attached(program.pid(), &[&POLICY[..], &["--user-timeout=auto"]].concat());
-    assert_eq!([program.has("fresh"), program.has("bound")], [TREATED; 2]);
+    assert_eq!([program.has("fresh"), program.has("bound")], [POLICY_VALUES; 2]);
     assert!(
         printed.contains("left: user-timeout, it would limit connecting"),
         "{printed}"
     );
 }
 
-/// The last of three has a user timeout of its own from the beginning, which shows what it would do.
+/// The third connect has its user timeout from the start, which shows the effect that attach avoids.
 #[test]
-fn a_connect_that_nobody_answers_takes_as_long_with_a_user_timeout_as_without() {
+fn user_timeout_does_not_shorten_an_unanswered_connect() {
     root!();
     python!();
-    let mut programs = [(), (), ()].map(|()| PyPeer::in_a_network());
+    let mut programs = [(), (), ()].map(|()| PyPeer::in_own_network());
     for (index, program) in programs.iter_mut().enumerate() {
         program.sysctl("tcp_syn_retries", 2);
-        program.does("silent = socket.socket()");
+        program.execute("silent = socket.socket()");
         if index == 2 {
-            program.does("own(silent, user_timeout=1000)");
+            program.execute("own(silent, user_timeout=1000)");
         }
         let [silent] = program.fds(["silent"]);
-        program.0.tell("connect_in_vain('192.0.2.1', 80)");
+        program.0.send_line("connect_in_vain('192.0.2.1', 80)");
         eventually("a SYN", LIMIT, || {
             (row(program.pid(), silent)?.state == 2).then_some(())
         });
         if index == 1 {
             attached(program.pid(), &[&POLICY[..], &["--user-timeout=1s"]].concat());
-            assert_eq!(super::has(program.pid(), silent), TREATED);
+            assert_eq!(super::has(program.pid(), silent), POLICY_VALUES);
         }
     }
     let [without, with, limited] = programs.map(|mut program| program.answer().parse::<f64>().expect("seconds"));
@@ -228,13 +228,13 @@ fn a_connect_that_nobody_answers_takes_as_long_with_a_user_timeout_as_without() 
 }
 
 #[test]
-fn what_is_accepted_later_inherits() {
+fn later_accepted_sockets_inherit_the_settings() {
     python!();
     let mut program = pair_with("");
     attached(program.pid(), &[&POLICY[..], &["--user-timeout=30s"]].concat());
-    program.does("late, end = pair(listener)");
+    program.execute("late, end = pair(listener)");
     assert_eq!(program.has("end"), "1 61 13 4 30000");
-    assert_eq!(program.has("late"), UNTOUCHED);
+    assert_eq!(program.has("late"), KERNEL_DEFAULTS);
     let [end] = program.fds(["end"]);
     let expires = super::next_probe(program.pid(), end).expect("keepalive is on");
     assert!(expires <= Duration::from_secs(61), "{expires:?}");

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The cgroup and the files of this run.
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     files: TempDir,
     library: PathBuf,
     pub(crate) cgroup: PathBuf,
     pub(crate) name: String,
 }
 
-impl Stage {
+impl Fixture {
     pub(crate) fn prepare() -> Result<Self, Error> {
         let tree = Tree::find().map_err(|why| format!("{why:?}"))?;
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -27,7 +27,7 @@ impl Stage {
             "keepalive-bench{}",
             files.path().file_name().unwrap_or_default().display()
         );
-        let stage = Self {
+        let fixture = Self {
             files,
             library: library
                 .canonicalize()
@@ -35,21 +35,21 @@ impl Stage {
             cgroup: tree.mount().join(&name),
             name,
         };
-        fs::create_dir(&stage.cgroup)?;
+        fs::create_dir(&fixture.cgroup)?;
         let mut command = Command::new("cc");
         command.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]);
         let status = command
-            .arg(stage.path("program"))
+            .arg(fixture.path("program"))
             .arg(root.join("benches/cgroup.c"))
             .status()?;
         if !status.success() {
             return Err(format!("cc: {status}").into());
         }
-        fs::write(stage.path("empty.conf"), "")?;
+        fs::write(fixture.path("empty.conf"), "")?;
         for (name, last) in [("none", "connect 192.0.2.1 idle=1"), ("last", MATCHING)] {
-            fs::write(stage.path(name), rules(last))?;
+            fs::write(fixture.path(name), rules(last))?;
         }
-        Ok(stage)
+        Ok(fixture)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -81,7 +81,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Fixture {
     fn drop(&mut self) {
         let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -103,7 +103,7 @@ pub(crate) fn succeed(command: &mut Command) -> Result<(), Error> {
 const MATCHING: &str = "connect 127.0.0.0/8 idle=60 interval=15 count=5 user-timeout=135\n\
                         accept 127.0.0.0/8 idle=60 interval=15 count=5 user-timeout=135";
 
-/// As many rules as the last of them makes up to 500, half of them for either end, and a default that leaves all alone.
+/// Returns 500 rules that end with `last`, half of them for each end, and a default that changes no socket.
 fn rules(last: &str) -> String {
     let mut text = String::from("default off\n");
     for number in 0..500 - last.lines().count() {

@@ -13,10 +13,10 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 const I386: Libc = Libc::Cross("i686-linux-gnu-gcc");
-/// Where Debian's cross compiler has the C library of i386.
+/// The directory of the i386 C library in Debian's cross compiler.
 const I386_DIRECTORY: &str = "/usr/i686-linux-gnu/lib";
 
-/// A command of keepalive with the policy, and nothing else in the environment.
+/// Returns a command of keepalive with only the policy in the environment.
 fn command(library: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(keepalive());
     command
@@ -29,7 +29,7 @@ fn command(library: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// What a program prints of its connected socket; nothing may be on standard error.
+/// Returns what a program prints about its connected socket; standard error must be empty.
 #[track_caller]
 fn seen(command: &mut Command) -> String {
     let output = output_within(LIMIT, command);
@@ -42,10 +42,10 @@ fn seen(command: &mut Command) -> String {
 }
 
 fn path(path: &Path) -> &str {
-    path.to_str().expect("a path of ours")
+    path.to_str().expect("a UTF-8 path")
 }
 
-/// A program with AddressSanitizer's runtime as a library; skips a test where there is none.
+/// Compiles a program with AddressSanitizer's runtime as a library; skips a test where that is impossible.
 macro_rules! sanitized {
     () => {{
         if find_program("cc").is_none() {
@@ -59,23 +59,23 @@ macro_rules! sanitized {
     }};
 }
 
-/// What the target does: connect, and print what the socket has.
+/// The target connects, and prints the options of its socket.
 const WORDS: [&str; 3] = ["tcp", "connect", "show"];
-/// What that is with the policy.
+/// Its output with the policy.
 const SEEN: &str = "connect: 0\ntcp: 1 61 13 4 0";
 
 #[test]
-fn a_program_with_address_sanitizer_runs_under_the_supervisor() {
+fn program_with_address_sanitizer_runs_under_the_supervisor() {
     let program = sanitized!();
     let program = path(&program);
     let words = [&["run", "--", program], &WORDS[..]].concat();
     assert_eq!(seen(&mut command(&library(), &words)), SEEN);
     let output = output_within(LIMIT, &mut command(&library(), &["run", "-v", "--", program, "tcp"]));
     let errors = text(&output.stderr);
-    let told = format!(
+    let begin = format!(
         "keepalive: engine seccomp: {program} loads AddressSanitizer's runtime, which must be the first library"
     );
-    assert!(errors.starts_with(&told), "{errors}");
+    assert!(errors.starts_with(&begin), "{errors}");
     assert_eq!(output.status.code(), Some(0));
     let output = output_within(LIMIT, &mut command(&library(), &["doctor", "--json", "--", program]));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -93,7 +93,7 @@ fn a_program_with_address_sanitizer_runs_under_the_supervisor() {
 }
 
 #[test]
-fn a_program_with_address_sanitizer_is_started_by_others_and_where_the_library_is_insisted_on() {
+fn program_with_address_sanitizer_starts_with_the_library_as_a_child_or_on_request() {
     let program = sanitized!();
     let program = path(&program);
     let script = format!("{program} {}; exit $?", WORDS.join(" "));
@@ -103,7 +103,7 @@ fn a_program_with_address_sanitizer_is_started_by_others_and_where_the_library_i
         let words = [&["run", "--engine", engine, "--", program], &WORDS[..]].concat();
         assert_eq!(seen(&mut command(&library(), &words)), SEEN, "{engine}");
     }
-    // The program's own options stay.
+    // The value that the user has set stays.
     let words = ["run", "--engine=preload", "--", "sh", "-c", "echo $ASAN_OPTIONS"];
     let options = seen(command(&library(), &words).env("ASAN_OPTIONS", "detect_leaks=0"));
     assert_eq!(options, "detect_leaks=0:verify_asan_link_order=0");
@@ -119,8 +119,8 @@ fn a_program_with_address_sanitizer_is_started_by_others_and_where_the_library_i
     assert_eq!(text(&output.stdout).trim_end(), SEEN);
 }
 
-/// A shell in which `/etc/ld.so.preload` names the library, and that executes its words.
-fn preloaded_by_the_system(words: &[&str]) -> Command {
+/// Runs a command in a shell for which `/etc/ld.so.preload` names the library.
+fn with_ld_so_preload(words: &[&str]) -> Command {
     let script = r#"mount -t tmpfs none /mnt && mkdir /mnt/upper /mnt/work &&
         mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc &&
         cp "$1" /mnt/keepalive-system.so && echo /mnt/keepalive-system.so > /etc/ld.so.preload && shift && exec "$@""#;
@@ -133,11 +133,11 @@ fn preloaded_by_the_system(words: &[&str]) -> Command {
 }
 
 #[test]
-fn the_status_of_the_system_mentions_address_sanitizer() {
+fn system_status_reports_programs_with_address_sanitizer() {
     root!();
     let program = sanitized!();
     let program = path(&program);
-    let run = |words: &[&str]| output_within(LIMIT, &mut preloaded_by_the_system(words));
+    let run = |words: &[&str]| output_within(LIMIT, &mut with_ld_so_preload(words));
     let output = run(&[program, "tcp", "show"]);
     assert_ne!(output.status.code(), Some(0), "{output:?}");
     assert!(
@@ -166,9 +166,9 @@ fn the_status_of_the_system_mentions_address_sanitizer() {
     assert!(text(&output.stdout).contains(option), "{output:?}");
 }
 
-/// As a program of Nix has it: glibc's loader at another path.
+/// As for a program of Nix: glibc's loader at another path.
 #[test]
-fn a_loader_at_another_path_loads_the_library() {
+fn loader_at_another_path_loads_the_library() {
     if let Some(why) = Libc::Host.missing() {
         skip!("{why}");
     }
@@ -177,7 +177,7 @@ fn a_loader_at_another_path_loads_the_library() {
     let system = elf::read(Path::new("/bin/sh"))
         .expect("a program")
         .expect("an ELF file");
-    fs::copy(system.interpreter.expect("a dynamic program"), &loader).expect("a file of ours");
+    fs::copy(system.interpreter.expect("a dynamic program"), &loader).expect("a file of the test");
     let program = with_loader(&directory, &loader);
     let words = [&["run", "--", path(&program)], &WORDS[..]].concat();
     assert_eq!(seen(&mut command(&library(), &words)), SEEN);
@@ -192,7 +192,7 @@ fn a_loader_at_another_path_loads_the_library() {
 }
 
 #[test]
-fn a_loader_that_does_not_read_ld_preload_makes_run_choose_the_supervisor() {
+fn run_chooses_the_supervisor_if_the_loader_does_not_read_ld_preload() {
     if let Some(why) = Libc::Host.missing() {
         skip!("{why}");
     }
@@ -206,7 +206,7 @@ fn a_loader_that_does_not_read_ld_preload_makes_run_choose_the_supervisor() {
         loader.display()
     );
     let errors = text(&output.stderr);
-    // Where 32-bit programs run too, it is the supervisor alone.
+    // If 32-bit programs run too, only the supervisor is used.
     assert!(
         errors.contains(&reason) && !errors.contains("engine preload:"),
         "{errors}"
@@ -214,7 +214,7 @@ fn a_loader_that_does_not_read_ld_preload_makes_run_choose_the_supervisor() {
     assert_eq!(output.status.code(), Some(7), "{output:?}");
 }
 
-/// The target `sockets`, whose PT_INTERP is `loader`.
+/// Compiles the target `sockets` with `loader` as PT_INTERP.
 fn with_loader(directory: &TempDir, loader: &Path) -> PathBuf {
     let flag = format!("-Wl,--dynamic-linker={}", loader.display());
     let program = directory.path().join("program");
@@ -222,12 +222,12 @@ fn with_loader(directory: &TempDir, loader: &Path) -> PathBuf {
     program
 }
 
-/// Clang has another name for it.
+/// Clang's runtime has another name.
 #[test]
-fn the_runtime_of_clang_is_known_too() {
+fn address_sanitizer_of_clang_is_detected() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let source = directory.path().join("empty.c");
-    fs::write(&source, "int main(void) { return 0; }\n").expect("a file of ours");
+    fs::write(&source, "int main(void) { return 0; }\n").expect("a file of the test");
     let runtime = directory.path().join("libclang_rt.asan-x86_64.so");
     let program = directory.path().join("program");
     for words in [
@@ -251,7 +251,7 @@ fn the_runtime_of_clang_is_known_too() {
     assert_eq!(report["engine"], "seccomp", "{report}");
 }
 
-/// A dynamic program for i386 that runs here.
+/// Returns a dynamic i386 program that runs here.
 fn i386_program() -> Result<PathBuf, String> {
     if let Some(why) = I386.missing() {
         return Err(why);
@@ -263,7 +263,7 @@ fn i386_program() -> Result<PathBuf, String> {
 }
 
 #[test]
-fn a_32_bit_program_makes_its_loader_complain_of_nothing() {
+fn loader_of_a_32_bit_program_prints_no_message() {
     let program = match i386_program() {
         Ok(program) => program,
         Err(why) => skip!("{why}"),
@@ -278,9 +278,9 @@ fn a_32_bit_program_makes_its_loader_complain_of_nothing() {
     assert_eq!(report["engine"], "seccomp");
 }
 
-/// As distributions have them: `lib/x86_64-linux-gnu` and `lib/i386-linux-gnu`.
+/// As distributions install them: `lib/x86_64-linux-gnu` and `lib/i386-linux-gnu`.
 #[test]
-fn where_both_libraries_are_installed_each_program_loads_its_own() {
+fn each_program_loads_the_library_for_its_architecture() {
     let program = match i386_program() {
         Ok(program) => program,
         Err(why) => skip!("{why}"),
@@ -298,7 +298,7 @@ fn where_both_libraries_are_installed_each_program_loads_its_own() {
     let prefix = tempfile::tempdir().expect("a temporary directory");
     let place = |directory: &str| {
         let directory = prefix.path().join("lib").join(directory);
-        fs::create_dir_all(&directory).expect("a directory of ours");
+        fs::create_dir_all(&directory).expect("a directory of the test");
         directory.join("libkeepalive.so")
     };
     let (own, other) = (place("x86_64-linux-gnu"), place("i386-linux-gnu"));
@@ -316,9 +316,9 @@ fn where_both_libraries_are_installed_each_program_loads_its_own() {
     assert_eq!(preload, format!("{}/$LIB/libkeepalive.so", path(prefix.path())));
 }
 
-/// Where 32-bit programs can run and there is no library for them, a shell gets the supervisor alone.
+/// If 32-bit programs can run and there is no library for them, a shell gets only the supervisor.
 #[test]
-fn a_shell_that_may_start_32_bit_programs_gets_the_supervisor() {
+fn shell_that_can_start_32_bit_programs_runs_under_the_supervisor() {
     const PREPARE: &str = "set -e
 mount -t tmpfs none $1; mkdir $1/upper $1/work
 mount -t overlay -o lowerdir=/usr/lib,upperdir=$1/upper,workdir=$1/work none /usr/lib

@@ -1,4 +1,4 @@
-//! A cgroup whose policies come and go, and how it is at a moment.
+//! A cgroup whose policy changes, and the state of its policy.
 
 use super::probe::{End, Probe};
 use crate::support::keepalive;
@@ -7,22 +7,22 @@ use crate::support::test_cgroup::{NO_BPF_FILE_SYSTEM, TestCgroup};
 use serde_json::Value;
 use std::process::Command;
 
-/// What is applied.
+/// A policy that a test applies.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// None where there is to be no policy.
+    /// The flags of `enable`; empty for no policy.
     pub flags: &'static [&'static str],
-    /// What connections get.
+    /// The options of new connections.
     pub end: End,
 }
 
 /// No policy.
 pub const NONE: Policy = Policy {
     flags: &[],
-    end: End::UNTOUCHED,
+    end: End::KERNEL_DEFAULTS,
 };
 
-/// Leaves programs what they set.
+/// In mode fill: programs keep the options that they set.
 pub const FILL: Policy = Policy {
     flags: &["--idle", "61", "--interval", "13", "--count", "4"],
     end: End {
@@ -31,8 +31,8 @@ pub const FILL: Policy = Policy {
     },
 };
 
-/// Holds programs to it, and asks for their names: it has all that a policy can have in the kernel.
-pub const HOLD: Policy = Policy {
+/// In mode enforce, with a rule for a program: uses every kind of eBPF object.
+pub const ENFORCE: Policy = Policy {
     flags: &[
         "--rule",
         "program python3 idle=62 interval=14 count=5 user-timeout=70s mode=enforce",
@@ -45,7 +45,7 @@ pub const HOLD: Policy = Policy {
     },
 };
 
-/// Holds them to other numbers.
+/// In mode cap, with other numbers.
 pub const CAP: Policy = Policy {
     flags: &["--idle", "63", "--interval", "15", "--count", "6", "--mode", "cap"],
     end: End {
@@ -54,26 +54,26 @@ pub const CAP: Policy = Policy {
     },
 };
 
-/// How it is.
+/// The state of a cgroup's policy.
 #[derive(Debug, PartialEq)]
 pub struct State {
-    /// What status says, without counters; nothing where no policy is active.
-    pub told: Option<Value>,
-    /// What new connections get.
+    /// The report of `status`, without counters; `None` if no policy is active.
+    pub status: Option<Value>,
+    /// The options of new connections.
     pub end: End,
-    /// What there is in the BPF file system.
+    /// The files in the BPF file system.
     pub kept: Vec<String>,
 }
 
-/// A cgroup whose policies come and go.
-pub struct Place {
+/// A cgroup whose policy changes.
+pub struct PolicyState {
     pub test_cgroup: TestCgroup,
     probe: Probe,
-    /// Whether the BPF file system goes with the policy.
+    /// Whether the BPF file system is unmounted with the policy.
     unmounts: bool,
 }
 
-impl Place {
+impl PolicyState {
     pub fn new(test_cgroup: TestCgroup) -> Self {
         Self {
             probe: Probe::start(&test_cgroup),
@@ -82,10 +82,10 @@ impl Place {
         }
     }
 
-    /// Where no BPF file system is mounted before there is a policy.
+    /// Creates the cgroup without a mounted BPF file system.
     ///
     /// # Errors
-    /// Why there can be none.
+    /// Why this is impossible here.
     pub fn without_file_system() -> Result<Self, String> {
         let test_cgroup = TestCgroup::prepared(NO_BPF_FILE_SYSTEM)?;
         Ok(Self {
@@ -94,7 +94,7 @@ impl Place {
         })
     }
 
-    /// The command that leads to a policy, under another one.
+    /// Returns the command that applies a policy, under a wrapper.
     pub fn command(&self, wrapper: &[&str], policy: Policy) -> Command {
         let verb = if policy.flags.is_empty() { "disable" } else { "enable" };
         let mut command = self.test_cgroup.inside("env");
@@ -113,13 +113,13 @@ impl Place {
         while self.unmounts && policy.flags.is_empty() && unmount().status.success() {}
     }
 
-    /// What status says of the cgroup, without counters, if it says anything.
-    pub fn told(&self) -> Option<Value> {
+    /// Returns what `status` reports for the cgroup, without counters.
+    pub fn status(&self) -> Option<Value> {
         let report = self.test_cgroup.report();
         let name = self.test_cgroup.name();
         let mut cgroups = report["cgroups"].as_array().into_iter().flatten();
-        let told = cgroups.find(|cgroup| cgroup["cgroup"] == name.as_str());
-        told.cloned().map(without_counters)
+        let status = cgroups.find(|cgroup| cgroup["cgroup"] == name.as_str());
+        status.cloned().map(without_counters)
     }
 
     pub fn state(&mut self) -> State {
@@ -127,26 +127,26 @@ impl Place {
         let mut kept: Vec<String> = text(&output.stdout).lines().map(without_number).collect();
         kept.sort();
         State {
-            told: self.told().filter(|told| told["state"] != "unfinished"),
+            status: self.status().filter(|status| status["state"] != "unfinished"),
             end: self.probe.look(),
             kept,
         }
     }
 
-    /// How it is with a policy that nobody interrupted.
+    /// Applies a policy without interruption and returns the state.
     #[track_caller]
     pub fn state_with(&mut self, policy: Policy) -> State {
         self.set(NONE);
         self.set(policy);
         let state = self.state();
-        assert_eq!(state.told.is_some(), !policy.flags.is_empty(), "{state:?}");
+        assert_eq!(state.status.is_some(), !policy.flags.is_empty(), "{state:?}");
         State {
             end: policy.end,
             ..state
         }
     }
 
-    /// Waits until it is one of these: the kernel takes programs away in its own time.
+    /// Waits until the state is as required: the kernel frees programs asynchronously.
     #[track_caller]
     pub fn wait_for(&mut self, what: &str, is_due: impl Fn(&State) -> bool) {
         let mut last = None;
@@ -159,21 +159,21 @@ impl Place {
 }
 
 impl State {
-    /// Whether the same is told and done; what is left over does not count.
+    /// Whether both have the same report and effect; remaining files are ignored.
     pub fn is_as(&self, other: &Self) -> bool {
-        self.told == other.told && self.end == other.end
+        self.status == other.status && self.end == other.end
     }
 }
 
-/// The name of a policy's file has the number of its program at its end.
+/// Removes the number of the program from the end of a policy's file name.
 fn without_number(line: &str) -> String {
     line.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned()
 }
 
-fn without_counters(mut told: Value) -> Value {
-    told["default_connections"].take();
-    for rule in told["rules"].as_array_mut().into_iter().flatten() {
+fn without_counters(mut status: Value) -> Value {
+    status["default_connections"].take();
+    for rule in status["rules"].as_array_mut().into_iter().flatten() {
         rule["connections"].take();
     }
-    told
+    status
 }
