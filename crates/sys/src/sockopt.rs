@@ -152,6 +152,40 @@ pub fn get(socket: impl AsFd, option: SocketOption) -> io::Result<u32> {
     get_word(socket, row.level, row.optname)
 }
 
+/// Makes the kernel send one keepalive probe on `socket` at once, if it is an established TCP connection. Changes no option and
+/// no timer: `TCP_REPAIR` is switched off, which it is, and that sends a probe (`tcp_send_window_probe` of Linux 3.5 and
+/// later). The kernel counts neither the probe nor a missing answer.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN` in the user namespace of the socket's network; `EBUSY` if `SO_REUSEADDR` is set, which the
+/// call would clear; those of `setsockopt(2)`.
+pub fn send_probe(socket: impl AsFd) -> io::Result<()> {
+    const TCP_REPAIR: i32 = 19;
+    let socket = socket.as_fd();
+    if get_word(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR)? != 0
+        || get_word(socket, libc::IPPROTO_TCP, TCP_REPAIR)? != 0
+    {
+        return Err(rustix::io::Errno::BUSY.into());
+    }
+    let off: u32 = 0;
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads four bytes, which are those of `off`
+    // (setsockopt(2)).
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            TCP_REPAIR,
+            (&raw const off).cast(),
+            LENGTH,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Sets `option`. The kernel may change the value; [`get`] returns the result.
 ///
 /// # Errors
@@ -245,8 +279,6 @@ pub struct Activity {
     pub since_any: Duration,
     /// Whether data waits for an acknowledgement.
     pub is_unacknowledged: bool,
-    /// The number of keepalive or window probes without an answer.
-    pub unanswered: u8,
     /// Whether the peer has sent data.
     pub has_data: bool,
 }
@@ -259,7 +291,7 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
     /// The size up to and including `tcpi_segs_in` (Linux 4.2); an older kernel leaves it 0.
     const LENGTH: usize = 144;
     let info = get_bytes::<LENGTH>(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?;
-    let [state, _, _, unanswered, ..] = info;
+    let [state, ..] = info;
     let (numbers, _) = info.as_chunks::<4>();
     let number = |offset: usize| numbers.get(offset / 4).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
     let milliseconds = |offset| Duration::from_millis(number(offset).into());
@@ -271,7 +303,6 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
         segments_received: number(140),
         since_any: since_data.min(since_ack).min(milliseconds(44)),
         is_unacknowledged: number(24) != 0,
-        unanswered,
         since_ack,
         since_packet: since_data.min(since_ack),
     })

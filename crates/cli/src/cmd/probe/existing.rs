@@ -13,8 +13,8 @@ use super::progress::Progress;
 use super::roughly;
 use super::search::Outcome;
 use crate::error::{Error, FAILED, REFUSED};
-use crate::output::print;
-use ask::Asker;
+use crate::output::{WIDTH, print, wrap, write_stderr};
+use ask::{Asker, Restraint};
 use gaps::{End, Gaps};
 use keepalive_engine::sockets::{Holder, Kernel, Process, Socket};
 use keepalive_sys::signal::{SignalFd, block_interrupts};
@@ -158,8 +158,8 @@ pub(super) fn run(place: Place, max: f64, is_json: bool) -> Result<(), Error> {
         .borrow()
         .and_then(sockopt::numbers)
         .map_err(|error| failed(&error))?;
-    let mut asker = Asker::new(numbers);
-    let longest = asker.longest(max);
+    let mut asker = Asker::new();
+    let longest = asker.longest(&numbers, max);
     let _ = writeln!(
         io::stderr(),
         "keepalive: watching {connection} to {} for idle times up to {}; this takes {} at most",
@@ -195,9 +195,12 @@ pub(super) fn run(place: Place, max: f64, is_json: bool) -> Result<(), Error> {
         }
         progress.watch(gaps.quiet(now), next, lived);
         if gaps.quiet(now) >= next && gaps.is_settled() && asker.may_ask(&activity) {
-            match asker.ask(&connection, &mut gaps, start) {
-                None => {}
-                Some(end) => break end,
+            if let Some(end) = asker.ask(&connection, &mut gaps, start) {
+                break end;
+            }
+            if let Some(reason) = asker.restraint().and_then(Restraint::reason) {
+                progress.clear();
+                write_stderr(&wrap(&format!("keepalive: it is only watched: {reason}"), WIDTH, 2));
             }
         }
     };

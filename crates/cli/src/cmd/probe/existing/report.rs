@@ -31,9 +31,8 @@ impl Report<'_> {
             Outcome::Closed => "server",
             _ => "unknown",
         });
-        let helps = is_path.then_some(true);
         let is_interrupted = self.end == End::Interrupted;
-        show::object(self.conclusion, target, self.peer, by, helps, is_interrupted)
+        show::object(self.conclusion, target, self.peer, by, None, is_interrupted)
     }
 
     pub(super) fn text(&self) -> String {
@@ -103,7 +102,7 @@ impl Report<'_> {
 
     /// Returns why no longer time was seen.
     fn limit(&self) -> Option<String> {
-        if self.end.outcome().is_some() {
+        if self.end.outcome().is_some() || self.conclusion.lived.is_none() && self.end != End::InUse {
             return None;
         }
         match (self.restraint, self.end) {
@@ -115,12 +114,9 @@ impl Report<'_> {
                 "Whether it is forgotten later is not known. To try longer times: keepalive probe --pid {} --max TIME",
                 self.pid
             )),
-            (Some(Restraint::UserTimeout), _) => Some(String::from(
-                "It was only watched: its user timeout would end it after one probe without an answer.",
-            )),
-            (Some(Restraint::Count), _) => Some(String::from(
-                "It was only watched: its keepalive ends it after so few probes that none may be spent.",
-            )),
+            (Some(restraint), _) => restraint
+                .reason()
+                .map(|reason| format!("It was only watched: {reason}.")),
             (None, End::InUse) => Some(format!(
                 "The program uses it too often: it was never idle for {}.",
                 roughly(self.longest)

@@ -10,7 +10,6 @@ fn look(state: State, sent: u32, received: u32) -> Activity {
         segments_received: received,
         since_any: Duration::from_secs(100),
         is_unacknowledged: false,
-        unanswered: 0,
         has_data: false,
     }
 }
