@@ -72,6 +72,8 @@ while measuring.poll() is None:
     changed |= any(before.get(fd) != values for fd, values in now.items())
     looks += 1
     time.sleep(0.002)
+if target.poll() is None:
+    changed |= any(before.get(fd) != values for fd, values in options(target.pid).items())
 stdout, stderr = measuring.communicate()
 print(
     json.dumps(

@@ -66,7 +66,6 @@ fn measure(lab: &Lab<'_>, count: &str, place: &str, program: &[&str], wrapper: &
 fn unchanged(output: &Output) -> (Value, String) {
     let result = parsed(output);
     assert_eq!(result["changed"], false, "{result:#}");
-    assert_ne!(result["kept"], false, "{result:#}");
     assert!(result["looks"].as_u64().is_some_and(|looks| looks > 0), "{result:#}");
     let stderr = String::from(result["stderr"].as_str().unwrap_or_default());
     (result, stderr)
@@ -152,7 +151,7 @@ fn idle_times_that_a_connection_survives_are_reported_and_no_settings() {
         "{result:#}"
     );
     let said = words(result["stdout"].as_str().unwrap_or_default());
-    assert!(said.starts_with("No timeout up to 10 s: "), "{said}");
+    assert!(said.starts_with("No timeout up to 10"), "{said}");
     assert!(said.contains("Whether it is forgotten later is not known."), "{said}");
     assert!(!said.contains("keepalive run"), "{said}");
 }

@@ -39,9 +39,8 @@ pub(crate) struct Probe {
 
     /// Measure on a connection of this process: '4242', '4242:7'
     ///
-    /// Watches the connection, and sends a keepalive probe when it has been idle for longer than before. Changes no data, no
-    /// timing of the program, and at no time an option that the program itself changes. FD is required if the process has
-    /// several connections.
+    /// Watches the connection. With CAP_NET_ADMIN it also sends a keepalive probe each time that the connection has been idle
+    /// for longer than before. Changes no option of the connection. FD is required if the process has several connections.
     #[arg(
         long,
         value_name = "PID[:FD]",
@@ -138,7 +137,7 @@ pub(crate) const NOTES: Notes = Notes {
         ),
         (
             "A database ends connections that do not log in; measure on one that is logged in:",
-            &["keepalive probe --pid 4242"],
+            &["keepalive probe --pid 4242:7"],
         ),
     ],
     ..Notes::DEFAULT

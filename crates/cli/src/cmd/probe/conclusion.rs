@@ -62,6 +62,12 @@ impl Conclusion {
         }
     }
 
+    /// Discards the settings and the presets, for which there is no evidence.
+    pub(super) fn disclaim(&mut self) {
+        self.timings = None;
+        self.presets.clear();
+    }
+
     /// Compares the idle connections with those that carried a probe each second. If the peer ended these at the same
     /// age, the timer does not count probes, and the path is not the cause.
     pub(super) fn compare(&mut self, probed: Probed) {

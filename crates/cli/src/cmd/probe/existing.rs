@@ -209,7 +209,11 @@ pub(super) fn run(place: Place, max: f64, is_json: bool) -> Result<(), Error> {
         End::Idle(Outcome::Silence) => connection.is_peer_there(),
         _ => None,
     };
-    let conclusion = Conclusion::of_one(gaps.lived_at_all(), gaps.died(), end.outcome());
+    let mut conclusion = Conclusion::of_one(gaps.lived_at_all(), gaps.died(), end.outcome());
+    if end == End::Idle(Outcome::Silence) && is_peer_there != Some(true) {
+        // No settings help if the peer is down.
+        conclusion.disclaim();
+    }
     let report = Report {
         conclusion: &conclusion,
         peer: connection.peer,

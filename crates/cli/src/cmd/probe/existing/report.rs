@@ -39,6 +39,11 @@ impl Report<'_> {
         let mut lines = vec![self.found()];
         lines.extend(self.cause());
         lines.extend(self.limit());
+        if self.conclusion.timings.is_some() {
+            lines.push(String::from(
+                "Settings that are shorter than the idle time which it survived (not checked):",
+            ));
+        }
         let mut text: String = lines.iter().map(|line| wrap(line, WIDTH, 2)).collect();
         text.push_str(&show::remedy(self.conclusion, self.peer));
         text
