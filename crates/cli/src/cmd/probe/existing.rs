@@ -176,9 +176,8 @@ pub(super) fn run(place: Place, max: f64, is_json: bool) -> Result<(), Error> {
             break End::Interrupted;
         }
         let now = start.elapsed();
-        let activity = match connection.look() {
-            Ok(activity) => activity,
-            Err(_) => break End::Left,
+        let Ok(activity) = connection.look() else {
+            break End::Left;
         };
         if let Some(end) = gaps.note(now, &activity) {
             break end;

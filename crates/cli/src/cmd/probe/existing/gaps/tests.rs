@@ -26,9 +26,9 @@ fn gaps(looks: &[(u64, u32, u32)]) -> Gaps {
 
 #[test]
 fn an_answer_shows_that_the_idle_time_was_survived() {
-    assert_eq!(gaps(&[(10, 1, 1)]).lived(), 10.0);
-    assert_eq!(gaps(&[(10, 1, 0), (11, 1, 1)]).lived(), 10.0);
-    assert_eq!(gaps(&[(10, 0, 0), (30, 0, 1), (35, 1, 2)]).lived(), 30.0);
+    assert_eq!(gaps(&[(10, 1, 1)]).lived_at_all(), Some(10.0));
+    assert_eq!(gaps(&[(10, 1, 0), (11, 1, 1)]).lived_at_all(), Some(10.0));
+    assert_eq!(gaps(&[(10, 0, 0), (30, 0, 1), (35, 1, 2)]).lived_at_all(), Some(30.0));
     assert_eq!(gaps(&[(10, 0, 0), (20, 0, 0)]).lived_at_all(), None);
 }
 
