@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 /// A program that has as many connections as its second argument says, and closes them if its peer does.
 const CLIENT: &str = r#"
-import socket, sys
+import socket, sys, time
 host, count, options = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 held = [socket.create_connection((host, 7000)) for _ in range(count)]
 for one in held:
@@ -18,13 +18,15 @@ for one in held:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if "reuse" in options:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if "leave" in options:
+    time.sleep(4)
+    held[0].close()
+    time.sleep(60)
 try:
     held[0].recv(1)
-    import time
     time.sleep(2)
 except OSError:
     held[0].close()
-    import time
     time.sleep(60)
 "#;
 
@@ -222,4 +224,29 @@ fn two_connections_are_named() {
     );
     assert_eq!(stderr.matches(&format!("--pid {pid}:")).count(), 2, "{stderr}");
     assert_eq!(stderr.matches(" to 10.0.2.2:7000").count(), 2, "{stderr}");
+}
+
+#[test]
+fn a_kill_leaves_connection_and_options_as_they_are() {
+    python!();
+    let killed = ["timeout", "--signal=KILL", "4"];
+    let output = output_or_skip!(measure(&Lab::default(), "1", "pid", &PYTHON_CLIENT, &killed, &[]));
+    let (result, _) = unchanged(&output);
+    assert_ne!(result["status"], 0, "{result:#}");
+    assert_eq!(result["kept"], true, "{result:#}");
+}
+
+#[test]
+fn a_program_that_closes_its_connection_is_no_timeout() {
+    python!();
+    let program = [&PYTHON_CLIENT[..], &["leave"]].concat();
+    let output = output_or_skip!(measure(&Lab::default(), "1", "pid", &program, &[], &["--max", "20"]));
+    let (result, stderr) = unchanged(&output);
+    assert_eq!(result["status"], 1, "{result:#}");
+    assert!(
+        stderr.contains("has closed the connection: this is what is known so far"),
+        "{stderr}"
+    );
+    let said = words(result["stdout"].as_str().unwrap_or_default());
+    assert!(said.starts_with("The longest idle time was "), "{said}");
 }
