@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -43,11 +44,14 @@ def options(pid):
 
 
 def values(fd):
-    """Returns the options of a connection. OSError means that it is none."""
+    """Returns the options of a connection, and the segments with data that it has received and sent. OSError means that it is
+    none."""
     duplicate = socket.socket(fileno=fd)
     try:
         duplicate.getpeername()
-        return [duplicate.getsockopt(*option) for option in OPTIONS]
+        info = duplicate.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+        data = struct.unpack_from("II", info, 152)  # tcpi_data_segs_in, tcpi_data_segs_out
+        return [*(duplicate.getsockopt(*option) for option in OPTIONS), *data]
     finally:
         duplicate.detach()
 

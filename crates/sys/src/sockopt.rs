@@ -156,6 +156,9 @@ pub fn get(socket: impl AsFd, option: SocketOption) -> io::Result<u32> {
 /// no timer: `TCP_REPAIR` is switched off, which it is, and that sends a probe (`tcp_send_window_probe` of Linux 3.5 and
 /// later). The kernel counts neither the probe nor a missing answer.
 ///
+/// Between the check of `SO_REUSEADDR` and the call, a program may set that option. On an established connection it has no
+/// effect.
+///
 /// # Errors
 /// `EPERM` without `CAP_NET_ADMIN` in the user namespace of the socket's network; `EBUSY` if `SO_REUSEADDR` is set, which the
 /// call would clear; those of `setsockopt(2)`.
@@ -277,7 +280,9 @@ pub struct Activity {
     pub segments_received: u32,
     /// The time since the last relevant packet in either direction.
     pub since_any: Duration,
-    /// Whether data waits for an acknowledgement.
+    /// The number of segments sent that carry data.
+    pub data_segments_sent: u32,
+    /// Whether data, or a probe of the kernel's timers, waits for an acknowledgement.
     pub is_unacknowledged: bool,
     /// Whether the peer has sent data.
     pub has_data: bool,
@@ -288,10 +293,10 @@ pub struct Activity {
 /// # Errors
 /// The errors of `getsockopt(2)`.
 pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
-    /// The size up to and including `tcpi_segs_in` (Linux 4.2); an older kernel leaves it 0.
-    const LENGTH: usize = 144;
+    /// The size up to and including `tcpi_data_segs_out` (Linux 4.6); an older kernel leaves 0 what it lacks.
+    const LENGTH: usize = 160;
     let info = get_bytes::<LENGTH>(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?;
-    let [state, ..] = info;
+    let [state, _, _, unanswered_probes, ..] = info;
     let (numbers, _) = info.as_chunks::<4>();
     let number = |offset: usize| numbers.get(offset / 4).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
     let milliseconds = |offset| Duration::from_millis(number(offset).into());
@@ -302,7 +307,8 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
         segments: number(136).wrapping_add(number(140)),
         segments_received: number(140),
         since_any: since_data.min(since_ack).min(milliseconds(44)),
-        is_unacknowledged: number(24) != 0,
+        data_segments_sent: number(156),
+        is_unacknowledged: number(24) != 0 || unanswered_probes != 0,
         since_ack,
         since_packet: since_data.min(since_ack),
     })

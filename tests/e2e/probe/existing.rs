@@ -4,11 +4,12 @@ use super::{LIMIT, Lab, object as parsed, script, words};
 use crate::support::process::output_within;
 use crate::support::{PYTHON, keepalive};
 use serde_json::{Value, json};
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 
 /// A program that has as many connections as its second argument says, and closes them if its peer does.
 const CLIENT: &str = r#"
-import socket, sys, time
+import os, socket, sys, time
 host, count, options = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 held = [socket.create_connection((host, 7000)) for _ in range(count)]
 for one in held:
@@ -21,6 +22,11 @@ for one in held:
 if "leave" in options:
     time.sleep(4)
     held[0].close()
+    time.sleep(60)
+if "replace" in options:
+    time.sleep(4)
+    other = socket.create_connection((host, 7000))
+    os.dup2(other.fileno(), held[0].fileno())
     time.sleep(60)
 try:
     held[0].recv(1)
@@ -249,4 +255,174 @@ fn a_program_that_closes_its_connection_is_no_timeout() {
     );
     let said = words(result["stdout"].as_str().unwrap_or_default());
     assert!(said.starts_with("The longest idle time was "), "{said}");
+}
+
+#[test]
+fn a_descriptor_that_becomes_another_connection_is_not_measured_on() {
+    python!();
+    let program = [&PYTHON_CLIENT[..], &["replace"]].concat();
+    let output = output_or_skip!(measure(&Lab::default(), "1", "fd", &program, &[], &["--max", "20"]));
+    let (result, stderr) = unchanged(&output);
+    assert_eq!(result["status"], 1, "{result:#}");
+    assert!(stderr.contains("has closed the connection"), "{stderr}");
+    assert!(stderr.contains("hint: if it did so because "), "{stderr}");
+}
+
+#[test]
+fn an_interrupt_ends_the_measurement_and_prints_what_is_known() {
+    python!();
+    for signal in ["--signal=INT", "--signal=TERM"] {
+        let interrupted = ["timeout", "--preserve-status", signal, "4"];
+        let output = output_or_skip!(measure(
+            &Lab::default(),
+            "1",
+            "pid",
+            &PYTHON_CLIENT,
+            &interrupted,
+            &["--json"]
+        ));
+        let (result, stderr) = unchanged(&output);
+        assert_eq!(
+            (&result["status"], &result["kept"]),
+            (&json!(1), &json!(true)),
+            "{result:#}"
+        );
+        let found = measured(&result);
+        assert_eq!(
+            (&found["interrupted"], &found["how"]),
+            (&json!(true), &Value::Null),
+            "{found:#}"
+        );
+        assert!(stderr.contains("interrupted: this is what is known so far"), "{stderr}");
+    }
+}
+
+#[test]
+fn from_another_network_the_path_is_not_blamed_for_silence_over_ipv6() {
+    root!();
+    python!();
+    let lab = Lab {
+        timeout: "5",
+        address: "[fd00:2::2]",
+        ..Lab::default()
+    };
+    let program = [PYTHON, "-c", CLIENT, "fd00:2::2", "1"];
+    let elsewhere = ["unshare", "--net"];
+    let output = output_or_skip!(measure(&lab, "1", "pid", &program, &elsewhere, &["--max", "12"]));
+    let (result, _) = unchanged(&output);
+    assert_eq!(result["status"], 0, "{result:#}");
+    let said = words(result["stdout"].as_str().unwrap_or_default());
+    assert!(said.contains(": silence."), "{result:#}");
+    assert!(said.contains("Whether the peer still runs is not known."), "{said}");
+    assert!(!said.contains("keepalive run"), "{said}");
+}
+
+/// A process whose descriptors are not measured on. Prints their numbers and names.
+const OTHERS: &str = r#"
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+udp = socket.socket(type=socket.SOCK_DGRAM)
+unix, other_end = socket.socketpair()
+unconnected = socket.socket()
+closed = socket.create_connection(listener.getsockname())
+listener.accept()[0].close()
+closed.recv(1)
+pipe = os.pipe()[0]
+held = {"listener": listener, "udp": udp, "unix": unix, "unconnected": unconnected, "closed": closed}
+try:
+    mptcp_listener = socket.socket(proto=262)
+    mptcp_listener.bind(("127.0.0.1", 0))
+    mptcp_listener.listen()
+    held["mptcp"] = socket.socket(proto=262)
+    held["mptcp"].connect(mptcp_listener.getsockname())
+except OSError:
+    pass
+print(*(f"{name}={one.fileno()}" for name, one in held.items()), f"pipe={pipe}", "nothing=99", flush=True)
+sys.stdin.read()
+"#;
+
+#[test]
+fn what_is_no_open_tcp_connection_is_refused_by_name() {
+    root!();
+    python!();
+    let mut holder = Command::new(PYTHON)
+        .args(["-c", OTHERS])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python starts");
+    let mut names = String::new();
+    BufReader::new(holder.stdout.take().expect("a pipe"))
+        .read_line(&mut names)
+        .expect("a line");
+    let pid = holder.id();
+    let probe = |place: &str, wrapper: &[&str]| {
+        let keepalive = keepalive();
+        let keepalive = keepalive.to_str().expect("a UTF-8 path");
+        let words = [wrapper, &[keepalive, "probe", "--pid", place]].concat();
+        output_within(LIMIT, Command::new(words[0]).args(&words[1..]))
+    };
+    for one in names.split_whitespace() {
+        let (name, fd) = one.split_once('=').expect("name=fd");
+        let reason = match name {
+            "listener" => format!("descriptor {fd} is a listener, not a connection"),
+            "udp" | "unix" => format!("descriptor {fd} is another socket than TCP"),
+            "unconnected" => format!("descriptor {fd} is no open TCP connection: its state is closed"),
+            "closed" => format!("descriptor {fd} is no open TCP connection: its state is close-wait"),
+            "mptcp" => format!("descriptor {fd} is MPTCP, which is not measured"),
+            _ => format!("it has no socket at descriptor {fd}"),
+        };
+        let output = probe(&format!("{pid}:{fd}"), &[]);
+        let hint = format!("hint: to see its connections: keepalive list {pid}\n");
+        let expected = format!("keepalive: cannot measure on process {pid}: {reason}\n{hint}");
+        assert_eq!(super::stderr(&output), expected, "{name}");
+        assert_eq!(output.status.code(), Some(1), "{name}");
+    }
+    let stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let output = probe(&pid.to_string(), &stranger);
+    drop(holder.stdin.take());
+    holder.wait().expect("an exit status");
+    let stderr = super::stderr(&output);
+    let expected = format!("keepalive: cannot measure on process {pid}: ");
+    assert!(stderr.starts_with(&expected), "{stderr}");
+    assert!(stderr.contains("hint: it belongs to user 0"), "{stderr}");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let output = probe(&pid.to_string(), &[]);
+    assert!(
+        super::stderr(&output).contains("there is no such process"),
+        "{}",
+        super::stderr(&output)
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_place_that_is_no_process_is_refused() {
+    for place in [
+        "",
+        "x",
+        "0",
+        "-1",
+        "+1",
+        "1:",
+        "1:x",
+        "1:-1",
+        ":7",
+        "1:2:3",
+        "4294967296",
+        "1:2147483648",
+    ] {
+        let output = output_within(
+            LIMIT,
+            Command::new(keepalive()).args(["probe", &format!("--pid={place}")]),
+        );
+        let stderr = super::stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{place}: {stderr}");
+        assert!(stderr.contains("--pid"), "{place}: {stderr}");
+    }
+    let both = output_within(
+        LIMIT,
+        Command::new(keepalive()).args(["probe", "--pid=1", "localhost:80"]),
+    );
+    assert_eq!(both.status.code(), Some(2), "{}", super::stderr(&both));
 }

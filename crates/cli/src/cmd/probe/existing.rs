@@ -5,6 +5,7 @@
 //! the program.
 
 mod ask;
+mod connection;
 mod gaps;
 mod report;
 
@@ -12,20 +13,16 @@ use super::conclusion::Conclusion;
 use super::progress::Progress;
 use super::roughly;
 use super::search::Outcome;
-use crate::error::{Error, FAILED, REFUSED};
+use crate::error::{Error, FAILED};
 use crate::output::{WIDTH, print, wrap, write_stderr};
 use ask::{Asker, Restraint};
+use connection::Connection;
 use gaps::{End, Gaps};
-use keepalive_engine::sockets::{Holder, Kernel, Process, Socket};
 use keepalive_sys::signal::{SignalFd, block_interrupts};
-use keepalive_sys::sock_diag::State;
-use keepalive_sys::sockopt::{self, Activity, Protocol};
+use keepalive_sys::sockopt;
 use report::Report;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
-use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 /// A process, and its descriptor if one is named.
@@ -60,87 +57,63 @@ impl Place {
     }
 }
 
-/// An open connection of a process.
-struct Connection {
-    process: Process,
-    holder: Holder,
-    inode: u64,
-    peer: SocketAddr,
-    /// Whether a connection from here to the peer takes the same path.
-    is_near: bool,
+/// A connection that is looked at since a moment.
+struct Watch<'a> {
+    connection: &'a Connection,
+    signals: Option<SignalFd>,
+    start: Instant,
 }
 
-impl fmt::Display for Connection {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}", self.holder.pid, self.holder.fd)
+impl Watch<'_> {
+    /// Returns the time since the start.
+    fn now(&self) -> Duration {
+        self.start.elapsed()
     }
-}
 
-impl Connection {
-    /// Finds the connection at `place`.
-    fn find(place: Place) -> Result<Self, Error> {
-        let pid = place.pid;
-        let refused = |reason: String| Error::new(FAILED, format!("cannot measure on process {pid}: {reason}"));
-        let process = Process::find(pid).map_err(|obstacle| obstacle.error("measure on", pid))?;
-        let held = process
-            .sockets()
-            .map_err(|obstacle| obstacle.error("measure on", pid))?;
-        let (sockets, obstacle) = Kernel::look().sockets(&process, &held);
-        if let Some(obstacle) = obstacle {
-            return Err(obstacle.error("measure on", pid).into());
-        }
-        let is_open = |socket: &&Socket| {
-            socket.state == Some(State::Established) && socket.protocol == Protocol::Tcp && socket.peer.is_some()
-        };
-        let is_meant = |socket: &&Socket| {
-            place
-                .fd
-                .is_none_or(|fd| socket.holder.is_some_and(|holder| holder.fd == fd))
-        };
-        let mut open: Vec<&Socket> = sockets.iter().filter(is_open).filter(is_meant).collect();
-        open.dedup_by_key(|socket| socket.inode);
-        let (socket, holder, peer) = match (open.as_slice(), place.fd) {
-            ([socket], _) => match (socket.holder, socket.peer) {
-                (Some(holder), Some(peer)) => (*socket, holder, peer),
-                _ => return Err(refused(String::from("it has no open connection"))),
-            },
-            ([], Some(fd)) => return Err(refused(format!("descriptor {fd} is no open TCP connection"))),
-            ([], None) => return Err(refused(String::from("it has no open TCP connection"))),
-            (several, _) => {
-                let names: Vec<String> = several
-                    .iter()
-                    .filter_map(|socket| Some(format!("{pid}:{} to {}", socket.holder?.fd, socket.peer?)))
-                    .collect();
-                return Err(Error::new(
-                    REFUSED,
-                    format!("process {pid} has {} open TCP connections: name one", names.len()),
-                )
-                .hint(format!("--pid {}", names.join("\n      --pid "))));
+    /// Waits for `pause`. Returns whether the user has interrupted the measurement.
+    fn wait(&self, pause: Duration) -> bool {
+        let signals = self.signals.iter();
+        let mut fds: Vec<PollFd<'_>> = signals.map(|signals| PollFd::new(signals, PollFlags::IN)).collect();
+        let _ = poll(&mut fds, Timespec::try_from(pause).ok().as_ref());
+        self.signals.as_ref().is_some_and(|signals| signals.next().is_some())
+    }
+
+    /// Looks until the connection or the measurement ends.
+    fn until_end(&self, gaps: &mut Gaps, asker: &mut Asker, longest: f64, progress: &mut Progress) -> End {
+        let mut next = (longest / 16.0).clamp(1.0, 10.0).min(longest);
+        loop {
+            if self.wait(LOOK) {
+                return End::Interrupted;
             }
-        };
-        Ok(Self {
-            holder,
-            inode: socket.inode,
-            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
-            is_near: socket.is_in_own_namespace(),
-            process,
-        })
-    }
-
-    /// Returns a duplicate, which must be dropped at once.
-    fn borrow(&self) -> io::Result<OwnedFd> {
-        self.process.duplicate(self.holder, self.inode)
-    }
-
-    fn look(&self) -> io::Result<Activity> {
-        sockopt::activity(self.borrow()?)
-    }
-
-    /// Returns whether the peer accepts a new connection; `None` if that cannot be tried from here.
-    fn is_peer_there(&self) -> Option<bool> {
-        const LIMIT: Duration = Duration::from_secs(5);
-        self.is_near
-            .then(|| TcpStream::connect_timeout(&self.peer, LIMIT).is_ok())
+            let now = self.now();
+            let Ok(activity) = self.connection.look() else {
+                return End::Left;
+            };
+            if let Some(end) = gaps.note(now, &activity) {
+                return end;
+            }
+            let lived = gaps.lived();
+            if lived >= longest - LOOK.as_secs_f64() {
+                return End::Enough;
+            }
+            if now.as_secs_f64() > PATIENCE * longest {
+                return End::InUse;
+            }
+            while next <= lived {
+                next = (next * GROWTH).min(longest);
+            }
+            progress.watch(gaps.quiet(now), next, lived);
+            if gaps.quiet(now) >= next && gaps.is_settled() && asker.may_ask(&activity) {
+                if let Some(end) = asker.ask(self, gaps) {
+                    return end;
+                }
+                if let Some(reason) = asker.restraint().and_then(Restraint::reason) {
+                    progress.clear();
+                    let line = format!("keepalive: it is only watched: {reason}");
+                    write_stderr(&wrap(&line, WIDTH, 2));
+                }
+            }
+        }
     }
 }
 
@@ -151,102 +124,69 @@ impl Connection {
 pub(super) fn run(place: Place, max: f64, is_json: bool) -> Result<(), Error> {
     let connection = Connection::find(place)?;
     block_interrupts();
-    let signals = SignalFd::interrupts().ok();
-    let failed = |error: &io::Error| connection.process.obstacle(error).error("measure on", place.pid);
-    let first = connection.look().map_err(|error| failed(&error))?;
+    let first = connection.look().map_err(|error| connection.error(&error))?;
     let numbers = connection
         .borrow()
         .and_then(sockopt::numbers)
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| connection.error(&error))?;
     let mut asker = Asker::new();
     let longest = asker.longest(&numbers, max);
-    let _ = writeln!(
-        io::stderr(),
+    let line = format!(
         "keepalive: watching {connection} to {} for idle times up to {}; this takes {} at most",
         connection.peer,
         roughly(longest),
         roughly(PATIENCE * longest),
     );
+    write_stderr(&wrap(&line, WIDTH, 2));
     let mut progress = Progress::new(io::stderr().is_terminal());
-    let start = Instant::now();
     let mut gaps = Gaps::new(&first);
-    let mut next = (longest / 16.0).clamp(1.0, 10.0).min(longest);
-    let end = loop {
-        if wait(signals.as_ref()) {
-            break End::Interrupted;
+    let watch = Watch {
+        connection: &connection,
+        signals: SignalFd::interrupts().ok(),
+        start: Instant::now(),
+    };
+    let (end, is_peer_there) = loop {
+        let end = watch.until_end(&mut gaps, &mut asker, longest, &mut progress);
+        if end != End::Idle(Outcome::Silence) {
+            break (end, None);
         }
-        let now = start.elapsed();
-        let Ok(activity) = connection.look() else {
-            break End::Left;
-        };
-        if let Some(end) = gaps.note(now, &activity) {
-            break end;
-        }
-        let lived = gaps.lived();
-        if lived >= longest - LOOK.as_secs_f64() {
-            break End::Enough;
-        }
-        if now.as_secs_f64() > PATIENCE * longest {
-            break End::InUse;
-        }
-        while next <= lived {
-            next = (next * GROWTH).min(longest);
-        }
-        progress.watch(gaps.quiet(now), next, lived);
-        if gaps.quiet(now) >= next && gaps.is_settled() && asker.may_ask(&activity) {
-            if let Some(end) = asker.ask(&connection, &mut gaps, start) {
-                break end;
-            }
-            if let Some(reason) = asker.restraint().and_then(Restraint::reason) {
-                progress.clear();
-                write_stderr(&wrap(&format!("keepalive: it is only watched: {reason}"), WIDTH, 2));
-            }
+        let is_there = connection.is_peer_there();
+        // The network may have been down for a moment.
+        if is_there != Some(true) || !asker.is_answered_at_last(&watch, &mut gaps) {
+            break (end, is_there);
         }
     };
     progress.clear();
-    let is_peer_there = match end {
-        End::Idle(Outcome::Silence) => connection.is_peer_there(),
-        _ => None,
-    };
     let mut conclusion = Conclusion::of_one(gaps.lived_at_all(), gaps.died(), end.outcome());
     if end == End::Idle(Outcome::Silence) && is_peer_there != Some(true) {
         // No settings help if the peer is down.
         conclusion.disclaim();
     }
+    let name = connection.to_string();
     let report = Report {
         conclusion: &conclusion,
         peer: connection.peer,
         end,
         longest,
         is_peer_there,
+        is_confirmed: asker.is_confirmed(),
         restraint: asker.restraint(),
         unanswered: asker.unanswered(),
-        pid: place.pid,
+        name: &name,
     };
-    print(&if is_json {
-        report.json(&connection.to_string())
-    } else {
-        report.text()
-    })?;
+    print(&if is_json { report.json() } else { report.text() })?;
+    let known = |what: String| Error::new(FAILED, format!("{what}: this is what is known so far"));
     match end {
-        End::Interrupted => Err(Error::new(FAILED, "interrupted: this is what is known so far")),
-        End::Left => Err(Error::new(
-            FAILED,
-            format!(
-                "process {} has closed the connection: this is what is known so far",
+        End::Interrupted => Err(known(String::from("interrupted"))),
+        End::Finished => Err(known(format!(
+            "the peer of {name} has closed the connection, which was in use"
+        ))),
+        End::Left => Err(
+            known(format!("process {} has closed the connection", place.pid)).hint(format!(
+                "if it did so because the peer or the path ended it: keepalive trace {} shows such ends",
                 place.pid
-            ),
-        )),
+            )),
+        ),
         End::Enough | End::InUse | End::Idle(_) => Ok(()),
     }
-}
-
-/// Waits until the next look. Returns whether the user has interrupted the measurement.
-fn wait(signals: Option<&SignalFd>) -> bool {
-    let mut fds: Vec<PollFd<'_>> = signals
-        .map(|signals| PollFd::new(signals, PollFlags::IN))
-        .into_iter()
-        .collect();
-    let _ = poll(&mut fds, Timespec::try_from(LOOK).ok().as_ref());
-    signals.is_some_and(|signals| signals.next().is_some())
 }

@@ -1,12 +1,12 @@
 //! Keepalive probes of our own on a program's connection. No option of the program changes at any time: a kill of this command
 //! at any moment leaves nothing behind.
 
-use super::Connection;
+use super::Watch;
 use super::gaps::{End, Gaps};
 use keepalive_policy::SocketOption;
+use keepalive_sys::sock_diag::State;
 use keepalive_sys::sockopt::{self, Activity, Numbers};
 use std::io;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// The number of probes for one idle time, of which one must be answered.
@@ -35,6 +35,7 @@ pub(super) enum Restraint {
 pub(super) struct Asker {
     restraint: Option<Restraint>,
     unanswered: u32,
+    is_confirmed: bool,
 }
 
 impl Asker {
@@ -42,6 +43,7 @@ impl Asker {
         Self {
             restraint: None,
             unanswered: 0,
+            is_confirmed: false,
         }
     }
 
@@ -66,18 +68,24 @@ impl Asker {
         self.unanswered
     }
 
+    /// Returns whether a probe had no answer though the peer accepted a new connection before.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.is_confirmed
+    }
+
     /// Returns whether a probe may be sent now.
     pub(super) fn may_ask(&self, activity: &Activity) -> bool {
-        matches!(self.restraint, None | Some(Restraint::Idle(_))) && !activity.is_unacknowledged
+        self.restraint.is_none_or(Restraint::allows_probes) && !activity.is_unacknowledged
     }
 
     /// Sends probes until one is answered. Returns the end, if none is, or if the connection ends.
-    pub(super) fn ask(&mut self, connection: &Connection, gaps: &mut Gaps, start: Instant) -> Option<End> {
+    pub(super) fn ask(&mut self, watch: &Watch<'_>, gaps: &mut Gaps) -> Option<End> {
         for number in 1..=MOST {
             // Held until the answer: a RST makes the program close its descriptor, and what happened would be gone.
-            let Ok(socket) = connection.borrow() else {
+            let Ok(socket) = watch.connection.borrow() else {
                 return Some(End::Left);
             };
+            gaps.expect_answer();
             if let Err(error) = sockopt::send_probe(&socket) {
                 self.restraint = Some(Restraint::of(&error));
                 return None;
@@ -87,11 +95,11 @@ impl Asker {
             let sent = Instant::now();
             while sent.elapsed() < limit {
                 // Without the program's descriptor, this one would keep the connection open.
-                let is_held = connection.borrow().is_ok();
+                let is_held = watch.connection.borrow().is_ok();
                 let Ok(activity) = sockopt::activity(&socket) else {
                     return Some(End::Left);
                 };
-                if let Some(end) = gaps.note(start.elapsed(), &activity) {
+                if let Some(end) = gaps.note(watch.now(), &activity) {
                     return Some(end);
                 }
                 if !is_held {
@@ -101,10 +109,35 @@ impl Asker {
                     self.unanswered = 0;
                     return None;
                 }
-                sleep(LOOK);
+                if watch.wait(LOOK) {
+                    return Some(End::Interrupted);
+                }
             }
         }
         gaps.give_up()
+    }
+
+    /// Sends one more probe, if that is possible, and returns whether there is an answer to anything after all.
+    pub(super) fn is_answered_at_last(&mut self, watch: &Watch<'_>, gaps: &mut Gaps) -> bool {
+        let is_sent = self.restraint.is_none_or(Restraint::allows_probes)
+            && watch.connection.borrow().and_then(sockopt::send_probe).is_ok();
+        self.unanswered += u32::from(is_sent);
+        let start = Instant::now();
+        while start.elapsed() < LAST_ANSWER {
+            let Ok(activity) = watch.connection.look() else {
+                return false;
+            };
+            gaps.note(watch.now(), &activity);
+            if gaps.is_settled() {
+                self.unanswered = 0;
+                return true;
+            }
+            if activity.state != Some(State::Established) || watch.wait(super::LOOK) {
+                return false;
+            }
+        }
+        self.is_confirmed = is_sent;
+        false
     }
 }
 
@@ -115,6 +148,10 @@ impl Restraint {
             io::ErrorKind::ResourceBusy => Self::Reuse,
             _ => Self::Unsupported,
         }
+    }
+
+    fn allows_probes(self) -> bool {
+        matches!(self, Self::Idle(_))
     }
 
     /// Returns why the connection is only watched; `None` if probes are sent.

@@ -16,6 +16,8 @@ pub(super) enum End {
     Interrupted,
     /// The program has closed the connection, or has ended.
     Left,
+    /// The peer has closed the connection, which was not idle.
+    Finished,
     /// The connection did not survive an idle time.
     Idle(Outcome),
 }
@@ -30,7 +32,7 @@ impl End {
     }
 }
 
-/// A packet of this end to which no answer has come.
+/// A packet of this end that requires an answer, which has not come.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     /// The idle time before it.
@@ -45,6 +47,9 @@ struct Pending {
 pub(super) struct Gaps {
     segments: u32,
     received: u32,
+    data_sent: u32,
+    /// Whether a probe of ours has been sent since the last packet.
+    is_asked: bool,
     /// The time of the last packet.
     quiet_since: Duration,
     /// How long the connection was possibly idle before the first look, by the kernel's clocks, which do not show all packets.
@@ -63,6 +68,8 @@ impl Gaps {
         Self {
             segments: first.segments,
             received: first.segments_received,
+            data_sent: first.data_segments_sent,
+            is_asked: false,
             quiet_since: Duration::ZERO,
             before: first.since_any,
             pending: None,
@@ -96,27 +103,41 @@ impl Gaps {
         self.pending.is_none()
     }
 
+    /// Records that a probe is about to be sent.
+    pub(super) fn expect_answer(&mut self) {
+        self.is_asked = true;
+    }
+
     /// Records a look at the connection. Returns the end, if this is one.
     pub(super) fn note(&mut self, now: Duration, activity: &Activity) -> Option<End> {
         let received = activity.segments_received.wrapping_sub(self.received);
         let sent = activity.segments.wrapping_sub(self.segments).wrapping_sub(received);
+        let is_data_sent = activity.data_segments_sent != self.data_sent;
         (self.segments, self.received) = (activity.segments, activity.segments_received);
+        self.data_sent = activity.data_segments_sent;
         let gap = now.saturating_sub(self.quiet_since);
         match activity.state {
             Some(State::Established) => {}
-            Some(State::Closed) => return Some(self.closed(gap, sent > 0, received > 0)),
-            // A FIN that follows a request or data belongs to these.
-            Some(State::CloseWait) if sent <= 1 && self.pending.is_none() => {
-                return Some(self.die(gap, Outcome::Closed));
+            Some(State::Closed) => return Some(self.closed(gap, sent, received)),
+            // A FIN that follows a request belongs to it.
+            Some(State::CloseWait) if is_data_sent || self.is_asked || self.pending.is_some() => {
+                return Some(End::Finished);
             }
+            Some(State::CloseWait) => return Some(self.die(gap, Outcome::Closed)),
             _ => return Some(End::Left),
         }
         if received > 0 {
             let gap = self.pending.take().map_or(gap, |pending| pending.gap);
             self.lived = self.lived.max(Some(gap));
-        } else if sent > 0 {
-            let new = Pending { gap, at: now, tries: 0 };
-            self.pending.get_or_insert(new).tries += sent;
+            (self.died, self.is_asked) = (None, false);
+        } else if let Some(pending) = &mut self.pending {
+            pending.tries += sent;
+        } else if sent > 0 && (activity.is_unacknowledged || self.is_asked) {
+            self.pending = Some(Pending {
+                gap,
+                at: now,
+                tries: sent,
+            });
         }
         if sent > 0 || received > 0 {
             self.quiet_since = now;
@@ -128,11 +149,12 @@ impl Gaps {
     }
 
     /// Returns the end of a connection that the kernel has closed.
-    fn closed(&mut self, gap: Duration, is_sent: bool, is_received: bool) -> End {
-        match (self.pending, is_received) {
+    fn closed(&mut self, gap: Duration, sent: u32, received: u32) -> End {
+        match (self.pending, received > 0) {
             (Some(pending), true) => self.die(pending.gap, Outcome::Reset),
             (Some(pending), false) => self.die(pending.gap, Outcome::Silence),
-            (None, true) if is_sent => self.die(gap, Outcome::Reset),
+            // More packets sent than the acknowledgements of those received before the RST.
+            (None, true) if sent >= received => self.die(gap, Outcome::Reset),
             (None, true) => self.die(gap, Outcome::ResetUnasked),
             (None, false) => End::Left,
         }

@@ -17,22 +17,24 @@ pub(super) struct Report<'a> {
     pub(super) longest: f64,
     /// Whether the peer accepted a new connection afterwards; `None` if that was not tried.
     pub(super) is_peer_there: Option<bool>,
+    /// Whether a probe after that had no answer either.
+    pub(super) is_confirmed: bool,
     pub(super) restraint: Option<Restraint>,
     /// The number of our probes without an answer.
     pub(super) unanswered: u32,
-    pub(super) pid: u32,
+    /// PID:FD.
+    pub(super) name: &'a str,
 }
 
 impl Report<'_> {
-    pub(super) fn json(&self, target: &str) -> String {
-        let is_path = self.is_peer_there == Some(true);
+    pub(super) fn json(&self) -> String {
         let by = self.end.outcome().map(|outcome| match outcome {
-            Outcome::Silence if is_path => "path",
+            Outcome::Silence if self.is_confirmed => "path",
             Outcome::Closed => "server",
             _ => "unknown",
         });
         let is_interrupted = self.end == End::Interrupted;
-        show::object(self.conclusion, target, self.peer, by, None, is_interrupted)
+        show::object(self.conclusion, self.name, self.peer, by, None, is_interrupted)
     }
 
     pub(super) fn text(&self) -> String {
@@ -78,7 +80,6 @@ impl Report<'_> {
 
     /// Returns what has ended the connection, as far as it is known.
     fn cause(&self) -> Option<String> {
-        const LOST: &str = "The connection is lost for the program too, as it was before the probe.";
         let text = match (self.end.outcome()?, self.is_peer_there) {
             (Outcome::Closed, _) => String::from(
                 "If that is the peer's timeout for idle connections, keepalive cannot help: probes carry no data. Raise that \
@@ -87,7 +88,9 @@ impl Report<'_> {
             (Outcome::ResetUnasked, _) => {
                 String::from("Something on the path, or the peer, ended it. Whether it counts probes is not known.")
             }
-            (Outcome::Reset, _) => format!("Something on the path, or the peer, has forgotten it. {LOST}"),
+            (Outcome::Reset, _) => {
+                String::from("Something on the path, or the peer, has forgotten it. It is lost for the program too.")
+            }
             (_, there) => {
                 let probes = match self.unanswered {
                     0 => String::from("The packets of the program"),
@@ -95,11 +98,16 @@ impl Report<'_> {
                     several => format!("{several} probes"),
                 };
                 let there = match there {
-                    Some(true) => "The peer accepts a new connection: the path has forgotten the idle one.",
+                    Some(true) if self.is_confirmed => {
+                        "The peer accepts a new connection: the path has forgotten the idle one. It is lost for the program too."
+                    }
+                    Some(true) => {
+                        "The peer accepts a new connection: the path has probably forgotten the idle one, or was interrupted."
+                    }
                     Some(false) => "The peer accepts no new connection either: it, or the network, may be down.",
                     None => "Whether the peer still runs is not known.",
                 };
-                format!("{probes} got no answer. {there} {LOST}")
+                format!("{probes} got no answer. {there}")
             }
         };
         Some(text)
@@ -117,7 +125,7 @@ impl Report<'_> {
             )),
             (_, End::Enough) => Some(format!(
                 "Whether it is forgotten later is not known. To try longer times: keepalive probe --pid {} --max TIME",
-                self.pid
+                self.name
             )),
             (Some(restraint), _) => restraint
                 .reason()

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Returns a look at a connection after so many packets sent and received.
+/// Returns a look at a connection after so many packets sent and received. What is sent requires an answer.
 fn look(state: State, sent: u32, received: u32) -> Activity {
     Activity {
         state: Some(state),
@@ -9,7 +9,8 @@ fn look(state: State, sent: u32, received: u32) -> Activity {
         segments: sent.wrapping_add(received),
         segments_received: received,
         since_any: Duration::from_secs(100),
-        is_unacknowledged: false,
+        data_segments_sent: 0,
+        is_unacknowledged: sent > received,
         has_data: false,
     }
 }
@@ -67,11 +68,49 @@ fn the_idle_time_before_the_first_look_is_no_evidence_of_a_short_timeout() {
 }
 
 #[test]
+fn an_acknowledgement_alone_requires_no_answer() {
+    let mut gaps = gaps(&[(10, 1, 1)]);
+    let acknowledgement = Activity {
+        is_unacknowledged: false,
+        ..look(State::Established, 2, 1)
+    };
+    assert_eq!(gaps.note(Duration::from_secs(30), &acknowledgement), None);
+    assert!(gaps.is_settled());
+    assert_eq!((gaps.lived(), gaps.quiet(Duration::from_secs(31))), (10.0, 1.0));
+}
+
+#[test]
+fn an_answer_after_silence_shows_that_the_idle_time_was_survived() {
+    let mut gaps = gaps(&[(10, 1, 1), (40, 4, 1)]);
+    let end = gaps.note(Duration::from_secs(46), &look(State::Established, 4, 1));
+    assert_eq!(end, Some(End::Idle(Outcome::Silence)));
+    assert_eq!(
+        gaps.note(Duration::from_secs(47), &look(State::Established, 5, 2)),
+        None
+    );
+    assert_eq!((gaps.lived(), gaps.died()), (30.0, None));
+}
+
+#[test]
 fn a_fin_on_an_idle_connection_is_the_peers() {
     let mut idle = gaps(&[(10, 1, 1)]);
     let end = idle.note(Duration::from_secs(40), &look(State::CloseWait, 2, 2));
     assert_eq!((end, idle.died()), (Some(End::Idle(Outcome::Closed)), Some(30.0)));
-    let mut used = gaps(&[(10, 1, 0)]);
-    let end = used.note(Duration::from_secs(11), &look(State::CloseWait, 2, 2));
-    assert_eq!((end, used.died()), (Some(End::Left), None));
+    let mut with_farewell = gaps(&[(10, 1, 1)]);
+    let end = with_farewell.note(Duration::from_secs(40), &look(State::CloseWait, 3, 3));
+    assert_eq!(end, Some(End::Idle(Outcome::Closed)));
+}
+
+#[test]
+fn a_fin_after_a_request_is_no_timeout() {
+    let mut asked = gaps(&[(10, 1, 0)]);
+    let end = asked.note(Duration::from_secs(11), &look(State::CloseWait, 2, 2));
+    assert_eq!((end, asked.died()), (Some(End::Finished), None));
+    let mut answered = gaps(&[(10, 1, 1)]);
+    let request = Activity {
+        data_segments_sent: 1,
+        ..look(State::CloseWait, 3, 3)
+    };
+    let end = answered.note(Duration::from_secs(40), &request);
+    assert_eq!((end, answered.died()), (Some(End::Finished), None));
 }
