@@ -3,7 +3,8 @@
 usage: probe_existing.py COUNT PLACE PROGRAM... -- COMMAND...
 
 Waits until PROGRAM has COUNT TCP connections, then runs COMMAND with --pid and, as PLACE says, its process ("pid") or its first
-connection ("fd"). Reads the options of each connection by pidfd_getfd(2) before, afterwards, and each few milliseconds meanwhile.
+connection ("fd"). Reads the options of each connection, and the number of its segments with data, by pidfd_getfd(2) before,
+afterwards, and each few milliseconds meanwhile.
 Prints a JSON object.
 """
 
@@ -71,13 +72,13 @@ pid = f"{target.pid}:{min(before)}" if place == "fd" else str(target.pid)
 measuring = subprocess.Popen(command + ["--pid", pid], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 looks, changed = 0, False
 while measuring.poll() is None:
-    # What is closed meanwhile is not there any more.
+    # What is closed or opened meanwhile is not compared.
     now = options(target.pid)
-    changed |= any(before.get(fd) != values for fd, values in now.items())
+    changed |= any(before.get(fd, values) != values for fd, values in now.items())
     looks += 1
     time.sleep(0.002)
 if target.poll() is None:
-    changed |= any(before.get(fd) != values for fd, values in options(target.pid).items())
+    changed |= any(before.get(fd, values) != values for fd, values in options(target.pid).items())
 stdout, stderr = measuring.communicate()
 print(
     json.dumps(

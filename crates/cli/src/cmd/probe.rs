@@ -122,7 +122,8 @@ pub(crate) const NOTES: Notes = Notes {
         SUCCESS,
         (
             "1",
-            "The server cannot be reached or fails, or the measurement is interrupted.",
+            "The server or the process cannot be reached, or the server fails, or the measurement is interrupted, or the \
+             connection is closed while it is in use.",
         ),
         USAGE,
     ],
