@@ -128,7 +128,7 @@ fn every_command_line_in_the_documents_runs() {
 }
 
 #[test]
-fn a_command_line_that_is_only_parsed_is_in_a_document_and_can_be_parsed() {
+fn parsed_only_command_lines_are_in_a_document_and_valid() {
     let sources = sources();
     let known: BTreeSet<String> = sources
         .iter()
@@ -168,7 +168,7 @@ fn parser(command: &str) -> Command {
 }
 
 #[test]
-fn what_the_documents_mention_of_the_command_is_there() {
+fn documents_mention_only_existing_commands_and_options() {
     let mut number = 0;
     for source in sources() {
         for mention in source.mentions() {
@@ -276,7 +276,7 @@ fn the_manual_pages_are_well_formed() {
 }
 
 #[test]
-fn what_is_installed_is_removed() {
+fn uninstall_removes_every_installed_file() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let make = |target: &str| {
         let mut make = Command::new("make");

@@ -93,7 +93,7 @@ fn the_text_fits_80_columns_and_addresses_stay_whole() {
 }
 
 #[test]
-fn the_text_says_what_the_json_says() {
+fn text_and_json_agree() {
     let text = presets(&[]);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for object in objects() {
@@ -119,7 +119,7 @@ fn the_text_says_what_the_json_says() {
 }
 
 #[test]
-fn what_keepalive_cannot_help_with_is_listed_apart() {
+fn middleboxes_that_ignore_keepalive_are_listed_separately() {
     let text = presets(&[]);
     let (helpful, useless) = text
         .split_once("Keepalive cannot help")

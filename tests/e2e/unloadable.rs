@@ -113,7 +113,7 @@ fn program_with_address_sanitizer_starts_with_the_library_as_a_child_or_on_reque
         command(&library(), &words).env("ASAN_OPTIONS", "verify_asan_link_order=0"),
     );
     assert!(
-        text(&output.stderr).starts_with("keepalive: engine preload: "),
+        text(&output.stderr).starts_with("keepalive: engine preload and seccomp: "),
         "{output:?}"
     );
     assert_eq!(text(&output.stdout).trim_end(), SEEN);
@@ -186,7 +186,7 @@ fn loader_at_another_path_loads_the_library() {
         &mut command(&library(), &["run", "-v", "--", path(&program), "tcp"]),
     );
     assert!(
-        text(&output.stderr).starts_with("keepalive: engine preload: "),
+        text(&output.stderr).starts_with("keepalive: engine preload and seccomp: "),
         "{output:?}"
     );
 }

@@ -225,7 +225,7 @@ fn wait_until_next_command_has_cleaned_up(test_cgroup: &TestCgroup) {
 }
 
 #[test]
-fn nested_command_has_only_its_own_policy() {
+fn nested_command_takes_what_it_does_not_set_from_the_environment() {
     let test_cgroup = test_cgroup!();
     python!();
     let keepalive = keepalive();
@@ -233,7 +233,7 @@ fn nested_command_has_only_its_own_policy() {
     let inner = ["--", keepalive, "run", "--engine", "cgroup", "--idle=31"];
     let mut program = py_peer(&test_cgroup, test_cgroup.directory(), &[&POLICY[..], &inner].concat());
     program.execute("client, accepted = pair(listen())");
-    assert_eq!(program.has("client"), "1 31 75 9 0");
+    assert_eq!(program.has("client"), "1 31 13 4 0");
     drop(program);
     wait_until_empty(test_cgroup.directory());
 }

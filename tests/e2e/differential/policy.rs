@@ -14,7 +14,7 @@ const IDLE: u32 = 61;
 const RULE_IDLE: u32 = 33;
 const INTERVAL: u32 = 13;
 const COUNT: u32 = 4;
-const USER_TIMEOUT: u32 = 30_000;
+pub(super) const USER_TIMEOUT: u32 = 30_000;
 
 impl Policy {
     /// Returns every mode, with and without rules.

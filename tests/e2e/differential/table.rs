@@ -2,7 +2,7 @@
 //! value, on sockets of every kind and state (`targets/call_table.c`), and compares the results with those without
 //! keepalive.
 
-use super::policy::Policy;
+use super::policy::{Policy, USER_TIMEOUT};
 use super::setting::{Engine, alone, alone_with_late_packets};
 use crate::support::target::{Libc, compile, static_target};
 use keepalive_policy::{Mode, SocketOption};
@@ -144,7 +144,13 @@ impl Comparison {
         let (Ok(has), Ok(program_value)) = (has.parse::<i32>(), program_value.parse::<i32>()) else {
             return false;
         };
-        let allowed = self.policy.allows(option, program_value.cast_unsigned(), is_final);
+        let mut allowed = self.policy.allows(option, program_value.cast_unsigned(), is_final);
+        // The supervisor sets a user timeout some milliseconds after the connection is complete. The kernel does not
+        // distinguish a timeout that the program has set to 0 from one that it has not set.
+        let is_late = matches!(self.engine, Engine::Seccomp | Engine::Both) && self.policy.has_rules;
+        if option == SocketOption::UserTimeout && program_value == 0 && is_late {
+            allowed.push(USER_TIMEOUT);
+        }
         name == expected_name && allowed.contains(&has.cast_unsigned())
     }
 }

@@ -239,7 +239,9 @@ fn removal_removes_the_systemd_drop_ins() {
         skip!("{why}");
     }
     let printed = in_distribution("bookworm", UNITS, &[&Packages::deb(&packages.first)]);
-    let expected = "--system daemon-reload\n--system daemon-reload\nstop keepalive-cgroup@*.service\ndaemon-reload\n--system daemon-reload\n\
+    let expected = "--system daemon-reload\n--system daemon-reload\nstop keepalive-cgroup@*.service\n\
+        show --property=Id,Names,LoadState,MainPID,ConsistsOf,Wants,Requires,BindsTo,Upholds -- some.service\n\
+        daemon-reload\n--system daemon-reload\n\
         keepalive: note: what these processes start will complain of LD_PRELOAD until they are restarted: PID \n";
     assert_eq!(printed, expected);
 }

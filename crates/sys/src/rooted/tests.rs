@@ -137,7 +137,7 @@ fn missing_directories_are_made_inside() {
 
 /// A directory on the way is exchanged for a link out of the tree, again and again.
 #[test]
-fn a_tree_that_changes_at_the_same_time_leads_nowhere_else() {
+fn concurrent_changes_of_a_tree_cannot_redirect_writes() {
     let (_directory, root, outside) = stage();
     let path = root.path().to_owned();
     fs::create_dir_all(path.join("a/b")).unwrap();
