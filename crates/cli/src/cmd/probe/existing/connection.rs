@@ -42,7 +42,7 @@ impl Connection {
         let held = process
             .sockets()
             .map_err(|obstacle| obstacle.error("measure on", pid))?;
-        let (sockets, obstacle) = Kernel::look().sockets(&process, &held);
+        let (sockets, obstacle) = Kernel::of_own_namespace().sockets(&process, &held);
         if let Some(obstacle) = obstacle {
             return Err(obstacle.error("measure on", pid).into());
         }
