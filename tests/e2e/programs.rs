@@ -78,16 +78,16 @@ impl Own {
 
     /// What the socket has when the policy and these meet under `mode`.
     fn under(self, mode: Mode) -> Timing {
-        let settle = |option, ours: u64, theirs: u64| -> u64 {
+        let resolve = |option, ours: u64, theirs: u64| -> u64 {
             let [ours, theirs] = [ours, theirs].map(|number| number.try_into().expect("a number for the kernel"));
             mode.resolve(option, ours, theirs).into()
         };
         let (on, idle, interval, count) = self.over(OURS);
         (
-            settle(SocketOption::Keepalive, OURS.0.into(), on.into()) != 0,
-            settle(SocketOption::Idle, OURS.1, idle),
-            settle(SocketOption::Interval, OURS.2, interval),
-            settle(SocketOption::Count, OURS.3.into(), count.into())
+            resolve(SocketOption::Keepalive, OURS.0.into(), on.into()) != 0,
+            resolve(SocketOption::Idle, OURS.1, idle),
+            resolve(SocketOption::Interval, OURS.2, interval),
+            resolve(SocketOption::Count, OURS.3.into(), count.into())
                 .try_into()
                 .expect("at most 127"),
         )
@@ -279,7 +279,7 @@ programs! {
 }
 
 #[test]
-fn the_table_is_what_fill_mode_promises() {
+fn table_matches_mode_fill() {
     let names: HashSet<_> = PROGRAMS.iter().map(|program| program.name).collect();
     assert_eq!(names.len(), PROGRAMS.len(), "a name stands twice");
     for program in PROGRAMS {
@@ -322,7 +322,7 @@ fn expect(name: &str, by: Option<(Engine, Mode)>) {
 
     let mut session = Session::start(start, &stage);
     let mut sockets = Vec::new();
-    let settled = within(LIMIT, || {
+    let ended = within(LIMIT, || {
         sockets = session.sockets();
         let as_expected = !sockets.is_empty() && sockets.iter().all(|seen| seen.timing() == expected);
         if as_expected {
@@ -332,10 +332,10 @@ fn expect(name: &str, by: Option<(Engine, Mode)>) {
         }
     });
     assert_eq!(
-        settled,
+        ended,
         Some(true),
         "{name}: expected {expected:?}; saw {sockets:#?}; {}it wrote:\n{}",
-        if settled.is_some() { "it ended; " } else { "" },
+        if ended.is_some() { "it ended; " } else { "" },
         stage.output()
     );
 }

@@ -1,4 +1,4 @@
-//! `keepalive unit`: drop-ins for services, in the tree of an image, judged by systemd itself.
+//! `keepalive unit`: drop-ins for services, in the tree of an image, verified by systemd itself.
 
 mod foreign;
 mod managed;

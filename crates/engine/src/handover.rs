@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn podman_leaves_the_cgroup_unless_it_is_told_to_stay() {
+    fn podman_leaves_the_cgroup_without_cgroups_split() {
         let leaves = |words: &str| leaves_cgroup(&command(words), &Engines::Cgroup);
         assert!(leaves("podman run image") && leaves("systemd-run --scope sleep 1"));
         assert!(!leaves("podman ps") && !leaves("podman run --cgroups=split image"));

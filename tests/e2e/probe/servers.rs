@@ -84,7 +84,7 @@ fn server_that_resets_by_age_gives_no_conclusion() {
 }
 
 #[test]
-fn keepalive_helps_against_what_closes_connections_without_packets() {
+fn keepalive_helps_against_middleboxes_that_count_packets() {
     python!();
     let lab = Lab {
         server: "quiet 5",
