@@ -181,12 +181,8 @@ pub(super) fn run(place: Place, max: f64, is_json: bool) -> Result<(), Error> {
         End::Finished => Err(known(format!(
             "the peer of {name} has closed the connection, which was in use"
         ))),
-        End::Left => Err(
-            known(format!("process {} has closed the connection", place.pid)).hint(format!(
-                "if it did so because the peer or the path ended it: keepalive trace {} shows such ends",
-                place.pid
-            )),
-        ),
+        End::Left => Err(known(format!("process {} has closed the connection", place.pid))
+            .hint("the peer or the path may have ended it just before, which was not seen")),
         End::Enough | End::InUse | End::Idle(_) => Ok(()),
     }
 }
