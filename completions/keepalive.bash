@@ -140,6 +140,7 @@ _keepalive_table=(
     'list|-h|||Print help'
     'list|--help|||Print help'
     'probe|||host:port@unknown|'
+    'probe|--pid||pid[:fd]@unknown|Measure on a connection of this process: '\''4242'\'', '\''4242:7'\'''
     'probe|--max||time@unknown|Longest idle time to try: 10 seconds to 9 hours'
     'probe|--precision||percent@unknown|Precision of the result: 1% to 50% of the timeout'
     'probe|--parallel||n@unknown|Connections at a time: 2 to 64'

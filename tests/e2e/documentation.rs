@@ -22,7 +22,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 31] = [
+const PARSED: [(&str, &str); 34] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
     ("make test-unit", "takes minutes"),
@@ -63,7 +63,11 @@ const PARSED: [(&str, &str); 31] = [
     ),
     ("kubectl exec POD -- ss -tno", CLUSTER),
     ("kubectl delete -k my-kubernetes/examples/cluster", CLUSTER),
+    ("sudo keepalive probe --pid 4242", LOGGED_IN),
+    ("sudo keepalive probe --pid 4242:7", LOGGED_IN),
+    ("keepalive probe --pid 4242:7", LOGGED_IN),
 ];
+const LOGGED_IN: &str = "probe::existing runs it";
 const DEMO: &str = "nat::picture_of_the_demo_shows_a_lost_and_a_kept_connection runs it";
 const BUILDS: &str = "builds what is built already";
 const INSTALLS: &str = "packages installs it, in distributions of their own";
@@ -72,9 +76,9 @@ const EDITED: &str = "for what is then changed by hand";
 
 /// Command lines that do not end by themselves, or not soon: how they are ended, and their status then.
 const ENDED: [(&str, &str, i32); 3] = [
-    ("keepalive probe db.example.com:5432", INTERRUPTED, 1),
+    ("keepalive probe redis.example.com:6379", INTERRUPTED, 1),
     (
-        "keepalive probe --max 5m --precision 20% db.example.com:5432",
+        "keepalive probe --max 5m --precision 20% redis.example.com:6379",
         INTERRUPTED,
         1,
     ),
