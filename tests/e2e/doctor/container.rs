@@ -42,7 +42,7 @@ fn mounts_of_a_pod_are_evidence_of_a_container() {
 #[track_caller]
 fn assert_is_container(text: &str, kind: &str) {
     let findings = unfolded(text);
-    let expected = format!("container: this is one ({kind})");
+    let expected = format!("container: this process is in one ({kind})");
     let found = findings.iter().find(|finding| finding.contains(&expected));
     assert!(found.is_some_and(|found| found.contains(HINT)), "{text}");
 }

@@ -9,7 +9,7 @@ pub(super) fn examine(findings: &mut Findings) {
     if let Some(kind) = kind() {
         findings.note(
             "container",
-            format!("this is one ({kind}): its sysctls, processes and cgroups are its own"),
+            format!("this process is in one ({kind}), with sysctls, processes and cgroups of its own"),
             "on the host, 'keepalive cgroup enable' reaches its connections, and 'keepalive doctor --pid PID' examines its processes",
         );
     }

@@ -68,12 +68,12 @@ fn kernel(findings: &mut Findings) {
         Some("1") => findings.fine("io_uring", "is switched off but for a group of users"),
         Some(_) => findings.fine(
             "io_uring",
-            "programs may use it; its connections are seen by engine cgroup alone",
+            "programs may use it; engine preload does not see its connections, engine seccomp sets them within a second",
         ),
         // Before Linux 6.6, or without /proc/sys.
         None => findings.fine(
             "io_uring",
-            "is not limited by a sysctl here; its connections are seen by engine cgroup alone",
+            "is not limited by a sysctl here; engine preload does not see its connections, engine seccomp sets them within a second",
         ),
     }
 }
@@ -300,8 +300,8 @@ pub(super) fn sysctls(findings: &mut Findings, sysctls: Sysctls, place: &str) {
     findings.fine(
         "sysctls",
         format!(
-            "where nobody says anything, keepalive is off in {place}; where it is only switched on, {} s, {} s, {} probes: a \
-             dead peer is noticed after {}",
+            "keepalive is off in {place} unless a program switches it on; the times that the program does not set are then idle {} s, \
+             interval {} s, {} probes: a dead peer is detected after {}",
             sysctls.idle,
             sysctls.interval,
             sysctls.count,
