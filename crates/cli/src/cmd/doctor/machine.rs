@@ -300,8 +300,8 @@ pub(super) fn sysctls(findings: &mut Findings, sysctls: Sysctls, place: &str) {
     findings.fine(
         "sysctls",
         format!(
-            "keepalive is off in {place} unless a program switches it on; the times that the program does not set are then idle {} s, \
-             interval {} s, {} probes: a dead peer is detected after {}",
+            "keepalive is off in {place} unless a program switches it on; the times that the program does not set are then {} s, \
+             {} s, {} probes: a dead peer is detected after {}",
             sysctls.idle,
             sysctls.interval,
             sysctls.count,
