@@ -139,6 +139,7 @@ set -g __keepalive_table \
     'list|-h|||Print help' \
     'list|--help|||Print help' \
     'probe|||host:port@unknown|' \
+    'probe|--pid||pid[:fd]@unknown|Measure on a connection of this process: \'4242\', \'4242:7\'' \
     'probe|--max||time@unknown|Longest idle time to try: 10 seconds to 9 hours' \
     'probe|--precision||percent@unknown|Precision of the result: 1% to 50% of the timeout' \
     'probe|--parallel||n@unknown|Connections at a time: 2 to 64' \
@@ -195,10 +196,12 @@ set -g __keepalive_table \
     'words3|aws-ec2|||security groups of EC2 instances on Nitro v6, 2025 (before: 5 days; settable)' \
     'words3|aws-nfw|||AWS Network Firewall (60 to 6000 s settable)' \
     'words3|azure|||Azure Load Balancer (4 to 100 min and RST settable), NAT gateway (to 120 min)' \
+    'words3|azure-fw|||Azure Firewall (4 min to and from the Internet, to 15 min on request; 5 min inside)' \
     'words3|gcp|||Google Cloud VPC firewall (Cloud NAT: 1200 s); the vendor\'s own settings' \
     'words3|oci-nlb|||Oracle Cloud Network Load Balancer (settable)' \
     'words3|ipvs|||Kubernetes kube-proxy in IPVS mode (settable: --ipvs-tcp-timeout)' \
     'words3|swarm|||virtual address of a Docker Swarm service' \
+    'words3|fw-30m|||Juniper SRX (settable for each application)' \
     'words3|fw-1h|||Cisco ASA, FortiGate, Palo Alto (settable)' \
     'words3|home|||home routers (the shortest of 34 measured; their mean is over six hours)' \
     'words3|mobile|||mobile carriers (4 of 73 wait for 5 min or less, 11 for less than 10); probes cost battery' \

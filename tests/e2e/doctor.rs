@@ -1,6 +1,7 @@
 //! `keepalive doctor`: what is wrong comes first, with what to do; the rest is true.
 
 mod access;
+mod container;
 mod history;
 mod namespaces;
 mod requirements;
@@ -67,7 +68,7 @@ fn the_machine_is_examined_without_anything_being_changed() {
 }
 
 #[test]
-fn what_is_wrong_comes_first_with_what_to_do() {
+fn problems_come_first_with_a_hint() {
     let missing = "WRONG  LD_PRELOAD: names /nowhere/lib.so, which is not there";
     expect_first(
         doctor().env("LD_PRELOAD", "/nowhere/lib.so"),
@@ -94,7 +95,7 @@ fn what_is_wrong_comes_first_with_what_to_do() {
 }
 
 #[test]
-fn a_program_is_told_from_its_file() {
+fn program_is_examined_by_its_file() {
     if let Some(why) = Libc::Host.missing() {
         skip!("{why}");
     }
@@ -130,7 +131,7 @@ fn a_program_is_told_from_its_file() {
 }
 
 #[test]
-fn the_answer_can_be_read_by_programs() {
+fn json_is_valid() {
     let output = doctor()
         .args(["--json", "--", "/bin/sh"])
         .output()
@@ -163,7 +164,7 @@ print('ready', flush=True)
 sys.stdin.read()";
 
 #[test]
-fn a_process_is_told_from_its_connections() {
+fn process_is_examined_by_its_connections() {
     root!();
     python!();
     let mut program = Command::new("unshare")

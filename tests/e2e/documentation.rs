@@ -22,7 +22,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 31] = [
+const PARSED: [(&str, &str); 34] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
     ("make test-unit", "takes minutes"),
@@ -63,7 +63,11 @@ const PARSED: [(&str, &str); 31] = [
     ),
     ("kubectl exec POD -- ss -tno", CLUSTER),
     ("kubectl delete -k my-kubernetes/examples/cluster", CLUSTER),
+    ("sudo keepalive probe --pid 4242", LOGGED_IN),
+    ("sudo keepalive probe --pid 4242:7", LOGGED_IN),
+    ("keepalive probe --pid 4242:7", LOGGED_IN),
 ];
+const LOGGED_IN: &str = "probe::existing runs it";
 const DEMO: &str = "nat::picture_of_the_demo_shows_a_lost_and_a_kept_connection runs it";
 const BUILDS: &str = "builds what is built already";
 const INSTALLS: &str = "packages installs it, in distributions of their own";
@@ -72,9 +76,9 @@ const EDITED: &str = "for what is then changed by hand";
 
 /// Command lines that do not end by themselves, or not soon: how they are ended, and their status then.
 const ENDED: [(&str, &str, i32); 3] = [
-    ("keepalive probe db.example.com:5432", INTERRUPTED, 1),
+    ("keepalive probe redis.example.com:6379", INTERRUPTED, 1),
     (
-        "keepalive probe --max 5m --precision 20% db.example.com:5432",
+        "keepalive probe --max 5m --precision 20% redis.example.com:6379",
         INTERRUPTED,
         1,
     ),
@@ -128,7 +132,7 @@ fn every_command_line_in_the_documents_runs() {
 }
 
 #[test]
-fn a_command_line_that_is_only_parsed_is_in_a_document_and_can_be_parsed() {
+fn parsed_only_command_lines_are_in_a_document_and_valid() {
     let sources = sources();
     let known: BTreeSet<String> = sources
         .iter()
@@ -168,7 +172,7 @@ fn parser(command: &str) -> Command {
 }
 
 #[test]
-fn what_the_documents_mention_of_the_command_is_there() {
+fn documents_mention_only_existing_commands_and_options() {
     let mut number = 0;
     for source in sources() {
         for mention in source.mentions() {
@@ -276,7 +280,7 @@ fn the_manual_pages_are_well_formed() {
 }
 
 #[test]
-fn what_is_installed_is_removed() {
+fn uninstall_removes_every_installed_file() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let make = |target: &str| {
         let mut make = Command::new("make");

@@ -11,11 +11,21 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const HELPFUL: [&str; 13] = [
-    "aws-nat", "aws-nlb", "aws-gwlb", "aws-ec2", "aws-nfw", "azure", "gcp", "oci-nlb", "ipvs", "swarm", "fw-1h",
-    "home", "mobile",
+const HELPFUL: [&str; 15] = [
+    "aws-nat", "aws-nlb", "aws-gwlb", "aws-ec2", "aws-nfw", "azure", "azure-fw", "gcp", "oci-nlb", "ipvs", "swarm",
+    "fw-30m", "fw-1h", "home", "mobile",
 ];
-const USELESS: [&str; 4] = ["aws-elb", "aws-alb", "istio", "envoy"];
+const USELESS: [&str; 9] = [
+    "aws-elb",
+    "aws-alb",
+    "aws-ga",
+    "istio",
+    "envoy",
+    "haproxy",
+    "octavia",
+    "nginx",
+    "docker-desktop",
+];
 
 /// The rules file of these tests: the example of the manual, and more.
 const CONFIG: &str = "\
@@ -131,8 +141,10 @@ Timeline, from the last answer of the peer
 
 Middleboxes that forget idle connections (see keepalive presets)
   two probes may be lost    aws-nat, aws-nlb, aws-gwlb, aws-ec2, aws-nfw, azure,
-                            gcp, oci-nlb, ipvs, swarm, fw-1h, home, mobile
-  no keepalive can help     aws-elb, aws-alb, istio, envoy
+                            azure-fw, gcp, oci-nlb, ipvs, swarm, fw-30m, fw-1h,
+                            home, mobile
+  no keepalive can help     aws-elb, aws-alb, aws-ga, istio, envoy, haproxy,
+                            octavia, nginx, docker-desktop
 
 Unwise
   - the user timeout also ends the connection to a live peer that stops reading
@@ -344,11 +356,11 @@ fn times_match_measured_ones() {
 fn middleboxes_are_classified_by_idle_and_interval() {
     for (idle, interval, kept, at_risk) in [
         ("60", "15", HELPFUL.len(), 0),
-        ("90", "75", HELPFUL.len() - 2, 2),
+        ("90", "75", HELPFUL.len() - 3, 3),
         ("237", "1", HELPFUL.len(), 0),
-        ("238", "1", HELPFUL.len() - 2, 2),
-        ("239", "1", HELPFUL.len() - 2, 2),
-        ("240", "1", HELPFUL.len() - 2, 0),
+        ("238", "1", HELPFUL.len() - 3, 3),
+        ("239", "1", HELPFUL.len() - 3, 3),
+        ("240", "1", HELPFUL.len() - 3, 0),
         ("2h", "75", 0, 0),
     ] {
         let object = object(&["--idle", idle, "--interval", interval]);
@@ -365,7 +377,7 @@ fn middleboxes_are_classified_by_idle_and_interval() {
         );
     }
     let object = object(&["--idle", "90", "--interval", "75"]);
-    assert_eq!(object["at_risk"], json!(["azure", "home"]));
+    assert_eq!(object["at_risk"], json!(["azure", "azure-fw", "home"]));
 }
 
 #[test]

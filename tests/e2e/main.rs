@@ -38,6 +38,7 @@ mod packages;
 mod presets;
 mod probe;
 mod programs;
+mod recipes;
 mod rules;
 mod run;
 mod seccomp;

@@ -7,11 +7,21 @@ use std::io;
 use std::process::{Command, Stdio};
 
 /// The names in the manual with which keepalive helps, and those with which it cannot.
-const HELPFUL: [&str; 14] = [
-    "aws-nat", "aws-nlb", "aws-gwlb", "aws-ec2", "aws-nfw", "azure", "gcp", "oci-nlb", "ipvs", "swarm", "fw-1h",
-    "home", "mobile", "default",
+const HELPFUL: [&str; 16] = [
+    "aws-nat", "aws-nlb", "aws-gwlb", "aws-ec2", "aws-nfw", "azure", "azure-fw", "gcp", "oci-nlb", "ipvs", "swarm",
+    "fw-30m", "fw-1h", "home", "mobile", "default",
 ];
-const USELESS: [&str; 4] = ["aws-elb", "aws-alb", "istio", "envoy"];
+const USELESS: [&str; 9] = [
+    "aws-elb",
+    "aws-alb",
+    "aws-ga",
+    "istio",
+    "envoy",
+    "haproxy",
+    "octavia",
+    "nginx",
+    "docker-desktop",
+];
 
 const FIELDS: [&str; 10] = [
     "name",
@@ -93,7 +103,7 @@ fn the_text_fits_80_columns_and_addresses_stay_whole() {
 }
 
 #[test]
-fn the_text_says_what_the_json_says() {
+fn text_and_json_agree() {
     let text = presets(&[]);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for object in objects() {
@@ -119,7 +129,7 @@ fn the_text_says_what_the_json_says() {
 }
 
 #[test]
-fn what_keepalive_cannot_help_with_is_listed_apart() {
+fn middleboxes_that_ignore_keepalive_are_listed_separately() {
     let text = presets(&[]);
     let (helpful, useless) = text
         .split_once("Keepalive cannot help")

@@ -78,16 +78,16 @@ impl Own {
 
     /// What the socket has when the policy and these meet under `mode`.
     fn under(self, mode: Mode) -> Timing {
-        let settle = |option, ours: u64, theirs: u64| -> u64 {
+        let resolve = |option, ours: u64, theirs: u64| -> u64 {
             let [ours, theirs] = [ours, theirs].map(|number| number.try_into().expect("a number for the kernel"));
             mode.resolve(option, ours, theirs).into()
         };
         let (on, idle, interval, count) = self.over(OURS);
         (
-            settle(SocketOption::Keepalive, OURS.0.into(), on.into()) != 0,
-            settle(SocketOption::Idle, OURS.1, idle),
-            settle(SocketOption::Interval, OURS.2, interval),
-            settle(SocketOption::Count, OURS.3.into(), count.into())
+            resolve(SocketOption::Keepalive, OURS.0.into(), on.into()) != 0,
+            resolve(SocketOption::Idle, OURS.1, idle),
+            resolve(SocketOption::Interval, OURS.2, interval),
+            resolve(SocketOption::Count, OURS.3.into(), count.into())
                 .try_into()
                 .expect("at most 127"),
         )
@@ -118,43 +118,43 @@ macro_rules! programs {
             $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Fill))); })*
         }
 
-        mod under_cap {
+        mod preload_cap {
             use super::LIBRARY;
             use keepalive_policy::Mode::Cap;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Cap))); })*
         }
 
-        mod under_floor {
+        mod preload_floor {
             use super::LIBRARY;
             use keepalive_policy::Mode::Floor;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Floor))); })*
         }
 
-        mod under_enforce {
+        mod preload_enforce {
             use super::LIBRARY;
             use keepalive_policy::Mode::Enforce;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Enforce))); })*
         }
 
-        mod with_the_supervisor {
+        mod seccomp {
             use super::SUPERVISOR;
             use keepalive_policy::Mode::Fill;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Fill))); })*
         }
 
-        mod with_the_supervisor_under_cap {
+        mod seccomp_cap {
             use super::SUPERVISOR;
             use keepalive_policy::Mode::Cap;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Cap))); })*
         }
 
-        mod with_the_supervisor_under_floor {
+        mod seccomp_floor {
             use super::SUPERVISOR;
             use keepalive_policy::Mode::Floor;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Floor))); })*
         }
 
-        mod with_the_supervisor_under_enforce {
+        mod seccomp_enforce {
             use super::SUPERVISOR;
             use keepalive_policy::Mode::Enforce;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Enforce))); })*
@@ -184,7 +184,7 @@ macro_rules! programs {
             $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Enforce))); })*
         }
 
-        mod on_its_own {
+        mod without_keepalive {
             $(#[test] fn $name() { super::expect(stringify!($name), None); })*
         }
     };
@@ -227,6 +227,8 @@ programs! {
     python_socket:         NOTHING                             => OURS,                        clients::PYTHON_SOCKET;
     python_urllib:         NOTHING                             => OURS,                        clients::PYTHON_URLLIB;
     python_asyncio:        NOTHING                             => OURS,                        clients::PYTHON_ASYNCIO;
+    python_psycopg2:       ON                                  => OURS,                        clients::PYTHON_PSYCOPG2;
+    erlang:                NOTHING                             => OURS,                        clients::ERLANG;
     perl:                  NOTHING                             => OURS,                        clients::PERL;
     ruby:                  NOTHING                             => OURS,                        clients::RUBY;
     ruby_net_http:         NOTHING                             => OURS,                        clients::RUBY_NET_HTTP;
@@ -279,7 +281,7 @@ programs! {
 }
 
 #[test]
-fn the_table_is_what_fill_mode_promises() {
+fn table_matches_mode_fill() {
     let names: HashSet<_> = PROGRAMS.iter().map(|program| program.name).collect();
     assert_eq!(names.len(), PROGRAMS.len(), "a name stands twice");
     for program in PROGRAMS {
@@ -322,7 +324,7 @@ fn expect(name: &str, by: Option<(Engine, Mode)>) {
 
     let mut session = Session::start(start, &stage);
     let mut sockets = Vec::new();
-    let settled = within(LIMIT, || {
+    let ended = within(LIMIT, || {
         sockets = session.sockets();
         let as_expected = !sockets.is_empty() && sockets.iter().all(|seen| seen.timing() == expected);
         if as_expected {
@@ -332,10 +334,10 @@ fn expect(name: &str, by: Option<(Engine, Mode)>) {
         }
     });
     assert_eq!(
-        settled,
+        ended,
         Some(true),
         "{name}: expected {expected:?}; saw {sockets:#?}; {}it wrote:\n{}",
-        if settled.is_some() { "it ended; " } else { "" },
+        if ended.is_some() { "it ended; " } else { "" },
         stage.output()
     );
 }

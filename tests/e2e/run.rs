@@ -67,13 +67,32 @@ fn sysctl(name: &str) -> String {
 }
 
 #[test]
-fn without_policy_the_values_serve_everywhere() {
+fn default_values_survive_every_known_middlebox() {
     python!();
     assert_eq!(values_seen(&mut run()), "1 60 15 5 0");
 }
 
+/// A mode and a user timeout say nothing about the times of probes.
 #[test]
-fn flags_are_set_and_what_is_not_named_is_the_kernels() {
+fn mode_and_user_timeout_keep_the_default_times() {
+    python!();
+    for options in [
+        &["--mode", "cap"][..],
+        &["--mode", "floor", "--user-timeout", "auto"],
+        &["--user-timeout", "30"],
+    ] {
+        let values = values_seen(run().args(options));
+        assert!(values.starts_with("1 60 15 5 "), "{options:?}: {values}");
+    }
+    let (interval, count) = (sysctl("tcp_keepalive_intvl"), sysctl("tcp_keepalive_probes"));
+    assert_eq!(
+        values_seen(run().args(["--mode", "cap", "--idle", "2m"])),
+        format!("1 120 {interval} {count} 0")
+    );
+}
+
+#[test]
+fn unset_options_keep_the_kernel_defaults() {
     python!();
     let (interval, count) = (sysctl("tcp_keepalive_intvl"), sysctl("tcp_keepalive_probes"));
     assert_eq!(
@@ -120,7 +139,7 @@ fn a_user_timeout_is_set_on_a_connection() {
 }
 
 #[test]
-fn the_exit_status_and_the_output_are_the_commands() {
+fn exit_status_and_output_are_those_of_the_command() {
     let output = run()
         .args(["sh", "-c", "echo out; echo err >&2; exit 42"])
         .output()
@@ -137,7 +156,7 @@ fn the_exit_status_and_the_output_are_the_commands() {
 }
 
 #[test]
-fn the_command_keeps_the_process_id() {
+fn run_keeps_the_process_id() {
     for options in [&[][..], &["--in-place"]] {
         let child = run()
             .args(options)
@@ -204,7 +223,7 @@ fn an_existing_preload_is_kept_and_ours_is_not_named_twice() {
 }
 
 #[test]
-fn a_library_path_that_the_loader_cannot_be_told_is_refused() {
+fn library_path_that_ld_preload_cannot_express_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for name in ["with space", "with:colon", "with$dollar", "with\ttab"] {
         let path = directory.path().join(name);
@@ -238,7 +257,7 @@ fn a_library_path_that_the_loader_cannot_be_told_is_refused() {
 }
 
 #[test]
-fn what_is_not_there_or_not_executable_has_its_own_status() {
+fn missing_and_unexecutable_commands_have_their_own_status() {
     let output = run().arg("no-such-program").output().expect("keepalive starts");
     assert_refused(
         &output,
@@ -414,7 +433,7 @@ fn a_set_user_id_program_is_refused_to_others() {
 }
 
 #[test]
-fn verbose_tells_the_engine_and_why_and_what_is_set() {
+fn verbose_prints_engine_reason_and_settings() {
     let told = |command: &[&str]| {
         let output = run().args(["-v", "--idle", "30", "--"]).args(command).output();
         text(&output.expect("keepalive starts").stderr)

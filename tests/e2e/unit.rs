@@ -1,4 +1,4 @@
-//! `keepalive unit`: drop-ins for services, in the tree of an image, judged by systemd itself.
+//! `keepalive unit`: drop-ins for services, in the tree of an image, verified by systemd itself.
 
 mod foreign;
 mod managed;
@@ -108,7 +108,7 @@ macro_rules! systemd {
 }
 
 #[test]
-fn a_service_gets_the_library_and_the_policy() {
+fn enabled_service_has_library_and_policy() {
     systemd!();
     let image = Image::dynamic("");
     let (stdout, stderr) = image.expect(&["enable", "--idle", "90", "--mode", "cap", "db"], 0);
@@ -123,7 +123,7 @@ fn a_service_gets_the_library_and_the_policy() {
 }
 
 #[test]
-fn without_a_policy_it_gets_what_run_gives() {
+fn without_a_policy_the_defaults_of_run_apply() {
     let image = Image::dynamic("");
     let (stdout, _) = image.expect(&["enable", "--dry-run", "db.service"], 0);
     for variable in ["KEEPIDLE=60", "KEEPINTVL=15", "KEEPCNT=5"] {
@@ -133,7 +133,7 @@ fn without_a_policy_it_gets_what_run_gives() {
 }
 
 #[test]
-fn what_systemd_would_read_otherwise_arrives_as_it_was_said() {
+fn special_characters_survive_systemd_unquoting() {
     systemd!();
     let image = Image::dynamic("Environment=\"LD_PRELOAD=/lib/other.so\" A=1");
     let rules = [
@@ -240,7 +240,7 @@ fn the_cgroup_engine_is_enabled_at_each_start_and_never_keeps_a_service_from_sta
 }
 
 #[test]
-fn what_is_in_the_way_of_the_library_is_said() {
+fn obstacles_to_the_library_are_reported() {
     if let Some(why) = Libc::Host.missing() {
         skip!("{why}");
     }
@@ -273,7 +273,7 @@ fn what_is_in_the_way_of_the_library_is_said() {
 }
 
 #[test]
-fn disabling_leaves_nothing_and_touches_nothing_else() {
+fn disable_removes_only_its_own_files() {
     let image = Image::dynamic("");
     let other = image.path("etc/systemd/system/db.service.d/10-other.conf");
     image.expect(&["enable", "db"], 0);
@@ -314,7 +314,7 @@ fn an_instance_has_its_templates_file_and_a_drop_in_of_its_own() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_and_nothing_is_written() {
+fn impossible_changes_are_reported_and_nothing_is_written() {
     let image = Image::dynamic("");
     for (arguments, status, words) in [
         (&["enable", "none"][..], 1, "there is no unit 'none.service'"),
@@ -339,7 +339,7 @@ fn what_cannot_be_done_is_said_and_nothing_is_written() {
 }
 
 #[test]
-fn a_user_has_units_of_their_own() {
+fn user_option_selects_the_users_units() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let units = home.path().join("systemd/user");
     fs::create_dir_all(&units).expect("a directory");

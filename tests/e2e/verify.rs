@@ -139,7 +139,7 @@ fn a_connection_that_the_library_does_not_see_is_named() {
 
 /// Of each engine: what the program has changed on connections that the engine had set.
 #[test]
-fn what_the_program_changes_is_named_with_the_mode_that_prevents_it() {
+fn changes_by_the_program_are_reported_with_the_mode_that_prevents_them() {
     for engine in [Engine::Library, Engine::Supervisor, Engine::Kernel] {
         if let Some(why) = engine.missing() {
             skip!("{why}");
@@ -331,7 +331,7 @@ fn a_connection_from_before_the_policy_of_the_cgroup_is_named() {
 
 /// The environment of the process is what it was started with; rules and files count as the library reads them.
 #[test]
-fn the_rules_of_the_process_count() {
+fn rules_of_the_process_are_used() {
     let (_server, port) = server();
     let rules = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(rules.path(), format!("connect *:{port} idle=33s\n")).expect("it can be written");

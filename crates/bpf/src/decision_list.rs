@@ -145,7 +145,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_first_branch_says_what_the_decision_says() {
+    fn first_branch_matches_the_decision() {
         let addresses = ["10.1.2.3", "10.2.0.1", "::ffff:10.1.2.3", "2001:db8::1", "192.0.2.1"];
         for (first, second) in TEXTS
             .iter()
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_connection_can_match_and_what_says_no_more_is_left_out() {
+    fn unreachable_and_redundant_rules_are_omitted() {
         let one = read("connect 10.0.0.0/8 off; accept idle=5");
         let other = read("connect 11.0.0.0/8 idle=1; accept :80 count=2; connect 10.1.0.0/16 idle=2");
         let sources = [&one, &other].map(|(default, rules)| Source {

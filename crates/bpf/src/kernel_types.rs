@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_no_btf_or_has_nothing() {
+    fn truncated_btf_is_refused_or_empty() {
         let whole = sample();
         for length in 0..whole.len() {
             if let Some(btf) = Btf::parse(whole[..length].to_vec()) {

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read() {
+    fn written_data_is_read_back() {
         let mut value = new(3, "default idle=60s");
         assert_eq!(read(&value), Some((vec![0, 0, 0], "default idle=60s".to_owned())));
         let place = usize::try_from(place(1)).unwrap();
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_is_nothing() {
+    fn truncated_input_is_empty() {
         let value = new(2, "text of 16 bytes");
         for length in 0..value.len() {
             assert_eq!(read(&value[..length]), None, "{length}");

@@ -3,7 +3,7 @@
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, FromArgMatches};
 use keepalive_policy::preset::{self, PRESETS, Remedy};
-use keepalive_policy::{Mode, OPTIONS, Settings, SocketOption};
+use keepalive_policy::{Mode, Number, OPTIONS, Settings, SocketOption};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -56,6 +56,16 @@ impl PolicyFlags {
         options
             .chain([("mode", self.mode), ("preset", self.preset)])
             .filter_map(|(name, settings)| Some((format!("--{name}"), settings?)))
+    }
+
+    /// Returns whether options set a time of probes or their count, for all connections or by rules. A mode and a user
+    /// timeout alone amend the default times.
+    pub(crate) fn have_times(&self) -> bool {
+        let settings = self.settings();
+        let times = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count];
+        times.iter().any(|time| settings.written(*time) != Number::Unset)
+            || !self.rules.is_empty()
+            || self.config.is_some()
     }
 
     /// Returns whether no option was given.

@@ -49,7 +49,7 @@ pub(crate) const POLICY_USAGE: Status = ("2", "The command line or the policy ca
 
 /// The precedence if a policy always has timings.
 pub(crate) const PRECEDENCE: &str = "Options override the environment (KEEPIDLE, ...), which overrides \
-    /etc/keepalive.conf. Without any policy option, rule or file: --idle 60 --interval 15 --count 5.";
+    /etc/keepalive.conf. Without --idle, --interval, --count, --preset, rules and a file: --idle 60 --interval 15 --count 5.";
 
 impl Notes {
     /// The notes that most subcommands share.

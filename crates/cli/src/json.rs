@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_must_not_get_is_escaped_and_not_lost() {
+    fn control_characters_are_escaped_and_kept() {
         let name = "a\u{202e}\u{e0041}\n\u{7f}\u{9b}ö";
         let json = line(&name);
         assert_eq!(json, "\"a\\u202e\\udb40\\udc41\\n\\u007f\\u009bö\"");

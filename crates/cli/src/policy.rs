@@ -26,8 +26,8 @@ pub(crate) const LARGEST: u64 = LARGEST_RULES as u64;
 /// The time limit for reading a pipe as a rules file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Reads the policy from options, environment and configuration file. If neither an option nor a file sets
-/// anything, `fallback` replaces them.
+/// Reads the policy from options, environment and configuration file. If no option sets times and there are no rules and
+/// no file, those of `fallback` are used.
 ///
 /// # Errors
 /// Any mistake in the policy, with this exit status. The library would ignore the mistake, but this command
@@ -53,7 +53,7 @@ pub(crate) fn read(
         .or_else(|| variables.config.map(|path| PathBuf::from(OsStr::from_bytes(path))));
     let (config, is_config_pipe) = read_config(named.as_deref(), status)?;
     refuse_mistakes(rules.iter().chain(&config), status)?;
-    let is_explicit = !flags.are_empty() || variables.rules.is_some() || config.is_some();
+    let is_explicit = flags.have_times() || variables.rules.is_some() || config.is_some();
     let settings = flags.settings().or(variables.settings());
     let fallback = (!is_explicit).then_some(fallback);
     let settings = settings.or(fallback.unwrap_or(Settings::NONE));
@@ -72,7 +72,7 @@ pub(crate) fn read(
     })
 }
 
-/// Reads the policy from options alone; `None` if there are none.
+/// Reads the policy from options alone, with the default times if they set none; `None` if there are no options.
 ///
 /// # Errors
 /// Any mistake in the policy, with this exit status.
@@ -86,10 +86,11 @@ pub(crate) fn from_flags(flags: &PolicyFlags, status: u8) -> Result<Option<Polic
         None => (None, false),
     };
     refuse_mistakes(rules.iter().chain(&config), status)?;
+    let fallback = (!flags.have_times()).then_some(Settings::EVERYWHERE);
     Ok(Some(Policy {
-        settings: flags.settings(),
+        settings: flags.settings().or(fallback.unwrap_or(Settings::NONE)),
         explicit: flags.explicit().collect(),
-        fallback: None,
+        fallback,
         rules,
         config,
         config_path: flags.config.clone(),

@@ -4,6 +4,8 @@
 
 mod probe;
 
+pub(crate) use probe::pidfd_getfd as has_pidfd_getfd;
+
 /// A function of keepalive, and its requirement.
 #[derive(Debug)]
 pub struct Requirement {

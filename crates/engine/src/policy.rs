@@ -23,7 +23,7 @@ pub struct Policy {
     pub settings: Settings,
     /// Each of those options and variables with its own setting, in the order of precedence.
     pub explicit: Vec<(String, Settings)>,
-    /// The settings that replace options and file if neither exists.
+    /// The settings that are used if no option, rule or file sets times.
     pub fallback: Option<Settings>,
     /// The rules of the command line, then those of the environment.
     pub rules: Vec<Text>,

@@ -3,6 +3,7 @@
 //! The command keeps the process id of this process. The supervisor is a separate process in its own session.
 //! It lives until the last process under the filter has ended.
 
+mod foreign;
 mod in_place;
 mod journal;
 mod memory;
@@ -86,10 +87,10 @@ impl Obstacle {
     fn hint(&self) -> &'static str {
         match self {
             Self::Nested | Self::Lost => "try again",
-            Self::Foreign => "a process can have one such supervisor: start keepalive outside the other one",
+            Self::Foreign => foreign::hint(),
             Self::Restricted(_) if is_sandboxed() => {
-                "a sandbox here denies pidfd_getfd(2), as those of container engines do: start keepalive outside, or give \
-                 the container CAP_SYS_PTRACE"
+                "a sandbox here denies pidfd_getfd(2), as those of container engines do: start keepalive on the host, or \
+                 give the container CAP_SYS_PTRACE"
             }
             Self::Restricted(_) => match yama_scope().unwrap_or(0) {
                 0 => {
@@ -110,7 +111,9 @@ impl Obstacle {
             Self::Refused("fork", error) if Errno::from_io_error(error) == Some(Errno::AGAIN) => {
                 "this user has too many processes already: raise the limit (ulimit -u, or pids.max of the cgroup)"
             }
-            Self::Refused(..) => "start keepalive outside the container or sandbox",
+            Self::Refused(..) => {
+                "start keepalive outside the sandbox; for a container, on the host: keepalive cgroup enable"
+            }
         }
     }
 

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_spelled_without_what_is_zero() {
+    fn times_omit_zero_units() {
         for (milliseconds, exactly, roughly) in [
             (0, "0 s", "0 s"),
             (500, "0.5 s", "1 s"),

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_what_the_standard_library_reads() {
+    fn addresses_parse_as_in_the_standard_library() {
         for text in [
             "0.0.0.0",
             "255.255.255.255",
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_what_is_printed() {
+    fn printed_text_is_parsed() {
         for seed in 0..20_000_u32 {
             let bits = u128::from(seed)
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_matches_only_rules_that_do_not_ask() {
+    fn unknown_properties_match_only_rules_without_them() {
         let (default, rules) = rules("connect *:80 idle=1\nconnect 10.0.0.0/8 idle=2\nprogram sshd off");
         let sources = [Source { default, rules: &rules }];
         let created = Event {

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_of_other_products_are_told_from_ours() {
+    fn variables_of_other_products_are_ignored() {
         for (entry, is_shared) in [
             ("KEEPALIVE=65", true),
             ("KEEPIDLE=x", false),

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mode_settles_as_the_manual_says() {
+    fn every_mode_resolves_as_documented() {
         use SocketOption::{Count, Idle, Keepalive, UserTimeout};
         for (option, ours, theirs, [fill, cap, floor, enforce]) in [
             (Idle, 60, 15, [15, 15, 60, 60]),

@@ -64,7 +64,7 @@ pub struct Timings {
     /// Seconds before the first probe.
     pub idle: u16,
     /// Seconds between probes.
-    pub interval: u16,
+    pub interval: u8,
     /// Unanswered probes that end the connection.
     pub count: u8,
 }
@@ -80,7 +80,7 @@ impl WhenIdle {
     /// Returns a description in a few words.
     pub const fn describe(self) -> &'static str {
         match self {
-            Self::Reset => "RST on the next packet",
+            Self::Reset => "RST on next packet",
             Self::Silence => "silence",
             Self::Either => "silence or RST",
             Self::Close => "closed on both sides",
@@ -91,7 +91,7 @@ impl WhenIdle {
 
 /// All presets, in the order in which `keepalive presets` lists them. Only code that reads this table at run time
 /// contains the texts: the command does, the library does not.
-pub const PRESETS: [Preset; 18] = [
+pub const PRESETS: [Preset; 25] = [
     Preset {
         name: "aws-nat",
         what: "AWS NAT gateway, VPC interface endpoint (not settable)",
@@ -164,6 +164,18 @@ pub const PRESETS: [Preset; 18] = [
         date: "2026-11-22",
     },
     Preset {
+        name: "aws-ga",
+        what: "AWS Global Accelerator (not settable)",
+        timeout: Some(340),
+        when_idle: WhenIdle::Close,
+        remedy: Remedy::Useless(
+            "a probe, which carries no data, does not keep the connection open, as its guide says: let the program send \
+             data, at least a byte in 340 s",
+        ),
+        source: "https://docs.aws.amazon.com/global-accelerator/latest/dg/introduction-how-it-works.html",
+        date: "2026-11-29",
+    },
+    Preset {
         name: "azure",
         what: "Azure Load Balancer (4 to 100 min and RST settable), NAT gateway (to 120 min)",
         timeout: Some(240),
@@ -171,6 +183,15 @@ pub const PRESETS: [Preset; 18] = [
         remedy: timings(80, 20, 5),
         source: "https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-idle-timeout",
         date: "2025-02-12",
+    },
+    Preset {
+        name: "azure-fw",
+        what: "Azure Firewall (4 min to and from the Internet, to 15 min on request; 5 min inside)",
+        timeout: Some(240),
+        when_idle: WhenIdle::Either,
+        remedy: timings(80, 20, 5),
+        source: "https://learn.microsoft.com/en-us/azure/firewall/tcp-session-behavior",
+        date: "2026-03-28",
     },
     Preset {
         name: "gcp",
@@ -210,6 +231,16 @@ pub const PRESETS: [Preset; 18] = [
         date: "2017-02-21",
     },
     Preset {
+        name: "fw-30m",
+        what: "Juniper SRX (settable for each application)",
+        timeout: Some(1800),
+        when_idle: WhenIdle::Silence,
+        remedy: timings(300, 60, 6),
+        source: "https://www.juniper.net/documentation/us/en/software/junos/flow-packet-processing/topics/topic-map/\
+                 security-flow-based-session-for-srx-series-devices.html",
+        date: "2026-11-29",
+    },
+    Preset {
         name: "fw-1h",
         what: "Cisco ASA, FortiGate, Palo Alto (settable)",
         timeout: Some(3600),
@@ -232,7 +263,7 @@ pub const PRESETS: [Preset; 18] = [
     },
     Preset {
         name: "envoy",
-        what: "Envoy as a TCP proxy",
+        what: "Envoy as a TCP proxy, and products built on it that set no other timeout",
         timeout: Some(3600),
         when_idle: WhenIdle::Close,
         remedy: Remedy::Useless(
@@ -241,6 +272,54 @@ pub const PRESETS: [Preset; 18] = [
         ),
         source: "https://github.com/envoyproxy/envoy/issues/28196",
         date: "2023-07-03",
+    },
+    Preset {
+        name: "haproxy",
+        what: "HAProxy (50 s is Debian's and Octavia's setting; without one there is no timeout)",
+        timeout: Some(50),
+        when_idle: WhenIdle::Close,
+        remedy: Remedy::Useless(
+            "it ends the connection and opens another, its kernel answers the probes, and they do not count as \
+             traffic: raise 'timeout client' and 'timeout server', or set 'timeout tunnel'",
+        ),
+        source: "https://docs.haproxy.org/2.6/configuration.html; haproxy.cfg of Debian's haproxy 2.6.12",
+        date: "2026-11-29",
+    },
+    Preset {
+        name: "octavia",
+        what: "OpenStack Octavia with amphorae (settable)",
+        timeout: Some(50),
+        when_idle: WhenIdle::Close,
+        remedy: Remedy::Useless(
+            "its HAProxy ends the connection and opens another to the member, and a probe, which carries no data, does \
+             not count: raise timeout_client_data and timeout_member_data of the listener",
+        ),
+        source: "https://docs.openstack.org/octavia/latest/configuration/configref.html",
+        date: "2026-11-29",
+    },
+    Preset {
+        name: "nginx",
+        what: "nginx as a TCP proxy (module stream)",
+        timeout: Some(600),
+        when_idle: WhenIdle::Close,
+        remedy: Remedy::Useless(
+            "it ends the connection and opens another, its kernel answers the probes, and they do not count as \
+             traffic: raise proxy_timeout",
+        ),
+        source: "https://nginx.org/en/docs/stream/ngx_stream_proxy_module.html",
+        date: "2026-11-29",
+    },
+    Preset {
+        name: "docker-desktop",
+        what: "Docker Desktop on macOS and Windows (vpnkit)",
+        timeout: Some(300),
+        when_idle: WhenIdle::Close,
+        remedy: Remedy::Useless(
+            "it ends the container's connection and opens another on the host, and closes both even while probes \
+             arrive: raise vpnKitMaxPortIdleTime in its settings file",
+        ),
+        source: "https://github.com/docker/for-mac/issues/5886; github.com/moby/vpnkit/issues/414",
+        date: "2021-07-28",
     },
     Preset {
         name: "home",
@@ -278,70 +357,62 @@ pub fn find(name: &[u8]) -> Option<&'static Preset> {
 
 /// Returns the remedy of the preset with this name; `None` if no preset has the name. Ignores case.
 pub fn remedy(name: &[u8]) -> Option<Remedy> {
-    let row = ROWS.iter().find(|row| is_word(name, row.name()))?;
-    Some(match row.remedy {
+    let mut rows = NAMES.split(|byte| *byte == b' ').zip(&ROWS);
+    let (_, row) = rows.find(|(own, _)| is_word(name, own))?;
+    Some(match row {
         Remedy::Settings(timings) => Remedy::Settings(timings.settings()),
         Remedy::Useless(()) => Remedy::Useless(()),
     })
 }
 
-/// A preset without its texts. It contains no pointer, because a pointer would need a relocation in the preload
-/// library.
-#[derive(Clone, Copy)]
-struct Row {
-    name: [u8; LONGEST_NAME],
-    length: u8,
-    remedy: Remedy<Timings, ()>,
-}
+/// The names in [`PRESETS`], separated by spaces. [`remedy`] uses this table and [`ROWS`], which contain no pointers,
+/// because a pointer would need a relocation in the preload library.
+static NAMES: [u8; NAMES_LENGTH] = names();
 
-impl Row {
-    fn name(&self) -> &[u8] {
-        self.name.get(..usize::from(self.length)).unwrap_or_default()
-    }
-}
+/// The remedies in [`PRESETS`] without their texts.
+static ROWS: [Remedy<Timings>; PRESETS.len()] = rows();
 
-/// The part of [`PRESETS`] that [`remedy`] uses.
-static ROWS: [Row; PRESETS.len()] = rows();
-
-/// The length of the longest name in bytes.
-const LONGEST_NAME: usize = {
-    let mut longest = 0;
+/// The length of [`NAMES`] in bytes.
+const NAMES_LENGTH: usize = {
+    let mut length = PRESETS.len() - 1;
     let mut index = 0;
     while index < PRESETS.len() {
-        if PRESETS[index].name.len() > longest {
-            longest = PRESETS[index].name.len();
-        }
+        length += PRESETS[index].name.len();
         index += 1;
     }
-    longest
+    length
 };
 
-// No name is longer than 255 bytes; a test checks this.
-#[expect(clippy::cast_possible_truncation)]
-const fn rows() -> [Row; PRESETS.len()] {
-    let mut rows = [Row {
-        name: [0; LONGEST_NAME],
-        length: 0,
-        remedy: Remedy::Useless(()),
-    }; PRESETS.len()];
+const fn names() -> [u8; NAMES_LENGTH] {
+    let mut names = [b' '; NAMES_LENGTH];
+    let mut end = 0;
     let mut index = 0;
     while index < PRESETS.len() {
         let name = PRESETS[index].name.as_bytes();
-        rows[index].length = name.len() as u8;
         let mut byte = 0;
         while byte < name.len() {
-            rows[index].name[byte] = name[byte];
+            names[end + byte] = name[byte];
             byte += 1;
         }
+        end += name.len() + 1;
+        index += 1;
+    }
+    names
+}
+
+const fn rows() -> [Remedy<Timings>; PRESETS.len()] {
+    let mut rows = [Remedy::Useless(()); PRESETS.len()];
+    let mut index = 0;
+    while index < PRESETS.len() {
         if let Remedy::Settings(timings) = PRESETS[index].remedy {
-            rows[index].remedy = Remedy::Settings(timings);
+            rows[index] = Remedy::Settings(timings);
         }
         index += 1;
     }
     rows
 }
 
-const fn timings(idle: u16, interval: u16, count: u8) -> Remedy<Timings, &'static str> {
+const fn timings(idle: u16, interval: u8, count: u8) -> Remedy<Timings, &'static str> {
     Remedy::Settings(Timings { idle, interval, count })
 }
 

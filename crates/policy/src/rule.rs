@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_contains_what_begins_alike() {
+    fn network_contains_addresses_with_its_prefix() {
         let ten = network("10.0.0.0", 8);
         assert!(ten.contains(address("10.255.1.2")));
         assert!(ten.contains(address("::ffff:10.1.2.3")));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_both_networks_is_in_their_intersection() {
+    fn intersection_contains_addresses_of_both_networks() {
         let networks = [
             Network::ANY,
             network("0.0.0.0", 0),

@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_are_told_from_others_of_the_name() {
+    fn functions_of_other_kinds_with_the_name_are_ignored() {
         let line = "ffffffff81c0a2b0 t tcp_close\t[module]";
         assert!(is_function(line, "tcp_close", false));
         assert!(!is_function(line, "tcp_close", true));

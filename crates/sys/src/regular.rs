@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_what_open_calls_it() {
+    fn directory_errno_is_that_of_open() {
         let error = read(Path::new("/"), 9).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
     }

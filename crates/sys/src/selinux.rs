@@ -148,7 +148,7 @@ mod tests {
     use super::{parse_decision, without_end};
 
     #[test]
-    fn a_decision_is_what_is_allowed_and_the_flags() {
+    fn decision_has_allowed_permissions_and_flags() {
         assert_eq!(parse_decision("12f ffffffff 0 ffffffff 7 1"), Some((0x12f, 1)));
         assert_eq!(parse_decision("0 ffffffff 0 ffffffff 7"), Some((0, 0)));
         assert_eq!(parse_decision(""), None);

@@ -152,6 +152,43 @@ pub fn get(socket: impl AsFd, option: SocketOption) -> io::Result<u32> {
     get_word(socket, row.level, row.optname)
 }
 
+/// Makes the kernel send one keepalive probe on `socket` at once, if it is an established TCP connection. Changes no option and
+/// no timer: `TCP_REPAIR` is switched off, which it is, and that sends a probe (`tcp_send_window_probe` of Linux 3.5 and
+/// later). The kernel counts neither the probe nor a missing answer.
+///
+/// Between the check of `SO_REUSEADDR` and the call, a program may set that option. On an established connection it has no
+/// effect.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN` in the user namespace of the socket's network; `EBUSY` if `SO_REUSEADDR` is set, which the
+/// call would clear; those of `setsockopt(2)`.
+pub fn send_probe(socket: impl AsFd) -> io::Result<()> {
+    const TCP_REPAIR: i32 = 19;
+    let socket = socket.as_fd();
+    if get_word(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR)? != 0
+        || get_word(socket, libc::IPPROTO_TCP, TCP_REPAIR)? != 0
+    {
+        return Err(rustix::io::Errno::BUSY.into());
+    }
+    let off: u32 = 0;
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads four bytes, which are those of `off`
+    // (setsockopt(2)).
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            TCP_REPAIR,
+            (&raw const off).cast(),
+            LENGTH,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Sets `option`. The kernel may change the value; [`get`] returns the result.
 ///
 /// # Errors
@@ -239,6 +276,14 @@ pub struct Activity {
     /// The number of segments sent and received, including irrelevant ones, such as repeated parts of the
     /// handshake. It wraps around.
     pub segments: u32,
+    /// The number of segments received, as in `segments`.
+    pub segments_received: u32,
+    /// The time since the last relevant packet in either direction.
+    pub since_any: Duration,
+    /// The number of segments sent that carry data.
+    pub data_segments_sent: u32,
+    /// Whether data, or a probe of the kernel's timers, waits for an acknowledgement.
+    pub is_unacknowledged: bool,
     /// Whether the peer has sent data.
     pub has_data: bool,
 }
@@ -248,10 +293,10 @@ pub struct Activity {
 /// # Errors
 /// The errors of `getsockopt(2)`.
 pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
-    /// The size up to and including `tcpi_segs_in` (Linux 4.2); an older kernel leaves it 0.
-    const LENGTH: usize = 144;
+    /// The size up to and including `tcpi_data_segs_out` (Linux 4.6); an older kernel leaves 0 what it lacks.
+    const LENGTH: usize = 160;
     let info = get_bytes::<LENGTH>(socket, libc::IPPROTO_TCP, libc::TCP_INFO)?;
-    let [state, ..] = info;
+    let [state, _, _, unanswered_probes, ..] = info;
     let (numbers, _) = info.as_chunks::<4>();
     let number = |offset: usize| numbers.get(offset / 4).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
     let milliseconds = |offset| Duration::from_millis(number(offset).into());
@@ -260,6 +305,10 @@ pub fn activity(socket: impl AsFd) -> io::Result<Activity> {
         state: State::from_number(state),
         has_data: number(128) != 0 || number(132) != 0,
         segments: number(136).wrapping_add(number(140)),
+        segments_received: number(140),
+        since_any: since_data.min(since_ack).min(milliseconds(44)),
+        data_segments_sent: number(156),
+        is_unacknowledged: number(24) != 0 || unanswered_probes != 0,
         since_ack,
         since_packet: since_data.min(since_ack),
     })

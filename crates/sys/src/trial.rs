@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_what_was_printed_and_how_it_ended() {
+    fn output_and_status_are_returned() {
         let ended = shell("echo $A$HOME; echo no >&2; exit 3")
             .run(Duration::from_mins(1))
             .unwrap()
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_what_does_not_end() {
+    fn hung_processes_are_killed() {
         for script in ["while :; do :; done", "exec >&- 2>&-; while :; do :; done"] {
             assert_eq!(shell(script).run(Duration::from_millis(50)).unwrap(), None, "{script}");
         }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_cannot_be_started() {
+    fn missing_programs_cannot_be_started() {
         let mut trial = shell("");
         trial.program = PathBuf::from("/nowhere/at/all");
         assert_eq!(

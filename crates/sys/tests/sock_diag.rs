@@ -91,7 +91,7 @@ fn assert_timer(name: &str, kind: TimerKind, milliseconds: std::ops::RangeInclus
 }
 
 #[test]
-fn both_ends_of_a_connection_are_told() {
+fn both_ends_of_a_connection_are_returned() {
     assert_rows(
         "ipv4",
         vec![
@@ -149,7 +149,7 @@ fn a_listener_has_no_peer() {
 }
 
 #[test]
-fn a_keepalive_timer_is_told() {
+fn keepalive_timer_is_reported() {
     assert_timer("keepalive", TimerKind::Keepalive, 99_000..=100_000);
     assert_eq!(client("keepalive").unanswered, Some(0));
 }
@@ -175,7 +175,7 @@ fn a_closed_window_hides_keepalive() {
 }
 
 #[test]
-fn the_end_is_told() {
+fn end_is_reported() {
     let read = read(&recorded("done")).expect("no error");
     assert_eq!(read, (Progress::Done, Vec::new()));
     let both = [recorded("ipv4"), recorded("done")].concat();
@@ -185,7 +185,7 @@ fn the_end_is_told() {
 }
 
 #[test]
-fn the_kernels_error_is_told() {
+fn kernel_error_is_returned() {
     let error = read(&recorded("error")).expect_err("the question was none");
     assert_eq!(error.raw_os_error(), Some(libc::EINVAL), "{error}");
 }
@@ -193,7 +193,7 @@ fn the_kernels_error_is_told() {
 /// Of a protocol whose sockets this kernel cannot tell, as TCP without `CONFIG_INET_TCP_DIAG`: the error stands in the end
 /// of the answer (`netlink_dump_done`).
 #[test]
-fn an_error_in_the_end_is_told() {
+fn late_error_is_returned() {
     let error = read(&recorded("refused")).expect_err("there are none to tell");
     assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
 }
@@ -207,7 +207,7 @@ fn the_smallest_number_as_an_error_is_no_panic() {
 }
 
 #[test]
-fn what_is_cut_off_is_refused_and_never_a_panic() {
+fn truncated_input_is_refused_without_panic() {
     for (name, datagram) in all_recorded() {
         for length in 0..datagram.len() {
             let read = read(&datagram[..length]);

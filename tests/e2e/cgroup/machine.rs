@@ -51,7 +51,7 @@ fn failed_mount_is_reported_with_a_hint() {
         format!(
             "keepalive: cannot enable a policy for {name}: there is no BPF file system, and none can be mounted on \
              /sys/fs/bpf: mount: Operation not permitted\n\
-             hint: on the machine itself, as root: mount -t bpf bpf /sys/fs/bpf\n"
+             hint: on the host, as root: mount -t bpf bpf /sys/fs/bpf\n"
         )
     );
 }

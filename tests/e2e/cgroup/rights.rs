@@ -67,7 +67,7 @@ fn status_names_missing_capabilities() {
 }
 
 #[test]
-fn user_who_cannot_read_policies_is_not_told_that_there_is_none() {
+fn unreadable_policies_are_not_reported_as_missing() {
     let test_cgroup = test_cgroup!();
     python!();
     test_cgroup.enable(&POLICY);

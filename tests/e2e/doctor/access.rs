@@ -118,7 +118,7 @@ fn a_proc_without_sysctls_is_named() {
 }
 
 #[test]
-fn what_yama_forbids_is_named_with_what_helps() {
+fn yama_restriction_is_reported_with_a_hint() {
     root!();
     let installed = Installed::new();
     let other = Running::start(Command::new("sleep").arg("1000"));
@@ -178,7 +178,7 @@ fn what_yama_forbids_is_named_with_what_helps() {
 
 /// Root of a user namespace has all capabilities, which do not count for eBPF, and no limit is taken for the reason.
 #[test]
-fn a_user_namespace_is_named_as_such() {
+fn user_namespace_is_reported() {
     root!();
     if let Some(why) = super::namespaces::no_user_namespaces() {
         skip!("{why}");

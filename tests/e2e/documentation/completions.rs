@@ -107,7 +107,7 @@ fn assert_cases(complete: impl Fn(&Path, &[&str]) -> Vec<String>) {
 }
 
 #[test]
-fn bash_completes_what_there_is() {
+fn bash_completions_work() {
     const SCRIPT: &str = r#"
         source /usr/share/bash-completion/bash_completion
         source "$1"
@@ -140,7 +140,7 @@ fn bash_completes_what_there_is() {
 }
 
 #[test]
-fn fish_completes_what_there_is() {
+fn fish_completions_work() {
     const SCRIPT: &str = r#"
         source $argv[1]
         complete -c stand-in -f -a "alpha beta"
@@ -167,7 +167,7 @@ fn fish_completes_what_there_is() {
 
 /// The shell in a terminal of its own, in which compadd prints what it adds.
 #[test]
-fn zsh_completes_what_there_is() {
+fn zsh_completions_work() {
     const INNER: &str = r#"
         PROMPT= PS2= RPROMPT=
         fpath=("$1" $fpath)

@@ -13,8 +13,23 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Programs that are nothing but clients of the server there: they fail where their connection has no keepalive.
-const CLIENTS: [&str; 11] = [
-    "COMMAND", "bash", "docker", "job", "kubectl", "nginx", "node", "psql", "rsync", "ssh", "sshd",
+const CLIENTS: [&str; 16] = [
+    "COMMAND",
+    "bash",
+    "docker",
+    "dotnet",
+    "erl",
+    "java",
+    "job",
+    "kubectl",
+    "nginx",
+    "node",
+    "php",
+    "psql",
+    "redis-server",
+    "rsync",
+    "ssh",
+    "sshd",
 ];
 
 const CLIENT: &str = r#"#!/usr/bin/python3 -IS
@@ -29,6 +44,7 @@ const SERVER: &str = r#"
 import socket
 listener = socket.create_server(("", 5432))
 ends = [socket.create_connection(("127.0.0.1", 5432)), listener.accept()[0]]
+other = socket.create_server(("", 6379))
 print("ready", flush=True)
 while True:
     ends.append(listener.accept()[0])
@@ -197,10 +213,14 @@ fn furnish() -> TempDir {
         program(&format!("usr/local/stand-ins/{name}"), CLIENT);
     }
     program("usr/local/work/job", CLIENT);
+    program("usr/local/work/client.py", CLIENT);
     program("usr/local/stand-ins/systemctl", "#!/bin/sh\n");
     program("usr/local/stand-ins/sudo", "#!/bin/sh\nexec \"$@\"\n");
     symlink(crate::support::PYTHON, root.join("usr/local/stand-ins/postgres")).expect("a link");
-    write("etc/hosts", "127.0.0.1 localhost\n10.0.0.5 db.example.com\n");
+    write(
+        "etc/hosts",
+        "127.0.0.1 localhost\n10.0.0.5 db.example.com redis.example.com\n",
+    );
     write("etc/nsswitch.conf", "hosts: files\n");
     write("etc/passwd", "root:x:0:0:root:/:/bin/sh\n");
     write("etc/keepalive.conf", "default idle=60s interval=10s count=6\n");

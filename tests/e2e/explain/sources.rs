@@ -78,9 +78,7 @@ fn without_a_policy_the_fallback_of_run_is_shown() {
     for field in ["at_risk", "forgotten_by", "warnings"] {
         assert_eq!(without_policy[field], json!([]), "{field}");
     }
-    assert!(
-        explain(&[]).contains("\n  (there are no policy options and no file: unset values are those of 'keepalive\n")
-    );
+    assert!(explain(&[]).contains("\n  (no option, rule or file sets a time: unset values are those of 'keepalive\n"));
     let variable = object_with(&[("KEEPIDLE", "99")], &[]);
     assert_setting(&variable, "idle_s", 99, "KEEPIDLE");
     assert_setting(&variable, "count", 5, "fallback");

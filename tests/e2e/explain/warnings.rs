@@ -42,7 +42,7 @@ fn harmful_or_ineffective_settings_cause_warnings() {
         (
             &["--idle=5m", "--interval=30", "--count=5"],
             &[
-                "the first probe comes after 5 min: 3 of the known middleboxes have forgotten the connection by then; \
+                "the first probe comes after 5 min: 4 of the known middleboxes have forgotten the connection by then; \
                  idle=60s interval=15s is soon enough for all",
                 "one or two lost probes lose the connection behind aws-nat, aws-nlb, aws-gwlb, aws-ec2, aws-nfw, \
                  oci-nlb: the third comes after 6 min",

@@ -127,7 +127,7 @@ fn config_map_has_a_fixed_name_and_is_mounted_as_a_directory() {
 }
 
 #[test]
-fn component_existing_adds_only_what_open_connections_require() {
+fn component_existing_adds_only_required_permissions() {
     manifests!();
     let base = Manifests::with(&[]);
     let mut expected = base.object("DaemonSet").clone();

@@ -21,8 +21,8 @@ fn without(denied: [&str; 2], words: &[&str]) -> Output {
     output_within(LIMIT, Command::new(sandbox).args(denied).arg(keepalive()).args(words))
 }
 
-const SANDBOX_HINT: &str = "a seccomp filter here denies pidfd_getfd(2), as those of container engines do: run keepalive \
-                            outside the container, or give it CAP_SYS_PTRACE (--cap-add SYS_PTRACE)";
+const SANDBOX_HINT: &str = "a seccomp filter here denies pidfd_getfd(2), as those of container engines do: run keepalive on the \
+                            host, or give the container CAP_SYS_PTRACE (--cap-add SYS_PTRACE)";
 
 #[test]
 fn sandbox_is_named_as_the_obstacle() {

@@ -68,7 +68,7 @@ timeouts_are_found_and_cured! {
 }
 
 #[test]
-fn a_minute_is_found_as_roughly_as_was_asked_for_and_without_a_check() {
+fn timeout_of_a_minute_is_found_to_the_requested_precision() {
     python!();
     let options = ["--max", "70", "--parallel", "24", "--precision", "10%", "--no-verify"];
     let output = output_or_skip!(probe(60, "silent", "10.0.2.2", &options));
@@ -104,7 +104,7 @@ fn a_path_that_forgets_nothing_has_no_timeout() {
 }
 
 #[test]
-fn what_is_said_of_a_path_that_forgets_can_be_followed() {
+fn advice_for_a_path_with_a_timeout_works() {
     python!();
     for (address, connect) in [
         ("10.0.2.2", "connect 10.0.2.2:7000 "),

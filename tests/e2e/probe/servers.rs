@@ -50,7 +50,7 @@ fn assert_claims_nothing(text: &str) {
 }
 
 #[test]
-fn a_server_that_closes_connections_by_age_says_nothing_about_the_path() {
+fn server_that_closes_by_age_gives_no_conclusion() {
     python!();
     let lab = Lab {
         server: "close 5",
@@ -67,7 +67,7 @@ fn a_server_that_closes_connections_by_age_says_nothing_about_the_path() {
 }
 
 #[test]
-fn a_server_that_resets_connections_by_age_says_nothing_about_the_path() {
+fn server_that_resets_by_age_gives_no_conclusion() {
     python!();
     let lab = Lab {
         server: "reset 4",
@@ -84,7 +84,7 @@ fn a_server_that_resets_connections_by_age_says_nothing_about_the_path() {
 }
 
 #[test]
-fn keepalive_helps_against_what_closes_connections_without_packets() {
+fn keepalive_helps_against_middleboxes_that_count_packets() {
     python!();
     let lab = Lab {
         server: "quiet 5",
@@ -101,7 +101,7 @@ fn keepalive_helps_against_what_closes_connections_without_packets() {
 }
 
 #[test]
-fn a_server_that_can_no_longer_be_reached_is_no_timeout() {
+fn unreachable_server_is_not_reported_as_a_timeout() {
     python!();
     let lab = Lab {
         before: "(sleep 6; ip -n router link set server down) &",
@@ -120,7 +120,7 @@ fn a_server_that_can_no_longer_be_reached_is_no_timeout() {
 }
 
 #[test]
-fn a_server_that_ends_meanwhile_is_no_timeout() {
+fn server_that_ends_is_not_reported_as_a_timeout() {
     python!();
     for server in ["end 6", "leave 6"] {
         let lab = Lab {
@@ -134,7 +134,7 @@ fn a_server_that_ends_meanwhile_is_no_timeout() {
 
 /// Nobody listens any more, or all above a number are turned away at once, as servers of databases do.
 #[test]
-fn a_server_that_takes_no_more_connections_is_told_from_one_that_is_gone() {
+fn full_server_is_distinguished_from_an_unreachable_one() {
     python!();
     for server in ["refuse 5", "limit 5"] {
         let lab = Lab {
@@ -149,7 +149,7 @@ fn a_server_that_takes_no_more_connections_is_told_from_one_that_is_gone() {
 
 /// It says something itself, or keeps its connections alive.
 #[test]
-fn a_server_that_lets_no_connection_be_idle_is_found_out() {
+fn server_that_closes_idle_connections_is_reported() {
     python!();
     let patient = ["timeout", "--preserve-status", "--signal=INT", "60"];
     for server in ["talk 2", "probe 2"] {
@@ -168,7 +168,7 @@ fn a_server_that_lets_no_connection_be_idle_is_found_out() {
 }
 
 #[test]
-fn what_a_server_says_at_first_does_not_count_as_idle() {
+fn greeting_of_a_server_does_not_count_as_idle() {
     python!();
     let lab = Lab {
         timeout: "3",
@@ -182,7 +182,7 @@ fn what_a_server_says_at_first_does_not_count_as_idle() {
 }
 
 #[test]
-fn what_is_known_when_it_is_interrupted_is_printed() {
+fn interruption_prints_the_results_so_far() {
     python!();
     let interrupted = ["timeout", "--preserve-status", "--signal=INT", "10"];
     let output = output_or_skip!(Lab::default().probe_under(&interrupted, &["--json", "--max", "60"]));

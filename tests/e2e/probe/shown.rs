@@ -41,7 +41,7 @@ fn progress_is_shown_in_one_line_that_goes_away() {
 }
 
 #[test]
-fn ctrl_c_ends_it_with_what_is_known() {
+fn ctrl_c_reports_the_results_so_far() {
     python!();
     let steps = [
         "see of up to 30s: 2 of 4 connections asked",
@@ -55,7 +55,7 @@ fn ctrl_c_ends_it_with_what_is_known() {
 }
 
 #[test]
-fn ctrl_c_at_once_says_that_nothing_is_known() {
+fn ctrl_c_before_a_result_reports_that_nothing_is_known() {
     python!();
     let steps = [
         "see at most",

@@ -47,7 +47,7 @@ fn a_target_that_is_not_a_host_and_a_port_is_refused() {
 }
 
 #[test]
-fn numbers_that_make_no_sense_are_refused() {
+fn numbers_out_of_range_are_refused() {
     const OUT_OF_RANGE: &str = "out of range\nhint: expected 10 seconds to 9 hours";
     const NO_TIME: &str = "not a time\nhint: expected 90, 90s, 20m or 2h";
     const NO_PERCENTAGE: &str = "not a percentage from 1 to 50\nhint: expected 5%";
@@ -88,7 +88,7 @@ fn a_server_that_cannot_be_reached_is_named() {
 }
 
 #[test]
-fn a_name_that_nobody_has_is_named() {
+fn unknown_program_name_is_an_error() {
     python!();
     let keepalive = keepalive();
     let keepalive = keepalive.to_str().expect("a UTF-8 path");

@@ -103,6 +103,19 @@ async def main():
 asyncio.run(main())
 ",
 )]);
+pub const PYTHON_PSYCOPG2: Start = Start::client(&[
+    PYTHON,
+    "-c",
+    "import psycopg2; psycopg2.connect('host=127.0.0.1 port=@PORT@ user=somebody dbname=some')",
+])
+.also(&["/usr/lib/python3/dist-packages/psycopg2/__init__.py"]);
+pub const ERLANG: Start = Start::client(&[
+    "erl",
+    "-noshell",
+    "-noinput",
+    "-eval",
+    "{ok, _} = gen_tcp:connect(\"127.0.0.1\", @PORT@, []), receive never -> ok end.",
+]);
 pub const PERL: Start = Start::client(&[
     "perl",
     "-MIO::Socket::INET",

@@ -314,7 +314,7 @@ fn with_both_engines_the_librarys_own_calls_wake_no_supervisor() {
 
 /// A command that changes its network finds nothing changed about the engines.
 #[test]
-fn both_engines_reach_what_goes_to_another_network() {
+fn both_engines_reach_programs_in_another_network() {
     root!();
     let keepalive = Keepalive::new();
     for program in [dynamic(), sockets()] {

@@ -153,7 +153,7 @@ fn extensions_of_php_are_reached() {
 
 /// Programs that start the program which their last arguments name. A static one is out of the library's reach.
 #[test]
-fn what_python_starts_is_reached() {
+fn children_of_python_are_reached() {
     root!();
     python!();
     let keepalive = Keepalive::for_all_users();
@@ -171,7 +171,7 @@ fn what_python_starts_is_reached() {
 }
 
 #[test]
-fn what_a_go_program_starts_is_reached() {
+fn children_of_a_go_program_are_reached() {
     root!();
     let keepalive = Keepalive::for_all_users();
     let starter = match GoProgram::build_from("starts.go") {
@@ -191,7 +191,7 @@ fn what_a_go_program_starts_is_reached() {
 
 /// In the sandbox there is the client, but not the library: its loader would print an error for each program.
 #[test]
-fn what_bwrap_starts_is_reached_and_no_loader_complains() {
+fn programs_in_a_bwrap_sandbox_are_reached_without_loader_errors() {
     root!();
     if find_program("bwrap").is_none() {
         skip!("bwrap (bubblewrap) is not installed");
@@ -235,7 +235,7 @@ fn what_bwrap_starts_is_reached_and_no_loader_complains() {
 }
 
 #[test]
-fn what_is_started_in_another_network_or_root_is_reached_silently() {
+fn programs_in_another_network_or_root_are_reached_silently() {
     root!();
     let keepalive = Keepalive::for_all_users();
     let client = keepalive.bring(&compile(Libc::Host, "client.c", &[]), "client");

@@ -40,7 +40,7 @@ fn run(image: &Image, arguments: &[&str]) -> (Option<i32>, String) {
 
 /// Every directory on the way is a link, to a path outside and to the same by `..`.
 #[test]
-fn links_of_directories_lead_nowhere_else() {
+fn directory_links_cannot_redirect_writes() {
     let way = ["etc", "etc/systemd", "etc/systemd/system", DIRECTORY];
     for directory in way {
         for is_relative in [false, true] {
@@ -65,7 +65,7 @@ fn links_of_directories_lead_nowhere_else() {
 
 /// The drop-in, and what an earlier version wrote before it, are links and second names of files outside.
 #[test]
-fn what_is_written_is_a_file_of_its_own() {
+fn written_file_is_a_new_file() {
     for name in ["50-keepalive.conf", "50-keepalive.conf.new"] {
         for is_hard in [false, true] {
             let image = Image::dynamic("");
@@ -123,7 +123,7 @@ fn nothing_outside_is_read() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+fn irregular_files_are_refused_without_waiting() {
     if !geteuid().is_root() {
         skip!("only root can make devices");
     }
@@ -225,7 +225,7 @@ fn names_and_values_in_the_tree_do_not_reach_the_terminal_as_they_are() {
 }
 
 #[test]
-fn a_masked_unit_is_refused_and_a_masked_drop_in_is_none() {
+fn masked_unit_is_refused_and_masked_drop_in_is_ignored() {
     let image = Image::dynamic("");
     fs::create_dir_all(image.path(DIRECTORY)).expect("a directory");
     symlink("/dev/null", image.path(DIRECTORY).join("10-other.conf")).expect("a link");
@@ -240,7 +240,7 @@ fn a_masked_unit_is_refused_and_a_masked_drop_in_is_none() {
 
 /// A directory on the way is exchanged for a link out of the tree while drop-ins come and go.
 #[test]
-fn a_tree_that_changes_at_the_same_time_leads_nowhere_else() {
+fn concurrent_changes_of_a_tree_cannot_redirect_writes() {
     let image = Image::dynamic("");
     let outside = outside();
     image.expect(&["enable", "db"], 0);
@@ -265,7 +265,7 @@ fn a_tree_that_changes_at_the_same_time_leads_nowhere_else() {
 
 /// What the host has mounted in the tree is the host's.
 #[test]
-fn a_link_into_what_is_mounted_there_is_not_followed_to_write() {
+fn writes_do_not_follow_links_into_mounts() {
     root!();
     let image = Image::dynamic("");
     let script = r#"

@@ -169,7 +169,7 @@ fn doctor_examines_the_services_for_which_a_unit_stands() {
 }
 
 #[test]
-fn an_alias_stands_for_the_service_itself() {
+fn alias_selects_the_aliased_service() {
     let system = Managed::new(test_cgroup!());
     system.unit("maria.service", "[Service]\nExecStart=/bin/sleep 1000\n", "MainPID=1\n");
     let show = "Id=maria.service\nNames=mysql.service maria.service\nLoadState=loaded\nMainPID=1\n";

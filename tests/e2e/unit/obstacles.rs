@@ -52,7 +52,7 @@ fn expect(image: &Image, statement: &str, expected: Option<&str>) {
 }
 
 #[test]
-fn each_statement_that_keeps_the_library_out_is_reported() {
+fn each_statement_that_blocks_the_library_is_reported() {
     let at = directory();
     for (statement, text) in [
         (format!("NoExecPaths={at}"), Some("does not let it map")),

@@ -48,7 +48,7 @@ fn a_users_unit_is_disabled_while_it_runs() {
 
 /// The policy of the system's unit of the same name stays, and a drop-in of the cgroup engine speaks of no library.
 #[test]
-fn disabling_ends_the_policy_of_that_unit_alone_and_says_so() {
+fn disable_ends_only_that_units_policy_and_reports_it() {
     let test_cgroup = test_cgroup!();
     let name = "both.service";
     test_cgroup.child("user@0.service");

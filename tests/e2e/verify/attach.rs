@@ -13,7 +13,7 @@ fn attached(pid: u32, options: &[&str]) -> String {
 }
 
 #[test]
-fn attach_notes_what_the_program_has_done() {
+fn attach_notes_changes_by_the_program() {
     let (_server, port) = server();
     let mut bare = std::process::Command::new(sockets());
     let words = format!("tcp connect={port} user-timeout=20000 tcp connect={port}");

@@ -1,6 +1,7 @@
 //! `keepalive doctor`: examines everything that decides whether connections get keepalive.
 
 mod apparmor;
+mod container;
 mod finding;
 mod history;
 mod library_files;

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 
 /// Show what a policy does: settings, their sources, the timeline, and warnings
 ///
-/// Without --for, shows what a new socket gets before its peer is known. Without any policy, shows the defaults of
-/// 'keepalive run'.
+/// Without --for, shows what a new socket gets before its peer is known. Times that no policy sets are
+/// those of 'keepalive run'.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// A connection to ADDRESS:PORT, or from ADDRESS accepted on the local PORT
@@ -66,7 +66,7 @@ pub(crate) const NOTES: Notes = Notes {
             (
                 "settings.NAME.source",
                 "string",
-                "a flag, a variable, file:line, 'fallback' (no policy at all), a sysctl, or 'built-in' (the default of \
+                "a flag, a variable, file:line, 'fallback' (no option, rule or file sets times), a sysctl, or 'built-in' (the default of \
                  keepalive)",
             ),
             ("first_probe_s", "number", "the idle time"),

@@ -70,7 +70,7 @@ struct Entry {
     timeout_s: Option<u32>,
     when_idle: &'static str,
     idle_s: Option<u16>,
-    interval_s: Option<u16>,
+    interval_s: Option<u8>,
     count: Option<u8>,
     useless: Option<&'static str>,
     source: &'static str,
@@ -153,7 +153,7 @@ fn entry(text: &mut String, preset: &Preset, timings: Option<Timings>, what: &st
 fn row(text: &mut String, [name, timeout, then, idle, interval, count, date]: [&str; 7]) {
     let _ = writeln!(
         text,
-        "{name:<8}  {timeout:>7}  {then:<22}  {idle:>4}  {interval:>8}  {count:>5}  {date}"
+        "{name:<14}  {timeout:>7}  {then:<20}  {idle:>4}  {interval:>8}  {count:>5}  {date}"
     );
 }
 

@@ -1,6 +1,7 @@
 //! `keepalive probe`: measures how long a path remembers an idle connection.
 
 mod conclusion;
+mod existing;
 mod idle;
 mod login;
 mod path;
@@ -27,12 +28,26 @@ use std::time::Duration;
 /// Measure how long a path remembers an idle connection
 ///
 /// Opens connections to a TCP server, leaves them idle for different times, and sends one keepalive probe on each to learn
-/// whether the path and the server still know it. Sends no data. Prints settings that help, and checks that they do.
+/// whether the path and the server still know it. Sends no data. Prints settings that help, and checks that they do. With
+/// --pid, measures on a connection that a program has open, for servers that end a connection which does not log in.
 #[derive(Debug, Args)]
+#[command(override_usage = "keepalive probe [OPTIONS] <HOST:PORT | --pid PID[:FD]>")]
 pub(crate) struct Probe {
-    /// A server that accepts idle connections: 'db.example.com:5432', '[2001:db8::1]:443'
-    #[arg(value_name = "HOST:PORT")]
-    target: String,
+    /// A server that accepts idle connections: 'redis.example.com:6379', '[2001:db8::1]:9092'
+    #[arg(value_name = "HOST:PORT", required_unless_present = "pid")]
+    target: Option<String>,
+
+    /// Measure on a connection of this process: '4242', '4242:7'
+    ///
+    /// Watches the connection. With CAP_NET_ADMIN it also sends a keepalive probe each time that the connection has been idle
+    /// for longer than before. Changes no option of the connection. FD is required if the process has several connections.
+    #[arg(
+        long,
+        value_name = "PID[:FD]",
+        value_parser = existing::Place::parse,
+        conflicts_with_all = ["target", "precision", "parallel", "no_verify"],
+    )]
+    pid: Option<existing::Place>,
 
     /// Longest idle time to try: 10 seconds to 9 hours
     #[arg(long, value_name = "TIME", default_value = "20m", value_parser = longest)]
@@ -69,8 +84,8 @@ pub(crate) const NOTES: Notes = Notes {
     json: Some(Json {
         heading: "The JSON object has",
         fields: &[
-            ("target", "string", "HOST:PORT"),
-            ("address", "string", "address and port of the server"),
+            ("target", "string", "HOST:PORT, or PID:FD"),
+            ("address", "string", "address and port of the server, or of the peer"),
             (
                 "lived_s",
                 "number",
@@ -107,18 +122,23 @@ pub(crate) const NOTES: Notes = Notes {
         SUCCESS,
         (
             "1",
-            "The server cannot be reached or fails, or the measurement is interrupted.",
+            "The server or the process cannot be reached, or the server fails, or the measurement is interrupted, or the \
+             connection is closed while it is in use.",
         ),
         USAGE,
     ],
     examples: &[
         (
-            "How long is a connection to a database remembered?",
-            &["keepalive probe db.example.com:5432"],
+            "How long is a connection to this server remembered?",
+            &["keepalive probe redis.example.com:6379"],
         ),
         (
             "With less precision, and only up to five minutes:",
-            &["keepalive probe --max 5m --precision 20% db.example.com:5432"],
+            &["keepalive probe --max 5m --precision 20% redis.example.com:6379"],
+        ),
+        (
+            "A database ends connections that do not log in; measure on one that is logged in:",
+            &["keepalive probe --pid 4242:7"],
         ),
     ],
     ..Notes::DEFAULT
@@ -132,13 +152,19 @@ const SETTLING: f64 = 8.0;
 /// # Errors
 /// The server cannot be reached, or fails during the measurement, or the user interrupts it.
 pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
-    let addresses = resolve(&probe.target)?;
+    match (&probe.pid, &probe.target) {
+        (Some(place), _) => existing::run(*place, probe.max.as_secs_f64(), probe.json),
+        (None, Some(target)) => measure(probe, target),
+        (None, None) => Err(Error::new(REFUSED, "neither HOST:PORT nor --pid is given")),
+    }
+}
+
+/// Measures on connections of its own to `target`.
+fn measure(probe: &Probe, target: &str) -> Result<(), Error> {
+    let addresses = resolve(target)?;
     let mut path = Path::open(&addresses).map_err(|error| {
-        Error::new(
-            FAILED,
-            format!("cannot connect to '{}': {}", probe.target, describe(&error)),
-        )
-        .hint("a TCP server must listen there, and let connections be idle")
+        Error::new(FAILED, format!("cannot connect to '{target}': {}", describe(&error)))
+            .hint("a TCP server must listen there, and let connections be idle")
     })?;
     let max = probe.max.as_secs_f64();
     let login = Login::at(path.address().port());
@@ -178,13 +204,13 @@ pub(crate) fn run(probe: &Probe) -> Result<(), Error> {
     progress.clear();
     let interrupted = ended == Some(Ended::Interrupted);
     print(&if probe.json {
-        show::json(&conclusion, &probe.target, path.address(), interrupted)
+        show::json(&conclusion, target, path.address(), interrupted)
     } else {
-        show::text(&conclusion, &probe.target, path.address(), max)
+        show::text(&conclusion, target, path.address(), max)
     })?;
     match ended {
         None => Ok(()),
-        Some(end) => Err(end.error(&probe.target)),
+        Some(end) => Err(end.error(target)),
     }
 }
 

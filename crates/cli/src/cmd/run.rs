@@ -93,8 +93,8 @@ pub(crate) struct Run {
 pub(crate) const NOTES: Notes = Notes {
     command: "run",
     precedence: "Options override the environment (KEEPIDLE, ...; see libkeepalive(7)), which overrides \
-                 /etc/keepalive.conf, which overrides the kernel's sysctls. Without any policy option, rule or file: \
-                 --idle 60 --interval 15 --count 5.",
+                 /etc/keepalive.conf, which overrides the kernel's sysctls. Without --idle, --interval, --count, \
+                 --preset, rules and a file: --idle 60 --interval 15 --count 5.",
     statuses: &[
         ("125", "keepalive itself failed."),
         ("126", "COMMAND was found but cannot be executed."),

@@ -117,8 +117,8 @@ impl Engine {
 pub(crate) const ENABLE_NOTES: Notes = Notes {
     command: "unit enable",
     paragraphs: &[
-        "Without any policy option or file: --idle 60 --interval 15 --count 5. The environment of this command is ignored. \
-         The command makes systemd read its files again. The policy counts from the next start of the service.",
+        "Without --idle, --interval, --count, --preset, rules and a file: --idle 60 --interval 15 --count 5. The environment \
+         of this command is ignored. The command makes systemd read its files again. The policy counts from the next start of the service.",
     ],
     statuses: &[
         SUCCESS,

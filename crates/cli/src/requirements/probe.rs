@@ -6,6 +6,7 @@ use keepalive_policy::SocketOption;
 use keepalive_sys::bpf::call::has_link_detach;
 use keepalive_sys::kernel_symbols::has_function;
 use keepalive_sys::pidfd::PidFd;
+use keepalive_sys::proc::own_status;
 use keepalive_sys::{netns, seccomp, sock_diag, sockopt};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -29,8 +30,24 @@ pub(super) fn sock_diag() -> Option<bool> {
     known(&sock_diag::dump(), &[Errno::NOENT, Errno::OPNOTSUPP])
 }
 
-pub(super) fn pidfd_getfd() -> Option<bool> {
-    known(&PidFd::try_duplicating(), &[Errno::NOSYS])
+/// A seccomp filter can answer the call with any error, `ENOSYS` included, so that under one only the kernel's
+/// functions tell.
+pub(crate) fn pidfd_getfd() -> Option<bool> {
+    let result = PidFd::try_duplicating();
+    if result.is_err() && own_status().is_ok_and(|status| status.is_filtered) {
+        return has_system_call("pidfd_getfd");
+    }
+    known(&result, &[Errno::NOSYS])
+}
+
+/// Returns whether the kernel has the system call, whatever filters allow.
+fn has_system_call(name: &str) -> Option<bool> {
+    const PREFIX: &str = if cfg!(target_arch = "aarch64") {
+        "__arm64_sys_"
+    } else {
+        "__x64_sys_"
+    };
+    has_function(&format!("{PREFIX}{name}"), false)
 }
 
 pub(super) fn seccomp() -> Option<bool> {

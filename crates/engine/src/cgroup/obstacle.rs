@@ -285,7 +285,7 @@ impl Obstacle {
                  0.60 allow it with CAP_BPF"
             }
             Self::UserNamespace => {
-                "run it on the machine itself, as root, outside of rootless containers; without: keepalive run, --engine seccomp"
+                "run it on the host, as root, outside of rootless containers; without: keepalive run, --engine seccomp"
             }
             Self::LockedMemory(_) => {
                 "raise the limit (ulimit -l, LimitMEMLOCK= of a unit, --ulimit memlock of a container), or add CAP_SYS_RESOURCE; \
@@ -310,7 +310,7 @@ impl Obstacle {
             }
             Self::NoReading(_) => "--mode enforce without user-timeout=auto reads nothing",
             Self::TooLarge => "about 1,000 rules fit; networks and ranges of ports take the place of many",
-            Self::NoFileSystem(_) => "on the machine itself, as root: mount -t bpf bpf /sys/fs/bpf",
+            Self::NoFileSystem(_) => "on the host, as root: mount -t bpf bpf /sys/fs/bpf",
             Self::Excluded(_) => "end it, or attach it so that others may be beside it",
             Self::Locked(_) => {
                 "a command of keepalive holds it for milliseconds: wait for that process, or end it, and try again"

@@ -126,8 +126,8 @@ enum Access {
 fn denied(process: &Process, access: Access) -> String {
     if is_sandboxed() {
         return String::from(
-            "a seccomp filter here denies pidfd_getfd(2), as those of container engines do: run keepalive outside the \
-             container, or give it CAP_SYS_PTRACE (--cap-add SYS_PTRACE)",
+            "a seccomp filter here denies pidfd_getfd(2), as those of container engines do: run keepalive on the \
+             host, or give the container CAP_SYS_PTRACE (--cap-add SYS_PTRACE)",
         );
     }
     let scope = yama_scope().unwrap_or(0);
@@ -138,13 +138,13 @@ fn denied(process: &Process, access: Access) -> String {
     if may_trace() {
         return String::from(
             "CAP_SYS_PTRACE is there, but the process is of another user namespace, or a security module denies it: run \
-             keepalive as root of the machine, outside containers",
+             keepalive as root on the host",
         );
     }
     let own = getuid().as_raw();
     if own == 0 {
         return String::from(
-            "root lacks CAP_SYS_PTRACE here: run keepalive outside the container, or give it that capability",
+            "root lacks CAP_SYS_PTRACE here: run keepalive on the host, or give the container that capability",
         );
     }
     if process.status.uid != own {

@@ -49,7 +49,7 @@ fn the_grammar_of_the_manual_is_read_and_printed_as_it_is_written() {
 }
 
 #[test]
-fn comments_blank_lines_and_semicolons_are_what_they_seem() {
+fn comments_blank_lines_and_semicolons_are_parsed() {
     let text = "# nothing\n\n  \t;; connect off # the rest ; default idle=1\n;accept off;default idle=2#x\n";
     let items: Vec<_> = parse(text.as_bytes()).map(|item| item.unwrap().to_string()).collect();
     assert_eq!(items, ["connect * off", "accept * off", "default idle=2s"]);

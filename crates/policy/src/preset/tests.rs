@@ -86,7 +86,7 @@ fn names_are_unique_and_easy_to_type() {
 }
 
 #[test]
-fn every_preset_says_what_it_is_and_where_that_is_written() {
+fn every_preset_has_a_description_and_a_source() {
     for preset in &PRESETS {
         let why = match preset.remedy {
             Remedy::Settings(_) => "-",
@@ -114,7 +114,7 @@ fn a_middlebox_that_closes_the_connection_is_refused() {
 }
 
 #[test]
-fn a_name_gives_what_the_table_says() {
+fn names_map_to_the_table() {
     for preset in &PRESETS {
         let expected = match preset.remedy {
             Remedy::Settings(timings) => Remedy::Settings(timings.settings()),

@@ -20,7 +20,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn what_is_printed_reads_as_the_same_rule(line in any_line()) {
+    fn printed_rules_parse_to_the_same_rule(line in any_line()) {
         let item = line.item(1);
         let printed = item.to_string();
         prop_assert_eq!(read(printed.as_bytes()), [Ok(item)], "{}", printed);
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn a_preset_fills_what_its_line_does_not_say(settings in timings(), preset in select(&PRESETS[..])) {
+    fn preset_fills_unset_values(settings in timings(), preset in select(&PRESETS[..])) {
         let line = format!("default {settings} preset={}", preset.name);
         let expected = match preset.remedy {
             Remedy::Settings(timings) => Ok(Item::Default(settings.or(timings.settings()))),
@@ -229,12 +229,12 @@ proptest! {
     }
 
     #[test]
-    fn a_network_contains_what_shares_its_bits(network in network(), address in near_address()) {
+    fn network_contains_addresses_with_its_bits(network in network(), address in near_address()) {
         prop_assert_eq!(network.network().contains(address), network.contains(address));
     }
 
     #[test]
-    fn modes_settle_by_their_laws(option in select(&OPTIONS[..]), ours in any::<u32>(), theirs in any::<u32>()) {
+    fn modes_resolve_by_their_laws(option in select(&OPTIONS[..]), ours in any::<u32>(), theirs in any::<u32>()) {
         let (smallest, largest) = option.row().range;
         let ours = smallest + ours % (largest - smallest + 1);
         // The kernel may have a number that it would not take, such as 0 for what was never set.
@@ -245,16 +245,16 @@ proptest! {
                 _ => u64::from(number),
             };
             for mode in Mode::ALL {
-                let settled = mode.resolve(option, ours, theirs);
-                prop_assert!(settled == ours || settled == theirs);
-                prop_assert_eq!(mode.resolve(option, ours, settled), settled, "settling twice");
+                let resolved = mode.resolve(option, ours, theirs);
+                prop_assert!(resolved == ours || resolved == theirs);
+                prop_assert_eq!(mode.resolve(option, ours, resolved), resolved, "resolving twice");
                 let expected = match mode {
                     Mode::Fill => wait(theirs),
                     Mode::Cap => wait(ours).min(wait(theirs)),
                     Mode::Floor => wait(ours).max(wait(theirs)),
                     Mode::Enforce => wait(ours),
                 };
-                prop_assert_eq!(wait(settled), expected, "{:?}", mode);
+                prop_assert_eq!(wait(resolved), expected, "{:?}", mode);
             }
         }
     }

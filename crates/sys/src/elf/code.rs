@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn system_calls_are_told_from_addresses() {
+    fn system_calls_are_distinguished_from_addresses() {
         let has = |code: &[u8]| has_instruction(code, [0x0f, 0x05]);
         // mov $42, %eax; syscall; cmp $-4095, %rax
         assert!(has(&[

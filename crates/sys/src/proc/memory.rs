@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_of_files_is_told_from_anonymous_memory() {
+    fn file_memory_is_distinguished_from_anonymous_memory() {
         let file = b"7f1c2a400000-7f1c2a426000 r--p 00000000 fe:00 2239 /usr/lib/x86_64-linux-gnu/libc.so.6";
         let stack = b"7ffd1b2c0000-7ffd1b2e1000 rw-p 00000000 00:00 0                          [stack]";
         assert_eq!(mapping(file), Some((0x7f1c_2a40_0000, 0x7f1c_2a42_6000, false)));

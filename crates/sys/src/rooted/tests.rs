@@ -88,7 +88,7 @@ fn magic_links_are_texts() {
 }
 
 #[test]
-fn writing_replaces_a_name_and_not_what_it_leads_to() {
+fn writing_replaces_the_link_and_not_its_target() {
     let (_directory, root, outside) = stage();
     let place = root.find(Path::new("/etc/file")).unwrap();
     for target in [outside.join("file"), outside.join("none")] {
@@ -111,7 +111,7 @@ fn writing_replaces_a_name_and_not_what_it_leads_to() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_neither_waited_for_nor_read() {
+fn irregular_files_are_not_opened() {
     let (_directory, root, _) = stage();
     mkfifoat(CWD, root.path().join("fifo"), Mode::RUSR).unwrap();
     let error = root.read(Path::new("/fifo"), 9).unwrap_err();
@@ -137,7 +137,7 @@ fn missing_directories_are_made_inside() {
 
 /// A directory on the way is exchanged for a link out of the tree, again and again.
 #[test]
-fn a_tree_that_changes_at_the_same_time_leads_nowhere_else() {
+fn concurrent_changes_of_a_tree_cannot_redirect_writes() {
     let (_directory, root, outside) = stage();
     let path = root.path().to_owned();
     fs::create_dir_all(path.join("a/b")).unwrap();
@@ -172,7 +172,7 @@ fn a_tree_that_changes_at_the_same_time_leads_nowhere_else() {
 }
 
 #[test]
-fn what_others_have_made_is_not_followed_where_that_is_asked_for() {
+fn foreign_links_are_not_followed_on_request() {
     if !rustix::process::geteuid().is_root() {
         return report_skip("only root can give a directory to another user");
     }

@@ -24,6 +24,15 @@ for scope in 0 1 2 3; do
             works_or_names "scope $scope, $user, auto, static" 'client 1 61 15 5 0, server 1 61 15 5 0' $as $RUN -- ends
         fi
         outputs "scope $scope, $user, job control" 'stopped, continued, interrupted' $as job-control $RUN --
+        run $as $RUN --verify -- python3 -c 'import socket, time
+s = socket.create_server(("127.0.0.1", 0))
+c = socket.create_connection(s.getsockname())
+time.sleep(5)'
+        if [ $scope -lt 2 ] || [ $scope = 2 ] && [ $user = root ]; then
+            mentions "scope $scope, $user, verify" 'verify: the connection is set'
+        else
+            mentions "scope $scope, $user, verify names Yama" '[Yy]ama|ptrace_scope'
+        fi
         # At scope 3 nothing reads the socket from outside, and root cannot attach either.
         start_ends 7501 $as
         run $as keepalive attach --idle 61 --interval 15 --count 5 "$TARGET"

@@ -134,9 +134,9 @@ impl<'a> Watch<'a> {
                 self.mistake = None;
                 let text = written(&policy);
                 // A file that is being written is used only once two checks have read the same content.
-                let is_settled = text == self.text_before;
+                let is_unchanged = text == self.text_before;
                 self.text_before.clone_from(&text);
-                if text == self.text || !is_settled {
+                if text == self.text || !is_unchanged {
                     return;
                 }
                 warn_of_what_is_out_of_reach(&policy);

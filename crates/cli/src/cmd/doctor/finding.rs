@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_comes_first_and_says_what_to_do() {
+    fn errors_come_first_with_a_hint() {
         let mut findings = Findings::default();
         findings.fine("one", "is fine");
         findings.wrong("two", "does not work", "do this");

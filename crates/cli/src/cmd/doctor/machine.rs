@@ -16,7 +16,6 @@ use keepalive_sys::cgroup::{NoTree, Tree};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::proc;
 use keepalive_sys::proc_mount::ProcMount;
-use rustix::io::Errno;
 use rustix::process::getuid;
 use rustix::system::uname;
 use std::ffi::OsString;
@@ -69,12 +68,12 @@ fn kernel(findings: &mut Findings) {
         Some("1") => findings.fine("io_uring", "is switched off but for a group of users"),
         Some(_) => findings.fine(
             "io_uring",
-            "programs may use it; its connections are seen by engine cgroup alone",
+            "programs may use it; engine preload does not see its connections, engine seccomp sets them within a second",
         ),
         // Before Linux 6.6, or without /proc/sys.
         None => findings.fine(
             "io_uring",
-            "is not limited by a sysctl here; its connections are seen by engine cgroup alone",
+            "is not limited by a sysctl here; engine preload does not see its connections, engine seccomp sets them within a second",
         ),
     }
 }
@@ -160,15 +159,15 @@ fn requirements(findings: &mut Findings) {
 fn attach(findings: &mut Findings) {
     let subject = "engine attach";
     match PidFd::try_duplicating() {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOSYS) => findings.note(
+        Err(error) if crate::requirements::has_pidfd_getfd() == Some(false) => findings.note(
             subject,
             format!("pidfd_getfd: {}", describe(&error)),
-            "it requires Linux 5.6, and a sandbox that allows it",
+            "it requires Linux 5.6",
         ),
         Err(error) => findings.note(
             subject,
-            format!("a sandbox denies it: pidfd_getfd: {}", describe(&error)),
-            "run keepalive outside the container, or give it CAP_SYS_PTRACE (--cap-add SYS_PTRACE)",
+            format!("a seccomp filter denies it: pidfd_getfd: {}", describe(&error)),
+            "run keepalive on the host, or give the container CAP_SYS_PTRACE (--cap-add SYS_PTRACE)",
         ),
         Ok(()) => match (yama_scope().unwrap_or(0), may_trace()) {
             (3, _) => findings.note(subject, YAMA_3, ""),
@@ -188,7 +187,7 @@ fn attach(findings: &mut Findings) {
             (_, false) if getuid().is_root() => findings.note(
                 subject,
                 "root lacks CAP_SYS_PTRACE here: it reaches processes of root that have no more capabilities",
-                "run keepalive outside the container, or give it that capability",
+                "run keepalive on the host, or give the container that capability",
             ),
             (_, false) => findings.fine(subject, "reaches your processes, root's all"),
         },
@@ -281,34 +280,13 @@ fn confinement(findings: &mut Findings) {
         findings.note(
             "user namespace",
             "this shell is in one: its capabilities count for the processes of that namespace alone",
-            "engine cgroup is for the machine that it runs on",
+            "engine cgroup works on the host, outside of this namespace",
         );
     }
     if !is_confined_by_apparmor() {
         findings.fine("apparmor", "is not active");
     }
-    if let Some(kind) = container() {
-        findings.note(
-            "container",
-            format!("this is one ({kind}): its sysctls, processes and cgroups are its own"),
-            "engine cgroup is for the machine that it runs on",
-        );
-    }
-}
-
-/// Returns the kind of this container, if it is one.
-fn container() -> Option<String> {
-    if Path::new("/run/.containerenv").exists() {
-        return Some(String::from("podman"));
-    }
-    if Path::new("/.dockerenv").exists() {
-        return Some(String::from("docker"));
-    }
-    if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
-        return Some(String::from("kubernetes"));
-    }
-    let text = fs::read_to_string("/run/systemd/container").ok()?;
-    Some(text.trim().to_owned())
+    super::container::examine(findings);
 }
 
 /// Examines the kernel's defaults for connections.
@@ -322,8 +300,8 @@ pub(super) fn sysctls(findings: &mut Findings, sysctls: Sysctls, place: &str) {
     findings.fine(
         "sysctls",
         format!(
-            "where nobody says anything, keepalive is off in {place}; where it is only switched on, {} s, {} s, {} probes: a \
-             dead peer is noticed after {}",
+            "keepalive is off in {place} unless a program switches it on; the times that the program does not set are then {} s, \
+             {} s, {} probes: a dead peer is detected after {}",
             sysctls.idle,
             sysctls.interval,
             sysctls.count,

@@ -121,7 +121,7 @@ fn io_uring(findings: &mut Findings, process: &Process) {
     if fds.iter().any(is_ring) {
         findings.note(
             "io_uring",
-            "the process uses it: connections that it makes so are seen by engine cgroup alone",
+            "the process uses it: engine preload does not see the connections that it makes so, engine seccomp sets them within a second",
             "keepalive cgroup enable, or keepalive attach --watch",
         );
     }

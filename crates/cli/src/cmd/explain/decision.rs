@@ -15,7 +15,7 @@ pub(super) enum Origin {
     Said(String),
     /// A line of a file, of `KEEPALIVE_RULES`, or of a `--rule`.
     Line(Line),
-    /// The fallback of `run`, since no source sets the value.
+    /// The default of `run`, since no source sets times.
     Fallback,
     /// This sysctl, since no source sets the value.
     Sysctl(&'static str),

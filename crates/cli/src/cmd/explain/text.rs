@@ -37,7 +37,7 @@ fn heading(text: &mut String, explanation: &Explanation<'_>) {
     }
     let mut notes = Vec::new();
     if explanation.is_fallback {
-        notes.push("there are no policy options and no file: unset values are those of 'keepalive run'");
+        notes.push("no option, rule or file sets a time: unset values are those of 'keepalive run'");
     }
     if explanation.has_rules_for_peers {
         notes.push("rules for connect and accept count later: name a connection with --for");
@@ -121,7 +121,7 @@ fn row(text: &mut String, name: &str, value: &str, origin: &Origin, comment: &st
     let origin = match origin {
         Origin::Said(name) => name.clone(),
         Origin::Line(line) => line.to_string(),
-        Origin::Fallback => String::from("'keepalive run' without a policy"),
+        Origin::Fallback => String::from("the default of 'keepalive run'"),
         Origin::Sysctl(name) => format!("the kernel's {name}"),
         Origin::BuiltIn => String::from("built in"),
     };

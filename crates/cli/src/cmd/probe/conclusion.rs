@@ -46,6 +46,28 @@ impl Conclusion {
         }
     }
 
+    /// Returns the conclusion from one connection that survived `lived` seconds and died after `died` as `how`.
+    pub(super) fn of_one(lived: Option<f64>, died: Option<f64>, how: Option<Outcome>) -> Self {
+        let is_forgotten = matches!(how, Some(Outcome::Silence | Outcome::Reset));
+        let died_as = died.zip(how);
+        Self {
+            presets: died_as.map_or_else(Vec::new, |(died, how)| presets(lived.unwrap_or(0.0), died, how)),
+            timings: lived.filter(|_| is_forgotten).map(timings),
+            lived,
+            died,
+            how,
+            irregular: 0,
+            verified: None,
+            probed_died: None,
+        }
+    }
+
+    /// Discards the settings and the presets, for which there is no evidence.
+    pub(super) fn disclaim(&mut self) {
+        self.timings = None;
+        self.presets.clear();
+    }
+
     /// Compares the idle connections with those that carried a probe each second. If the peer ended these at the same
     /// age, the timer does not count probes, and the path is not the cause.
     pub(super) fn compare(&mut self, probed: Probed) {

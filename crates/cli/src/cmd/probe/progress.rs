@@ -32,6 +32,16 @@ impl Progress {
         self.line(&format!("checking the cure: {} of {}", spell(elapsed), spell(time)));
     }
 
+    pub(super) fn watch(&mut self, quiet: f64, next: f64, lived: f64) {
+        let spell = |seconds| brief(super::milliseconds(seconds));
+        self.line(&format!(
+            "idle for {}; a probe after {}; still known after {}",
+            spell(quiet),
+            spell(next),
+            spell(lived)
+        ));
+    }
+
     /// Replaces the line, at most once a second.
     fn line(&mut self, text: &str) {
         if self.is_terminal && Instant::now() >= self.next {

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_outlive_was_a_lost_packet() {
+    fn single_loss_is_a_lost_packet() {
         let mut search = Search::new(60.0, 0.05, 4);
         let trial = |idle, outcome| Trial { idle, outcome };
         search.record(&[trial(10.0, Outcome::Silence), trial(20.0, Outcome::Lived)]);

@@ -45,6 +45,19 @@ struct Object<'a> {
 }
 
 pub(super) fn json(conclusion: &Conclusion, target: &str, address: SocketAddr, interrupted: bool) -> String {
+    let by = conclusion.how.map(|how| by(how, conclusion.verified));
+    object(conclusion, target, address, by, conclusion.helps(), interrupted)
+}
+
+/// Returns the JSON object of a measurement, with what ended the connection and whether keepalive helps.
+pub(super) fn object(
+    conclusion: &Conclusion,
+    target: &str,
+    address: SocketAddr,
+    by: Option<&'static str>,
+    helps: Option<bool>,
+    interrupted: bool,
+) -> String {
     let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
     let timings = conclusion.timings;
     let object = Object {
@@ -53,9 +66,9 @@ pub(super) fn json(conclusion: &Conclusion, target: &str, address: SocketAddr, i
         lived_s: conclusion.lived.map(round),
         died_s: conclusion.died.map(round),
         how: conclusion.how.map(Outcome::name),
-        by: conclusion.how.map(|how| by(how, conclusion.verified)),
+        by,
         probed_died_s: conclusion.probed_died.map(round),
-        helps: conclusion.helps(),
+        helps,
         idle_s: timings.map(|(idle, _, _)| idle),
         interval_s: timings.map(|(_, interval, _)| interval),
         count: timings.map(|(_, _, count)| count),
@@ -113,13 +126,20 @@ pub(super) fn text(conclusion: &Conclusion, target: &str, address: SocketAddr, m
         ),
         (None, _) => {}
     }
+    text + &remedy(conclusion, address)
+}
+
+/// Returns the presets and the settings that fit.
+pub(super) fn remedy(conclusion: &Conclusion, address: SocketAddr) -> String {
+    let mut text = String::new();
     if !conclusion.presets.is_empty() {
         let presets = conclusion.presets.join(", ");
-        say(&if conclusion.probed_died.is_some() {
-            format!("Proxies with such a timeout, against which keepalive cannot help: {presets}.")
+        let what = if conclusion.how == Some(Outcome::Closed) && conclusion.timings.is_none() {
+            "Proxies with such a timeout, against which keepalive cannot help"
         } else {
-            format!("Presets with such a timeout: {presets}")
-        });
+            "Presets with such a timeout"
+        };
+        text.push_str(&wrap(&format!("{what}: {presets}"), WIDTH, 2));
     }
     if let Some(timings @ (idle, interval, count)) = conclusion.timings {
         let peer = match address.ip().to_canonical() {

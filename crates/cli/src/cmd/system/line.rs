@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_and_taken_out_leaves_every_byte_as_it_was() {
+    fn insertion_and_removal_restore_every_byte() {
         for before in [
             "",
             "/lib/a.so\n",
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shares_a_line_with_ours_stays() {
+    fn other_entries_of_the_line_stay() {
         for (before, after) in [
             ("/a.so /x/keepalive-system.so\n", "/a.so\n"),
             ("/x/keepalive-system.so /a.so\n", "/a.so\n"),

@@ -151,7 +151,7 @@ mod tests {
     use super::quote;
 
     #[test]
-    fn what_systemd_would_read_otherwise_is_quoted() {
+    fn special_characters_are_quoted_for_systemd() {
         assert_eq!(quote("A=x y", false), "\"A=x y\"");
         assert_eq!(quote("a\"b\\c%n$X", false), "\"a\\\"b\\\\c%%n$X\"");
         assert_eq!(quote("$X%", true), "\"$$X%%\"");

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_removes_a_variable_is_named() {
+    fn statement_that_removes_a_variable_is_named() {
         let text = "[Service]\nEnvironment=A=1 B=2\nEnvironment=\nEnvironment=B=3 C=4 D=5\nUnsetEnvironment=C D=6\n";
         let environment = environment(text, &[]);
         assert_eq!(environment.removal("A"), Some("an empty Environment= in /a@b.service"));

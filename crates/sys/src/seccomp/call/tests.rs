@@ -201,7 +201,7 @@ fn a_message_names_its_address_itself() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error() {
+fn unreadable_input_is_an_error() {
     if cfg!(any(target_arch = "x86_64", target_arch = "x86")) {
         let unreadable = Call::read(&notification(I386, 102, [3, 8, 0, 0, 0, 0]));
         assert_eq!(

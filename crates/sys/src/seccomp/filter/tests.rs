@@ -344,6 +344,6 @@ fn a_call_that_is_not_caught_costs_few_instructions() {
 }
 
 #[test]
-fn what_passes_is_what_local_sockets_have() {
+fn filter_passes_addresses_of_local_sockets() {
     assert_eq!(usize::try_from(PASSING_LENGTH), Ok(size_of::<libc::sockaddr_un>()));
 }
