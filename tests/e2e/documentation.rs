@@ -75,7 +75,7 @@ const CLUSTER: &str = "takes a cluster";
 const EDITED: &str = "for what is then changed by hand";
 
 /// Command lines that do not end by themselves, or not soon: how they are ended, and their status then.
-const ENDED: [(&str, &str, i32); 3] = [
+const ENDED: [(&str, &str, i32); 7] = [
     ("keepalive probe redis.example.com:6379", INTERRUPTED, 1),
     (
         "keepalive probe --max 5m --precision 20% redis.example.com:6379",
@@ -83,6 +83,10 @@ const ENDED: [(&str, &str, i32); 3] = [
         1,
     ),
     ("keepalive attach --idle 30 --watch 4242", LEFT, 0),
+    ("keepalive trace", INTERRUPTED, 0),
+    ("sudo keepalive trace", INTERRUPTED, 0),
+    ("keepalive trace --port 5432 --for 10m --json", INTERRUPTED, 0),
+    ("sudo keepalive trace --port 5432 --for 10m --json", INTERRUPTED, 0),
 ];
 /// Ctrl-C, when the command has said what it does.
 const INTERRUPTED: &str = r#"rm -f said; mkfifo said

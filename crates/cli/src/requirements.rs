@@ -22,7 +22,7 @@ pub struct Requirement {
 }
 
 /// All requirements, in the order of the output.
-pub const REQUIREMENTS: [Requirement; 12] = [
+pub const REQUIREMENTS: [Requirement; 13] = [
     Requirement {
         what: "engine preload",
         linux: "any",
@@ -92,6 +92,13 @@ pub const REQUIREMENTS: [Requirement; 12] = [
         feature: "bpf_setsockopt() in iterators over TCP sockets",
         without: "it goes through the descriptors of the processes, which requires CAP_SYS_PTRACE",
         probe: probe::iterators,
+    },
+    Requirement {
+        what: "trace",
+        linux: "5.8",
+        feature: "eBPF ring buffers, CONFIG_DEBUG_INFO_BTF, tracepoint inet_sock_set_state",
+        without: "trace fails; list --watch shows unanswered probes",
+        probe: probe::tracing,
     },
     Requirement {
         what: "list, attach: sockets of other network namespaces, without CAP_NET_ADMIN there",

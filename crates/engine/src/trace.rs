@@ -197,6 +197,14 @@ impl AsFd for Trace {
     }
 }
 
+/// Returns whether the kernel has what a trace requires, according to its types.
+pub fn is_traceable(types: &KernelTypes) -> bool {
+    let has_tracepoints = [CHANGES, RETRANSMISSIONS]
+        .iter()
+        .all(|name| types.tracepoint(name).is_some());
+    has_tracepoints && types.offset("bpf_ringbuf", "consumer_pos").is_some() && Positions::find(types).is_ok()
+}
+
 fn in_jiffies(time: Duration, hz: u32) -> u32 {
     let jiffies = time.as_millis().saturating_mul(hz.into()) / 1000;
     // The kernel's counter and the time of a packet may differ by one.

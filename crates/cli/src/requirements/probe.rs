@@ -2,6 +2,7 @@
 
 use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_engine::cgroup::{has_tcp_getsockopt, is_locked_memory_charged};
+use keepalive_engine::trace::is_traceable;
 use keepalive_policy::SocketOption;
 use keepalive_sys::bpf::call::has_link_detach;
 use keepalive_sys::kernel_symbols::has_function;
@@ -70,6 +71,13 @@ pub(super) fn types() -> Option<bool> {
     match KernelTypes::read() {
         Ok(_) => Some(true),
         // Without /sys the answer is unknown.
+        Err(_) => Path::new("/sys/kernel").exists().then_some(false),
+    }
+}
+
+pub(super) fn tracing() -> Option<bool> {
+    match KernelTypes::read() {
+        Ok(types) => Some(is_traceable(&types)),
         Err(_) => Path::new("/sys/kernel").exists().then_some(false),
     }
 }
