@@ -66,7 +66,7 @@ require('net').connect(80, 'SILENCE').on('error', () => console.log((performance
     ),
 ];
 
-with_the_library_and_the_kernel! {
+under_preload_and_cgroup! {
     user_timeout_does_not_shorten_an_unanswered_connect
 }
 

@@ -27,7 +27,7 @@ fn off_early(engine: Engine) -> &'static str {
     if engine.detects_early_off() { OFF } else { POLICY_VALUES }
 }
 
-with_the_library_and_the_kernel! {
+under_preload_and_cgroup! {
     unset_options_have_the_policy
     options_set_on_a_connection_stay
     options_set_on_a_listener_stay_on_accepted_sockets

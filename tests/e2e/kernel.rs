@@ -1,5 +1,5 @@
 //! `keepalive run --engine cgroup`: which sockets eBPF programs set, and which they leave unchanged. (Tests of several
-//! engines run with this one as `…::with_the_kernel::…`; `cgroup.rs` tests policies of other cgroups.)
+//! engines run with this one as `…::cgroup::…`; `cgroup.rs` tests policies of other cgroups.)
 
 /// Returns from the test where eBPF programs cannot be loaded.
 macro_rules! kernel {

@@ -46,6 +46,7 @@ mod stack;
 mod summary;
 mod supervised;
 mod system;
+mod trace;
 mod transparency;
 mod unit;
 mod unloadable;

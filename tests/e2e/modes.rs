@@ -70,7 +70,7 @@ fn off_early(engine: Engine) -> [&'static str; 4] {
     if engine.detects_early_off() { OFF } else { POLICY_VALUES }
 }
 
-with_the_library_and_the_kernel! {
+under_preload_and_cgroup! {
     modes_apply_to_options_of_a_client_before_and_after_connect
     modes_apply_to_options_of_a_listener_and_of_accepted_sockets
     keepalive_can_be_switched_off_if_the_mode_permits_it

@@ -112,7 +112,7 @@ macro_rules! programs {
             $(Program { name: stringify!($name), own: $own, expected: $expected, start: $start },)*
         ];
 
-        mod with_the_library {
+        mod preload {
             use super::LIBRARY;
             use keepalive_policy::Mode::Fill;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((LIBRARY, Fill))); })*
@@ -160,25 +160,25 @@ macro_rules! programs {
             $(#[test] fn $name() { super::expect(stringify!($name), Some((SUPERVISOR, Enforce))); })*
         }
 
-        mod with_the_kernel {
+        mod cgroup {
             use super::KERNEL;
             use keepalive_policy::Mode::Fill;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Fill))); })*
         }
 
-        mod with_the_kernel_under_cap {
+        mod cgroup_cap {
             use super::KERNEL;
             use keepalive_policy::Mode::Cap;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Cap))); })*
         }
 
-        mod with_the_kernel_under_floor {
+        mod cgroup_floor {
             use super::KERNEL;
             use keepalive_policy::Mode::Floor;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Floor))); })*
         }
 
-        mod with_the_kernel_under_enforce {
+        mod cgroup_enforce {
             use super::KERNEL;
             use keepalive_policy::Mode::Enforce;
             $(#[test] fn $name() { super::expect(stringify!($name), Some((KERNEL, Enforce))); })*

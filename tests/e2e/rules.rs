@@ -326,7 +326,7 @@ pub fn check(engine: Engine, flags: &[&str]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-with_the_library_and_the_kernel! {
+under_preload_and_cgroup! {
     every_form_of_rule_matches_its_connections
     rules_match_nonblocking_connects
     program_rules_match_the_name_of_the_file

@@ -46,7 +46,7 @@ const IDIOMS: [&str; 6] = [
     "raw-tcp raw-listen client pass accept show",
 ];
 
-with_the_library_and_the_kernel! {
+under_preload_and_cgroup! {
     every_complete_connection_has_the_user_timeout
     unconnected_sockets_have_no_user_timeout
     automatic_user_timeout_uses_timings_of_the_program

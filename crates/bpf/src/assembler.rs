@@ -28,6 +28,8 @@ pub enum Register {
 pub enum Size {
     /// One byte.
     Byte = 0x10,
+    /// Two bytes.
+    Half = 0x08,
     /// Four bytes.
     Word = 0x00,
     /// Eight bytes.
@@ -45,6 +47,7 @@ pub enum Operation {
     Or = 0x40,
     And = 0x50,
     ShiftLeft = 0x60,
+    ShiftRight = 0x70,
     ExclusiveOr = 0xa0,
 }
 
@@ -67,6 +70,10 @@ pub enum Condition {
 #[expect(missing_docs, reason = "the kernel's names")]
 pub enum Helper {
     MapLookupElem = 1,
+    MapUpdateElem = 2,
+    MapDeleteElem = 3,
+    KtimeGetNs = 5,
+    GetCurrentPidTgid = 14,
     GetCurrentTask = 35,
     ProbeReadKernel = 113,
     GetCurrentTaskBtf = 158,
@@ -75,6 +82,9 @@ pub enum Helper {
     GetSockOpt = 57,
     SkStorageGet = 107,
     SeqWrite = 127,
+    Jiffies64 = 118,
+    RingbufReserve = 131,
+    RingbufSubmit = 132,
     SkcToTcpSock = 137,
 }
 

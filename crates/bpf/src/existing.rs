@@ -36,7 +36,7 @@ const SOCKET: i16 = 8;
 ///
 /// # Errors
 /// Only errors that the tests would detect.
-pub fn look() -> io::Result<Vec<Instruction>> {
+pub fn dump() -> io::Result<Vec<Instruction>> {
     let mut code = Assembler::default();
     let begin = -i16::try_from(SEEN_SIZE).map_err(io::Error::other)?;
     socket(&mut code, begin);

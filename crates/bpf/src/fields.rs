@@ -89,6 +89,21 @@ impl Field {
     }
 }
 
+impl Field {
+    /// Finds a number that may be nested in the structure ([`KernelTypes::nested`]).
+    pub fn nested(types: &KernelTypes, structure: &str, path: &str) -> Option<Self> {
+        let (offset, bytes) = types.nested(structure, path)?;
+        let size = match bytes {
+            1 => Size::Byte,
+            2 => Size::Half,
+            4 => Size::Word,
+            8 => Size::Long,
+            _ => return None,
+        };
+        Some(Self { offset, size })
+    }
+}
+
 impl Defaults {
     fn find(types: &KernelTypes) -> Option<Self> {
         let ipv4 = types.offset("net", "ipv4")?;
@@ -131,7 +146,10 @@ impl TaskFields {
 }
 
 /// Returns `CONFIG_HZ`: the coarse clock advances once per jiffy.
-fn jiffies_per_second() -> io::Result<i32> {
+///
+/// # Errors
+/// As [`coarse_resolution`]; a jiffy that no kernel has.
+pub fn jiffies_per_second() -> io::Result<i32> {
     const NANOSECONDS: i64 = 1_000_000_000;
     match coarse_resolution()? {
         // At 300 Hz a jiffy is not a whole number of nanoseconds.

@@ -14,3 +14,4 @@ pub mod listing;
 pub mod probe;
 pub mod record;
 pub mod sock_settings;
+pub mod tracing;

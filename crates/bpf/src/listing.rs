@@ -67,6 +67,7 @@ impl fmt::Display for Line<'_> {
                     4 => "|=",
                     5 => "&=",
                     6 => "<<=",
+                    7 => ">>=",
                     10 => "^=",
                     _ => "?",
                 };
@@ -102,13 +103,20 @@ impl fmt::Display for Line<'_> {
 fn helper(number: i32) -> String {
     match number {
         1 => "map_lookup_elem",
+        2 => "map_update_elem",
+        3 => "map_delete_elem",
+        5 => "ktime_get_ns",
+        14 => "get_current_pid_tgid",
         35 => "get_current_task",
         46 => "get_socket_cookie",
         49 => "setsockopt",
         57 => "getsockopt",
         107 => "sk_storage_get",
         113 => "probe_read_kernel",
+        118 => "jiffies64",
         127 => "seq_write",
+        131 => "ringbuf_reserve",
+        132 => "ringbuf_submit",
         137 => "skc_to_tcp_sock",
         158 => "get_current_task_btf",
         _ => return number.to_string(),

@@ -202,7 +202,7 @@ fn the_verifier_accepts_every_shape() {
     assert_old_verifiers_accept(&program);
     let orders = create_map(MapKind::Hash, "orders", existing::ORDER_SIZE, 16).expect("a map");
     let hook = Hook::Iterator(types.function(existing::FUNCTION).expect("the kernel's function"));
-    verify(hook, &existing::look().expect("a program"));
+    verify(hook, &existing::dump().expect("a program"));
     for sock_settings in [None, Some(map(&sock_settings))] {
         verify(hook, &existing::set(map(&orders), sock_settings).expect("a program"));
     }
@@ -288,7 +288,7 @@ fn the_programs_are_those_that_were_read() {
     };
     expect_listing("copied-name.txt", &compile_with("program sshd off", fields, copied));
     expect_listing("clamp.txt", &clamp::program(Map(12)).expect("a program"));
-    expect_listing("look.txt", &existing::look().expect("a program"));
+    expect_listing("dump.txt", &existing::dump().expect("a program"));
     expect_listing("set.txt", &existing::set(Map(13), Some(Map(12))).expect("a program"));
 }
 

@@ -10,6 +10,7 @@ use crate::cmd::presets::{self, Presets};
 use crate::cmd::probe::{self, Probe};
 use crate::cmd::run::{self, Run};
 use crate::cmd::system::{self, System};
+use crate::cmd::trace::{self, Trace};
 use crate::cmd::unit::{self, Unit};
 use crate::help::Notes;
 use crate::output::write_stderr;
@@ -34,6 +35,7 @@ pub(crate) enum Command {
     System(System),
     Unit(Unit),
     List(List),
+    Trace(Trace),
     Probe(Probe),
     Doctor(Doctor),
     Explain(Explain),
@@ -71,7 +73,7 @@ fn with_notes<'a>(command: clap::Command, words: &mut impl Iterator<Item = &'a s
 }
 
 /// The notes on each subcommand that performs an action.
-pub(crate) const NOTES: [&Notes; 18] = [
+pub(crate) const NOTES: [&Notes; 19] = [
     &run::NOTES,
     &attach::NOTES,
     &cgroup::notes::ENABLE,
@@ -85,6 +87,7 @@ pub(crate) const NOTES: [&Notes; 18] = [
     &unit::DISABLE_NOTES,
     &unit::STATUS_NOTES,
     &list::NOTES,
+    &trace::NOTES,
     &probe::NOTES,
     &doctor::NOTES,
     &explain::NOTES,

@@ -10,9 +10,5 @@ pub(crate) mod presets;
 pub(crate) mod probe;
 pub(crate) mod run;
 pub(crate) mod system;
+pub(crate) mod trace;
 pub(crate) mod unit;
-
-#[cfg(test)]
-mod trace {
-    mod summary;
-}

@@ -42,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Cgroup(cgroup) => cmd::cgroup::run(&cgroup),
         Command::Unit(unit) => cmd::unit::run(&unit),
         Command::List(list) => cmd::list::run(&list),
+        Command::Trace(trace) => cmd::trace::run(&trace),
         Command::System(system) => cmd::system::run(&system),
         Command::Doctor(doctor) => cmd::doctor::run(&doctor),
         Command::Probe(probe) => cmd::probe::run(&probe),

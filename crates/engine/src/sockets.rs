@@ -104,14 +104,14 @@ struct Exact {
 
 impl Kernel {
     /// Reads the network namespace of this process. Other namespaces are read when one of their sockets is found.
-    pub fn look() -> Self {
+    pub fn of_own_namespace() -> Self {
         let mut kernel = Self {
             namespaces: Vec::new(),
             rows: HashMap::new(),
             exact: HashMap::new(),
             blind: None,
         };
-        let (namespace, rows) = Namespace::look();
+        let (namespace, rows) = Namespace::read();
         kernel.blind = kernel.add(namespace, rows).err();
         kernel
     }
@@ -247,7 +247,7 @@ impl Kernel {
     fn look_into_namespace_of(&mut self, socket: &OwnedFd) {
         if self.namespace_of(socket).is_none()
             && let Ok(namespace) = netns::of_socket(socket)
-            && let Ok((namespace, rows)) = netns::within(&namespace, Namespace::look)
+            && let Ok((namespace, rows)) = netns::within(&namespace, Namespace::read)
             && namespace.cookie.is_some()
             && let Err(error) = self.add(namespace, rows)
         {

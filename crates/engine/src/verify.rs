@@ -107,8 +107,8 @@ pub fn compare(pool: &mut WorkerPool, roots: &[u32], given: Given<'_>) -> io::Re
         .into_iter()
         .filter(|(pid, obstacle)| is_root(*pid) || !obstacle.is_gone);
     comparison.obstacles.extend(missing);
-    let known = Known::look();
-    let mut kernel = Kernel::look();
+    let known = Known::read();
+    let mut kernel = Kernel::of_own_namespace();
     let mut seen = HashSet::new();
     let mut answer = |process: &Process, send: &mut Send<'_, Found>| {
         examine(process, &mut kernel, &known, given, &mut seen, send);

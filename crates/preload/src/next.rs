@@ -161,7 +161,7 @@ unsafe fn is_ours(info: *const c_void) -> bool {
 pub(crate) fn own_path() -> *const c_char {
     /// # Safety
     /// `dl_iterate_phdr` calls this, with `found` pointing to a pointer.
-    unsafe extern "C" fn look(info: *const c_void, _size: usize, found: *mut c_void) -> c_int {
+    unsafe extern "C" fn visit(info: *const c_void, _size: usize, found: *mut c_void) -> c_int {
         // SAFETY: `info` comes from `dl_iterate_phdr`.
         let is_ours = unsafe { is_ours(info) };
         if is_ours {
@@ -173,8 +173,8 @@ pub(crate) fn own_path() -> *const c_char {
         c_int::from(is_ours)
     }
     let mut found: *const c_char = core::ptr::null();
-    // SAFETY: `look` takes a pointer to a pointer.
-    unsafe { libc::for_each_object(look, (&raw mut found).cast()) };
+    // SAFETY: `visit` takes a pointer to a pointer.
+    unsafe { libc::for_each_object(visit, (&raw mut found).cast()) };
     found
 }
 

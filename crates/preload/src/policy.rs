@@ -90,9 +90,9 @@ impl Policy {
             }
         }
         for source in &sources {
-            policy.look_at(&source.default);
+            policy.note(&source.default);
             for rule in source.rules {
-                policy.look_at(&rule.settings);
+                policy.note(&rule.settings);
                 let asks = rule.direction.is_some() || rule.network != Network::ANY || rule.ports != Ports::ANY;
                 policy.has_rules |= asks;
                 policy.is_watching_accept |= asks && rule.direction != Some(Direction::Connect);
@@ -127,7 +127,7 @@ impl Policy {
         all_omit
     }
 
-    fn look_at(&mut self, settings: &Settings) {
+    fn note(&mut self, settings: &Settings) {
         self.is_watching |= settings.mode.is_some_and(|mode| mode != Mode::Fill);
         self.has_user_timeout |= settings.written(SocketOption::UserTimeout) != Number::Unset;
         self.has_early_options |= FOR_HANDSHAKES

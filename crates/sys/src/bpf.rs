@@ -5,5 +5,7 @@ pub mod file_system;
 mod info;
 mod instruction;
 mod map;
+mod ring;
 
 pub use instruction::Instruction;
+pub use ring::Ring;

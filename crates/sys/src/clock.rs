@@ -2,6 +2,20 @@
 
 use std::io;
 
+/// Returns the time of `CLOCK_MONOTONIC` in nanoseconds, which `bpf_ktime_get_ns()` returns too.
+///
+/// # Errors
+/// As `clock_gettime(2)`.
+pub fn monotonic() -> io::Result<u64> {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime(2) writes one `struct timespec`.
+    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [seconds, nanoseconds] = [u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec)].map(Result::unwrap_or_default);
+    Ok(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
+}
+
 /// Returns the period of the coarse monotonic clock in nanoseconds: one jiffy (`clock_getres(2)`,
 /// `CLOCK_MONOTONIC_COARSE`).
 ///

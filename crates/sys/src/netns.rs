@@ -51,16 +51,16 @@ pub fn of_socket(socket: impl AsFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Returns the result of `look`, which runs in the network namespace `namespace`. It runs in a separate
+/// Returns the result of `read`, which runs in the network namespace `namespace`. It runs in a separate
 /// thread, since a thread stays in the namespace until it ends.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SYS_ADMIN` in the user namespaces of both (`setns(2)`).
-pub fn within<T: Send>(namespace: &OwnedFd, look: impl FnOnce() -> T + Send) -> io::Result<T> {
+pub fn within<T: Send>(namespace: &OwnedFd, read: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let inside = scope.spawn(|| {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            Ok(look())
+            Ok(read())
         });
         inside
             .join()
@@ -68,20 +68,20 @@ pub fn within<T: Send>(namespace: &OwnedFd, look: impl FnOnce() -> T + Send) -> 
     })
 }
 
-/// Returns what `look` writes to its descriptor, in the network namespace `network`. The namespace is entered
+/// Returns what `read` writes to its descriptor, in the network namespace `network`. The namespace is entered
 /// through `user`, the user namespace that owns it: so a user can enter its own namespaces without
-/// capabilities. `look` runs in a child, since a process with several threads cannot enter a user namespace
+/// capabilities. `read` runs in a child, since a process with several threads cannot enter a user namespace
 /// (`setns(2)`).
 ///
 /// # Errors
 /// `EPERM` if the user namespace belongs to another user; as [`Worker::start`]; `ETIMEDOUT` after five seconds.
-pub fn within_owned(user: &OwnedFd, network: &OwnedFd, look: impl FnOnce(&OwnedFd)) -> io::Result<Vec<u8>> {
+pub fn within_owned(user: &OwnedFd, network: &OwnedFd, read: impl FnOnce(&OwnedFd)) -> io::Result<Vec<u8>> {
     let worker = Worker::start(&[user.as_fd(), network.as_fd()], |output| {
         let entered = move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))
             .and_then(|()| move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)));
         let errno = entered.err().map_or(0, Errno::raw_os_error);
         if write(output, &errno.to_ne_bytes()).is_ok() && errno == 0 {
-            look(output);
+            read(output);
         }
     })?;
     let written = worker.output_within(Duration::from_secs(5))?;

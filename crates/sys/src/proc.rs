@@ -283,6 +283,13 @@ pub fn is_in_first_user_namespace() -> bool {
     fs::read_link("/proc/self/ns/user").map_or(true, |own| own == Path::new(FIRST))
 }
 
+/// Returns whether this process is in the initial pid namespace, in which eBPF programs see processes.
+pub fn is_in_first_pid_namespace() -> bool {
+    /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`).
+    const FIRST: &str = "pid:[4026531836]";
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|own| own == Path::new(FIRST))
+}
+
 /// Returns one thread for each descriptor table of a process: the main thread, and each thread with its own
 /// table (`CLONE_FILES`, `unshare(2)`).
 ///

@@ -49,7 +49,7 @@ fn differences(printed: &str, expected: &str) -> Vec<String> {
         .collect()
 }
 
-with_the_library_and_the_kernel! {
+under_preload_and_cgroup! {
     calls_return_the_same_as_without_keepalive
     other_options_are_the_same_as_without_keepalive
     other_sockets_are_the_same_as_without_keepalive

@@ -8,7 +8,7 @@ use crate::support::engine::Engine;
 use crate::support::find_program;
 use std::io::{BufRead as _, BufReader, Write as _};
 
-with_the_library_and_the_kernel! {
+under_preload_and_cgroup! {
     vsftpd_in_its_seccomp_sandbox_opens_a_data_port
 }
 

@@ -39,7 +39,7 @@ fn extras(rules: &str) -> String {
     netns.meet(&["--extras", HERE])
 }
 
-with_the_library_and_the_kernel! {
+under_preload_and_cgroup! {
     every_setting_of_a_rule_is_set
     keepalive_leave_keeps_keepalive
     preset_sets_its_settings

@@ -19,7 +19,7 @@ fn expect(netns: &NetNs, connect: &str, accept: &str) {
     assert_eq!(netns.meet(&[HERE]), line(HERE, connect, accept));
 }
 
-with_the_library_and_the_kernel! {
+under_preload_and_cgroup! {
     file_in_etc_applies
     environment_has_precedence_over_the_file_for_each_option
     variables_of_options_are_the_default_of_the_environment

@@ -72,13 +72,13 @@ macro_rules! test_cgroup {
 }
 
 /// Creates tests of functions that take an engine: each runs with the library, and with eBPF programs.
-macro_rules! with_the_library_and_the_kernel {
+macro_rules! under_preload_and_cgroup {
     ($($name:ident)*) => {
-        mod with_the_library {
+        mod preload {
             $(#[test] fn $name() { super::$name($crate::support::engine::Engine::Library); })*
         }
 
-        mod with_the_kernel {
+        mod cgroup {
             use $crate::support::engine::Engine::Kernel;
             $(
                 #[test]

@@ -233,7 +233,7 @@ impl Work<'_> {
 
     /// Applies the policy to every socket that is not done yet.
     fn round(&mut self) -> Result<Round, Error> {
-        let mut kernel = Kernel::look();
+        let mut kernel = Kernel::of_own_namespace();
         let mut round = Round {
             unlisted: remark_on_unlisted(&kernel),
             ..Round::default()
@@ -279,12 +279,8 @@ impl Work<'_> {
         };
         let asked = self.selection.ask(&mut pool, &mut answer, &mut take);
         self.pool = pool;
-        let asked = asked.map_err(|error| {
-            Error::new(
-                FAILED,
-                format!("cannot look into processes: fork: {}", describe(&error)),
-            )
-        })?;
+        let asked = asked
+            .map_err(|error| Error::new(FAILED, format!("cannot examine processes: fork: {}", describe(&error))))?;
         round.processes = asked.processes;
         let unanswered: Vec<u32> = asked.unanswered.iter().map(|process| process.pid).collect();
         // A process that does not answer in this round may hold sockets that were done before.
@@ -300,7 +296,7 @@ impl Work<'_> {
         } else {
             0
         };
-        round.look_again();
+        round.check_again();
         Ok(round)
     }
 
@@ -340,7 +336,7 @@ impl Work<'_> {
             return;
         }
         // Sockets in other namespaces are accessed through the process, which exists at this point.
-        let (after, _) = Kernel::look().sockets(process, held);
+        let (after, _) = Kernel::of_own_namespace().sockets(process, held);
         for (mut report, is_unfinished) in elsewhere {
             if let Some(socket) = after.iter().find(|socket| socket.inode == report.socket().inode) {
                 report.note_timer(socket.timer);
@@ -376,9 +372,9 @@ impl Round {
     }
 
     /// Records the running timers.
-    fn look_again(&mut self) {
+    fn check_again(&mut self) {
         if self.reports.iter().any(Report::is_changed) {
-            let kernel = Kernel::look();
+            let kernel = Kernel::of_own_namespace();
             for report in &mut self.reports {
                 if report.socket().is_in_own_namespace() {
                     report.note_timer(kernel.timer(report.socket().inode));

@@ -130,7 +130,7 @@ pub(crate) fn run(list: &List) -> Result<(), Error> {
         None => Selection::named(&list.pids),
     };
     let mut pools = WorkerPools::default();
-    let mut seen = Seen::look(list, &selection, &mut pools)?;
+    let mut seen = Seen::read(list, &selection, &mut pools)?;
     if let (Selection::Program(name), 0) = (&selection, seen.processes) {
         return Err(no_process(name));
     }
@@ -169,7 +169,7 @@ fn watch(list: &List, selection: &Selection, pools: &mut WorkerPools, mut seen: 
             break;
         }
         sleep(PERIOD);
-        seen = Seen::look(list, selection, pools)?;
+        seen = Seen::read(list, selection, pools)?;
     }
     Ok(())
 }
@@ -279,14 +279,9 @@ impl Found {
 }
 
 impl Seen {
-    fn look(list: &List, selection: &Selection, pools: &mut WorkerPools) -> Result<Self, Error> {
-        let failed = |error| {
-            Error::new(
-                FAILED,
-                format!("cannot look into processes: fork: {}", describe(&error)),
-            )
-        };
-        let mut kernel = Kernel::look();
+    fn read(list: &List, selection: &Selection, pools: &mut WorkerPools) -> Result<Self, Error> {
+        let failed = |error| Error::new(FAILED, format!("cannot examine processes: fork: {}", describe(&error)));
+        let mut kernel = Kernel::of_own_namespace();
         let mut seen = Self::default();
         let mut answer = |process: &Process, send: &mut Send<'_, Found>| {
             Found::exactly(list, &mut kernel, process, send);

@@ -244,8 +244,8 @@ impl Status {
         let path = service.root.outside(&service.drop_in);
         let Some(text) = service.text()? else {
             let unit = service.unit()?;
-            if let Some(stand_in) = members::stand_in(&service, &unit) {
-                return Err(stand_in.refusal(&service, "status"));
+            if let Some(meta_unit) = members::meta_unit(&service, &unit) {
+                return Err(meta_unit.refusal(&service, "status"));
             }
             let what = format!("{} has no drop-in of keepalive", service.name);
             return Err(Error::new(FAILED, what).hint(format!("keepalive unit enable {}", self.which.unit)));

@@ -146,7 +146,7 @@ impl Work<'_> {
     /// Sets the sockets in the network namespace of the calling thread. Returns how many sockets were found,
     /// and how many were changed.
     fn in_namespace(&self, iterators: &Iterators, names: &HashMap<u64, OsString>) -> io::Result<Done> {
-        let (namespace, rows) = Namespace::look();
+        let (namespace, rows) = Namespace::read();
         let rows = match rows {
             Ok(rows) => rows,
             Err(error) => {
@@ -164,7 +164,7 @@ impl Work<'_> {
         if rows.is_empty() {
             return Ok(Done::default());
         }
-        let seen = iterators.look()?;
+        let seen = iterators.dump()?;
         let seen = seen.iter().filter_map(|seen| Some((seen, rows.get(&seen.cookie)?)));
         let count = u32::try_from(rows.len()).map_err(io::Error::other)?;
         let orders = create_map(MapKind::Hash, "ka_orders", ORDER_SIZE, count)?;
@@ -187,7 +187,7 @@ impl Work<'_> {
             )?;
         }
         iterators.set(&orders, self.sock_settings)?;
-        for seen in iterators.look()? {
+        for seen in iterators.dump()? {
             let Some(numbers) = set.remove(&seen.cookie) else {
                 continue;
             };
@@ -228,7 +228,7 @@ impl Work<'_> {
             by_descriptor: Some(why),
             ..Done::default()
         };
-        let mut kernel = Kernel::look();
+        let mut kernel = Kernel::of_own_namespace();
         let mut seen = HashSet::new();
         let (selection, _) = Selection::named(&self.processes);
         selection.visit(|process| {
@@ -320,7 +320,7 @@ fn number(seen: &Seen, option: SocketOption) -> Option<u32> {
 
 /// The kernel's iterators over the sockets of a network namespace.
 struct Iterators {
-    look: OwnedFd,
+    dump: OwnedFd,
     hook: Hook,
 }
 
@@ -329,8 +329,8 @@ impl Iterators {
         let function = KernelTypes::read()?.function(FUNCTION);
         let function = function.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
         let hook = Hook::Iterator(function);
-        let look = load_program(hook, "ka_look", &existing::look()?)?;
-        let iterators = Self { look, hook };
+        let dump = load_program(hook, "ka_dump", &existing::dump()?)?;
+        let iterators = Self { dump, hook };
         // The kernel must accept the second program, too.
         let orders = create_map(MapKind::Hash, "ka_orders", ORDER_SIZE, 1)?;
         iterators.load_set(&orders, sock_settings)?;
@@ -342,8 +342,8 @@ impl Iterators {
         Ok(load_program(self.hook, "ka_set", &program)?)
     }
 
-    fn look(&self) -> io::Result<Vec<Seen>> {
-        run(&self.look).map(|bytes| existing::read(&bytes))
+    fn dump(&self) -> io::Result<Vec<Seen>> {
+        run(&self.dump).map(|bytes| existing::read(&bytes))
     }
 
     fn set(&self, orders: &OwnedFd, sock_settings: Option<&OwnedFd>) -> io::Result<()> {

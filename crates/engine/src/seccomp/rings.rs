@@ -63,7 +63,7 @@ impl Rings {
     }
 
     /// Schedules the next look, after a look that took `time`; sooner if that found new sockets.
-    pub(super) fn look_again(&mut self, mut ring: Ring, has_news: bool, time: Duration) {
+    pub(super) fn check_again(&mut self, mut ring: Ring, has_news: bool, time: Duration) {
         let pause = if has_news { FIRST } else { 2 * ring.pause };
         ring.schedule(pause.min(LONGEST).max(SHARE * time));
         self.0.push(ring);

@@ -115,8 +115,8 @@ impl<'a> Supervisor<'a> {
             } else if calls.contains(PollFlags::HUP) {
                 return Some(End::NobodyLeft);
             }
-            self.look_at_unfinished();
-            self.look_at_ring();
+            self.check_unfinished();
+            self.check_rings();
         }
         None
     }
@@ -300,7 +300,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Checks the connections in progress whose check is due.
-    fn look_at_unfinished(&mut self) {
+    fn check_unfinished(&mut self) {
         let now = Instant::now();
         while let Some(waiting) = { self.memory.unfinished().take_due(now) } {
             let connection = &waiting.connection;
@@ -312,7 +312,7 @@ impl<'a> Supervisor<'a> {
             let is_under_way = self.is_under_way(connection, waiting.is_early());
             let is_current = self.progress.end();
             if is_under_way {
-                self.memory.unfinished().look_again(waiting);
+                self.memory.unfinished().check_again(waiting);
             }
             if !is_current {
                 return;

@@ -60,7 +60,7 @@ impl Unfinished {
     }
 
     /// Schedules the next check, after twice the pause.
-    pub(super) fn look_again(&mut self, waiting: Waiting) {
+    pub(super) fn check_again(&mut self, waiting: Waiting) {
         self.wait(waiting.connection, (2 * waiting.pause).min(LONGEST));
     }
 

@@ -127,7 +127,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
                 self.stop();
                 return End::Alone;
             }
-            self.look(standby);
+            self.check(standby);
         }
     }
 
@@ -183,7 +183,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
     }
 
     /// Checks whether the serving thread hangs, and whether earlier hung threads have ended.
-    fn look(&mut self, standby: &PidFd) {
+    fn check(&mut self, standby: &PidFd) {
         let hung = self.hung.len();
         self.hung.retain(|worker| !worker.handle.is_finished());
         if self.hung.len() != hung {

@@ -17,7 +17,7 @@ pub struct Namespace {
 
 impl Namespace {
     /// Reads the namespace of the calling thread.
-    pub fn look() -> (Self, io::Result<Vec<Row>>) {
+    pub fn read() -> (Self, io::Result<Vec<Row>>) {
         let defaults = KernelDefaults::read();
         let rows = sock_diag::dump();
         let listeners = rows.iter().flatten().filter(|row| row.state == State::Listen);

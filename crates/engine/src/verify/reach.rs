@@ -145,7 +145,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn look() -> Self {
+    pub(super) fn read() -> Self {
         Self {
             own: proc::own_status().unwrap_or_default(),
             tree: Tree::find().ok(),
@@ -195,7 +195,7 @@ impl Known {
             };
             policies.add(policy, origin);
         }
-        self.look_at_cgroup(pid, started, &mut reach, &mut policies);
+        self.examine_cgroup(pid, started, &mut reach, &mut policies);
         if let Some((policy, _)) = given.started_with.filter(|_| policies.list.is_empty()) {
             policies.add(copy(policy), PolicyOrigin::Command);
         }
@@ -218,7 +218,7 @@ impl Known {
     }
 
     /// Adds what the cgroup of the process shows.
-    fn look_at_cgroup(&self, pid: u32, started: Option<Engines>, reach: &mut Reach, policies: &mut Policies) {
+    fn examine_cgroup(&self, pid: u32, started: Option<Engines>, reach: &mut Reach, policies: &mut Policies) {
         if let Some(entry) = self.nearest(pid) {
             reach.cgroup = Some(entry.name());
             reach.cgroup_ids = entry.cgroup().map(cgroup::ids_with_all_below).unwrap_or_default();

@@ -25,6 +25,9 @@ pub enum Hook {
     /// `BPF_TRACE_ITER`: for each socket of a network namespace (Linux 5.9). Contains the number of the
     /// kernel's function.
     Iterator(u32),
+    /// `BPF_TRACE_RAW_TP`: at a tracepoint, with arguments of known types (Linux 5.5). Contains the number of
+    /// the tracepoint's type.
+    Tracepoint(u32),
 }
 
 impl Hook {
@@ -33,7 +36,7 @@ impl Hook {
         match self {
             Self::SockOps => 13,
             Self::SetSockOpt => 25,
-            Self::Iterator(_) => 26,
+            Self::Iterator(_) | Self::Tracepoint(_) => 26,
         }
     }
 
@@ -43,6 +46,7 @@ impl Hook {
             Self::SockOps => 3,
             Self::SetSockOpt => 22,
             Self::Iterator(_) => 28,
+            Self::Tracepoint(_) => 23,
         }
     }
 }
@@ -126,7 +130,7 @@ pub fn load_program(hook: Hook, name: &str, program: &[Instruction]) -> Result<O
         name: short(name),
         attach_type: hook.attach_type(),
         attach_btf_id: match hook {
-            Hook::Iterator(function) => function,
+            Hook::Iterator(number) | Hook::Tracepoint(number) => number,
             _ => 0,
         },
         ..LoadProgram::default()
@@ -206,6 +210,28 @@ pub fn iterate(program: impl AsFd) -> io::Result<OwnedFd> {
     let link = link(program.as_fd(), None, Hook::Iterator(0))?;
     let mut attributes = [link.as_raw_fd().cast_unsigned(), 0];
     descriptor(ITER_CREATE, &mut attributes)
+}
+
+for_kernel! {
+    struct OpenTracepoint {
+        name: u64,
+        program: u32,
+        padding: u32,
+    }
+}
+
+/// Attaches a program to the tracepoint with whose number it was loaded ([`Hook::Tracepoint`]), while the
+/// link is open (Linux 5.5).
+///
+/// # Errors
+/// Any error of the kernel.
+pub fn link_to_tracepoint(program: impl AsFd) -> io::Result<OwnedFd> {
+    let mut attributes = OpenTracepoint {
+        name: 0,
+        program: program.as_fd().as_raw_fd().cast_unsigned(),
+        padding: 0,
+    };
+    descriptor(RAW_TRACEPOINT_OPEN, &mut attributes)
 }
 
 fn link(program: BorrowedFd<'_>, target: Option<BorrowedFd<'_>>, hook: Hook) -> io::Result<OwnedFd> {
@@ -293,6 +319,7 @@ pub(super) const PROG_GET_FD_BY_ID: i32 = 13;
 pub(super) const MAP_GET_FD_BY_ID: i32 = 14;
 pub(super) const OBJ_GET_INFO_BY_FD: i32 = 15;
 pub(super) const PROG_QUERY: i32 = 16;
+const RAW_TRACEPOINT_OPEN: i32 = 17;
 pub(super) const BTF_LOAD: i32 = 18;
 const LINK_CREATE: i32 = 28;
 const LINK_UPDATE: i32 = 29;

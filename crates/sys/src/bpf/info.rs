@@ -18,6 +18,9 @@ pub struct ProgramInfo {
     pub maps: Vec<u32>,
     /// The time at which the program was loaded, in nanoseconds since the machine was started.
     pub loaded_ns: u64,
+    /// How often the kernel has not run the program because it ran on the same processor already (Linux
+    /// 5.12; 0 before).
+    pub missed: u64,
 }
 
 for_kernel! {
@@ -35,6 +38,29 @@ for_kernel! {
         map_count: u32,
         maps: u64,
         name: [u8; 16],
+        interface: u32,
+        gpl_compatible: u32,
+        netns_dev: u64,
+        netns_inode: u64,
+        jited_symbols: u32,
+        jited_functions: u32,
+        jited_symbol_addresses: u64,
+        jited_function_lengths: u64,
+        btf_id: u32,
+        function_info_size: u32,
+        function_info: u64,
+        function_infos: u32,
+        line_infos: u32,
+        line_info: u64,
+        jited_line_info: u64,
+        jited_line_infos: u32,
+        line_info_size: u32,
+        jited_line_info_size: u32,
+        tags: u32,
+        program_tags: u64,
+        run_time_ns: u64,
+        runs: u64,
+        missed: u64,
     }
 }
 
@@ -56,6 +82,7 @@ pub fn program_info(program: impl AsFd) -> io::Result<ProgramInfo> {
         name: text(&raw.name),
         maps: maps[..count].to_vec(),
         loaded_ns: raw.load_time,
+        missed: raw.missed,
     })
 }
 

@@ -18,6 +18,9 @@ pub enum MapKind {
         /// Whether accepted sockets get a copy of their listener's value.
         is_inherited: bool,
     },
+    /// Records in the order in which programs submit them (Linux 5.8). Its count is its size in bytes, a power
+    /// of 2 and a multiple of the page size; the size of a value is 0.
+    Ring,
 }
 
 for_kernel! {
@@ -55,6 +58,7 @@ pub fn create_map(kind: MapKind, name: &str, value_size: u32, count: u32) -> Res
         MapKind::Hash => (1, 8),
         MapKind::Single => (2, 4),
         MapKind::Socket { .. } => (24, 4),
+        MapKind::Ring => (27, 0),
     };
     let types;
     if let MapKind::Socket { is_inherited } = kind {
@@ -70,6 +74,7 @@ pub fn create_map(kind: MapKind, name: &str, value_size: u32, count: u32) -> Res
     descriptor(MAP_CREATE, &mut attributes).map_err(|error| CallError {
         call: match kind {
             MapKind::Socket { .. } => "BPF_MAP_CREATE of BPF_MAP_TYPE_SK_STORAGE",
+            MapKind::Ring => "BPF_MAP_CREATE of BPF_MAP_TYPE_RINGBUF",
             MapKind::Hash | MapKind::Single => "BPF_MAP_CREATE",
         },
         error,

@@ -112,7 +112,7 @@ impl<'a> Watch<'a> {
         loop {
             self.read_again();
             for index in 0..self.cgroups.len() {
-                self.look(index)?;
+                self.check(index)?;
                 if is_signalled(self.signals, &NO_TIME) {
                     break;
                 }
@@ -156,7 +156,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Checks one cgroup, and applies the policy if it is not active there.
-    fn look(&mut self, index: usize) -> Result<(), Error> {
+    fn check(&mut self, index: usize) -> Result<(), Error> {
         let is_changed = self.cgroups[index].version != self.version;
         let cgroup = self.cgroups[index].cgroup;
         let before = self.cgroups[index].place.clone();

@@ -30,14 +30,14 @@ pub(super) fn examine(
 ) -> Result<(Option<&'static str>, Report), Error> {
     let service = find_service(name)?;
     let unit = service.unit()?;
-    let Some(stand_in) = members::stand_in(&service, &unit) else {
+    let Some(meta_unit) = members::meta_unit(&service, &unit) else {
         let (engine, report) = one(findings, &service, options)?;
         return Ok((Some(engine), report));
     };
-    if stand_in.members.is_empty() {
+    if meta_unit.members.is_empty() {
         findings.wrong(
             SUBJECT,
-            stand_in.describe(&service.name),
+            meta_unit.describe(&service.name),
             "name the service that has the connections",
         );
         return Ok((None, Report::default()));
@@ -51,11 +51,11 @@ pub(super) fn examine(
     }
     findings.note(
         SUBJECT,
-        stand_in.describe(&service.name),
+        meta_unit.describe(&service.name),
         "keepalive unit enable requires the name of each",
     );
     let (mut engine, mut report) = (None, Report::default());
-    for name in stand_in.members.iter().take(LARGEST_NUMBER) {
+    for name in meta_unit.members.iter().take(LARGEST_NUMBER) {
         let member = find_service(name)?;
         // A dependency may be missing.
         if member.unit().is_ok() {

@@ -129,7 +129,7 @@ impl Idle {
     }
 
     /// Sends the test probe when it is due, and returns the result once it is known.
-    pub(super) fn look(&mut self, answers: u32) -> Option<Trial> {
+    pub(super) fn check(&mut self, answers: u32) -> Option<Trial> {
         let activity = activity(&self.stream).ok()?;
         let idle = match &self.asked {
             Some(asked) => asked.idle,

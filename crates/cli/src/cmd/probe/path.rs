@@ -114,7 +114,7 @@ impl Path {
                 return (trials, Some(end));
             }
             let answers = self.answers.0;
-            idle.retain_mut(|connection| match connection.look(answers) {
+            idle.retain_mut(|connection| match connection.check(answers) {
                 Some(trial) => {
                     trials.push(trial);
                     false
@@ -273,7 +273,7 @@ impl Path {
             asked.idle = Duration::MAX;
         }
         loop {
-            if let Some(trial) = connection.look(self.answers.0) {
+            if let Some(trial) = connection.check(self.answers.0) {
                 return Ok(trial.outcome);
             }
             if let Some(end) = self.wait(&[], LOOK) {

@@ -160,7 +160,7 @@ impl<'a> Watch<'a> {
             };
             let has_ended = self.ends_within(pause.min(left));
             let before = Instant::now();
-            match self.look() {
+            match self.scan() {
                 Ok(is_new) => {
                     let next = if is_new { FIRST } else { pause.saturating_mul(3) / 2 };
                     let rest = REST[usize::from(self.looks > CLOSE)];
@@ -183,7 +183,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Compares all sockets once. Returns whether something is new.
-    fn look(&mut self) -> io::Result<bool> {
+    fn scan(&mut self) -> io::Result<bool> {
         self.processes
             .retain(|_, handle| handle.as_ref().is_none_or(|handle| !handle.has_ended()));
         if self.command.has_ended() {

@@ -135,7 +135,7 @@ impl<'a> Plan<'a> {
         attributes.label = label;
         self.refuse_company(text.as_deref().unwrap_or_default())?;
         let new_text = with(text.as_deref().unwrap_or_default(), &self.line);
-        let probes = self.look()?;
+        let probes = self.test_programs()?;
 
         // All steps that require space or rights come before the first visible change.
         let mut staged = Vec::new();
@@ -169,14 +169,14 @@ impl<'a> Plan<'a> {
         }
         let mut backup = None;
         if let Some(staged_text) = staged_text {
-            self.look_again(&probes, Some(OsStr::new(&self.line)))?;
+            self.check_again(&probes, Some(OsStr::new(&self.line)))?;
             // A file that contains nothing else needs no backup.
             let is_kept = text.is_some_and(|text| !without(&text).is_empty());
             let copy = self.file.beside(if is_kept { BACKUP } else { OLD });
             change.put(&staged_text, &Aside::At { copy: &copy, is_kept })?;
             backup = is_kept.then_some(copy);
         }
-        let complaints = self.look_again(&probes, None)?;
+        let complaints = self.check_again(&probes, None)?;
         Ok(self.report(&probes, &complaints, backup.as_ref()))
     }
 
@@ -205,7 +205,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Tests how programs behave before the change.
-    fn look(&self) -> Result<Vec<Result<Probe<'a>, Unknown>>, Error> {
+    fn test_programs(&self) -> Result<Vec<Result<Probe<'a>, Unknown>>, Error> {
         let look = |part: &Part| {
             probe::take(self.root, &part.abi).map_err(|complaint| {
                 Error::new(
@@ -222,7 +222,11 @@ impl<'a> Plan<'a> {
     }
 
     /// Checks that programs still start silently. Returns the messages that they printed before the change, too.
-    fn look_again(&self, probes: &[Result<Probe<'_>, Unknown>], preload: Option<&OsStr>) -> Result<Vec<String>, Error> {
+    fn check_again(
+        &self,
+        probes: &[Result<Probe<'_>, Unknown>],
+        preload: Option<&OsStr>,
+    ) -> Result<Vec<String>, Error> {
         let mut complaints = Vec::new();
         for (part, probe) in self.parts.iter().zip(probes) {
             if let Ok(probe) = probe {

@@ -64,7 +64,7 @@ pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Res
         }
         let is_quiet = main.is_none() || last_change.elapsed() > QUIET;
         let is_over = Instant::now() > end;
-        match look(service, engine, &text, policy)? {
+        match examine(service, engine, &text, policy)? {
             Ok(comparison) if is_quiet || is_over => {
                 report(service, engine, &comparison);
                 return Ok(());
@@ -81,8 +81,13 @@ pub(super) fn restart(service: &Service, engine: Engine, policy: &Policy) -> Res
     }
 }
 
-/// Looks once at the processes and sockets of the service.
-fn look(service: &Service, engine: Engine, text: &str, policy: &Policy) -> Result<Result<Comparison, Failure>, Error> {
+/// Examines once the processes and sockets of the service.
+fn examine(
+    service: &Service,
+    engine: Engine,
+    text: &str,
+    policy: &Policy,
+) -> Result<Result<Comparison, Failure>, Error> {
     let problem = match engine {
         Engine::Cgroup => service.without_policy(),
         Engine::Auto | Engine::Preload => service.without_library(text),

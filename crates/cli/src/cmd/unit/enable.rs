@@ -96,8 +96,8 @@ impl Enable {
             ));
         }
         let unit = service.unit()?;
-        if let Some(stand_in) = members::stand_in(&service, &unit) {
-            return Err(stand_in.refusal(&service, "enable"));
+        if let Some(meta_unit) = members::meta_unit(&service, &unit) {
+            return Err(meta_unit.refusal(&service, "enable"));
         }
         let (engine, text) = self.drop_in(&service, &unit, &policy)?;
         let path = service.root.outside(&service.drop_in);

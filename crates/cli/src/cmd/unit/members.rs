@@ -12,7 +12,7 @@ use std::path::Path;
 const LARGEST_NUMBER: usize = 4096;
 
 /// A unit that stands for other services: no process of its own remains.
-pub(in crate::cmd) struct StandIn {
+pub(in crate::cmd) struct MetaUnit {
     /// What shows it, as a clause about the unit.
     pub(in crate::cmd) reason: &'static str,
     /// The services for which it stands.
@@ -23,7 +23,7 @@ pub(in crate::cmd) struct StandIn {
 const STARTS: [&str; 4] = ["Wants", "Requires", "BindsTo", "Upholds"];
 
 /// Returns what `service` stands for; `None` if it runs programs itself.
-pub(in crate::cmd) fn stand_in(service: &Service, unit: &UnitFile) -> Option<StandIn> {
+pub(in crate::cmd) fn meta_unit(service: &Service, unit: &UnitFile) -> Option<MetaUnit> {
     let programs = unit.programs();
     // The file of true(1) does not show that the program does nothing.
     let is_true = |program: &&str| Path::new(program).file_name().is_some_and(|name| name == "true");
@@ -40,10 +40,10 @@ pub(in crate::cmd) fn stand_in(service: &Service, unit: &UnitFile) -> Option<Sta
         None => in_files(service, unit, started),
     };
     members.retain(|name| *name != service.name);
-    (!started.is_empty() || !members.is_empty()).then_some(StandIn { reason, members })
+    (!started.is_empty() || !members.is_empty()).then_some(MetaUnit { reason, members })
 }
 
-impl StandIn {
+impl MetaUnit {
     /// Returns what the unit is, as a sentence about the service `name`.
     pub(in crate::cmd) fn describe(&self, name: &str) -> String {
         match self.members.as_slice() {

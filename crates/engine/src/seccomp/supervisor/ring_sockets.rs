@@ -13,7 +13,7 @@ use std::time::Instant;
 
 impl Supervisor<'_> {
     /// Looks at the sockets of one process that has an io_uring, if its look is due.
-    pub(super) fn look_at_ring(&mut self) {
+    pub(super) fn check_rings(&mut self) {
         let Some(mut ring) = ({ self.memory.rings().take_due(Instant::now()) }) else {
             return;
         };
@@ -28,7 +28,7 @@ impl Supervisor<'_> {
         self.progress.begin(subject, self.watcher);
         let has_news = self.set_sockets_of(&mut ring);
         if self.progress.end() {
-            self.memory.rings().look_again(ring, has_news, begin.elapsed());
+            self.memory.rings().check_again(ring, has_news, begin.elapsed());
         }
     }
 

@@ -1,0 +1,141 @@
+//! Which processes hold which sockets: read from /proc when tracing starts, and again while it runs.
+//!
+//! The kernel tells exactly who closes a socket and who called connect(2). Who has accepted a connection, and who
+//! holds it since, only /proc shows.
+
+use super::ending::Owner;
+use super::record::{Ended, Task};
+use keepalive_sys::proc;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::{Duration, Instant};
+
+/// The holders of sockets.
+#[derive(Debug)]
+pub(super) struct Holders {
+    /// By inode, which no two sockets have at the same time.
+    current: HashMap<u64, Vec<Owner>>,
+    /// The previous reading, for sockets that were closed meanwhile.
+    previous: HashMap<u64, Vec<Owner>>,
+    /// Whether the numbers of processes in the kernel's records are those of /proc.
+    has_same_pids: bool,
+    read_at: Instant,
+    /// The time that the last reading took.
+    cost: Duration,
+}
+
+/// The shortest time between two readings.
+const PERIOD: Duration = Duration::from_secs(2);
+/// Reading takes at most one part of this many of the time.
+const SHARE: u32 = 100;
+/// The same for readings that an unknown socket causes.
+const PAUSE: Duration = Duration::from_millis(100);
+const SHARE_IF_UNKNOWN: u32 = 20;
+
+impl Holders {
+    pub(super) fn read() -> Self {
+        let mut holders = Self {
+            current: HashMap::new(),
+            previous: HashMap::new(),
+            has_same_pids: proc::is_in_first_pid_namespace() && proc::shows_own_namespace(),
+            read_at: Instant::now(),
+            cost: Duration::ZERO,
+        };
+        holders.refresh();
+        holders
+    }
+
+    /// Reads the holders again if it is time to.
+    pub(super) fn refresh_if_due(&mut self) -> bool {
+        let is_due = self.read_at.elapsed() >= PERIOD.max(SHARE * self.cost);
+        if is_due {
+            self.refresh();
+        }
+        is_due
+    }
+
+    fn refresh(&mut self) {
+        let begin = Instant::now();
+        let mut found: HashMap<u64, Vec<Owner>> = HashMap::new();
+        let mut pids = proc::processes().unwrap_or_default();
+        pids.sort_unstable();
+        for pid in pids.into_iter().filter(|pid| *pid != std::process::id()) {
+            let mut owner = None;
+            for tid in proc::tables(pid).unwrap_or_default() {
+                for (_, inode) in proc::sockets(pid, tid).unwrap_or_default() {
+                    let owner = owner.get_or_insert_with(|| Owner {
+                        pid,
+                        program: program(pid).unwrap_or_default(),
+                    });
+                    let holders = found.entry(inode).or_default();
+                    if holders.last().is_none_or(|last| last.pid != pid) {
+                        holders.push(owner.clone());
+                    }
+                }
+            }
+        }
+        self.previous = std::mem::replace(&mut self.current, found);
+        self.cost = begin.elapsed();
+        self.read_at = Instant::now();
+    }
+
+    /// Returns the process that held the socket of a connection; `None` rather than a wrong one.
+    pub(super) fn owner(&mut self, ended: &Ended) -> Option<Owner> {
+        let inode = ended.inode?;
+        let opener = ended.opener.as_ref().filter(|_| self.has_same_pids);
+        if let Some(closer) = ended.closer.as_ref().filter(|_| self.has_same_pids) {
+            return Some(self.named(closer, inode));
+        }
+        let seen = self
+            .seen(inode, opener)
+            .or_else(|| opener.map(|opener| self.named(opener, inode)));
+        if seen.is_some() || self.read_at.elapsed() < PAUSE.max(SHARE_IF_UNKNOWN * self.cost) {
+            return seen;
+        }
+        self.refresh();
+        self.seen(inode, opener)
+    }
+
+    /// Returns the process that held a socket when the holders were read: if several did, the one that called connect(2),
+    /// or else the first.
+    fn seen(&self, inode: u64, opener: Option<&Task>) -> Option<Owner> {
+        let holders = self.current.get(&inode).or_else(|| self.previous.get(&inode))?;
+        let is_opener = |owner: &&Owner| opener.is_some_and(|opener| opener.pid == owner.pid);
+        let owner = holders.iter().find(is_opener).or(holders.first())?;
+        Some(owner.clone()).filter(|owner| !owner.program.is_empty())
+    }
+
+    /// Returns a process that the kernel has named.
+    fn named(&self, task: &Task, inode: u64) -> Owner {
+        let holders = [&self.current, &self.previous]
+            .into_iter()
+            .filter_map(|read| read.get(&inode));
+        let mut seen = holders
+            .flatten()
+            .filter(|owner| owner.pid == task.pid && !owner.program.is_empty());
+        if let Some(owner) = seen.next() {
+            return owner.clone();
+        }
+        Owner {
+            pid: task.pid,
+            program: whole_name(task.pid, &task.name),
+        }
+    }
+}
+
+/// Returns the name of a process's program. The memory of the process is not read, since it may belong to a file or
+/// process that never answers.
+fn program(pid: u32) -> Option<OsString> {
+    let name = proc::status(pid).ok()?.comm;
+    (!name.is_empty()).then(|| whole_name(pid, OsStr::new(&name)))
+}
+
+/// Returns the name of a program from the name of its process, of which the kernel has kept 15 bytes.
+fn whole_name(pid: u32, name: &OsStr) -> OsString {
+    const KEPT: usize = 15;
+    let whole = (name.len() == KEPT).then(|| proc::executable(pid)).flatten();
+    whole
+        .filter(|whole| whole.as_bytes().starts_with(name.as_bytes()))
+        .unwrap_or_else(|| name.to_owned())
+}
