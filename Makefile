@@ -169,6 +169,7 @@ fuzz:
 	$(CARGO) +nightly fuzz run --sanitizer none parse -- -dict=fuzz/words.dict -max_len=400 -runs=10000000
 	$(CARGO) +nightly fuzz run --sanitizer none environment -- -dict=fuzz/words.dict -max_len=400 -runs=10000000
 	$(CARGO) +nightly fuzz run --sanitizer none sock_diag -- -max_len=600 -runs=10000000
+	$(CARGO) +nightly fuzz run --sanitizer none trace -- -max_len=400 -runs=10000000
 
 lint:
 	$(CARGO) fmt --all --check

@@ -44,7 +44,8 @@ const HAS_RESENT: i16 = 40;
 const NAME: i16 = 48;
 
 /// The size of the value of a connection, in bytes.
-pub const CONNECTION_SIZE: u32 = 64;
+pub const CONNECTION_SIZE: u32 = VALUE_LENGTH.cast_unsigned() as u32;
+const VALUE_LENGTH: i16 = NAME + 16;
 
 /// The words of a connection's value in the record.
 const OF_CONNECTION: [(i16, Word); 6] = [
@@ -60,7 +61,7 @@ const OF_CONNECTION: [(i16, Word); 6] = [
 const KEY: i16 = -8;
 const NUMBER: i16 = -16;
 const HEARD: i16 = -24;
-const VALUE: i16 = -24 - CONNECTION_SIZE as i16;
+const VALUE: i16 = HEARD - VALUE_LENGTH;
 
 // The arguments of the tracepoints (`include/trace/events/sock.h`, `tcp.h`).
 const SOCKET: i16 = 0;
@@ -138,7 +139,7 @@ impl Tracer {
         code.load(self.positions.state.size, R1, R6, self.positions.state.offset);
         code.jump_if(R1, Different, ESTABLISHED, end);
         code.store(Long, R10, KEY, R6);
-        self.read(code, self.positions.busy_since);
+        read(code, R6, self.positions.busy_since);
         code.copy(R7, R0);
         code.call(Helper::Jiffies64);
         code.copy(R9, R0);
@@ -241,9 +242,9 @@ impl Tracer {
     /// R0 = the later of two times in jiffies. Overwrites R1 to R5.
     fn later_of(&self, code: &mut Assembler, first: Word, second: Word) {
         let done = code.label();
-        self.read(code, self.positions.field(first));
+        read(code, R6, self.positions.field(first));
         code.store(Long, R10, HEARD, R0);
-        self.read(code, self.positions.field(second));
+        read(code, R6, self.positions.field(second));
         code.load(Long, R1, R10, HEARD);
         code.copy(R2, R0);
         code.compute_register(Operation::Subtract, R2, R1);
@@ -273,7 +274,7 @@ impl Tracer {
         code.call(Helper::Jiffies64);
         code.store(Long, R9, Word::Jiffies.place(), R0);
         for (word, field) in self.positions.of_socket {
-            self.read(code, field);
+            read(code, R6, field);
             code.store(Long, R9, word.place(), R0);
         }
         for (index, text) in [Text::Local6, Text::Peer6].into_iter().enumerate() {
@@ -283,7 +284,7 @@ impl Tracer {
             }
         }
         // R7, the state before, is stored.
-        self.follow(code, self.positions.namespace);
+        follow(code, self.positions.namespace);
         code.copy(R7, R0);
         for (word, field) in self.positions.of_namespace {
             read(code, R7, field);
@@ -320,7 +321,7 @@ impl Tracer {
     /// Stores the inode of the socket in R6 in the record in R9.
     fn inode(&self, code: &mut Assembler) {
         let none = code.label();
-        self.follow(code, self.positions.socket);
+        follow(code, self.positions.socket);
         code.jump_if(R0, Equal, 0, none);
         read(code, R0, long(self.positions.inode));
         code.place(none);
@@ -332,7 +333,7 @@ impl Tracer {
         let none = code.label();
         match self.positions.cgroup {
             Some(positions) => {
-                self.follow(code, positions.cgroup);
+                follow(code, positions.cgroup);
                 // Before Linux 5.15 the lower bits are flags.
                 code.compute(Operation::And, R0, -4);
                 code.jump_if(R0, Equal, 0, none);
@@ -378,16 +379,6 @@ impl Tracer {
         code.place(done);
     }
 
-    /// R0 = the field of the socket in R6; 0 if it cannot be read.
-    fn read(&self, code: &mut Assembler, field: Field) {
-        read(code, R6, field);
-    }
-
-    /// R0 = the pointer at this offset in the socket in R6.
-    fn follow(&self, code: &mut Assembler, offset: i16) {
-        read(code, R6, long(offset));
-    }
-
     /// R0 = the value of the connection, or 0.
     fn look_up(&self, code: &mut Assembler) {
         self.key(code);
@@ -420,7 +411,7 @@ fn long(offset: i16) -> Field {
 
 /// Clears the value of a new connection.
 fn clear(code: &mut Assembler) {
-    for offset in (0..CONNECTION_SIZE as i16).step_by(8) {
+    for offset in (0..VALUE_LENGTH).step_by(8) {
         code.store_number(Long, VALUE + offset, 0);
     }
 }
@@ -441,6 +432,11 @@ fn copy(code: &mut Assembler, to: i16, length: i32, from: Register, offset: i16)
     code.compute(Operation::Add, R1, to.into());
     code.set(R2, length);
     code.call(Helper::ProbeReadKernel);
+}
+
+/// R0 = the pointer at this offset in the socket in R6; 0 if it cannot be read.
+fn follow(code: &mut Assembler, offset: i16) {
+    read(code, R6, long(offset));
 }
 
 /// R0 = the field of the structure at `from`; 0 if it cannot be read.

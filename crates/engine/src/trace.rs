@@ -8,7 +8,7 @@ mod record;
 pub mod summary;
 
 pub use cgroups::container;
-pub use record::Record;
+pub use record::{Ended, Record, Task};
 
 use crate::cgroup::Limits;
 use crate::error::{Error, describe};
@@ -25,7 +25,6 @@ use keepalive_sys::bpf::call::{
     CallError, Hook, MapKind, create_map, link_to_tracepoint, load_program, program_info, value,
 };
 use keepalive_sys::{capability, clock, proc};
-use record::Ended;
 use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
@@ -114,7 +113,7 @@ impl Trace {
             let age = Duration::from_nanos(monotonic.saturating_sub(nanoseconds));
             now.checked_sub(age).unwrap_or(now)
         };
-        ended.into_iter().map(|ended| self.ending(ended, &time)).collect()
+        ended.into_iter().map(|ended| self.ending(&ended, &time)).collect()
     }
 
     /// Reads again which processes hold which sockets, if it is time to. Call this about once a second.
@@ -136,11 +135,11 @@ impl Trace {
         Ok(unread.saturating_add(missed.map_or(0, |info| info.missed)))
     }
 
-    fn ending(&mut self, ended: Ended, time: &dyn Fn(u64) -> SystemTime) -> Ending {
+    fn ending(&mut self, ended: &Ended, time: &dyn Fn(u64) -> SystemTime) -> Ending {
         let cgroup = ended.cgroup.and_then(|id| self.cgroups.path(id));
         Ending {
             time: time(ended.time),
-            owner: self.holders.owner(&ended),
+            owner: self.holders.owner(ended),
             container: cgroup.as_deref().and_then(container),
             cgroup,
             local: ended.local,
@@ -180,14 +179,14 @@ fn load(
         .tracepoint(tracepoint)
         .ok_or_else(|| unsupported(&format!("it does not have the tracepoint {tracepoint}")))?;
     load_program(Hook::Tracepoint(number), name, instructions).map_err(|refusal| {
-        let last = refusal.log.trim_end().lines().rev().take(5).collect::<Vec<_>>();
-        let log: String = last.iter().rev().map(|line| format!("\n  {line}")).collect();
+        // The log ends with the reason, and a line of statistics.
+        let lines: Vec<_> = refusal.log.trim_end().lines().collect();
         let error = failed("bpf: BPF_PROG_LOAD", &refusal.error);
-        if log.is_empty() {
-            error
-        } else {
-            Error::new(format!("{error}{log}"))
+        if lines.is_empty() {
+            return error;
         }
+        let log = lines[lines.len().saturating_sub(5)..].join("\n  ");
+        Error::new(format!("{error}\n  {log}"))
     })
 }
 

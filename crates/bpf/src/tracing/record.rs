@@ -115,7 +115,7 @@ impl Word {
 impl Text {
     /// Returns the offset in the record, in bytes.
     pub(super) const fn place(self) -> i16 {
-        8 * WORDS as i16 + 16 * self as i16
+        8 * (Word::DefaultCount as i16 + 1) + 16 * self as i16
     }
 }
 

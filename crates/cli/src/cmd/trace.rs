@@ -6,7 +6,7 @@ mod summary;
 use crate::error::{Error, FAILED, describe};
 use crate::help::{Json, Notes, SUCCESS, USAGE};
 use crate::json;
-use crate::output::{WIDTH, print_ignoring_epipe, sanitize_text, wrap, write_stderr};
+use crate::output::{WIDTH, print_ignoring_epipe, wrap, write_stderr};
 use clap::Args;
 use keepalive_engine::sockets::Selection;
 use keepalive_engine::trace::Trace as Tracer;
@@ -54,10 +54,12 @@ pub(crate) struct Trace {
     limit: Option<Duration>,
 
     /// Print the summary also at this interval
+    ///
+    /// With --json each summary is an object with the field 'summary'.
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     summary: Option<Duration>,
 
-    /// Print a JSON object per line; a summary is one, too
+    /// Print a JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -360,7 +362,7 @@ impl Session<'_> {
         self.print(&if self.trace.json {
             summary::json(&report)
         } else {
-            format!("\n{}", sanitize_text(&summary::text(&report)))
+            format!("\n{}", summary::text(&report))
         })
     }
 
@@ -394,12 +396,13 @@ impl Session<'_> {
     }
 }
 
+/// The kernel's 32-bit jiffies at 1000 Hz show times up to 24 days apart.
+const LONGEST: u64 = 20 * 24 * 3600 * 1000;
+
 fn time(text: &str) -> Result<Duration, String> {
     let Ok(milliseconds) = duration::parse(text.as_bytes()) else {
         return Err(String::from("not a time\nhint: expected 5, 90s, 20m or 2h"));
     };
-    /// The kernel's 32-bit jiffies at 1000 Hz tell times up to 24 days apart.
-    const LONGEST: u64 = 20 * 24 * 3600 * 1000;
     if milliseconds <= LONGEST {
         Ok(Duration::from_millis(milliseconds))
     } else {

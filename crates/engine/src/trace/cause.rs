@@ -6,27 +6,27 @@ use rustix::io::Errno;
 
 /// What the kernel shows. Times are the lower 32 bits of jiffies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub(super) struct Facts {
     /// The states before and after (`include/net/tcp_states.h`).
-    pub old_state: u32,
-    pub new_state: u32,
+    pub(super) old_state: u32,
+    pub(super) new_state: u32,
     /// The socket's error.
-    pub errno: Option<i32>,
+    pub(super) errno: Option<i32>,
     /// Whether keepalive is on.
-    pub is_on: bool,
+    pub(super) is_on: bool,
     /// Keepalive or window probes without an answer.
-    pub unanswered_probes: u32,
+    pub(super) unanswered_probes: u32,
     /// Whether the program has written data that the peer has not acknowledged.
-    pub is_unacknowledged: bool,
-    pub now: u32,
+    pub(super) is_unacknowledged: bool,
+    pub(super) now: u32,
     /// When data were last received.
-    pub received_data: u32,
+    pub(super) received_data: u32,
     /// When an acknowledgement was last received. A FIN is one; a RST is none.
-    pub received_ack: u32,
+    pub(super) received_ack: u32,
     /// When data were last sent.
-    pub sent_data: u32,
+    pub(super) sent_data: u32,
     /// If data were retransmitted: when they were first queued, and when they were last retransmitted.
-    pub resent: Option<(u32, u32)>,
+    pub(super) resent: Option<(u32, u32)>,
 }
 
 // `include/net/tcp_states.h`.
@@ -36,7 +36,7 @@ const CLOSE: u32 = 7;
 const CLOSE_WAIT: u32 = 8;
 
 /// Returns what ended the connection.
-pub fn cause(facts: &Facts) -> Cause {
+pub(super) fn cause(facts: &Facts) -> Cause {
     match (facts.old_state, facts.new_state, facts.errno) {
         (ESTABLISHED, CLOSE_WAIT, _) => Cause::ClosedByPeer,
         // Without an error, the program discarded the connection (SO_LINGER, unread data).
@@ -48,25 +48,31 @@ pub fn cause(facts: &Facts) -> Cause {
 
 fn failure(facts: &Facts, errno: i32) -> Cause {
     let is_probed = facts.is_on && facts.unanswered_probes > 0;
-    match Errno::from_raw_os_error(errno) {
+    let is = |error: Errno| error.raw_os_error() == errno;
+    if is(Errno::CONNRESET) {
         // Keepalive sends no probe while data are unacknowledged (`tcp_keepalive_timer`).
-        Errno::CONNRESET if facts.is_unacknowledged && facts.is_sent_after_silence() => Cause::ResetOnSend,
-        Errno::CONNRESET if facts.is_unacknowledged => Cause::Reset,
-        Errno::CONNRESET if is_probed => Cause::ResetOnProbe,
-        Errno::CONNRESET => Cause::Reset,
-        // The program or an administrator (ss --kill) ended it.
-        Errno::CONNABORTED => Cause::Other,
-        // If a router has reported an error meanwhile, that is the socket's error (`tcp_write_err`).
-        Errno::TIMEDOUT | Errno::HOSTUNREACH | Errno::NETUNREACH if facts.is_unacknowledged => Cause::TimeoutOnSend,
-        Errno::TIMEDOUT | Errno::HOSTUNREACH | Errno::NETUNREACH if is_probed => Cause::DeadPeer,
-        _ => Cause::Other,
+        return match (facts.is_unacknowledged, is_probed) {
+            (true, _) if facts.is_sent_after_silence() => Cause::ResetOnSend,
+            (false, true) => Cause::ResetOnProbe,
+            _ => Cause::Reset,
+        };
     }
+    // If a router has reported an error meanwhile, that is the socket's error (`tcp_write_err`). Other errors are those
+    // of programs and administrators (ss --kill).
+    if is(Errno::TIMEDOUT) || is(Errno::HOSTUNREACH) || is(Errno::NETUNREACH) {
+        return match (facts.is_unacknowledged, is_probed) {
+            (true, _) => Cause::TimeoutOnSend,
+            (false, true) => Cause::DeadPeer,
+            (false, false) => Cause::Other,
+        };
+    }
+    Cause::Other
 }
 
 impl Facts {
     /// Returns the idle time in jiffies: the time without data or acknowledgements in either direction before what
     /// ended the connection.
-    pub fn idle(&self) -> u32 {
+    pub(super) fn idle(&self) -> u32 {
         let end = match cause(self) {
             // The peer's own timeout counts data. The FIN itself was the last acknowledgement.
             Cause::ClosedByPeer => return since(self.now, later(self.received_data, self.sent_data)),
@@ -113,5 +119,114 @@ fn since(end: u32, begin: u32) -> u32 {
         end.wrapping_sub(begin)
     } else {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Cause::{Closed, ClosedByPeer, DeadPeer, Other, Reset, ResetOnProbe, ResetOnSend, TimeoutOnSend};
+
+    const RESET: Option<i32> = Some(104);
+    const TIMED_OUT: Option<i32> = Some(110);
+    const UNREACHABLE: Option<i32> = Some(113);
+    const ABORTED: Option<i32> = Some(103);
+
+    /// The times are before `now`, in jiffies.
+    #[derive(Clone, Copy)]
+    struct Row {
+        new_state: u32,
+        errno: Option<i32>,
+        is_on: bool,
+        probes: u32,
+        is_unacknowledged: bool,
+        /// Data received, acknowledgement received, data sent.
+        ago: [u32; 3],
+        resent: Option<[u32; 2]>,
+        expected: (Cause, u32),
+    }
+
+    fn facts(row: &Row, now: u32) -> Facts {
+        let [received_data, received_ack, sent_data] = row.ago.map(|ago| now.wrapping_sub(ago));
+        Facts {
+            old_state: ESTABLISHED,
+            new_state: row.new_state,
+            errno: row.errno,
+            is_on: row.is_on,
+            unanswered_probes: row.probes,
+            is_unacknowledged: row.is_unacknowledged,
+            now,
+            received_data,
+            received_ack,
+            sent_data,
+            resent: row
+                .resent
+                .map(|[queued, resent]| (now.wrapping_sub(queued), now.wrapping_sub(resent))),
+        }
+    }
+
+    #[rustfmt::skip]
+    const TABLE: [(&str, Row); 20] = [
+        ("keepalive gives up", row(7, TIMED_OUT, true, 3, false, [800, 800, 800], None, (DeadPeer, 800))),
+        ("keepalive gives up, a router has reported the host unreachable", row(7, UNREACHABLE, true, 3, false, [800, 800, 800], None, (DeadPeer, 800))),
+        ("the probes before were answered", row(7, TIMED_OUT, true, 3, false, [9000, 300, 9000], None, (DeadPeer, 300))),
+        ("RST for a probe", row(7, RESET, true, 1, false, [500, 500, 500], None, (ResetOnProbe, 500))),
+        ("RST for data after the idle time", row(7, RESET, false, 0, true, [500, 500, 1], None, (ResetOnSend, 499))),
+        ("RST for data after the idle time, with keepalive", row(7, RESET, true, 0, true, [500, 500, 1], None, (ResetOnSend, 499))),
+        ("RST for data that were retransmitted", row(7, RESET, false, 0, true, [800, 800, 1], Some([300, 20]), (ResetOnSend, 500))),
+        ("RST while data flow", row(7, RESET, false, 0, true, [0, 0, 0], None, (Reset, 0))),
+        ("RST while data flow, some of them lost", row(7, RESET, false, 0, true, [2, 2, 0], Some([500, 1]), (Reset, 2))),
+        ("unprovoked RST", row(7, RESET, true, 0, false, [700, 700, 700], None, (Reset, 700))),
+        ("unprovoked RST after window probes", row(7, RESET, false, 0, false, [700, 600, 700], None, (Reset, 600))),
+        ("silence for data after the idle time", row(7, TIMED_OUT, false, 0, true, [800, 800, 300], Some([300, 10]), (TimeoutOnSend, 500))),
+        ("silence for data, and the program goes on to send", row(7, TIMED_OUT, false, 0, true, [900, 900, 5], Some([400, 10]), (TimeoutOnSend, 500))),
+        ("silence for data, and a router reports the host unreachable", row(7, UNREACHABLE, false, 0, true, [800, 800, 300], Some([300, 10]), (TimeoutOnSend, 500))),
+        ("silence while data flow", row(7, TIMED_OUT, false, 0, true, [800, 800, 5], Some([2000, 10]), (TimeoutOnSend, 0))),
+        ("a loss that was repaired long ago", row(7, TIMED_OUT, false, 0, true, [800, 800, 300], Some([5000, 4900]), (TimeoutOnSend, 500))),
+        ("FIN", row(8, None, false, 0, false, [600, 0, 400], None, (ClosedByPeer, 400))),
+        ("closed by the program", row(4, None, false, 0, false, [600, 500, 500], None, (Closed, 500))),
+        ("discarded by the program", row(7, None, false, 0, false, [600, 600, 600], None, (Closed, 600))),
+        ("ended by ss --kill", row(7, ABORTED, true, 0, false, [600, 600, 600], None, (Other, 600))),
+    ];
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of the table")]
+    const fn row(
+        new_state: u32,
+        errno: Option<i32>,
+        is_on: bool,
+        probes: u32,
+        is_unacknowledged: bool,
+        ago: [u32; 3],
+        resent: Option<[u32; 2]>,
+        expected: (Cause, u32),
+    ) -> Row {
+        Row {
+            new_state,
+            errno,
+            is_on,
+            probes,
+            is_unacknowledged,
+            ago,
+            resent,
+            expected,
+        }
+    }
+
+    #[test]
+    fn causes_and_idle_times_follow_from_what_the_kernel_shows() {
+        for (name, row) in &TABLE {
+            // Jiffies wrap around, five minutes after the machine was started.
+            for now in [1_000_000, 0, 100, 500, u32::MAX, i32::MAX.cast_unsigned() + 300] {
+                let facts = facts(row, now);
+                assert_eq!((cause(&facts), facts.idle()), row.expected, "{name}, at {now}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_cause_is_in_the_table() {
+        for cause in Cause::ALL {
+            assert!(TABLE.iter().any(|(_, row)| row.expected.0 == cause), "{cause:?}");
+        }
     }
 }

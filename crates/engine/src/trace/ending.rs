@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 /// The end of a TCP connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
+    /// When it ended.
     pub time: SystemTime,
     /// The process that held the socket; `None` if the socket was gone before its holder was known.
     pub owner: Option<Owner>,
@@ -14,10 +15,13 @@ pub struct Ending {
     pub cgroup: Option<String>,
     /// The id of the container, if the cgroup's path contains one.
     pub container: Option<String>,
+    /// The local address; IPv4 if an IPv6 socket uses IPv4.
     pub local: SocketAddr,
+    /// The peer's address, likewise.
     pub peer: SocketAddr,
     /// `None` if the start was not seen.
     pub direction: Option<Direction>,
+    /// What ended the connection.
     pub cause: Cause,
     /// The time without data or answers in either direction before what ended the connection.
     pub idle: Duration,
@@ -36,14 +40,18 @@ pub struct Ending {
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
+    /// The number of the process.
     pub pid: u32,
+    /// The name of its program.
     pub program: OsString,
 }
 
 /// Who began a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
+    /// This end, by connect(2).
     Connect,
+    /// The peer.
     Accept,
 }
 
@@ -64,22 +72,27 @@ pub enum Cause {
     ClosedByPeer,
     /// The program closed the socket, or ended.
     Closed,
+    /// Anything else, as `ss --kill`.
     Other,
 }
 
 /// The keepalive settings of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Whether keepalive is on.
     pub is_on: bool,
     /// Seconds; the values in effect, whether set on the socket or by a sysctl.
     pub idle: u32,
+    /// Seconds, likewise.
     pub interval: u32,
+    /// Probes, likewise.
     pub count: u32,
     /// Milliseconds; 0 if unset.
     pub user_timeout: u32,
 }
 
 impl Cause {
+    /// All causes.
     pub const ALL: [Self; 8] = [
         Self::DeadPeer,
         Self::ResetOnProbe,

@@ -30,15 +30,25 @@ pub struct Task {
 pub struct Ended {
     /// The time of `CLOCK_MONOTONIC`, in nanoseconds.
     pub time: u64,
+    /// As in [`super::ending::Ending`], like the fields that follow.
     pub local: SocketAddr,
+    /// The peer's address.
     pub peer: SocketAddr,
+    /// Who began the connection.
     pub direction: Option<Direction>,
+    /// What ended the connection.
     pub cause: Cause,
+    /// The idle time before that.
     pub idle: Duration,
+    /// The time since the connection was established.
     pub lived: Option<Duration>,
+    /// The keepalive settings of the socket.
     pub settings: Settings,
+    /// Keepalive or window probes without an answer.
     pub unanswered_probes: u32,
+    /// Retransmissions without an answer.
     pub retransmits: u32,
+    /// The socket's error.
     pub errno: Option<i32>,
     /// The inode of the socket; `None` if no program had accepted the connection.
     pub inode: Option<u64>,
@@ -163,12 +173,12 @@ impl Record {
 
     /// Returns the lower 32 bits.
     fn small(&self, word: Word) -> u32 {
-        (self.word(word) & u64::from(u32::MAX)) as u32
+        u32::try_from(self.word(word) & u64::from(u32::MAX)).unwrap_or_default()
     }
 
     /// Returns the lower 16 bits.
     fn half(&self, word: Word) -> u16 {
-        (self.word(word) & u64::from(u16::MAX)) as u16
+        u16::try_from(self.word(word) & u64::from(u16::MAX)).unwrap_or_default()
     }
 
     fn jiffies(&self, word: Word) -> u32 {
@@ -178,4 +188,126 @@ impl Record {
 
 fn jiffies(number: u64, hz: u32) -> Duration {
     Duration::from_micros(number.saturating_mul(1_000_000) / u64::from(hz.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns a record with these words; the others are 0.
+    fn record(words: &[(Word, u64)], texts: &[(Text, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![0; RECORD_SIZE];
+        for (word, number) in words {
+            bytes[8 * *word as usize..][..8].copy_from_slice(&number.to_ne_bytes());
+        }
+        for (text, value) in texts {
+            bytes[8 * WORDS + 16 * *text as usize..][..value.len()].copy_from_slice(value);
+        }
+        bytes
+    }
+
+    fn ended(bytes: &[u8]) -> Ended {
+        Record::decode(bytes)
+            .expect("a record")
+            .ended(250)
+            .expect("a known family")
+    }
+
+    #[test]
+    fn values_of_a_record_have_their_units() {
+        let bytes = record(
+            &[
+                (Word::Time, 9_000_000_000),
+                (Word::Started, 1_000_000_000),
+                (Word::Direction, 2),
+                (Word::Family, 2),
+                (Word::Local4, u32::from_ne_bytes([10, 0, 0, 1]).into()),
+                (Word::LocalPort, 5432_u16.to_be().into()),
+                (Word::Peer4, u32::from_ne_bytes([10, 0, 0, 2]).into()),
+                (Word::PeerPort, 40000_u16.to_be().into()),
+                (Word::OldState, 1),
+                (Word::NewState, 4),
+                (Word::Flags, 1 << 3 | 1 << 9),
+                (Word::Jiffies, 0x1_0000_0100),
+                (Word::ReceivedData, 0xffff_ff00),
+                (Word::ReceivedAck, 6),
+                (Word::SentData, 0),
+                (Word::Idle, 60 * 250),
+                (Word::DefaultInterval, 75 * 250),
+                (Word::DefaultCount, 9),
+                (Word::Inode, 4242),
+                (Word::Current, 77),
+            ],
+            &[(Text::CurrentName, b"postgres\0garbage")],
+        );
+        let ended = ended(&bytes);
+        assert_eq!(ended.local, "10.0.0.1:5432".parse().unwrap());
+        assert_eq!(ended.peer, "10.0.0.2:40000".parse().unwrap());
+        assert_eq!((ended.direction, ended.cause), (Some(Direction::Accept), Cause::Closed));
+        assert_eq!(ended.idle, Duration::from_secs(1));
+        assert_eq!(ended.lived, Some(Duration::from_secs(8)));
+        let settings = Settings {
+            is_on: true,
+            idle: 60,
+            interval: 75,
+            count: 9,
+            user_timeout: 0,
+        };
+        assert_eq!(ended.settings, settings);
+        let closer = Task {
+            pid: 77,
+            name: "postgres".into(),
+        };
+        assert_eq!((ended.closer, ended.opener), (Some(closer), None));
+        assert_eq!((ended.inode, ended.cgroup, ended.errno), (Some(4242), None, None));
+    }
+
+    #[test]
+    fn mapped_addresses_are_those_of_ipv4() {
+        let mapped = "::ffff:192.0.2.1".parse::<Ipv6Addr>().unwrap().octets();
+        let other = "2001:db8::1".parse::<Ipv6Addr>().unwrap().octets();
+        let bytes = record(&[(Word::Family, 10)], &[(Text::Local6, &mapped), (Text::Peer6, &other)]);
+        let ended = ended(&bytes);
+        assert_eq!(ended.local, "192.0.2.1:0".parse().unwrap());
+        assert_eq!(ended.peer, "[2001:db8::1]:0".parse().unwrap());
+    }
+
+    /// A generator of numbers that does not repeat soon (xorshift64).
+    fn numbers() -> impl Iterator<Item = u64> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        std::iter::from_fn(move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            Some(state)
+        })
+    }
+
+    #[test]
+    fn any_bytes_are_decoded_without_a_panic() {
+        let mut numbers = numbers();
+        for round in 0..20_000 {
+            let mut bytes: Vec<u8> = numbers
+                .by_ref()
+                .take(RECORD_SIZE / 8)
+                .flat_map(u64::to_ne_bytes)
+                .collect();
+            // Half of the records have a family and states that exist, and extreme numbers.
+            if round % 2 == 0 {
+                for (word, value) in [(Word::Family, 2), (Word::OldState, 1), (Word::NewState, 7)] {
+                    bytes[8 * word as usize..][..8].copy_from_slice(&u64::to_ne_bytes(value));
+                }
+                let place = 8 * (round / 2 % WORDS);
+                let extreme = [0, u64::MAX, u64::from(u32::MAX), i64::MAX.cast_unsigned()][round / 2 % 4];
+                bytes[place..place + 8].copy_from_slice(&extreme.to_ne_bytes());
+            }
+            for hz in [0, 1, 100, 250, 300, 1000, u32::MAX] {
+                let ended = Record::decode(&bytes).expect("a record").ended(hz);
+                assert!(ended.is_none_or(|ended| ended.lived.is_none_or(|lived| ended.idle <= lived)));
+            }
+        }
+        for length in (0..RECORD_SIZE).chain(RECORD_SIZE + 1..2 * RECORD_SIZE) {
+            assert_eq!(Record::decode(&vec![0xff; length]), None, "{length}");
+        }
+    }
 }

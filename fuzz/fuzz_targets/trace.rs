@@ -1,0 +1,19 @@
+//! Any bytes as a record of the eBPF program of `keepalive trace`: there is no panic, and a connection was not idle for
+//! longer than it lived.
+#![no_main]
+
+use keepalive_engine::trace::Record;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some(record) = Record::decode(bytes) else {
+        return;
+    };
+    for hz in [100, 250, 300, 1000] {
+        if let Some(ended) = record.ended(hz)
+            && let Some(lived) = ended.lived
+        {
+            assert!(ended.idle <= lived);
+        }
+    }
+});
