@@ -10,6 +10,10 @@ use serde_json::Value;
 use std::process::Command;
 
 mod causes;
+mod lifetime;
+mod load;
+mod owners;
+mod usage;
 
 /// Skips a test if this machine cannot trace.
 macro_rules! traceable {

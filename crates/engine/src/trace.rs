@@ -13,7 +13,7 @@ pub use record::{Ended, Record, Task};
 use crate::cgroup::Limits;
 use crate::error::{Error, describe};
 use cgroups::Cgroups;
-use ending::Ending;
+use ending::{Ending, Owner};
 use holders::Holders;
 use keepalive_bpf::assembler::{Instruction, Map};
 use keepalive_bpf::fields::jiffies_per_second;
@@ -28,8 +28,9 @@ use keepalive_sys::{capability, clock, proc};
 use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
+use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A running trace. Nothing of it outlives this value, or the process.
 #[derive(Debug)]
@@ -39,7 +40,11 @@ pub struct Trace {
     programs: Vec<OwnedFd>,
     _links: Vec<OwnedFd>,
     hz: u32,
+    min_idle: Duration,
     holders: Holders,
+    /// Ends that were read, with the time of that.
+    waiting: VecDeque<(Instant, Ended)>,
+    wait: Option<Duration>,
     cgroups: Cgroups,
 }
 
@@ -98,22 +103,50 @@ impl Trace {
             programs,
             _links: links,
             hz,
+            min_idle,
             holders: Holders::read(),
+            waiting: VecDeque::new(),
+            wait: None,
             cgroups: Cgroups::read(),
         })
     }
 
-    /// Returns the ends since the last call, in the kernel's order.
-    pub fn endings(&mut self) -> Vec<Ending> {
-        let (mut ended, hz) = (Vec::new(), self.hz);
-        self.ring
-            .read(|bytes| ended.extend(Record::decode(bytes).and_then(|record| record.ended(hz))));
+    /// Returns ends that have not been returned yet, in the kernel's order. An end whose owner must be looked for waits,
+    /// with those that follow it, for a fraction of a second, or for a call with `is_last`.
+    pub fn endings(&mut self, is_last: bool) -> Vec<Ending> {
+        let (waiting, hz, reported) = (&mut self.waiting, self.hz, Instant::now());
+        // The counter and the times of packets may differ by a jiffy or two.
+        let min_idle = self.min_idle.saturating_sub(Duration::from_secs(2) / hz);
+        self.ring.read(|bytes| {
+            let ended = Record::decode(bytes).and_then(|record| record.ended(hz));
+            let ended = ended.filter(|ended| ended.idle >= min_idle);
+            waiting.extend(ended.map(|ended| (reported, ended)));
+        });
         let (now, monotonic) = (SystemTime::now(), clock::monotonic().unwrap_or(0));
         let time = |nanoseconds| {
             let age = Duration::from_nanos(monotonic.saturating_sub(nanoseconds));
             now.checked_sub(age).unwrap_or(now)
         };
-        ended.into_iter().map(|ended| self.ending(&ended, &time)).collect()
+        let mut endings = Vec::new();
+        self.wait = None;
+        while let Some((reported, ended)) = self.waiting.pop_front() {
+            let owner = match self.holders.owner(&ended, reported) {
+                Ok(owner) => owner,
+                Err(_) if is_last => self.holders.owner_now(&ended),
+                Err(wait) => {
+                    self.wait = Some(wait);
+                    self.waiting.push_front((reported, ended));
+                    break;
+                }
+            };
+            endings.push(self.ending(&ended, owner, time(ended.time)));
+        }
+        endings
+    }
+
+    /// Returns the time after which [`Self::endings`] returns ends that wait now, if some do.
+    pub fn wait(&self) -> Option<Duration> {
+        self.wait
     }
 
     /// Reads again which processes hold which sockets, if it is time to. Call this about once a second.
@@ -135,11 +168,11 @@ impl Trace {
         Ok(unread.saturating_add(missed.map_or(0, |info| info.missed)))
     }
 
-    fn ending(&mut self, ended: &Ended, time: &dyn Fn(u64) -> SystemTime) -> Ending {
+    fn ending(&mut self, ended: &Ended, owner: Option<Owner>, time: SystemTime) -> Ending {
         let cgroup = ended.cgroup.and_then(|id| self.cgroups.path(id));
         Ending {
-            time: time(ended.time),
-            owner: self.holders.owner(ended),
+            time,
+            owner,
             container: cgroup.as_deref().and_then(container),
             cgroup,
             local: ended.local,

@@ -18,6 +18,8 @@ struct Case {
     wait: f64,
     /// What is reported of the client's end: cause, error, idle time.
     expected: (&'static str, Option<&'static str>, f64),
+    /// The cause that is reported of the server's end, if it ends too.
+    at_server: Option<&'static str>,
 }
 
 /// Both ends know each other when a case begins: data has gone both ways.
@@ -52,6 +54,7 @@ const SILENT: [Case; 5] = [
         after_at_server: "",
         wait: 5.0,
         expected: ("dead-peer", Some("ETIMEDOUT"), 5.0),
+        at_server: None,
     },
     Case {
         name: "data into silence, by a program that tries again and again",
@@ -60,6 +63,7 @@ const SILENT: [Case; 5] = [
         after_at_server: "",
         wait: 3.0,
         expected: ("timeout-on-send", Some("ETIMEDOUT"), 3.0),
+        at_server: None,
     },
     Case {
         name: "the peer closes an idle connection",
@@ -68,6 +72,7 @@ const SILENT: [Case; 5] = [
         after_at_server: "a.close()",
         wait: 1.3,
         expected: ("closed-by-peer", None, 1.3),
+        at_server: Some("closed"),
     },
     Case {
         name: "the program closes",
@@ -76,6 +81,7 @@ const SILENT: [Case; 5] = [
         after_at_server: "",
         wait: 1.3,
         expected: ("closed", None, 1.3),
+        at_server: Some("closed-by-peer"),
     },
     Case {
         name: "the peer resets an idle connection",
@@ -84,6 +90,7 @@ const SILENT: [Case; 5] = [
         after_at_server: "a.setsockopt(SOL, socket.SO_LINGER, struct.pack('ii', 1, 0)); a.close()",
         wait: 1.3,
         expected: ("reset", Some("ECONNRESET"), 1.3),
+        at_server: Some("closed"),
     },
 ];
 
@@ -96,6 +103,7 @@ const RESET: [Case; 2] = [
         after_at_server: "",
         wait: 3.0,
         expected: ("reset-on-probe", Some("ECONNRESET"), 3.0),
+        at_server: None,
     },
     Case {
         name: "reset data",
@@ -104,6 +112,7 @@ const RESET: [Case; 2] = [
         after_at_server: "",
         wait: 3.0,
         expected: ("reset-on-send", Some("ECONNRESET"), 3.0),
+        at_server: None,
     },
 ];
 
@@ -162,6 +171,11 @@ fn provoke(on_forget: &str, cases: &'static [Case], first_port: u16) {
     for (case, _, peer) in &runs {
         let object = only(&objects, &[("peer", json!(peer)), ("direction", json!("connect"))]);
         assert_expected(case, object, &client);
+        if let Some(cause) = case.at_server {
+            let object = only(&objects, &[("local", json!(peer)), ("direction", json!("accept"))]);
+            assert_eq!(object["cause"], cause, "{}: {object:#}", case.name);
+            assert_is_owner(&server, object);
+        }
     }
 }
 
@@ -176,8 +190,9 @@ fn assert_expected(case: &Case, object: &Value, client: &PyPeer) {
     );
     let measured = object["idle_s"].as_f64().expect("a number");
     assert!((measured - idle).abs() < 1.0, "{name}: {object:#}");
-    let owner = (&object["pid"], &object["program"]);
-    assert_eq!(owner, (&json!(client.pid()), &json!("python3")), "{name}: {object:#}");
+    assert_is_owner(client, object);
+    let local = object["local"].as_str().expect("an address");
+    assert!(!local.ends_with(":0"), "{name}: {object:#}");
     let lived = object["lived_s"].as_f64().expect("a number");
     assert!(lived >= measured, "{name}: {object:#}");
     let is_on = case.prepare.contains("keepalive=1");
@@ -186,6 +201,12 @@ fn assert_expected(case: &Case, object: &Value, client: &PyPeer) {
         assert_eq!(object["idle_setting_s"], 3, "{object:#}");
         assert_eq!(object["interval_setting_s"], 1, "{object:#}");
     }
+}
+
+#[track_caller]
+fn assert_is_owner(program: &PyPeer, object: &Value) {
+    let owner = (&object["pid"], &object["program"]);
+    assert_eq!(owner, (&json!(program.pid()), &json!("python3")), "{object:#}");
 }
 
 #[test]

@@ -282,8 +282,11 @@ impl Session<'_> {
             let deadlines = [self.trace.limit.map(|limit| begin + limit), summary_at];
             let now = Instant::now();
             let left = deadlines.iter().flatten().map(|at| at.saturating_duration_since(now));
-            let is_signalled = self.wait(signals, left.min().unwrap_or(PERIOD).min(PERIOD))?;
-            self.print_endings()?;
+            let is_signalled = self.wait(
+                signals,
+                left.chain(self.tracer.wait()).min().unwrap_or(PERIOD).min(PERIOD),
+            )?;
+            self.print_endings(false)?;
             self.tracer.refresh();
             self.report_losses();
             let is_past = |at: &Option<Instant>| at.is_some_and(|at| at <= Instant::now());
@@ -326,9 +329,9 @@ impl Session<'_> {
         if self.trace.json { Ok(()) } else { self.print(HEADINGS) }
     }
 
-    fn print_endings(&mut self) -> Result<(), Error> {
+    fn print_endings(&mut self, is_last: bool) -> Result<(), Error> {
         let mut text = String::new();
-        for ending in self.tracer.endings() {
+        for ending in self.tracer.endings(is_last) {
             if !self.trace.wants(&ending) {
                 continue;
             }
@@ -376,7 +379,7 @@ impl Session<'_> {
     }
 
     fn finish(mut self) -> Result<(), Error> {
-        self.print_endings()?;
+        self.print_endings(true)?;
         self.print_summary()?;
         self.report_losses();
         if self.lost > 0 {

@@ -20,6 +20,7 @@ pub(super) struct Holders {
     previous: HashMap<u64, Vec<Owner>>,
     /// Whether the numbers of processes in the kernel's records are those of /proc.
     has_same_pids: bool,
+    /// When the last reading began.
     read_at: Instant,
     /// The time that the last reading took.
     cost: Duration,
@@ -77,24 +78,39 @@ impl Holders {
         }
         self.previous = std::mem::replace(&mut self.current, found);
         self.cost = begin.elapsed();
-        self.read_at = Instant::now();
+        self.read_at = begin;
     }
 
-    /// Returns the process that held the socket of a connection; `None` rather than a wrong one.
-    pub(super) fn owner(&mut self, ended: &Ended) -> Option<Owner> {
-        let inode = ended.inode?;
+    /// Returns the process that held the socket of a connection, whose end was reported at `reported`; `None` rather than a
+    /// wrong one.
+    ///
+    /// # Errors
+    /// The time to wait, if only reading the holders again can show it and that costs too much now.
+    pub(super) fn owner(&mut self, ended: &Ended, reported: Instant) -> Result<Option<Owner>, Duration> {
         let opener = ended.opener.as_ref().filter(|_| self.has_same_pids);
-        if let Some(closer) = ended.closer.as_ref().filter(|_| self.has_same_pids) {
-            return Some(self.named(closer, inode));
+        let closer = ended.closer.as_ref().filter(|_| self.has_same_pids);
+        // Subflows of MPTCP may have no inode any more.
+        let inode = ended.inode.unwrap_or(0);
+        if let Some(closer) = closer {
+            return Ok(Some(self.named(closer, inode)));
         }
-        let seen = self
+        let known = self
             .seen(inode, opener)
             .or_else(|| opener.map(|opener| self.named(opener, inode)));
-        if seen.is_some() || self.read_at.elapsed() < PAUSE.max(SHARE_IF_UNKNOWN * self.cost) {
-            return seen;
+        if known.is_some() || inode == 0 || self.read_at > reported {
+            return Ok(known);
         }
+        let pause = PAUSE.max(SHARE_IF_UNKNOWN * self.cost);
+        match pause.checked_sub(self.read_at.elapsed()) {
+            Some(wait) if !wait.is_zero() => Err(wait),
+            _ => Ok(self.owner_now(ended)),
+        }
+    }
+
+    /// Reads the holders again, and returns the process that holds the socket of a connection that the kernel has not named.
+    pub(super) fn owner_now(&mut self, ended: &Ended) -> Option<Owner> {
         self.refresh();
-        self.seen(inode, opener)
+        self.seen(ended.inode?, None)
     }
 
     /// Returns the process that held a socket when the holders were read: if several did, the one that called connect(2),
