@@ -9,6 +9,7 @@ set -g __keepalive_table \
     '|system|||Load the library into every program of the system, by /etc/ld.so.preload' \
     '|unit|||Set keepalive for a systemd service, by a drop-in' \
     '|list|||Show the TCP sockets of running processes and their real keepalive settings' \
+    '|trace|||Show TCP connections that end after being idle, and what ended them' \
     '|probe|||Measure how long a path remembers an idle connection' \
     '|doctor|||Show which engines work on this machine, reach a program, a service, or a process' \
     '|explain|||Show what a policy does: settings, their sources, the timeline, and warnings' \
@@ -138,6 +139,16 @@ set -g __keepalive_table \
     'list|--watch|||Print again every second, until the named processes have ended' \
     'list|-h|||Print help' \
     'list|--help|||Print help' \
+    'trace||*|pid@processes|' \
+    'trace|--program||name@programs|Only connections of programs with this name' \
+    'trace|--port||port@unknown|Only connections with this port, at either end' \
+    'trace|--min-idle||time@unknown|Only connections that were idle for this long before: \'5\', \'90s\', \'5m\'' \
+    'trace|--all|||All connections, also those that were not idle' \
+    'trace|--for||time@unknown|End after this time; default: at Ctrl-C' \
+    'trace|--summary||time@unknown|Print the summary also at this interval' \
+    'trace|--json|||Print a JSON object per line' \
+    'trace|-h|||Print help' \
+    'trace|--help|||Print help' \
     'probe|||host:port@unknown|' \
     'probe|--pid||pid[:fd]@unknown|Measure on a connection of this process: \'4242\', \'4242:7\'' \
     'probe|--max||time@unknown|Longest idle time to try: 10 seconds to 9 hours' \

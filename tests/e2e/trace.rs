@@ -13,6 +13,7 @@ mod causes;
 mod lifetime;
 mod load;
 mod owners;
+mod summary;
 mod usage;
 
 /// Skips a test if this machine cannot trace.
@@ -84,12 +85,17 @@ impl Lab {
 
     /// Starts a Python program in a namespace, as a child of this process.
     fn program(&self, namespace: &str) -> PyPeer {
+        self.program_under(namespace, &[])
+    }
+
+    /// The same, under a command that executes its arguments.
+    fn program_under(&self, namespace: &str, wrapper: &[&str]) -> PyPeer {
         let file = eventually("the namespace", LIMIT, || {
             let inside = *family(self.0.pid()).last()?;
             let file = format!("/proc/{inside}/root/run/netns/{namespace}");
             std::path::Path::new(&file).exists().then_some(file)
         });
-        PyPeer::under(&["nsenter", &format!("--net={file}")])
+        PyPeer::under(&[&["nsenter", &format!("--net={file}")], wrapper].concat())
     }
 }
 

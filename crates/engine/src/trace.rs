@@ -5,6 +5,7 @@ mod cgroups;
 pub mod ending;
 mod holders;
 mod record;
+pub mod summary;
 
 pub use cgroups::container;
 pub use record::{Ended, Record, Task};
@@ -279,4 +280,3 @@ fn failed(call: &str, error: &io::Error) -> Error {
     Error::new(message)
         .with_hint("a container, a security module, the kernel's lockdown or a limit of locked memory is in the way")
 }
-pub mod summary;

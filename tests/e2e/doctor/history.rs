@@ -128,7 +128,8 @@ fn counters_of_each_network_namespace_are_shown() {
         }
     }
     let inner = Inner::start();
-    let pid = inner.0.id().to_string();
+    let number_of_process = inner.0.id();
+    let pid = number_of_process.to_string();
     let link = fs::read_link(format!("/proc/{pid}/ns/net")).expect("a link");
     let number = link
         .to_str()
@@ -151,7 +152,7 @@ fn counters_of_each_network_namespace_are_shown() {
     let installed = Installed::new();
     let mut command = wrapped(&NOBODY, installed.keepalive());
     let ordinary = json(command.arg("doctor").current_dir("/"));
-    let theirs = counters(&ordinary, |entry| entry["pid"].to_string() == pid);
+    let theirs = counters(&ordinary, |entry| entry["pid"] == number_of_process);
     assert_eq!(theirs["namespace"], Value::Null);
     assert_counted(&theirs);
 

@@ -92,6 +92,8 @@ fn the_sysctls_are_those_of_the_network_namespace_of_the_process() {
             .find(|finding| finding.contains("the network namespace of the process"));
         let of_process = of_process.unwrap_or_else(|| panic!("{wrapper:?}: {shown}{}", text(&output.stderr)));
         assert!(of_process.contains("4321 s, 75 s, 9 probes"), "{of_process}");
+        let history = "in the network namespace of the process, since it exists: no keepalive probe was sent";
+        assert!(findings.iter().any(|finding| finding.contains(history)), "{shown}");
         let own = findings
             .iter()
             .find(|finding| finding.contains("in this network namespace"));

@@ -55,8 +55,7 @@ pub(crate) struct Trace {
 
     /// Print the summary also at this interval
     ///
-    /// With --json each summary is an object with the field 'summary'; without --summary, the one at the end goes to standard
-    /// error.
+    /// With --json each summary is an object with the field 'summary'.
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     summary: Option<Duration>,
 
@@ -79,6 +78,10 @@ pub(crate) const NOTES: Notes = Notes {
         "A connection ends when it leaves the state ESTABLISHED. The process is the one that closed the socket or called \
          connect(2), as the kernel tells, or that holds the socket according to /proc, which is read every two seconds or \
          less often on a large machine. Ends that could not be recorded are counted.",
+        "The summary has, for each peer and port, how many connections ended by which cause, after which idle times, what that \
+         means, and settings that help, or why keepalive does not. Peers of a network with the same fate are one. It knows only \
+         what ended while it ran: the timeout of a path may be shorter than the shortest idle time after which a \
+         connection was lost.",
     ],
     json: Some(Json {
         heading: "Each JSON object has",
@@ -109,6 +112,45 @@ pub(crate) const NOTES: Notes = Notes {
             ("unanswered_probes", "number", ""),
             ("retransmits", "number", "retransmissions without an answer"),
             ("errno", "string", "the socket's error, as ETIMEDOUT"),
+            ("summary[]", "array", "in an object of its own: peers and ports, with"),
+            ("summary[].peer", "string", "address or network, and port of the server"),
+            ("summary[].direction", "string", "connect or accept"),
+            ("summary[].ended", "number", "connections that ended"),
+            (
+                "summary[].causes[]",
+                "object",
+                "cause, count, shortest_idle_s, longest_idle_s",
+            ),
+            (
+                "summary[].shortest_lost_s",
+                "number",
+                "shortest idle time of a lost connection, seconds",
+            ),
+            (
+                "summary[].longest_survived_s",
+                "number",
+                "longest idle time after which the path still knew one, seconds",
+            ),
+            (
+                "summary[].meanings",
+                "array",
+                "forgotten, lost-between-probes, no-timeout, ended-by-timer, ended-by-peer, dead-peer",
+            ),
+            ("summary[].text", "string", "the same in sentences"),
+            ("summary[].helps", "boolean", "whether keepalive helps"),
+            ("summary[].idle_s", "number", "settings that help: idle time, seconds"),
+            ("summary[].interval_s", "number", "seconds"),
+            ("summary[].count", "number", ""),
+            ("summary[].presets", "array", "presets with such a timeout"),
+            ("summary[].command", "string", "the settings as a command"),
+            ("summary[].config", "string", "as a line of /etc/keepalive.conf"),
+            ("summary[].unit", "string", "for a systemd service"),
+            ("ended", "number", "in the same object: connections that ended"),
+            (
+                "others",
+                "number",
+                "those that are not in the summary, as there are too many peers",
+            ),
         ],
         null: "Null is unknown, or none.",
     }),
@@ -320,14 +362,11 @@ impl Session<'_> {
     /// Prints what has ended so far, and what that means.
     fn print_summary(&mut self) -> Result<(), Error> {
         let report = self.summary.report();
-        match (self.trace.json, self.trace.summary) {
-            (false, _) => self.print(&format!("\n{}", summary::text(&report))),
-            (true, Some(_)) => self.print(&summary::json(&report)),
-            (true, None) => {
-                write_stderr(&summary::text(&report));
-                Ok(())
-            }
-        }
+        self.print(&if self.trace.json {
+            summary::json(&report)
+        } else {
+            format!("\n{}", summary::text(&report))
+        })
     }
 
     /// Reports at once that ends get lost; how many, at the end.

@@ -74,51 +74,58 @@ fn is_eventful(counters: &TcpCounters) -> bool {
 }
 
 fn add(findings: &mut Findings, place: &str, counters: &TcpCounters) {
-    let count = |count: Option<u64>, name: &str, one: &str, several: &str| {
-        count.map(|count| match count {
-            0 => format!("no {one} ({name})"),
-            1 => format!("1 {one} ({name})"),
-            count => format!("{count} {several} ({name})"),
-        })
-    };
-    let probes = count(
-        counters.keepalive_probes,
-        "TCPKeepAlive",
-        "keepalive probe was sent",
-        "keepalive probes were sent",
-    );
-    let given_up = count(
-        counters.aborts_on_timeout,
-        "TCPAbortOnTimeout",
-        "connection was given up because no answer came, to a probe, data or SYN",
-        "connections were given up because no answer came, to probes, data or SYN",
-    );
-    let reset = count(
-        counters.established_resets,
-        "EstabResets",
-        "established connection ended without FIN, by a RST of either end or by giving up",
-        "established connections ended without FIN, by a RST of either end or by giving up",
-    );
-    let timeouts = count(
-        counters.retransmission_timeouts,
-        "TCPTimeouts",
-        "expiry of the retransmission timer",
-        "expiries of the retransmission timer",
-    );
-    let parts: Vec<String> = [probes, given_up, reset, timeouts].into_iter().flatten().collect();
-    if parts.is_empty() {
+    let rows = [
+        (
+            counters.keepalive_probes,
+            "TCPKeepAlive",
+            "keepalive probe was sent",
+            "keepalive probes were sent",
+        ),
+        (
+            counters.aborts_on_timeout,
+            "TCPAbortOnTimeout",
+            "connection was given up because no answer came, to a probe, data or SYN",
+            "connections were given up because no answer came, to probes, data or SYN",
+        ),
+        (
+            counters.established_resets,
+            "EstabResets",
+            "established connection ended without FIN, by a RST of either end or by giving up",
+            "established connections ended without FIN, by a RST of either end or by giving up",
+        ),
+        (
+            counters.retransmission_timeouts,
+            "TCPTimeouts",
+            "expiry of the retransmission timer",
+            "expiries of the retransmission timer",
+        ),
+    ];
+    if rows.iter().all(|(count, ..)| count.is_none()) {
         return;
     }
-    let has_lost = [counters.aborts_on_timeout, counters.established_resets]
+    let events: Vec<String> = rows
+        .into_iter()
+        .filter_map(|(count, name, one, several)| match count? {
+            0 => None,
+            1 => Some(format!("1 {one} ({name})")),
+            count => Some(format!("{count} {several} ({name})")),
+        })
+        .collect();
+    let text = if events.is_empty() {
+        String::from("no keepalive probe was sent, and no connection was reset or given up")
+    } else {
+        events.join("; ")
+    };
+    let lost = [counters.aborts_on_timeout, counters.established_resets];
+    let advice = lost
         .into_iter()
         .flatten()
-        .any(|count| count > 0);
-    let advice =
-        has_lost.then(|| String::from("keepalive trace shows which connections end, after which idle time, and why"));
+        .any(|count| count > 0)
+        .then(|| String::from("keepalive trace shows which connections end, after which idle time, and why"));
     findings.add(
         Level::Fine,
         SUBJECT,
-        format!("in {place}, since it exists: {}", parts.join("; ")),
+        format!("in {place}, since it exists: {text}"),
         advice,
     );
 }

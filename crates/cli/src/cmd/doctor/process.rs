@@ -149,7 +149,6 @@ fn namespaces(findings: &mut Findings, process: &Process) {
     if Some(theirs) == own {
         return;
     }
-    history::of_process(findings, pid);
     match sysctls_of(pid) {
         Ok(sysctls) => machine::sysctls(findings, sysctls, "the network namespace of the process"),
         Err(error) => findings.note(
@@ -161,6 +160,7 @@ fn namespaces(findings: &mut Findings, process: &Process) {
             "run keepalive as root of the machine (CAP_SYS_ADMIN)",
         ),
     }
+    history::of_process(findings, pid);
 }
 
 /// Returns the sysctls of the network namespace of a process.

@@ -9,6 +9,7 @@ use keepalive_engine::trace::summary::{Cure, Group, Meaning, Range, Report};
 use keepalive_policy::protocol::CONFIG;
 use sentences::sentence;
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// The summary as a JSON object.
 #[derive(Serialize)]
@@ -210,7 +211,7 @@ impl Remedy {
         let mut text = format!("  {are_kept}\n{}", folded(&self.command));
         if let Some(preset) = cure.preset {
             let mode = if cure.needs_cap { " --mode cap" } else { "" };
-            text.push_str(&format!("    keepalive run --preset {preset}{mode} -- COMMAND\n"));
+            let _ = writeln!(text, "    keepalive run --preset {preset}{mode} -- COMMAND");
         }
         text + &folded(&self.unit) + &format!("  or in {CONFIG}:\n    {}\n", self.config)
     }

@@ -50,7 +50,9 @@ impl IdleTimes {
     }
 
     pub(super) fn append(&mut self, other: &Self) {
-        other.0.iter().for_each(|range| self.insert(*range));
+        for range in &other.0 {
+            self.insert(*range);
+        }
     }
 
     fn insert(&mut self, range: Range) {
@@ -140,7 +142,9 @@ mod tests {
 
     fn times(times: &[f64]) -> IdleTimes {
         let mut all = IdleTimes::default();
-        times.iter().for_each(|idle| all.add(*idle));
+        for idle in times {
+            all.add(*idle);
+        }
         all
     }
 

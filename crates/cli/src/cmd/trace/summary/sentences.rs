@@ -5,6 +5,7 @@ use keepalive_engine::idle_timeout::Manner;
 use keepalive_engine::timeline::spell;
 use keepalive_engine::trace::ending::{Cause, Direction};
 use keepalive_engine::trace::summary::{Forgotten, Group, Meaning, Range, Timer};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Returns a meaning in sentences.
@@ -104,16 +105,14 @@ fn forgotten(found: &Forgotten, group: &Group) -> String {
     };
     let mut text = format!("{}: {conclusion}", parts.join("; "));
     if let Some(survived) = found.survived {
-        text.push_str(&format!(" It still knew one after {}.", seconds(survived)));
+        let _ = write!(text, " It still knew one after {}.", seconds(survived));
     }
     if found.irregular > 0 {
-        text.push_str(&format!(
-            " {} far sooner, or survived longer, for another reason.",
-            match found.irregular {
-                1 => String::from("One more ended"),
-                more => format!("{more} more ended"),
-            }
-        ));
+        let more = match found.irregular {
+            1 => String::from("One more ended"),
+            more => format!("{more} more ended"),
+        };
+        let _ = write!(text, " {more} far sooner, or survived longer, for another reason.");
     }
     if group.cure.is_none() {
         text.push_str(" Keepalive does not help: connections with early probes were lost too.");

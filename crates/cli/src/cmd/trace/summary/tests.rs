@@ -42,7 +42,9 @@ fn with_keepalive(ending: Ending, (idle, interval, count): (u32, u32, u32)) -> E
 
 fn report(endings: &[Ending]) -> Report {
     let mut summary = Summary::new();
-    endings.iter().for_each(|ending| summary.add(ending));
+    for ending in endings {
+        summary.add(ending);
+    }
     summary.report()
 }
 
