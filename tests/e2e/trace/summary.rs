@@ -48,11 +48,11 @@ fn with_port(lines: &str) -> String {
 
 /// Returns what becomes of the connections of a client, and the summary of a trace.
 fn trace(client: &mut PyPeer, hosts: &str) -> (String, Value) {
-    let tracer = Tracer::start(&["--min-idle", "1", "--port", &PORT.to_string()]);
+    let tracer = Tracer::start(&["--min-idle", "1", "--port", &PORT.to_string(), "--summary", "1h"]);
     client.execute(&with_port(SPEAK));
     let results = client.ask(&format!("speak_all({hosts})"));
     let (mut objects, text) = tracer.end(Signal::INT);
-    // The last line of the stream.
+    // The last object.
     let summary = objects.pop().expect("a summary");
     assert!(summary["summary"].is_array(), "{summary:#}\n{text}");
     (results, summary)

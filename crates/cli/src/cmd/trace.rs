@@ -55,7 +55,8 @@ pub(crate) struct Trace {
 
     /// Print the summary also at this interval
     ///
-    /// With --json each summary is an object with the field 'summary'.
+    /// With --json each summary, also the last one, is an object with the field 'summary'; without --summary, text on standard
+    /// error.
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     summary: Option<Duration>,
 
@@ -112,7 +113,11 @@ pub(crate) const NOTES: Notes = Notes {
             ("unanswered_probes", "number", ""),
             ("retransmits", "number", "retransmissions without an answer"),
             ("errno", "string", "the socket's error, as ETIMEDOUT"),
-            ("summary[]", "array", "in an object of its own: peers and ports, with"),
+            (
+                "summary[]",
+                "array",
+                "with --summary, in an object of its own: peers and ports, with",
+            ),
             ("summary[].peer", "string", "address or network, and port of the server"),
             ("summary[].direction", "string", "connect or accept"),
             ("summary[].ended", "number", "connections that ended"),
@@ -362,11 +367,15 @@ impl Session<'_> {
     /// Prints what has ended so far, and what that means.
     fn print_summary(&mut self) -> Result<(), Error> {
         let report = self.summary.report();
-        self.print(&if self.trace.json {
-            summary::json(&report)
-        } else {
-            format!("\n{}", summary::text(&report))
-        })
+        match (self.trace.json, self.trace.summary) {
+            (false, _) => self.print(&format!("\n{}", summary::text(&report))),
+            (true, Some(_)) => self.print(&summary::json(&report)),
+            // A reader that did not request summaries expects the ends of connections alone.
+            (true, None) => {
+                write_stderr(&summary::text(&report));
+                Ok(())
+            }
+        }
     }
 
     /// Reports at once that ends get lost; how many, at the end.

@@ -51,7 +51,9 @@ impl Conclusion {
         let is_forgotten = matches!(how, Some(Outcome::Silence | Outcome::Reset));
         let died_as = died.zip(how);
         Self {
-            presets: died_as.map_or_else(Vec::new, |(died, how)| presets(lived.unwrap_or(0.0), died, how)),
+            presets: died_as
+                .and_then(|(died, how)| Some(presets(lived.unwrap_or(0.0), died, how.manner()?)))
+                .unwrap_or_default(),
             timings: lived.filter(|_| is_forgotten).map(timings),
             lived,
             died,
