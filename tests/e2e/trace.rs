@@ -29,17 +29,34 @@ macro_rules! traceable {
 use traceable;
 
 /// `keepalive trace` with JSON output.
-struct Tracer(LinePeer);
+struct Tracer(LinePeer, Vec<Value>);
 
 impl Tracer {
     /// Starts it, and waits until it traces.
     fn start(options: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$@\" 2>&1", "sh"]).arg(keepalive());
-        let mut tracer = Self(LinePeer::start(command.args(["trace", "--json"]).args(options)));
+        let mut tracer = Self(
+            LinePeer::start(command.args(["trace", "--json"]).args(options)),
+            Vec::new(),
+        );
         let line = tracer.0.answer();
         assert!(line.starts_with("keepalive: tracing "), "{line}");
         tracer
+    }
+
+    /// Waits for the end of a connection with this text in its line.
+    #[track_caller]
+    fn wait_for(&mut self, text: &str) {
+        loop {
+            let line = self.0.answer();
+            assert!(!line.is_empty(), "it has ended");
+            let object = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            self.1.push(object);
+            if line.contains(text) {
+                return;
+            }
+        }
     }
 
     /// Ends it by `signal`, and returns the objects and the other lines that it has printed.
@@ -51,7 +68,7 @@ impl Tracer {
 
     /// Returns what it prints until it ends.
     fn rest(&mut self) -> (Vec<Value>, String) {
-        let (mut objects, mut text) = (Vec::new(), String::new());
+        let (mut objects, mut text) = (std::mem::take(&mut self.1), String::new());
         // An empty line is in the summary, which the number of its connections follows.
         let mut empty = 0;
         while empty < 2 {

@@ -191,6 +191,12 @@ pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
     sockets_in(&format!("/proc/{pid}/task/{tid}/fd"))
 }
 
+/// Returns the inode of the socket that a descriptor of a thread refers to; `None` if it refers to none.
+pub fn socket_at(pid: u32, tid: u32, fd: i32) -> Option<u64> {
+    let target = fs::read_link(format!("/proc/{pid}/task/{tid}/fd/{fd}")).ok()?;
+    socket_inode(target.as_os_str().as_bytes())
+}
+
 /// Returns the open sockets of this process, as [`sockets`] does.
 ///
 /// # Errors

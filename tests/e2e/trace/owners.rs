@@ -51,8 +51,9 @@ fn killed_program_owned_its_connection() {
 #[test]
 fn connection_of_a_forked_worker_is_the_workers() {
     super::traceable!();
-    let tracer = Tracer::start(&["--all"]);
     let (mut server, mut client, port) = connected("forked");
+    // Now the parent holds the socket.
+    let mut tracer = Tracer::start(&["--all", "--port", &port.to_string()]);
     // As a database does: the parent accepts, and a child serves.
     server.execute(
         "ready, done = os.pipe()\nworker = os.fork()\n\
@@ -61,10 +62,9 @@ fn connection_of_a_forked_worker_is_the_workers() {
     );
     let worker = server.number("worker");
     client.execute("c.close()");
-    // The end is read at once, while the worker holds the socket.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    tracer.wait_for("closed-by-peer");
     let (objects, _) = tracer.end(Signal::INT);
-    let object = end_of(&objects, "accept", port);
+    let object = only(&objects, &[("local", json!(format!("127.0.0.1:{port}")))]);
     assert_eq!(
         (&object["pid"], &object["cause"]),
         (&json!(worker), &json!("closed-by-peer")),
@@ -129,10 +129,12 @@ fn mptcp_connection_ends_as_its_first_subflow_does() {
     if program.ask("open('/proc/sys/net/mptcp/enabled').read().strip()") != "1" {
         skip!("this kernel has no MPTCP");
     }
-    let tracer = Tracer::start(&["--all"]);
+    let mut tracer = Tracer::start(&["--all"]);
     program.execute("listener = listen(protocol=MPTCP)\nc, a = pair(listener, protocol=MPTCP)");
     let port = program.number("listener.getsockname()[1]");
     program.execute("c.close(); a.close()");
+    // The kernel closes subflows later.
+    tracer.wait_for(&format!("\"peer\":\"127.0.0.1:{port}\""));
     let (objects, _) = tracer.end(Signal::INT);
     let object = end_of(&objects, "connect", port);
     assert_eq!(

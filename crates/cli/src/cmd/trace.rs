@@ -71,11 +71,11 @@ pub(crate) const NOTES: Notes = Notes {
         "One line a connection. TIME is in UTC. PEER is the other end, after '>' if this end connected and '<' if it \
          accepted the connection. IDLE is the time without data and acknowledgements in either direction before what \
          ended the connection; if the peer closed it, the time without data. KEEPALIVE is idle/interval/count, in seconds and probes, or off. A '?' is unknown.",
-        "ENDED is: 'dead peer': keepalive probes got no answer. 'reset on probe', 'reset on send': a RST was the answer to a \
-         keepalive probe, or to the first data after the idle time; the path or the peer had forgotten the connection. \
-         'timeout on send': these data were never acknowledged. 'reset': a RST that nothing provoked. 'closed by peer': the peer's \
-         FIN, as after its own idle timeout. 'closed': the program closed the connection, or ended. Anything else is the \
-         socket's error.",
+        "ENDED is the cause. At 'dead peer' keepalive probes got no answer. At 'reset on probe' and 'reset on send' a RST was the \
+         answer to a keepalive probe, or to the first data after the idle time; the path or the peer had forgotten the connection. \
+         At 'timeout on send' these data were never acknowledged. At 'reset' nothing provoked the RST. At 'closed by peer' the \
+         peer's FIN came, as after its own idle timeout. At 'closed' the program closed the connection, or ended. Anything else is \
+         the socket's error.",
         "A connection ends when it leaves the state ESTABLISHED. The process is the one that closed the socket or called \
          connect(2), as the kernel tells, or that holds the socket according to /proc, which is read every two seconds or \
          less often on a large machine. Ends that could not be recorded are counted.",

@@ -15,15 +15,24 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Holders {
     /// By inode, which no two sockets have at the same time.
-    current: HashMap<u64, Vec<Owner>>,
+    current: HashMap<u64, Vec<Holder>>,
     /// The previous reading, for sockets that were closed meanwhile.
-    previous: HashMap<u64, Vec<Owner>>,
+    previous: HashMap<u64, Vec<Holder>>,
     /// Whether the numbers of processes in the kernel's records are those of /proc.
     has_same_pids: bool,
     /// When the last reading began.
     read_at: Instant,
     /// The time that the last reading took.
     cost: Duration,
+}
+
+/// A process that held a socket when /proc was read.
+#[derive(Debug)]
+struct Holder {
+    owner: Owner,
+    /// The thread whose table of descriptors has the socket.
+    tid: u32,
+    fd: i32,
 }
 
 /// The shortest time between two readings.
@@ -58,20 +67,21 @@ impl Holders {
 
     fn refresh(&mut self) {
         let begin = Instant::now();
-        let mut found: HashMap<u64, Vec<Owner>> = HashMap::new();
+        let mut found: HashMap<u64, Vec<Holder>> = HashMap::new();
         let mut pids = proc::processes().unwrap_or_default();
         pids.sort_unstable();
         for pid in pids.into_iter().filter(|pid| *pid != std::process::id()) {
             let mut owner = None;
             for tid in proc::tables(pid).unwrap_or_default() {
-                for (_, inode) in proc::sockets(pid, tid).unwrap_or_default() {
+                for (fd, inode) in proc::sockets(pid, tid).unwrap_or_default() {
                     let owner = owner.get_or_insert_with(|| Owner {
                         pid,
                         program: program(pid).unwrap_or_default(),
                     });
                     let holders = found.entry(inode).or_default();
-                    if holders.last().is_none_or(|last| last.pid != pid) {
-                        holders.push(owner.clone());
+                    if holders.last().is_none_or(|last| last.owner.pid != pid) {
+                        let owner = owner.clone();
+                        holders.push(Holder { owner, tid, fd });
                     }
                 }
             }
@@ -94,11 +104,17 @@ impl Holders {
         if let Some(closer) = closer {
             return Ok(Some(self.named(closer, inode)));
         }
-        let known = self
-            .seen(inode, opener)
-            .or_else(|| opener.map(|opener| self.named(opener, inode)));
-        if known.is_some() || inode == 0 || self.read_at > reported {
-            return Ok(known);
+        let seen = self.seen(inode, opener);
+        let is_sure = |holder: &Holder| {
+            opener.is_some_and(|opener| opener.pid == holder.owner.pid)
+                || holder.holds(inode)
+                || self.read_at > reported
+        };
+        if let Some(holder) = seen.filter(|holder| is_sure(holder)) {
+            return Ok(Some(holder.owner.clone()));
+        }
+        if inode == 0 || self.read_at > reported || seen.is_none() && opener.is_some() {
+            return Ok(opener.map(|opener| self.named(opener, inode)));
         }
         let pause = PAUSE.max(SHARE_IF_UNKNOWN * self.cost);
         match pause.checked_sub(self.read_at.elapsed()) {
@@ -107,19 +123,21 @@ impl Holders {
         }
     }
 
-    /// Reads the holders again, and returns the process that holds the socket of a connection that the kernel has not named.
+    /// Reads the holders again, and returns the process that holds or last held the socket of a connection that the kernel
+    /// has not named.
     pub(super) fn owner_now(&mut self, ended: &Ended) -> Option<Owner> {
         self.refresh();
-        self.seen(ended.inode?, None)
+        let holder = self.seen(ended.inode?, None)?;
+        Some(holder.owner.clone())
     }
 
     /// Returns the process that held a socket when the holders were read: if several did, the one that called connect(2),
     /// or else the first.
-    fn seen(&self, inode: u64, opener: Option<&Task>) -> Option<Owner> {
+    fn seen(&self, inode: u64, opener: Option<&Task>) -> Option<&Holder> {
         let holders = self.current.get(&inode).or_else(|| self.previous.get(&inode))?;
-        let is_opener = |owner: &&Owner| opener.is_some_and(|opener| opener.pid == owner.pid);
-        let owner = holders.iter().find(is_opener).or(holders.first())?;
-        Some(owner.clone()).filter(|owner| !owner.program.is_empty())
+        let is_opener = |holder: &&Holder| opener.is_some_and(|opener| opener.pid == holder.owner.pid);
+        let holder = holders.iter().find(is_opener).or(holders.first())?;
+        Some(holder).filter(|holder| !holder.owner.program.is_empty())
     }
 
     /// Returns a process that the kernel has named.
@@ -129,6 +147,7 @@ impl Holders {
             .filter_map(|read| read.get(&inode));
         let mut seen = holders
             .flatten()
+            .map(|holder| &holder.owner)
             .filter(|owner| owner.pid == task.pid && !owner.program.is_empty());
         if let Some(owner) = seen.next() {
             return owner.clone();
@@ -137,6 +156,13 @@ impl Holders {
             pid: task.pid,
             program: whole_name(task.pid, &task.name),
         }
+    }
+}
+
+impl Holder {
+    /// Returns whether the process still holds the socket by the same descriptor.
+    fn holds(&self, inode: u64) -> bool {
+        proc::socket_at(self.owner.pid, self.tid, self.fd) == Some(inode)
     }
 }
 
