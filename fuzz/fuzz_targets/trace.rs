@@ -6,7 +6,10 @@ use keepalive_engine::trace::Record;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Some(record) = Record::decode(bytes) else {
+    assert_eq!(Record::decode(bytes).is_some(), bytes.len() == Record::SIZE);
+    let mut whole = bytes.to_vec();
+    whole.resize(Record::SIZE, 0);
+    let Some(record) = Record::decode(&whole) else {
         return;
     };
     for hz in [100, 250, 300, 1000] {

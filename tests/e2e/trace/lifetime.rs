@@ -49,7 +49,7 @@ fn trace_ends_after_the_time_given_with_for() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let lines = text(&output.stdout);
     assert!(
-        lines.starts_with("TIME ") && lines.contains("\nNo connection ended."),
+        lines.starts_with("UTC ") && lines.contains("\nNo connection ended."),
         "{lines}"
     );
 }

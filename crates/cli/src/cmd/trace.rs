@@ -68,9 +68,10 @@ pub(crate) struct Trace {
 pub(crate) const NOTES: Notes = Notes {
     command: "trace",
     paragraphs: &[
-        "One line a connection. TIME is in UTC. PEER is the other end, after '>' if this end connected and '<' if it \
-         accepted the connection. IDLE is the time without data and acknowledgements in either direction before what \
-         ended the connection; if the peer closed it, the time without data. KEEPALIVE is idle/interval/count, in seconds and probes, or off. A '?' is unknown.",
+        "One line a connection. UTC is the time of its end. PEER is the other end, after > if this end connected, and < if it \
+         accepted the connection. IDLE is the time without data and acknowledgements in either direction before what ended the \
+         connection; if the peer closed it, the time without data. KEEPALIVE is idle/interval/count, in seconds and probes, or off. \
+         Unknown values are shown as '?'.",
         "ENDED is the cause. At 'dead peer' keepalive probes got no answer. At 'reset on probe' and 'reset on send' a RST was the \
          answer to a keepalive probe, or to the first data after the idle time; the path or the peer had forgotten the connection. \
          At 'timeout on send' these data were never acknowledged. At 'reset' nothing provoked the RST. At 'closed by peer' the \

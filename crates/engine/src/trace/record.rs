@@ -66,6 +66,9 @@ const AF_INET6: u64 = 10;
 const SOCK_KEEPOPEN: u32 = 3;
 
 impl Record {
+    /// The length of a record in bytes.
+    pub const SIZE: usize = RECORD_SIZE;
+
     /// Decodes a record; `None` if its length is not that of a record.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; RECORD_SIZE] = bytes.try_into().ok()?;
