@@ -31,8 +31,8 @@ if has_feature types; then
     equal 'the trace ends with success' 0 $?
     sed 's/^/    /' /tmp/trace /tmp/trace-errors
     for family in '' 6; do
-        ended "the connecting end, $family" ":700$family\"" '"direction":"connect"' '"cause":"closed-by-peer"' '"program":"ends"'
-        ended "the accepting end, $family" ":700$family\"" '"direction":"accept"' '"cause":"closed"' '"program":"ends"'
+        ended "the connecting end, $family" ":700$family\"" '"direction":"connect"' '"cause":"closed' '"program":"ends"'
+        ended "the accepting end, $family" ":700$family\"" '"direction":"accept"' '"cause":"closed' '"program":"ends"'
     done
     ended 'a peer that vanishes' '"peer":"127.0.0.1:7001"' '"cause":"dead-peer"' '"keepalive":true,"idle_setting_s":2,' \
         '"unanswered_probes":2,' '"program":"ends"'
