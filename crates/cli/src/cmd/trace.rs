@@ -394,7 +394,7 @@ impl Session<'_> {
         self.report_losses();
         if self.lost > 0 {
             write_stderr(&format!(
-                "keepalive: {} ends of connections were not recorded\n",
+                "keepalive: at most {} ends of connections were not recorded\n",
                 self.lost
             ));
         }
