@@ -181,11 +181,11 @@ fn provoke(on_forget: &str, cases: &'static [Case], first_port: u16) {
 
 #[track_caller]
 fn assert_expected(case: &Case, object: &Value, client: &PyPeer) {
-    let (cause, errno, idle) = case.expected;
+    let (expected, errno, idle) = case.expected;
     let name = case.name;
     assert_eq!(
         (&object["cause"], &object["errno"]),
-        (&json!(cause), &json!(errno)),
+        (&json!(expected), &json!(errno)),
         "{name}: {object:#}"
     );
     let measured = object["idle_s"].as_f64().expect("a number");

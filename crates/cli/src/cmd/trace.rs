@@ -68,7 +68,7 @@ pub(crate) struct Trace {
 pub(crate) const NOTES: Notes = Notes {
     command: "trace",
     paragraphs: &[
-        "One line a connection. TIME is in UTC. PEER is the other end, after '>' if this end connected and '<' if it \
+        "One line a connection. TIME is in UTC. PEER is the other end, after > if this end connected, and after < if it \
          accepted the connection. IDLE is the time without data and acknowledgements in either direction before what \
          ended the connection; if the peer closed it, the time without data. KEEPALIVE is idle/interval/count, in seconds and probes, or off. A '?' is unknown.",
         "ENDED is the cause. At 'dead peer' keepalive probes got no answer. At 'reset on probe' and 'reset on send' a RST was the \
