@@ -88,7 +88,11 @@ impl Trace {
             connections: Map(connections.as_raw_fd()),
             ring: Map(ring.as_raw_fd()),
             lost: Map(lost.as_raw_fd()),
-            min_idle: in_jiffies(min_idle, hz),
+            min_idle: if min_idle.is_zero() {
+                0
+            } else {
+                in_jiffies(min_idle, hz)
+            },
         };
         let copying = Tracer {
             read: ReadTask::Copied,
@@ -206,10 +210,11 @@ pub fn is_traceable(types: &KernelTypes) -> bool {
     has_tracepoints && types.offset("bpf_ringbuf", "consumer_pos").is_some() && Positions::find(types).is_ok()
 }
 
+/// Returns a time in jiffies, at least 1.
 fn in_jiffies(time: Duration, hz: u32) -> u32 {
     let jiffies = time.as_millis().saturating_mul(hz.into()) / 1000;
     // The kernel's counter and the time of a packet may differ by one.
-    u32::try_from(jiffies.saturating_sub(1)).unwrap_or(u32::MAX)
+    u32::try_from(jiffies.saturating_sub(1)).unwrap_or(u32::MAX).max(1)
 }
 
 /// Loads the programs; that for changes comes last.

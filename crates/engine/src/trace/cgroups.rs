@@ -9,18 +9,21 @@ use std::time::{Duration, Instant};
 pub(super) struct Cgroups {
     tree: Option<Tree>,
     paths: HashMap<u64, String>,
-    read_at: Option<Instant>,
+    /// When the last reading began, and the time that it took.
+    read: Option<(Instant, Duration)>,
 }
 
 /// The shortest time between two readings that an unknown number causes.
 const PAUSE: Duration = Duration::from_millis(100);
+/// These readings take at most one part of this many of the time.
+const SHARE: u32 = 20;
 
 impl Cgroups {
     pub(super) fn read() -> Self {
         let mut cgroups = Self {
             tree: Tree::find().ok(),
             paths: HashMap::new(),
-            read_at: None,
+            read: None,
         };
         cgroups.refresh();
         cgroups
@@ -28,6 +31,7 @@ impl Cgroups {
 
     /// Adds new cgroups. Those that no longer exist stay: their sockets may end later.
     pub(super) fn refresh(&mut self) {
+        let begin = Instant::now();
         let Some(tree) = &self.tree else { return };
         for directory in cgroup::with_all_below(tree.mount()) {
             if let Ok(id) = cgroup::id(&directory) {
@@ -35,12 +39,13 @@ impl Cgroups {
                 self.paths.insert(id, path);
             }
         }
-        self.read_at = Some(Instant::now());
+        self.read = Some((begin, begin.elapsed()));
     }
 
     /// Returns the path of the cgroup with this number, if known.
     pub(super) fn path(&mut self, id: u64) -> Option<String> {
-        if !self.paths.contains_key(&id) && self.read_at.is_none_or(|at| at.elapsed() >= PAUSE) {
+        let is_due = |(at, cost): (Instant, Duration)| at.elapsed() >= PAUSE.max(SHARE * cost);
+        if !self.paths.contains_key(&id) && self.read.is_none_or(is_due) {
             self.refresh();
         }
         self.paths.get(&id).cloned()
