@@ -2,6 +2,7 @@
 
 use super::Tracer;
 use crate::support::keepalive;
+use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text};
 use crate::support::py_peer::PyPeer;
 use keepalive_sys::bpf::call::{program_by_id, program_info};
@@ -91,4 +92,26 @@ fn closed_pipe_is_no_error() {
         errors.starts_with("keepalive: tracing ") && errors.lines().count() <= 2,
         "{errors}"
     );
+}
+
+#[test]
+fn lines_fit_80_columns_and_have_the_causes_in_words() {
+    super::traceable!();
+    let mut program = PyPeer::in_own_network();
+    program.execute("listener = listen()\nc, a = pair(listener, keepalive=1)");
+    let port = program.number("listener.getsockname()[1]").to_string();
+    let mut command = Command::new(keepalive());
+    let mut tracer = LinePeer::start(command.args(["trace", "--all", "--port", &port]));
+    assert!(tracer.answer().starts_with("UTC "));
+    program.execute("c.close()");
+    let [connected, accepted] = [(); 2].map(|()| tracer.answer());
+    assert!(connected.contains(" 7200/75/9 closed"), "{connected}");
+    assert!(accepted.contains(" off       closed by peer"), "{accepted}");
+    for line in [connected, accepted] {
+        assert!(line.contains(&format!("python3/{} ", program.pid())), "{line}");
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let pid = Pid::from_raw(tracer.pid().cast_signed()).expect("a process");
+    kill_process(pid, Signal::INT).expect("it runs");
+    assert!(tracer.wait_for_end().success());
 }
