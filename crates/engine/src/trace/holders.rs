@@ -104,7 +104,13 @@ impl Holders {
         // Subflows of MPTCP may have no inode any more.
         let inode = ended.inode.unwrap_or(0);
         if let Some(closer) = closer {
-            return Ok(Some(self.named(closer, inode)));
+            // The kernel may end a connection for want of memory, while any process runs; then its holder still has it.
+            let holder = self.seen(inode, Some(closer));
+            let other = holder.filter(|holder| holder.owner.pid != closer.pid && holder.holds(inode));
+            return Ok(Some(match other {
+                Some(holder) => holder.owner.clone(),
+                None => self.named(closer, inode),
+            }));
         }
         let seen = self.seen(inode, opener);
         let is_sure = |holder: &Holder| {
