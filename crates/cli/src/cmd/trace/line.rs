@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const WIDTHS: [usize; 5] = [8, 15, 23, 5, 9];
 
 /// The headings of the columns.
-pub(super) const HEADINGS: &str = "UTC      PROGRAM/PID       PEER                     IDLE KEEPALIVE ENDED\n";
+pub(super) const HEADINGS: &str = "UTC      PROGRAM/PID       PEER                   IDLE KEEPALIVE ENDED\n";
 
 /// Returns the line for an end.
 pub(super) fn row(ending: &Ending) -> String {
