@@ -120,7 +120,10 @@ pub fn find_among(tree: &Tree, directories: &[PathBuf], wanted: &str) -> Result<
 /// Chooses the container. `is_known` returns whether the files of the engines contain the name.
 fn choose(running: Vec<Container>, wanted: &str, is_known: impl FnOnce() -> bool) -> Result<Container, Error> {
     let matching = |matches: &dyn Fn(&Container) -> bool| {
-        let all = running.iter().filter(|container| matches(container)).collect::<Vec<_>>();
+        let all = running
+            .iter()
+            .filter(|container| matches(container))
+            .collect::<Vec<_>>();
         let of_root = all.iter().copied().filter(|container| container.owner == 0);
         let of_root = of_root.collect::<Vec<_>>();
         if of_root.is_empty() { all } else { of_root }
@@ -133,7 +136,9 @@ fn choose(running: Vec<Container>, wanted: &str, is_known: impl FnOnce() -> bool
     match found.as_slice() {
         [one] => Ok((*one).clone()),
         [] if is_known() => {
-            let error = Error::new(format!("the container '{shown}' is not running, or has no cgroup of its own"));
+            let error = Error::new(format!(
+                "the container '{shown}' is not running, or has no cgroup of its own"
+            ));
             Err(error.with_hint(list(&running.iter().collect::<Vec<_>>())))
         }
         [] => {
@@ -242,7 +247,10 @@ mod tests {
         let error = chosen(&running, "nothing").unwrap_err();
         assert_eq!(error.to_string(), "there is no running container 'nothing'");
         let hint = error.hint().unwrap();
-        assert!(hint.starts_with("running containers: web-00 (docker abababababab), web-01"), "{hint}");
+        assert!(
+            hint.starts_with("running containers: web-00 (docker abababababab), web-01"),
+            "{hint}"
+        );
         assert!(hint.ends_with("web-09 (docker abababababab), and 2 more"), "{hint}");
         let error = chosen(&[], "stopped").unwrap_err();
         assert!(error.to_string().contains("is not running"), "{error}");

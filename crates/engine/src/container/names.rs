@@ -185,7 +185,9 @@ impl Files {
         if owner == 0 {
             return Vec::new();
         }
-        let Some(home) = self.home(owner) else { return Vec::new() };
+        let Some(home) = self.home(owner) else {
+            return Vec::new();
+        };
         if let Some(names) = docker_names(&Place::Home(home.clone(), ROOTLESS_DOCKER), id) {
             return names;
         }
@@ -217,7 +219,9 @@ impl Files {
     /// Returns the bundles of containerd, which exist while the containers run.
     pub(super) fn bundles(&self) -> &[Bundle] {
         self.bundles.get_or_init(|| {
-            let directories = CONTAINERD.iter().map(|root| Path::new(root).join("io.containerd.runtime.v2.task"));
+            let directories = CONTAINERD
+                .iter()
+                .map(|root| Path::new(root).join("io.containerd.runtime.v2.task"));
             directories.flat_map(|directory| bundles(&directory)).collect()
         })
     }
@@ -316,20 +320,32 @@ mod tests {
                 "overlay-containers/containers.json",
                 r#"[{"id":"ab12","names":["web"],"image":"x","metadata":"{}"},{"id":"ab34"}]"#,
             ),
-            ("vfs-containers/volatile-containers.json", r#"[{"id":"ab56","names":["db"]}]"#),
+            (
+                "vfs-containers/volatile-containers.json",
+                r#"[{"id":"ab56","names":["db"]}]"#,
+            ),
             ("overlay-containers/volatile-containers.json", "no JSON"),
         ]);
-        let found: Vec<_> = stored(&place).iter().map(|stored| (stored.id.clone(), stored.names())).collect();
+        let found: Vec<_> = stored(&place)
+            .iter()
+            .map(|stored| (stored.id.clone(), stored.names()))
+            .collect();
         let expected = [("ab12", vec!["web"]), ("ab34", vec![]), ("ab56", vec!["db"])];
         assert_eq!(found.len(), expected.len());
         for ((id, names), (expected_id, expected_names)) in found.iter().zip(&expected) {
-            assert_eq!((id.as_str(), names), (*expected_id, &expected_names.iter().map(ToString::to_string).collect()));
+            assert_eq!(
+                (id.as_str(), names),
+                (*expected_id, &expected_names.iter().map(ToString::to_string).collect())
+            );
         }
     }
 
     #[test]
     fn a_user_cannot_point_to_files_elsewhere() {
-        let (directory, _) = place(&[("elsewhere/vfs-containers/containers.json", r#"[{"id":"ab12","names":["web"]}]"#)]);
+        let (directory, _) = place(&[(
+            "elsewhere/vfs-containers/containers.json",
+            r#"[{"id":"ab12","names":["web"]}]"#,
+        )]);
         let home = directory.path().join("home");
         fs::create_dir_all(home.join(".local/share/containers")).unwrap();
         let storage = home.join(ROOTLESS_STORAGE);

@@ -58,9 +58,21 @@ mod tests {
         for (path, is_own, engine) in [
             (format!("/docker/{id}"), true, Some("docker")),
             (format!("/system.slice/docker-{id}.scope"), true, Some("docker")),
-            (format!("/system.slice/docker-{id}.scope/init.scope"), false, Some("docker")),
-            (format!("/machine.slice/libpod-{id}.scope/container"), false, Some("podman")),
-            (format!("/system.slice/web.service/libpod-payload-{id}"), true, Some("podman")),
+            (
+                format!("/system.slice/docker-{id}.scope/init.scope"),
+                false,
+                Some("docker"),
+            ),
+            (
+                format!("/machine.slice/libpod-{id}.scope/container"),
+                false,
+                Some("podman"),
+            ),
+            (
+                format!("/system.slice/web.service/libpod-payload-{id}"),
+                true,
+                Some("podman"),
+            ),
             (
                 format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope"),
                 true,
@@ -105,7 +117,11 @@ mod tests {
 
     #[test]
     fn services_of_engines_are_no_containers() {
-        for path in ["/system.slice/docker.service", "/user.slice/user-0.slice/session-1.scope", "/"] {
+        for path in [
+            "/system.slice/docker.service",
+            "/user.slice/user-0.slice/session-1.scope",
+            "/",
+        ] {
             assert_eq!(engine_of(path), None, "{path}");
         }
     }
