@@ -40,7 +40,7 @@ enum Action {
 
 /// Apply a policy to a cgroup, in place of its current one
 #[derive(Debug, Args)]
-#[command(override_usage = "keepalive cgroup enable [OPTIONS] CGROUP...")]
+#[command(override_usage = "keepalive cgroup enable [OPTIONS] <CGROUP|--pid PID|--container NAME|ID>...")]
 struct Enable {
     #[command(flatten)]
     selection: Selection,
@@ -69,6 +69,7 @@ struct Disable {
 
 /// Show the active policies, how often each rule was used, and problems
 #[derive(Debug, Args)]
+#[command(mut_group("selection", |group| group.required(false)))]
 struct Status {
     #[command(flatten)]
     selection: Option<Selection>,

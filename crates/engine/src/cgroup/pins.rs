@@ -57,6 +57,15 @@ impl Target {
             id: cgroup::id(directory).ok(),
         }
     }
+
+    /// Creates a target from the former directory and the number of a cgroup that may have been removed. For some
+    /// milliseconds after its removal the kernel still has the policy attached to the cgroup with this number.
+    pub fn former(tree: &Tree, directory: &Path, id: u64) -> Self {
+        Self {
+            name: tree.name(directory),
+            id: Some(id),
+        }
+    }
 }
 
 /// What [`enable`] did in addition to its task.

@@ -1,7 +1,7 @@
 //! Reports new cgroups when they are created (`inotify(7)`).
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
+use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::fs;
@@ -16,8 +16,9 @@ const MOST: usize = 8192;
 #[derive(Debug)]
 pub struct CreatedCgroups {
     inotify: OwnedFd,
-    /// The watched directories, by watch descriptor.
+    /// The watched directories, by watch descriptor, and the reverse.
     directories: HashMap<i32, PathBuf>,
+    watches: HashMap<PathBuf, i32>,
     /// The directory below which everything is watched.
     root: Option<PathBuf>,
 }
@@ -40,6 +41,7 @@ impl CreatedCgroups {
         Ok(Self {
             inotify: init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
             directories: HashMap::new(),
+            watches: HashMap::new(),
             root: None,
         })
     }
@@ -75,7 +77,7 @@ impl CreatedCgroups {
 
     /// Returns the directories that are watched: with [`Self::watch_all_below`] all cgroups.
     pub fn directories(&self) -> Vec<PathBuf> {
-        self.directories.values().cloned().collect()
+        self.watches.keys().cloned().collect()
     }
 
     /// Returns what has happened since the last call. Does not wait.
@@ -96,16 +98,18 @@ impl CreatedCgroups {
             };
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 created.has_lost_events = true;
-            } else if event.events().contains(ReadFlags::IGNORED) {
-                self.directories.remove(&event.wd());
-            } else if event.events().contains(ReadFlags::CREATE | ReadFlags::ISDIR)
-                && let (Some(parent), Some(name)) = (self.directories.get(&event.wd()), event.file_name())
+            } else if let (Some(parent), Some(name)) = (self.directories.get(&event.wd()), event.file_name())
                 && let Ok(name) = name.to_str()
             {
-                seen.push(parent.join(name));
+                seen.push((parent.join(name), event.events().contains(ReadFlags::CREATE)));
             }
         }
-        for directory in seen {
+        for (directory, is_new) in seen {
+            // The kernel keeps the watch of a removed cgroup (`fs/kernfs/dir.c` leaves its number of links).
+            self.remove(&directory);
+            if !is_new {
+                continue;
+            }
             if self.root.is_some() {
                 self.add_with_all_below(&directory, &mut created.directories)?;
             } else {
@@ -135,14 +139,27 @@ impl CreatedCgroups {
         Ok(())
     }
 
+    fn remove(&mut self, directory: &Path) {
+        if let Some(watch) = self.watches.remove(directory) {
+            self.directories.remove(&watch);
+            // In a file system that removes the watch itself there is none left.
+            let _ = remove_watch(&self.inotify, watch);
+        }
+    }
+
     /// Watches a directory. Returns whether it exists.
     fn add(&mut self, directory: &Path) -> io::Result<bool> {
         if self.directories.len() >= MOST {
             return Err(Errno::NOSPC.into());
         }
-        match add_watch(&self.inotify, directory, WatchFlags::CREATE | WatchFlags::ONLYDIR) {
+        let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
+        match add_watch(&self.inotify, directory, flags) {
             Ok(watch) => {
-                self.directories.insert(watch, directory.to_owned());
+                if self.watches.get(directory) != Some(&watch) {
+                    self.remove(directory);
+                    self.watches.insert(directory.to_owned(), watch);
+                    self.directories.insert(watch, directory.to_owned());
+                }
                 Ok(true)
             }
             // It has been removed, or the user may not read it.

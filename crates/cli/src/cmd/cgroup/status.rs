@@ -219,7 +219,7 @@ impl Object {
         match self.state {
             None => problems.push(format!("{name} has no policy")),
             Some(State::Dangling) => problems.push(format!(
-                "{name} is gone, and its policy has no effect; a unit that starts again has a new cgroup\n\
+                "{name} is gone, and its policy has no effect; a unit or container that starts again has a new cgroup\n\
                  hint: keepalive cgroup enable or disable {name}"
             )),
             Some(State::Changing) => problems.push(format!(

@@ -11,7 +11,7 @@ use crate::policy::{self, Policy};
 use created::Queue;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
 use keepalive_engine::cgroup::pins::{self, Target};
-use keepalive_engine::cgroup::{Interrupts, Obstacle};
+use keepalive_engine::cgroup::{Interrupts, Obstacle, Programs};
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::signal::{SignalFd, block_interrupts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -203,19 +203,6 @@ impl<'a> Watch<'a> {
             // There may be several.
             Subject::Container(_) => format!("waiting: {}", error.message()),
         });
-        // The same container has another cgroup, or a new one has its name.
-        if let (
-            Ok(directory),
-            Place::Ours {
-                directory: old,
-                program,
-                ..
-            },
-        ) = (&directory, &before)
-            && directory != old
-        {
-            self.disable(old, *program);
-        }
         let directory = match directory {
             Ok(directory) => directory,
             Err(waiting) => {
@@ -231,11 +218,11 @@ impl<'a> Watch<'a> {
             .find(|entry| entry.is_of(&target) && entry.state == State::Active);
         let now = entry.and_then(Entry::program);
         let is_same = |id: u64| cgroup::id(&directory).is_ok_and(|now| now == id);
-        match before {
-            Place::Ours { id, program, .. } if is_same(id) && now == Some(program) && !is_changed => {
+        match &before {
+            Place::Ours { id, program, .. } if is_same(*id) && now == Some(*program) && !is_changed => {
                 return Ok(());
             }
-            Place::Ours { id, program, .. } if is_same(id) && now.is_some() && now != Some(program) => {
+            Place::Ours { id, program, .. } if is_same(*id) && now.is_some() && now != Some(*program) => {
                 say(&format!("{}: another command has taken over", shown(&target.name)));
                 self.cgroups[index].place = Place::Theirs;
                 self.cgroups[index].lock = None;
@@ -251,16 +238,33 @@ impl<'a> Watch<'a> {
             },
             _ => {}
         }
-        self.put_in_force(index, &directory, before == Place::New)
+        let is_first = before == Place::New;
+        let done = self.put_in_force(index, &directory, is_first);
+        // The container has another cgroup, a new one has its name, or the cgroup was made again. New connections are more
+        // urgent than the remains of the old one.
+        if let Place::Ours {
+            directory: old,
+            id,
+            program,
+        } = &before
+            && (*old != directory || !is_same(*id))
+        {
+            self.disable(old, *id, *program);
+        }
+        done
     }
 
     /// Records that a cgroup is missing.
     fn note_missing(&mut self, index: usize, waiting: String) {
         // The remaining files of a removed cgroup's policy have no effect.
-        if let Place::Ours { directory, program, .. } = &self.cgroups[index].place {
-            self.disable(directory, *program);
+        if let Place::Ours { directory, id, program } = &self.cgroups[index].place {
+            self.disable(directory, *id, *program);
         }
         let watched = &mut self.cgroups[index];
+        if watched.place == Place::New {
+            // Reads the kernel's types before a connection depends on it. A failure is reported when the cgroup is there.
+            let _ = Programs::trial();
+        }
         if watched.waiting.as_ref() != Some(&waiting) {
             say(&waiting);
         }
@@ -270,8 +274,8 @@ impl<'a> Watch<'a> {
     }
 
     /// Ends the policy of this command in a cgroup that is no longer selected.
-    fn disable(&self, directory: &Path, program: u32) {
-        let target = Target::new(&self.tree, directory);
+    fn disable(&self, directory: &Path, id: u64, program: u32) {
+        let target = Target::former(&self.tree, directory, id);
         let _ = pins::disable(&self.tree, &target, Some(program), self.interrupts());
     }
 
@@ -331,10 +335,10 @@ impl<'a> Watch<'a> {
     fn end(&self) -> Result<(), Error> {
         let mut failed = Vec::new();
         for watched in &self.cgroups {
-            let Place::Ours { directory, program, .. } = &watched.place else {
+            let Place::Ours { directory, id, program } = &watched.place else {
                 continue;
             };
-            let target = Target::new(&self.tree, directory);
+            let target = Target::former(&self.tree, directory, *id);
             let name = shown(&target.name);
             match pins::disable(&self.tree, &target, Some(*program), self.interrupts()) {
                 Ok(true) => say(&format!("{name}: disabled")),
