@@ -4,7 +4,7 @@ mod podman;
 
 use super::POLICY;
 use super::watch::Watch;
-use crate::support::process::{ended, text};
+use crate::support::process::{LIMIT, ended, eventually, text};
 use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::{BPF_FILE_SYSTEM, TestCgroup};
 use keepalive_sys::cgroup;
@@ -15,11 +15,17 @@ use std::path::{Path, PathBuf};
 /// No files of engines but those of the test.
 const NO_ENGINES: &str = "mount -t tmpfs tmpfs /var/lib; mount -t tmpfs tmpfs /run";
 
+/// # Errors
+/// Why a cgroup is impossible here.
+fn prepared() -> Result<TestCgroup, String> {
+    TestCgroup::prepared(&format!("{BPF_FILE_SYSTEM}; {NO_ENGINES}"))
+}
+
 /// Returns from the test where a cgroup is impossible.
 macro_rules! containers {
     () => {{
         root!();
-        match TestCgroup::prepared(&format!("{BPF_FILE_SYSTEM}; {NO_ENGINES}")) {
+        match $crate::cgroup::container::prepared() {
             Ok(test_cgroup) => test_cgroup,
             Err(why) => skip!("{why}"),
         }
@@ -182,6 +188,9 @@ fn policy_of_a_stopped_container_is_disabled_by_its_name() {
     let name = test_cgroup.name_of(&directory);
     test_cgroup.quiet(&["cgroup", "enable", "--container", "web"]);
     cgroup::remove(&directory).expect("nothing is in it");
+    eventually("the kernel has detached the policy", LIMIT, || {
+        (test_cgroup.report()["cgroups"][0]["state"] == "dangling").then_some(())
+    });
     let disabled = test_cgroup.quiet(&["cgroup", "disable", "--container", "web"]);
     assert_eq!(disabled, format!("{name}: disabled\n"));
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());

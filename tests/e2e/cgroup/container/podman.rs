@@ -7,7 +7,7 @@ use crate::support::find_program;
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::{Libc, POLICY_VALUES, static_target};
-use crate::support::test_cgroup::{BPF_FILE_SYSTEM, TestCgroup};
+use crate::support::test_cgroup::TestCgroup;
 use keepalive_sys::cgroup;
 use rustix::process::Signal;
 use std::fs;
