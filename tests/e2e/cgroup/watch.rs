@@ -7,6 +7,7 @@ use super::{POLICY, both_ends};
 use crate::support::keepalive;
 use crate::support::line_peer::LinePeer;
 use crate::support::observe::family;
+use crate::support::process::{LIMIT, eventually};
 use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::TestCgroup;
 use keepalive_sys::cgroup;
@@ -153,8 +154,9 @@ fn immediately_recreated_cgroup_has_the_policy() {
     fs::create_dir(&directory).expect("it is gone");
     watch.expect_line(&format!("{name}: active"));
     assert_eq!(has(&test_cgroup, &directory), POLICY_VALUES);
-    let report = test_cgroup.report();
-    assert_eq!(report["cgroups"].as_array().map(Vec::len), Some(1), "{report}");
+    eventually("the entry of the removed cgroup is gone", LIMIT, || {
+        (test_cgroup.report()["cgroups"].as_array().map(Vec::len) == Some(1)).then_some(())
+    });
     watch.end_by_signal(Signal::TERM, &disabled(&name));
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }

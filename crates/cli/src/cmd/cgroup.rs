@@ -40,7 +40,7 @@ enum Action {
 
 /// Apply a policy to a cgroup, in place of its current one
 #[derive(Debug, Args)]
-#[command(override_usage = "keepalive cgroup enable [OPTIONS] <CGROUP|--pid PID|--container NAME|ID>...")]
+#[command(override_usage = "keepalive cgroup enable [OPTIONS] <CGROUP|--pid PID|--container NAME>...")]
 struct Enable {
     #[command(flatten)]
     selection: Selection,
