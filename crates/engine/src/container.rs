@@ -112,13 +112,13 @@ pub fn find(tree: &Tree, wanted: &str) -> Result<Container, Error> {
 /// # Errors
 /// As [`find`].
 pub fn find_among(tree: &Tree, directories: &[PathBuf], wanted: &str) -> Result<Container, Error> {
-    choose(running(tree, directories), wanted, || {
+    choose(&running(tree, directories), wanted, || {
         !Files::new().ids_with_name(wanted).is_empty()
     })
 }
 
 /// Chooses the container. `is_known` returns whether the files of the engines contain the name.
-fn choose(running: Vec<Container>, wanted: &str, is_known: impl FnOnce() -> bool) -> Result<Container, Error> {
+fn choose(running: &[Container], wanted: &str, is_known: impl FnOnce() -> bool) -> Result<Container, Error> {
     let matching = |matches: &dyn Fn(&Container) -> bool| {
         let all = running
             .iter()
@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn chosen(running: &[Container], wanted: &str) -> Result<String, Error> {
-        choose(running.to_vec(), wanted, || wanted == "stopped").map(|container| container.id)
+        choose(running, wanted, || wanted == "stopped").map(|container| container.id)
     }
 
     #[test]

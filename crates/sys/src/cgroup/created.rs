@@ -23,7 +23,7 @@ pub struct CreatedCgroups {
     root: Option<PathBuf>,
 }
 
-/// What has happened since the last call of [`CreatedCgroups::next`].
+/// What has happened since the last call of [`CreatedCgroups::take`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Created {
     /// The directories of new cgroups. Some may no longer exist.
@@ -84,7 +84,7 @@ impl CreatedCgroups {
     ///
     /// # Errors
     /// As [`Self::watch_all_below`], for new directories.
-    pub fn next(&mut self) -> io::Result<Created> {
+    pub fn take(&mut self) -> io::Result<Created> {
         let mut created = Created::default();
         let mut seen = Vec::new();
         let mut buffer = [MaybeUninit::uninit(); 8192];
@@ -186,14 +186,14 @@ mod tests {
         fs::create_dir(root.join("old")).unwrap();
         let mut created = CreatedCgroups::new().unwrap();
         created.watch_all_below(root).unwrap();
-        assert_eq!(created.next().unwrap(), Created::default());
+        assert_eq!(created.take().unwrap(), Created::default());
         fs::create_dir_all(root.join("old/a/b")).unwrap();
-        let found = created.next().unwrap().directories;
+        let found = created.take().unwrap().directories;
         assert!(found.contains(&root.join("old/a/b")), "{found:?}");
         fs::create_dir(root.join("old/a/b/c")).unwrap();
-        assert_eq!(created.next().unwrap().directories, [root.join("old/a/b/c")]);
+        assert_eq!(created.take().unwrap().directories, [root.join("old/a/b/c")]);
         fs::remove_dir(root.join("old/a/b/c")).unwrap();
-        assert_eq!(created.next().unwrap(), Created::default());
+        assert_eq!(created.take().unwrap(), Created::default());
         assert!(!created.directories().contains(&root.join("old/a/b/c")));
     }
 
@@ -206,10 +206,10 @@ mod tests {
         for path in ["a", "a/b"] {
             created.watch_for(root, &wanted).unwrap();
             fs::create_dir(root.join(path)).unwrap();
-            assert_eq!(created.next().unwrap().directories, [root.join(path)]);
+            assert_eq!(created.take().unwrap().directories, [root.join(path)]);
         }
         created.watch_for(root, &wanted).unwrap();
         fs::create_dir(root.join("a/b/c")).unwrap();
-        assert_eq!(created.next().unwrap(), Created::default());
+        assert_eq!(created.take().unwrap(), Created::default());
     }
 }

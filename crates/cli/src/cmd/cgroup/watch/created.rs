@@ -73,8 +73,8 @@ impl Queue {
         if arrived.unwrap_or(0) == 0 || is_signalled {
             return None;
         }
-        let next = self.queue.as_mut()?.next();
-        let next = self.unless_failed(next);
+        let taken = self.queue.as_mut()?.take();
+        let taken = self.unless_failed(taken);
         // A cgroup that is created before its parent is watched is found by the caller's check.
         let refreshed = self.refresh(tree);
         self.unless_failed(refreshed);
@@ -82,6 +82,6 @@ impl Queue {
             has_lost_events: true,
             ..Created::default()
         };
-        Some(next.unwrap_or(all))
+        Some(taken.unwrap_or(all))
     }
 }
