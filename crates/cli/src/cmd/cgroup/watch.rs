@@ -288,7 +288,7 @@ impl<'a> Watch<'a> {
                 watched.lock = done.watch;
                 watched.place = Place::Ours {
                     directory: directory.to_owned(),
-                    id: cgroup::id(directory).unwrap_or(0),
+                    id: done.id,
                     program: done.program,
                 };
                 watched.version = self.version;
