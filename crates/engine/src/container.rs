@@ -61,12 +61,13 @@ pub fn running(tree: &Tree, directories: &[PathBuf]) -> Vec<Container> {
         .collect();
     // The user of containerd can choose an id that does not look like one.
     for bundle in files.bundles() {
-        let Some(directory) = bundle.directory(tree).filter(|directory| directory.is_dir()) else {
+        let Some(directory) = bundle.directory(tree) else {
             continue;
         };
+        let Some(owner) = owner(&directory) else { continue };
         if found.iter().all(|known| known.directory != directory) {
             found.push(Container {
-                owner: owner(&directory),
+                owner,
                 id: bundle.id.clone(),
                 engine: Some("containerd"),
                 names: bundle.names(),
@@ -82,7 +83,7 @@ fn container(tree: &Tree, directory: &Path, files: &mut Files) -> Option<Contain
     let name = tree.name(directory);
     let name = name.to_str().filter(|name| is_own_cgroup(name))?;
     let id = id_of(name)?;
-    let owner = owner(directory);
+    let owner = owner(directory)?;
     Some(Container {
         id: id.to_owned(),
         engine: engine_of(name),
@@ -92,9 +93,9 @@ fn container(tree: &Tree, directory: &Path, files: &mut Files) -> Option<Contain
     })
 }
 
-/// Returns the owner of a directory; nobody's number if it no longer exists.
-fn owner(directory: &Path) -> u32 {
-    fs::metadata(directory).map_or(u32::MAX, |about| about.uid())
+/// Returns the owner of a directory, unless it has been removed.
+fn owner(directory: &Path) -> Option<u32> {
+    Some(fs::metadata(directory).ok()?.uid())
 }
 
 /// Returns the running container with this name or id. An id can be abbreviated.

@@ -39,6 +39,18 @@ impl Watch {
         assert_eq!(self.0.answer(), expected);
     }
 
+    /// Waits for this line. Lines before it are about what the command sees meanwhile.
+    #[track_caller]
+    pub(super) fn wait_for_line(&mut self, expected: &str) {
+        loop {
+            let line = self.0.answer();
+            assert_ne!(line, "", "the command has ended");
+            if line == expected {
+                return;
+            }
+        }
+    }
+
     /// Returns the process number of the started program, which may be a wrapper.
     pub(super) fn pid(&self) -> u32 {
         self.0.pid()

@@ -120,9 +120,7 @@ impl Drop for Podman<'_> {
 /// Starts the container, and lets it connect once the watching command reports the policy.
 fn connection_after_start(podman: &Podman<'_>, watch: &mut Watch, name: &str, id: &str) -> String {
     let mut container = LinePeer::start(&mut podman.command(&["start", "--attach", "--interactive", name]));
-    let expected = format!("{}/libpod-{id}: active", podman.test_cgroup.name());
-    // The messages between are about a container that has ended.
-    while watch.answer() != expected {}
+    watch.wait_for_line(&format!("{}/libpod-{id}: active", podman.test_cgroup.name()));
     assert_eq!(container.answer(), "holding");
     let pid = podman.succeeds(&["inspect", "--format={{.State.Pid}}", name]);
     let path = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
