@@ -189,8 +189,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         self.keeper.finish();
         self.keeper.wait_for_end();
-        let _ = fs::remove_dir(self.cgroup.join("system.slice"));
-        let _ = fs::remove_dir(&self.cgroup);
+        let _ = keepalive_sys::cgroup::remove(&self.cgroup);
     }
 }
 
