@@ -58,6 +58,8 @@ set -g __keepalive_table \
     'cgroup|-h|||Print help' \
     'cgroup|--help|||Print help' \
     'cgroup enable||*|cgroup@cgroups|' \
+    'cgroup enable|--pid|*|pid@processes|The cgroup of this process; repeatable' \
+    'cgroup enable|--container|*|name/id@words4|The cgroup of this running container, by its name or by at least 4 digits of its id; repeatable' \
     'cgroup enable|--existing|||Also set open connections' \
     'cgroup enable|--watch|||Stay, follow changes, and end the policy with this command' \
     'cgroup enable|--idle||time@unknown|Idle time before the first probe' \
@@ -71,9 +73,13 @@ set -g __keepalive_table \
     'cgroup enable|-h|||Print help' \
     'cgroup enable|--help|||Print help' \
     'cgroup disable||*|cgroup@cgroups|' \
+    'cgroup disable|--pid|*|pid@processes|The cgroup of this process; repeatable' \
+    'cgroup disable|--container|*|name/id@words4|The cgroup of this running container, by its name or by at least 4 digits of its id; repeatable' \
     'cgroup disable|-h|||Print help' \
     'cgroup disable|--help|||Print help' \
     'cgroup status||*|cgroup@cgroups|' \
+    'cgroup status|--pid|*|pid@processes|The cgroup of this process; repeatable' \
+    'cgroup status|--container|*|name/id@words4|The cgroup of this running container, by its name or by at least 4 digits of its id; repeatable' \
     'cgroup status|--watched|||Also require that enable --watch in this container keeps each policy' \
     'cgroup status|--json|||Print a JSON object' \
     'cgroup status|-h|||Print help' \
@@ -107,7 +113,7 @@ set -g __keepalive_table \
     'unit enable|||unit@units|' \
     'unit enable|--user|||A unit of the user\'s own systemd manager' \
     'unit enable|--root||dir@directories|A unit of the system below DIR, such as an image or a chroot' \
-    'unit enable|--engine||engine@words4|Engine that reaches the service' \
+    'unit enable|--engine||engine@words5|Engine that reaches the service' \
     'unit enable|--now|||Restart the service, and check that its connections have the policy' \
     'unit enable|--dry-run|||Print the drop-in, and write nothing' \
     'unit enable|--idle||time@unknown|Idle time before the first probe' \
@@ -172,7 +178,7 @@ set -g __keepalive_table \
     'doctor|--config||file@files|Rules file to read instead of /etc/keepalive.conf' \
     'doctor|-h|||Print help' \
     'doctor|--help|||Print help' \
-    'explain|--for|*|connect/accept@words5 address:port@unknown|A connection to ADDRESS:PORT, or from ADDRESS accepted on the local PORT' \
+    'explain|--for|*|connect/accept@words6 address:port@unknown|A connection to ADDRESS:PORT, or from ADDRESS accepted on the local PORT' \
     'explain|--program||name@programs|Name of the program: the last part of the path by which it is started' \
     'explain|--json|||Print a JSON object' \
     'explain|--idle||time@unknown|Idle time before the first probe' \
@@ -217,11 +223,13 @@ set -g __keepalive_table \
     'words3|home|||home routers (the shortest of 34 measured; their mean is over six hours)' \
     'words3|mobile|||mobile carriers (4 of 73 wait for 5 min or less, 11 for less than 10); probes cost battery' \
     'words3|default|||unknown path: short enough for every middlebox here' \
-    'words4|auto|||Choose automatically: the library, or an eBPF program where something is in the way of the library' \
-    'words4|preload|||The library, by LD_PRELOAD' \
-    'words4|cgroup|||An eBPF program for the service\'s cgroup; also reaches static programs' \
-    'words5|connect|||' \
-    'words5|accept|||' \
+    'words4|NAME|||' \
+    'words4|ID|||' \
+    'words5|auto|||Choose automatically: the library, or an eBPF program where something is in the way of the library' \
+    'words5|preload|||The library, by LD_PRELOAD' \
+    'words5|cgroup|||An eBPF program for the service\'s cgroup; also reaches static programs' \
+    'words6|connect|||' \
+    'words6|accept|||' \
     ''
 
 function __keepalive_values --description 'The values of a word in a context; fails if there is no such word'

@@ -2,6 +2,7 @@
 //! of the cgroup.
 
 mod command;
+mod container;
 mod counters;
 mod dangling;
 mod existing;

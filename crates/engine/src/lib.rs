@@ -7,6 +7,7 @@ pub mod applier;
 pub mod attach;
 pub mod cgroup;
 pub mod choice;
+pub mod container;
 pub mod error;
 pub mod evidence;
 pub mod handover;

@@ -7,10 +7,10 @@ mod holders;
 mod record;
 pub mod summary;
 
-pub use cgroups::container;
 pub use record::{Ended, Record, Task};
 
 use crate::cgroup::Limits;
+use crate::container::id_of;
 use crate::error::{Error, describe};
 use cgroups::Cgroups;
 use ending::{Ending, Owner};
@@ -179,7 +179,7 @@ impl Trace {
         Ending {
             time,
             owner,
-            container: cgroup.as_deref().and_then(container),
+            container: cgroup.as_deref().and_then(id_of).map(str::to_owned),
             cgroup,
             local: ended.local,
             peer: ended.peer,

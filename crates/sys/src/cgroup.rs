@@ -1,5 +1,10 @@
 //! Cgroups (`cgroups(7)`, version 2): finds, lists, creates, joins and removes them.
 
+mod created;
+
+pub use created::{Created, CreatedCgroups};
+
+use crate::pidfd::PidFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstatfs, open, statfs};
 use std::collections::HashSet;
@@ -93,6 +98,37 @@ impl Tree {
         } else {
             Err(missing())
         }
+    }
+}
+
+/// Returns the directory of the cgroup of a process.
+///
+/// # Errors
+/// `ESRCH` if the process does not exist or has ended meanwhile; `NotFound` if the cgroup is outside the visible part of
+/// the tree or has been removed; any failure to read it.
+pub fn of_process(tree: &Tree, pid: u32) -> io::Result<PathBuf> {
+    let process = PidFd::open(pid).map_err(|error| match error.raw_os_error() {
+        // The number of a thread.
+        Some(libc::EINVAL) => io::Error::from_raw_os_error(libc::ESRCH),
+        _ => error,
+    })?;
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    // The number may have been another process's when the file was read.
+    if process.has_ended() {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    let text = text?;
+    let missing = || io::Error::from_raw_os_error(libc::ENOENT);
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    let path = path.filter(|path| !path.starts_with("/..")).ok_or_else(missing)?;
+    let directory = tree.directory(Path::new(path));
+    match fs::read_to_string(directory.join("cgroup.procs")) {
+        // In a cgroup namespace without its own mount, the path names another cgroup.
+        Ok(processes) if !processes.lines().any(|line| line.parse() == Ok(pid)) => Err(missing()),
+        Ok(_) => Ok(directory),
+        // A threaded cgroup does not list processes.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(directory),
+        Err(error) => Err(error),
     }
 }
 

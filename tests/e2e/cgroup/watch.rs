@@ -7,6 +7,7 @@ use super::{POLICY, both_ends};
 use crate::support::keepalive;
 use crate::support::line_peer::LinePeer;
 use crate::support::observe::family;
+use crate::support::process::{LIMIT, eventually};
 use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::TestCgroup;
 use keepalive_sys::cgroup;
@@ -38,6 +39,18 @@ impl Watch {
         assert_eq!(self.0.answer(), expected);
     }
 
+    /// Waits for this line. Lines before it are about what the command sees meanwhile.
+    #[track_caller]
+    pub(super) fn wait_for_line(&mut self, expected: &str) {
+        loop {
+            let line = self.0.answer();
+            assert_ne!(line, "", "the command has ended");
+            if line == expected {
+                return;
+            }
+        }
+    }
+
     /// Returns the process number of the started program, which may be a wrapper.
     pub(super) fn pid(&self) -> u32 {
         self.0.pid()
@@ -58,6 +71,14 @@ impl Watch {
         self.expect_line(&format!(
             "keepalive: waiting for the cgroup '{name}', which is not there"
         ));
+    }
+
+    /// Ends the command by a signal, whatever it prints.
+    #[track_caller]
+    pub(super) fn end(&mut self, signal: Signal) {
+        send(self.0.pid(), signal);
+        while !self.0.answer().is_empty() {}
+        assert_eq!(self.0.wait_for_end().code(), Some(0));
     }
 
     /// Ends the command by a signal. It must print these lines, and no others.
@@ -145,8 +166,9 @@ fn immediately_recreated_cgroup_has_the_policy() {
     fs::create_dir(&directory).expect("it is gone");
     watch.expect_line(&format!("{name}: active"));
     assert_eq!(has(&test_cgroup, &directory), POLICY_VALUES);
-    let report = test_cgroup.report();
-    assert_eq!(report["cgroups"].as_array().map(Vec::len), Some(1), "{report}");
+    eventually("the entry of the removed cgroup is gone", LIMIT, || {
+        (test_cgroup.report()["cgroups"].as_array().map(Vec::len) == Some(1)).then_some(())
+    });
     watch.end_by_signal(Signal::TERM, &disabled(&name));
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }

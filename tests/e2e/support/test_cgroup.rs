@@ -214,7 +214,12 @@ impl TestCgroup {
 
     /// Returns the path of the BPF file system for this process.
     pub fn file_system(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root/sys/fs/bpf", self.keeper.pid()))
+        self.outside("/sys/fs/bpf")
+    }
+
+    /// Returns the path for this process of a file in the mount namespace.
+    pub fn outside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.keeper.pid()))
     }
 
     /// Returns the paths of all files of keepalive in the BPF file system.

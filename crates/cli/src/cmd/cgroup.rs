@@ -1,6 +1,7 @@
 //! `keepalive cgroup`: applies a policy to everything in a cgroup, in the kernel.
 
 pub(crate) mod notes;
+mod selection;
 mod status;
 mod watch;
 
@@ -15,6 +16,7 @@ use keepalive_engine::cgroup::{Interrupts, Limits, Obstacle, existing, out_of_re
 use keepalive_engine::sockets::SOCK_DIAG_HINT;
 use keepalive_policy::Settings;
 use keepalive_sys::cgroup::Tree;
+use selection::Selection;
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -38,11 +40,10 @@ enum Action {
 
 /// Apply a policy to a cgroup, in place of its current one
 #[derive(Debug, Args)]
-#[command(override_usage = "keepalive cgroup enable [OPTIONS] CGROUP...")]
+#[command(override_usage = "keepalive cgroup enable [OPTIONS] <CGROUP|--pid PID|--container NAME>...")]
 struct Enable {
-    /// A path below the mount of cgroup v2, / for the whole machine, or a running systemd unit
-    #[arg(required = true, value_name = "CGROUP")]
-    cgroups: Vec<OsString>,
+    #[command(flatten)]
+    selection: Selection,
 
     /// Also set open connections
     #[arg(long)]
@@ -50,7 +51,8 @@ struct Enable {
 
     /// Stay, follow changes, and end the policy with this command
     ///
-    /// Follows changes of the rules file, and cgroups that come and go.
+    /// Follows changes of the rules file, and cgroups and containers that come and go: the policy of a new one is applied when it is
+    /// created.
     #[arg(long)]
     watch: bool,
 
@@ -61,23 +63,22 @@ struct Enable {
 /// End the policy of a cgroup; open connections keep their settings
 #[derive(Debug, Args)]
 struct Disable {
-    /// Cgroups, as for enable
-    #[arg(required = true, value_name = "CGROUP")]
-    cgroups: Vec<OsString>,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 /// Show the active policies, how often each rule was used, and problems
 #[derive(Debug, Args)]
+#[command(mut_group("selection", |group| group.required(false)))]
 struct Status {
-    /// Only these cgroups, as for enable
-    #[arg(value_name = "CGROUP")]
-    cgroups: Vec<OsString>,
+    #[command(flatten)]
+    selection: Option<Selection>,
 
     /// Also require that enable --watch in this container keeps each policy
     ///
     /// For the readiness probe of a container: the policy of the container before it stays active until its own has replaced
     /// that. A container is recognized by its mount namespace. Requires CGROUP.
-    #[arg(long, requires = "cgroups")]
+    #[arg(long, requires = "selection")]
     watched: bool,
 
     /// Print a JSON object
@@ -109,11 +110,13 @@ impl Enable {
         let policy = self.policy()?;
         policy::report_notes(&policy);
         let tree = tree("enable a policy")?;
-        let directories: Vec<PathBuf> = self
-            .cgroups
-            .iter()
-            .map(|cgroup| find(&tree, cgroup))
-            .collect::<Result<_, _>>()?;
+        let mut directories: Vec<PathBuf> = Vec::new();
+        for subject in self.selection.subjects(&tree)? {
+            let directory = subject.find(&tree)?;
+            if !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
         warn_of_what_is_out_of_reach(&policy);
         let failed = directories.iter().filter_map(|directory| {
             self.enable(&tree, directory, &policy, Interrupts::DEFAULT)
@@ -236,8 +239,9 @@ fn problems(done: &existing::Done) -> Vec<(String, &'static str)> {
 impl Disable {
     fn run(&self) -> Result<(), Error> {
         let tree = tree("disable a policy")?;
-        let failed = self.cgroups.iter().filter_map(|cgroup| {
-            let target = match target(&tree, cgroup) {
+        let subjects = self.selection.subjects(&tree)?;
+        let failed = subjects.iter().filter_map(|subject| {
+            let target = match subject.target(&tree) {
                 Ok(target) => target,
                 Err(error) => return Some(error),
             };

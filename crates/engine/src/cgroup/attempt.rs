@@ -9,6 +9,7 @@ use keepalive_bpf::established::{Needs, OwnValues};
 use keepalive_bpf::fields::{Fields, ReadTask, TaskFields};
 use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_policy::option::BY_EBPF;
+use std::sync::OnceLock;
 
 /// One variant.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,33 @@ pub(super) struct Attempt {
     pub(super) own: OwnValues,
     /// How the program reads the task's name, if rules match it.
     pub(super) task: Option<TaskFields>,
+}
+
+/// Where the running kernel's structures contain what programs read. It stays while the kernel runs, and reading it takes
+/// longer than everything else that applies a policy.
+#[derive(Debug)]
+struct Layout {
+    /// Without and with the fields of an automatic user timeout.
+    fields: [Option<Fields>; 2],
+    tasks: Vec<TaskFields>,
+}
+
+impl Layout {
+    fn get() -> Option<&'static Self> {
+        static LAYOUT: OnceLock<Option<Layout>> = OnceLock::new();
+        let layout = LAYOUT.get_or_init(|| {
+            let types = KernelTypes::read().ok()?;
+            let reads = [ReadTask::Typed, ReadTask::Copied];
+            Some(Self {
+                fields: [false, true].map(|automatic| Fields::find(&types, automatic)),
+                tasks: reads
+                    .into_iter()
+                    .filter_map(|read| TaskFields::find(&types, read))
+                    .collect(),
+            })
+        });
+        layout.as_ref()
+    }
 }
 
 /// Returns the result of `load` for the first variant that the kernel accepts. If that variant compares
@@ -28,20 +56,19 @@ pub(super) fn first<T>(
     needs: Needs,
     load: impl Fn(&Attempt, Option<String>) -> Result<T, Obstacle>,
 ) -> Result<T, Obstacle> {
-    let types = KernelTypes::read().ok();
+    let layout = Layout::get();
     let tasks: Vec<Option<TaskFields>> = if needs.names {
-        let reads = types
+        layout
             .iter()
-            .flat_map(|types| [ReadTask::Typed, ReadTask::Copied].map(|read| (types, read)));
-        reads
-            .filter_map(|(types, read)| TaskFields::find(types, read))
+            .flat_map(|layout| &layout.tasks)
+            .copied()
             .map(Some)
             .collect()
     } else {
         vec![None]
     };
     let mut refusal = None;
-    let fields = types.as_ref().and_then(|types| Fields::find(types, needs.automatic));
+    let fields = layout.and_then(|layout| layout.fields[usize::from(needs.automatic)]);
     if let Some(own) = fields.map(OwnValues::Fields) {
         for task in &tasks {
             match load(&Attempt { own, task: *task }, None) {

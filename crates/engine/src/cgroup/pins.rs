@@ -22,6 +22,7 @@ use keepalive_sys::bpf::file_system;
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::lock::try_exclusive;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::fstat;
 use rustix::process::geteuid;
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -57,11 +58,22 @@ impl Target {
             id: cgroup::id(directory).ok(),
         }
     }
+
+    /// Creates a target from the former directory and the number of a cgroup that may have been removed. For some
+    /// milliseconds after its removal the kernel still has the policy attached to the cgroup with this number.
+    pub fn former(tree: &Tree, directory: &Path, id: u64) -> Self {
+        Self {
+            name: tree.name(directory),
+            id: Some(id),
+        }
+    }
 }
 
 /// What [`enable`] did in addition to its task.
 #[derive(Debug)]
 pub struct Done {
+    /// The number of the cgroup.
+    pub id: u64,
     /// A BPF file system was mounted.
     pub has_mounted: bool,
     /// A policy was active already.
@@ -86,7 +98,9 @@ pub fn enable(
     /// After this many attempts, this command loads its programs while it holds the lock.
     const ATTEMPTS: usize = 5;
     let cgroup = cgroup::open_directory(directory)?;
-    let id = cgroup::id(directory)?.to_string();
+    // The path may lead to another cgroup meanwhile.
+    let number = fstat(&cgroup).map_err(io::Error::from)?.st_ino;
+    let id = number.to_string();
     let mut mount = file_system::find();
     let mut has_mounted = false;
     let mut attempts = 0;
@@ -126,6 +140,7 @@ pub fn enable(
         let (has_replaced, watch) = attached?;
         tidied?;
         return Ok(Done {
+            id: number,
             has_mounted,
             has_replaced,
             program: prepared.number,

@@ -1,4 +1,4 @@
-//! The paths of cgroups by their numbers, and the containers that the paths name.
+//! The paths of cgroups by their numbers.
 
 use keepalive_sys::cgroup::{self, Tree};
 use std::collections::HashMap;
@@ -49,54 +49,5 @@ impl Cgroups {
             self.refresh();
         }
         self.paths.get(&id).cloned()
-    }
-}
-
-/// Returns the id of the container in the path of a cgroup. Container engines name the cgroup of a container by its
-/// id of 64 hexadecimal digits, alone or as in `docker-ID.scope`, `libpod-ID.scope`, `cri-containerd-ID.scope` or
-/// `crio-ID.scope`. The monitor of a container (`libpod-conmon-ID.scope`) is outside of it.
-pub fn container(path: &str) -> Option<String> {
-    let id = path.rsplit('/').find_map(|part| {
-        let part = part.strip_suffix(".scope").unwrap_or(part);
-        let (engine, id) = part.rsplit_once('-').unwrap_or(("", part));
-        let is_id = id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        is_id.then_some((engine, id))
-    });
-    let (engine, id) = id?;
-    (!engine.ends_with("conmon")).then(|| id.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn containers_are_found_in_the_paths_of_all_engines() {
-        let id = "0123456789abcdef".repeat(4);
-        let pod = "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod6a1b.slice";
-        for path in [
-            format!("/docker/{id}"),
-            format!("/system.slice/docker-{id}.scope"),
-            format!("/system.slice/docker-{id}.scope/init.scope"),
-            format!("/machine.slice/libpod-{id}.scope/container"),
-            format!("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{id}.scope"),
-            format!("/libpod_parent/libpod-{id}"),
-            format!("/{pod}/cri-containerd-{id}.scope"),
-            format!("/{pod}/crio-{id}.scope"),
-            format!("/kubepods/burstable/pod6a1b-77/{id}"),
-            format!("/docker/{}/kubelet/kubepods/pod1/{id}", "f".repeat(64)),
-        ] {
-            assert_eq!(container(&path).as_deref(), Some(&*id), "{path}");
-        }
-        for path in [
-            String::from("/"),
-            String::from("/system.slice/ssh.service"),
-            format!("/machine.slice/libpod-conmon-{id}.scope"),
-            format!("/{pod}/crio-conmon-{id}.scope"),
-            format!("/{}", "g".repeat(64)),
-            format!("/{id}0"),
-        ] {
-            assert_eq!(container(&path), None, "{path}");
-        }
     }
 }

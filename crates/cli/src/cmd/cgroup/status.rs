@@ -1,6 +1,7 @@
 //! `keepalive cgroup status`: shows the active policies.
 
-use super::{Status, target};
+use super::Status;
+use super::selection::Subject;
 use crate::error::{Error, FAILED};
 use crate::json::pretty;
 use crate::output::{WIDTH, print, sanitize, wrap};
@@ -74,15 +75,20 @@ fn state_or_none<S: Serializer>(state: &Option<State>, serializer: S) -> Result<
 /// The problems of a policy.
 pub(super) fn run(status: &Status) -> Result<(), Error> {
     let tree = Tree::find().map_err(Obstacle::NoTree);
-    let objects = match &tree {
-        Err(_) => Vec::new(),
-        Ok(tree) => read(tree, status)?,
+    let (subjects, objects) = match (&tree, &status.selection) {
+        (Err(_), _) => Default::default(),
+        (Ok(tree), None) => (Vec::new(), read(tree, status, &[])?),
+        (Ok(tree), Some(selection)) => {
+            let subjects = selection.subjects(tree)?;
+            let objects = read(tree, status, &subjects)?;
+            (subjects, objects)
+        }
     };
     let obstacle = match &tree {
         Err(obstacle) => Some(obstacle.reason()),
         // An active policy shows that the engine works. A trial would take most of this command's time, and a
         // readiness probe has little time.
-        Ok(_) if is_shown_by(&objects, status) => None,
+        Ok(_) if is_shown_by(&objects, &subjects) => None,
         Ok(_) => Programs::trial().err().map(|obstacle| obstacle.reason()),
     };
     let problems: Vec<String> = objects.iter().flat_map(Object::problems).collect();
@@ -91,7 +97,7 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
         cgroups: objects,
     };
     print(&if status.json { pretty(&report) } else { report.text() })?;
-    let is_asked_in_vain = report.cgroups.is_empty() && !status.cgroups.is_empty();
+    let is_asked_in_vain = report.cgroups.is_empty() && status.selection.is_some();
     let problem = match report.obstacle {
         Some(obstacle) if is_asked_in_vain => Some(obstacle),
         _ => None,
@@ -105,12 +111,12 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
 
 /// Reads a consistent report: the list of foreign programs is read after the policy, and both are read again
 /// if the policy has changed.
-fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
+fn read(tree: &Tree, status: &Status, subjects: &[Subject]) -> Result<Vec<Object>, Error> {
     const ATTEMPTS: usize = 20;
     let mut read = Vec::new();
     for _ in 0..ATTEMPTS {
         let all = entries().map_err(|error| Obstacle::from(error).error("see the policies in the BPF file system"))?;
-        read = objects(tree, status, &all)?;
+        read = objects(tree, status, subjects, &all)?;
         if all.iter().all(Entry::is_current) {
             break;
         }
@@ -119,16 +125,16 @@ fn read(tree: &Tree, status: &Status) -> Result<Vec<Object>, Error> {
 }
 
 /// Returns whether all named cgroups have an active policy.
-fn is_shown_by(objects: &[Object], status: &Status) -> bool {
-    !status.cgroups.is_empty() && objects.iter().all(|object| object.state == Some(State::Active))
+fn is_shown_by(objects: &[Object], subjects: &[Subject]) -> bool {
+    !subjects.is_empty() && objects.iter().all(|object| object.state == Some(State::Active))
 }
 
 /// Returns the report on the named cgroups, or on all.
-fn objects(tree: &Tree, status: &Status, all: &[Entry]) -> Result<Vec<Object>, Error> {
-    if status.cgroups.is_empty() {
+fn objects(tree: &Tree, status: &Status, subjects: &[Subject], all: &[Entry]) -> Result<Vec<Object>, Error> {
+    if subjects.is_empty() {
         return Ok(all.iter().map(|entry| Object::new(entry, all)).collect());
     }
-    let targets = status.cgroups.iter().map(|cgroup| target(tree, cgroup));
+    let targets = subjects.iter().map(|subject| subject.target(tree));
     let objects = targets.map(|target| {
         target.map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
             Some(entry) => Object {
@@ -213,7 +219,7 @@ impl Object {
         match self.state {
             None => problems.push(format!("{name} has no policy")),
             Some(State::Dangling) => problems.push(format!(
-                "{name} is gone, and its policy has no effect; a unit that starts again has a new cgroup\n\
+                "{name} is gone, and its policy has no effect; a unit or container that starts again has a new cgroup\n\
                  hint: keepalive cgroup enable or disable {name}"
             )),
             Some(State::Changing) => problems.push(format!(

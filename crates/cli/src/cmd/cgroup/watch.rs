@@ -1,23 +1,27 @@
 //! `keepalive cgroup enable --watch`: keeps a policy up to date with its file, and with cgroups that come and
 //! go, while this command runs. Its messages go to a log, one line per event.
 
-use super::{Enable, find, shown, tree, warn_of_what_is_out_of_reach};
+mod created;
+
+use super::selection::Subject;
+use super::{Enable, shown, tree, warn_of_what_is_out_of_reach};
 use crate::error::{Error, FAILED, describe};
 use crate::output::{never_wait, write_stderr};
 use crate::policy::{self, Policy};
+use created::Queue;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
 use keepalive_engine::cgroup::pins::{self, Target};
-use keepalive_engine::cgroup::{Interrupts, Obstacle};
+use keepalive_engine::cgroup::{Interrupts, Obstacle, Programs};
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::signal::{SignalFd, block_interrupts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// The pause between two checks.
-const PERIOD: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// The time between two checks of everything. New cgroups are checked when they are created.
+const PERIOD: Duration = Duration::from_secs(1);
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Applies the policy until a signal ends this command.
@@ -38,16 +42,20 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     policy::report_notes(&policy);
     let tree = tree("enable a policy")?;
     warn_of_what_is_out_of_reach(&policy);
+    let subjects = enable.selection.subjects(&tree)?;
+    // A cgroup that is created before the first check is found by that check.
+    let created = Queue::new(&tree, subjects.iter());
     let mut watch = Watch {
         enable,
         signals: &signals,
+        created,
         tree,
         text: written(&policy),
         text_before: written(&policy),
         policy,
         version: 0,
         mistake: None,
-        cgroups: enable.cgroups.iter().map(|cgroup| Watched::new(cgroup)).collect(),
+        cgroups: subjects.into_iter().map(Watched::new).collect(),
     };
     let watched = watch.until_signalled();
     let ended = watch.end();
@@ -57,6 +65,7 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
 struct Watch<'a> {
     enable: &'a Enable,
     signals: &'a SignalFd,
+    created: Queue,
     tree: Tree,
     policy: Arc<Policy>,
     /// The number of changes of the policy.
@@ -67,16 +76,18 @@ struct Watch<'a> {
     text_before: Vec<u8>,
     /// The mistake in the policy when it was last read, if any.
     mistake: Option<String>,
-    cgroups: Vec<Watched<'a>>,
+    cgroups: Vec<Watched>,
 }
 
-struct Watched<'a> {
-    cgroup: &'a OsStr,
+struct Watched {
+    subject: Subject,
     place: Place,
     /// The version of the policy that was last applied.
     version: u64,
     /// The obstacle at the last attempt, if any.
     obstacle: Option<String>,
+    /// What was last printed about a missing cgroup.
+    waiting: Option<String>,
     /// The lock that shows other commands that this command watches the policy.
     lock: Option<OwnedFd>,
 }
@@ -94,33 +105,52 @@ enum Place {
     Theirs,
 }
 
-impl<'a> Watched<'a> {
-    fn new(cgroup: &'a OsStr) -> Self {
+impl Watched {
+    fn new(subject: Subject) -> Self {
         Self {
-            cgroup,
+            subject,
             place: Place::New,
             version: 0,
             obstacle: None,
+            waiting: None,
             lock: None,
         }
     }
 }
 
 impl<'a> Watch<'a> {
-    /// Checks periodically, until a signal arrives.
+    /// Checks periodically, and when a cgroup is created, until a signal arrives.
     fn until_signalled(&mut self) -> Result<(), Error> {
         loop {
             self.read_again();
-            for index in 0..self.cgroups.len() {
-                self.check(index)?;
-                if is_signalled(self.signals, &NO_TIME) {
+            self.check_those(|_, _| true)?;
+            let end = Instant::now() + PERIOD;
+            while let Some(left) = end.checked_duration_since(Instant::now()) {
+                let Some(created) = self.created.wait(&self.tree, self.signals, left) else {
                     break;
-                }
+                };
+                self.check_those(|tree, subject| {
+                    let mut created_ones = created.directories.iter();
+                    created.has_lost_events || created_ones.any(|directory| subject.can_be(tree, directory))
+                })?;
             }
-            if is_signalled(self.signals, &PERIOD) && self.signals.next().is_some() {
+            if is_signalled(self.signals, &NO_TIME) && self.signals.next().is_some() {
                 return Ok(());
             }
         }
+    }
+
+    /// Checks some cgroups, until a signal arrives.
+    fn check_those(&mut self, is_chosen: impl Fn(&Tree, &Subject) -> bool) -> Result<(), Error> {
+        for index in 0..self.cgroups.len() {
+            if is_chosen(&self.tree, &self.cgroups[index].subject) {
+                self.check(index)?;
+            }
+            if is_signalled(self.signals, &NO_TIME) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn interrupts(&self) -> Interrupts<'a> {
@@ -158,29 +188,29 @@ impl<'a> Watch<'a> {
     /// Checks one cgroup, and applies the policy if it is not active there.
     fn check(&mut self, index: usize) -> Result<(), Error> {
         let is_changed = self.cgroups[index].version != self.version;
-        let cgroup = self.cgroups[index].cgroup;
+        let subject = &self.cgroups[index].subject;
         let before = self.cgroups[index].place.clone();
-        let Ok(directory) = find(&self.tree, cgroup) else {
-            if before != Place::Missing {
-                say(&format!(
-                    "waiting for the cgroup '{}', which is not there{}",
-                    shown(cgroup),
-                    self.with_other_driver(cgroup)
-                ));
-            }
-            // The remaining files of a removed cgroup's policy have no effect.
-            if let Place::Ours { directory, program, .. } = &before {
-                let _ = pins::disable(
-                    &self.tree,
-                    &Target::new(&self.tree, directory),
-                    Some(*program),
-                    self.interrupts(),
-                );
-            }
-            self.cgroups[index].place = Place::Missing;
-            self.cgroups[index].lock = None;
-            return Ok(());
+        let found = match self.created.directories() {
+            Some(directories) => subject.find_among(&self.tree, &directories),
+            None => subject.find(&self.tree),
         };
+        let directory = found.map_err(|error| match subject {
+            Subject::Cgroup(cgroup) => format!(
+                "waiting for the cgroup '{}', which is not there{}",
+                shown(cgroup),
+                self.with_other_driver(cgroup)
+            ),
+            // There may be several.
+            Subject::Container(_) => format!("waiting: {}", error.message()),
+        });
+        let directory = match directory {
+            Ok(directory) => directory,
+            Err(waiting) => {
+                self.note_missing(index, waiting);
+                return Ok(());
+            }
+        };
+        self.cgroups[index].waiting = None;
         let target = Target::new(&self.tree, &directory);
         let entries = entries().unwrap_or_default();
         let entry = entries
@@ -188,11 +218,11 @@ impl<'a> Watch<'a> {
             .find(|entry| entry.is_of(&target) && entry.state == State::Active);
         let now = entry.and_then(Entry::program);
         let is_same = |id: u64| cgroup::id(&directory).is_ok_and(|now| now == id);
-        match before {
-            Place::Ours { id, program, .. } if is_same(id) && now == Some(program) && !is_changed => {
+        match &before {
+            Place::Ours { id, program, .. } if is_same(*id) && now == Some(*program) && !is_changed => {
                 return Ok(());
             }
-            Place::Ours { id, program, .. } if is_same(id) && now.is_some() && now != Some(program) => {
+            Place::Ours { id, program, .. } if is_same(*id) && now.is_some() && now != Some(*program) => {
                 say(&format!("{}: another command has taken over", shown(&target.name)));
                 self.cgroups[index].place = Place::Theirs;
                 self.cgroups[index].lock = None;
@@ -208,7 +238,45 @@ impl<'a> Watch<'a> {
             },
             _ => {}
         }
-        self.put_in_force(index, &directory, before == Place::New)
+        let is_first = before == Place::New;
+        let done = self.put_in_force(index, &directory, is_first);
+        // The container has another cgroup, a new one has its name, or the cgroup was made again. New connections are more
+        // urgent than the remains of the old one.
+        if let Place::Ours {
+            directory: old,
+            id,
+            program,
+        } = &before
+            && (*old != directory || !is_same(*id))
+        {
+            self.disable(old, *id, *program);
+        }
+        done
+    }
+
+    /// Records that a cgroup is missing.
+    fn note_missing(&mut self, index: usize, waiting: String) {
+        // The remaining files of a removed cgroup's policy have no effect.
+        if let Place::Ours { directory, id, program } = &self.cgroups[index].place {
+            self.disable(directory, *id, *program);
+        }
+        let watched = &mut self.cgroups[index];
+        if watched.place == Place::New {
+            // Reads the kernel's types before a connection depends on it. A failure is reported when the cgroup is there.
+            let _ = Programs::trial();
+        }
+        if watched.waiting.as_ref() != Some(&waiting) {
+            say(&waiting);
+        }
+        watched.waiting = Some(waiting);
+        watched.place = Place::Missing;
+        watched.lock = None;
+    }
+
+    /// Ends the policy of this command in a cgroup that is no longer selected.
+    fn disable(&self, directory: &Path, id: u64, program: u32) {
+        let target = Target::former(&self.tree, directory, id);
+        let _ = pins::disable(&self.tree, &target, Some(program), self.interrupts());
     }
 
     /// Applies the policy to one cgroup.
@@ -220,7 +288,7 @@ impl<'a> Watch<'a> {
                 watched.lock = done.watch;
                 watched.place = Place::Ours {
                     directory: directory.to_owned(),
-                    id: cgroup::id(directory).unwrap_or(0),
+                    id: done.id,
                     program: done.program,
                 };
                 watched.version = self.version;
@@ -246,7 +314,7 @@ impl<'a> Watch<'a> {
 
     /// Returns a remark on the cgroup with this name with `.slice`, or without it. The name that a container
     /// manager uses depends on its cgroup driver.
-    fn with_other_driver(&self, cgroup: &OsStr) -> String {
+    fn with_other_driver(&self, cgroup: &std::ffi::OsStr) -> String {
         let name = cgroup.to_string_lossy();
         let name = name.trim_matches('/');
         let other = match name.strip_suffix(".slice") {
@@ -267,10 +335,10 @@ impl<'a> Watch<'a> {
     fn end(&self) -> Result<(), Error> {
         let mut failed = Vec::new();
         for watched in &self.cgroups {
-            let Place::Ours { directory, program, .. } = &watched.place else {
+            let Place::Ours { directory, id, program } = &watched.place else {
                 continue;
             };
-            let target = Target::new(&self.tree, directory);
+            let target = Target::former(&self.tree, directory, *id);
             let name = shown(&target.name);
             match pins::disable(&self.tree, &target, Some(*program), self.interrupts()) {
                 Ok(true) => say(&format!("{name}: disabled")),

@@ -1,6 +1,7 @@
 //! Finds out whether this process is in a container, from what container engines leave in its files and mounts.
 
 use super::finding::Findings;
+use keepalive_engine::container::engine_of;
 use std::fs;
 use std::path::Path;
 
@@ -49,23 +50,10 @@ fn is_pod(mounts: &str) -> bool {
     })
 }
 
-/// Returns the container engine that a cgroup's path names. In a cgroup namespace no path does.
+/// Returns the container engine that the lines of `/proc/PID/cgroup` show.
 fn of_cgroup(cgroups: &str) -> Option<&'static str> {
-    const MARKS: [(&str, &str); 6] = [
-        ("/kubepods", "kubernetes"),
-        ("/docker/", "docker"),
-        ("/docker-", "docker"),
-        ("/libpod", "podman"),
-        ("/cri-containerd", "containerd"),
-        ("/lxc", "lxc"),
-    ];
     let mut paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    paths.find_map(|path| {
-        MARKS
-            .iter()
-            .find(|(mark, _)| path.contains(mark))
-            .map(|(_, kind)| *kind)
-    })
+    paths.find_map(engine_of)
 }
 
 /// Returns the container engine whose layers are the root file system.
