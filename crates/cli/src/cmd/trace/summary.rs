@@ -125,7 +125,7 @@ pub(super) fn text(report: &Report) -> String {
     let more: u64 = notable.iter().skip(MOST).map(|group| group.count()).sum();
     if more > 0 {
         say(format!(
-            "{} of further peers ended with losses: see --json.",
+            "{} of further peers ended with losses: see --summary with --json.",
             connections(more)
         ));
     }
