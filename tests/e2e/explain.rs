@@ -4,28 +4,13 @@ mod refusals;
 mod sources;
 mod warnings;
 
+use crate::presets::{HELPFUL, USELESS};
 use crate::support::{PYTHON, keepalive, library};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
-
-const HELPFUL: [&str; 15] = [
-    "aws-nat", "aws-nlb", "aws-gwlb", "aws-ec2", "aws-nfw", "azure", "azure-fw", "gcp", "oci-nlb", "ipvs", "swarm",
-    "fw-30m", "fw-1h", "home", "mobile",
-];
-const USELESS: [&str; 9] = [
-    "aws-elb",
-    "aws-alb",
-    "aws-ga",
-    "istio",
-    "envoy",
-    "haproxy",
-    "octavia",
-    "nginx",
-    "docker-desktop",
-];
 
 /// The rules file of these tests: the example of the manual, and more.
 const CONFIG: &str = "\

@@ -7,6 +7,7 @@ mod cmd;
 mod error;
 mod flags;
 pub mod help;
+mod interrupts;
 mod json;
 mod mistake;
 mod output;

@@ -287,7 +287,7 @@ impl Plan {
     /// Adds the user timeout, which comes last, since an automatic one is computed from the other options.
     fn limit_unacknowledged(&mut self, view: &View<'_>) {
         let effective = |option| self.after(view, option).unwrap_or(0);
-        let [idle, interval, count] = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count].map(effective);
+        let [idle, interval, count] = TIMES.map(effective);
         let option = SocketOption::UserTimeout;
         match view.settings.user_timeout_ms(idle, interval, count) {
             Some(_) if is_unfinished(view.socket) => {

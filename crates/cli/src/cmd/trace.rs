@@ -5,6 +5,7 @@ mod summary;
 
 use crate::error::{Error, FAILED, describe};
 use crate::help::{Json, Notes, SUCCESS, USAGE};
+use crate::interrupts;
 use crate::json;
 use crate::output::{WIDTH, print_ignoring_epipe, wrap, write_stderr};
 use clap::Args;
@@ -13,7 +14,7 @@ use keepalive_engine::trace::Trace as Tracer;
 use keepalive_engine::trace::ending::Ending;
 use keepalive_engine::trace::summary::Summary;
 use keepalive_policy::duration;
-use keepalive_sys::signal::{SignalFd, block_interrupts};
+use keepalive_sys::signal::SignalFd;
 use line::{Entry, HEADINGS, row};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd as _;
@@ -189,22 +190,11 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// # Errors
 /// What this process or the kernel lacks; a named process that does not exist.
 pub(crate) fn run(trace: &Trace) -> Result<(), Error> {
-    block_interrupts();
-    let signals = SignalFd::interrupts().map_err(|error| {
-        Error::new(
-            FAILED,
-            format!("cannot wait for signals: signalfd: {}", describe(&error)),
-        )
-    })?;
+    let signals = interrupts::catch()?;
     let (named, missing) = Selection::named(&trace.pids);
-    let missing = missing.iter().map(|(pid, obstacle)| {
-        let error = Error::new(FAILED, format!("cannot trace process {pid}: {}", obstacle.reason));
-        if obstacle.hint.is_empty() {
-            error
-        } else {
-            error.hint(&*obstacle.hint)
-        }
-    });
+    let missing = missing
+        .iter()
+        .map(|(pid, obstacle)| obstacle.error("trace", *pid).into());
     if let Some(error) = Error::all(missing) {
         return Err(error);
     }
@@ -271,7 +261,7 @@ struct Session<'a> {
     trace: &'a Trace,
     tracer: Tracer,
     summary: Summary,
-    /// Whether somebody still reads standard output.
+    /// Whether standard output still has a reader.
     is_open: bool,
     /// The ends whose owner is unknown, so that a filter omits them.
     unowned: u64,

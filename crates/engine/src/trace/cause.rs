@@ -132,85 +132,61 @@ mod tests {
     const UNREACHABLE: Option<i32> = Some(113);
     const ABORTED: Option<i32> = Some(103);
 
-    /// The times are before `now`, in jiffies.
-    #[derive(Clone, Copy)]
-    struct Row {
-        new_state: u32,
-        errno: Option<i32>,
-        is_on: bool,
-        probes: u32,
-        is_unacknowledged: bool,
-        /// Data received, acknowledgement received, data sent.
-        ago: [u32; 3],
-        resent: Option<[u32; 2]>,
-        expected: (Cause, u32),
-    }
+    /// The state afterwards; errno; whether keepalive is on; probes; whether data are unacknowledged; how long ago data and
+    /// an acknowledgement were received and data sent; how long ago retransmitted data were queued and retransmitted; the
+    /// cause and the idle time. The times are in jiffies.
+    type Row = (
+        u32,
+        Option<i32>,
+        bool,
+        u32,
+        bool,
+        [u32; 3],
+        Option<[u32; 2]>,
+        (Cause, u32),
+    );
 
     fn facts(row: &Row, now: u32) -> Facts {
-        let [received_data, received_ack, sent_data] = row.ago.map(|ago| now.wrapping_sub(ago));
+        let (new_state, errno, is_on, unanswered_probes, is_unacknowledged, ago, resent, _) = *row;
+        let [received_data, received_ack, sent_data] = ago.map(|ago| now.wrapping_sub(ago));
         Facts {
             old_state: ESTABLISHED,
-            new_state: row.new_state,
-            errno: row.errno,
-            is_on: row.is_on,
-            unanswered_probes: row.probes,
-            is_unacknowledged: row.is_unacknowledged,
+            new_state,
+            errno,
+            is_on,
+            unanswered_probes,
+            is_unacknowledged,
             now,
             received_data,
             received_ack,
             sent_data,
-            resent: row
-                .resent
-                .map(|[queued, resent]| (now.wrapping_sub(queued), now.wrapping_sub(resent))),
+            resent: resent.map(|[queued, resent]| (now.wrapping_sub(queued), now.wrapping_sub(resent))),
         }
     }
 
     #[rustfmt::skip]
     const TABLE: [(&str, Row); 20] = [
-        ("keepalive gives up", row(7, TIMED_OUT, true, 3, false, [800, 800, 800], None, (DeadPeer, 800))),
-        ("keepalive gives up, a router has reported the host unreachable", row(7, UNREACHABLE, true, 3, false, [800, 800, 800], None, (DeadPeer, 800))),
-        ("the probes before were answered", row(7, TIMED_OUT, true, 3, false, [9000, 300, 9000], None, (DeadPeer, 300))),
-        ("RST for a probe", row(7, RESET, true, 1, false, [500, 500, 500], None, (ResetOnProbe, 500))),
-        ("RST for data after the idle time", row(7, RESET, false, 0, true, [500, 500, 1], None, (ResetOnSend, 499))),
-        ("RST for data after the idle time, with keepalive", row(7, RESET, true, 0, true, [500, 500, 1], None, (ResetOnSend, 499))),
-        ("RST for data that were retransmitted", row(7, RESET, false, 0, true, [800, 800, 1], Some([300, 20]), (ResetOnSend, 500))),
-        ("RST while data flow", row(7, RESET, false, 0, true, [0, 0, 0], None, (Reset, 0))),
-        ("RST while data flow, some of them lost", row(7, RESET, false, 0, true, [2, 2, 0], Some([500, 1]), (Reset, 2))),
-        ("unprovoked RST", row(7, RESET, true, 0, false, [700, 700, 700], None, (Reset, 700))),
-        ("unprovoked RST after window probes", row(7, RESET, false, 0, false, [700, 600, 700], None, (Reset, 600))),
-        ("silence for data after the idle time", row(7, TIMED_OUT, false, 0, true, [800, 800, 300], Some([300, 10]), (TimeoutOnSend, 500))),
-        ("silence for data, and the program goes on to send", row(7, TIMED_OUT, false, 0, true, [900, 900, 5], Some([400, 10]), (TimeoutOnSend, 500))),
-        ("silence for data, and a router reports the host unreachable", row(7, UNREACHABLE, false, 0, true, [800, 800, 300], Some([300, 10]), (TimeoutOnSend, 500))),
-        ("silence while data flow", row(7, TIMED_OUT, false, 0, true, [800, 800, 5], Some([2000, 10]), (TimeoutOnSend, 0))),
-        ("a loss that was repaired long ago", row(7, TIMED_OUT, false, 0, true, [800, 800, 300], Some([5000, 4900]), (TimeoutOnSend, 500))),
-        ("FIN", row(8, None, false, 0, false, [600, 0, 400], None, (ClosedByPeer, 400))),
-        ("closed by the program", row(4, None, false, 0, false, [600, 500, 500], None, (Closed, 500))),
-        ("discarded by the program", row(7, None, false, 0, false, [600, 600, 600], None, (Closed, 600))),
-        ("ended by ss --kill", row(7, ABORTED, true, 0, false, [600, 600, 600], None, (Other, 600))),
+        ("keepalive gives up", (7, TIMED_OUT, true, 3, false, [800, 800, 800], None, (DeadPeer, 800))),
+        ("keepalive gives up, a router has reported the host unreachable", (7, UNREACHABLE, true, 3, false, [800, 800, 800], None, (DeadPeer, 800))),
+        ("the probes before were answered", (7, TIMED_OUT, true, 3, false, [9000, 300, 9000], None, (DeadPeer, 300))),
+        ("RST for a probe", (7, RESET, true, 1, false, [500, 500, 500], None, (ResetOnProbe, 500))),
+        ("RST for data after the idle time", (7, RESET, false, 0, true, [500, 500, 1], None, (ResetOnSend, 499))),
+        ("RST for data after the idle time, with keepalive", (7, RESET, true, 0, true, [500, 500, 1], None, (ResetOnSend, 499))),
+        ("RST for data that were retransmitted", (7, RESET, false, 0, true, [800, 800, 1], Some([300, 20]), (ResetOnSend, 500))),
+        ("RST while data flow", (7, RESET, false, 0, true, [0, 0, 0], None, (Reset, 0))),
+        ("RST while data flow, some of them lost", (7, RESET, false, 0, true, [2, 2, 0], Some([500, 1]), (Reset, 2))),
+        ("unprovoked RST", (7, RESET, true, 0, false, [700, 700, 700], None, (Reset, 700))),
+        ("unprovoked RST after window probes", (7, RESET, false, 0, false, [700, 600, 700], None, (Reset, 600))),
+        ("silence for data after the idle time", (7, TIMED_OUT, false, 0, true, [800, 800, 300], Some([300, 10]), (TimeoutOnSend, 500))),
+        ("silence for data, and the program continues to send", (7, TIMED_OUT, false, 0, true, [900, 900, 5], Some([400, 10]), (TimeoutOnSend, 500))),
+        ("silence for data, and a router reports the host unreachable", (7, UNREACHABLE, false, 0, true, [800, 800, 300], Some([300, 10]), (TimeoutOnSend, 500))),
+        ("silence while data flow", (7, TIMED_OUT, false, 0, true, [800, 800, 5], Some([2000, 10]), (TimeoutOnSend, 0))),
+        ("a loss that was repaired long ago", (7, TIMED_OUT, false, 0, true, [800, 800, 300], Some([5000, 4900]), (TimeoutOnSend, 500))),
+        ("FIN", (8, None, false, 0, false, [600, 0, 400], None, (ClosedByPeer, 400))),
+        ("closed by the program", (4, None, false, 0, false, [600, 500, 500], None, (Closed, 500))),
+        ("discarded by the program", (7, None, false, 0, false, [600, 600, 600], None, (Closed, 600))),
+        ("ended by ss --kill", (7, ABORTED, true, 0, false, [600, 600, 600], None, (Other, 600))),
     ];
-
-    #[expect(clippy::too_many_arguments, reason = "the columns of the table")]
-    const fn row(
-        new_state: u32,
-        errno: Option<i32>,
-        is_on: bool,
-        probes: u32,
-        is_unacknowledged: bool,
-        ago: [u32; 3],
-        resent: Option<[u32; 2]>,
-        expected: (Cause, u32),
-    ) -> Row {
-        Row {
-            new_state,
-            errno,
-            is_on,
-            probes,
-            is_unacknowledged,
-            ago,
-            resent,
-            expected,
-        }
-    }
 
     #[test]
     fn causes_and_idle_times_follow_from_what_the_kernel_shows() {
@@ -218,7 +194,7 @@ mod tests {
             // Jiffies wrap around, five minutes after the machine was started.
             for now in [1_000_000, 0, 100, 500, u32::MAX, i32::MAX.cast_unsigned() + 300] {
                 let facts = facts(row, now);
-                assert_eq!((cause(&facts), facts.idle()), row.expected, "{name}, at {now}");
+                assert_eq!((cause(&facts), facts.idle()), row.7, "{name}, at {now}");
             }
         }
     }
@@ -226,7 +202,7 @@ mod tests {
     #[test]
     fn every_cause_is_in_the_table() {
         for cause in Cause::ALL {
-            assert!(TABLE.iter().any(|(_, row)| row.expected.0 == cause), "{cause:?}");
+            assert!(TABLE.iter().any(|(_, row)| row.7.0 == cause), "{cause:?}");
         }
     }
 }

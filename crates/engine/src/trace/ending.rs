@@ -91,6 +91,16 @@ pub struct Settings {
     pub user_timeout: u32,
 }
 
+impl Direction {
+    /// Returns the name in JSON and in rules.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+        }
+    }
+}
+
 impl Cause {
     /// All causes.
     pub const ALL: [Self; 8] = [

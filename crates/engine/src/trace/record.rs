@@ -124,12 +124,11 @@ impl Record {
             is_on: self.is_on(),
             unanswered_probes: self.small(Word::Probes),
             is_unacknowledged: self.small(Word::Written) != self.small(Word::Acknowledged),
-            now: self.jiffies(Word::Jiffies),
-            received_data: self.jiffies(Word::ReceivedData),
-            received_ack: self.jiffies(Word::ReceivedAck),
-            sent_data: self.jiffies(Word::SentData),
-            resent: (self.noted(Word::HasResent) != 0)
-                .then(|| (self.jiffies(Word::BusySince), self.jiffies(Word::Resent))),
+            now: self.small(Word::Jiffies),
+            received_data: self.small(Word::ReceivedData),
+            received_ack: self.small(Word::ReceivedAck),
+            sent_data: self.small(Word::SentData),
+            resent: (self.noted(Word::HasResent) != 0).then(|| (self.small(Word::BusySince), self.small(Word::Resent))),
         }
     }
 
@@ -192,10 +191,6 @@ impl Record {
     /// Returns the lower 16 bits.
     fn half(&self, word: Word) -> u16 {
         u16::try_from(self.word(word) & u64::from(u16::MAX)).unwrap_or_default()
-    }
-
-    fn jiffies(&self, word: Word) -> u32 {
-        self.small(word)
     }
 }
 

@@ -301,11 +301,7 @@ impl Group {
 
     /// Returns what a rule for the connections matches, in the grammar of rules.
     pub fn matching(&self) -> String {
-        let direction = match self.direction {
-            Direction::Connect => "connect",
-            Direction::Accept => "accept",
-        };
-        format!("{direction} {}", self.with_port())
+        format!("{} {}", self.direction.name(), self.with_port())
     }
 
     /// Returns peers and port, as `10.0.0.0/24:5432`.

@@ -5,7 +5,8 @@ mod created;
 
 use super::selection::Subject;
 use super::{Enable, shown, tree, warn_of_what_is_out_of_reach};
-use crate::error::{Error, FAILED, describe};
+use crate::error::Error;
+use crate::interrupts;
 use crate::output::{never_wait, write_stderr};
 use crate::policy::{self, Policy};
 use created::Queue;
@@ -13,7 +14,7 @@ use keepalive_engine::cgroup::entry::{Entry, State, entries};
 use keepalive_engine::cgroup::pins::{self, Target};
 use keepalive_engine::cgroup::{Interrupts, Obstacle, Programs};
 use keepalive_sys::cgroup::{self, Tree};
-use keepalive_sys::signal::{SignalFd, block_interrupts};
+use keepalive_sys::signal::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -30,13 +31,7 @@ const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// A mistake in the policy at the start; the obstacle that keeps the engine from working.
 pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     // The first process of a container gets no signal that it does not handle.
-    block_interrupts();
-    let signals = SignalFd::interrupts().map_err(|error| {
-        Error::new(
-            FAILED,
-            format!("cannot wait for signals: signalfd: {}", describe(&error)),
-        )
-    })?;
+    let signals = interrupts::catch()?;
     let policy = enable.policy()?;
     never_wait();
     policy::report_notes(&policy);

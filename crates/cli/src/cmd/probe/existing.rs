@@ -103,7 +103,7 @@ impl Watch<'_> {
                 next = (next * GROWTH).min(longest);
             }
             progress.watch(gaps.quiet(now), next, lived);
-            if gaps.quiet(now) >= next && gaps.is_settled() && asker.may_ask(&activity) {
+            if gaps.quiet(now) >= next && gaps.is_answered() && asker.may_ask(&activity) {
                 if let Some(end) = asker.ask(self, gaps) {
                     return end;
                 }

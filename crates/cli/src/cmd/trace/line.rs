@@ -122,10 +122,7 @@ impl Entry {
             container: ending.container.clone(),
             local: ending.local.to_string(),
             peer: ending.peer.to_string(),
-            direction: ending.direction.map(|direction| match direction {
-                Direction::Connect => "connect",
-                Direction::Accept => "accept",
-            }),
+            direction: ending.direction.map(Direction::name),
             cause: ending.cause.name(),
             idle_s: rounded(ending.idle),
             lived_s: ending.lived.map(rounded),

@@ -66,16 +66,12 @@ impl GroupEntry {
             shortest_idle_s: round(range.shortest),
             longest_idle_s: round(range.longest),
         };
-        let direction = match group.direction {
-            Direction::Connect => "connect",
-            Direction::Accept => "accept",
-        };
         let timings = group.cure.as_ref().map(|cure| cure.timings);
         let cure = group.cure.as_ref().map(|cure| Remedy::new(group, cure));
         let sentences: Vec<String> = group.meanings.iter().map(|meaning| sentence(meaning, group)).collect();
         Self {
             peer: group.with_port(),
-            direction: group.is_direction_seen.then_some(direction),
+            direction: group.is_direction_seen.then_some(group.direction.name()),
             ended: group.count(),
             causes: group.causes.iter().map(cause).collect(),
             shortest_lost_s: group.shortest_lost.map(round),
@@ -129,7 +125,7 @@ pub(super) fn text(report: &Report) -> String {
     let more: u64 = notable.iter().skip(MOST).map(|group| group.count()).sum();
     if more > 0 {
         say(format!(
-            "{} of further peers ended with losses: see --json.",
+            "{} of further peers ended with losses: see --summary with --json.",
             connections(more)
         ));
     }

@@ -105,7 +105,7 @@ impl Asker {
                 if !is_held {
                     return Some(End::Left);
                 }
-                if gaps.is_settled() {
+                if gaps.is_answered() {
                     self.unanswered = 0;
                     return None;
                 }
@@ -128,7 +128,7 @@ impl Asker {
                 return false;
             };
             gaps.note(watch.now(), &activity);
-            if gaps.is_settled() {
+            if gaps.is_answered() {
                 self.unanswered = 0;
                 return true;
             }

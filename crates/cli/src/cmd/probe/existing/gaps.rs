@@ -99,7 +99,7 @@ impl Gaps {
     }
 
     /// Returns whether every packet has been answered.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn is_answered(&self) -> bool {
         self.pending.is_none()
     }
 

@@ -162,7 +162,9 @@ fn losses_beyond_the_limit_and_none_are_stated() {
     let endings: Vec<Ending> = (1..=30)
         .map(|port| ending(&format!("10.0.0.5:{port}"), Cause::ResetOnSend, 400))
         .collect();
-    assert!(shown(&endings).ends_with("10 connections of further peers ended with losses: see --json.\n"));
+    assert!(
+        shown(&endings).ends_with("10 connections of further peers ended with losses: see --summary with --json.\n")
+    );
     let report = Report {
         others: 7,
         ..report(&endings[..1])

@@ -36,7 +36,7 @@ fn an_answer_shows_that_the_idle_time_was_survived() {
 #[test]
 fn a_packet_without_an_answer_shows_nothing_yet() {
     let gaps = gaps(&[(10, 1, 1), (40, 2, 1), (44, 4, 1)]);
-    assert!(!gaps.is_settled());
+    assert!(!gaps.is_answered());
     assert_eq!((gaps.lived(), gaps.died()), (10.0, None));
 }
 
@@ -75,7 +75,7 @@ fn an_acknowledgement_alone_requires_no_answer() {
         ..look(State::Established, 2, 1)
     };
     assert_eq!(gaps.note(Duration::from_secs(30), &acknowledgement), None);
-    assert!(gaps.is_settled());
+    assert!(gaps.is_answered());
     assert_eq!((gaps.lived(), gaps.quiet(Duration::from_secs(31))), (10.0, 1.0));
 }
 
