@@ -4,6 +4,7 @@
 mod attempt;
 pub mod child;
 mod description;
+mod directory;
 pub mod entry;
 pub mod existing;
 mod limits;
@@ -11,6 +12,7 @@ mod lock;
 mod obstacle;
 pub mod pins;
 mod reading;
+pub mod refusal;
 
 pub use description::{Description, out_of_reach};
 pub use limits::{Limits, is_locked_memory_charged};

@@ -1,6 +1,7 @@
 //! `enable --watch`: a policy that follows its file, and cgroups that are created and removed.
 
 mod file;
+mod refused;
 mod unread;
 
 use super::{POLICY, both_ends};
