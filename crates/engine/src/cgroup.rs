@@ -3,6 +3,7 @@
 
 mod attempt;
 pub mod child;
+mod counts;
 mod description;
 mod directory;
 pub mod entry;
@@ -14,6 +15,7 @@ pub mod pins;
 mod reading;
 pub mod refusal;
 
+pub use counts::{Counted, Counts, Ended};
 pub use description::{Description, out_of_reach};
 pub use limits::{Limits, is_locked_memory_charged};
 pub use lock::Interrupts;
@@ -21,8 +23,9 @@ pub use obstacle::Obstacle;
 pub use reading::has_tcp_getsockopt;
 
 use crate::policy::{Part, Policy};
-use attempt::Attempt;
+use attempt::{Attempt, Reasons};
 use keepalive_bpf::assembler::Map;
+use keepalive_bpf::ended::CountEnded;
 use keepalive_bpf::established::{self, Maps, Needs, OwnValues};
 use keepalive_bpf::sock_settings::SOCK_SETTINGS_SIZE;
 use keepalive_bpf::{clamp, record};
@@ -72,15 +75,26 @@ impl Programs {
         let compiled = established::Policy::new(&sources);
         let needs = compiled.needs();
         let shared = old.fit(needs)?;
-        let load = |attempt: &Attempt, compared_because: Option<String>| {
+        let load = |attempt: &Attempt, reasons: Reasons| {
             let description = Description {
                 reads_fields: matches!(attempt.own, OwnValues::Fields(_)),
-                compared_because,
+                compared_because: reasons.compared,
+                uncounted_because: reasons.uncounted,
                 is_watched,
                 ..Description::new(cgroup, &parts, needs)
             };
             let text = serde_json::to_string(&description).map_err(io::Error::other)?;
-            let value = record::new(compiled.counters(), &text);
+            let counters = compiled.counters();
+            let ended = match attempt.ended {
+                Some(fields) => Some(CountEnded {
+                    fields,
+                    place: record::place_of_ended(counters, &text)
+                        .try_into()
+                        .map_err(io::Error::other)?,
+                }),
+                None => None,
+            };
+            let value = record::new(counters, ended.map_or(0, |_| compiled.ended_counters()), &text);
             let size = value.len().try_into().map_err(io::Error::other)?;
             let record = create_map(MapKind::Single, "ka_policy", size, 1)?;
             set_value(&record, 0, &value)?;
@@ -89,7 +103,7 @@ impl Programs {
                 names: shared.names.as_ref().map(map),
                 sock_settings: shared.sock_settings.as_ref().map(map),
             };
-            let program = compiled.program(&maps, attempt.own, attempt.task)?;
+            let program = compiled.program(&maps, attempt.own, attempt.task, ended)?;
             let established = load_program(Hook::SockOps, NAME, &program)?;
             Ok::<_, Obstacle>((established, record))
         };

@@ -96,6 +96,15 @@ fn metrics_have_the_counters_of_each_rule() {
     assert_eq!(count("1", "connect 127.0.0.1 idle=31s"), 3.0);
     assert_eq!(count("2", "connect 127.0.0.1 idle=31s"), 0.0);
     assert_eq!(count("0", "default idle=61s"), 3.0);
+    for number in ["0", "1", "2"] {
+        for cause in ["dead-peer", "reset-on-probe", "timeout"] {
+            let labels = json!({"cgroup": path, "number": number, "cause": cause});
+            assert_eq!(
+                value(&samples, "keepalive_cgroup_ended_connections_total", &labels),
+                0.0
+            );
+        }
+    }
     let of_path = json!({"cgroup": path});
     for (name, expected) in [
         ("keepalive_cgroup_policy_active", 1.0),
@@ -150,10 +159,13 @@ fn metrics_show_policies_that_are_not_active() {
         fs::create_dir(&child).expect("it is gone");
     }
     let labels = json!({"cgroup": path});
+    // The kernel detaches the policy of a removed cgroup asynchronously.
     eventually("an inactive policy", LIMIT, || {
-        let samples = metrics(&test_cgroup);
-        (value(&samples, "keepalive_cgroup_policy_active", &labels) == 0.0).then_some(())
+        let state = &test_cgroup.report()["cgroups"][0]["state"];
+        (*state == "dangling").then_some(())
     });
+    let samples = metrics(&test_cgroup);
+    assert_eq!(value(&samples, "keepalive_cgroup_policy_active", &labels), 0.0);
     let output = test_cgroup.output(&["cgroup", "status", "--metrics", "/not-there"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let samples = parse(&text(&output.stdout));

@@ -5,30 +5,29 @@ use super::{POLICY, both_ends};
 use crate::support::process::text;
 use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::TestCgroup;
-use keepalive_sys::bpf::call::{map_info, pinned, set_value, value};
+use keepalive_sys::bpf::call::{MapKind, create_map, pin, set_value};
 use serde_json::{Value, json};
+use std::fs;
 
-/// Replaces the text that describes the policy of the cgroup.
+/// Replaces the file that describes the policy of the cgroup by one in the form of version 0.1.0.
 #[track_caller]
 fn describe(test_cgroup: &TestCgroup, description: &str) {
     let pins = test_cgroup.pins();
     let mut files = pins.iter().filter(|path| path.contains("/policy-"));
     let path = test_cgroup.file_system().join(files.next().expect("a policy"));
     assert_eq!(files.next(), None, "{pins:?}");
-    let map = pinned(&path).expect("root may open it");
-    let mut content = value(&map, map_info(&map).expect("a map").value_size).expect("a value");
-    // Two numbers of four bytes, those of the counters and of the bytes of the text; then counters of eight bytes.
-    let [counters, length] =
-        [0, 4].map(|at: usize| u32::from_ne_bytes(content[at..at + 4].try_into().expect("4 bytes")));
-    let begin = 8 + 8 * usize::try_from(counters).expect("a number");
-    assert!(
-        description.len() <= usize::try_from(length).expect("a number"),
-        "{length}"
-    );
-    content[4..8].copy_from_slice(&u32::try_from(description.len()).expect("a number").to_ne_bytes());
-    content[begin..].fill(0);
-    content[begin..begin + description.len()].copy_from_slice(description.as_bytes());
+    // The numbers of counters and of bytes of the text; the counters of the default and of refused options; the text.
+    let mut content = [2, u32::try_from(description.len()).expect("a number")]
+        .map(u32::to_ne_bytes)
+        .concat();
+    content.extend([4_u64, 0].map(u64::to_ne_bytes).concat());
+    content.extend(description.bytes());
+    content.resize(content.len().next_multiple_of(8), 0);
+    let size = content.len().try_into().expect("a number");
+    let map = create_map(MapKind::Single, "ka_policy", size, 1).expect("a map");
     set_value(&map, 0, &content).expect("the value of the map");
+    fs::remove_file(&path).expect("it was there");
+    pin(&map, &path).expect("it is gone");
 }
 
 /// Describes the policy as version 0.1.0 did before it stored when the policy was applied.
@@ -60,6 +59,10 @@ fn policy_of_an_older_version_is_shown_and_taken_over() {
     assert_eq!(
         (&status["hash"], &status["since"], &status["version"]),
         (&hash, &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (&status["default_connections"], &status["default_ended"]),
+        (&4.into(), &Value::Null)
     );
     let shown = test_cgroup.quiet(&["cgroup", "status"]);
     let hash = hash.as_str().expect("a text");

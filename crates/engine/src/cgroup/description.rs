@@ -22,6 +22,9 @@ pub struct Description {
     /// Why the program compares values instead.
     #[serde(default)]
     pub compared_because: Option<String>,
+    /// Why the program does not count connections that end; `None` if it does, or if an older version wrote this.
+    #[serde(default)]
+    pub uncounted_because: Option<String>,
     /// Whether a command that keeps running has applied the policy (`--watch`).
     pub is_watched: bool,
     /// When the policy was applied, in seconds since 1970-01-01. The counters count since then. Version 0.1.0 does
@@ -63,6 +66,7 @@ impl Description {
             rules: rules.collect(),
             reads_fields: false,
             compared_because: None,
+            uncounted_because: None,
             is_watched: false,
             since: now(),
             version: Some(String::from(env!("CARGO_PKG_VERSION"))),

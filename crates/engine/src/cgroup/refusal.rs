@@ -67,7 +67,7 @@ pub fn set(
         };
     };
     let text = serde_json::to_string(refusal).map_err(io::Error::other)?;
-    let content = record::new(0, &text);
+    let content = record::new(0, 0, &text);
     let size = content.len().try_into().map_err(io::Error::other)?;
     let map = create_map(MapKind::Single, "ka_refused", size, 1)?;
     set_value(&map, 0, &content)?;
@@ -87,6 +87,6 @@ pub(super) fn read(place: &Path, program: u32) -> io::Result<Option<Refusal>> {
         return Ok(None);
     };
     let content = value(&map, map_info(&map)?.value_size)?;
-    let text = record::read(&content).map(|(_, text)| text);
+    let text = record::read(&content).map(|record| record.text);
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }

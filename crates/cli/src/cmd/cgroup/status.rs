@@ -10,7 +10,7 @@ use crate::error::{Error, FAILED};
 use crate::json::pretty;
 use crate::output::print;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
-use keepalive_engine::cgroup::{Obstacle, Programs};
+use keepalive_engine::cgroup::{Ended, Obstacle, Programs};
 use keepalive_sys::cgroup::Tree;
 use serde::{Serialize, Serializer};
 use std::collections::HashSet;
@@ -41,6 +41,8 @@ struct Object {
     version: Option<String>,
     default: Option<String>,
     default_connections: Option<u64>,
+    /// The connections that failed; `None` if unknown.
+    default_ended: Option<Ended>,
     rules: Vec<CountedRule>,
     /// The number of options that the kernel has refused to set.
     refused: Option<u64>,
@@ -57,6 +59,8 @@ struct Object {
     reads_fields: Option<bool>,
     /// Why it compares values.
     compared_because: Option<String>,
+    /// Why the connections that fail are not counted.
+    uncounted_because: Option<String>,
     /// Cgroups below this one with a policy of their own, which applies there instead.
     shadowed: Vec<String>,
     /// Foreign programs that run before this one, and those that run after it and take precedence.
@@ -83,6 +87,8 @@ struct CountedRule {
     from: String,
     line: u32,
     connections: u64,
+    /// The connections that failed; `None` if unknown.
+    ended: Option<Ended>,
 }
 
 #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -209,6 +215,7 @@ impl Object {
             version: None,
             default: None,
             default_connections: None,
+            default_ended: None,
             rules: Vec::new(),
             refused: None,
             clamps: false,
@@ -217,6 +224,7 @@ impl Object {
             made_again: false,
             reads_fields: None,
             compared_because: None,
+            uncounted_because: None,
             shadowed: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
@@ -243,18 +251,21 @@ impl Object {
             object.since_seconds = description.since;
             object.version.clone_from(&description.version);
             object.default = Some(description.default.clone());
-            object.default_connections = Some(policy.default);
+            object.default_connections = Some(policy.default.connections);
+            object.default_ended = policy.default.ended;
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
             object.compared_because.clone_from(&description.compared_because);
+            object.uncounted_because.clone_from(&description.uncounted_because);
             object.clamps = description.is_persistent && entry.state == State::Active;
             let rules = description.rules.iter().zip(&policy.rules);
             object.rules = rules
-                .map(|(rule, connections)| CountedRule {
+                .map(|(rule, counts)| CountedRule {
                     rule: rule.rule.clone(),
                     from: rule.from.clone(),
                     line: rule.line,
-                    connections: *connections,
+                    connections: counts.connections,
+                    ended: counts.ended,
                 })
                 .collect();
         }

@@ -2,6 +2,7 @@
 //! node_exporter's textfile collector reads it, too. (It refuses the type `info` and timestamps.)
 
 use super::{Object, Report, VERSION};
+use keepalive_engine::cgroup::Ended;
 use keepalive_engine::cgroup::entry::State;
 use std::fmt::{Display, Write as _};
 
@@ -50,13 +51,18 @@ const CONNECTIONS: Family = Family(
     Kind::Counter,
     "Connections that a rule matched, by its number in the policy; number 0 is the default.",
 );
+const ENDED: Family = Family(
+    "keepalive_cgroup_ended_connections",
+    Kind::Counter,
+    "Connections that failed, by the cause that keepalive trace prints and by the rule that matches them.",
+);
 const OPTIONS: Family = Family(
     "keepalive_cgroup_options_refused",
     Kind::Counter,
     "Socket options that the kernel refused to set.",
 );
 
-/// A label's name and value.
+/// A label's name and value. The labels of a sample are sorted.
 type Label<'a> = (&'static str, &'a dyn Display);
 
 impl Report {
@@ -103,13 +109,22 @@ impl Report {
             WATCH_LOST.sample(text, &[cgroup], u64::from(object.has_lost_its_watch));
         });
         family(&CONNECTIONS, &|text, object, cgroup| {
-            for (index, rule) in object.rules.iter().enumerate() {
-                let labels = [cgroup, ("number", &(index + 1)), ("rule", &rule.rule)];
-                CONNECTIONS.sample(text, &labels, rule.connections);
+            for (number, rule, connections, _) in object.counted() {
+                let labels = [cgroup, ("number", &number), ("rule", &rule)];
+                CONNECTIONS.sample(text, &labels, connections);
             }
-            if let (Some(default), Some(count)) = (&object.default, object.default_connections) {
-                let rule = format!("default {default}");
-                CONNECTIONS.sample(text, &[cgroup, ("number", &0), ("rule", &rule)], count);
+        });
+        family(&ENDED, &|text, object, cgroup| {
+            for (number, rule, _, ended) in object.counted() {
+                for (cause, count) in ended.iter().flat_map(Ended::by_cause) {
+                    let labels = [
+                        ("cause", &cause as &dyn Display),
+                        cgroup,
+                        ("number", &number),
+                        ("rule", &rule),
+                    ];
+                    ENDED.sample(text, &labels, count);
+                }
             }
         });
         family(&OPTIONS, &|text, object, cgroup| {
@@ -125,6 +140,14 @@ impl Report {
 impl Object {
     fn is_active(&self) -> bool {
         self.state == Some(State::Active)
+    }
+
+    /// Returns number, text and counters of each rule, and of the default as number 0.
+    fn counted(&self) -> impl Iterator<Item = (usize, String, u64, Option<Ended>)> {
+        let rules = self.rules.iter().zip(1..);
+        let rules = rules.map(|(rule, number)| (number, rule.rule.clone(), rule.connections, rule.ended));
+        let default = self.default.iter().zip(self.default_connections);
+        rules.chain(default.map(|(default, count)| (0, format!("default {default}"), count, self.default_ended)))
     }
 }
 
