@@ -281,31 +281,30 @@ impl Object {
             self.state.map_or(NONE, State::describe)
         );
         let counted = self.rules.iter().map(|rule| {
-            let from = format!("{}:{}", rule.from, rule.line);
-            (rule.connections, rule.rule.clone(), from)
+            let from = format!("  ({}:{})", rule.from, rule.line);
+            (rule.connections, rule.rule.clone() + &from, rule.ended)
         });
         let default = self.default.iter().zip(self.default_connections);
-        let default = default.map(|(default, count)| (count, format!("default {default}"), String::new()));
+        let default = default.map(|(default, count)| (count, format!("default {default}"), self.default_ended));
         let lines: Vec<_> = counted.chain(default).collect();
         let width = lines
             .iter()
             .map(|(count, ..)| count.to_string().len())
             .max()
             .unwrap_or(0);
-        for (count, rule, from) in lines {
-            let from = if from.is_empty() { from } else { format!("  ({from})") };
+        for (count, rule, ended) in lines {
             let count = format!("  {count:>width$}  ");
-            let rule = sanitize(&(rule + &from));
-            // In a pipe each rule stays on one line.
-            let Some((columns, _)) = terminal_size() else {
-                text.extend([&count, &rule, "\n"]);
-                continue;
-            };
-            let mut margin = count.clone();
-            for line in wrap(&rule, columns.saturating_sub(count.len()), 0).lines() {
-                text.extend([&margin, line, "\n"]);
-                margin = " ".repeat(count.len());
+            let margin = " ".repeat(count.len());
+            write_wrapped(text, &count, &margin, &sanitize(&rule));
+            if let Some(ended) = ended.filter(|ended| *ended != Ended::default()) {
+                let causes = ended.by_cause().map(|(cause, number)| format!("{number} {cause}"));
+                write_wrapped(text, &margin, &margin, &format!("ended: {}", causes.join(", ")));
             }
+        }
+        if let Some(why) = &self.uncounted_because {
+            let causes = Ended::default().by_cause().map(|(cause, _)| format!("? {cause}"));
+            let line = format!("  ended: {}: {why}", causes.join(", "));
+            text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
         }
         if self.clamps {
             text.push_str("  setsockopt(2) is changed as the mode says\n");
@@ -329,5 +328,18 @@ impl Object {
                 text.push_str(&wrap(&line, WIDTH, 2));
             }
         }
+    }
+}
+
+/// Appends a line after `first`; on a terminal it continues after `margin`. In a pipe it stays one line.
+fn write_wrapped(text: &mut String, first: &str, margin: &str, line: &str) {
+    let Some((columns, _)) = terminal_size() else {
+        text.extend([first, line, "\n"]);
+        return;
+    };
+    let mut before = first;
+    for line in wrap(line, columns.saturating_sub(first.len()), 0).lines() {
+        text.extend([before, line, "\n"]);
+        before = margin;
     }
 }
