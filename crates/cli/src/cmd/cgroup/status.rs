@@ -301,6 +301,9 @@ impl Object {
                 write_wrapped(text, &margin, &margin, &format!("ended: {}", causes.join(", ")));
             }
         }
+        if self.state == Some(State::Active) && self.default.is_none() {
+            text.push_str("  its rules and counters cannot be read: another version of keepalive has applied it\n");
+        }
         if let Some(why) = &self.uncounted_because {
             let causes = Ended::default().by_cause().map(|(cause, _)| format!("? {cause}"));
             let line = format!("  ended: {}: {why}", causes.join(", "));
