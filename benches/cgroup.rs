@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod cgroup_fixture;
+mod cgroup_program;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod statistics;
 
@@ -15,6 +16,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use cgroup_fixture::{Fixture, succeed};
+use cgroup_program::five_options;
 use keepalive_bpf::assembler::Instruction;
 use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
 use keepalive_sys::cgroup;
@@ -144,8 +146,10 @@ enum Policy {
     Empty,
     /// The policy of these flags.
     Flags(&'static [&'static str]),
+    /// The policy [`FIVE`], with or without counters of the connections that fail.
+    Counting(bool),
 }
-use Policy::{Empty, Flags, NoProgram};
+use Policy::{Counting, Empty, Flags, NoProgram};
 
 const FIVE: [&str; 8] = [
     "--idle",
@@ -183,6 +187,12 @@ impl Policy {
                 Ok(Some(link_to_cgroup(program, cgroup, Hook::SockOps)?))
             }
             Flags(flags) => fixture.enable(flags).map(|()| None),
+            Counting(is_counting) => {
+                fixture.disable()?;
+                let program = five_options(*is_counting)?;
+                let cgroup = cgroup::open_directory(&fixture.cgroup)?;
+                Ok(Some(link_to_cgroup(program, cgroup, Hook::SockOps)?))
+            }
         }
     }
 }
@@ -393,6 +403,20 @@ fn run(effort: Effort) -> Result<usize, Error> {
         ],
         effort,
     )?;
+    for (title, case) in [
+        ("counting the connections that fail: both ends closed", "closed"),
+        ("the same, reset", "reset"),
+    ] {
+        missed += rates(
+            &fixture,
+            title,
+            &[
+                contestant("5 options, not counting", case, Counting(false), None),
+                contestant("5 options, counting", case, Counting(true), Some(0.99)),
+            ],
+            effort,
+        )?;
+    }
     missed += rates(
         &fixture,
         "setsockopt(TCP_NODELAY), which no policy sets",

@@ -44,6 +44,18 @@ pub struct Programs {
     /// The description of the policy and its counters.
     record: OwnedFd,
     shared: Shared,
+    /// Why connections that fail are not counted, if [`Options::counts_ended`] asked for it.
+    uncounted_because: Option<String>,
+}
+
+/// How a policy is applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Whether this process keeps watching the policy.
+    pub is_watched: bool,
+    /// Whether the program counts the connections that fail, by cause. This costs each connection some time. Where the
+    /// kernel does not let the program find the cause, the policy is applied all the same.
+    pub counts_ended: bool,
 }
 
 /// The maps that a new policy takes over from the previous one.
@@ -63,12 +75,11 @@ const NAMES: MapKind = MapKind::Socket { is_inherited: true };
 const SOCK_SETTINGS: MapKind = MapKind::Socket { is_inherited: false };
 
 impl Programs {
-    /// Compiles and loads `policy` for the cgroup of this name. `is_watched` states whether a process watches
-    /// the policy.
+    /// Compiles and loads `policy` for the cgroup of this name.
     ///
     /// # Errors
     /// The obstacle.
-    pub fn load(policy: &Policy, cgroup: &Path, is_watched: bool, old: Shared) -> Result<Self, Obstacle> {
+    pub fn load(policy: &Policy, cgroup: &Path, options: Options, old: Shared) -> Result<Self, Obstacle> {
         let _limits = Limits::raise();
         let parts = policy.parts();
         let sources = parts.each_ref().map(Part::source);
@@ -80,7 +91,7 @@ impl Programs {
                 reads_fields: matches!(attempt.own, OwnValues::Fields(_)),
                 compared_because: reasons.compared,
                 uncounted_because: reasons.uncounted,
-                is_watched,
+                is_watched: options.is_watched,
                 ..Description::new(cgroup, &parts, needs)
             };
             let text = serde_json::to_string(&description).map_err(io::Error::other)?;
@@ -105,9 +116,9 @@ impl Programs {
             };
             let program = compiled.program(&maps, attempt.own, attempt.task, ended)?;
             let established = load_program(Hook::SockOps, NAME, &program)?;
-            Ok::<_, Obstacle>((established, record))
+            Ok::<_, Obstacle>((established, record, description.uncounted_because))
         };
-        let (established, record) = attempt::first(needs, load)?;
+        let (established, record, uncounted_because) = attempt::first(needs, options.counts_ended, load)?;
         let clamp = match &shared.sock_settings {
             Some(sock_settings) => {
                 let program = clamp::program(map(sock_settings))?;
@@ -124,6 +135,7 @@ impl Programs {
             clamp,
             record,
             shared,
+            uncounted_because,
         })
     }
 
@@ -132,7 +144,12 @@ impl Programs {
     /// # Errors
     /// The obstacle that keeps the engine from working, whatever the policy.
     pub fn trial() -> Result<(), Obstacle> {
-        Self::load(&Policy::EVERYWHERE, Path::new("/"), false, Shared::default())?;
+        Self::load(
+            &Policy::EVERYWHERE,
+            Path::new("/"),
+            Options::default(),
+            Shared::default(),
+        )?;
         Obstacle::of_file_system()
     }
 }

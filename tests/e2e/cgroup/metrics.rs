@@ -84,6 +84,7 @@ fn metrics_have_the_counters_of_each_rule() {
             "--rule=connect 127.0.0.1 idle=31s",
             "--rule=connect 127.0.0.1 idle=31s",
             "--idle=61",
+            "--count-endings",
         ],
     );
     let mut program = test_cgroup.py_peer_in(&child, &[]);

@@ -86,8 +86,7 @@ fn unreadable_policy_of_another_version_is_reported_and_taken_over() {
     assert_eq!(
         text(&output.stdout),
         format!(
-            "{name}: active\n  another version of keepalive applied it, in a form that this one cannot read;\n  \
-             enable replaces it\n"
+            "{name}: active\n  its rules and counters cannot be read: another version of keepalive has applied it\n"
         )
     );
     let status = test_cgroup.status();

@@ -2,9 +2,10 @@
 
 use super::image::{Image, bring, files, image};
 use super::node::{Container, Node, missing};
-use super::{CGROUPFS, EXISTING, Manifests, run_successfully, words};
-use crate::support::process::{LIMIT, eventually};
+use super::{CGROUPFS, EXISTING, METRICS, Manifests, run_successfully, words};
+use crate::support::process::{LIMIT, eventually, text};
 use serde_json::{Value, json};
+use std::fs;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -141,10 +142,16 @@ fn new_policy_is_applied_without_a_restart_unless_it_has_a_mistake() {
     eventually("the new policy", LIMIT, || (pod.opens() == OTHER).then_some(()));
     container.wait_until_ready(manifests.pod());
 
+    // The kubelet shows the output of a failing probe as an event.
     node.publish("default idle=61s\nconnect * idle=0s\n");
     container.wait_for_log("/etc/keepalive/keepalive.conf:2:11");
+    let probe = eventually("a failing probe", LIMIT, || {
+        let probe = container.probe(manifests.pod());
+        (!probe.status.success()).then_some(probe)
+    });
+    let message = text(&probe.stderr);
+    assert!(message.contains("/etc/keepalive/keepalive.conf:2:11: "), "{message}");
     assert_eq!(pod.opens(), OTHER);
-    container.wait_until_ready(manifests.pod());
 
     node.publish(
         manifests.object("ConfigMap")["data"]["keepalive.conf"]
@@ -152,6 +159,33 @@ fn new_policy_is_applied_without_a_restart_unless_it_has_a_mistake() {
             .expect("a text"),
     );
     eventually("the first policy", LIMIT, || (pod.opens() == BASE).then_some(()));
+    container.wait_until_ready(manifests.pod());
+}
+
+#[test]
+fn component_metrics_writes_a_file_on_the_node() {
+    node!();
+    let manifests = Manifests::with(&[METRICS]);
+    let mut spec = manifests.pod().clone();
+    let files = TempDir::new().expect("a temporary directory");
+    let volumes = spec["volumes"].as_array_mut().expect("a list");
+    let volume = volumes.iter_mut().find(|volume| volume["name"] == "metrics");
+    volume.expect("the directory")["hostPath"]["path"] = json!(files.path());
+    let policy = manifests.object("ConfigMap")["data"]["keepalive.conf"].as_str();
+    let node = Node::new(policy.expect("a text"));
+    let _pod = node.pod("kubepods.slice", "pod");
+    let mut container = node.run(image(), &spec, &words(&manifests.container()["args"]));
+    container.wait_until_ready(&spec);
+    let file = files.path().join("keepalive.prom");
+    eventually("the metrics", LIMIT, || {
+        let metrics = fs::read_to_string(&file).ok()?;
+        metrics
+            .contains("keepalive_cgroup_policy_active{cgroup=\"/kubepods.slice\"} 1\n")
+            .then_some(())
+    });
+    let (status, log) = container.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(fs::read_dir(files.path()).expect("a directory").count(), 0);
 }
 
 #[test]

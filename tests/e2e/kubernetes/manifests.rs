@@ -1,6 +1,6 @@
 //! The manifests, checked by Kubernetes' schemas and by the command.
 
-use super::{CGROUPFS, EXISTING, Manifests, packaging, run_successfully, tool, words};
+use super::{CGROUPFS, EXISTING, METRICS, Manifests, packaging, run_successfully, tool, words};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text};
 use serde_json::{Value, json};
@@ -30,6 +30,7 @@ fn manifests_are_valid_in_every_documented_version() {
     for manifests in [
         Manifests::with(&[]),
         Manifests::with(&[CGROUPFS]),
+        Manifests::with(&[METRICS]),
         Manifests::of(EXAMPLE),
     ] {
         for version in WITHOUT_APPARMOR.iter().chain(&WITH_APPARMOR) {
@@ -107,6 +108,47 @@ fn every_linux_node_runs_a_pod_also_during_updates() {
     let strategy = &base.object("DaemonSet")["spec"]["updateStrategy"];
     assert_eq!(strategy["rollingUpdate"]["maxUnavailable"], json!(0));
     assert_eq!(strategy["rollingUpdate"]["maxSurge"], "10%");
+    // An unready pod of an old revision would be deleted before the new one is ready.
+    let probe = &base.container()["readinessProbe"];
+    assert!(probe["failureThreshold"].as_u64() >= Some(1_000_000), "{probe}");
+}
+
+/// One probe takes 20 ms of CPU, most of which the container runtime takes to enter the container.
+#[test]
+fn requested_cpu_suffices_for_the_probe() {
+    manifests!();
+    const PROBE_MS: u64 = 20;
+    let base = Manifests::with(&[]);
+    let container = base.container();
+    let request = container["resources"]["requests"]["cpu"].as_str().expect("a quantity");
+    let request: u64 = request
+        .strip_suffix('m')
+        .and_then(|number| number.parse().ok())
+        .expect("millicores");
+    let timeout = container["readinessProbe"]["timeoutSeconds"]
+        .as_u64()
+        .expect("a number");
+    // On a busy node the container has this share of a CPU.
+    assert!(
+        PROBE_MS * 1000 / request < 1000 * timeout / 4,
+        "{request} m, {timeout} s"
+    );
+}
+
+#[test]
+fn component_metrics_adds_only_a_directory() {
+    manifests!();
+    let mut expected = Manifests::with(&[]).object("DaemonSet").clone();
+    let pod = &mut expected["spec"]["template"]["spec"];
+    let directory = json!({"path": "/var/lib/node_exporter/textfile_collector", "type": "DirectoryOrCreate"});
+    let volumes = pod["volumes"].as_array_mut().expect("a list");
+    volumes.push(json!({"name": "metrics", "hostPath": directory}));
+    let container = &mut pod["containers"][0];
+    push(&mut container["args"], "--metrics-file");
+    push(&mut container["args"], "/run/metrics/keepalive.prom");
+    let mounts = container["volumeMounts"].as_array_mut().expect("a list");
+    mounts.push(json!({"name": "metrics", "mountPath": "/run/metrics"}));
+    assert_eq!(Manifests::with(&[METRICS]).object("DaemonSet"), &expected);
 }
 
 #[test]
@@ -163,6 +205,10 @@ fn components_can_be_in_either_order() {
     let one = Manifests::with(&[EXISTING, CGROUPFS]);
     let other = Manifests::with(&[CGROUPFS, EXISTING]);
     assert_eq!(one.objects, other.objects);
+    // Both append arguments, whose order has no meaning.
+    let counts = [&[EXISTING, METRICS], &[METRICS, EXISTING]]
+        .map(|components| words(&Manifests::with(components).container()["args"]).len());
+    assert_eq!(counts[0], counts[1]);
 }
 
 #[test]
@@ -213,7 +259,7 @@ fn policies_contain_no_mistakes() {
 #[test]
 fn command_accepts_the_arguments_of_the_pods() {
     manifests!();
-    let manifests = Manifests::with(&[EXISTING]);
+    let manifests = Manifests::with(&[EXISTING, METRICS]);
     let container = manifests.container();
     let arguments = words(&container["args"]);
     let probe = words(&container["readinessProbe"]["exec"]["command"]);

@@ -63,11 +63,15 @@ impl Layout {
 }
 
 /// Returns the result of `load` for the first variant that the kernel accepts. `load` gets the reasons why that
-/// variant does less than others.
+/// variant does less than others. `counts_ended` states whether the program should count connections that fail.
 ///
 /// # Errors
 /// The reason why the kernel accepts no variant.
-pub(super) fn first<T>(needs: Needs, load: impl Fn(&Attempt, Reasons) -> Result<T, Obstacle>) -> Result<T, Obstacle> {
+pub(super) fn first<T>(
+    needs: Needs,
+    counts_ended: bool,
+    load: impl Fn(&Attempt, Reasons) -> Result<T, Obstacle>,
+) -> Result<T, Obstacle> {
     let layout = Layout::get();
     let tasks: Vec<Option<TaskFields>> = if needs.names {
         layout
@@ -82,13 +86,14 @@ pub(super) fn first<T>(needs: Needs, load: impl Fn(&Attempt, Reasons) -> Result<
     let mut refusal = None;
     let fields = layout.and_then(|layout| layout.fields[usize::from(needs.automatic)]);
     if let Some(own) = fields.map(OwnValues::Fields) {
-        let counting = layout.and_then(|layout| layout.ended);
+        let counting = layout.and_then(|layout| layout.ended).filter(|_| counts_ended);
         for ended in counting.map(Some).into_iter().chain([None]) {
+            let is_uncounted = counts_ended && ended.is_none();
             for task in &tasks {
                 let task = *task;
                 let reasons = Reasons {
                     compared: None,
-                    uncounted: ended.is_none().then(|| reason_not_to_count(refusal.as_ref())),
+                    uncounted: is_uncounted.then(|| reason_not_to_count(refusal.as_ref())),
                 };
                 match load(&Attempt { own, task, ended }, reasons) {
                     Err(Obstacle::Refused(refused)) => refusal = refusal.or(Some(refused)),
@@ -113,9 +118,11 @@ pub(super) fn first<T>(needs: Needs, load: impl Fn(&Attempt, Reasons) -> Result<
     let mut last = Obstacle::NoNames(Unread::NoTypes);
     for task in tasks {
         let attempt = Attempt { own, task, ended: None };
-        let reasons = [(); 2].map(|()| Some(unread.reason()));
-        let [compared, uncounted] = reasons;
-        match load(&attempt, Reasons { compared, uncounted }) {
+        let reasons = Reasons {
+            compared: Some(unread.reason()),
+            uncounted: counts_ended.then(|| unread.reason()),
+        };
+        match load(&attempt, reasons) {
             Err(obstacle @ Obstacle::Refused(_)) => last = obstacle,
             result => return result,
         }

@@ -23,8 +23,7 @@ pub struct Counted {
 pub struct Counts {
     /// The connections that were established.
     pub connections: u64,
-    /// The connections that failed; `None` if the program does not count them
-    /// ([`Description::uncounted_because`] has the reason).
+    /// The connections that failed; `None` if the program does not count them.
     pub ended: Option<Ended>,
 }
 

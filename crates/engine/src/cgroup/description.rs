@@ -22,7 +22,7 @@ pub struct Description {
     /// Why the program compares values instead.
     #[serde(default)]
     pub compared_because: Option<String>,
-    /// Why the program does not count connections that end; `None` if it does, or if an older version wrote this.
+    /// Why the program does not count connections that fail, if the user asked for it.
     #[serde(default)]
     pub uncounted_because: Option<String>,
     /// Whether a command that keeps running has applied the policy (`--watch`).

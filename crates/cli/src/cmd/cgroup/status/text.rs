@@ -3,6 +3,7 @@
 use super::{NONE, Object, Report, VERSION};
 use crate::output::{WIDTH, sanitize, wrap};
 use crate::table::terminal_size;
+use keepalive_engine::cgroup::Ended;
 use keepalive_engine::cgroup::entry::State;
 use std::fmt::Write as _;
 
@@ -30,34 +31,36 @@ impl Object {
             self.state.map_or(NONE, State::describe)
         );
         let counted = self.rules.iter().map(|rule| {
-            let from = format!("{}:{}", rule.from, rule.line);
-            (rule.connections, rule.rule.clone(), from)
+            let from = format!("  ({}:{})", rule.from, rule.line);
+            (rule.connections, rule.rule.clone() + &from, rule.ended)
         });
         let default = self.default.iter().zip(self.default_connections);
-        let default = default.map(|(default, count)| (count, format!("default {default}"), String::new()));
+        let default = default.map(|(default, count)| (count, format!("default {default}"), self.default_ended));
         let lines: Vec<_> = counted.chain(default).collect();
         let width = lines
             .iter()
             .map(|(count, ..)| count.to_string().len())
             .max()
             .unwrap_or(0);
-        for (count, rule, from) in lines {
-            let from = if from.is_empty() { from } else { format!("  ({from})") };
+        for (count, rule, ended) in lines {
             let count = format!("  {count:>width$}  ");
-            let rule = sanitize(&(rule + &from));
-            // In a pipe each rule stays on one line.
-            let Some((columns, _)) = terminal_size() else {
-                text.extend([&count, &rule, "\n"]);
-                continue;
-            };
-            let mut margin = count.clone();
-            for line in wrap(&rule, columns.saturating_sub(count.len()), 0).lines() {
-                text.extend([&margin, line, "\n"]);
-                margin = " ".repeat(count.len());
+            let margin = " ".repeat(count.len());
+            write_wrapped(text, &count, &margin, &sanitize(&rule));
+            if let Some(ended) = ended.filter(|ended| *ended != Ended::default()) {
+                let causes = ended.by_cause().map(|(cause, number)| format!("{number} {cause}"));
+                write_wrapped(text, &margin, &margin, &format!("ended: {}", causes.join(", ")));
             }
         }
-        if self.state == Some(State::Active) {
-            text.push_str(&wrap(&sanitize(&self.origin()), WIDTH, 2));
+        if let Some(origin) = self.origin() {
+            text.push_str(&wrap(&sanitize(&origin), WIDTH, 2));
+        }
+        if self.state == Some(State::Active) && self.default.is_none() {
+            text.push_str("  its rules and counters cannot be read: another version of keepalive has applied it\n");
+        }
+        if let Some(why) = &self.uncounted_because {
+            let causes = Ended::default().by_cause().map(|(cause, _)| format!("? {cause}"));
+            let line = format!("  ended: {}: {why}", causes.join(", "));
+            text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
         }
         if self.clamps {
             text.push_str("  setsockopt(2) is changed as the mode says\n");
@@ -83,16 +86,29 @@ impl Object {
         }
     }
 
-    /// Returns the line on the policy as a whole.
-    fn origin(&self) -> String {
-        let Some(hash) = &self.hash else {
-            return String::from(
-                "  another version of keepalive applied it, in a form that this one cannot read; enable replaces it",
-            );
-        };
+    /// Returns the line on an active policy as a whole, if its description can be read.
+    fn origin(&self) -> Option<String> {
+        let hash = self.hash.as_ref().filter(|_| self.state == Some(State::Active))?;
         let since = self.since.as_ref().map(|since| format!(" since {since}"));
         let by = self.version.as_ref().filter(|version| *version != VERSION);
         let by = by.map(|version| format!(", applied by keepalive {version}"));
-        format!("  policy {hash}{}{}", since.unwrap_or_default(), by.unwrap_or_default())
+        Some(format!(
+            "  policy {hash}{}{}",
+            since.unwrap_or_default(),
+            by.unwrap_or_default()
+        ))
+    }
+}
+
+/// Appends a line after `first`; on a terminal it continues after `margin`. In a pipe it stays one line.
+fn write_wrapped(text: &mut String, first: &str, margin: &str, line: &str) {
+    let Some((columns, _)) = terminal_size() else {
+        text.extend([first, line, "\n"]);
+        return;
+    };
+    let mut before = first;
+    for line in wrap(line, columns.saturating_sub(first.len()), 0).lines() {
+        text.extend([before, line, "\n"]);
+        before = margin;
     }
 }
