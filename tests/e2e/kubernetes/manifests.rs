@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 use std::process::Command;
 
 /// Versions before and after containers got a field for AppArmor.
-const WITHOUT_APPARMOR: [&str; 2] = ["1.25.0", "1.29.0"];
-const WITH_APPARMOR: [&str; 4] = ["1.30.0", "1.33.0", "1.36.0", "1.37.0"];
+pub(super) const WITHOUT_APPARMOR: [&str; 2] = ["1.25.0", "1.29.0"];
+pub(super) const WITH_APPARMOR: [&str; 4] = ["1.30.0", "1.33.0", "1.36.0", "1.37.0"];
 
 const EXAMPLE: &str = "examples/cluster";
+const CANARY: &str = "examples/canary";
 
 /// Validates against the schemas of this version, strictly: unknown fields are mistakes.
 #[track_caller]
-fn validate(manifests: &Manifests, version: &str) {
+pub(super) fn validate(manifests: &Manifests, version: &str) {
     let mut command = Command::new(tool("kubernetes-validate"));
     command
         .args(["--strict", "--kubernetes-version", version])
@@ -30,12 +31,15 @@ fn manifests_are_valid_in_every_documented_version() {
     for manifests in [
         Manifests::with(&[]),
         Manifests::with(&[CGROUPFS]),
-        Manifests::with(&[METRICS]),
         Manifests::of(EXAMPLE),
     ] {
         for version in WITHOUT_APPARMOR.iter().chain(&WITH_APPARMOR) {
             validate(&manifests, version);
         }
+    }
+    // Fields that these add are in all versions.
+    for manifests in [Manifests::with(&[METRICS]), Manifests::of(CANARY)] {
+        validate(&manifests, WITHOUT_APPARMOR[0]);
     }
     for manifests in [Manifests::with(&[EXISTING]), Manifests::with(&[EXISTING, CGROUPFS])] {
         for version in &WITH_APPARMOR {
@@ -233,12 +237,47 @@ fn example_changes_only_the_image_and_the_policy() {
     assert_eq!(example.objects, expected);
 }
 
+/// Both are in one namespace, and share no object, no pod and no node.
+#[test]
+fn canary_is_beside_the_cluster() {
+    manifests!();
+    let [cluster, canary] = [EXAMPLE, CANARY].map(Manifests::of);
+    let identity = |object: &Value| format!("{} {}", object["kind"], object["metadata"]["name"]);
+    let all: Vec<String> = cluster.objects.iter().map(identity).collect();
+    for object in &canary.objects {
+        assert!(!all.contains(&identity(object)), "{object}");
+        assert_eq!(object["metadata"]["namespace"], "keepalive", "{object}");
+    }
+    let [one, other] = [&cluster, &canary].map(|manifests| manifests.object("DaemonSet"));
+    for daemon_set in [one, other] {
+        let selector = &daemon_set["spec"]["selector"]["matchLabels"];
+        assert_eq!(*selector, daemon_set["spec"]["template"]["metadata"]["labels"]);
+    }
+    assert_ne!(one["spec"]["selector"], other["spec"]["selector"]);
+    // The quota and the network policy of the namespace apply to all pods.
+    assert_eq!(cluster.object("NetworkPolicy")["spec"]["podSelector"], json!({}));
+    let mut expected = one.clone();
+    expected["metadata"] = other["metadata"].clone();
+    expected["spec"]["selector"] = other["spec"]["selector"].clone();
+    expected["spec"]["template"]["metadata"]["labels"] = other["spec"]["template"]["metadata"]["labels"].clone();
+    let pod = &mut expected["spec"]["template"]["spec"];
+    pod["serviceAccountName"] = json!("keepalive-canary");
+    let term = &mut pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    term["nodeSelectorTerms"][0]["matchExpressions"][1]["operator"] = json!("In");
+    for volume in pod["volumes"].as_array_mut().expect("a list") {
+        if volume["name"] == "config" {
+            volume["configMap"]["name"] = json!("keepalive-canary");
+        }
+    }
+    assert_eq!(*other, expected);
+}
+
 #[test]
 fn image_version_is_that_of_the_command() {
     manifests!();
     let printed = run_successfully(Command::new(keepalive()).arg("--version"));
     let version = printed.trim_end().rsplit(' ').next().expect("a word");
-    for manifests in [Manifests::with(&[]), Manifests::of(EXAMPLE)] {
+    for manifests in [Manifests::with(&[]), Manifests::of(EXAMPLE), Manifests::of(CANARY)] {
         let image = manifests.container()["image"].as_str().expect("a name");
         assert_eq!(image.rsplit(':').next(), Some(version), "{image}");
     }
@@ -246,7 +285,11 @@ fn image_version_is_that_of_the_command() {
 
 #[test]
 fn policies_contain_no_mistakes() {
-    for file in ["base/keepalive.conf", "examples/cluster/keepalive.conf"] {
+    for file in [
+        "base/keepalive.conf",
+        "examples/cluster/keepalive.conf",
+        "examples/canary/keepalive.conf",
+    ] {
         let path = packaging().join(file);
         let output = output_within(LIMIT, Command::new(keepalive()).arg("check").arg(path));
         assert!(
