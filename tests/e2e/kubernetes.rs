@@ -12,6 +12,7 @@ macro_rules! manifests {
 mod chart;
 mod container;
 mod image;
+mod image_list;
 mod manifests;
 mod node;
 
