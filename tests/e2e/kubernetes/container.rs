@@ -4,6 +4,7 @@ use super::image::{Image, bring, files, image};
 use super::node::{Container, Node, missing};
 use super::{CGROUPFS, EXISTING, METRICS, Manifests, run_successfully, words};
 use crate::support::process::{LIMIT, eventually, text};
+use crate::support::repository;
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
@@ -96,6 +97,37 @@ fn image_contains_only_the_command_and_its_licences() {
     assert_eq!(version.trim_end().rsplit(' ').next(), label("version").as_str());
     let kind = run_successfully(Command::new("readelf").arg("--program-headers").arg(&command));
     assert!(!kind.contains("INTERP"), "it needs a loader: {kind}");
+}
+
+/// docs/kubernetes.md: "4.6 MB, 2.1 MB compressed".
+#[test]
+fn image_has_about_the_documented_size() {
+    node!();
+    let page = fs::read_to_string(repository().join("docs/kubernetes.md")).expect("a page");
+    let line = page
+        .lines()
+        .find(|line| line.starts_with("The image contains "))
+        .expect("the sentence");
+    let documented: Vec<f64> = line.split([' ', ':']).filter_map(|word| word.parse().ok()).collect();
+    let archive = repository().join("target/image/keepalive.tar");
+    let mut compress = Command::new("sh");
+    compress
+        .args(["-c", r#"cat "$0" | wc -c && gzip -c "$0" | wc -c"#])
+        .arg(archive);
+    image();
+    let sizes = run_successfully(&mut compress);
+    let sizes: Vec<f64> = sizes
+        .lines()
+        .map(|size| size.trim().parse().expect("a number"))
+        .collect();
+    assert_eq!((documented.len(), sizes.len()), (2, 2), "{line}");
+    for (documented, bytes) in documented.iter().zip(sizes) {
+        let megabytes = bytes / 1e6;
+        assert!(
+            (megabytes - documented).abs() < 0.1 * documented,
+            "{megabytes} MB, but: {line}"
+        );
+    }
 }
 
 #[test]
