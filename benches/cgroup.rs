@@ -144,8 +144,29 @@ enum Policy {
     Empty,
     /// The policy of these flags.
     Flags(&'static [&'static str]),
+    /// No eBPF program in the cgroup, while `keepalive trace` runs.
+    Traced,
 }
-use Policy::{Empty, Flags, NoProgram};
+use Policy::{Empty, Flags, NoProgram, Traced};
+
+/// What keeps a condition.
+enum Kept {
+    Nothing,
+    /// The link of an eBPF program, which ends when it is closed.
+    Link(#[allow(dead_code, reason = "kept open")] OwnedFd),
+    /// A command, which is ended.
+    Command(Child),
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Self::Command(child) = self {
+            // An error means that it has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
 
 const FIVE: [&str; 8] = [
     "--idle",
@@ -173,16 +194,20 @@ const NO_MATCH: [&str; 4] = ["--rule", "default off", "--rule", "connect 192.0.2
 
 impl Policy {
     /// Applies the condition until the returned value is dropped, or until the next condition is applied.
-    fn begin(&self, fixture: &Fixture) -> Result<Option<OwnedFd>, Error> {
+    fn begin(&self, fixture: &Fixture) -> Result<Kept, Error> {
         match self {
-            NoProgram => fixture.disable().map(|()| None),
+            NoProgram => fixture.disable().map(|()| Kept::Nothing),
             Empty => {
                 fixture.disable()?;
                 let program = load_program(Hook::SockOps, "empty", &ALLOW).map_err(|refusal| refusal.error)?;
                 let cgroup = cgroup::open_directory(&fixture.cgroup)?;
-                Ok(Some(link_to_cgroup(program, cgroup, Hook::SockOps)?))
+                Ok(Kept::Link(link_to_cgroup(program, cgroup, Hook::SockOps)?))
             }
-            Flags(flags) => fixture.enable(flags).map(|()| None),
+            Flags(flags) => fixture.enable(flags).map(|()| Kept::Nothing),
+            Traced => {
+                fixture.disable()?;
+                fixture.trace().map(Kept::Command)
+            }
         }
     }
 }
@@ -280,7 +305,7 @@ fn race(fixture: &Fixture, contestants: &[Contestant], effort: Effort) -> Result
                 processes.insert(contestant.case, Process::start(fixture, contestant.case, effort)?);
             }
             let process = processes.get_mut(contestant.case).ok_or("no process")?;
-            let _link = contestant.policy.begin(fixture)?;
+            let _kept = contestant.policy.begin(fixture)?;
             // The command has run on this processor since the last slice.
             process.slice()?;
             times[which].0.push(process.slice()?);
@@ -390,6 +415,15 @@ fn run(effort: Effort) -> Result<usize, Error> {
             contestant("an empty eBPF program", "reset", Empty, None),
             contestant("no rule matches", "reset", Flags(&NO_MATCH), None),
             contestant("5 options", "reset", Flags(&FIVE), None),
+        ],
+        effort,
+    )?;
+    missed += rates(
+        &fixture,
+        "the same with an ordinary close, while keepalive trace runs",
+        &[
+            contestant("no trace", "closed", NoProgram, None),
+            contestant("keepalive trace", "closed", Traced, Some(0.99)),
         ],
         effort,
     )?;
