@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 mod cgroup_fixture;
-mod cgroup_program;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod statistics;
 
@@ -16,7 +15,6 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use cgroup_fixture::{Fixture, succeed};
-use cgroup_program::five_options;
 use keepalive_bpf::assembler::Instruction;
 use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
 use keepalive_sys::cgroup;
@@ -146,10 +144,29 @@ enum Policy {
     Empty,
     /// The policy of these flags.
     Flags(&'static [&'static str]),
-    /// The policy [`FIVE`], with or without counters of the connections that fail.
-    Counting(bool),
+    /// No eBPF program in the cgroup, while `keepalive trace` runs.
+    Traced,
 }
-use Policy::{Counting, Empty, Flags, NoProgram};
+use Policy::{Empty, Flags, NoProgram, Traced};
+
+/// What keeps a condition.
+enum Kept {
+    Nothing,
+    /// The link of an eBPF program, which ends when it is closed.
+    Link(#[allow(dead_code, reason = "kept open")] OwnedFd),
+    /// A command, which is ended.
+    Command(Child),
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Self::Command(child) = self {
+            // An error means that it has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
 
 const FIVE: [&str; 8] = [
     "--idle",
@@ -173,25 +190,34 @@ const FIVE_ENFORCED: [&str; 10] = [
     "--mode",
     "enforce",
 ];
+const FIVE_COUNTED: [&str; 9] = [
+    "--idle",
+    "60",
+    "--interval",
+    "15",
+    "--count",
+    "5",
+    "--user-timeout",
+    "135",
+    "--count-endings",
+];
 const NO_MATCH: [&str; 4] = ["--rule", "default off", "--rule", "connect 192.0.2.0/24 idle=30"];
 
 impl Policy {
     /// Applies the condition until the returned value is dropped, or until the next condition is applied.
-    fn begin(&self, fixture: &Fixture) -> Result<Option<OwnedFd>, Error> {
+    fn begin(&self, fixture: &Fixture) -> Result<Kept, Error> {
         match self {
-            NoProgram => fixture.disable().map(|()| None),
+            NoProgram => fixture.disable().map(|()| Kept::Nothing),
             Empty => {
                 fixture.disable()?;
                 let program = load_program(Hook::SockOps, "empty", &ALLOW).map_err(|refusal| refusal.error)?;
                 let cgroup = cgroup::open_directory(&fixture.cgroup)?;
-                Ok(Some(link_to_cgroup(program, cgroup, Hook::SockOps)?))
+                Ok(Kept::Link(link_to_cgroup(program, cgroup, Hook::SockOps)?))
             }
-            Flags(flags) => fixture.enable(flags).map(|()| None),
-            Counting(is_counting) => {
+            Flags(flags) => fixture.enable(flags).map(|()| Kept::Nothing),
+            Traced => {
                 fixture.disable()?;
-                let program = five_options(*is_counting)?;
-                let cgroup = cgroup::open_directory(&fixture.cgroup)?;
-                Ok(Some(link_to_cgroup(program, cgroup, Hook::SockOps)?))
+                fixture.trace().map(Kept::Command)
             }
         }
     }
@@ -290,7 +316,7 @@ fn race(fixture: &Fixture, contestants: &[Contestant], effort: Effort) -> Result
                 processes.insert(contestant.case, Process::start(fixture, contestant.case, effort)?);
             }
             let process = processes.get_mut(contestant.case).ok_or("no process")?;
-            let _link = contestant.policy.begin(fixture)?;
+            let _kept = contestant.policy.begin(fixture)?;
             // The command has run on this processor since the last slice.
             process.slice()?;
             times[which].0.push(process.slice()?);
@@ -404,19 +430,28 @@ fn run(effort: Effort) -> Result<usize, Error> {
         effort,
     )?;
     for (title, case) in [
-        ("counting the connections that fail: both ends closed", "closed"),
-        ("the same, reset", "reset"),
+        ("--count-endings, both ends closed", "closed"),
+        ("--count-endings, reset", "reset"),
     ] {
         missed += rates(
             &fixture,
             title,
             &[
-                contestant("5 options, not counting", case, Counting(false), None),
-                contestant("5 options, counting", case, Counting(true), Some(0.99)),
+                contestant("5 options", case, Flags(&FIVE), None),
+                contestant("5 options, counted", case, Flags(&FIVE_COUNTED), None),
             ],
             effort,
         )?;
     }
+    missed += rates(
+        &fixture,
+        "the same with an ordinary close, while keepalive trace runs",
+        &[
+            contestant("no trace", "closed", NoProgram, None),
+            contestant("keepalive trace", "closed", Traced, Some(0.99)),
+        ],
+        effort,
+    )?;
     missed += rates(
         &fixture,
         "setsockopt(TCP_NODELAY), which no policy sets",

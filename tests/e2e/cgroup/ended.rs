@@ -34,7 +34,7 @@ const FAMILIES: [(&str, &str); 3] = [
 ];
 
 /// The NAT drops the packets of connections that are idle for two seconds.
-const SILENT: [Case; 5] = [
+const SILENT: [Case; 6] = [
     Case {
         rule: ("connect", "idle=3 interval=1 count=2"),
         at: "client",
@@ -60,6 +60,13 @@ const SILENT: [Case; 5] = [
         rule: ("accept", "off"),
         at: "server",
         after: "own(end, user_timeout=2500); end.sendall(b'data')",
+        cause: "timeout-on-send",
+        counter: Some("timeout"),
+    },
+    Case {
+        rule: ("connect", "idle=60"),
+        at: "client",
+        after: "end.sendall(b'data'); time.sleep(2); end.close()",
         cause: "timeout-on-send",
         counter: Some("timeout"),
     },
