@@ -9,8 +9,8 @@ use crate::assembler::{Assembler, Condition, Helper, Label, Operation, Register,
 use crate::established::SOCKET;
 use crate::fields::Field;
 use crate::kernel_types::KernelTypes;
-use Condition::{Different, Equal};
-use Register::{R0, R1, R2, R3, R6, R7, R8};
+use Condition::{Below, Different, Equal};
+use Register::{R0, R1, R2, R3, R4, R6, R7, R8};
 use Size::Word;
 use keepalive_policy::Direction;
 use rustix::io::Errno;
@@ -41,6 +41,8 @@ pub struct EndFields {
     pub flags: Field,
     /// The number of unanswered keepalive or window probes.
     pub probes: Field,
+    /// The number of retransmissions without an answer.
+    pub retransmits: Field,
     /// The number of the next byte that the program sends.
     pub written: Field,
     /// The number of the first byte that is not acknowledged.
@@ -54,6 +56,7 @@ impl EndFields {
             error: Field::nested(types, "sock", "sk_err")?,
             flags: Field::nested(types, "sock_common", "skc_flags")?,
             probes: Field::nested(types, "inet_connection_sock", "icsk_probes_out")?,
+            retransmits: Field::nested(types, "inet_connection_sock", "icsk_retransmits")?,
             written: Field::nested(types, "tcp_sock", "write_seq")?,
             acknowledged: Field::nested(types, "tcp_sock", "snd_una")?,
         })
@@ -64,6 +67,7 @@ impl EndFields {
 const OLD_STATE: i16 = 4;
 const NEW_STATE: i16 = 8;
 const CALLBACK_FLAGS: i16 = 84;
+const PACKETS_OUT: i16 = 128;
 const TX_HASH: i16 = 164;
 /// `BPF_SOCK_OPS_STATE_CB`.
 pub(crate) const STATE: i32 = 10;
@@ -74,11 +78,15 @@ const STATE_FLAG: i32 = 4;
 const TIMEOUT_FLAG: i32 = 1;
 // `include/net/tcp_states.h`.
 const ESTABLISHED: i32 = 1;
+const FIN_WAIT_1: i32 = 4;
 const CLOSE: i32 = 7;
+/// A program that closes a connection has given it up if the kernel has sent data so often again. The answer to a single
+/// retransmission may be on its way.
+const GIVEN_UP: i32 = 2;
 /// `SOCK_KEEPOPEN` of `enum sock_flags`.
 const KEEPOPEN: i32 = 1 << 3;
-/// The mark that a policy has counted. It stays in the hash that chooses a path for the socket's packets: a closed
-/// socket sends none, and connect(2) sets the hash.
+/// The mark that a policy has counted. It stays in the hash that chooses a path for the socket's packets. A closed
+/// socket sends none, and the kernel itself changes the hash at each retransmission (`sk_rethink_txhash`).
 const COUNTED: i32 = 0x6b65_6571;
 
 /// Makes the kernel run the program when the socket of the context in R6 changes its state. Keeps other programs' flags.
@@ -93,18 +101,23 @@ pub(crate) fn request(code: &mut Assembler, direction: Direction) {
     code.call(Helper::SockOpsCbFlagsSet);
 }
 
-/// Goes to `other` unless a connection ends at once, by an error or by the program.
+/// Goes to `other` unless a connection ends at once, or the program closes it while packets are not acknowledged.
 pub(crate) fn check_states(code: &mut Assembler, other: Label) {
-    for (place, state) in [(OLD_STATE, ESTABLISHED), (NEW_STATE, CLOSE)] {
-        code.load(Word, R0, R1, place);
-        code.jump_if(R0, Different, state, other);
-    }
+    let ended = code.label();
+    code.load(Word, R0, R1, OLD_STATE);
+    code.jump_if(R0, Different, ESTABLISHED, other);
+    code.load(Word, R0, R1, NEW_STATE);
+    code.jump_if(R0, Equal, CLOSE, ended);
+    code.jump_if(R0, Different, FIN_WAIT_1, other);
+    code.load(Word, R0, R1, PACKETS_OUT);
+    code.jump_if(R0, Equal, 0, other);
+    code.place(ended);
 }
 
 /// Emits the function that finds the cause and calls the function for the direction, which counts; both have the context in
 /// R1. R2 is the offset of the counter plus eight.
 pub(crate) fn emit(code: &mut Assembler, fields: &EndFields, [connected, accepted]: [Label; 2]) {
-    let [end, is_silence, timeout, count, is_accepted] = [(); 5].map(|()| code.label());
+    let [end, failed, is_silence, timeout, count, is_accepted] = [(); 6].map(|()| code.label());
     code.copy(R6, R1);
     // Programs of nearer cgroups run earlier.
     code.load(Word, R1, R6, TX_HASH);
@@ -117,6 +130,18 @@ pub(crate) fn emit(code: &mut Assembler, fields: &EndFields, [connected, accepte
     load(code, R1, fields.error);
     load(code, R2, fields.written);
     load(code, R3, fields.acknowledged);
+    code.load(Word, R4, R6, NEW_STATE);
+    let by_program = code.label();
+    code.jump_if(R4, Different, CLOSE, by_program);
+    code.jump_if(R1, Different, 0, failed);
+    // Without an error, the program discarded the connection (SO_LINGER, unread data).
+    code.place(by_program);
+    code.jump_if_registers(R2, Equal, R3, end);
+    load(code, R1, fields.retransmits);
+    code.jump_if(R1, Below, GIVEN_UP, end);
+    code.jump(timeout);
+
+    code.place(failed);
     // If a router has reported an error meanwhile, that is the socket's error (`tcp_write_err`).
     for error in [Errno::TIMEDOUT, Errno::HOSTUNREACH, Errno::NETUNREACH] {
         code.jump_if(R1, Equal, error.raw_os_error(), is_silence);

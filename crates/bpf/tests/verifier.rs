@@ -252,6 +252,7 @@ const ENDED: CountEnded = CountEnded {
         error: number(372, Word),
         flags: number(96, Size::Long),
         probes: number(1345, Byte),
+        retransmits: number(1344, Byte),
         written: number(1560, Word),
         acknowledged: number(1688, Word),
     },

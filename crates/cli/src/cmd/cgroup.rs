@@ -67,7 +67,7 @@ struct Enable {
     /// Count the connections of each rule that fail, by cause
     ///
     /// For status: dead peers, RST in answer to keepalive probes, and data that nobody acknowledges. This costs each connection
-    /// about 1.5 % of the time to open and close it. The default is not to count. Requires CAP_PERFMON and BTF; without them the
+    /// 1 to 2 % of the time to open and close it. The default is not to count. Requires CAP_PERFMON and BTF; without them the
     /// policy is applied, and nothing is counted.
     #[arg(long)]
     count_endings: bool,

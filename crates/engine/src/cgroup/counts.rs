@@ -35,7 +35,7 @@ pub struct Ended {
     pub dead_peer: u64,
     /// RST in answer to a keepalive probe.
     pub reset_on_probe: u64,
-    /// Data were never acknowledged.
+    /// Data were never acknowledged: the kernel gave up, or the program did after two retransmissions.
     pub timeout: u64,
 }
 
