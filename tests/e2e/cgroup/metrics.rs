@@ -53,7 +53,7 @@ fn parse(metrics: &str) -> Vec<Value> {
 
 /// Returns the value of the only sample with this name and, among others, these labels.
 #[track_caller]
-fn value(samples: &[Value], name: &str, labels: &Value) -> f64 {
+fn value(samples: &[Value], name: &str, labels: &Value) -> u64 {
     let labels = labels.as_object().expect("an object");
     let mut found = samples
         .iter()
@@ -62,7 +62,7 @@ fn value(samples: &[Value], name: &str, labels: &Value) -> f64 {
         .next()
         .unwrap_or_else(|| panic!("{name} {labels:?} is not in {samples:?}"));
     assert_eq!(found.next(), None, "{name} {labels:?}");
-    sample[2].as_f64().expect("a number")
+    sample[2].as_u64().expect("a whole number")
 }
 
 /// Returns what `status --metrics` prints, with any exit status, as the parser reads it.
@@ -94,37 +94,31 @@ fn metrics_have_the_counters_of_each_rule() {
         let labels = json!({"cgroup": path, "number": number, "rule": rule});
         value(&samples, "keepalive_cgroup_connections_total", &labels)
     };
-    assert_eq!(count("1", "connect 127.0.0.1 idle=31s"), 3.0);
-    assert_eq!(count("2", "connect 127.0.0.1 idle=31s"), 0.0);
-    assert_eq!(count("0", "default idle=61s"), 3.0);
+    assert_eq!(count("1", "connect 127.0.0.1 idle=31s"), 3);
+    assert_eq!(count("2", "connect 127.0.0.1 idle=31s"), 0);
+    assert_eq!(count("0", "default idle=61s"), 3);
     for number in ["0", "1", "2"] {
         for cause in ["dead-peer", "reset-on-probe", "timeout"] {
             let labels = json!({"cgroup": path, "number": number, "cause": cause});
-            assert_eq!(
-                value(&samples, "keepalive_cgroup_ended_connections_total", &labels),
-                0.0
-            );
+            assert_eq!(value(&samples, "keepalive_cgroup_ended_connections_total", &labels), 0);
         }
     }
     let of_path = json!({"cgroup": path});
     for (name, expected) in [
-        ("keepalive_cgroup_policy_active", 1.0),
-        ("keepalive_cgroup_policy_error", 0.0),
-        ("keepalive_cgroup_policy_watch_lost", 0.0),
-        ("keepalive_cgroup_options_refused_total", 0.0),
+        ("keepalive_cgroup_policy_active", 1),
+        ("keepalive_cgroup_policy_error", 0),
+        ("keepalive_cgroup_policy_watch_lost", 0),
+        ("keepalive_cgroup_options_refused_total", 0),
     ] {
         assert_eq!(value(&samples, name, &of_path), expected, "{name}");
     }
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(
-        value(&samples, "keepalive_build_info", &json!({"version": version})),
-        1.0
-    );
+    assert_eq!(value(&samples, "keepalive_build_info", &json!({"version": version})), 1);
     let report = test_cgroup.report();
     let hash = report["cgroups"][0]["hash"].as_str().expect("a text");
     let labels = json!({"cgroup": path, "hash": hash, "version": version});
-    assert_eq!(value(&samples, "keepalive_cgroup_policy_info", &labels), 1.0);
-    assert!(value(&samples, "keepalive_cgroup_policy_start_time_seconds", &of_path) > 1.7e9);
+    assert_eq!(value(&samples, "keepalive_cgroup_policy_info", &labels), 1);
+    assert!(value(&samples, "keepalive_cgroup_policy_start_time_seconds", &of_path) > 1_700_000_000);
 }
 
 /// The same default and rules have the same hash, whatever their source.
@@ -166,12 +160,12 @@ fn metrics_show_policies_that_are_not_active() {
         (*state == "dangling").then_some(())
     });
     let samples = metrics(&test_cgroup);
-    assert_eq!(value(&samples, "keepalive_cgroup_policy_active", &labels), 0.0);
+    assert_eq!(value(&samples, "keepalive_cgroup_policy_active", &labels), 0);
     let output = test_cgroup.output(&["cgroup", "status", "--metrics", "/not-there"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let samples = parse(&text(&output.stdout));
     let labels = json!({"cgroup": "/not-there"});
-    assert_eq!(value(&samples, "keepalive_cgroup_policy_active", &labels), 0.0);
+    assert_eq!(value(&samples, "keepalive_cgroup_policy_active", &labels), 0);
 }
 
 /// Starts a command with `--watch` that keeps this file.
@@ -217,7 +211,7 @@ fn watch_keeps_the_metrics_file() {
     let labels = json!({"cgroup": name, "message": message});
     assert_eq!(
         value(&parse(&content), "keepalive_cgroup_policy_error_info", &labels),
-        1.0
+        1
     );
     fs::write(&config, "default idle=32s\n").expect("a file of the test");
     wait_for(&file, "rule=\"default idle=32s\"");

@@ -117,11 +117,12 @@ fn every_linux_node_runs_a_pod_also_during_updates() {
     assert!(probe["failureThreshold"].as_u64() >= Some(1_000_000), "{probe}");
 }
 
-/// One probe takes 20 ms of CPU, most of which the container runtime takes to enter the container.
+/// One probe takes so many milliseconds of CPU, most of which the container runtime takes to enter the container.
+const PROBE_MS: u64 = 20;
+
 #[test]
 fn requested_cpu_suffices_for_the_probe() {
     manifests!();
-    const PROBE_MS: u64 = 20;
     let base = Manifests::with(&[]);
     let container = base.container();
     let request = container["resources"]["requests"]["cpu"].as_str().expect("a quantity");

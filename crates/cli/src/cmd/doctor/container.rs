@@ -88,12 +88,24 @@ fn kind() -> Option<String> {
     if let Ok(text) = fs::read_to_string("/run/systemd/container") {
         return Some(text.trim().to_owned());
     }
+    if let Some(kind) = of_first_process(&read("/proc/1/environ")) {
+        return Some(kind);
+    }
     let named = of_cgroup(&read("/proc/self/cgroup")).or_else(|| of_root(&mounts));
     // A live system has an overlay as its root too, but the initial pid namespace.
     let layers = || is_overlay(root(&mounts)?).then_some("layers as root, pid namespace of its own");
     named
         .or_else(|| layers().filter(|_| !is_in_first_pid_namespace()))
         .map(str::to_owned)
+}
+
+/// Returns the kind that an engine has put into the environment of the first process, as LXC, systemd-nspawn and podman
+/// do (systemd's container interface).
+fn of_first_process(environment: &str) -> Option<String> {
+    let mut entries = environment.split('\0');
+    let kind = entries.find_map(|entry| entry.strip_prefix("container="))?;
+    let is_word = |kind: &&str| (1..=32).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_graphic());
+    Some(kind).filter(is_word).map(str::to_owned)
 }
 
 /// Returns whether the kubelet has mounted its files into this mount namespace. On a node itself they are elsewhere.

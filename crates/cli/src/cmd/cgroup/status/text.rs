@@ -54,6 +54,9 @@ impl Object {
         if let Some(origin) = self.origin() {
             text.push_str(&wrap(&sanitize(&origin), WIDTH, 2));
         }
+        if self.has_lost_its_watch {
+            text.push_str("  enable --watch was killed: nothing follows changes of its rules file\n");
+        }
         if self.state == Some(State::Active) && self.default.is_none() {
             text.push_str("  its rules and counters cannot be read: another version of keepalive has applied it\n");
         }
