@@ -12,6 +12,7 @@ mod lock;
 mod obstacle;
 pub mod pins;
 mod reading;
+mod target;
 
 pub use counts::{Counted, Counts, Ended};
 pub use description::{Description, out_of_reach};
