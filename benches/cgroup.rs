@@ -4,17 +4,19 @@
 #![forbid(unsafe_code)]
 
 mod cgroup_fixture;
+mod cgroup_process;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod statistics;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode};
 use std::time::Instant;
 
 use cgroup_fixture::{Fixture, succeed};
+use cgroup_process::Process;
 use keepalive_bpf::assembler::Instruction;
 use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
 use keepalive_sys::cgroup;
@@ -251,46 +253,6 @@ const fn contestant(name: &'static str, case: &'static str, policy: Policy, targ
         case,
         policy,
         target,
-    }
-}
-
-/// The program in the cgroup.
-struct Process {
-    child: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Process {
-    fn start(fixture: &Fixture, case: &str, effort: Effort) -> Result<Self, Error> {
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]);
-        command
-            .arg(fixture.cgroup.join("cgroup.procs"))
-            .arg(fixture.path("program"));
-        command.args([case, &effort.slice_ms.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        Ok(Self {
-            orders: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a contestant")?),
-            child,
-        })
-    }
-
-    /// Measures one slice. Returns the nanoseconds of one iteration.
-    fn slice(&mut self) -> Result<f64, Error> {
-        self.orders.as_mut().ok_or("no pipe to a contestant")?.write_all(b"s")?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        Ok(line.trim().parse().map_err(|_| "a contestant has ended early")?)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        // The process ends when its input ends. An error of the wait is ignored.
-        let _ = self.child.wait();
     }
 }
 

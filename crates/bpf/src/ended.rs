@@ -117,7 +117,7 @@ pub(crate) fn check_states(code: &mut Assembler, other: Label) {
 /// Emits the function that finds the cause and calls the function for the direction, which counts; both have the context in
 /// R1. R2 is the offset of the counter plus eight.
 pub(crate) fn emit(code: &mut Assembler, fields: &EndFields, [connected, accepted]: [Label; 2]) {
-    let [end, failed, is_silence, timeout, count, is_accepted] = [(); 6].map(|()| code.label());
+    let [end, by_program, failed, is_silence, timeout, count, is_accepted] = [(); 7].map(|()| code.label());
     code.copy(R6, R1);
     // Programs of nearer cgroups run earlier.
     code.load(Word, R1, R6, TX_HASH);
@@ -131,7 +131,6 @@ pub(crate) fn emit(code: &mut Assembler, fields: &EndFields, [connected, accepte
     load(code, R2, fields.written);
     load(code, R3, fields.acknowledged);
     code.load(Word, R4, R6, NEW_STATE);
-    let by_program = code.label();
     code.jump_if(R4, Different, CLOSE, by_program);
     code.jump_if(R1, Different, 0, failed);
     // Without an error, the program discarded the connection (SO_LINGER, unread data).

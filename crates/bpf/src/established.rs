@@ -140,7 +140,7 @@ impl<'a> Policy<'a> {
         );
         for (direction, list) in established {
             code.place(list);
-            self.set(&mut code, direction, maps, ended.is_some(), apply);
+            self.on_established(&mut code, direction, maps, ended.is_some(), apply);
         }
         if let Some(ended) = ended {
             let lists = DIRECTIONS.map(|direction| (direction, code.label()));
@@ -148,7 +148,7 @@ impl<'a> Policy<'a> {
             ended::emit(&mut code, &ended.fields, lists.map(|(_, list)| list));
             for (direction, list) in lists {
                 code.place(list);
-                self.count_ended(&mut code, direction, maps, ended.place);
+                self.on_ended(&mut code, direction, maps, ended.place);
             }
         }
         code.place(apply);
@@ -167,7 +167,14 @@ impl<'a> Policy<'a> {
     }
 
     /// Emits the function for an established connection of this direction.
-    fn set(&self, code: &mut Assembler, direction: Direction, maps: &Maps, counts_ended: bool, apply: Label) {
+    fn on_established(
+        &self,
+        code: &mut Assembler,
+        direction: Direction,
+        maps: &Maps,
+        counts_ended: bool,
+        apply: Label,
+    ) {
         code.copy(R6, R1);
         end_if_decided(code);
         if counts_ended {
@@ -189,7 +196,7 @@ impl<'a> Policy<'a> {
 
     /// Emits the function for a connection of this direction that ended. R2 is the offset of the counter among
     /// those of a rule, plus eight.
-    fn count_ended(&self, code: &mut Assembler, direction: Direction, maps: &Maps, place: u32) {
+    fn on_ended(&self, code: &mut Assembler, direction: Direction, maps: &Maps, place: u32) {
         code.copy(R6, R1);
         code.copy(R8, R2);
         self.on_match(code, direction, maps, |code, branch| {

@@ -14,6 +14,7 @@ mod obstacle;
 pub mod pins;
 mod reading;
 pub mod refusal;
+mod target;
 
 pub use counts::{Counted, Counts, Ended};
 pub use description::{Description, out_of_reach};

@@ -179,8 +179,8 @@ fn provoke(on_forget: &str, cases: &[Case], first_port: u16) {
         let address = if case.at == "client" { "peer" } else { "local" };
         let port = format!(":{port}");
         let is_same = |object: &&Value| object[address].as_str().is_some_and(|address| address.ends_with(&port));
-        let traced: Vec<&Value> = objects.iter().filter(is_same).map(|object| &object["cause"]).collect();
-        assert_eq!(traced, [case.cause; FAMILIES.len()], "{port}: {objects:#?}");
+        let found: Vec<&Value> = objects.iter().filter(is_same).map(|object| &object["cause"]).collect();
+        assert_eq!(found, [case.cause; FAMILIES.len()], "{port}: {objects:#?}");
     }
     // The other ends are still there, or were closed.
     assert_eq!(status["default_ended"], ended(None, 0), "{status:#}");

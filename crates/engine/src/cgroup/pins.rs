@@ -14,6 +14,7 @@
 use super::directory::{OURS, directory, make_and_lock, make_directory};
 use super::entry::{Entry, State, files, pinned_if_there, read_entries};
 use super::lock::{Interrupts, lock};
+pub use super::target::Target;
 use super::{Obstacle, Options, Programs, Shared};
 use crate::policy::Policy;
 use keepalive_sys::bpf::call::{
@@ -40,34 +41,6 @@ pub(super) const WATCH: &str = "watch-";
 /// The prefix of the file that states why the newest version of a policy is not active; the number of the active
 /// program follows.
 pub(super) const REFUSED: &str = "refused-";
-
-/// A cgroup that the user has named.
-#[derive(Debug)]
-pub struct Target {
-    /// The path of the cgroup in the tree.
-    pub name: PathBuf,
-    /// The number of the cgroup, while it exists.
-    pub(super) id: Option<u64>,
-}
-
-impl Target {
-    /// Creates a target from the directory of a cgroup.
-    pub fn new(tree: &Tree, directory: &Path) -> Self {
-        Self {
-            name: tree.name(directory),
-            id: cgroup::id(directory).ok(),
-        }
-    }
-
-    /// Creates a target from the former directory and the number of a cgroup that may have been removed. For some
-    /// milliseconds after its removal the kernel still has the policy attached to the cgroup with this number.
-    pub fn former(tree: &Tree, directory: &Path, id: u64) -> Self {
-        Self {
-            name: tree.name(directory),
-            id: Some(id),
-        }
-    }
-}
 
 /// What [`enable`] did in addition to its task.
 #[derive(Debug)]
