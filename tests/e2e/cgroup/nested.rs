@@ -93,7 +93,10 @@ fn status_names_the_cgroups_with_a_nearer_policy() {
     assert!(printed.ends_with(&expected), "{printed}");
     let printed = test_cgroup.quiet(&["cgroup", "status", &child]);
     let expected = format!("{child}: active\n  0  default idle=31s\n  policy ");
-    assert!(printed.starts_with(&expected) && printed.lines().count() == 3, "{printed}");
+    assert!(
+        printed.starts_with(&expected) && printed.lines().count() == 3,
+        "{printed}"
+    );
 }
 
 #[test]
