@@ -22,7 +22,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 34] = [
+const PARSED: [(&str, &str); 37] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
     ("make test-unit", "takes minutes"),
@@ -63,10 +63,20 @@ const PARSED: [(&str, &str); 34] = [
     ),
     ("kubectl exec POD -- ss -tno", CLUSTER),
     ("kubectl delete -k my-kubernetes/examples/cluster", CLUSTER),
+    (
+        "sudo podman run --annotation keepalive.io/policy='idle=30s interval=10s count=4' IMAGE",
+        HOOKED,
+    ),
+    ("sudo podman run --annotation keepalive.io/policy=off IMAGE", HOOKED),
+    (
+        "sudo podman run --annotation keepalive.io/policy=idle=30s IMAGE",
+        HOOKED,
+    ),
     ("sudo keepalive probe --pid 4242", LOGGED_IN),
     ("sudo keepalive probe --pid 4242:7", LOGGED_IN),
     ("keepalive probe --pid 4242:7", LOGGED_IN),
 ];
+const HOOKED: &str = "cgroup::container::oci_hook runs it";
 const LOGGED_IN: &str = "probe::existing runs it";
 const DEMO: &str = "nat::picture_of_the_demo_shows_a_lost_and_a_kept_connection runs it";
 const BUILDS: &str = "builds what is built already";

@@ -9,6 +9,7 @@ pub mod existing;
 mod limits;
 mod lock;
 mod obstacle;
+pub mod owned;
 pub mod pins;
 mod reading;
 
@@ -75,6 +76,7 @@ impl Programs {
                 reads_fields: matches!(attempt.own, OwnValues::Fields(_)),
                 compared_because,
                 is_watched,
+                owner: policy.owner.clone(),
                 ..Description::new(cgroup, &parts, needs)
             };
             let text = serde_json::to_string(&description).map_err(io::Error::other)?;
@@ -160,5 +162,6 @@ impl Policy {
         config_path: None,
         notes: Vec::new(),
         is_config_pipe: false,
+        owner: None,
     };
 }

@@ -1,6 +1,6 @@
 //! The description that a policy stores in the kernel alongside its counters.
 
-use crate::policy::{Part, Policy};
+use crate::policy::{Owner, Part, Policy};
 use keepalive_bpf::established::Needs;
 use keepalive_policy::{Keepalive, Settings};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct Description {
     pub compared_because: Option<String>,
     /// Whether a command that keeps running has applied the policy (`--watch`).
     pub is_watched: bool,
+    /// What the policy belongs to, if it ends with that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
     /// Whether rules match programs' names.
     pub(super) needs_names: bool,
     /// Whether a mode applies after a connection is established.
@@ -56,6 +59,7 @@ impl Description {
             reads_fields: false,
             compared_because: None,
             is_watched: false,
+            owner: None,
             needs_names: needs.names,
             is_persistent: needs.sock_settings,
         }

@@ -65,6 +65,11 @@ pub(crate) const STATUS: Notes = Notes {
                 "number",
                 "connections that the rule matched",
             ),
+            (
+                "cgroups[].owner",
+                "string",
+                "the container or pod with which the policy ends",
+            ),
             ("cgroups[].refused", "number", "options that the kernel refused to set"),
             ("cgroups[].clamps", "boolean", "whether a mode changes setsockopt(2)"),
             (

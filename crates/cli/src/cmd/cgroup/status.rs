@@ -31,6 +31,8 @@ struct Object {
     default: Option<String>,
     default_connections: Option<u64>,
     rules: Vec<CountedRule>,
+    /// What the policy belongs to, if it ends with that.
+    owner: Option<String>,
     /// The number of options that the kernel has refused to set.
     refused: Option<u64>,
     /// Whether the mode changes setsockopt(2) calls.
@@ -155,6 +157,7 @@ impl Object {
             default: None,
             default_connections: None,
             rules: Vec::new(),
+            owner: None,
             refused: None,
             clamps: false,
             reads_fields: None,
@@ -176,6 +179,7 @@ impl Object {
             let description = &policy.description;
             object.default = Some(description.default.clone());
             object.default_connections = Some(policy.default);
+            object.owner = description.owner.as_ref().map(ToString::to_string);
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
             object.compared_because.clone_from(&description.compared_because);
@@ -295,6 +299,9 @@ impl Object {
                 text.extend([&margin, line, "\n"]);
                 margin = " ".repeat(count.len());
             }
+        }
+        if let Some(owner) = &self.owner {
+            let _ = writeln!(text, "  belongs to {}, and ends with it", sanitize(owner));
         }
         if self.clamps {
             text.push_str("  setsockopt(2) is changed as the mode says\n");
