@@ -34,6 +34,7 @@ mod log;
 mod messages;
 mod modes;
 mod nat;
+mod nri;
 mod packages;
 mod presets;
 mod probe;

@@ -11,48 +11,46 @@ pub(crate) const POLICY: &str = "keepalive.io/policy";
 /// The largest value in bytes. All settings together are shorter.
 const LARGEST: usize = 4096;
 
-/// Returns the settings of an annotation: those that follow `default` in a rules file. `None` stands for the default
-/// policy, which an empty value or `default` selects.
+/// Returns the settings of an annotation, as [`settings`].
 ///
 /// # Errors
 /// The first mistake.
 pub(crate) fn read(value: &str) -> Result<Option<Settings>, Error> {
+    settings(value).map_err(|error| {
+        let hint = error.hint().unwrap_or_default().to_owned();
+        Error::new(format!("annotation {POLICY}: {error}")).with_hint(hint)
+    })
+}
+
+/// Returns settings as they follow `default` in a rules file. `None` stands for the default policy, which an empty value or
+/// `default` selects.
+///
+/// # Errors
+/// The first mistake.
+pub(crate) fn settings(value: &str) -> Result<Option<Settings>, Error> {
     let words: Vec<&str> = value.split_whitespace().collect();
     if matches!(words.as_slice(), [] | ["default"]) {
         return Ok(None);
     }
     if value.len() > LARGEST {
-        return Err(mistake("", &format!("it has more than {LARGEST} bytes"), SHAPE));
+        return Err(Error::new(format!("the value has more than {LARGEST} bytes")).with_hint(SHAPE));
     }
-    if let Some(position) = value.find([';', '#']) {
-        let wrong = value.get(position..=position).unwrap_or_default();
-        return Err(mistake(
-            wrong,
-            "an annotation contains settings alone, no rules and no comments",
-            SHAPE,
-        ));
+    if value.contains([';', '#']) {
+        return Err(Error::new("the value contains more than settings").with_hint(SHAPE));
     }
     let line = format!("default {}", words.join(" "));
     match parse(line.as_bytes()).next() {
         Some(Ok(Item::Default(settings))) => Ok(Some(settings)),
         Some(Err(error)) => {
-            let wrong = line.get(error.start..error.end).unwrap_or_default();
-            Err(mistake(wrong, error.mistake.reason(), error.mistake.hint()))
+            let wrong = sanitize(line.get(error.start..error.end).unwrap_or_default());
+            let message = format!("'{wrong}': {}", error.mistake.reason());
+            Err(Error::new(message).with_hint(error.mistake.hint()))
         }
-        _ => Err(mistake("", "it is no list of settings", SHAPE)),
+        _ => Err(Error::new("the value is no list of settings").with_hint(SHAPE)),
     }
 }
 
 const SHAPE: &str = "write settings, as in: idle=30s interval=10s count=4; or off";
-
-fn mistake(wrong: &str, reason: &str, hint: &str) -> Error {
-    let wrong = if wrong.is_empty() {
-        String::new()
-    } else {
-        format!(" '{}':", sanitize(wrong))
-    };
-    Error::new(format!("annotation {POLICY}:{wrong} {reason}")).with_hint(hint)
-}
 
 #[cfg(test)]
 mod tests {
@@ -85,7 +83,7 @@ mod tests {
             ),
             (
                 "idle=30s; connect * off",
-                "annotation keepalive.io/policy: ';': an annotation contains settings alone, no rules and no comments",
+                "annotation keepalive.io/policy: the value contains more than settings",
             ),
             (
                 "\u{1b}[31m",
@@ -96,6 +94,9 @@ mod tests {
         }
         let long = "x".repeat(5000);
         let error = read(&long).unwrap_err().to_string();
-        assert_eq!(error, "annotation keepalive.io/policy: it has more than 4096 bytes");
+        assert_eq!(
+            error,
+            "annotation keepalive.io/policy: the value has more than 4096 bytes"
+        );
     }
 }

@@ -6,6 +6,7 @@ use crate::cmd::check::{self, Check};
 use crate::cmd::doctor::{self, Doctor};
 use crate::cmd::explain::{self, Explain};
 use crate::cmd::list::{self, List};
+use crate::cmd::nri::{self, Nri};
 use crate::cmd::oci_hook::{self, OciHook};
 use crate::cmd::presets::{self, Presets};
 use crate::cmd::probe::{self, Probe};
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Check(Check),
     Presets(Presets),
     OciHook(OciHook),
+    Nri(Nri),
 }
 
 impl Cli {
@@ -74,7 +76,7 @@ fn with_notes<'a>(command: clap::Command, words: &mut impl Iterator<Item = &'a s
 }
 
 /// The notes on each subcommand that performs an action.
-pub(crate) const NOTES: [&Notes; 20] = [
+pub(crate) const NOTES: [&Notes; 21] = [
     &run::NOTES,
     &attach::NOTES,
     &cgroup::notes::ENABLE,
@@ -95,6 +97,7 @@ pub(crate) const NOTES: [&Notes; 20] = [
     &check::NOTES,
     &presets::NOTES,
     &oci_hook::NOTES,
+    &nri::NOTES,
 ];
 
 /// Prints the mistake in the command line, or the requested help or version. Returns the exit status.

@@ -51,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => cmd::explain::run(&explain),
         Command::Check(check) => cmd::check::run(&check),
         Command::Presets(presets) => cmd::presets::run(&presets),
+        Command::Nri(nri) => cmd::nri::run(&nri),
         Command::OciHook(hook) => cmd::oci_hook::run(&hook),
     };
     match done {

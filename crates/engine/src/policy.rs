@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The text of rules, and its origin.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Text {
     /// The origin: `--rule`, `KEEPALIVE_RULES` or the path of a file.
     pub name: String,
@@ -19,7 +19,7 @@ pub struct Text {
 }
 
 /// The policy in its source text.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// The settings for all connections, from options and variables.
     pub settings: Settings,
@@ -47,12 +47,22 @@ pub struct Policy {
 pub enum Owner {
     /// The container with this id, whose runtime calls `keepalive oci-hook`.
     Container(String),
+    /// A pod of Kubernetes, whose policy `keepalive nri` applies.
+    Pod {
+        /// The UID of the pod.
+        uid: String,
+        /// The id of its sandbox: a pod whose sandbox has ended gets another one.
+        sandbox: String,
+        /// The name, as `NAMESPACE/POD`.
+        name: String,
+    },
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Container(id) => write!(formatter, "container {id}"),
+            Self::Pod { name, .. } => write!(formatter, "pod {name}"),
         }
     }
 }

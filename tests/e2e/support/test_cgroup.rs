@@ -90,6 +90,17 @@ impl TestCgroup {
         child
     }
 
+    /// Removes the cgroups with the path of this one in the trees of version 1, where container runtimes leave them.
+    pub fn remove_in_other_trees(&self) {
+        let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for tree in trees {
+            let same = tree.path().join(self.name().trim_start_matches('/'));
+            if same != self.directory && same.is_dir() {
+                let _ = cgroup::remove(&same);
+            }
+        }
+    }
+
     /// Returns the command of a program in the namespace, with only PATH and an empty configuration file in the
     /// environment.
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {

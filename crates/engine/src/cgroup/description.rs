@@ -34,7 +34,7 @@ pub struct Description {
 }
 
 /// A rule, and its origin.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleText {
     pub rule: String,
     pub from: String,
@@ -43,19 +43,11 @@ pub struct RuleText {
 
 impl Description {
     pub(super) fn new(cgroup: &Path, parts: &[Part<'_>], needs: Needs) -> Self {
-        let default = parts
-            .iter()
-            .fold(Settings::NONE, |settings, part| settings.or(part.source().default));
-        let rules = parts.iter().flat_map(|part| part.rules.iter().zip(&part.names));
-        let rules = rules.map(|(rule, name)| RuleText {
-            rule: rule.to_string(),
-            from: (*name).to_owned(),
-            line: rule.line,
-        });
+        let (default, rules) = texts(parts);
         Self {
             cgroup: cgroup.display().to_string(),
-            default: words(&default),
-            rules: rules.collect(),
+            default,
+            rules,
             reads_fields: false,
             compared_because: None,
             is_watched: false,
@@ -64,6 +56,28 @@ impl Description {
             is_persistent: needs.sock_settings,
         }
     }
+}
+
+impl Description {
+    /// Returns whether this describes the policy, with the same owner.
+    pub fn is_of(&self, policy: &Policy) -> bool {
+        let (default, rules) = texts(&policy.parts());
+        self.default == default && self.rules == rules && self.owner == policy.owner
+    }
+}
+
+/// Returns the settings of connections that match no rule, and the rules.
+fn texts(parts: &[Part<'_>]) -> (String, Vec<RuleText>) {
+    let default = parts
+        .iter()
+        .fold(Settings::NONE, |settings, part| settings.or(part.source().default));
+    let rules = parts.iter().flat_map(|part| part.rules.iter().zip(&part.names));
+    let rules = rules.map(|(rule, name)| RuleText {
+        rule: rule.to_string(),
+        from: (*name).to_owned(),
+        line: rule.line,
+    });
+    (words(&default), rules.collect())
 }
 
 /// Returns settings in the syntax of rules; `keepalive=on` if there are none.

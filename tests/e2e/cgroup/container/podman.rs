@@ -9,7 +9,6 @@ use crate::support::ordinary::NOBODY;
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::{Libc, POLICY_VALUES, static_target};
 use crate::support::test_cgroup::TestCgroup;
-use keepalive_sys::cgroup;
 use rustix::process::Signal;
 use std::fs;
 use std::net::TcpListener;
@@ -155,14 +154,7 @@ impl<'a> Podman<'a> {
 impl Drop for Podman<'_> {
     fn drop(&mut self) {
         self.output(&["rm", "--all", "--force", "--time=0"]);
-        // In the trees of version 1, podman leaves the parent of its containers.
-        let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        for tree in trees {
-            let parent = tree.path().join(self.test_cgroup.name().trim_start_matches('/'));
-            if parent != self.test_cgroup.directory() && parent.is_dir() {
-                let _ = cgroup::remove(&parent);
-            }
-        }
+        self.test_cgroup.remove_in_other_trees();
     }
 }
 
