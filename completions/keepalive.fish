@@ -16,6 +16,7 @@ set -g __keepalive_table \
     '|check|||Check a rules file' \
     '|presets|||List the presets: known middleboxes, their timeouts, and settings that help' \
     '|oci-hook|||Apply a container\'s policy, as a hook of its runtime' \
+    '|nri|||Apply the policies of pods, as a plugin of containerd or CRI-O' \
     '|-h|||Print help' \
     '|--help|||Print help' \
     '|-V|||Print version' \
@@ -208,6 +209,18 @@ set -g __keepalive_table \
     'oci-hook|--config||file@files|Rules file to read instead of /etc/keepalive.conf' \
     'oci-hook|-h|||Print help' \
     'oci-hook|--help|||Print help' \
+    'nri|--socket||path@files|The socket of the runtime\'s Node Resource Interface' \
+    'nri|--pods||file@files|File with the defaults of namespaces and labels' \
+    'nri|--idle||time@unknown|Idle time before the first probe' \
+    'nri|--interval||time@unknown|Time between unanswered probes' \
+    'nri|--count||n@unknown|Unanswered probes that end the connection' \
+    'nri|--user-timeout||time@unknown|How long sent data may stay unacknowledged' \
+    'nri|--mode||mode@words2|Precedence where the program sets keepalive itself' \
+    'nri|--preset||name@words3|Idle time, interval and count for a known middlebox' \
+    'nri|--rule|*|rule@unknown|Rule for some connections; may be repeated' \
+    'nri|--config||file@files|Rules file to read instead of /etc/keepalive.conf' \
+    'nri|-h|||Print help' \
+    'nri|--help|||Print help' \
     'words0|auto|||Choose automatically; fail if no engine can reach the program' \
     'words0|preload|||The library, by LD_PRELOAD, even if it has no effect' \
     'words0|seccomp|||A supervisor of system calls; also reaches static and Go programs' \

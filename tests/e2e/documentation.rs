@@ -22,7 +22,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 37] = [
+const PARSED: [(&str, &str); 38] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
     ("make test-unit", "takes minutes"),
@@ -61,6 +61,10 @@ const PARSED: [(&str, &str); 37] = [
         "kubectl -n keepalive exec daemonset/keepalive -- keepalive cgroup status",
         CLUSTER,
     ),
+    (
+        "kubectl -n keepalive logs -c nri -l app.kubernetes.io/name=keepalive --prefix",
+        CLUSTER,
+    ),
     ("kubectl exec POD -- ss -tno", CLUSTER),
     ("kubectl delete -k my-kubernetes/examples/cluster", CLUSTER),
     (
@@ -85,7 +89,7 @@ const CLUSTER: &str = "takes a cluster";
 const EDITED: &str = "for what is then changed by hand";
 
 /// Command lines that do not end by themselves, or not soon: how they are ended, and their status then.
-const ENDED: [(&str, &str, i32); 7] = [
+const ENDED: [(&str, &str, i32); 8] = [
     ("keepalive probe redis.example.com:6379", INTERRUPTED, 1),
     (
         "keepalive probe --max 5m --precision 20% redis.example.com:6379",
@@ -93,6 +97,7 @@ const ENDED: [(&str, &str, i32); 7] = [
         1,
     ),
     ("keepalive attach --idle 30 --watch 4242", LEFT, 0),
+    ("sudo keepalive nri", INTERRUPTED, 0),
     ("keepalive trace", INTERRUPTED, 0),
     ("sudo keepalive trace", INTERRUPTED, 0),
     ("keepalive trace --port 5432 --for 10m --json", INTERRUPTED, 0),

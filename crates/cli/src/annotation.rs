@@ -1,6 +1,7 @@
 //! The annotation of a container or pod that contains its policy.
 
 use crate::output::sanitize;
+use crate::policy::{Policy, with_precedence};
 use keepalive_engine::Error;
 use keepalive_policy::Settings;
 use keepalive_policy::parse::{Item, parse};
@@ -11,26 +12,44 @@ pub(crate) const POLICY: &str = "keepalive.io/policy";
 /// The largest value in bytes. All settings together are shorter.
 const LARGEST: usize = 4096;
 
-/// Returns the settings of an annotation, as [`settings`].
+/// The policy that an annotation selects.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Selected {
+    /// The policy of those without settings of their own.
+    Default,
+    /// These settings, with precedence over that policy.
+    Settings(Settings),
+}
+
+impl Selected {
+    /// Returns the policy that follows from the default one.
+    pub(crate) fn apply(self, policy: Policy) -> Policy {
+        match self {
+            Self::Default => policy,
+            Self::Settings(settings) => with_precedence(policy, POLICY, settings),
+        }
+    }
+}
+
+/// Returns what an annotation selects, as [`select`].
 ///
 /// # Errors
 /// The first mistake.
-pub(crate) fn read(value: &str) -> Result<Option<Settings>, Error> {
-    settings(value).map_err(|error| {
+pub(crate) fn read(value: &str) -> Result<Selected, Error> {
+    select(value).map_err(|error| {
         let hint = error.hint().unwrap_or_default().to_owned();
         Error::new(format!("annotation {POLICY}: {error}")).with_hint(hint)
     })
 }
 
-/// Returns settings as they follow `default` in a rules file. `None` stands for the default policy, which an empty value or
-/// `default` selects.
+/// Reads settings as they follow `default` in a rules file. An empty value or `default` selects the default policy.
 ///
 /// # Errors
 /// The first mistake.
-pub(crate) fn settings(value: &str) -> Result<Option<Settings>, Error> {
+pub(crate) fn select(value: &str) -> Result<Selected, Error> {
     let words: Vec<&str> = value.split_whitespace().collect();
     if matches!(words.as_slice(), [] | ["default"]) {
-        return Ok(None);
+        return Ok(Selected::Default);
     }
     if value.len() > LARGEST {
         return Err(Error::new(format!("the value has more than {LARGEST} bytes")).with_hint(SHAPE));
@@ -40,7 +59,7 @@ pub(crate) fn settings(value: &str) -> Result<Option<Settings>, Error> {
     }
     let line = format!("default {}", words.join(" "));
     match parse(line.as_bytes()).next() {
-        Some(Ok(Item::Default(settings))) => Ok(Some(settings)),
+        Some(Ok(Item::Default(settings))) => Ok(Selected::Settings(settings)),
         Some(Err(error)) => {
             let wrong = sanitize(line.get(error.start..error.end).unwrap_or_default());
             let message = format!("'{wrong}': {}", error.mistake.reason());
@@ -57,15 +76,21 @@ mod tests {
     use super::*;
     use keepalive_policy::Keepalive;
 
+    fn settings(value: &str) -> Settings {
+        match read(value) {
+            Ok(Selected::Settings(settings)) => settings,
+            other => panic!("{value}: {other:?}"),
+        }
+    }
+
     #[test]
     fn settings_of_a_rule_are_read() {
-        let settings = read(" idle=30s interval=10s\n count=4\n").unwrap().unwrap();
-        assert_eq!(settings.to_string(), "idle=30s interval=10s count=4");
-        let off = read("off").unwrap().unwrap();
-        assert_eq!(off, Settings::NONE.with_keepalive(Keepalive::Off));
-        assert!(read("preset=aws-nlb mode=cap").unwrap().is_some());
+        let three = settings(" idle=30s interval=10s\n count=4\n");
+        assert_eq!(three.to_string(), "idle=30s interval=10s count=4");
+        assert_eq!(settings("off"), Settings::NONE.with_keepalive(Keepalive::Off));
+        assert_ne!(settings("preset=aws-nlb mode=cap"), Settings::NONE);
         for value in ["", " \n", "default"] {
-            assert_eq!(read(value), Ok(None), "{value:?}");
+            assert_eq!(read(value), Ok(Selected::Default), "{value:?}");
         }
     }
 

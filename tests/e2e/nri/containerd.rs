@@ -1,7 +1,6 @@
 //! Pods of containerd, which runs as on a node. A client of the Container Runtime Interface stands for the kubelet.
 
 use super::{Plugin, Pod, policies};
-use crate::support::chroot::root_of;
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, eventually, output_within, within};
 use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, static_target};
@@ -59,17 +58,14 @@ macro_rules! containerd {
     }};
 }
 
-/// Returns the programs of containerd: those of trixie, as bookworm's has no Node Resource Interface.
+/// Returns the directory of containerd's programs: those of trixie, as bookworm's has no Node Resource Interface.
 fn programs() -> PathBuf {
-    root_of("trixie").unwrap_or_default().join("usr/bin")
+    repository().join("target/containerd/usr/bin")
 }
 
 fn missing() -> Option<String> {
-    if let Err(why) = root_of("trixie") {
-        return Some(why);
-    }
     if !programs().join("containerd").is_file() {
-        return Some("the chroot of trixie has no containerd; remove it and run scripts/test-deps".to_owned());
+        return Some("there is no containerd of trixie; run scripts/test-deps".to_owned());
     }
     if find_program("runc").is_none() {
         return Some("runc is not installed".to_owned());

@@ -61,13 +61,7 @@ pub(crate) const NOTES: Notes = Notes {
         ("1", "The cgroup engine does not work here."),
         POLICY_USAGE,
     ],
-    examples: &[(
-        "Annotated pods alone; also the pods of some namespaces:",
-        &[
-            "sudo keepalive nri",
-            "sudo keepalive nri --pods /etc/keepalive-pods.conf",
-        ],
-    )],
+    examples: &[("The annotated pods of this node:", &["sudo keepalive nri"])],
     ..Notes::DEFAULT
 };
 

@@ -1,6 +1,6 @@
 //! `keepalive oci-hook`: what container runtimes call when they create and delete a container.
 
-use crate::annotation;
+use crate::annotation::{self, Selected};
 use crate::error::{Error, FAILED, describe};
 use crate::flags::PolicyFlags;
 use crate::help::Notes;
@@ -173,16 +173,12 @@ impl OciHook {
     /// Applies the policy of the container to its cgroup.
     fn apply(&self, state: &OciState) -> Result<(), Error> {
         let annotation = state.annotations.get(annotation::POLICY);
-        let settings = annotation.map_or(Ok(None), |value| annotation::read(value))?;
+        let selected = annotation.map_or(Ok(Selected::Default), |value| annotation::read(value))?;
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         let policy = policy::read(&self.policy, &environment, Settings::EVERYWHERE, FAILED)?;
-        let policy = match settings {
-            Some(settings) => policy::with_precedence(policy, annotation::POLICY, settings),
-            None => policy,
-        };
         let policy = Arc::new(Policy {
             owner: Some(Owner::Container(state.id.clone())),
-            ..policy
+            ..selected.apply(policy)
         });
         let tree = Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(ACTION))?;
         let directory = container::directory_of_new(&tree, state.pid)?;

@@ -4,11 +4,10 @@
 //! line = 1*( "namespace" NAME | "label" KEY "=" VALUE ) settings [ "#" anything ]
 //! ```
 
-use crate::annotation;
+use crate::annotation::{Selected, select};
 use crate::error::{Error, REFUSED};
 use crate::policy::{read_rules, unreadable};
 use keepalive_nri::PodSandbox;
-use keepalive_policy::Settings;
 use keepalive_policy::parse::without_mark;
 use std::path::Path;
 
@@ -20,8 +19,7 @@ pub(super) struct Defaults(Vec<Line>);
 struct Line {
     namespace: Option<String>,
     labels: Vec<(String, String)>,
-    /// The settings; `None` stands for the policy of all pods.
-    settings: Option<Settings>,
+    selected: Selected,
 }
 
 impl Defaults {
@@ -56,10 +54,10 @@ impl Defaults {
         }
     }
 
-    /// Returns the settings of the first line that matches a pod, `None` in them for the policy of all pods.
-    pub(super) fn of(&self, pod: &PodSandbox) -> Option<Option<Settings>> {
+    /// Returns what the first line that matches a pod selects.
+    pub(super) fn of(&self, pod: &PodSandbox) -> Option<Selected> {
         let line = self.0.iter().find(|line| line.matches(pod))?;
-        Some(line.settings)
+        Some(line.selected)
     }
 }
 
@@ -71,7 +69,7 @@ impl Line {
         let mut line = Self {
             namespace: None,
             labels: Vec::new(),
-            settings: None,
+            selected: Selected::Default,
         };
         while let Some(keyword) = words.next_if(|word| ["namespace", "label"].contains(word)) {
             let Some(value) = words.next() else {
@@ -93,7 +91,7 @@ impl Line {
         if settings.is_empty() {
             return Some(Err(mistake("nothing is set")));
         }
-        Some(annotation::settings(&settings.join(" ")).map(|settings| Self { settings, ..line }))
+        Some(select(&settings.join(" ")).map(|selected| Self { selected, ..line }))
     }
 
     fn matches(&self, pod: &PodSandbox) -> bool {
@@ -129,8 +127,10 @@ mod tests {
                     label tier=batch label app=x off\n";
         let defaults = Defaults::parse("file", text.as_bytes()).unwrap();
         let shown = |pod: &PodSandbox| {
-            let settings = defaults.of(pod)?;
-            Some(settings.map_or_else(|| "default".to_owned(), |settings| settings.to_string()))
+            Some(match defaults.of(pod)? {
+                Selected::Default => "default".to_owned(),
+                Selected::Settings(settings) => settings.to_string(),
+            })
         };
         for (pod, expected) in [
             (pod("shop", &[("app", "db")]), Some("idle=15s")),

@@ -4,7 +4,6 @@ use super::{Configuration, Nri, say};
 use crate::annotation;
 use crate::error::{Error, FAILED};
 use crate::output::sanitize;
-use crate::policy;
 use keepalive_engine::cgroup::entry::{State, entries};
 use keepalive_engine::cgroup::owned::disable_owned;
 use keepalive_engine::cgroup::pins::{self, Target};
@@ -179,22 +178,17 @@ impl<'a> Plugin<'a> {
     /// # Errors
     /// A mistake in the annotation; the pod has no cgroup of its own; the obstacle. Then it has no policy of this plugin.
     fn try_apply(&self, pod: &PodSandbox) -> Result<Option<(PathBuf, Option<&'static str>)>, Error> {
-        let settings = match pod.annotations.get(annotation::POLICY) {
+        let selected = match pod.annotations.get(annotation::POLICY) {
             Some(value) => annotation::read(value).map(Some).map_err(Error::from),
             None => Ok(self.configuration.defaults.of(pod)),
         };
-        let settings = match settings {
-            Ok(Some(settings)) => settings,
+        let selected = match selected {
+            Ok(Some(selected)) => selected,
             other => {
                 // Also that of another sandbox of the pod, whose end was not reported.
                 self.disable(|uid, _, _| uid == pod.uid);
                 return other.map(|_| None);
             }
-        };
-        let policy = self.configuration.policy.clone();
-        let policy = match settings {
-            Some(settings) => policy::with_precedence(policy, annotation::POLICY, settings),
-            None => policy,
         };
         let policy = Arc::new(Policy {
             owner: Some(Owner::Pod {
@@ -202,7 +196,7 @@ impl<'a> Plugin<'a> {
                 sandbox: pod.id.clone(),
                 name: format!("{}/{}", pod.namespace, pod.name),
             }),
-            ..policy
+            ..selected.apply(self.configuration.policy.clone())
         });
         let directory = cgroup_of(&self.tree, pod)?;
         let target = Target::new(&self.tree, &directory);
