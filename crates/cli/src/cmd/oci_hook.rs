@@ -9,7 +9,7 @@ use crate::policy;
 use clap::Args;
 use keepalive_engine::cgroup::entry::State;
 use keepalive_engine::cgroup::owned::disable_owned;
-use keepalive_engine::cgroup::{Interrupts, Obstacle, pins};
+use keepalive_engine::cgroup::{Interrupts, Obstacle, Options, pins};
 use keepalive_engine::container;
 use keepalive_engine::policy::{Owner, Policy};
 use keepalive_policy::Settings;
@@ -182,7 +182,7 @@ impl OciHook {
         });
         let tree = Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(ACTION))?;
         let directory = container::directory_of_new(&tree, state.pid)?;
-        let done = pins::enable(&tree, &directory, &policy, false, Interrupts::DEFAULT);
+        let done = pins::enable(&tree, &directory, &policy, Options::default(), Interrupts::DEFAULT);
         done.map_err(|obstacle| obstacle.error(ACTION))?;
         // A runtime that was killed has not run the hook for containers that ended meanwhile.
         remove_if(|_, state| state == State::Dangling)

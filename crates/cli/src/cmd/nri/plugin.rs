@@ -7,7 +7,7 @@ use crate::output::sanitize;
 use keepalive_engine::cgroup::entry::{State, entries};
 use keepalive_engine::cgroup::owned::disable_owned;
 use keepalive_engine::cgroup::pins::{self, Target};
-use keepalive_engine::cgroup::{Interrupts, Obstacle};
+use keepalive_engine::cgroup::{Interrupts, Obstacle, Options};
 use keepalive_engine::policy::{Owner, Policy};
 use keepalive_nri::{Event, PodSandbox};
 use keepalive_sys::cgroup::Tree;
@@ -209,7 +209,7 @@ impl<'a> Plugin<'a> {
         if current.is_some_and(|current| current.description.is_of(&policy)) {
             return Ok(Some((directory, None)));
         }
-        let done = pins::enable(&self.tree, &directory, &policy, false, self.interrupts())
+        let done = pins::enable(&self.tree, &directory, &policy, Options::default(), self.interrupts())
             .map_err(|obstacle| obstacle.error("apply its policy"))?;
         let word = if done.has_replaced { "replaced" } else { "active" };
         Ok(Some((directory, Some(word))))
