@@ -5,6 +5,7 @@
 mod annotation;
 mod cli;
 mod cmd;
+mod date;
 mod error;
 mod flags;
 pub mod help;

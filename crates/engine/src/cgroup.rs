@@ -5,6 +5,7 @@ mod attempt;
 pub mod child;
 mod counts;
 mod description;
+mod directory;
 pub mod entry;
 pub mod existing;
 mod limits;
@@ -13,6 +14,7 @@ mod obstacle;
 pub mod owned;
 pub mod pins;
 mod reading;
+pub mod refusal;
 mod target;
 
 pub use counts::{Counted, Counts, Ended};

@@ -1,8 +1,9 @@
 //! Policies that belong to a container or a pod, and end with it.
 
+use super::directory::directory;
 use super::entry::{Entry, State, read_entries};
 use super::lock::lock;
-use super::pins::{directory, remove};
+use super::pins::remove;
 use super::{Interrupts, Obstacle};
 use crate::policy::Owner;
 use std::fs;
