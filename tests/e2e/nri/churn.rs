@@ -7,6 +7,8 @@ use crate::support::test_cgroup::TestCgroup;
 use keepalive_sys::cgroup;
 use rustix::process::Signal;
 use serde_json::json;
+use std::thread::{sleep, spawn};
+use std::time::Duration;
 
 /// The number of pods.
 const PODS: u32 = 200;
@@ -34,13 +36,25 @@ fn no_pod_has_the_policy_of_another_after_restarts_under_churn() {
     let mut plugin = Some(runtime.start_plugin(&[]));
     let mut running: Vec<Running> = Vec::new();
     for number in 0..PODS {
+        // Killed while the pod starts: before, after or in the middle of the change of its policy.
+        let killed = (number % 20 == 17).then(|| {
+            let plugin = plugin.take().expect("it runs");
+            let delay = Duration::from_millis(u64::from(number));
+            spawn(move || {
+                sleep(delay);
+                plugin.end(Signal::KILL)
+            })
+        });
         running.push(start(&test_cgroup, &mut runtime, number));
+        if let Some(killed) = killed {
+            killed.join().expect("it does not panic");
+        }
         match number % 20 {
-            // Killed between two pods, while it still applies policies after its start, or in the middle of one.
+            // Killed between two pods, or while it still applies policies after its start.
             7 => {
                 plugin.take().expect("it runs").end(Signal::KILL);
             }
-            11 => plugin = Some(Plugin::start(&test_cgroup, &runtime.socket(), &[])),
+            11 | 19 => plugin = Some(Plugin::start(&test_cgroup, &runtime.socket(), &[])),
             _ => {}
         }
         if number % 3 == 2 {
