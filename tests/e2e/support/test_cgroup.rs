@@ -90,15 +90,20 @@ impl TestCgroup {
         child
     }
 
-    /// Removes the cgroups with the path of this one in the trees of version 1, where container runtimes leave them.
+    /// Removes the cgroups with the path of this one in the trees of version 1, where container runtimes leave them, once
+    /// their processes have ended.
     pub fn remove_in_other_trees(&self) {
-        let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        for tree in trees {
-            let same = tree.path().join(self.name().trim_start_matches('/'));
-            if same != self.directory && same.is_dir() {
-                let _ = cgroup::remove(&same);
-            }
-        }
+        let trees: Vec<_> = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().collect();
+        let same = trees
+            .iter()
+            .map(|tree| tree.path().join(self.name().trim_start_matches('/')));
+        let same: Vec<PathBuf> = same.filter(|same| *same != self.directory).collect();
+        within(LIMIT, || {
+            let left = same
+                .iter()
+                .filter(|same| same.is_dir() && cgroup::remove(same).is_err());
+            (left.count() == 0).then_some(())
+        });
     }
 
     /// Returns the command of a program in the namespace, with only PATH and an empty configuration file in the
