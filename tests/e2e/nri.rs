@@ -17,8 +17,16 @@ struct Plugin(LinePeer);
 
 impl Plugin {
     fn start(test_cgroup: &TestCgroup, socket: &Path, options: &[&str]) -> Self {
+        Self::under(&[], test_cgroup, socket, options)
+    }
+
+    /// Starts the plugin under a command that changes its permissions.
+    fn under(wrapper: &[&str], test_cgroup: &TestCgroup, socket: &Path, options: &[&str]) -> Self {
         let mut command = test_cgroup.inside("sh");
-        command.args(["-c", "exec \"$@\" 2>&1", "sh"]).arg(keepalive());
+        command
+            .args(["-c", "exec \"$@\" 2>&1", "sh"])
+            .args(wrapper)
+            .arg(keepalive());
         command.arg("nri").arg("--socket").arg(socket).args(options);
         Self(LinePeer::start(&mut command))
     }

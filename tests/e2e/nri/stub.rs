@@ -107,6 +107,23 @@ fn pod_has_its_policy_when_the_runtime_continues() {
 }
 
 #[test]
+fn capabilities_of_the_component_suffice() {
+    let test_cgroup = test_cgroup!();
+    python!();
+    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let capabilities = "--bounding-set=-all,+bpf,+net_admin,+perfmon";
+    let wrapper = ["setpriv", "--no-new-privs", "--inh-caps=-all", capabilities];
+    let plugin = Plugin::under(&wrapper, &test_cgroup, &runtime.socket(), &[]);
+    runtime.wait_for_plugins(1);
+    let pod = Pod::new(&test_cgroup, "web", Some("idle=61s mode=enforce"));
+    let sandbox = runtime.run(&pod);
+    assert_eq!(policies(&test_cgroup), [policy("web", "idle=61s mode=enforce")]);
+    runtime.stop(&sandbox);
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
+    assert_eq!(plugin.end(Signal::TERM), Some(0));
+}
+
+#[test]
 fn removal_of_an_old_sandbox_leaves_the_policy_of_the_new_one() {
     let test_cgroup = test_cgroup!();
     python!();
