@@ -35,6 +35,7 @@ mod messages;
 mod modes;
 mod monitoring;
 mod nat;
+mod nri;
 mod packages;
 mod presets;
 mod probe;
