@@ -20,31 +20,24 @@ pub(super) struct Attempt {
     pub(super) task: Option<TaskFields>,
 }
 
-/// Where the running kernel's structures contain what programs read. It stays while the kernel runs, and reading it takes
-/// longer than everything else that applies a policy.
-#[derive(Debug)]
-struct Layout {
-    /// Without and with the fields of an automatic user timeout.
-    fields: [Option<Fields>; 2],
-    tasks: Vec<TaskFields>,
+// Where the running kernel's structures contain what programs read stays while the kernel runs.
+
+/// Returns the fields without or with those of an automatic user timeout.
+fn fields(is_automatic: bool) -> Option<Fields> {
+    static FIELDS: [OnceLock<Option<Fields>>; 2] = [const { OnceLock::new() }; 2];
+    *FIELDS[usize::from(is_automatic)].get_or_init(|| Fields::find(&KernelTypes::read().ok()?, is_automatic))
 }
 
-impl Layout {
-    fn get() -> Option<&'static Self> {
-        static LAYOUT: OnceLock<Option<Layout>> = OnceLock::new();
-        let layout = LAYOUT.get_or_init(|| {
-            let types = KernelTypes::read().ok()?;
-            let reads = [ReadTask::Typed, ReadTask::Copied];
-            Some(Self {
-                fields: [false, true].map(|automatic| Fields::find(&types, automatic)),
-                tasks: reads
-                    .into_iter()
-                    .filter_map(|read| TaskFields::find(&types, read))
-                    .collect(),
-            })
-        });
-        layout.as_ref()
-    }
+/// Returns the ways of reading a task's name.
+fn tasks() -> &'static [TaskFields] {
+    static TASKS: OnceLock<Vec<TaskFields>> = OnceLock::new();
+    TASKS.get_or_init(|| {
+        let Ok(types) = KernelTypes::read() else {
+            return Vec::new();
+        };
+        let reads = [ReadTask::Typed, ReadTask::Copied].into_iter();
+        reads.filter_map(|read| TaskFields::find(&types, read)).collect()
+    })
 }
 
 /// Returns the result of `load` for the first variant that the kernel accepts. If that variant compares
@@ -56,20 +49,13 @@ pub(super) fn first<T>(
     needs: Needs,
     load: impl Fn(&Attempt, Option<String>) -> Result<T, Obstacle>,
 ) -> Result<T, Obstacle> {
-    let layout = Layout::get();
     let tasks: Vec<Option<TaskFields>> = if needs.names {
-        layout
-            .iter()
-            .flat_map(|layout| &layout.tasks)
-            .copied()
-            .map(Some)
-            .collect()
+        tasks().iter().copied().map(Some).collect()
     } else {
         vec![None]
     };
     let mut refusal = None;
-    let fields = layout.and_then(|layout| layout.fields[usize::from(needs.automatic)]);
-    if let Some(own) = fields.map(OwnValues::Fields) {
+    if let Some(own) = fields(needs.automatic).map(OwnValues::Fields) {
         for task in &tasks {
             match load(&Attempt { own, task: *task }, None) {
                 Err(Obstacle::Refused(refused)) => refusal = refusal.or(Some(refused)),
