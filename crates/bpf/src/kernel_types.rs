@@ -10,7 +10,7 @@ use std::ops::Range;
 
 /// The kernel's types.
 #[derive(Debug)]
-pub struct KernelTypes(Types);
+pub struct KernelTypes(Parsed);
 
 impl KernelTypes {
     /// Reads the kernel's types.
@@ -18,7 +18,7 @@ impl KernelTypes {
     /// # Errors
     /// `ENOENT` if the kernel was built without BTF; `InvalidData` if the file is not BTF.
     pub fn read() -> io::Result<Self> {
-        let types = Types::parse(Btf::of_kernel()?).map(Self);
+        let types = Parsed::parse(Btf::of_kernel()?).map(Self);
         types.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not BTF"))
     }
 
@@ -130,7 +130,7 @@ const FUNCTION: u32 = 12;
 const DEPTH: u32 = 8;
 
 #[derive(Debug)]
-struct Types {
+struct Parsed {
     bytes: Btf,
     types: Range<usize>,
     names: Range<usize>,
@@ -140,7 +140,7 @@ struct Types {
     structures: RefCell<HashMap<String, Option<u32>>>,
 }
 
-impl Types {
+impl Parsed {
     fn parse(bytes: Btf) -> Option<Self> {
         const MAGIC: u16 = 0xeb9f;
         let header = bytes.first_chunk::<24>()?;
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn fields_and_functions_are_found_by_name() {
-        let types = KernelTypes(Types::parse(sample().into()).unwrap());
+        let types = KernelTypes(Parsed::parse(sample().into()).unwrap());
         assert_eq!(types.offset("s", "a"), Some(0));
         assert_eq!(types.offset("s", "b"), Some(4));
         assert_eq!(types.number("s", "b"), Some((4, 4)));
@@ -300,11 +300,11 @@ mod tests {
     fn truncated_btf_is_refused_or_empty() {
         let whole = sample();
         for length in 0..whole.len() {
-            if let Some(btf) = Types::parse(whole[..length].to_vec().into()) {
+            if let Some(btf) = Parsed::parse(whole[..length].to_vec().into()) {
                 let types = KernelTypes(btf);
                 let _ = (types.offset("s", "b"), types.nested("s", "b"));
             }
         }
-        assert!(Types::parse(b"\x7fELF, say, of more than 24 bytes".to_vec().into()).is_none());
+        assert!(Parsed::parse(b"\x7fELF, say, of more than 24 bytes".to_vec().into()).is_none());
     }
 }

@@ -113,7 +113,11 @@ fn share(parent: &Path) -> io::Result<Option<OwnedFd>> {
 }
 
 fn join_new(tree: &Tree, parent: &Path, policy: &Policy) -> Result<PathBuf, Failure> {
-    let directory = create(parent)?;
+    let directory = create(parent).map_err(|failure| {
+        // A missing capability is the better reason.
+        let programs = Programs::load(policy, &tree.name(parent), false, Shared::default());
+        programs.err().map_or(failure, Failure::Programs)
+    })?;
     let joined = join_while_loading(tree, parent, &directory, policy);
     if joined.is_err() {
         let _ = fs::remove_dir(&directory);

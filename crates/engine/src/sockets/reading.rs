@@ -43,7 +43,7 @@ impl Kernel {
         }
         let first = found.len();
         let missed = self.for_each(process, &new, &|_, socket, _| socket, &mut |sockets| {
-            found.extend(sockets)
+            found.extend(sockets);
         });
         let exact = found[first..].iter().filter_map(Exact::of);
         self.exact.extend(exact);

@@ -194,7 +194,7 @@ impl Member {
 
     /// Reads and handles what the worker has written.
     fn read<T: DeserializeOwned>(&mut self, take: &mut dyn FnMut(usize, T)) {
-        let mut buffer = [0; 65536];
+        let mut buffer = [0; 16384];
         while !self.is_over {
             match read(self.worker.output(), &mut buffer) {
                 Err(Errno::INTR) => {}

@@ -26,43 +26,31 @@ const HEADER: usize = 16;
 /// The size of `struct inet_diag_msg`.
 const SOCKET: usize = 72;
 /// A connection in TIME_WAIT no longer has a socket.
-const STATES: u32 = u32::MAX & !(1 << TIME_WAIT);
+const STATES: u32 = !(1 << TIME_WAIT);
 const TIME_WAIT: u32 = 6;
+/// `struct inet_diag_sockid`: zeros select every socket.
+const ANY: [u8; 48] = [0; 48];
 
 impl Request {
     /// Returns the request. It asks for no extensions: information on the connection itself would make the kernel lock
     /// each socket.
     pub(super) fn bytes(self) -> Vec<u8> {
-        /// The size of `struct inet_diag_sockid`: zeros select every socket.
-        const ANY: usize = 48;
-        let body = match self {
-            // `struct inet_diag_req`: family, two lengths, extensions; addresses; states; a number that is not used.
-            Self::AllFamilies => [
-                &[libc::AF_INET.to_le_bytes()[0], 0, 0, 0][..],
-                &[0; ANY],
-                &STATES.to_ne_bytes(),
-                &[0; 4],
-            ]
-            .concat(),
-            Self::Ipv4 => by_family(libc::AF_INET),
-            Self::Ipv6 => by_family(libc::AF_INET6),
-        };
+        let states = STATES.to_ne_bytes();
+        let [inet, ..] = libc::AF_INET.to_le_bytes();
+        let [inet6, ..] = libc::AF_INET6.to_le_bytes();
+        let [tcp, ..] = libc::IPPROTO_TCP.to_le_bytes();
         // `struct inet_diag_req_v2`: family, protocol, extensions, padding; states; addresses.
-        fn by_family(family: i32) -> Vec<u8> {
-            let [family, ..] = family.to_le_bytes();
-            let [tcp, ..] = libc::IPPROTO_TCP.to_le_bytes();
-            [&[family, tcp, 0, 0][..], &STATES.to_ne_bytes(), &[0; ANY]].concat()
-        }
-        let kind = match self {
-            Self::AllFamilies => TCPDIAG_GETSOCK,
-            Self::Ipv4 | Self::Ipv6 => SOCK_DIAG_BY_FAMILY,
+        let by_family = |family| [&[family, tcp, 0, 0][..], &states, &ANY].concat();
+        let (kind, body) = match self {
+            // `struct inet_diag_req`: family, two lengths, extensions; addresses; states; a number that is not used.
+            Self::AllFamilies => (TCPDIAG_GETSOCK, [&[inet, 0, 0, 0][..], &ANY, &states, &[0; 4]].concat()),
+            Self::Ipv4 => (SOCK_DIAG_BY_FAMILY, by_family(inet)),
+            Self::Ipv6 => (SOCK_DIAG_BY_FAMILY, by_family(inet6)),
         };
-        // Both bodies have 56 to 60 bytes.
-        let [a, b, ..] = (HEADER + body.len()).to_le_bytes();
-        let length = u32::from_le_bytes([a, b, 0, 0]);
+        let [low, high, ..] = (HEADER + body.len()).to_le_bytes();
         // The header: length, type, flags, and the numbers of request and sender.
         [
-            &length.to_ne_bytes()[..],
+            &u32::from_le_bytes([low, high, 0, 0]).to_ne_bytes()[..],
             &kind.to_ne_bytes(),
             &FLAGS.to_ne_bytes(),
             &[0; 8],
