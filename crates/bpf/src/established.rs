@@ -1,8 +1,8 @@
 //! The program that sets a connection's options as soon as the connection is established (`BPF_PROG_TYPE_SOCK_OPS`).
 //!
 //! The rules are compiled into the program, in their order, as one function for each direction. The first
-//! rule that matches writes its settings on the stack and calls the function that applies them. The program
-//! has no loops, and no jump goes further than the next rule.
+//! rule that matches writes its settings on the caller's stack, and the caller passes them to the function that applies
+//! them. The program has no loops, and no jump goes further than the next rule.
 
 use crate::apply::Apply;
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
@@ -11,7 +11,7 @@ use crate::fields::{Fields, ReadTask, TaskFields};
 use crate::record;
 use crate::sock_settings::{CREATE, SOCK_SETTINGS_LENGTH, SockSettings};
 use Condition::{Above, Different, Equal};
-use Register::{R0, R1, R2, R3, R4, R6, R7, R10};
+use Register::{R0, R1, R2, R3, R4, R6, R7, R8, R10};
 use Size::{Long, Word};
 use keepalive_policy::option::BY_EBPF;
 use keepalive_policy::{Direction, Network, Ports, Source};
@@ -80,10 +80,11 @@ const PASSIVE_ESTABLISHED: i32 = 5;
 pub(crate) const LISTEN: i32 = 11;
 const AF_INET: i32 = 2;
 
-// The stack: the peer's address, the program's name, the settings.
+// The stack: the peer's address, the program's name, the settings or the port.
 const PEER: i16 = -16;
 const NAME: i16 = -32;
 const SETTINGS: i16 = NAME - SOCK_SETTINGS_LENGTH;
+const PORT: i16 = NAME - 8;
 /// The size of a program's name in the kernel (`TASK_COMM_LEN`, with the zero byte).
 const NAME_LENGTH: usize = 16;
 
@@ -124,14 +125,22 @@ impl<'a> Policy<'a> {
     /// Only errors that the tests would detect. The kernel checks the length of the program when it is loaded.
     pub fn program(&self, maps: &Maps, own: OwnValues, task: Option<TaskFields>) -> io::Result<Vec<Instruction>> {
         let mut code = Assembler::default();
-        let [connected, accepted, apply] = [(); 3].map(|()| code.label());
-        find_out_which_end(&mut code, maps, task, connected, accepted);
-        for (direction, list) in [(Direction::Connect, connected), (Direction::Accept, accepted)] {
-            code.place(list);
-            self.list(&mut code, direction, maps, apply);
+        let apply = code.label();
+        let directions = [Direction::Connect, Direction::Accept];
+        let lists = directions.map(|direction| self.list(direction));
+        let functions = lists
+            .each_ref()
+            .map(|list| shares(list).map(|_| code.label()).collect::<Vec<_>>());
+        let sets = self.branches.iter().any(|branch| settings(branch, maps).is_some());
+        find_out_which_end(&mut code, maps, task, &functions, sets.then_some(apply));
+        for ((direction, list), functions) in directions.into_iter().zip(&lists).zip(&functions) {
+            for (place, (share, function)) in shares(list).zip(functions).enumerate() {
+                code.place(*function);
+                self.share(&mut code, direction, maps, share, place == 0);
+            }
         }
         code.place(apply);
-        if code.is_used(apply) {
+        if sets {
             let refusals = self.rules + 1;
             Apply {
                 code: &mut code,
@@ -145,17 +154,32 @@ impl<'a> Policy<'a> {
         code.finish()
     }
 
-    /// Emits the function for connections of this direction.
-    fn list(&self, code: &mut Assembler, direction: Direction, maps: &Maps, apply: Label) {
+    /// Returns the branches for connections of this direction.
+    fn list(&self, direction: Direction) -> Vec<&Branch<'a>> {
         let mut list: Vec<_> = self.branches.iter().collect();
         list.retain(|branch| branch.direction.is_none_or(|wanted| wanted == direction));
         // The list ends after the first branch that matches all connections; there is always one.
         let all = list.iter().position(|branch| is_for_all(branch));
         list.truncate(all.map_or(list.len(), |all| all + 1));
+        list
+    }
+
+    /// Emits the function for these branches. It writes the settings to R2, and returns [`SETTINGS_APPLY`], [`NOTHING_APPLIES`]
+    /// or, if none of the branches matches, [`NO_MATCH`].
+    fn share(&self, code: &mut Assembler, direction: Direction, maps: &Maps, list: &[&Branch<'a>], is_first: bool) {
         code.copy(R6, R1);
-        end_if_decided(code);
+        code.copy(R7, R2);
+        if is_first {
+            end_if_decided(code);
+        }
+        code.load(Word, R8, R6, OPERATION);
+        code.load(Word, R1, R6, OPERATION);
+        code.compute_register(Operation::ExclusiveOr, R8, R1);
         if list.iter().any(|branch| branch.network != Network::ANY) {
             load_peer(code);
+        }
+        if list.iter().any(|branch| branch.ports != Ports::ANY) {
+            load_port(code, direction);
         }
         if let Some(names) = maps
             .names
@@ -163,9 +187,9 @@ impl<'a> Policy<'a> {
         {
             load_name(code, names);
         }
-        for branch in list {
+        for (place, branch) in list.iter().enumerate() {
             let next = code.label();
-            check(code, branch, direction, next);
+            check(code, branch, next);
             let none = [self.rules];
             let counters = if branch.rules.is_empty() {
                 &none[..]
@@ -175,18 +199,35 @@ impl<'a> Policy<'a> {
             for counter in counters {
                 count(code, maps.counters, *counter);
             }
-            if let Some(settings) = settings(branch, maps) {
-                store_settings_at(code, settings);
-                code.copy(R1, R6);
-                code.copy(R2, R10);
-                code.compute(Operation::Add, R2, SETTINGS.into());
-                code.call_local(apply);
-            }
-            code.exit_with(0);
+            let settings = settings(branch, maps);
+            let result = match settings {
+                Some(settings) => {
+                    write_settings(code, settings);
+                    SETTINGS_APPLY
+                }
+                None => NOTHING_APPLIES,
+            };
+            code.exit_with(result);
             code.place(next);
+            if place + 1 == list.len() && !is_for_all(branch) {
+                code.exit_with(NO_MATCH);
+            }
         }
     }
 }
+
+/// Returns the branches of each function. The verifier of Linux 6.18 walks a function once for each of its ends, so that its
+/// work would grow with the square of the branches in one function. A program has at most 256 functions.
+fn shares<'a, 'b>(list: &'b [&'a Branch<'a>]) -> std::slice::Chunks<'b, &'a Branch<'a>> {
+    const SHARE: usize = 32;
+    const MOST_FUNCTIONS: usize = 100;
+    list.chunks(list.len().div_ceil(MOST_FUNCTIONS).max(SHARE))
+}
+
+// What a function returns.
+const NOTHING_APPLIES: i32 = 0;
+const SETTINGS_APPLY: i32 = 1;
+const NO_MATCH: i32 = 2;
 
 /// The mark that a policy has decided. It stays in the reply, which the kernel does not read for an
 /// established connection.
@@ -206,8 +247,14 @@ fn end_if_decided(code: &mut Assembler) {
 
 /// Calls the function for the direction of an established connection. Every other event ends the program here,
 /// with an unchanged reply, since another program may have set one.
-fn find_out_which_end(code: &mut Assembler, maps: &Maps, task: Option<TaskFields>, connected: Label, accepted: Label) {
-    let [is_connected, is_accepted, ends] = [(); 3].map(|()| code.label());
+fn find_out_which_end(
+    code: &mut Assembler,
+    maps: &Maps,
+    task: Option<TaskFields>,
+    [connected, accepted]: &[Vec<Label>; 2],
+    apply: Option<Label>,
+) {
+    let [is_connected, is_accepted, ends, decided] = [(); 4].map(|()| code.label());
     code.load(Word, R0, R1, OPERATION);
     code.jump_if(R0, Equal, ACTIVE_ESTABLISHED, is_connected);
     code.jump_if(R0, Equal, PASSIVE_ESTABLISHED, is_accepted);
@@ -221,10 +268,37 @@ fn find_out_which_end(code: &mut Assembler, maps: &Maps, task: Option<TaskFields
     }
     code.place(ends);
     code.exit_with(1);
-    for (is_so, function) in [(is_connected, connected), (is_accepted, accepted)] {
-        code.place(is_so);
-        code.call_local(function);
-        code.exit_with(1);
+    code.place(is_connected);
+    decide(code, connected, decided);
+    code.jump(decided);
+    code.place(is_accepted);
+    decide(code, accepted, decided);
+    code.place(decided);
+    if let Some(apply) = apply {
+        // The verifier examines a function anew for each place that calls it. With one place its work does not grow with
+        // the square of the rules.
+        let nothing = code.label();
+        code.jump_if(R0, Different, SETTINGS_APPLY, nothing);
+        code.copy(R1, R6);
+        code.copy(R2, R10);
+        code.compute(Operation::Add, R2, SETTINGS.into());
+        code.call_local(apply);
+        code.place(nothing);
+    }
+    code.exit_with(1);
+}
+
+/// Calls the functions, with the place of the settings, until one decides.
+fn decide(code: &mut Assembler, functions: &[Label], decided: Label) {
+    code.copy(R6, R1);
+    for (place, function) in functions.iter().enumerate() {
+        if place > 0 {
+            code.jump_if(R0, Different, NO_MATCH, decided);
+            code.copy(R1, R6);
+        }
+        code.copy(R2, R10);
+        code.compute(Operation::Add, R2, SETTINGS.into());
+        code.call_local(*function);
     }
 }
 
@@ -239,17 +313,21 @@ fn settings(branch: &Branch<'_>, maps: &Maps) -> Option<SockSettings> {
     SockSettings::of(&branch.settings).or_else(|| maps.sock_settings.map(|_| SockSettings::NOTHING))
 }
 
-/// Writes settings on the stack. Without CAP_PERFMON the verifier lets a program write to a part of an
+/// Writes settings to R7, on the stack of the caller. Without CAP_PERFMON the verifier lets a program write to a part of an
 /// eight-byte slot only if the verifier has not tracked the whole slot's value. It tracks numbers too.
 /// Therefore all eight bytes are written at once, here and elsewhere.
-fn store_settings_at(code: &mut Assembler, SockSettings(numbers): SockSettings) {
-    for (offset, pair) in (SETTINGS..).step_by(8).zip(numbers.as_chunks::<2>().0) {
+///
+/// The verifier does not know the numbers: R8 is 0, which it does not see. Otherwise it would examine what follows for the
+/// settings of each rule.
+fn write_settings(code: &mut Assembler, SockSettings(numbers): SockSettings) {
+    for (offset, pair) in (0..).step_by(8).zip(numbers.as_chunks::<2>().0) {
         let [first, second] = pair.map(u32::to_ne_bytes);
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&first);
         bytes[4..].copy_from_slice(&second);
         code.set_any(R1, u64::from_ne_bytes(bytes));
-        code.store(Long, R10, offset, R1);
+        code.compute_register(Operation::Add, R1, R8);
+        code.store(Long, R7, offset, R1);
     }
 }
 
@@ -345,9 +423,9 @@ fn copy_from_kernel(code: &mut Assembler, length: i32, from: Register, offset: i
 }
 
 /// Goes to `next` unless this branch matches the connection, which has this direction.
-fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: Label) {
+fn check(code: &mut Assembler, branch: &Branch<'_>, next: Label) {
     if branch.ports != Ports::ANY {
-        check_port(code, branch.ports, direction, next);
+        check_port(code, branch.ports, next);
     }
     if let Some(program) = branch.program {
         let mut name = [0; NAME_LENGTH];
@@ -371,9 +449,9 @@ fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: 
     }
 }
 
-/// Loads the port again for each rule. Otherwise the verifier would keep the results of all comparisons, and
-/// its work would grow with the square of the number of rules.
-fn check_port(code: &mut Assembler, Ports { first, last }: Ports, direction: Direction, next: Label) {
+/// Writes the port that rules match on the stack. The kernel replaces each load from the context by several instructions
+/// and moves all that follow, so that with a load for each rule its work would grow with the square of the rules.
+fn load_port(code: &mut Assembler, direction: Direction) {
     match direction {
         Direction::Accept => code.load(Word, R1, R6, LOCAL_PORT),
         Direction::Connect => {
@@ -381,8 +459,16 @@ fn check_port(code: &mut Assembler, Ports { first, last }: Ports, direction: Dir
             code.swap_network_word(R1);
         }
     }
+    code.store(Long, R10, PORT, R1);
+}
+
+/// Goes to `next` unless the port is one of these. The comparison uses a value derived from the loaded one. Otherwise the
+/// verifier would keep the results of all comparisons, and its work would grow with the square of the number of rules.
+fn check_port(code: &mut Assembler, Ports { first, last }: Ports, next: Label) {
+    code.load(Long, R1, R10, PORT);
+    code.compute(Operation::ExclusiveOr, R1, if first == last { first.into() } else { 0 });
     if first == last {
-        code.jump_if(R1, Different, first.into(), next);
+        code.jump_if(R1, Different, 0, next);
     } else {
         code.compute(Operation::Subtract, R1, first.into());
         code.jump_if(R1, Above, (last - first).into(), next);
