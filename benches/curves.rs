@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 use std::{env, fs};
 
-use keepalive_engine::cgroup::{Programs, Shared};
+use keepalive_engine::cgroup::{Options, Programs, Shared};
 use keepalive_engine::policy::{Policy, Text};
 use keepalive_policy::Settings;
 use load::{Fixture, Load};
@@ -43,7 +43,7 @@ struct Effort {
 }
 
 const FULL: Effort = Effort {
-    rounds: 15,
+    rounds: 9,
     most: 100_000,
     slice_ms: 200,
 };
@@ -270,7 +270,7 @@ fn rules_at_start(fixture: &Fixture, effort: Effort) -> Result<Curve, Error> {
                 &mut fixture.command(&[], &["KEEPALIVE", "check", &config]),
             )?);
             let start = Instant::now();
-            Programs::load(&policy, Path::new("/"), false, Shared::default())
+            Programs::load(&policy, Path::new("/"), Options::default(), Shared::default())
                 .map_err(|obstacle| obstacle.error("load"))?;
             times[3].push(start.elapsed().as_secs_f64() * 1e3);
         }

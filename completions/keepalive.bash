@@ -63,6 +63,7 @@ _keepalive_table=(
     'cgroup enable|--container|*|name/id@words4|The cgroup of this running container, by its name or by at least 4 digits of its id; repeatable'
     'cgroup enable|--existing|||Also set open connections'
     'cgroup enable|--watch|||Stay, follow changes, and end the policy with this command'
+    'cgroup enable|--count-endings|||Count the connections of each rule that fail, by cause'
     'cgroup enable|--idle||time@unknown|Idle time before the first probe'
     'cgroup enable|--interval||time@unknown|Time between unanswered probes'
     'cgroup enable|--count||n@unknown|Unanswered probes that end the connection'

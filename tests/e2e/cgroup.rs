@@ -5,6 +5,7 @@ mod command;
 mod container;
 mod counters;
 mod dangling;
+mod ended;
 mod existing;
 mod families;
 mod foreign;

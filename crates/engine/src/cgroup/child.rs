@@ -4,7 +4,7 @@
 //! waits until the cgroup is empty, and removes it. If the reaper was killed, the next command removes the
 //! cgroup.
 
-use super::{Obstacle, Programs, Shared};
+use super::{Obstacle, Options, Programs, Shared};
 use crate::applier::apply_to_inherited;
 use crate::policy::{Part, Policy};
 use keepalive_sys::background::{detach, harden};
@@ -115,7 +115,7 @@ fn share(parent: &Path) -> io::Result<Option<OwnedFd>> {
 fn join_new(tree: &Tree, parent: &Path, policy: &Policy) -> Result<PathBuf, Failure> {
     let directory = create(parent).map_err(|failure| {
         // A missing capability is the better reason.
-        let programs = Programs::load(policy, &tree.name(parent), false, Shared::default());
+        let programs = Programs::load(policy, &tree.name(parent), Options::default(), Shared::default());
         programs.err().map_or(failure, Failure::Programs)
     })?;
     let joined = join_while_loading(tree, parent, &directory, policy);
@@ -133,7 +133,7 @@ fn join_while_loading(tree: &Tree, parent: &Path, directory: &Path, policy: &Pol
     let reaper = spawn_cgroup_reaper(directory).map_err(failed)?;
     let (joined, loaded) = while_running(
         || wait_for(&reaper).and_then(|()| cgroup::join(directory)),
-        || Programs::load(policy, &tree.name(parent), false, Shared::default()),
+        || Programs::load(policy, &tree.name(parent), Options::default(), Shared::default()),
     )
     .map_err(failed)?;
     let attached = loaded.and_then(|programs| attach(tree, directory, &cgroup, &programs));

@@ -21,6 +21,9 @@ pub struct Description {
     /// Why the program compares values instead.
     #[serde(default)]
     pub compared_because: Option<String>,
+    /// Why the program does not count connections that fail, if the user asked for it.
+    #[serde(default)]
+    pub uncounted_because: Option<String>,
     /// Whether a command that keeps running has applied the policy (`--watch`).
     pub is_watched: bool,
     /// Whether rules match programs' names.
@@ -55,6 +58,7 @@ impl Description {
             rules: rules.collect(),
             reads_fields: false,
             compared_because: None,
+            uncounted_because: None,
             is_watched: false,
             needs_names: needs.names,
             is_persistent: needs.sock_settings,

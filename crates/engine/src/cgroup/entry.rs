@@ -1,10 +1,9 @@
 //! Reads the state that stays in the kernel. Readers take no lock: they read the link before and after
 //! everything that belongs to it, and start again if the link has changed.
 
-use super::Description;
+use super::counts::Counted;
 use super::obstacle::name;
 use super::pins::{ESTABLISHED, POLICY, SOCK_SETTINGS, Target, WATCH, directory};
-use keepalive_bpf::record;
 use keepalive_sys::bpf::call::{Attached, Hook, LinkInfo, link_info, map_info, pinned, programs, value};
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::lock::{holder, try_shared};
@@ -55,19 +54,6 @@ impl State {
             Self::Changing => "changing",
         }
     }
-}
-
-/// A policy and its counters.
-#[derive(Clone, Debug)]
-pub struct Counted {
-    /// The policy.
-    pub description: Description,
-    /// The uses of each rule.
-    pub rules: Vec<u64>,
-    /// The connections that no rule matched.
-    pub default: u64,
-    /// The options that the kernel refused to set.
-    pub refused: u64,
 }
 
 /// How often a reader checks whether another command has finished, and the pause between two checks.
@@ -320,19 +306,7 @@ fn read_policy(place: &Path, program: u32) -> io::Result<Option<Counted>> {
     let Some(map) = pinned_if_there(&place.join(format!("{POLICY}{program}")))? else {
         return Ok(None);
     };
-    Ok(parse_policy(&value(&map, map_info(&map)?.value_size)?))
-}
-
-fn parse_policy(value: &[u8]) -> Option<Counted> {
-    let (mut counters, text) = record::read(value)?;
-    let refused = counters.pop()?;
-    let default = counters.pop()?;
-    Some(Counted {
-        description: serde_json::from_str(&text).ok()?,
-        rules: counters,
-        default,
-        refused,
-    })
+    Ok(Counted::parse(&value(&map, map_info(&map)?.value_size)?))
 }
 
 /// Returns the files of an entry; none if the entry no longer exists.

@@ -66,12 +66,15 @@ impl Unread {
                 "the kernel's own fields require CAP_PERFMON, which this process lacks; the verifier says: {}",
                 last_word(&refusal.log)
             ),
-            Self::Refused(refusal) => format!(
-                "the kernel's verifier does not let a program read its fields: {}",
-                last_word(&refusal.log)
-            ),
+            Self::Refused(refusal) => refused(refusal),
         }
     }
+}
+
+/// Returns the reason why a program cannot read the kernel's fields, as a clause.
+pub(super) fn refused(refusal: &Refusal) -> String {
+    let why = last_word(&refusal.log);
+    format!("the kernel's verifier does not let a program read its fields: {why}")
 }
 
 /// Returns the verifier's last line that is not statistics, if any.

@@ -13,7 +13,8 @@
 
 use super::entry::{Entry, State, files, pinned_if_there, read_entries};
 use super::lock::{Interrupts, lock};
-use super::{Obstacle, Programs, Shared};
+pub use super::target::Target;
+use super::{Obstacle, Options, Programs, Shared};
 use crate::policy::Policy;
 use keepalive_sys::bpf::call::{
     Hook, detach_link, link_info, link_to_cgroup, map_info, pin, pinned, program_info, replace_program,
@@ -41,34 +42,6 @@ pub(super) const POLICY: &str = "policy-";
 /// The prefix of a directory whose lock the watching command holds; the number of its program follows.
 pub(super) const WATCH: &str = "watch-";
 
-/// A cgroup that the user has named.
-#[derive(Debug)]
-pub struct Target {
-    /// The path of the cgroup in the tree.
-    pub name: PathBuf,
-    /// The number of the cgroup, while it exists.
-    pub(super) id: Option<u64>,
-}
-
-impl Target {
-    /// Creates a target from the directory of a cgroup.
-    pub fn new(tree: &Tree, directory: &Path) -> Self {
-        Self {
-            name: tree.name(directory),
-            id: cgroup::id(directory).ok(),
-        }
-    }
-
-    /// Creates a target from the former directory and the number of a cgroup that may have been removed. For some
-    /// milliseconds after its removal the kernel still has the policy attached to the cgroup with this number.
-    pub fn former(tree: &Tree, directory: &Path, id: u64) -> Self {
-        Self {
-            name: tree.name(directory),
-            id: Some(id),
-        }
-    }
-}
-
 /// What [`enable`] did in addition to its task.
 #[derive(Debug)]
 pub struct Done {
@@ -82,9 +55,11 @@ pub struct Done {
     pub program: u32,
     /// The lock that shows other commands that this process watches the policy, if the caller asked for it.
     pub watch: Option<OwnedFd>,
+    /// Why connections that fail are not counted, if [`Options::counts_ended`] asked for it.
+    pub uncounted_because: Option<String>,
 }
 
-/// Applies `policy` to the cgroup in `directory`. `is_watched` states whether this process keeps watching the policy.
+/// Applies `policy` to the cgroup in `directory`.
 ///
 /// # Errors
 /// The obstacle; then nothing has changed.
@@ -92,7 +67,7 @@ pub fn enable(
     tree: &Tree,
     directory: &Path,
     policy: &Arc<Policy>,
-    is_watched: bool,
+    options: Options,
     interrupts: Interrupts<'_>,
 ) -> Result<Done, Obstacle> {
     /// After this many attempts, this command loads its programs while it holds the lock.
@@ -112,7 +87,7 @@ pub fn enable(
         let place = mount.as_ref().map(|mount| mount.join(OURS).join(&id));
         let prepared = {
             let (policy, name) = (Arc::clone(policy), tree.name(directory));
-            interrupts.run(move || Prepared::new(&policy, &name, is_watched, place.as_deref()))??
+            interrupts.run(move || Prepared::new(&policy, &name, options, place.as_deref()))??
         };
         let (mounted, is_new) = match mount.take() {
             Some(mounted) => (mounted, false),
@@ -132,7 +107,7 @@ pub fn enable(
             continue;
         }
         remove_dangling(&all, tree, &tree.name(directory))?;
-        let attached = prepared.attach(tree, directory, &cgroup, &place, is_watched);
+        let attached = prepared.attach(tree, directory, &cgroup, &place, options.is_watched);
         let tidied = tidy(&place);
         if attached.is_err() {
             let _ = fs::remove_dir(&all);
@@ -145,6 +120,7 @@ pub fn enable(
             has_replaced,
             program: prepared.number,
             watch,
+            uncounted_because: prepared.programs.uncounted_because,
         });
     }
 }
@@ -178,14 +154,14 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(policy: &Policy, name: &Path, is_watched: bool, place: Option<&Path>) -> Result<Self, Obstacle> {
+    fn new(policy: &Policy, name: &Path, options: Options, place: Option<&Path>) -> Result<Self, Obstacle> {
         let find = |name: &str| place.map_or(Ok(None), |place| pinned_if_there(&place.join(name)));
         let old = Shared {
             names: find(NAMES)?,
             sock_settings: find(SOCK_SETTINGS)?,
         };
         let [names, sock_settings] = [number(old.names.as_ref())?, number(old.sock_settings.as_ref())?];
-        let programs = Programs::load(policy, name, is_watched, old)?;
+        let programs = Programs::load(policy, name, options, old)?;
         Ok(Self {
             number: program_info(&programs.established)?.id,
             programs,

@@ -57,6 +57,11 @@ pub(crate) const STATUS: Notes = Notes {
             ),
             ("cgroups[].default", "string", "the settings without a rule"),
             ("cgroups[].default_connections", "number", "connections that got them"),
+            (
+                "cgroups[].default_ended",
+                "object",
+                "those that failed, as rules[].ended",
+            ),
             ("cgroups[].rules[].rule", "string", ""),
             ("cgroups[].rules[].from", "string", "the source"),
             ("cgroups[].rules[].line", "number", ""),
@@ -64,6 +69,11 @@ pub(crate) const STATUS: Notes = Notes {
                 "cgroups[].rules[].connections",
                 "number",
                 "connections that the rule matched",
+            ),
+            (
+                "cgroups[].rules[].ended",
+                "object",
+                "with --count-endings: those that failed, by cause: dead-peer, reset-on-probe, timeout",
             ),
             ("cgroups[].refused", "number", "options that the kernel refused to set"),
             ("cgroups[].clamps", "boolean", "whether a mode changes setsockopt(2)"),
@@ -73,6 +83,11 @@ pub(crate) const STATUS: Notes = Notes {
                 "whether the kernel's fields show what a program has set itself",
             ),
             ("cgroups[].compared_because", "string", "why they do not"),
+            (
+                "cgroups[].uncounted_because",
+                "string",
+                "why --count-endings counts nothing here",
+            ),
             (
                 "cgroups[].shadowed",
                 "array",

@@ -7,7 +7,7 @@ use crate::json::pretty;
 use crate::output::{WIDTH, print, sanitize, wrap};
 use crate::table::terminal_size;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
-use keepalive_engine::cgroup::{Obstacle, Programs};
+use keepalive_engine::cgroup::{Ended, Obstacle, Programs};
 use keepalive_sys::cgroup::Tree;
 use serde::{Serialize, Serializer};
 use std::collections::HashSet;
@@ -30,6 +30,8 @@ struct Object {
     state: Option<State>,
     default: Option<String>,
     default_connections: Option<u64>,
+    /// The connections that failed; `None` if unknown.
+    default_ended: Option<Ended>,
     rules: Vec<CountedRule>,
     /// The number of options that the kernel has refused to set.
     refused: Option<u64>,
@@ -40,6 +42,8 @@ struct Object {
     reads_fields: Option<bool>,
     /// Why it compares values.
     compared_because: Option<String>,
+    /// Why the connections that fail are not counted.
+    uncounted_because: Option<String>,
     /// Cgroups below this one with a policy of their own, which applies there instead.
     shadowed: Vec<String>,
     /// Foreign programs that run before this one, and those that run after it and take precedence.
@@ -59,6 +63,8 @@ struct CountedRule {
     from: String,
     line: u32,
     connections: u64,
+    /// The connections that failed; `None` if unknown.
+    ended: Option<Ended>,
 }
 
 #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -154,11 +160,13 @@ impl Object {
             state: None,
             default: None,
             default_connections: None,
+            default_ended: None,
             rules: Vec::new(),
             refused: None,
             clamps: false,
             reads_fields: None,
             compared_because: None,
+            uncounted_because: None,
             shadowed: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
@@ -175,18 +183,21 @@ impl Object {
         if let Some(policy) = &entry.policy {
             let description = &policy.description;
             object.default = Some(description.default.clone());
-            object.default_connections = Some(policy.default);
+            object.default_connections = Some(policy.default.connections);
+            object.default_ended = policy.default.ended;
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
             object.compared_because.clone_from(&description.compared_because);
+            object.uncounted_because.clone_from(&description.uncounted_because);
             object.clamps = description.is_persistent && entry.state == State::Active;
             let rules = description.rules.iter().zip(&policy.rules);
             object.rules = rules
-                .map(|(rule, connections)| CountedRule {
+                .map(|(rule, counts)| CountedRule {
                     rule: rule.rule.clone(),
                     from: rule.from.clone(),
                     line: rule.line,
-                    connections: *connections,
+                    connections: counts.connections,
+                    ended: counts.ended,
                 })
                 .collect();
         }
@@ -270,31 +281,33 @@ impl Object {
             self.state.map_or(NONE, State::describe)
         );
         let counted = self.rules.iter().map(|rule| {
-            let from = format!("{}:{}", rule.from, rule.line);
-            (rule.connections, rule.rule.clone(), from)
+            let from = format!("  ({}:{})", rule.from, rule.line);
+            (rule.connections, rule.rule.clone() + &from, rule.ended)
         });
         let default = self.default.iter().zip(self.default_connections);
-        let default = default.map(|(default, count)| (count, format!("default {default}"), String::new()));
+        let default = default.map(|(default, count)| (count, format!("default {default}"), self.default_ended));
         let lines: Vec<_> = counted.chain(default).collect();
         let width = lines
             .iter()
             .map(|(count, ..)| count.to_string().len())
             .max()
             .unwrap_or(0);
-        for (count, rule, from) in lines {
-            let from = if from.is_empty() { from } else { format!("  ({from})") };
+        for (count, rule, ended) in lines {
             let count = format!("  {count:>width$}  ");
-            let rule = sanitize(&(rule + &from));
-            // In a pipe each rule stays on one line.
-            let Some((columns, _)) = terminal_size() else {
-                text.extend([&count, &rule, "\n"]);
-                continue;
-            };
-            let mut margin = count.clone();
-            for line in wrap(&rule, columns.saturating_sub(count.len()), 0).lines() {
-                text.extend([&margin, line, "\n"]);
-                margin = " ".repeat(count.len());
+            let margin = " ".repeat(count.len());
+            write_wrapped(text, &count, &margin, &sanitize(&rule));
+            if let Some(ended) = ended.filter(|ended| *ended != Ended::default()) {
+                let causes = ended.by_cause().map(|(cause, number)| format!("{number} {cause}"));
+                write_wrapped(text, &margin, &margin, &format!("ended: {}", causes.join(", ")));
             }
+        }
+        if self.state == Some(State::Active) && self.default.is_none() {
+            text.push_str("  its rules and counters cannot be read: another version of keepalive has applied it\n");
+        }
+        if let Some(why) = &self.uncounted_because {
+            let causes = Ended::default().by_cause().map(|(cause, _)| format!("? {cause}"));
+            let line = format!("  ended: {}: {why}", causes.join(", "));
+            text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
         }
         if self.clamps {
             text.push_str("  setsockopt(2) is changed as the mode says\n");
@@ -318,5 +331,18 @@ impl Object {
                 text.push_str(&wrap(&line, WIDTH, 2));
             }
         }
+    }
+}
+
+/// Appends a line after `first`; on a terminal it continues after `margin`. In a pipe it stays one line.
+fn write_wrapped(text: &mut String, first: &str, margin: &str, line: &str) {
+    let Some((columns, _)) = terminal_size() else {
+        text.extend([first, line, "\n"]);
+        return;
+    };
+    let mut before = first;
+    for line in wrap(line, columns.saturating_sub(first.len()), 0).lines() {
+        text.extend([before, line, "\n"]);
+        before = margin;
     }
 }
