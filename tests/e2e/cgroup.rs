@@ -13,12 +13,14 @@ mod help;
 mod lifetime;
 mod lock;
 mod machine;
+mod metrics;
 mod mistakes;
 mod named;
 mod namespaces;
 mod nested;
 mod policy;
 mod rights;
+mod skew;
 mod watch;
 
 use crate::support::py_peer::PyPeer;

@@ -5,6 +5,7 @@ mod attempt;
 pub mod child;
 mod counts;
 mod description;
+mod directory;
 pub mod entry;
 pub mod existing;
 mod limits;
@@ -12,6 +13,7 @@ mod lock;
 mod obstacle;
 pub mod pins;
 mod reading;
+pub mod refusal;
 mod target;
 
 pub use counts::{Counted, Counts, Ended};

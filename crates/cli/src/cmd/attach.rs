@@ -11,6 +11,7 @@ use crate::policy::{self, Part};
 use crate::remarks::{no_process, remark_on_hidden, remark_on_unlisted};
 use clap::{ArgGroup, Args};
 use keepalive_engine::attach::{apply, plan};
+use keepalive_engine::container::id_of_process;
 use keepalive_engine::sockets::{
     Holder, Kernel, Obstacle, Process, Selection, Send, Socket, TimerState, WorkerPool, hidden,
 };
@@ -307,6 +308,7 @@ impl Work<'_> {
     fn reach(&self, kernel: &mut Kernel, process: &Process, held: &[(Holder, u64)], send: &mut Send<'_, Found>) {
         let program = process.name();
         let name = program.to_string_lossy();
+        let container = id_of_process(process.pid);
         let (sources, is_dry_run) = (self.sources, self.attach.dry_run);
         let set = |kernel: &Kernel, socket: Socket, duplicate: &OwnedFd| {
             let known = |option| socket.number(option);
@@ -326,7 +328,14 @@ impl Work<'_> {
                     numbers = numbers.map(|numbers| numbers.refreshed(duplicate, step.option));
                 }
             }
-            Report::new(name.clone().into_owned(), socket, plan, failed, numbers)
+            Report::new(
+                name.clone().into_owned(),
+                container.clone(),
+                socket,
+                plan,
+                failed,
+                numbers,
+            )
         };
         let mut elsewhere = Vec::new();
         let missed = kernel.for_each(process, held, &set, &mut |reports| {

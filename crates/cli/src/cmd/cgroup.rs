@@ -56,6 +56,14 @@ struct Enable {
     #[arg(long)]
     watch: bool,
 
+    /// With --watch: keep metrics in this file, for node_exporter
+    ///
+    /// The file has what cgroup status --metrics prints for these cgroups. It is written every 10 seconds and when the policy changes,
+    /// always whole (by rename(2)), and removed when the command ends. node_exporter reads files *.prom of the directory
+    /// --collector.textfile.directory. Default: no file.
+    #[arg(long, value_name = "FILE", requires = "watch")]
+    metrics_file: Option<PathBuf>,
+
     /// Count the connections of each rule that fail, by cause
     ///
     /// For status: dead peers, RST in answer to keepalive probes, and data that nobody acknowledges. This costs each connection
@@ -92,6 +100,29 @@ struct Status {
     /// Print a JSON object
     #[arg(long)]
     json: bool,
+
+    /// Print metrics as OpenMetrics text
+    ///
+    /// The text is also in the older Prometheus text format, as node_exporter's textfile collector requires it.
+    #[arg(long, conflicts_with = "json")]
+    metrics: bool,
+}
+
+/// What `status` prints.
+enum Format {
+    Text,
+    Json,
+    Metrics,
+}
+
+impl Status {
+    fn format(&self) -> Format {
+        match (self.json, self.metrics) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Metrics,
+            _ => Format::Text,
+        }
+    }
 }
 
 /// Runs the subcommand.

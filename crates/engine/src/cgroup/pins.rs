@@ -11,6 +11,7 @@
 //!
 //! Programs are compiled and verified before the command takes the lock, because that may take seconds.
 
+use super::directory::{OURS, directory, make_and_lock, make_directory};
 use super::entry::{Entry, State, files, pinned_if_there, read_entries};
 use super::lock::{Interrupts, lock};
 pub use super::target::Target;
@@ -24,15 +25,11 @@ use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::lock::try_exclusive;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::fstat;
-use rustix::process::geteuid;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The name of keepalive's directory in the BPF file system.
-const OURS: &str = "keepalive";
 pub(super) const ESTABLISHED: &str = "established";
 const CLAMP: &str = "clamp";
 const NAMES: &str = "names";
@@ -41,6 +38,9 @@ pub(super) const SOCK_SETTINGS: &str = "wishes";
 pub(super) const POLICY: &str = "policy-";
 /// The prefix of a directory whose lock the watching command holds; the number of its program follows.
 pub(super) const WATCH: &str = "watch-";
+/// The prefix of the file that states why the newest version of a policy is not active; the number of the active
+/// program follows.
+pub(super) const REFUSED: &str = "refused-";
 
 /// What [`enable`] did in addition to its task.
 #[derive(Debug)]
@@ -238,8 +238,9 @@ fn tidy(place: &Path) -> io::Result<()> {
     let Some(policy) = &entry.policy else {
         return Ok(());
     };
-    let [number, watch] = [POLICY, WATCH].map(|name| format!("{name}{program}"));
-    let mut kept = vec![ESTABLISHED, &number, &watch];
+    let numbered = [POLICY, WATCH, REFUSED].map(|name| format!("{name}{program}"));
+    let mut kept = vec![ESTABLISHED];
+    kept.extend(numbered.iter().map(String::as_str));
     if policy.description.needs_names {
         kept.push(NAMES);
     }
@@ -332,40 +333,6 @@ fn remove_nameless(all: &Path, tree: &Tree) -> io::Result<()> {
     nameless.iter().try_for_each(|entry| remove(&entry.directory))
 }
 
-/// Returns keepalive's directory in the BPF file system, if it exists.
-///
-/// # Errors
-/// Users other than root and this user can change the directory.
-pub(super) fn directory() -> io::Result<Option<PathBuf>> {
-    let Some(mount) = file_system::find() else {
-        return Ok(None);
-    };
-    let all = mount.join(OURS);
-    match fs::symlink_metadata(&all) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        about => trust(&all, &about?).map(|()| Some(all)),
-    }
-}
-
-/// Refuses an untrusted directory. A BPF file system that was mounted without a mode allows every user to
-/// create directories.
-fn trust(all: &Path, about: &fs::Metadata) -> io::Result<()> {
-    let path = all.display();
-    let wrong = if !about.is_dir() {
-        format!("{path} is not a directory")
-    } else if about.uid() != 0 && about.uid() != geteuid().as_raw() {
-        format!("{path} belongs to user {}", about.uid())
-    } else if about.mode() & 0o022 != 0 {
-        format!(
-            "{path} may be changed by other users: its mode is {:o}",
-            about.mode() & 0o7777
-        )
-    } else {
-        return Ok(());
-    };
-    Err(io::Error::other(wrong + "; remove it first"))
-}
-
 /// Removes the entry in `place`: first the link that makes the policy active, last the file that contains the
 /// cgroup's name.
 fn remove(place: &Path) -> io::Result<()> {
@@ -391,13 +358,6 @@ fn remove_pin(name: &str, path: &Path) -> io::Result<()> {
     }
 }
 
-fn make_directory(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result,
-    }
-}
-
 /// Pins `map` at this path, unless the same map is pinned there already.
 fn pin_anew(map: impl AsFd, path: &Path) -> io::Result<()> {
     match pin(&map, path) {
@@ -409,20 +369,5 @@ fn pin_anew(map: impl AsFd, path: &Path) -> io::Result<()> {
             pin(map, path)
         }
         result => result,
-    }
-}
-
-/// Creates the directory, if it is missing, and locks it against changes by other keepalive commands.
-fn make_and_lock(directory: &Path, interrupts: Interrupts<'_>) -> Result<OwnedFd, Obstacle> {
-    loop {
-        make_directory(directory)?;
-        match fs::symlink_metadata(directory) {
-            // Another command has removed the directory meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            about => trust(directory, &about?)?,
-        }
-        if let Some(lock) = lock(directory, interrupts)? {
-            return Ok(lock);
-        }
     }
 }

@@ -4,6 +4,7 @@ use crate::error::{Error, FAILED};
 use crate::json::Entry;
 use crate::output::{WIDTH, sanitize, wrap};
 use keepalive_engine::attach::{Failure, Left, Plan, Reason, Step, is_unfinished};
+use keepalive_engine::container::short_id;
 use keepalive_engine::sockets::{Socket, TimerState};
 use keepalive_engine::timeline::brief;
 use keepalive_policy::{Moment, SocketOption, Unit};
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Report {
     program: String,
+    container: Option<String>,
     /// The socket before the change.
     before: Socket,
     /// The values after the change.
@@ -67,6 +69,7 @@ impl Report {
     /// Creates the report on `socket` as it was before, with its present values.
     pub(super) fn new(
         program: String,
+        container: Option<String>,
         socket: Socket,
         plan: Plan,
         failed: Vec<Failure>,
@@ -74,6 +77,7 @@ impl Report {
     ) -> Self {
         Self {
             program,
+            container,
             timer: socket.timer,
             before: socket,
             numbers,
@@ -125,21 +129,25 @@ impl Report {
         })
     }
 
-    /// Returns the holder: `psql (4242) fd 3`.
+    /// Returns the holder: `psql (4242) fd 3`, or `psql (4242) fd 3 in container 0123456789ab`.
     fn place(&self) -> String {
         let program = sanitize(&self.program);
-        match self.before.holder {
+        let place = match self.before.holder {
             Some(holder) if holder.tid != holder.pid => {
                 format!("{program} ({}, thread {}) fd {}", holder.pid, holder.tid, holder.fd)
             }
             Some(holder) => format!("{program} ({}) fd {}", holder.pid, holder.fd),
             None => program,
+        };
+        match &self.container {
+            Some(id) => format!("{place} in container {}", short_id(id)),
+            None => place,
         }
     }
 
     pub(super) fn entry(&self, dry_run: bool) -> Object {
         Object {
-            after: Entry::new(&self.after(), Some(self.program.clone())),
+            after: Entry::new(&self.after(), Some(self.program.clone()), self.container.clone()),
             direction: match self.plan.moment {
                 Moment::Connect => Some("connect"),
                 Moment::Accept | Moment::Listen => Some("accept"),

@@ -55,6 +55,21 @@ pub(crate) const STATUS: Notes = Notes {
                 "string",
                 "in-force, dangling, unfinished, changing or none",
             ),
+            (
+                "cgroups[].hash",
+                "string",
+                "equal where default and rules of two policies are equal",
+            ),
+            (
+                "cgroups[].since",
+                "string",
+                "when the policy was applied, in UTC; the counters count since then",
+            ),
+            (
+                "cgroups[].version",
+                "string",
+                "version of keepalive that applied the policy",
+            ),
             ("cgroups[].default", "string", "the settings without a rule"),
             ("cgroups[].default_connections", "number", "connections that got them"),
             (
@@ -77,6 +92,22 @@ pub(crate) const STATUS: Notes = Notes {
             ),
             ("cgroups[].refused", "number", "options that the kernel refused to set"),
             ("cgroups[].clamps", "boolean", "whether a mode changes setsockopt(2)"),
+            (
+                "cgroups[].error.message",
+                "string",
+                "why enable --watch has refused the newest policy, with its place",
+            ),
+            ("cgroups[].error.since", "string", "when it was refused first"),
+            (
+                "cgroups[].has_lost_its_watch",
+                "boolean",
+                "whether the enable --watch that applied the policy was killed",
+            ),
+            (
+                "cgroups[].made_again",
+                "boolean",
+                "dangling: whether another cgroup has its path",
+            ),
             (
                 "cgroups[].reads_fields",
                 "boolean",
