@@ -1,4 +1,4 @@
-# build · install · docs · package · image · test · test-unit · test-e2e · test-vm · demo · picture · bench · lint · fuzz · ci
+# build · install · docs · package · image · test · test-unit · test-e2e · test-vm · demo · picture · bench · plots · lint · fuzz · ci
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -61,7 +61,7 @@ SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILDAH = buildah --storage-driver vfs --root $(IMAGE_DIR)/storage --runroot $(IMAGE_DIR)/run
 LIST_BUILDAH = buildah --storage-driver vfs --root $(IMAGE_ROOT)/list/storage --runroot $(IMAGE_ROOT)/list/run
 
-.PHONY: build install uninstall docs package static image image-list test test-unit test-e2e test-reproducible test-suites demo picture bench lint advisories fuzz fuzz-calls ci clean
+.PHONY: build install uninstall docs package static image image-list test test-unit test-e2e test-reproducible test-suites demo picture bench plots lint advisories fuzz fuzz-calls ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -188,6 +188,11 @@ bench: build
 	$(CARGO) bench --package keepalive-cli --bench list
 	$(CARGO) bench --package keepalive-cli --bench supervised
 	$(CARGO) bench --package keepalive-cli --bench cgroup
+	$(CARGO) bench --package keepalive-cli --bench curves
+
+# The curves of docs/performance.md, as this machine has them.
+plots: build
+	$(CARGO) bench --package keepalive-cli --bench curves -- --plots $(CURDIR)/docs/performance
 
 # Ten million runs each; needs a nightly compiler and cargo-fuzz.
 fuzz:

@@ -1,7 +1,10 @@
-//! Measures what `keepalive list` costs relative to ss(8), which shows less: 10,000 sockets of one process. The
-//! commands take turns, so both have the same noise. The bench runs in its own network, process and mount namespaces,
+//! Measures what `keepalive list` costs relative to ss(8), which shows less, and `keepalive attach` relative to `keepalive
+//! list`: 10,000 sockets of one process. The commands take turns, so both have the same noise. The bench runs in its own network, process and mount namespaces,
 //! without foreign sockets.
 #![forbid(unsafe_code)]
+
+#[allow(dead_code, reason = "other benches use more of it")]
+mod target;
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -9,17 +12,19 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
+use target::{Target, Targets};
 
 type Error = Box<dyn std::error::Error>;
 
 const USAGE: &str = "\
-usage: cargo bench --bench list [-- [--quick]]
+usage: cargo bench --bench list [-- [--quick] [--check]]
   --quick  a few rounds: whether it works, not what it costs
+  --check  exit status 1 when a target is missed
 ";
 
 /// Both ends of each connection belong to the holder.
@@ -36,17 +41,16 @@ const NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (mut is_bench, mut is_quick, mut is_inside) = (false, false, false);
+    let (mut is_bench, mut is_quick, mut checks, mut is_inside) = (false, false, false, false);
     for argument in &arguments {
         match argument.as_str() {
             // cargo passes `--bench` when it runs benches, and nothing when it runs this as a test.
             "--bench" => is_bench = true,
             "--quick" => is_quick = true,
-            // Other benches have targets; `cargo bench -- --check` is for all benches.
-            "--check" => {}
+            "--check" => checks = true,
             // This program executes itself with this argument.
             "--inside" => is_inside = true,
-            "--hold" => return status(hold()),
+            "--hold" => return status(hold().map(|()| 0), false),
             _ => {
                 eprint!("bench: unknown argument '{argument}'\n{USAGE}");
                 return ExitCode::from(2);
@@ -54,18 +58,20 @@ fn main() -> ExitCode {
         }
     }
     if is_inside {
-        return status(run(if is_bench && !is_quick { ROUNDS } else { QUICK_ROUNDS }));
+        return status(run(if is_bench && !is_quick { ROUNDS } else { QUICK_ROUNDS }), checks);
     }
     if let Some(why) = missing() {
         println!("no comparison of keepalive list with ss: {why}");
         return ExitCode::SUCCESS;
     }
-    status(go_inside(&arguments))
+    status(go_inside(&arguments), checks)
 }
 
-fn status(result: Result<(), Error>) -> ExitCode {
+/// Returns the exit status for a number of missed targets.
+fn status(result: Result<usize, Error>, checks: bool) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(missed) if missed > 0 && checks => ExitCode::FAILURE,
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
             ExitCode::from(2)
@@ -87,7 +93,7 @@ fn missing() -> Option<String> {
 }
 
 /// Executes this program again, in its own namespaces. All its children end with it.
-fn go_inside(arguments: &[String]) -> Result<(), Error> {
+fn go_inside(arguments: &[String]) -> Result<usize, Error> {
     let mut command = Command::new("unshare");
     command
         .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
@@ -98,7 +104,8 @@ fn go_inside(arguments: &[String]) -> Result<(), Error> {
     Err(format!("cannot run unshare: {}", command.exec()).into())
 }
 
-/// Creates the sockets, reports that they exist, and keeps them until the end of standard input.
+/// Creates the sockets, reports that they exist, and keeps them until the end of standard input. Each byte that it reads
+/// resets the options, so that attach sets each socket.
 fn hold() -> Result<(), Error> {
     let limit = Some(2 * u64::from(CONNECTIONS) + 100);
     setrlimit(
@@ -112,18 +119,28 @@ fn hold() -> Result<(), Error> {
     let address = listener.local_addr()?;
     let mut kept = Vec::new();
     for _ in 0..CONNECTIONS {
-        let client = TcpStream::connect(address)?;
-        sockopt::set_tcp_keepidle(&client, Duration::from_secs(60))?;
-        sockopt::set_socket_keepalive(&client, true)?;
-        kept.push((client, listener.accept()?));
+        kept.extend([TcpStream::connect(address)?, listener.accept()?.0]);
     }
-    println!("ready");
-    io::stdin().read_to_end(&mut Vec::new())?;
-    Ok(())
+    loop {
+        for (place, socket) in kept.iter().enumerate() {
+            let is_on = place % 2 == 0;
+            sockopt::set_tcp_keepidle(socket, Duration::from_secs(if is_on { 60 } else { 7200 }))?;
+            sockopt::set_tcp_keepintvl(socket, Duration::from_secs(75))?;
+            sockopt::set_tcp_keepcnt(socket, 9)?;
+            sockopt::set_socket_keepalive(socket, is_on)?;
+        }
+        println!("ready");
+        if io::stdin().read(&mut [0])? == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// The process with the sockets.
-struct Holder(Child);
+struct Holder {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
 
 impl Holder {
     fn start() -> Result<Self, Error> {
@@ -132,20 +149,36 @@ impl Holder {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+        let output = BufReader::new(child.stdout.take().ok_or("no pipe from the holder")?);
+        let mut holder = Self { child, output };
+        holder.wait()?;
+        Ok(holder)
+    }
+
+    /// Waits until the sockets are ready.
+    fn wait(&mut self) -> Result<(), Error> {
         let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("no pipe from the holder")?).read_line(&mut line)?;
-        if line != "ready\n" {
-            return Err(format!("the sockets cannot be made: {}", child.wait()?).into());
+        self.output.read_line(&mut line)?;
+        if line == "ready\n" {
+            Ok(())
+        } else {
+            Err(format!("the sockets cannot be made: {}", self.child.wait()?).into())
         }
-        Ok(Self(child))
+    }
+
+    /// Resets the options of the sockets.
+    fn reset(&mut self) -> Result<(), Error> {
+        let input = self.child.stdin.as_mut().ok_or("no pipe to the holder")?;
+        input.write_all(b"r")?;
+        self.wait()
     }
 }
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
+        drop(self.child.stdin.take());
         // The process ends when its input ends. An error of the wait is ignored.
-        let _ = self.0.wait();
+        let _ = self.child.wait();
     }
 }
 
@@ -154,6 +187,9 @@ struct Contestant {
     name: &'static str,
     words: Vec<String>,
     times: Vec<f64>,
+    /// Whether the command sets the sockets.
+    sets: bool,
+    target: Target,
 }
 
 impl Contestant {
@@ -162,6 +198,16 @@ impl Contestant {
             name,
             words: words.iter().map(|&word| word.to_owned()).collect(),
             times: Vec::new(),
+            sets: words.contains(&"attach"),
+            target: Target::None,
+        }
+    }
+
+    /// Sets the greatest ratio to the first contestant.
+    fn at_most(self, ratio: f64) -> Self {
+        Self {
+            target: Target::AtMost(ratio),
+            ..self
         }
     }
 
@@ -197,8 +243,8 @@ impl Contestant {
     }
 }
 
-/// Measures and prints everything.
-fn run(rounds: usize) -> Result<(), Error> {
+/// Measures and prints everything. Returns the number of missed targets.
+fn run(rounds: usize) -> Result<usize, Error> {
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755))?;
     // The copy is at a path where an ordinary user can execute it.
@@ -206,34 +252,56 @@ fn run(rounds: usize) -> Result<(), Error> {
     fs::copy(Path::new(env!("CARGO_BIN_EXE_keepalive")), &copy)?;
     let keepalive = copy.to_str().ok_or("the path is not UTF-8")?;
 
-    let holder = Holder::start()?;
-    let pid = holder.0.id().to_string();
+    let mut holder = Holder::start()?;
+    let mut targets = Targets::default();
+    let pid = holder.child.id().to_string();
     println!(
         "{ROWS} sockets of one process. Medians of {rounds} rounds, in turn; each ratio is followed by its quartiles."
     );
     race(
         "as root: every socket exactly, with its processes",
         rounds,
+        &mut holder,
+        &mut targets,
         vec![
-            Contestant::new("ss -tnoap", &["ss", "-tnoap"]),
-            Contestant::new("keepalive list PID", &[keepalive, "list", &pid]),
-            Contestant::new("keepalive list", &[keepalive, "list"]),
+            Contestant::new("ss -tnopia", &["ss", "-tnopia"]),
+            Contestant::new("keepalive list PID", &[keepalive, "list", &pid]).at_most(0.5),
+            Contestant::new("keepalive list", &[keepalive, "list"]).at_most(0.5),
             Contestant::new("keepalive list --json", &[keepalive, "list", "--json"]),
+        ],
+    )?;
+    race(
+        "every socket set: three or four options each",
+        rounds,
+        &mut holder,
+        &mut targets,
+        vec![
+            Contestant::new("keepalive list PID", &[keepalive, "list", &pid]),
+            Contestant::new("keepalive attach PID", &[keepalive, "attach", &pid]).at_most(1.2),
         ],
     )?;
     let as_nobody = |words: &[&'static str]| [&NOBODY[..], words].concat();
     race(
         "as an ordinary user: what any user can see",
         rounds,
+        &mut holder,
+        &mut targets,
         vec![
             Contestant::new("ss -tnoa", &as_nobody(&["ss", "-tnoa"])),
             Contestant::new("keepalive list", &[&NOBODY[..], &[keepalive, "list"]].concat()),
         ],
-    )
+    )?;
+    Ok(targets.finish())
 }
 
 /// Lets the contestants take turns, and prints their durations, each relative to the first.
-fn race(title: &str, rounds: usize, mut contestants: Vec<Contestant>) -> Result<(), Error> {
+fn race(
+    title: &str,
+    rounds: usize,
+    holder: &mut Holder,
+    targets: &mut Targets,
+    mut contestants: Vec<Contestant>,
+) -> Result<(), Error> {
     for contestant in &contestants {
         contestant.check()?;
     }
@@ -247,6 +315,9 @@ fn race(title: &str, rounds: usize, mut contestants: Vec<Contestant>) -> Result<
                 contestants.len() - 1 - step
             };
             let which = (step + round / 2) % contestants.len();
+            if contestants[which].sets {
+                holder.reset()?;
+            }
             contestants[which].run()?;
         }
     }
@@ -262,6 +333,7 @@ fn race(title: &str, rounds: usize, mut contestants: Vec<Contestant>) -> Result<
                 .map(|(time, first)| time / first);
             let [low, median, high] = quartiles(ratios);
             print!("  {median:.2} × {} [{low:.2} {high:.2}]", contestants[0].name);
+            print!("{}", targets.verdict(contestant.target, median, 2));
         }
         println!();
     }

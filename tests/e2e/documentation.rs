@@ -31,6 +31,7 @@ const PARSED: [(&str, &str); 44] = [
     ("make docs", "writes into the repository"),
     ("make ci", "installs packages, and runs this test"),
     ("make bench", "takes minutes"),
+    ("make plots", "takes minutes"),
     ("make advisories", "takes the network"),
     ("make test-reproducible", BUILDS),
     ("make test-suites", "takes minutes"),

@@ -6,11 +6,11 @@
 //! found again, by the socket's addresses, which the socket still has.
 
 use crate::assembler::{Assembler, Condition, Helper, Label, Operation, Register, Size};
-use crate::established::SOCKET;
+use crate::established::{SOCKET, call_shares};
 use crate::fields::Field;
 use crate::kernel_types::KernelTypes;
 use Condition::{Below, Different, Equal};
-use Register::{R0, R1, R2, R3, R4, R6, R7, R8};
+use Register::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use Size::Word;
 use keepalive_policy::Direction;
 use rustix::io::Errno;
@@ -114,9 +114,9 @@ pub(crate) fn check_states(code: &mut Assembler, other: Label) {
     code.place(ended);
 }
 
-/// Emits the function that finds the cause and calls the function for the direction, which counts; both have the context in
+/// Emits the function that finds the cause and calls the functions for the direction, which count; all have the context in
 /// R1. R2 is the offset of the counter plus eight.
-pub(crate) fn emit(code: &mut Assembler, fields: &EndFields, [connected, accepted]: [Label; 2]) {
+pub(crate) fn emit(code: &mut Assembler, fields: &EndFields, [connected, accepted]: &[Vec<Label>; 2]) {
     let [end, by_program, failed, is_silence, timeout, count, is_accepted] = [(); 7].map(|()| code.label());
     code.copy(R6, R1);
     // Programs of nearer cgroups run earlier.
@@ -172,13 +172,12 @@ pub(crate) fn emit(code: &mut Assembler, fields: &EndFields, [connected, accepte
     code.compute_register(Operation::ExclusiveOr, R2, R8);
     code.compute(Operation::And, R2, DEAD_PEER | RESET_ON_PROBE);
     code.compute(Operation::And, R1, TIMEOUT_FLAG);
+    code.copy(R9, R2);
     code.jump_if(R1, Different, 0, is_accepted);
-    code.copy(R1, R6);
-    code.call_local(connected);
+    call_shares(code, connected, |code| code.copy(R2, R9), end);
     code.exit_with(0);
     code.place(is_accepted);
-    code.copy(R1, R6);
-    code.call_local(accepted);
+    call_shares(code, accepted, |code| code.copy(R2, R9), end);
     code.place(end);
     code.exit_with(0);
 }

@@ -1,19 +1,20 @@
 //! The program that sets a connection's options as soon as the connection is established (`BPF_PROG_TYPE_SOCK_OPS`).
 //!
-//! The rules are compiled into the program, in their order, as one function for each direction. The first
-//! rule that matches writes its settings on the stack and calls the function that applies them. The program
-//! has no loops, and no jump goes further than the next rule.
+//! The rules are compiled into the program, in their order, as functions for each direction. The first
+//! rule that matches writes its settings on the caller's stack, and the caller passes them to the function that applies
+//! them. The program has no loops, and no jump goes further than the next rule.
 
 use crate::apply::Apply;
-use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
+use crate::assembler::{Assembler, Condition, Instruction, Label, Map, Operation, Register, Size};
 use crate::decision_list::{Branch, decision_list};
 use crate::ended::{self, CountEnded};
-use crate::fields::{Fields, ReadTask, TaskFields};
+use crate::fields::{Fields, TaskFields};
 use crate::matching::{self, NAME};
+use crate::naming::note_name;
 use crate::record;
-use crate::sock_settings::{CREATE, SOCK_SETTINGS_LENGTH, SockSettings};
+use crate::sock_settings::{SOCK_SETTINGS_LENGTH, SockSettings};
 use Condition::{Different, Equal};
-use Register::{R0, R1, R2, R3, R4, R6, R7, R8, R10};
+use Register::{R0, R1, R2, R6, R7, R8, R10};
 use Size::{Long, Word};
 use keepalive_policy::option::BY_EBPF;
 use keepalive_policy::{Direction, Network, Ports, Source};
@@ -129,30 +130,41 @@ impl<'a> Policy<'a> {
     ) -> io::Result<Vec<Instruction>> {
         const DIRECTIONS: [Direction; 2] = [Direction::Connect, Direction::Accept];
         let mut code = Assembler::default();
-        let established = DIRECTIONS.map(|direction| (direction, code.label()));
+        let lists = DIRECTIONS.map(|direction| self.list(direction));
+        let mut labels = || {
+            lists
+                .each_ref()
+                .map(|list| shares(list).map(|_| code.label()).collect::<Vec<_>>())
+        };
+        let (established, counted) = (labels(), labels());
         let [apply, ends] = [(); 2].map(|()| code.label());
-        find_out_which_end(
-            &mut code,
-            maps,
-            task,
-            established.map(|(_, list)| list),
-            ended.map(|_| ends),
-        );
-        for (direction, list) in established {
-            code.place(list);
-            self.on_established(&mut code, direction, maps, ended.is_some(), apply);
+        let sets = self.branches.iter().any(|branch| settings(branch, maps).is_some());
+        let apply_if_any = sets.then_some(apply);
+        find_out_which_end(&mut code, maps, task, &established, apply_if_any, ended.map(|_| ends));
+        for ((direction, list), functions) in DIRECTIONS.into_iter().zip(&lists).zip(&established) {
+            for (place, (share, function)) in shares(list).zip(functions).enumerate() {
+                code.place(*function);
+                self.on_established(
+                    &mut code,
+                    direction,
+                    maps,
+                    share,
+                    (place == 0).then_some(ended.is_some()),
+                );
+            }
         }
         if let Some(ended) = ended {
-            let lists = DIRECTIONS.map(|direction| (direction, code.label()));
             code.place(ends);
-            ended::emit(&mut code, &ended.fields, lists.map(|(_, list)| list));
-            for (direction, list) in lists {
-                code.place(list);
-                self.on_ended(&mut code, direction, maps, ended.place);
+            ended::emit(&mut code, &ended.fields, &counted);
+            for ((direction, list), functions) in DIRECTIONS.into_iter().zip(&lists).zip(&counted) {
+                for (share, function) in shares(list).zip(functions) {
+                    code.place(*function);
+                    self.on_ended(&mut code, direction, maps, share, ended.place);
+                }
             }
         }
         code.place(apply);
-        if code.is_used(apply) {
+        if sets {
             let refusals = self.rules + 1;
             Apply {
                 code: &mut code,
@@ -166,40 +178,57 @@ impl<'a> Policy<'a> {
         code.finish()
     }
 
-    /// Emits the function for an established connection of this direction.
+    /// Returns the branches for connections of this direction.
+    fn list(&self, direction: Direction) -> Vec<&Branch<'a>> {
+        let mut list: Vec<_> = self.branches.iter().collect();
+        list.retain(|branch| branch.direction.is_none_or(|wanted| wanted == direction));
+        // The list ends after the first branch that matches all connections; there is always one.
+        let all = list.iter().position(|branch| is_for_all(branch));
+        list.truncate(all.map_or(list.len(), |all| all + 1));
+        list
+    }
+
+    /// Emits the function of these branches for an established connection. It writes the settings to R2. `first` is
+    /// present in the first function, and states whether connections that fail are counted.
     fn on_established(
         &self,
         code: &mut Assembler,
         direction: Direction,
         maps: &Maps,
-        counts_ended: bool,
-        apply: Label,
+        branches: &[&Branch<'a>],
+        first: Option<bool>,
     ) {
         code.copy(R6, R1);
-        end_if_decided(code);
-        if counts_ended {
-            ended::request(code, direction);
+        code.copy(R7, R2);
+        if let Some(counts_ended) = first {
+            end_if_decided(code);
+            if counts_ended {
+                ended::request(code, direction);
+            }
         }
-        self.on_match(code, direction, maps, |code, branch| {
+        code.load(Word, R8, R6, OPERATION);
+        code.load(Word, R1, R6, OPERATION);
+        code.compute_register(Operation::ExclusiveOr, R8, R1);
+        on_match(code, direction, maps, branches, |code, branch| {
             for counter in self.counters_of(branch) {
                 count(code, maps.counters, counter);
             }
-            if let Some(settings) = settings(branch, maps) {
-                store_settings_at(code, settings);
-                code.copy(R1, R6);
-                code.copy(R2, R10);
-                code.compute(Operation::Add, R2, SETTINGS.into());
-                code.call_local(apply);
+            match settings(branch, maps) {
+                Some(settings) => {
+                    write_settings(code, settings);
+                    SETTINGS_APPLY
+                }
+                None => NOTHING_APPLIES,
             }
         });
     }
 
-    /// Emits the function for a connection of this direction that ended. R2 is the offset of the counter among
-    /// those of a rule, plus eight.
-    fn on_ended(&self, code: &mut Assembler, direction: Direction, maps: &Maps, place: u32) {
+    /// Emits the function of these branches for a connection that ended. R2 is the offset of the counter among those of a
+    /// rule, plus eight.
+    fn on_ended(&self, code: &mut Assembler, direction: Direction, maps: &Maps, branches: &[&Branch<'a>], place: u32) {
         code.copy(R6, R1);
         code.copy(R8, R2);
-        self.on_match(code, direction, maps, |code, branch| {
+        on_match(code, direction, maps, branches, |code, branch| {
             for counter in self.counters_of(branch) {
                 let size = u32::try_from(8 * ended::CAUSES * counter).unwrap_or(u32::MAX);
                 code.map_value(R1, maps.counters, (place + size).saturating_sub(8));
@@ -207,30 +236,8 @@ impl<'a> Policy<'a> {
                 code.set(R2, 1);
                 code.add_atomically(R1, R2);
             }
+            NOTHING_APPLIES
         });
-    }
-
-    /// Emits, for each branch of this direction, a test and what `then` emits for connections that match. R6 = the context.
-    fn on_match(
-        &self,
-        code: &mut Assembler,
-        direction: Direction,
-        maps: &Maps,
-        then: impl Fn(&mut Assembler, &Branch<'_>),
-    ) {
-        let mut list: Vec<_> = self.branches.iter().collect();
-        list.retain(|branch| branch.direction.is_none_or(|wanted| wanted == direction));
-        // The list ends after the first branch that matches all connections; there is always one.
-        let all = list.iter().position(|branch| is_for_all(branch));
-        list.truncate(all.map_or(list.len(), |all| all + 1));
-        matching::load(code, &list, maps.names);
-        for branch in list {
-            let next = code.label();
-            matching::check(code, branch, direction, next);
-            then(code, branch);
-            code.exit_with(0);
-            code.place(next);
-        }
     }
 
     /// Returns the counters of the connections of this branch: those of its rules, or that of no rule.
@@ -240,6 +247,59 @@ impl<'a> Policy<'a> {
         } else {
             branch.rules.clone()
         }
+    }
+}
+
+/// Returns the branches of each function. The verifier of Linux 6.18 walks a function once for each of its ends, so that its
+/// work would grow with the square of the branches in one function. A program has at most 256 functions.
+fn shares<'a, 'b>(list: &'b [&'a Branch<'a>]) -> std::slice::Chunks<'b, &'a Branch<'a>> {
+    const SHARE: usize = 32;
+    const MOST_FUNCTIONS: usize = 60;
+    list.chunks(list.len().div_ceil(MOST_FUNCTIONS).max(SHARE))
+}
+
+// What the function of a share returns.
+const NOTHING_APPLIES: i32 = 0;
+const SETTINGS_APPLY: i32 = 1;
+const NO_MATCH: i32 = 2;
+
+/// Emits, for each branch, a test and what `then` emits for connections that match. The function returns what `then` returns,
+/// or [`NO_MATCH`]. R6 = the context.
+fn on_match(
+    code: &mut Assembler,
+    direction: Direction,
+    maps: &Maps,
+    branches: &[&Branch<'_>],
+    then: impl Fn(&mut Assembler, &Branch<'_>) -> i32,
+) {
+    matching::load(code, branches, direction, maps.names);
+    for branch in branches {
+        let next = code.label();
+        matching::check(code, branch, next);
+        let result = then(code, branch);
+        code.exit_with(result);
+        code.place(next);
+    }
+    if !branches.last().is_some_and(|last| is_for_all(last)) {
+        code.exit_with(NO_MATCH);
+    }
+}
+
+/// Calls the functions of the shares until a branch matches; then goes to `decided`, or continues after the last function.
+/// `argument` sets R2, and R6 = the context.
+pub(crate) fn call_shares(
+    code: &mut Assembler,
+    functions: &[Label],
+    argument: impl Fn(&mut Assembler),
+    decided: Label,
+) {
+    for (place, function) in functions.iter().enumerate() {
+        if place > 0 {
+            code.jump_if(R0, Different, NO_MATCH, decided);
+        }
+        code.copy(R1, R6);
+        argument(code);
+        code.call_local(*function);
     }
 }
 
@@ -265,10 +325,11 @@ fn find_out_which_end(
     code: &mut Assembler,
     maps: &Maps,
     task: Option<TaskFields>,
-    [connected, accepted]: [Label; 2],
+    [connected, accepted]: &[Vec<Label>; 2],
+    apply: Option<Label>,
     ended: Option<Label>,
 ) {
-    let [is_connected, is_accepted, is_state, ends] = [(); 4].map(|()| code.label());
+    let [is_connected, is_accepted, is_state, ends, decided] = [(); 5].map(|()| code.label());
     code.load(Word, R0, R1, OPERATION);
     code.jump_if(R0, Equal, ACTIVE_ESTABLISHED, is_connected);
     code.jump_if(R0, Equal, PASSIVE_ESTABLISHED, is_accepted);
@@ -291,11 +352,29 @@ fn find_out_which_end(
         code.call_local(ended);
         code.exit_with(1);
     }
-    for (is_so, function) in [(is_connected, connected), (is_accepted, accepted)] {
-        code.place(is_so);
-        code.call_local(function);
-        code.exit_with(1);
+    let settings = |code: &mut Assembler| {
+        code.copy(R2, R10);
+        code.compute(Operation::Add, R2, SETTINGS.into());
+    };
+    code.place(is_connected);
+    code.copy(R6, R1);
+    call_shares(code, connected, settings, decided);
+    code.jump(decided);
+    code.place(is_accepted);
+    code.copy(R6, R1);
+    call_shares(code, accepted, settings, decided);
+    code.place(decided);
+    if let Some(apply) = apply {
+        // The verifier examines a function anew for each place that calls it. With one place its work does not grow with
+        // the square of the rules.
+        let nothing = code.label();
+        code.jump_if(R0, Different, SETTINGS_APPLY, nothing);
+        code.copy(R1, R6);
+        settings(code);
+        code.call_local(apply);
+        code.place(nothing);
     }
+    code.exit_with(1);
 }
 
 /// Returns whether the branch matches all connections of its direction.
@@ -309,63 +388,22 @@ fn settings(branch: &Branch<'_>, maps: &Maps) -> Option<SockSettings> {
     SockSettings::of(&branch.settings).or_else(|| maps.sock_settings.map(|_| SockSettings::NOTHING))
 }
 
-/// Writes settings on the stack. Without CAP_PERFMON the verifier lets a program write to a part of an
+/// Writes settings to R7, on the stack of the caller. Without CAP_PERFMON the verifier lets a program write to a part of an
 /// eight-byte slot only if the verifier has not tracked the whole slot's value. It tracks numbers too.
 /// Therefore all eight bytes are written at once, here and elsewhere.
-fn store_settings_at(code: &mut Assembler, SockSettings(numbers): SockSettings) {
-    for (offset, pair) in (SETTINGS..).step_by(8).zip(numbers.as_chunks::<2>().0) {
+///
+/// The verifier does not know the numbers: R8 is 0, which it does not see. Otherwise it would examine what follows for the
+/// settings of each rule.
+fn write_settings(code: &mut Assembler, SockSettings(numbers): SockSettings) {
+    for (offset, pair) in (0..).step_by(8).zip(numbers.as_chunks::<2>().0) {
         let [first, second] = pair.map(u32::to_ne_bytes);
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&first);
         bytes[4..].copy_from_slice(&second);
         code.set_any(R1, u64::from_ne_bytes(bytes));
-        code.store(Long, R10, offset, R1);
+        code.compute_register(Operation::Add, R1, R8);
+        code.store(Long, R7, offset, R1);
     }
-}
-
-/// Stores the name of the program that connects or listens: the name of its main thread, since other threads
-/// may have different names.
-fn note_name(code: &mut Assembler, names: Map, task: TaskFields, ends: Label) {
-    match task.read {
-        ReadTask::Typed => {
-            code.call(Helper::GetCurrentTaskBtf);
-            code.load(Long, R7, R0, task.leader);
-            for half in [0, 8] {
-                code.load(Long, R1, R7, task.name + half);
-                code.store(Long, R10, NAME + half, R1);
-            }
-        }
-        ReadTask::Copied => {
-            code.call(Helper::GetCurrentTask);
-            copy_from_kernel(code, 8, R0, task.leader, ends);
-            code.load(Long, R1, R10, NAME);
-            copy_from_kernel(code, 16, R1, task.name, ends);
-        }
-    }
-    code.load(Long, R2, R6, SOCKET);
-    code.jump_if(R2, Equal, 0, ends);
-    code.map(R1, names);
-    code.copy(R3, R10);
-    code.compute(Operation::Add, R3, NAME.into());
-    code.set(R4, CREATE);
-    code.call(Helper::SkStorageGet);
-    code.jump_if(R0, Equal, 0, ends);
-    // The socket may have a name already, and may belong to another program now.
-    for half in [0, 8] {
-        code.load(Long, R1, R10, NAME + half);
-        code.store(Long, R0, half, R1);
-    }
-}
-
-/// Copies `length` bytes of the kernel's memory at `from` + `offset` to the stack; goes to `ends` on failure.
-fn copy_from_kernel(code: &mut Assembler, length: i32, from: Register, offset: i16, ends: Label) {
-    code.copy(R3, from);
-    code.compute(Operation::Add, R3, offset.into());
-    code.copy(R1, R10);
-    code.compute(Operation::Add, R1, NAME.into());
-    code.set(R2, length);
-    code.call(Helper::ProbeReadKernel);
-    code.jump_if(R0, Different, 0, ends);
 }
 
 pub(crate) fn count(code: &mut Assembler, counters: Map, counter: usize) {

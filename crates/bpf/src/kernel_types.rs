@@ -1,18 +1,16 @@
 //! The running kernel's description of its own structures and functions: BTF (`Documentation/bpf/btf.rst`).
-//! This reader parses only names, offsets and numbers, in one pass over 5 MB; a general reader of BTF takes
-//! thirty times as long.
+//! This reader parses only names, offsets and numbers of 5 MB; a general reader of BTF takes many times as long.
 
-use std::cell::OnceCell;
+use keepalive_sys::bpf::Btf;
+use memchr::memmem;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
-
-/// The file with the kernel's types (`CONFIG_DEBUG_INFO_BTF`).
-const FILE: &str = "/sys/kernel/btf/vmlinux";
 
 /// The kernel's types.
 #[derive(Debug)]
-pub struct KernelTypes(Btf);
+pub struct KernelTypes(Parsed);
 
 impl KernelTypes {
     /// Reads the kernel's types.
@@ -20,12 +18,13 @@ impl KernelTypes {
     /// # Errors
     /// `ENOENT` if the kernel was built without BTF; `InvalidData` if the file is not BTF.
     pub fn read() -> io::Result<Self> {
-        Btf::read(Path::new(FILE)).map(Self)
+        let types = Parsed::parse(Btf::of_kernel()?).map(Self);
+        types.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not BTF"))
     }
 
     /// Returns the number of a function's type, by which a program is attached to the function.
     pub fn function(&self, name: &str) -> Option<u32> {
-        Some(self.0.find(FUNCTION, name)?.number)
+        self.0.find(FUNCTION, name)
     }
 
     /// Returns the offset of a field in a structure, in bytes.
@@ -39,7 +38,7 @@ impl KernelTypes {
         let (offset, mut number) = self.field(structure, field)?;
         // Follows typedefs and qualifiers, which may be nested.
         for _ in 0..8 {
-            let (info, size) = self.0.nth(number)?;
+            let (info, size, _) = self.0.entry(number)?;
             match info >> 24 & 31 {
                 INTEGER => return Some((offset, size)),
                 TYPEDEF | VOLATILE | CONST => number = size,
@@ -51,14 +50,14 @@ impl KernelTypes {
 
     /// Returns the number of the type of a tracepoint's arguments, by which a program is attached to the tracepoint.
     pub fn tracepoint(&self, name: &str) -> Option<u32> {
-        Some(self.0.find(TYPEDEF, &format!("btf_trace_{name}"))?.number)
+        self.0.find(TYPEDEF, &format!("btf_trace_{name}"))
     }
 
     /// Returns the offset and the size in bytes of a field that may be in a structure or union within the
     /// structure. `path` is as in C, without unnamed parts: `icsk_ack.lrcvtime`. The size is 0 if the field is
     /// no number.
     pub fn nested(&self, structure: &str, path: &str) -> Option<(i16, u32)> {
-        let mut number = self.0.find(STRUCTURE, structure)?.number;
+        let mut number = self.0.find(STRUCTURE, structure)?;
         let mut bits = 0;
         for name in path.split('.') {
             let (offset, member) = self.member(number, name, DEPTH)?;
@@ -106,10 +105,11 @@ impl KernelTypes {
 
     /// Returns the offset of a field, and the number of its type.
     fn field(&self, structure: &str, field: &str) -> Option<(i16, u32)> {
-        let found = self.0.find(STRUCTURE, structure)?;
-        let members = self.0.types().get(found.trailer..)?.as_chunks::<12>().0;
+        let (info, _, trailer) = self.0.entry(self.0.find(STRUCTURE, structure)?)?;
+        let count = usize::try_from(info & 0xffff).ok()?;
+        let members = self.0.types().get(trailer..)?.as_chunks::<12>().0;
         let member = members
-            .get(..found.members)?
+            .get(..count)?
             .iter()
             .find(|member| self.0.is_named(word(*member, 0), field))?;
         let bits = word(member, 8) & 0x00ff_ffff;
@@ -130,27 +130,18 @@ const FUNCTION: u32 = 12;
 const DEPTH: u32 = 8;
 
 #[derive(Debug)]
-struct Btf {
-    bytes: Vec<u8>,
+struct Parsed {
+    bytes: Btf,
     types: Range<usize>,
     names: Range<usize>,
     /// The offset of each type's data, by the number of the type less one; filled when it is first needed.
-    trailers: OnceCell<Vec<usize>>,
+    trailers: OnceCell<Vec<u32>>,
+    /// The numbers of the structures that were searched for.
+    structures: RefCell<HashMap<String, Option<u32>>>,
 }
 
-struct Found {
-    number: u32,
-    members: usize,
-    /// The offset of the data that follow the type.
-    trailer: usize,
-}
-
-impl Btf {
-    fn read(path: &Path) -> io::Result<Self> {
-        Self::parse(std::fs::read(path)?).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not BTF"))
-    }
-
-    fn parse(bytes: Vec<u8>) -> Option<Self> {
+impl Parsed {
+    fn parse(bytes: Btf) -> Option<Self> {
         const MAGIC: u16 = 0xeb9f;
         let header = bytes.first_chunk::<24>()?;
         if u16::from_ne_bytes([header[0], header[1]]) != MAGIC {
@@ -163,12 +154,12 @@ impl Btf {
             bytes.get(section.clone()).map(|_| section)
         };
         let (types, names) = (section(8)?, section(16)?);
-        let trailers = OnceCell::new();
         Some(Self {
             bytes,
             types,
             names,
-            trailers,
+            trailers: OnceCell::new(),
+            structures: RefCell::default(),
         })
     }
 
@@ -187,43 +178,59 @@ impl Btf {
         rest.is_some_and(|rest| rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&0))
     }
 
-    fn find(&self, wanted: u32, name: &str) -> Option<Found> {
-        self.all().find_map(|(number, head, trailer)| {
-            let info = word(head, 4);
-            (info >> 24 & 31 == wanted && self.is_named(word(head, 0), name)).then(|| Found {
-                number,
-                members: usize::try_from(info & 0xffff).unwrap_or(0),
-                trailer,
-            })
-        })
+    /// Returns the number of the first type of the kind `wanted` with this name.
+    fn find(&self, wanted: u32, name: &str) -> Option<u32> {
+        if wanted != STRUCTURE {
+            return self.search(wanted, name);
+        }
+        let mut structures = self.structures.borrow_mut();
+        if let Some(number) = structures.get(name) {
+            return *number;
+        }
+        *structures
+            .entry(name.to_owned())
+            .or_insert_with(|| self.search(wanted, name))
     }
 
-    /// Returns the type with this number: its `info`, and its size or the number of another type.
-    fn nth(&self, wanted: u32) -> Option<(u32, u32)> {
-        let (_, head, _) = self.all().find(|(number, ..)| *number == wanted)?;
-        Some((word(head, 4), word(head, 8)))
+    fn search(&self, wanted: u32, name: &str) -> Option<u32> {
+        // To compare offsets takes less time than to read the name of each type. A name may be the end of a longer one.
+        let name = [name.as_bytes(), b"\0"].concat();
+        let offsets: Vec<usize> = memmem::find_iter(self.names(), &name).collect();
+        let is_named = |offset: u32| usize::try_from(offset).is_ok_and(|offset| offsets.binary_search(&offset).is_ok());
+        let types = self.types();
+        let place = self.trailers().iter().position(|trailer| {
+            let head = types.get(*trailer as usize - 12..).unwrap_or_default();
+            word(head, 4) >> 24 & 31 == wanted && is_named(word(head, 0))
+        })?;
+        u32::try_from(place + 1).ok()
+    }
+
+    fn trailers(&self) -> &[u32] {
+        /// No type is shorter.
+        const SHORTEST: usize = 12;
+        self.trailers.get_or_init(|| {
+            let mut trailers = Vec::with_capacity(self.types().len() / SHORTEST);
+            trailers.extend(self.all());
+            trailers
+        })
     }
 
     /// Returns a type's `info`, its size or the number of another type, and the offset of the data that follow.
     fn entry(&self, number: u32) -> Option<(u32, u32, usize)> {
-        let trailers = self
-            .trailers
-            .get_or_init(|| self.all().map(|(_, _, trailer)| trailer).collect());
-        let trailer = *trailers.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+        let trailer = *self.trailers().get(usize::try_from(number).ok()?.checked_sub(1)?)? as usize;
         let head = self.types().get(trailer - 12..)?;
         Some((word(head, 4), word(head, 8), trailer))
     }
 
-    /// Returns each type with its number, its first words, and the offset of the data that follow them.
-    fn all(&self) -> impl Iterator<Item = (u32, &[u8; 12], usize)> {
+    /// Returns for each type the offset of the data that follow its first words.
+    fn all(&self) -> impl Iterator<Item = u32> {
         let types = self.types();
         let mut begin = 0;
-        // 0 is void.
-        (1..).map_while(move |number| {
+        std::iter::from_fn(move || {
             let head = types.get(begin..)?.first_chunk::<12>()?;
-            let (info, kind) = (word(head, 4), word(head, 4) >> 24 & 31);
+            let info = word(head, 4);
             let members = usize::try_from(info & 0xffff).ok()?;
-            let length = match kind {
+            let length = match info >> 24 & 31 {
                 // Integers, variables, declaration tags.
                 1 | 14 | 17 => 4,
                 // Arrays.
@@ -236,7 +243,7 @@ impl Btf {
             };
             let trailer = begin + 12;
             begin = trailer + length;
-            Some((number, head, trailer))
+            u32::try_from(trailer).ok()
         })
     }
 }
@@ -276,7 +283,7 @@ mod tests {
 
     #[test]
     fn fields_and_functions_are_found_by_name() {
-        let types = KernelTypes(Btf::parse(sample()).unwrap());
+        let types = KernelTypes(Parsed::parse(sample().into()).unwrap());
         assert_eq!(types.offset("s", "a"), Some(0));
         assert_eq!(types.offset("s", "b"), Some(4));
         assert_eq!(types.number("s", "b"), Some((4, 4)));
@@ -293,11 +300,11 @@ mod tests {
     fn truncated_btf_is_refused_or_empty() {
         let whole = sample();
         for length in 0..whole.len() {
-            if let Some(btf) = Btf::parse(whole[..length].to_vec()) {
+            if let Some(btf) = Parsed::parse(whole[..length].to_vec().into()) {
                 let types = KernelTypes(btf);
                 let _ = (types.offset("s", "b"), types.nested("s", "b"));
             }
         }
-        assert!(Btf::parse(b"\x7fELF, say, of more than 24 bytes".to_vec()).is_none());
+        assert!(Parsed::parse(b"\x7fELF, say, of more than 24 bytes".to_vec().into()).is_none());
     }
 }

@@ -13,6 +13,7 @@ pub mod fields;
 pub mod kernel_types;
 pub mod listing;
 mod matching;
+mod naming;
 pub mod probe;
 pub mod record;
 pub mod sock_settings;

@@ -16,14 +16,18 @@ const REMOTE_PORT: i16 = 64;
 const LOCAL_PORT: i16 = 68;
 const AF_INET: i32 = 2;
 
-// The stack: the peer's address, the program's name.
+// The stack: the peer's address, the program's name, the port.
 const PEER: i16 = -16;
 pub(crate) const NAME: i16 = -32;
+const PORT: i16 = -40;
 /// The size of a program's name in the kernel (`TASK_COMM_LEN`, with the zero byte).
 const NAME_LENGTH: usize = 16;
 
-/// Emits what [`check`] requires for these branches. R6 = the context.
-pub(crate) fn load(code: &mut Assembler, branches: &[&Branch<'_>], names: Option<Map>) {
+/// Emits what [`check`] requires for these branches of this direction. R6 = the context.
+pub(crate) fn load(code: &mut Assembler, branches: &[&Branch<'_>], direction: Direction, names: Option<Map>) {
+    if branches.iter().any(|branch| branch.ports != Ports::ANY) {
+        load_port(code, direction);
+    }
     if branches.iter().any(|branch| branch.network != Network::ANY) {
         load_peer(code);
     }
@@ -78,10 +82,10 @@ fn load_name(code: &mut Assembler, names: Map) {
     code.place(known);
 }
 
-/// Goes to `next` unless this branch matches the connection, which has this direction.
-pub(crate) fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: Label) {
+/// Goes to `next` unless this branch matches the connection.
+pub(crate) fn check(code: &mut Assembler, branch: &Branch<'_>, next: Label) {
     if branch.ports != Ports::ANY {
-        check_port(code, branch.ports, direction, next);
+        check_port(code, branch.ports, next);
     }
     if let Some(program) = branch.program {
         let mut name = [0; NAME_LENGTH];
@@ -105,9 +109,9 @@ pub(crate) fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direct
     }
 }
 
-/// Loads the port again for each rule. Otherwise the verifier would keep the results of all comparisons, and
-/// its work would grow with the square of the number of rules.
-fn check_port(code: &mut Assembler, Ports { first, last }: Ports, direction: Direction, next: Label) {
+/// Writes the port that rules match on the stack. The kernel replaces each load from the context by several instructions
+/// and moves all that follow, so that with a load for each rule its work would grow with the square of the rules.
+fn load_port(code: &mut Assembler, direction: Direction) {
     match direction {
         Direction::Accept => code.load(Word, R1, R6, LOCAL_PORT),
         Direction::Connect => {
@@ -115,8 +119,16 @@ fn check_port(code: &mut Assembler, Ports { first, last }: Ports, direction: Dir
             code.swap_network_word(R1);
         }
     }
+    code.store(Long, R10, PORT, R1);
+}
+
+/// Goes to `next` unless the port is one of these. The comparison uses a value derived from the loaded one. Otherwise the
+/// verifier would keep the results of all comparisons, and its work would grow with the square of the number of rules.
+fn check_port(code: &mut Assembler, Ports { first, last }: Ports, next: Label) {
+    code.load(Long, R1, R10, PORT);
+    code.compute(Operation::ExclusiveOr, R1, if first == last { first.into() } else { 0 });
     if first == last {
-        code.jump_if(R1, Different, first.into(), next);
+        code.jump_if(R1, Different, 0, next);
     } else {
         code.compute(Operation::Subtract, R1, first.into());
         code.jump_if(R1, Above, (last - first).into(), next);

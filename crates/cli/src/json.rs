@@ -92,17 +92,20 @@ pub(crate) fn array<T: Serialize>(entries: impl Iterator<Item = T>) -> String {
 /// Returns an object on one line.
 pub(crate) fn line(entry: &impl Serialize) -> String {
     // Serialization cannot fail here: there are no maps, and no numbers like NaN.
-    escaped(&serde_json::to_string(entry).unwrap_or_default())
+    escaped(serde_json::to_string(entry).unwrap_or_default())
 }
 
 /// Returns an indented object, with a line feed at its end.
 pub(crate) fn pretty(entry: &impl Serialize) -> String {
-    escaped(&serde_json::to_string_pretty(entry).unwrap_or_default()) + "\n"
+    escaped(serde_json::to_string_pretty(entry).unwrap_or_default()) + "\n"
 }
 
 /// Escapes each character in `text`, which is JSON, that is unsafe for a terminal ([`is_format`]). Outside
 /// strings, JSON contains no such character except line feeds.
-fn escaped(text: &str) -> String {
+fn escaped(text: String) -> String {
+    if text.bytes().all(|byte| byte == b'\n' || matches!(byte, b' '..=b'~')) {
+        return text;
+    }
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if character != '\n' && is_format(character) {

@@ -3,6 +3,7 @@
 mod unread;
 
 use crate::error::{Error, FAILED, describe};
+use keepalive_engine::text::is_plain;
 pub(crate) use keepalive_engine::text::{sanitize, sanitize_text};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -61,6 +62,9 @@ pub(crate) fn print_ignoring_epipe(text: &str) -> Result<bool, Error> {
 /// Returns the number of terminal columns of `text`, which contains no control characters. East Asian wide
 /// characters have two columns, combining characters none (`wcwidth(3)`).
 pub(crate) fn display_width(text: &str) -> usize {
+    if is_plain(text) {
+        return text.len();
+    }
     text.chars().filter_map(UnicodeWidthChar::width).sum()
 }
 

@@ -3,32 +3,30 @@
 //! `sock_diag(7)` shows every user all sockets of a network namespace, but not their options. With ptrace
 //! access to a process, its sockets can be duplicated (`pidfd_getfd(2)`) and all options read.
 
-mod compact;
 mod hidden;
 mod namespace;
 mod obstacle;
 mod process;
+mod reading;
 mod worker_pool;
 
-pub use compact::CompactSocket;
 pub use hidden::hidden;
 pub use namespace::Namespace;
 pub use obstacle::{Obstacle, YAMA_1, YAMA_2, YAMA_3, is_gone, is_sandboxed, may_trace, yama_scope};
 pub use process::{Process, Selection};
+pub use reading::Missed;
 pub use worker_pool::{Send, WorkerPool};
 
 use crate::timeline::Times;
 use keepalive_policy::SocketOption;
 use keepalive_sys::netns;
 use keepalive_sys::sock_diag::{Row, State, Timer, TimerKind};
-use keepalive_sys::sockopt::{self, Numbers, Protocol};
+use keepalive_sys::sockopt::{Numbers, Protocol};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZero;
-use std::thread;
 
 /// A TCP socket, and one of the descriptors that refer to it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -130,49 +128,13 @@ impl Kernel {
     fn add(&mut self, namespace: Namespace, rows: io::Result<Vec<Row>>) -> io::Result<()> {
         let index = self.namespaces.len();
         self.namespaces.push(namespace);
-        for row in rows?.into_iter().filter(|row| row.inode != 0) {
+        let rows = rows?;
+        self.rows.reserve(rows.len());
+        for row in rows.into_iter().filter(|row| row.inode != 0) {
             // The first subflow of an MPTCP socket represents all its subflows.
             self.rows.entry(row.inode).or_insert((row, index));
         }
         Ok(())
-    }
-
-    /// Returns the TCP sockets among those that `process` holds, and why some of them are not known exactly, if so.
-    pub fn sockets(&mut self, process: &Process, held: &[(Holder, u64)]) -> (Vec<Socket>, Option<Obstacle>) {
-        let mut found = Vec::new();
-        let mut obstacle = None;
-        self.read(process, held);
-        for &(holder, inode) in held {
-            match self.socket(process, holder, inode) {
-                Ok(socket) => found.extend(socket),
-                Err(error) if is_gone(&error) => {}
-                Err(error) => {
-                    obstacle.get_or_insert_with(|| process.obstacle(&error));
-                    found.extend(self.row(inode).map(|(row, _)| Socket::seen(row, Some(holder))));
-                }
-            }
-        }
-        (found, obstacle)
-    }
-
-    /// Reads the sockets that are known to be TCP, on all processors if there are many: this takes most of the time.
-    fn read(&mut self, process: &Process, held: &[(Holder, u64)]) {
-        /// Reading this many sockets takes longer than starting a thread.
-        const MANY: usize = 256;
-        let is_wanted = |inode| self.rows.contains_key(inode) && !self.exact.contains_key(inode);
-        let wanted: Vec<_> = held.iter().filter(|(_, inode)| is_wanted(inode)).copied().collect();
-        if wanted.len() <= MANY {
-            self.exact.extend(read_all(process, &wanted));
-            return;
-        }
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        let exact: Vec<_> = thread::scope(|scope| {
-            let shares = wanted.chunks(wanted.len().div_ceil(threads).max(MANY));
-            let readers: Vec<_> = shares.map(|share| scope.spawn(|| read_all(process, share))).collect();
-            let read = readers.into_iter().flat_map(|reader| reader.join().unwrap_or_default());
-            read.collect()
-        });
-        self.exact.extend(exact);
     }
 
     /// Returns the TCP sockets among those that a process holds, with only the values in the kernel's table.
@@ -197,43 +159,6 @@ impl Kernel {
 
     fn row(&self, inode: u64) -> Option<&(Row, usize)> {
         self.rows.get(&inode)
-    }
-
-    /// Returns `None` if the socket is not TCP.
-    fn socket(&mut self, process: &Process, holder: Holder, inode: u64) -> io::Result<Option<Socket>> {
-        if let (Some((row, namespace)), Some(exact)) = (self.row(inode), self.exact.get(&inode)) {
-            return Ok(Some(Socket::exact(row, *namespace, holder, *exact)));
-        }
-        let duplicate = process.duplicate(holder, inode)?;
-        let Some(exact) = Exact::read(&duplicate)? else {
-            return Ok(None);
-        };
-        if self.row(inode).is_none() {
-            self.look_into_namespace_of(&duplicate);
-        }
-        if let Some((row, namespace)) = self.row(inode) {
-            let socket = Socket::exact(row, *namespace, holder, exact);
-            self.exact.insert(inode, exact);
-            return Ok(Some(socket));
-        }
-        let (state, unanswered) = sockopt::state(&duplicate)?;
-        Ok(Some(Socket {
-            holder: Some(holder),
-            inode,
-            protocol: exact.protocol,
-            local: sockopt::local(&duplicate),
-            peer: sockopt::peer(&duplicate),
-            state,
-            numbers: Some(exact.numbers),
-            timer: if state == Some(State::Closed) {
-                TimerState::Stopped
-            } else {
-                TimerState::Unknown
-            },
-            unanswered: Some(unanswered),
-            cgroup: None,
-            namespace: self.namespace_of(&duplicate),
-        }))
     }
 
     fn namespace_of(&self, socket: &OwnedFd) -> Option<usize> {
@@ -263,35 +188,6 @@ impl Kernel {
     /// Returns the network namespace of `socket`, if known.
     pub fn namespace(&self, socket: &Socket) -> Option<&Namespace> {
         self.namespaces.get(socket.namespace?)
-    }
-}
-
-/// Reads the sockets, up to the first to which access is denied.
-fn read_all(process: &Process, held: &[(Holder, u64)]) -> Vec<(u64, Exact)> {
-    let mut read = Vec::with_capacity(held.len());
-    for (holder, inode) in held {
-        match process
-            .duplicate(*holder, *inode)
-            .and_then(|duplicate| Exact::read(&duplicate))
-        {
-            Ok(exact) => read.extend(exact.map(|exact| (*inode, exact))),
-            Err(error) if is_gone(&error) => {}
-            Err(_) => break,
-        }
-    }
-    read
-}
-
-impl Exact {
-    /// Returns `None` if the socket is not TCP.
-    fn read(socket: &OwnedFd) -> io::Result<Option<Self>> {
-        let Some(protocol) = sockopt::protocol(socket)? else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            protocol,
-            numbers: sockopt::numbers(socket)?,
-        }))
     }
 }
 

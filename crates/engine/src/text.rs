@@ -13,6 +13,12 @@ pub fn sanitize_text(text: &str) -> String {
 
 /// Replaces each character that [`is_format`], except those in `kept`.
 fn replace_formats(text: &str, kept: &str) -> String {
+    if text
+        .bytes()
+        .all(|byte| is_printable(byte) || kept.as_bytes().contains(&byte))
+    {
+        return text.to_owned();
+    }
     let replace = |character| {
         if is_format(character) && !kept.contains(character) {
             char::REPLACEMENT_CHARACTER
@@ -21,6 +27,15 @@ fn replace_formats(text: &str, kept: &str) -> String {
         }
     };
     text.chars().map(replace).collect()
+}
+
+/// Returns whether a text consists of the printable characters of ASCII, one column each, as nearly all texts do.
+pub fn is_plain(text: &str) -> bool {
+    text.bytes().all(is_printable)
+}
+
+fn is_printable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
 }
 
 /// Returns whether a character is a control or format character or a line or paragraph separator (Unicode's

@@ -6,7 +6,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The end that opened a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// This host opened the connection. The rule's port is the peer's.
     Connect,
@@ -16,7 +16,7 @@ pub enum Direction {
 
 /// A set of addresses with the same prefix. An IPv4 address is stored as its IPv4-mapped IPv6 address (RFC 4291
 /// §2.5.5.2), so both forms match the same rules. An IPv6 network of any length contains no IPv4-mapped address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: [u8; 16],
     length: u8,
@@ -75,6 +75,24 @@ impl Network {
         };
         let used = u128::BITS - u128::from_be_bytes(network.address).trailing_zeros();
         (used <= u32::from(network.length)).then_some(network)
+    }
+
+    /// Returns the number of bits that the addresses share, in the IPv4-mapped form.
+    pub const fn length(self) -> u8 {
+        self.length
+    }
+
+    /// Returns the wider network of the addresses that share the first `length` of these bits; this network if `length` is
+    /// not shorter. As elsewhere, none of IPv6 contains IPv4.
+    #[must_use]
+    pub fn first_bits(self, length: u8) -> Self {
+        let length = length.min(self.length);
+        let mask = u128::MAX.checked_shr(length.into()).map_or(u128::MAX, |rest| !rest);
+        Self {
+            address: (u128::from_be_bytes(self.address) & mask).to_be_bytes(),
+            length,
+            ..self
+        }
     }
 
     /// Returns the network of the addresses that both networks contain; `None` if they share no address.

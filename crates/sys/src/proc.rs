@@ -1,22 +1,19 @@
 //! Reads `/proc/PID` (proc(5)).
 
+mod descriptors;
 mod environment;
 mod memory;
 
+pub use descriptors::{fds, own_sockets, socket_at, sockets};
 pub use environment::{environment, has_empty_environment};
 
 use memory::anonymous_bytes;
-use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, openat, readlinkat};
-use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::num::NonZero;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::thread;
 
 /// The status of a process that every user may read (`/proc/PID/status`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,90 +171,6 @@ pub fn executable(pid: u32) -> Option<OsString> {
     Some(OsString::from_vec(name.to_vec()))
 }
 
-/// Returns the open descriptors of a process, in no order.
-///
-/// # Errors
-/// `ENOENT` if the process no longer exists, `EACCES` without ptrace access (`/proc/pid/fd`, `proc_pid_fd(5)`).
-pub fn fds(pid: u32) -> io::Result<Vec<i32>> {
-    numbers(format!("/proc/{pid}/fd"))
-}
-
-/// Returns the open sockets of a thread, by descriptor, each with its inode. The main thread has the number
-/// of its process.
-///
-/// # Errors
-/// As [`fds`].
-pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
-    sockets_in(&format!("/proc/{pid}/task/{tid}/fd"))
-}
-
-/// Returns the inode of the socket that a descriptor of a thread refers to; `None` if it refers to none.
-pub fn socket_at(pid: u32, tid: u32, fd: i32) -> Option<u64> {
-    let target = fs::read_link(format!("/proc/{pid}/task/{tid}/fd/{fd}")).ok()?;
-    socket_inode(target.as_os_str().as_bytes())
-}
-
-/// Returns the open sockets of this process, as [`sockets`] does.
-///
-/// # Errors
-/// As [`own_threads`].
-pub fn own_sockets() -> io::Result<Vec<(i32, u64)>> {
-    sockets_in("/proc/self/fd")
-}
-
-fn sockets_in(path: &str) -> io::Result<Vec<(i32, u64)>> {
-    let fds: Vec<i32> = numbers(path)?;
-    let directory = openat(
-        rustix::fs::CWD,
-        path,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    if fds.len() <= MANY {
-        return sockets_among(&directory, &fds);
-    }
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let shares = fds.chunks(fds.len().div_ceil(threads).max(MANY));
-    thread::scope(|scope| {
-        let readers: Vec<_> = shares
-            .map(|share| scope.spawn(|| sockets_among(&directory, share)))
-            .collect();
-        let mut found = Vec::new();
-        for reader in readers {
-            found.extend(reader.join().unwrap_or_else(|_| Err(Errno::IO.into()))?);
-        }
-        Ok(found)
-    })
-}
-
-/// Reading this many links takes longer than starting a thread.
-const MANY: usize = 512;
-
-fn sockets_among(directory: &OwnedFd, fds: &[i32]) -> io::Result<Vec<(i32, u64)>> {
-    let mut found = Vec::new();
-    let mut buffer = Vec::with_capacity(64);
-    for fd in fds {
-        let target = match readlinkat(directory, fd.to_string(), buffer) {
-            Ok(target) => target,
-            // A descriptor that was closed meanwhile is not an error.
-            Err(Errno::NOENT | Errno::SRCH) => {
-                buffer = Vec::with_capacity(64);
-                continue;
-            }
-            // Root may be able to open the directory without being allowed to read its links.
-            Err(error) => return Err(error.into()),
-        };
-        found.extend(socket_inode(target.as_bytes()).map(|inode| (*fd, inode)));
-        buffer = target.into_bytes();
-    }
-    Ok(found)
-}
-
-fn socket_inode(target: &[u8]) -> Option<u64> {
-    let inode = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(inode).ok()?.parse().ok()
-}
-
 /// Returns the numbers of a process's threads.
 ///
 /// # Errors
@@ -385,20 +298,6 @@ mod tests {
         };
         assert_eq!(parse_status(text), expected);
         assert_eq!(parse_status(b"\xff:\t\n:\nUid:\t\n").uid, u32::MAX);
-    }
-
-    #[test]
-    fn only_sockets_have_a_sockets_inode() {
-        assert_eq!(socket_inode(b"socket:[4242]"), Some(4242));
-        for other in [
-            "pipe:[4242]",
-            "socket:[]",
-            "socket:[x]",
-            "/tmp/socket:[1]",
-            "socket:[1] (deleted)",
-        ] {
-            assert_eq!(socket_inode(other.as_bytes()), None, "{other}");
-        }
     }
 
     #[test]

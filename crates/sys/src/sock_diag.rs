@@ -1,14 +1,15 @@
 //! The kernel's information on TCP sockets for every user (`sock_diag(7)`): addresses, state, inode, and the
 //! running timer, but none of the options.
 
-use netlink_packet_core::{
-    DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _,
-};
-use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
-use netlink_packet_sock_diag::inet::nlas::Nla as Attribute;
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer as Armed};
-use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
+mod message;
+
+pub use message::{Progress, decode};
+
+use message::Request;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::SocketAddr;
@@ -80,14 +81,28 @@ pub struct Row {
 /// # Errors
 /// Any error of the kernel: `ENOENT` without `CONFIG_INET_TCP_DIAG`, or the error of a sandbox.
 pub fn dump() -> io::Result<Vec<Row>> {
+    match answer(&[Request::AllFamilies]) {
+        // A sandbox may know only the newer request. That one is for one address family; each takes as long as one for both.
+        Err(_) => answer(&[Request::Ipv4, Request::Ipv6]),
+        rows => rows,
+    }
+}
+
+/// The kernel fills up to 32 KiB at once if the reader's buffer is large enough (`net/netlink/af_netlink.c`).
+const BUFFER: usize = 32 * 1024;
+
+fn answer(requests: &[Request]) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (family, socket_id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        let socket = ask(family, socket_id)?;
-        let mut datagram = Vec::with_capacity(BUFFER);
+    let mut datagram = vec![0; BUFFER];
+    for request in requests {
+        let socket = ask(*request)?;
         loop {
-            datagram.clear();
-            socket.recv(&mut datagram, 0)?;
-            if decode(&datagram, &mut rows)? == Progress::Done {
+            let length = match recv(&socket, &mut datagram[..], RecvFlags::empty()) {
+                Ok((length, _)) => length,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if decode(&datagram[..length], &mut rows)? == Progress::Done {
                 break;
             }
         }
@@ -95,119 +110,17 @@ pub fn dump() -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The kernel fills up to 32 KiB at once if the reader's buffer is large enough (`net/netlink/af_netlink.c`).
-const BUFFER: usize = 32 * 1024;
-
-fn ask(family: u8, socket_id: SocketId) -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.connect(&NetlinkAddr::new(0, 0))?;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let request = InetRequest {
-        family,
-        protocol: IPPROTO_TCP,
-        // Requesting information on the connection itself would make the kernel lock each socket.
-        extensions: ExtensionFlags::empty(),
-        // A connection in TIME_WAIT no longer has a socket.
-        states: StateFlags::all() - StateFlags::TIME_WAIT,
-        socket_id,
-    };
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
+fn ask(request: Request) -> io::Result<OwnedFd> {
+    let socket = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        Some(SOCK_DIAG),
+    )?;
+    // Then only the kernel can answer.
+    connect(&socket, &SocketAddrNetlink::new(0, 0))?;
+    send(&socket, &request.bytes(), SendFlags::empty())?;
     Ok(socket)
-}
-
-/// Whether more of an answer follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// More datagrams follow.
-    More,
-    /// The answer is complete.
-    Done,
-}
-
-/// Decodes one datagram of the kernel's answer.
-///
-/// # Errors
-/// The kernel's own error, or `InvalidData` for a datagram that is not such an answer.
-pub fn decode(mut datagram: &[u8], rows: &mut Vec<Row>) -> io::Result<Progress> {
-    while !datagram.is_empty() {
-        let message = NetlinkMessage::<SockDiagMessage>::deserialize(datagram).map_err(invalid)?;
-        match message.payload {
-            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                rows.extend(row(&response, datagram.get(RETRANS).copied().unwrap_or(0)));
-            }
-            NetlinkPayload::Done(done) if done.code == 0 => return Ok(Progress::Done),
-            // A kernel without CONFIG_INET_TCP_DIAG reports that at the end.
-            NetlinkPayload::Done(done) => return Err(refused(done.code)),
-            NetlinkPayload::Error(error) if error.code.is_some() => return Err(refused(error.raw_code())),
-            _ => {}
-        }
-        // Messages begin at multiples of four bytes.
-        let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(Progress::More)
-}
-
-/// The kernel's error numbers are negative.
-fn refused(code: i32) -> io::Error {
-    io::Error::from_raw_os_error(code.saturating_neg())
-}
-
-// The crate's error is consumed where it arises.
-#[expect(clippy::needless_pass_by_value)]
-fn invalid(error: DecodeError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("sock_diag: {error}"))
-}
-
-/// The offset of `idiag_retrans` (`include/uapi/linux/inet_diag.h`), after the message's header and three
-/// bytes. The crate exposes this field only for retransmissions.
-const RETRANS: usize = 16 + 3;
-
-/// Returns the row; `None` for a state that no TCP socket of a process has.
-fn row(response: &InetResponse, repeated: u8) -> Option<Row> {
-    let header = &response.header;
-    let id = &header.socket_id;
-    let timer = |kind, expires: std::time::Duration| {
-        let expires_ms = u64::try_from(expires.as_millis()).unwrap_or(u64::MAX);
-        Some(Timer { kind, expires_ms })
-    };
-    Some(Row {
-        local: SocketAddr::new(id.source_address, id.source_port),
-        peer: (id.destination_port != 0).then(|| SocketAddr::new(id.destination_address, id.destination_port)),
-        state: State::from_number(header.state)?,
-        inode: header.inode.into(),
-        cookie: u64::from_ne_bytes(id.cookie),
-        cgroup: response.nlas.iter().find_map(cgroup),
-        uid: header.uid,
-        timer: match header.timer {
-            Some(Armed::KeepAlive(expires)) => timer(TimerKind::Keepalive, expires),
-            Some(Armed::Retransmit(expires, _)) => timer(TimerKind::Retransmit, expires),
-            Some(Armed::Probe(expires)) => timer(TimerKind::ZeroWindow, expires),
-            Some(Armed::TimeWait) | None => None,
-        },
-        unanswered: match header.timer {
-            Some(Armed::Retransmit(..)) => None,
-            _ => Some(repeated),
-        },
-    })
-}
-
-/// Returns the number of a cgroup if this is that attribute (`INET_DIAG_CGROUP_ID`), which the crate does not
-/// support.
-fn cgroup(attribute: &Attribute) -> Option<u64> {
-    const CGROUP_ID: u16 = 21;
-    if attribute.kind() != CGROUP_ID {
-        return None;
-    }
-    let mut bytes = vec![0; attribute.value_len()];
-    attribute.emit_value(&mut bytes);
-    Some(u64::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 impl State {

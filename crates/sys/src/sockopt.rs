@@ -48,6 +48,16 @@ impl Numbers {
         KEEPALIVE.into_iter().zip(self.0).find(|(of, _)| *of == option)?.1
     }
 
+    /// Returns these values with that of `option` read again from `socket`.
+    #[must_use]
+    pub fn refreshed(mut self, socket: impl AsFd, option: SocketOption) -> Self {
+        let place = KEEPALIVE.into_iter().position(|of| of == option);
+        if let Some(number) = place.and_then(|place| self.0.get_mut(place)) {
+            *number = get(socket, option).ok();
+        }
+        self
+    }
+
     /// Returns whether keepalive is on.
     pub fn is_on(&self) -> bool {
         self.get(SocketOption::Keepalive).is_some_and(|number| number != 0)
@@ -139,8 +149,11 @@ pub fn peer(socket: impl AsFd) -> Option<SocketAddr> {
 /// The errors of `getsockopt(2)` for `SO_KEEPALIVE`; an option that this kernel or protocol lacks is `None`.
 pub fn numbers(socket: impl AsFd) -> io::Result<Numbers> {
     let socket = socket.as_fd();
-    get(socket, SocketOption::Keepalive)?;
-    Ok(Numbers(KEEPALIVE.map(|option| get(socket, option).ok())))
+    let keepalive = get(socket, SocketOption::Keepalive)?;
+    Ok(Numbers(KEEPALIVE.map(|option| match option {
+        SocketOption::Keepalive => Some(keepalive),
+        option => get(socket, option).ok(),
+    })))
 }
 
 /// Returns the value of `option`, in the kernel's unit (seconds, or milliseconds for the user timeout).

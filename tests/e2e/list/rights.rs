@@ -36,7 +36,8 @@ fn ordinary_user_sees_connections_and_timers_of_other_users() {
     assert_eq!(
         entry,
         json!({
-            "pid": null, "program": null, "tid": null, "fd": null, "inode": inode, "family": "inet", "protocol": "tcp",
+            "pid": null, "program": null, "container": null, "tid": null, "fd": null, "inode": inode, "family": "inet",
+            "protocol": "tcp",
             "local": client, "peer": listener, "state": "established", "keepalive": true, "idle_s": null,
             "interval_s": null, "count": null, "user_timeout_ms": null, "timer": null, "unanswered_probes": 0,
             "dead_after_s": null,

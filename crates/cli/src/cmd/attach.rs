@@ -10,13 +10,17 @@ use crate::output::{WIDTH, print, wrap, write_stderr};
 use crate::policy::{self, Part};
 use crate::remarks::{no_process, remark_on_hidden, remark_on_unlisted};
 use clap::{ArgGroup, Args};
-use keepalive_engine::attach::{apply, is_unfinished, plan};
-use keepalive_engine::sockets::{Holder, Kernel, Obstacle, Process, Selection, Send, WorkerPool, hidden};
+use keepalive_engine::attach::{apply, plan};
+use keepalive_engine::container::id_of_process;
+use keepalive_engine::sockets::{
+    Holder, Kernel, Obstacle, Process, Selection, Send, Socket, TimerState, WorkerPool, hidden,
+};
 use keepalive_policy::{Settings, Source};
 use keepalive_sys::sockopt;
 use report::{Report, sockets, summary};
+use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -249,9 +253,7 @@ impl Work<'_> {
                 send(Found::Held(held.iter().map(|(_, inode)| *inode).collect()));
                 // A socket with several descriptors is handled once.
                 held.retain(|(_, inode)| seen.insert(*inode) && !known.contains(inode));
-                for held in held.chunks(CHUNK) {
-                    self.reach(&mut kernel, process, held, send);
-                }
+                self.reach(&mut kernel, process, &held, send);
             }
             Err(obstacle) if self.attach.all => send(Found::Beyond(obstacle.among_many(process))),
             Err(obstacle) => send(Found::Obstacle(obstacle)),
@@ -261,15 +263,17 @@ impl Work<'_> {
                 round.reached += 1;
                 held_now.extend(inodes);
             }
-            Found::Report(report, is_unfinished) => {
-                let inode = report.socket().inode;
-                let is_new = if is_unfinished {
-                    told.insert(inode)
-                } else {
-                    done.insert(inode)
-                };
-                if is_new || report.is_changed() {
-                    round.reports.push(*report);
+            Found::Reports(reports) => {
+                for report in reports {
+                    let inode = report.socket().inode;
+                    let is_new = if report.is_unfinished() {
+                        told.insert(inode)
+                    } else {
+                        done.insert(inode)
+                    };
+                    if is_new || report.is_changed() {
+                        round.reports.push(report);
+                    }
                 }
             }
             // A process that has ended meanwhile has no sockets.
@@ -302,47 +306,59 @@ impl Work<'_> {
 
     /// Applies the policy to these sockets of `process`, in a worker.
     fn reach(&self, kernel: &mut Kernel, process: &Process, held: &[(Holder, u64)], send: &mut Send<'_, Found>) {
-        let (sockets, obstacle) = kernel.sockets(process, held);
-        if let Some(obstacle) = obstacle {
-            send(Found::Obstacle(obstacle));
-        }
-        let mut elsewhere = Vec::new();
-        for socket in sockets {
-            let Some(holder) = socket.holder.filter(|_| socket.numbers.is_some()) else {
-                continue;
-            };
-            // The descriptor may have been closed, or the process may have ended: then there is nothing left to do.
-            let Ok(duplicate) = process.duplicate(holder, socket.inode) else {
-                continue;
-            };
-            let program = process.name().as_bytes();
-            let current = |option| sockopt::get(&duplicate, option).ok();
-            let plan = plan(self.sources, &socket, &current, program, kernel.namespace(&socket));
-            let failed = if self.attach.dry_run {
-                Vec::new()
-            } else {
-                apply(&plan, &duplicate)
-            };
-            let after = sockopt::numbers(&duplicate).ok();
-            let is_unfinished = is_unfinished(&socket);
-            let report = Report::new(process, socket, plan, failed, after);
-            if report.is_changed() && !report.socket().is_in_own_namespace() {
-                elsewhere.push((report, is_unfinished));
-            } else {
-                send(Found::Report(Box::new(report), is_unfinished));
+        let program = process.name();
+        let name = program.to_string_lossy();
+        let container = id_of_process(process.pid);
+        let (sources, is_dry_run) = (self.sources, self.attach.dry_run);
+        let set = |kernel: &Kernel, socket: Socket, duplicate: &OwnedFd| {
+            let known = |option| socket.number(option);
+            let current = |option| known(option).or_else(|| sockopt::get(duplicate, option).ok());
+            let plan = plan(
+                sources,
+                &socket,
+                &current,
+                program.as_bytes(),
+                kernel.namespace(&socket),
+            );
+            let mut failed = Vec::new();
+            let mut numbers = socket.numbers;
+            if !is_dry_run {
+                failed = apply(&plan, duplicate);
+                for step in &plan.steps {
+                    numbers = numbers.map(|numbers| numbers.refreshed(duplicate, step.option));
+                }
             }
+            Report::new(
+                name.clone().into_owned(),
+                container.clone(),
+                socket,
+                plan,
+                failed,
+                numbers,
+            )
+        };
+        let mut elsewhere = Vec::new();
+        let missed = kernel.for_each(process, held, &set, &mut |reports| {
+            let is_elsewhere = |report: &Report| report.is_changed() && !report.socket().is_in_own_namespace();
+            let (far, near) = reports.into_iter().partition(is_elsewhere);
+            elsewhere.extend::<Vec<_>>(far);
+            send(Found::Reports(near));
+        });
+        if let Some(obstacle) = missed.obstacle {
+            send(Found::Obstacle(obstacle));
         }
         if elsewhere.is_empty() {
             return;
         }
         // Sockets in other namespaces are accessed through the process, which exists at this point.
         let (after, _) = Kernel::of_own_namespace().sockets(process, held);
-        for (mut report, is_unfinished) in elsewhere {
-            if let Some(socket) = after.iter().find(|socket| socket.inode == report.socket().inode) {
-                report.note_timer(socket.timer);
+        let timers: HashMap<u64, TimerState> = after.iter().map(|socket| (socket.inode, socket.timer)).collect();
+        for report in &mut elsewhere {
+            if let Some(timer) = timers.get(&report.socket().inode) {
+                report.note_timer(*timer);
             }
-            send(Found::Report(Box::new(report), is_unfinished));
         }
+        send(Found::Reports(elsewhere));
     }
 }
 
@@ -351,16 +367,13 @@ impl Work<'_> {
 enum Found {
     /// The sockets that the process holds, by inode.
     Held(Vec<u64>),
-    /// A socket, and whether it must be checked again.
-    Report(Box<Report>, bool),
+    /// Sockets of the process.
+    Reports(Vec<Report>),
     /// The obstacle of a named process.
     Obstacle(Obstacle),
     /// The obstacle of one of many processes.
     Beyond(Obstacle),
 }
-
-/// The number of sockets that are read at once.
-const CHUNK: usize = 4096;
 
 impl Round {
     /// Adds the processes that did not answer in time; those that did not answer before, either, are not

@@ -1,18 +1,20 @@
 //! `keepalive check`: checks a rules file before it is used.
 
+mod cover;
+
 use crate::error::{Error, REFUSED};
 use crate::help::Notes;
 use crate::mistake;
 use crate::output::{print, write_stderr};
 use crate::policy::{LARGEST, read_rules, unreadable};
 use clap::Args;
+use cover::Cover;
 use keepalive_engine::timeline::Times;
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Direction, Network, Number, Rule, Settings, SocketOption};
 use keepalive_sys::regular;
 use std::fmt::Write as _;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 /// Check a rules file
@@ -87,7 +89,7 @@ fn notes(name: &str, text: &[u8]) -> String {
     if items.is_empty() {
         let _ = writeln!(notes, "note: {name}: it says nothing");
     }
-    let mut earlier: Vec<&Rule<'_>> = Vec::new();
+    let mut earlier = Cover::default();
     for item in &items {
         match item {
             Item::Default(settings) => note(&mut notes, &format!("{name}: default"), about_settings(settings)),
@@ -95,7 +97,7 @@ fn notes(name: &str, text: &[u8]) -> String {
                 let place = format!("{name}:{}", rule.line);
                 note(&mut notes, &place, about_rule(rule, &earlier));
                 note(&mut notes, &place, about_settings(&rule.settings));
-                earlier.push(rule);
+                earlier.add(rule);
             }
         }
     }
@@ -108,7 +110,7 @@ fn note(notes: &mut String, place: &str, note: Option<String>) {
     }
 }
 
-fn about_rule(rule: &Rule<'_>, earlier: &[&Rule<'_>]) -> Option<String> {
+fn about_rule<'a>(rule: &Rule<'a>, earlier: &Cover<'a>) -> Option<String> {
     if let Some(program) = rule.program.filter(|program| program.contains(&b'/')) {
         let last = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         return Some(format!(
@@ -116,11 +118,8 @@ fn about_rule(rule: &Rule<'_>, earlier: &[&Rule<'_>]) -> Option<String> {
             String::from_utf8_lossy(last)
         ));
     }
-    if let Some(first) = earlier.iter().find(|first| covers(first, rule)) {
-        return Some(format!(
-            "it never matches: line {} comes first for all of it",
-            first.line
-        ));
+    if let Some(line) = earlier.line(rule) {
+        return Some(format!("it never matches: line {line} comes first for all of it"));
     }
     let is_set = |option| rule.settings.written(option) != Number::Unset;
     match rule.direction {
@@ -154,81 +153,4 @@ fn about_settings(settings: &Settings) -> Option<String> {
             times.third_probe()
         )
     })
-}
-
-/// Returns whether `first` matches everything that `rule` matches.
-fn covers(first: &Rule<'_>, rule: &Rule<'_>) -> bool {
-    (first.program.is_none() || first.program == rule.program)
-        && (first.direction.is_none() || first.direction == rule.direction)
-        && (first.ports.first <= rule.ports.first && rule.ports.last <= first.ports.last)
-        && (rule.network != Network::ANY || first.network == Network::ANY)
-        && ends(&rule.network).is_some_and(|ends| ends.into_iter().all(|end| first.network.contains(end)))
-}
-
-/// Returns the first and the last address of a network.
-fn ends(network: &Network) -> Option<[IpAddr; 2]> {
-    let written = network.to_string();
-    if *network == Network::ANY {
-        return Some([Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::from(u128::MAX).into()]);
-    }
-    let written = written.trim_matches(['[', ']']);
-    let (address, length) = written.split_once('/').unwrap_or((written, ""));
-    let first: IpAddr = address.parse().ok()?;
-    let (bits, width) = match first {
-        IpAddr::V4(address) => (address.to_ipv6_mapped().to_bits(), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    };
-    let length: u32 = if length.is_empty() { width } else { length.parse().ok()? };
-    let free = u128::MAX.checked_shr(128 - (width - length)).unwrap_or(0);
-    Some([Ipv6Addr::from(bits).into(), Ipv6Addr::from(bits | free).into()])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Returns whether the first of these two rules covers the second.
-    fn covered(text: &str) -> bool {
-        let items: Vec<_> = parse(text.as_bytes()).map(Result::unwrap).collect();
-        match items.as_slice() {
-            [Item::Rule(first), Item::Rule(second)] => covers(first, second),
-            items => panic!("{items:?}"),
-        }
-    }
-
-    #[test]
-    fn a_wider_rule_covers_a_narrower_one() {
-        for text in [
-            "connect * off; connect 10.0.0.0/8:5432 off",
-            "connect 10.0.0.0/8 off; connect 10.1.2.3 off",
-            "connect 10.0.0.0/8:1-9 off; connect 10.0.0.0/8:2-9 off",
-            "connect [::ffff:10.0.0.0/104] off; connect 10.255.255.255 off",
-            "connect [2001:db8::/32]:443 off; connect [2001:db8:1::/48]:443 off",
-            "connect 0.0.0.0/0 off; connect 10.0.0.0/8 off",
-            "connect * off; connect * off",
-            "program a off; program a connect *:80 off",
-            "connect *:80 off; program a connect *:80 off",
-        ] {
-            assert!(covered(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn another_rule_does_not() {
-        for text in [
-            "connect 10.1.0.0/16 off; connect 10.0.0.0/8 off",
-            "connect 10.0.0.0/8:5432 off; connect 10.0.0.0/8 off",
-            "connect * off; accept * off",
-            "connect * off; program a off",
-            "program a off; program b off",
-            "program a off; connect * off",
-            "connect 0.0.0.0/0 off; connect [2001:db8::]:1 off",
-            "connect 0.0.0.0/0 off; connect * off",
-            "connect [::/0] off; connect * off",
-            "connect [::/0] off; connect 10.0.0.1 off",
-            "connect [2001:db8::/32] off; connect [2001:db9::/32] off",
-        ] {
-            assert!(!covered(text), "{text}");
-        }
-    }
 }

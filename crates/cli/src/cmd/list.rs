@@ -12,9 +12,7 @@ use crate::remarks::{no_process, remark_on_hidden, remark_on_unlisted, unanswere
 use crate::table::terminal_size;
 use clap::Args;
 use keepalive_engine::container::id_of_process;
-use keepalive_engine::sockets::{
-    CompactSocket, Kernel, Obstacle, Process, Selection, Send, Socket, WorkerPool, hidden,
-};
+use keepalive_engine::sockets::{Kernel, Obstacle, Process, Selection, Send, Socket, WorkerPool, hidden};
 use keepalive_sys::sock_diag::State;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -203,8 +201,6 @@ struct Seen {
     /// The processes that hold sockets.
     names: HashMap<u32, Named>,
     sockets: Vec<Socket>,
-    /// The sockets that the kernel's table completes, each with its process.
-    brief: Vec<(u32, CompactSocket)>,
     /// The obstacles of named processes.
     obstacles: Vec<(u32, Obstacle)>,
     /// The first obstacle that keeps a process from being known exactly.
@@ -228,7 +224,6 @@ struct WorkerPools {
 #[derive(Serialize, Deserialize)]
 enum Found {
     Sockets(Vec<Socket>),
-    CompactSocket(Vec<CompactSocket>),
     /// Some sockets are not known exactly.
     Inexact(Obstacle),
     /// No socket is known.
@@ -257,16 +252,7 @@ impl Found {
         for held in held.chunks(CHUNK) {
             let (sockets, obstacle) = kernel.sockets(process, held);
             is_wanted |= sockets.iter().any(|socket| list.wants(socket));
-            let mut brief = Vec::with_capacity(sockets.len());
-            let mut others = Vec::new();
-            for socket in sockets {
-                match kernel.brief(&socket) {
-                    Some(socket) => brief.push(socket),
-                    None => others.push(socket),
-                }
-            }
-            send(Self::CompactSocket(brief));
-            send(Self::Sockets(others));
+            send(Self::Sockets(sockets));
             if let Some(obstacle) = obstacle {
                 send(Self::Inexact(obstacle.among_many(process)));
             }
@@ -306,9 +292,6 @@ impl Seen {
         };
         let asked = selection.ask(&mut pools.exact, &mut answer, &mut |pid, found| seen.take(pid, found));
         let asked = asked.map_err(failed)?;
-        let whole = seen.brief.drain(..);
-        seen.sockets
-            .extend(whole.filter_map(|(pid, brief)| kernel.whole(pid, brief)));
         seen.processes = asked.processes;
         if !asked.unanswered.is_empty() {
             for process in &asked.unanswered {
@@ -355,7 +338,6 @@ impl Seen {
     fn take(&mut self, pid: u32, found: Found) {
         match found {
             Found::Sockets(sockets) => self.sockets.extend(sockets),
-            Found::CompactSocket(sockets) => self.brief.extend(sockets.into_iter().map(|socket| (pid, socket))),
             Found::Named(named) => drop(self.names.insert(pid, named)),
             // A process that has ended meanwhile has no sockets.
             Found::Nothing(obstacle) | Found::Inexact(obstacle) if obstacle.is_gone => {}

@@ -33,33 +33,30 @@ pub(super) struct Reasons {
     pub(super) uncounted: Option<String>,
 }
 
-/// Where the running kernel's structures contain what programs read. It stays while the kernel runs, and reading it takes
-/// longer than everything else that applies a policy.
-#[derive(Debug)]
-struct Layout {
-    /// Without and with the fields of an automatic user timeout.
-    fields: [Option<Fields>; 2],
-    tasks: Vec<TaskFields>,
-    ended: Option<EndFields>,
+// Where the running kernel's structures contain what programs read stays while the kernel runs.
+
+/// Returns the fields without or with those of an automatic user timeout.
+fn fields(is_automatic: bool) -> Option<Fields> {
+    static FIELDS: [OnceLock<Option<Fields>>; 2] = [const { OnceLock::new() }; 2];
+    *FIELDS[usize::from(is_automatic)].get_or_init(|| Fields::find(&KernelTypes::read().ok()?, is_automatic))
 }
 
-impl Layout {
-    fn get() -> Option<&'static Self> {
-        static LAYOUT: OnceLock<Option<Layout>> = OnceLock::new();
-        let layout = LAYOUT.get_or_init(|| {
-            let types = KernelTypes::read().ok()?;
-            let reads = [ReadTask::Typed, ReadTask::Copied];
-            Some(Self {
-                fields: [false, true].map(|automatic| Fields::find(&types, automatic)),
-                tasks: reads
-                    .into_iter()
-                    .filter_map(|read| TaskFields::find(&types, read))
-                    .collect(),
-                ended: EndFields::find(&types),
-            })
-        });
-        layout.as_ref()
-    }
+/// Returns the ways of reading a task's name.
+fn tasks() -> &'static [TaskFields] {
+    static TASKS: OnceLock<Vec<TaskFields>> = OnceLock::new();
+    TASKS.get_or_init(|| {
+        let Ok(types) = KernelTypes::read() else {
+            return Vec::new();
+        };
+        let reads = [ReadTask::Typed, ReadTask::Copied].into_iter();
+        reads.filter_map(|read| TaskFields::find(&types, read)).collect()
+    })
+}
+
+/// Returns the fields that show why a connection failed.
+fn end_fields() -> Option<EndFields> {
+    static ENDED: OnceLock<Option<EndFields>> = OnceLock::new();
+    *ENDED.get_or_init(|| EndFields::find(&KernelTypes::read().ok()?))
 }
 
 /// Returns the result of `load` for the first variant that the kernel accepts. `load` gets the reasons why that
@@ -72,21 +69,14 @@ pub(super) fn first<T>(
     counts_ended: bool,
     load: impl Fn(&Attempt, Reasons) -> Result<T, Obstacle>,
 ) -> Result<T, Obstacle> {
-    let layout = Layout::get();
     let tasks: Vec<Option<TaskFields>> = if needs.names {
-        layout
-            .iter()
-            .flat_map(|layout| &layout.tasks)
-            .copied()
-            .map(Some)
-            .collect()
+        tasks().iter().copied().map(Some).collect()
     } else {
         vec![None]
     };
     let mut refusal = None;
-    let fields = layout.and_then(|layout| layout.fields[usize::from(needs.automatic)]);
-    if let Some(own) = fields.map(OwnValues::Fields) {
-        let counting = layout.and_then(|layout| layout.ended).filter(|_| counts_ended);
+    if let Some(own) = fields(needs.automatic).map(OwnValues::Fields) {
+        let counting = if counts_ended { end_fields() } else { None };
         for ended in counting.map(Some).into_iter().chain([None]) {
             let is_uncounted = counts_ended && ended.is_none();
             for task in &tasks {

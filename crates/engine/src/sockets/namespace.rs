@@ -2,15 +2,16 @@
 
 use crate::kernel_defaults::KernelDefaults;
 use keepalive_sys::sock_diag::{self, Row, State};
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A snapshot of a network namespace.
 pub struct Namespace {
     /// The cookie that identifies the namespace; absent before Linux 5.14 without the right to read it.
     pub(super) cookie: Option<u64>,
-    /// The addresses of listeners.
-    listeners: Vec<SocketAddr>,
+    /// The addresses of listeners, by port.
+    listeners: HashMap<u16, Vec<IpAddr>>,
     /// The values of a socket on which no program has set an option.
     pub defaults: KernelDefaults,
 }
@@ -20,10 +21,13 @@ impl Namespace {
     pub fn read() -> (Self, io::Result<Vec<Row>>) {
         let defaults = KernelDefaults::read();
         let rows = sock_diag::dump();
-        let listeners = rows.iter().flatten().filter(|row| row.state == State::Listen);
+        let mut listeners: HashMap<u16, Vec<IpAddr>> = HashMap::new();
+        for row in rows.iter().flatten().filter(|row| row.state == State::Listen) {
+            listeners.entry(row.local.port()).or_default().push(row.local.ip());
+        }
         let namespace = Self {
             cookie: defaults.namespace,
-            listeners: listeners.map(|row| row.local).collect(),
+            listeners,
             defaults,
         };
         (namespace, rows)
@@ -32,10 +36,8 @@ impl Namespace {
     /// Returns whether a listener accepts connections with this local address.
     pub fn listens(&self, local: SocketAddr) -> bool {
         let address = local.ip().to_canonical();
-        self.listeners.iter().any(|listener| {
-            let any = listener.ip();
-            let fits = any.to_canonical() == address || any.is_unspecified() && (any.is_ipv6() || address.is_ipv4());
-            fits && listener.port() == local.port()
-        })
+        let mut listeners = self.listeners.get(&local.port()).into_iter().flatten();
+        listeners
+            .any(|any| any.to_canonical() == address || any.is_unspecified() && (any.is_ipv6() || address.is_ipv4()))
     }
 }

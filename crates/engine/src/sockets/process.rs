@@ -267,13 +267,24 @@ impl Process {
     /// # Errors
     /// `EBADF` if the descriptor no longer refers to that socket; otherwise as [`PidFd::duplicate`].
     pub fn duplicate(&self, holder: Holder, inode: u64) -> io::Result<OwnedFd> {
-        let duplicate = if holder.tid == self.pid {
-            self.handle.as_ref().map_err(repeat)?.duplicate(holder.fd)?
+        let duplicate = self.duplicate_any(holder)?;
+        Self::check_inode(&duplicate, inode)?;
+        Ok(duplicate)
+    }
+
+    /// Returns a duplicate of the descriptor `holder`, whatever it refers to now.
+    pub(super) fn duplicate_any(&self, holder: Holder) -> io::Result<OwnedFd> {
+        if holder.tid == self.pid {
+            self.handle.as_ref().map_err(repeat)?.duplicate(holder.fd)
         } else {
-            PidFd::open_thread(holder.tid)?.duplicate(holder.fd)?
-        };
-        if socket_inode(&duplicate) == Some(inode) {
-            Ok(duplicate)
+            PidFd::open_thread(holder.tid)?.duplicate(holder.fd)
+        }
+    }
+
+    /// Fails with `EBADF` if `duplicate` does not refer to the socket `inode`.
+    pub(super) fn check_inode(duplicate: &OwnedFd, inode: u64) -> io::Result<()> {
+        if socket_inode(duplicate) == Some(inode) {
+            Ok(())
         } else {
             Err(Errno::BADF.into())
         }

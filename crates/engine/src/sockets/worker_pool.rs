@@ -41,7 +41,7 @@ impl Drop for WorkerPool {
     }
 }
 
-/// A message from a worker, on its own line.
+/// A message from a worker, which follows its length as [`LENGTH`] bytes.
 #[derive(Serialize, Deserialize)]
 enum Message<T> {
     /// The number of the question that the following results answer.
@@ -55,8 +55,8 @@ pub type Send<'a, T> = dyn FnMut(T) + 'a;
 /// A worker, as its parent sees it.
 struct Member {
     worker: Worker,
-    /// The bytes of a line that is not complete yet.
-    line: Vec<u8>,
+    /// The bytes of a message that is not complete yet.
+    received: Vec<u8>,
     question: Option<usize>,
     /// Whether the worker will write no more.
     is_over: bool,
@@ -156,10 +156,18 @@ fn work<T: Serialize>(
     send(output, &Message::<T>::Question(usize::MAX));
 }
 
+/// The size of a message's length.
+const LENGTH: usize = size_of::<u32>();
+
 fn send(output: &OwnedFd, message: &impl Serialize) {
-    let mut line = serde_json::to_vec(message).unwrap_or_default();
-    line.push(b'\n');
-    let mut rest = &line[..];
+    let Ok(mut bytes) = postcard::to_extend(message, vec![0; LENGTH]) else {
+        return;
+    };
+    let Ok(length) = u32::try_from(bytes.len() - LENGTH) else {
+        return;
+    };
+    bytes[..LENGTH].copy_from_slice(&length.to_ne_bytes());
+    let mut rest = &bytes[..];
     while !rest.is_empty() {
         match write(output, rest) {
             Ok(length) => rest = &rest[length..],
@@ -174,7 +182,7 @@ impl Member {
     fn new(worker: Worker) -> Self {
         Self {
             worker,
-            line: Vec::new(),
+            received: Vec::new(),
             question: None,
             is_over: false,
             is_heard: false,
@@ -194,25 +202,29 @@ impl Member {
                 Ok(0) | Err(_) => self.is_over = true,
                 Ok(length) => {
                     self.is_heard = true;
-                    for part in buffer[..length].split_inclusive(|byte| *byte == b'\n') {
-                        self.line.extend_from_slice(part);
-                        if part.ends_with(b"\n") {
-                            self.message(take);
-                            self.line.clear();
-                        }
-                    }
+                    self.received.extend_from_slice(&buffer[..length]);
+                    self.messages(take);
                 }
             }
         }
     }
 
-    fn message<T: DeserializeOwned>(&mut self, take: &mut dyn FnMut(usize, T)) {
-        match (serde_json::from_slice(&self.line), self.question) {
-            (Ok(Message::Question(question)), _) => self.question = Some(question),
-            (Ok(Message::Result(result)), Some(question)) => take(question, result),
-            // A worker writes no other lines.
-            _ => {}
+    /// Handles the complete messages.
+    fn messages<T: DeserializeOwned>(&mut self, take: &mut dyn FnMut(usize, T)) {
+        let mut rest = &self.received[..];
+        while let Some((length, after)) = rest.split_first_chunk::<LENGTH>()
+            && let Some((message, after)) = after.split_at_checked(u32::from_ne_bytes(*length) as usize)
+        {
+            match (postcard::from_bytes(message), self.question) {
+                (Ok(Message::Question(question)), _) => self.question = Some(question),
+                (Ok(Message::Result(result)), Some(question)) => take(question, result),
+                // A worker writes no other messages.
+                _ => {}
+            }
+            rest = after;
         }
+        let handled = self.received.len() - rest.len();
+        self.received.drain(..handled);
     }
 
     /// Records the worker's state after a [`CHECK_PERIOD`]. Checks are counted instead of time, so that a suspended

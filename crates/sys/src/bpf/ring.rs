@@ -1,9 +1,8 @@
 //! Reads the records that eBPF programs submit to a ring buffer (`Documentation/bpf/ringbuf.rst`, Linux 5.8).
 
+use super::mapping::Mapping;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// A ring buffer, mapped into this process. It is readable (poll(2)) while it contains records.
@@ -42,8 +41,8 @@ impl Ring {
         let length = size.checked_mul(2).and_then(|length| length.checked_add(page));
         let length = length.ok_or_else(invalid)?;
         Ok(Self {
-            reader: Mapping::new(&map, page, 0, libc::PROT_READ | libc::PROT_WRITE)?,
-            records: Mapping::new(&map, length, page, libc::PROT_READ)?,
+            reader: Mapping::new(&map, page, 0, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED)?,
+            records: Mapping::new(&map, length, page, libc::PROT_READ, libc::MAP_SHARED)?,
             map,
             page,
             size,
@@ -106,41 +105,5 @@ impl Ring {
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.map.as_fd()
-    }
-}
-
-/// A part of a map in the memory of this process.
-#[derive(Debug)]
-struct Mapping {
-    address: NonNull<u8>,
-    length: usize,
-}
-
-impl Mapping {
-    fn new(map: &OwnedFd, length: usize, offset: usize, protection: i32) -> io::Result<Self> {
-        let offset = offset.try_into().map_err(io::Error::other)?;
-        // SAFETY: the kernel chooses the address, so that no existing mapping is replaced (mmap(2)).
-        let address = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                length,
-                protection,
-                libc::MAP_SHARED,
-                map.as_raw_fd(),
-                offset,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let address = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap: 0"))?;
-        Ok(Self { address, length })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: this value owns the mapping, and no reference into it outlives `Ring`.
-        unsafe { libc::munmap(self.address.as_ptr().cast(), self.length) };
     }
 }

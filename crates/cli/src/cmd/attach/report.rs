@@ -3,9 +3,9 @@
 use crate::error::{Error, FAILED};
 use crate::json::Entry;
 use crate::output::{WIDTH, sanitize, wrap};
-use keepalive_engine::attach::{Failure, Left, Plan, Reason, Step};
-use keepalive_engine::container::{id_of_process, short_id};
-use keepalive_engine::sockets::{Process, Socket, TimerState};
+use keepalive_engine::attach::{Failure, Left, Plan, Reason, Step, is_unfinished};
+use keepalive_engine::container::short_id;
+use keepalive_engine::sockets::{Socket, TimerState};
 use keepalive_engine::timeline::brief;
 use keepalive_policy::{Moment, SocketOption, Unit};
 use keepalive_sys::sock_diag::TimerKind;
@@ -18,8 +18,12 @@ use std::net::SocketAddr;
 pub(super) struct Report {
     program: String,
     container: Option<String>,
+    /// The socket before the change.
     before: Socket,
-    after: Socket,
+    /// The values after the change.
+    numbers: Option<Numbers>,
+    /// The timer after the change.
+    timer: TimerState,
     plan: Plan,
     failed: Vec<Failure>,
 }
@@ -64,27 +68,39 @@ struct Remark {
 impl Report {
     /// Creates the report on `socket` as it was before, with its present values.
     pub(super) fn new(
-        process: &Process,
+        program: String,
+        container: Option<String>,
         socket: Socket,
         plan: Plan,
         failed: Vec<Failure>,
-        after: Option<Numbers>,
+        numbers: Option<Numbers>,
     ) -> Self {
-        let mut changed = socket.clone();
-        changed.numbers = after.or(socket.numbers);
         Self {
-            program: process.name().to_string_lossy().into_owned(),
-            container: id_of_process(process.pid),
-            after: changed,
+            program,
+            container,
+            timer: socket.timer,
             before: socket,
+            numbers,
             plan,
             failed,
         }
     }
 
+    /// Returns the socket as it is now.
+    fn after(&self) -> Socket {
+        let mut after = self.before.clone();
+        (after.numbers, after.timer) = (self.numbers, self.timer);
+        after
+    }
+
     /// Returns whether any option was, or would be, set.
     pub(super) fn is_changed(&self) -> bool {
         !self.plan.steps.is_empty()
+    }
+
+    /// Returns whether the socket must be checked again later.
+    pub(super) fn is_unfinished(&self) -> bool {
+        is_unfinished(&self.before)
     }
 
     /// Returns the socket as it was before.
@@ -94,7 +110,7 @@ impl Report {
 
     /// Stores the timer that runs now.
     pub(super) fn note_timer(&mut self, timer: TimerState) {
-        self.after.timer = timer;
+        self.timer = timer;
     }
 
     /// Returns the error for the options that could not be set, if any.
@@ -131,7 +147,7 @@ impl Report {
 
     pub(super) fn entry(&self, dry_run: bool) -> Object {
         Object {
-            after: Entry::new(&self.after, Some(self.program.clone()), self.container.clone()),
+            after: Entry::new(&self.after(), Some(self.program.clone()), self.container.clone()),
             direction: match self.plan.moment {
                 Moment::Connect => Some("connect"),
                 Moment::Accept | Moment::Listen => Some("accept"),
@@ -217,7 +233,7 @@ impl Report {
             TimerState::Unknown => None,
             _ => Some(String::from("never")),
         };
-        let (before, after) = (spell(self.before.timer)?, spell(self.after.timer)?);
+        let (before, after) = (spell(self.before.timer)?, spell(self.timer)?);
         (self.is_changed() && before != after).then_some((before, after))
     }
 }

@@ -1,0 +1,149 @@
+//! The descriptors of processes, and which of them are sockets (`proc_pid_fd(5)`).
+
+use super::{numbers, parse_status};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, fstat, openat, readlinkat_raw};
+use rustix::io::Errno;
+use rustix::path::DecInt;
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt as _;
+use std::thread;
+
+/// Returns the open descriptors of a process, in no order.
+///
+/// # Errors
+/// `ENOENT` if the process no longer exists, `EACCES` without ptrace access (`/proc/pid/fd`, `proc_pid_fd(5)`).
+pub fn fds(pid: u32) -> io::Result<Vec<i32>> {
+    numbers(format!("/proc/{pid}/fd"))
+}
+
+/// Returns the open sockets of a thread, by descriptor, each with its inode. The main thread has the number
+/// of its process.
+///
+/// # Errors
+/// As [`fds`].
+pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
+    sockets_of(&format!("/proc/{pid}/task/{tid}"))
+}
+
+/// Returns the inode of the socket that a descriptor of a thread refers to; `None` if it refers to none.
+pub fn socket_at(pid: u32, tid: u32, fd: i32) -> Option<u64> {
+    let target = fs::read_link(format!("/proc/{pid}/task/{tid}/fd/{fd}")).ok()?;
+    socket_inode(target.as_os_str().as_bytes())
+}
+
+/// Returns the open sockets of this process, as [`sockets`] does.
+///
+/// # Errors
+/// Any failure to read `/proc`; `ENOENT` if it does not show this process.
+pub fn own_sockets() -> io::Result<Vec<(i32, u64)>> {
+    sockets_of("/proc/self")
+}
+
+/// Reading this many links takes longer than starting a thread.
+const MANY: usize = 512;
+
+fn sockets_of(thread: &str) -> io::Result<Vec<(i32, u64)>> {
+    let path = format!("{thread}/fd");
+    let directory = openat(
+        rustix::fs::CWD,
+        &path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let fds = match dense_table(thread, &directory) {
+        Some(size) => (0..size).collect(),
+        None => numbers(&path)?,
+    };
+    if fds.len() <= MANY {
+        return sockets_among(&directory, &fds);
+    }
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let shares = fds.chunks(fds.len().div_ceil(threads).max(MANY));
+    thread::scope(|scope| {
+        let readers: Vec<_> = shares
+            .map(|share| scope.spawn(|| sockets_among(&directory, share)))
+            .collect();
+        let mut found = Vec::new();
+        for reader in readers {
+            found.extend(reader.join().unwrap_or_else(|_| Err(Errno::IO.into()))?);
+        }
+        Ok(found)
+    })
+}
+
+/// Returns the size of a descriptor table that is large and at least half full: trying each number takes less time
+/// than reading the directory first. Before Linux 6.2 the directory does not show how many descriptors are open.
+fn dense_table(thread: &str, directory: &OwnedFd) -> Option<i32> {
+    let open = usize::try_from(fstat(directory).ok()?.st_size).ok()?;
+    if open <= MANY {
+        return None;
+    }
+    let status = parse_status(&fs::read(format!("{thread}/status")).ok()?);
+    let is_dense = 2 * open >= usize::try_from(status.fd_size).ok()?;
+    i32::try_from(status.fd_size).ok().filter(|_| is_dense)
+}
+
+fn sockets_among(directory: &OwnedFd, fds: &[i32]) -> io::Result<Vec<(i32, u64)>> {
+    let mut found = Vec::new();
+    // The longest name of a socket fits; a longer name is cut off, and is none.
+    let mut buffer = [MaybeUninit::uninit(); 64];
+    for fd in fds {
+        match readlinkat_raw(directory, DecInt::new(*fd), &mut buffer) {
+            Ok((target, _)) => found.extend(socket_inode(target).map(|inode| (*fd, inode))),
+            // A descriptor that is closed is not an error.
+            Err(Errno::NOENT | Errno::SRCH) => {}
+            // Root may be able to open the directory without being allowed to read its links.
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
+}
+
+fn socket_inode(target: &[u8]) -> Option<u64> {
+    let inode = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(inode).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn only_sockets_have_a_sockets_inode() {
+        assert_eq!(socket_inode(b"socket:[4242]"), Some(4242));
+        for other in [
+            "pipe:[4242]",
+            "socket:[]",
+            "socket:[x]",
+            "/tmp/socket:[1]",
+            "socket:[1] (deleted)",
+        ] {
+            assert_eq!(socket_inode(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn sockets_are_found_among_few_descriptors_and_among_many() {
+        for count in [1, 2 * MANY] {
+            let Ok(sockets) = (0..count)
+                .map(|_| UdpSocket::bind("127.0.0.1:0"))
+                .collect::<Result<Vec<_>, _>>()
+            else {
+                return println!("SKIP: the limit of descriptors is too low");
+            };
+            let mut found = own_sockets().expect("sockets");
+            found.retain(|(fd, _)| sockets.iter().any(|socket| socket.as_raw_fd() == *fd));
+            let inodes = sockets.iter().map(|socket| fstat(socket).expect("a socket").st_ino);
+            let mut expected: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).zip(inodes).collect();
+            expected.sort_unstable();
+            found.sort_unstable();
+            assert_eq!(found, expected);
+        }
+    }
+}
