@@ -10,6 +10,7 @@ mod library;
 mod memory;
 mod report;
 mod statistics;
+mod target;
 
 use std::io;
 use std::process::ExitCode;

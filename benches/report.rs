@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::library::{Library, Role};
 use crate::statistics::{Series, Spread};
+pub(crate) use crate::target::Target;
+use crate::target::Targets;
 
 /// The unit of a section's figures.
 #[derive(Clone, Copy)]
@@ -12,14 +14,6 @@ pub(crate) enum Unit {
     Microseconds,
     Nanoseconds,
     KiB,
-}
-
-/// The required range of a ratio.
-#[derive(Clone, Copy)]
-pub(crate) enum Target {
-    None,
-    AtMost(f64),
-    AtLeast(f64),
 }
 
 /// A ratio, the name of its base, and its target.
@@ -62,8 +56,7 @@ pub(crate) fn section(title: &str, method: &str) {
 /// Prints rows and counts the targets.
 #[derive(Default)]
 pub(crate) struct Report {
-    met: usize,
-    missed: usize,
+    targets: Targets,
 }
 
 impl Report {
@@ -83,22 +76,15 @@ impl Report {
         let digits = unit.ratio_digits();
         let Spread { low, median, high } = ratio.spread;
         let text = format!("{median:.digits$} × {} [{low:.digits$} {high:.digits$}]", ratio.to);
-        let (sign, limit, met) = match ratio.target {
-            Target::None => return print!("  {text}"),
-            Target::AtMost(limit) => ('≤', limit, median <= limit),
-            Target::AtLeast(limit) => ('≥', limit, median >= limit),
-        };
-        *(if met { &mut self.met } else { &mut self.missed }) += 1;
-        print!(
-            "  {text:<36} {sign} {limit:.digits$} {}",
-            if met { "ok" } else { "MISS" }
-        );
+        match ratio.target {
+            Target::None => print!("  {text}"),
+            target => print!("  {text:<36}{}", self.targets.verdict(target, median, digits)),
+        }
     }
 
     /// Prints the summary. Returns the number of missed targets.
     pub(crate) fn finish(self) -> usize {
-        println!("\ntargets: {} met, {} missed", self.met, self.missed);
-        self.missed
+        self.targets.finish()
     }
 }
 
