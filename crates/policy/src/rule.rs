@@ -111,12 +111,14 @@ impl Network {
 
     /// Whether the network contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let theirs = octets(address);
-        let different = u128::from_be_bytes(self.address) ^ u128::from_be_bytes(theirs);
-        if different.leading_zeros() < u32::from(self.length) {
-            return false;
-        }
-        !self.is_v6 || !is_mapped(&theirs)
+        self.contains_bits(u128::from_be_bytes(octets(address)))
+    }
+
+    /// Whether the network contains the address with these bits.
+    #[inline(always)]
+    fn contains_bits(&self, bits: u128) -> bool {
+        let different = u128::from_be_bytes(self.address) ^ bits;
+        different.leading_zeros() >= u32::from(self.length) && !(self.is_v6 && bits >> 32 == 0xffff)
     }
 }
 
@@ -150,21 +152,55 @@ impl Ports {
 }
 
 impl Rule<'_> {
+    /// A rule that matches every connection and has no settings.
+    pub const EMPTY: Self = Self {
+        program: None,
+        direction: None,
+        network: Network::ANY,
+        ports: Ports::ANY,
+        settings: Settings::NONE,
+        line: 0,
+    };
+
     /// Whether the rule matches `event`. An unknown address or port of the event matches only if the rule does not
     /// restrict it.
     pub fn matches(&self, event: &Event<'_>) -> bool {
-        let direction = match event.moment {
-            Moment::Connect => Some(Direction::Connect),
-            Moment::Accept | Moment::Listen => Some(Direction::Accept),
-            Moment::Create => None,
-        };
-        (self.direction.is_none() || self.direction == direction)
-            && (self.ports == Ports::ANY
-                || event
-                    .port
-                    .is_some_and(|port| (self.ports.first..=self.ports.last).contains(&port)))
-            && (self.network == Network::ANY || event.peer.is_some_and(|peer| self.network.contains(peer)))
-            && self.program.is_none_or(|program| program == event.program)
+        self.matches_facts(&Facts::of(event))
+    }
+
+    /// Whether the rule matches the event of `facts`.
+    #[inline(always)]
+    pub(crate) fn matches_facts(&self, facts: &Facts<'_>) -> bool {
+        (self.direction.is_none() || self.direction == facts.direction)
+            && (self.ports.first..=self.ports.last).contains(&facts.port)
+            && (facts.has_port || self.ports == Ports::ANY)
+            && (self.network == Network::ANY || facts.peer.is_some_and(|peer| self.network.contains_bits(peer)))
+            && self.program.is_none_or(|program| program == facts.program)
+    }
+}
+
+/// The facts of an event in the form in which rules compare them: one event is compared with many rules.
+pub(crate) struct Facts<'a> {
+    direction: Option<Direction>,
+    has_port: bool,
+    port: u16,
+    peer: Option<u128>,
+    program: &'a [u8],
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn of(event: &Event<'a>) -> Self {
+        Self {
+            direction: match event.moment {
+                Moment::Connect => Some(Direction::Connect),
+                Moment::Accept | Moment::Listen => Some(Direction::Accept),
+                Moment::Create => None,
+            },
+            has_port: event.port.is_some(),
+            port: event.port.unwrap_or_default(),
+            peer: event.peer.map(|peer| u128::from_be_bytes(octets(peer))),
+            program: event.program,
+        }
     }
 }
 

@@ -72,6 +72,11 @@ fn auxiliary(kind: c_ulong) -> c_ulong {
     lent().getauxval.map_or(0, |getauxval| unsafe { getauxval(kind) })
 }
 
+/// Returns an address within the C library; 0 if it is unknown. Other libraries do not replace getauxval(3).
+pub(crate) fn address_within() -> usize {
+    lent().getauxval.map_or(0, |getauxval| getauxval as usize)
+}
+
 /// Whether the program's file would give the program the privilege of another user or group, or capabilities, without
 /// `PR_SET_NO_NEW_PRIVS`.
 pub(crate) fn would_be_privileged() -> bool {
@@ -170,7 +175,8 @@ impl Iterator for Variables {
             // SAFETY: this entry was not the last pointer of the array.
             self.next = unsafe { self.next.add(1) };
             // SAFETY: an entry is a string that ends with a NUL, so that its first byte is there.
-            if self.initials.contains(&unsafe { *text.cast::<u8>() }) {
+            let first = unsafe { *text.cast::<u8>() };
+            if self.initials.iter().any(|initial| *initial == first) {
                 // SAFETY: as above; it does not change by the promise made to `variables`.
                 return Some(unsafe { CStr::from_ptr(text) }.to_bytes());
             }

@@ -44,8 +44,13 @@ static RECORDS: AtomicPtr<Record> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Maps the memory of the records. Without the memory, the library decides by the current values of each socket alone.
 pub(crate) fn open() {
-    if let Some(memory) = sys::map(KEPT * size_of::<Record>()) {
-        RECORDS.store(memory.cast(), Ordering::Release);
+    let nothing = core::ptr::null_mut();
+    if RECORDS.load(Ordering::Acquire).is_null()
+        && let Some(room) = sys::Room::map(KEPT * size_of::<Record>())
+        && let Err(_) = RECORDS.compare_exchange(nothing, room.start().cast(), Ordering::AcqRel, Ordering::Acquire)
+    {
+        // SAFETY: another thread has opened the records first, so nothing refers to this room.
+        unsafe { room.unmap() };
     }
 }
 
@@ -62,6 +67,7 @@ fn record(fd: c_int) -> Option<&'static Record> {
 
 /// Clears the records of the number `fd` if the number now refers to another socket. The library does not see close(2),
 /// dup2(2) and recvmsg(2). Returns whether the socket was replaced.
+#[inline(never)]
 pub(crate) fn forget_if_replaced(fd: c_int) -> bool {
     let known = record(fd).map_or(0, |record| record.cookie.load(Ordering::Relaxed));
     let is_replaced = known != 0 && sys::cookie(fd).is_some_and(|now| now != known);
