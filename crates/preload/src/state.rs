@@ -2,13 +2,13 @@
 //! created through this library.
 
 use crate::policy::{Names, Policy, Texts};
-use crate::{apply, libc, next, own, policy, sys};
+use crate::{apply, libc, next, policy, sys};
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
 use core::hint::spin_loop;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// The policy has not been read yet.
 const NEW: u32 = 0;
@@ -145,33 +145,26 @@ fn parsed() -> Option<&'static Policy> {
 
 /// Parses the rules and returns the policy; `None` if there is no memory. Threads, and a signal handler that interrupts
 /// this function, may parse at the same time, because none of them may wait for another. All of them use the policy of
-/// the one that finishes first.
+/// the one that finishes first; the memory of the others is lost.
 #[cold]
 #[inline(never)]
 fn parse(names: Names<'_>) -> Option<&'static Policy> {
+    static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
     let _at_work = AtWork::begin();
     // The phase may have changed before this function was at work (`before_filter`).
     if STATE.phase.load(Ordering::SeqCst) != ACTIVE {
         return None;
     }
+    let is_first = !HAS_BEGUN.swap(true, Ordering::Relaxed);
     // SAFETY: after ACTIVE, which was loaded above, no thread writes any more.
     let texts = unsafe { &*STATE.texts.get() };
     // SAFETY: the texts were written before ACTIVE.
-    let (policy, room) = unsafe { texts.assume_init_ref() }.parse(names)?;
-    let published = publish(policy);
-    if !core::ptr::eq(published, policy) {
-        // SAFETY: `policy`, which was not published, is the only reference into the room.
-        unsafe { room.unmap() };
-    }
-    Some(published)
+    let policy = unsafe { texts.assume_init_ref() }.parse(names, is_first)?;
+    Some(publish(policy))
 }
 
 /// Publishes `policy` unless a policy has been published. Returns the published policy.
 fn publish(policy: &'static Policy) -> &'static Policy {
-    // The records must exist before a hook uses the policy.
-    if policy.is_watching {
-        own::open();
-    }
     let pointer = core::ptr::from_ref(policy).cast_mut();
     match STATE
         .policy

@@ -22,7 +22,8 @@ fn map(length: usize) -> Option<*mut c_void> {
         .map(|address| address as *mut c_void)
 }
 
-/// Mapped memory that is handed out in pieces.
+/// Mapped memory that is handed out in pieces and never unmapped.
+#[derive(Clone, Copy)]
 pub(crate) struct Room {
     start: *mut u8,
     length: usize,
@@ -34,11 +35,6 @@ impl Room {
     pub(crate) fn map(length: usize) -> Option<Self> {
         let start = map(length)?.cast();
         Some(Self { start, length, used: 0 })
-    }
-
-    /// Returns the address of the room, which is aligned as a page.
-    pub(crate) fn start(&self) -> *mut u8 {
-        self.start
     }
 
     /// Appends copies of `empty` as long as `fill` changes them into items and returns `true`, and as long as there is
@@ -60,7 +56,7 @@ impl Room {
             count += 1;
         }
         self.used = first + count * size_of::<T>();
-        // SAFETY: `count` items have been written, and no other reference to them exists. See `unmap`.
+        // SAFETY: `count` items have been written, and no other reference to them exists.
         unsafe { core::slice::from_raw_parts_mut(start, count) }
     }
 
@@ -111,14 +107,16 @@ impl Room {
         text
     }
 
-    /// Unmaps the room.
-    ///
-    /// # Safety
-    /// Nothing may use what is in the room any more.
-    pub(crate) unsafe fn unmap(self) {
-        let arguments = [self.start as c_long, self.length as c_long, 0, 0, 0, 0];
-        // SAFETY: the caller's promise; the room is a mapping of its own.
-        let _ = unsafe { call(number::MUNMAP, arguments) };
+    /// Takes `length` bytes from the end of the room, zeros with the alignment of any type. Returns their address; `None`
+    /// if there is no room.
+    pub(crate) fn take_end(&mut self, length: usize) -> Option<*mut u8> {
+        const ALIGNMENT: usize = 64;
+        let end = self.length.checked_sub(length)? & !(ALIGNMENT - 1);
+        if end < self.used {
+            return None;
+        }
+        self.length = end;
+        Some(self.start.wrapping_add(end))
     }
 }
 

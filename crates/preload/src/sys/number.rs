@@ -24,7 +24,6 @@ numbers! {
     IOCTL = __NR_ioctl;
     LISTEN = __NR_listen;
     LSEEK = __NR_lseek;
-    MUNMAP = __NR_munmap;
     OPENAT = __NR_openat;
     PRCTL = __NR_prctl;
     PWRITEV2 = __NR_pwritev2;
