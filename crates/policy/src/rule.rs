@@ -19,6 +19,8 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: [u8; 16],
+    /// The bits of the prefix: `length` ones, then zeros.
+    mask: [u8; 16],
     length: u8,
     is_v6: bool,
 }
@@ -56,6 +58,7 @@ impl Network {
     /// Every address.
     pub const ANY: Self = Self {
         address: [0; 16],
+        mask: [0; 16],
         length: 0,
         is_v6: false,
     };
@@ -70,6 +73,7 @@ impl Network {
         };
         let network = Self {
             address: octets(address),
+            mask: mask(length),
             length,
             is_v6: length < MAPPED || !is_mapped(&octets(address)),
         };
@@ -102,6 +106,7 @@ impl Network {
     pub fn excludes_mapped(self) -> bool {
         let mapped = Self {
             address: octets(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            mask: mask(MAPPED),
             length: MAPPED,
             is_v6: false,
         };
@@ -111,14 +116,23 @@ impl Network {
 
     /// Whether the network contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.contains_bits(u128::from_be_bytes(octets(address)))
+        let octets = octets(address);
+        self.contains_octets(octets, is_mapped(&octets))
     }
 
-    /// Whether the network contains the address with these bits.
+    /// Whether the network contains the address with these octets; `is_mapped` is whether it is IPv4-mapped.
     #[inline(always)]
-    fn contains_bits(&self, bits: u128) -> bool {
-        let different = u128::from_be_bytes(self.address) ^ bits;
-        different.leading_zeros() >= u32::from(self.length) && !(self.is_v6 && bits >> 32 == 0xffff)
+    fn contains_octets(&self, octets: [u8; 16], is_mapped: bool) -> bool {
+        let different = u128::from_ne_bytes(self.address) ^ u128::from_ne_bytes(octets);
+        different & u128::from_ne_bytes(self.mask) == 0 && !(self.is_v6 && is_mapped)
+    }
+}
+
+/// Returns `length` ones, then zeros.
+const fn mask(length: u8) -> [u8; 16] {
+    match u128::MAX.checked_shr(length as u32) {
+        Some(rest) => (!rest).to_be_bytes(),
+        None => [0xff; 16],
     }
 }
 
@@ -171,10 +185,17 @@ impl Rule<'_> {
     /// Whether the rule matches the event of `facts`.
     #[inline(always)]
     pub(crate) fn matches_facts(&self, facts: &Facts<'_>) -> bool {
+        // The condition that most rules do not meet comes first.
+        match facts.peer {
+            Some(octets) if !self.network.contains_octets(octets, facts.is_mapped) => return false,
+            None if self.network != Network::ANY => return false,
+            _ => {}
+        }
         (self.direction.is_none() || self.direction == facts.direction)
-            && (self.ports.first..=self.ports.last).contains(&facts.port)
-            && (facts.has_port || self.ports == Ports::ANY)
-            && (self.network == Network::ANY || facts.peer.is_some_and(|peer| self.network.contains_bits(peer)))
+            && match facts.port {
+                Some(port) => (self.ports.first..=self.ports.last).contains(&port),
+                None => self.ports == Ports::ANY,
+            }
             && self.program.is_none_or(|program| program == facts.program)
     }
 }
@@ -182,23 +203,24 @@ impl Rule<'_> {
 /// The facts of an event in the form in which rules compare them: one event is compared with many rules.
 pub(crate) struct Facts<'a> {
     direction: Option<Direction>,
-    has_port: bool,
-    port: u16,
-    peer: Option<u128>,
+    port: Option<u16>,
+    peer: Option<[u8; 16]>,
+    is_mapped: bool,
     program: &'a [u8],
 }
 
 impl<'a> Facts<'a> {
     pub(crate) fn of(event: &Event<'a>) -> Self {
+        let peer = event.peer.map(octets);
         Self {
             direction: match event.moment {
                 Moment::Connect => Some(Direction::Connect),
                 Moment::Accept | Moment::Listen => Some(Direction::Accept),
                 Moment::Create => None,
             },
-            has_port: event.port.is_some(),
-            port: event.port.unwrap_or_default(),
-            peer: event.peer.map(|peer| u128::from_be_bytes(octets(peer))),
+            port: event.port,
+            peer,
+            is_mapped: peer.is_some_and(|peer| is_mapped(&peer)),
             program: event.program,
         }
     }
