@@ -30,7 +30,9 @@ fn under_library(program: &Path, variables: &[(&str, &str)]) -> Command {
 /// Returns this number of rules for addresses outside of loopback, then one for loopback.
 fn rules(count: u8) -> String {
     let networks = (0..count).map(|n| format!("connect 10.0.{n}.0/24 idle=30s interval=10s count=3\n"));
-    networks.chain(["connect 127.0.0.0/8 idle=30s interval=10s count=3\n".to_owned()]).collect()
+    networks
+        .chain(["connect 127.0.0.0/8 idle=30s interval=10s count=3\n".to_owned()])
+        .collect()
 }
 
 /// Returns the number of instructions in the library that `command` executes.
@@ -86,8 +88,14 @@ fn in_object(text: &str, path: &Path) -> u64 {
 /// Asserts that `found` is at most the budget, and not so far below that the budget has lost its meaning.
 fn expect_within(budget: u64, found: u64, what: &str) {
     println!("{what}: {found} instructions, budget {budget}");
-    assert!(found <= budget, "{what}: {found} instructions exceed the budget of {budget}");
-    assert!(found * 2 > budget, "{what}: {found} instructions; the budget of {budget} can be lower");
+    assert!(
+        found <= budget,
+        "{what}: {found} instructions exceed the budget of {budget}"
+    );
+    assert!(
+        found * 2 > budget,
+        "{what}: {found} instructions; the budget of {budget} can be lower"
+    );
 }
 
 /// Returns valgrind on the architecture for which the budgets are.
@@ -129,7 +137,12 @@ fn socket_and_connect_stay_within_their_budgets_of_instructions() {
         ("a socket", "socket", &TIMINGS, 300),
         ("a connection", "connect", &TIMINGS, 400),
         ("a socket with rules", "socket", &matching, 400),
-        ("a connection that the last of 101 rules matches", "connect", &matching, 4000),
+        (
+            "a connection that the last of 101 rules matches",
+            "connect",
+            &matching,
+            4000,
+        ),
     ];
     for (what, call, variables, budget) in cases {
         let count = |repetitions: u64| {

@@ -177,12 +177,7 @@ impl<'a> Lines<'a> {
         statement
     }
 
-    fn read(
-        &mut self,
-        first: Word<'a>,
-        words: &mut Words<'a>,
-        rule: &mut Rule<'a>,
-    ) -> Result<Kind, (Span, Mistake)> {
+    fn read(&mut self, first: Word<'a>, words: &mut Words<'a>, rule: &mut Rule<'a>) -> Result<Kind, (Span, Mistake)> {
         if first.text == b"default" {
             if self.has_default {
                 return Err((first.span, Mistake::SecondDefault));
@@ -231,21 +226,20 @@ fn settings(
     let mut word = first.ok_or((before, Mistake::NoSettings))?;
     if word.text == b"off" {
         settings.keepalive = Some(Keepalive::Off);
-        return words.next().map_or(Ok(()), |more| Err((more.span, Mistake::OffAndMore)));
+        return words
+            .next()
+            .map_or(Ok(()), |more| Err((more.span, Mistake::OffAndMore)));
     }
     let mut preset = None;
     loop {
         word.read_setting(settings, &mut preset)?;
-        match words.next() {
-            Some(next) => word = next,
-            None => {
-                if let Some(preset) = &preset {
-                    settings.complete(preset);
-                }
-                return Ok(());
-            }
-        }
+        let Some(next) = words.next() else { break };
+        word = next;
     }
+    if let Some(preset) = &preset {
+        settings.complete(preset);
+    }
+    Ok(())
 }
 
 /// A range of bytes in a statement; `end` is exclusive.
@@ -401,6 +395,7 @@ fn read_number(text: &[u8]) -> Option<u16> {
 }
 
 /// Whether `text` contains `byte`. `contains` of the core library would add a search by words to the preload library.
+#[allow(clippy::manual_contains, reason = "see above")]
 pub(crate) fn has_byte(text: &[u8], byte: u8) -> bool {
     text.iter().any(|other| *other == byte)
 }

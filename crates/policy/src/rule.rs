@@ -121,7 +121,7 @@ impl Network {
     }
 
     /// Whether the network contains the address with these octets; `is_mapped` is whether it is IPv4-mapped.
-    #[inline(always)]
+    #[inline]
     fn contains_octets(&self, octets: [u8; 16], is_mapped: bool) -> bool {
         let different = u128::from_ne_bytes(self.address) ^ u128::from_ne_bytes(octets);
         different & u128::from_ne_bytes(self.mask) == 0 && !(self.is_v6 && is_mapped)
@@ -183,7 +183,7 @@ impl Rule<'_> {
     }
 
     /// Whether the rule matches the event of `facts`.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn matches_facts(&self, facts: &Facts<'_>) -> bool {
         // The condition that most rules do not meet comes first.
         match facts.peer {

@@ -125,7 +125,8 @@ fn find_late(function: Function) -> usize {
         for place in PLACES.iter().take(PLACE_COUNT.load(Ordering::Acquire)) {
             let (base, dynamic) = (&place.base, &place.dynamic);
             // SAFETY: `record` has stored them, and the process cannot unload the object.
-            if let Some(object) = unsafe { Object::new(base.load(Ordering::Relaxed), dynamic.load(Ordering::Relaxed)) } {
+            if let Some(object) = unsafe { Object::new(base.load(Ordering::Relaxed), dynamic.load(Ordering::Relaxed)) }
+            {
                 take_from(&object, Some(function));
             }
         }

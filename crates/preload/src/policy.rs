@@ -89,7 +89,8 @@ impl Policy {
         let policy = self;
         policy.created = policy.decide(&CREATED);
         for option in LIVE_ORDER {
-            if let (Some(value), Some(slot)) = (policy.created.number(option), policy.fresh.get_mut(policy.fresh_count)) {
+            if let (Some(value), Some(slot)) = (policy.created.number(option), policy.fresh.get_mut(policy.fresh_count))
+            {
                 let row = option.row();
                 *slot = Assignment {
                     level: row.level,
@@ -100,7 +101,9 @@ impl Policy {
             }
         }
         for index in 0..2 {
-            let Some(Source { default, rules }) = policy.sources.get(index) else { break };
+            let Some(Source { default, rules }) = policy.sources.get(index) else {
+                break;
+            };
             let rules = *rules;
             let default = *default;
             policy.note(&default);
@@ -281,7 +284,13 @@ impl Texts {
         };
         let policy = room.place(Policy::EMPTY)?;
         let [variable, file] = &mut policy.sources;
-        read_rules(self.rules, self.program, names.map(|[name, _]| name), &mut room, variable);
+        read_rules(
+            self.rules,
+            self.program,
+            names.map(|[name, _]| name),
+            &mut room,
+            variable,
+        );
         read_rules(self.file, self.program, names.map(|[_, name]| name), &mut room, file);
         let mut default = self.settings;
         default.complete(&variable.default);

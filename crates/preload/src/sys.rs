@@ -161,7 +161,10 @@ fn status(fd: c_int) -> (u32, usize) {
     let returned = unsafe { call(number::FSTAT, [fd as _, &raw mut status as c_long, 0, 0, 0, 0]) };
     if returned == 0 {
         let size = u64::from(status[arch::STAT_SIZE]) | u64::from(status[arch::STAT_SIZE + 1]) << 32;
-        (status[arch::STAT_MODE] & S_IFMT, usize::try_from(size).unwrap_or(usize::MAX))
+        (
+            status[arch::STAT_MODE] & S_IFMT,
+            usize::try_from(size).unwrap_or(usize::MAX),
+        )
     } else {
         (0, 0)
     }

@@ -64,7 +64,8 @@ impl Room {
     #[inline(always)]
     pub(crate) fn place<T: Copy>(&mut self, value: T) -> Option<&'static mut T> {
         let mut is_placed = false;
-        self.fill(value, |_| !core::mem::replace(&mut is_placed, true)).first_mut()
+        self.fill(value, |_| !core::mem::replace(&mut is_placed, true))
+            .first_mut()
     }
 
     /// Returns a copy of `text`.
