@@ -108,7 +108,8 @@ pub(crate) fn start() {
     // SAFETY: as above.
     unsafe { &mut *STATE.texts.get() }.write(texts);
     STATE.phase.fetch_add(ACTIVE - STARTING, Ordering::Release);
-    if names.is_some() {
+    // Mistakes are logged at the start.
+    if names.is_some() && parsed().is_none() {
         parse(names);
     }
     apply::at_start();
