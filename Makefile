@@ -40,16 +40,26 @@ IMAGE ?= localhost/keepalive:$(VERSION)
 HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 TARGET ?= $(HOST)
 export TARGET
+# The architectures of `make image-list`, by the names of images.
+IMAGE_ARCHES ?= amd64 arm64
+TARGET_amd64 = x86_64-unknown-linux-gnu
+TARGET_arm64 = aarch64-unknown-linux-gnu
+IMAGE_TARGETS = $(foreach arch,$(IMAGE_ARCHES),$(or $(TARGET_$(arch)),$(error no target is known for $(arch))))
 # The command that needs no other file, which scripts/static builds.
 STATIC = target/static/$(TARGET)/release/keepalive
+# How it is built. Tests of the image list set this to `true`, and STATIC to another file.
+BUILD_STATIC ?= scripts/static
 # Where the image is built, that of another architecture in a directory of its own; and the name that images give it.
-IMAGE_DIR = target/image$(if $(filter-out $(HOST),$(TARGET)),/$(TARGET))
+IMAGE_ROOT ?= $(CURDIR)/target/image
+image_dir = $(IMAGE_ROOT)$(if $(filter-out $(HOST),$(1)),/$(1))
+IMAGE_DIR = $(call image_dir,$(TARGET))
 IMAGE_ARCH = $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(firstword $(subst -, ,$(TARGET)))))
 # What an image or a package is made of has this time, so that the same commit gives the same file.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/$(IMAGE_DIR)/storage --runroot $(CURDIR)/$(IMAGE_DIR)/run
+BUILDAH = buildah --storage-driver vfs --root $(IMAGE_DIR)/storage --runroot $(IMAGE_DIR)/run
+LIST_BUILDAH = buildah --storage-driver vfs --root $(IMAGE_ROOT)/list/storage --runroot $(IMAGE_ROOT)/list/run
 
-.PHONY: build install uninstall docs package static image test test-unit test-e2e test-reproducible test-suites demo picture bench lint advisories fuzz fuzz-calls ci clean
+.PHONY: build install uninstall docs package static image image-list test test-unit test-e2e test-reproducible test-suites demo picture bench lint advisories fuzz fuzz-calls ci clean
 
 # Leaves target/release/libkeepalive.so and target/release/keepalive.
 build:
@@ -98,7 +108,7 @@ docs:
 
 # The command that needs no other file.
 static:
-	scripts/static
+	$(BUILD_STATIC)
 
 # Leaves target/image/keepalive.tar, which docker load, podman load, skopeo copy and ctr image import take; for another
 # architecture target/image/TARGET/keepalive.tar. Requires buildah.
@@ -109,6 +119,16 @@ image: static
 	$(BUILDAH) build --quiet --isolation chroot --platform linux/$(IMAGE_ARCH) --timestamp $(SOURCE_DATE_EPOCH) --build-arg VERSION=$(VERSION) \
 		--tag $(IMAGE) --file packaging/kubernetes/Containerfile $(IMAGE_DIR)/context
 	$(BUILDAH) push --quiet $(IMAGE) docker-archive:$(IMAGE_DIR)/keepalive.tar
+
+# Leaves target/image/keepalive-list.tar, an OCI archive with one image for each architecture of IMAGE_ARCHES below one name:
+# skopeo copy --all oci-archive:target/image/keepalive-list.tar docker://…. Requires buildah and what make image requires for each.
+image-list:
+	$(foreach target,$(IMAGE_TARGETS),$(MAKE) --no-print-directory image TARGET=$(target) &&) true
+	rm -rf $(IMAGE_ROOT)/list $(IMAGE_ROOT)/keepalive-list.tar
+	$(LIST_BUILDAH) manifest create $(IMAGE)
+	$(foreach target,$(IMAGE_TARGETS),$(LIST_BUILDAH) manifest add $(IMAGE) docker-archive:$(call image_dir,$(target))/keepalive.tar &&) true
+	$(LIST_BUILDAH) manifest push --quiet --all $(IMAGE) oci-archive:$(IMAGE_ROOT)/keepalive-list.tar:$(VERSION)
+	rm -rf $(IMAGE_ROOT)/list
 
 # The library under test is the release: it is what users load. What cannot run here says SKIP and why, and is counted at the
 # end.

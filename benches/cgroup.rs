@@ -4,17 +4,19 @@
 #![forbid(unsafe_code)]
 
 mod cgroup_fixture;
+mod cgroup_process;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod statistics;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode};
 use std::time::Instant;
 
 use cgroup_fixture::{Fixture, succeed};
+use cgroup_process::Process;
 use keepalive_bpf::assembler::Instruction;
 use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
 use keepalive_sys::cgroup;
@@ -144,8 +146,29 @@ enum Policy {
     Empty,
     /// The policy of these flags.
     Flags(&'static [&'static str]),
+    /// No eBPF program in the cgroup, while `keepalive trace` runs.
+    Traced,
 }
-use Policy::{Empty, Flags, NoProgram};
+use Policy::{Empty, Flags, NoProgram, Traced};
+
+/// What keeps a condition.
+enum Kept {
+    Nothing,
+    /// The link of an eBPF program, which ends when it is closed.
+    Link(#[allow(dead_code, reason = "kept open")] OwnedFd),
+    /// A command, which is ended.
+    Command(Child),
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Self::Command(child) = self {
+            // An error means that it has ended.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
 
 const FIVE: [&str; 8] = [
     "--idle",
@@ -169,20 +192,35 @@ const FIVE_ENFORCED: [&str; 10] = [
     "--mode",
     "enforce",
 ];
+const FIVE_COUNTED: [&str; 9] = [
+    "--idle",
+    "60",
+    "--interval",
+    "15",
+    "--count",
+    "5",
+    "--user-timeout",
+    "135",
+    "--count-endings",
+];
 const NO_MATCH: [&str; 4] = ["--rule", "default off", "--rule", "connect 192.0.2.0/24 idle=30"];
 
 impl Policy {
     /// Applies the condition until the returned value is dropped, or until the next condition is applied.
-    fn begin(&self, fixture: &Fixture) -> Result<Option<OwnedFd>, Error> {
+    fn begin(&self, fixture: &Fixture) -> Result<Kept, Error> {
         match self {
-            NoProgram => fixture.disable().map(|()| None),
+            NoProgram => fixture.disable().map(|()| Kept::Nothing),
             Empty => {
                 fixture.disable()?;
                 let program = load_program(Hook::SockOps, "empty", &ALLOW).map_err(|refusal| refusal.error)?;
                 let cgroup = cgroup::open_directory(&fixture.cgroup)?;
-                Ok(Some(link_to_cgroup(program, cgroup, Hook::SockOps)?))
+                Ok(Kept::Link(link_to_cgroup(program, cgroup, Hook::SockOps)?))
             }
-            Flags(flags) => fixture.enable(flags).map(|()| None),
+            Flags(flags) => fixture.enable(flags).map(|()| Kept::Nothing),
+            Traced => {
+                fixture.disable()?;
+                fixture.trace().map(Kept::Command)
+            }
         }
     }
 }
@@ -218,46 +256,6 @@ const fn contestant(name: &'static str, case: &'static str, policy: Policy, targ
     }
 }
 
-/// The program in the cgroup.
-struct Process {
-    child: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Process {
-    fn start(fixture: &Fixture, case: &str, effort: Effort) -> Result<Self, Error> {
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]);
-        command
-            .arg(fixture.cgroup.join("cgroup.procs"))
-            .arg(fixture.path("program"));
-        command.args([case, &effort.slice_ms.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        Ok(Self {
-            orders: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().ok_or("no pipe from a contestant")?),
-            child,
-        })
-    }
-
-    /// Measures one slice. Returns the nanoseconds of one iteration.
-    fn slice(&mut self) -> Result<f64, Error> {
-        self.orders.as_mut().ok_or("no pipe to a contestant")?.write_all(b"s")?;
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        Ok(line.trim().parse().map_err(|_| "a contestant has ended early")?)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.orders.take());
-        // The process ends when its input ends. An error of the wait is ignored.
-        let _ = self.child.wait();
-    }
-}
-
 /// Lets the contestants take turns. Returns the nanoseconds of each.
 fn race(fixture: &Fixture, contestants: &[Contestant], effort: Effort) -> Result<Vec<Series>, Error> {
     let mut times = vec![Series::default(); contestants.len()];
@@ -280,7 +278,7 @@ fn race(fixture: &Fixture, contestants: &[Contestant], effort: Effort) -> Result
                 processes.insert(contestant.case, Process::start(fixture, contestant.case, effort)?);
             }
             let process = processes.get_mut(contestant.case).ok_or("no process")?;
-            let _link = contestant.policy.begin(fixture)?;
+            let _kept = contestant.policy.begin(fixture)?;
             // The command has run on this processor since the last slice.
             process.slice()?;
             times[which].0.push(process.slice()?);
@@ -390,6 +388,29 @@ fn run(effort: Effort) -> Result<usize, Error> {
             contestant("an empty eBPF program", "reset", Empty, None),
             contestant("no rule matches", "reset", Flags(&NO_MATCH), None),
             contestant("5 options", "reset", Flags(&FIVE), None),
+        ],
+        effort,
+    )?;
+    for (title, case) in [
+        ("--count-endings, both ends closed", "closed"),
+        ("--count-endings, reset", "reset"),
+    ] {
+        missed += rates(
+            &fixture,
+            title,
+            &[
+                contestant("5 options", case, Flags(&FIVE), None),
+                contestant("5 options, counted", case, Flags(&FIVE_COUNTED), None),
+            ],
+            effort,
+        )?;
+    }
+    missed += rates(
+        &fixture,
+        "the same with an ordinary close, while keepalive trace runs",
+        &[
+            contestant("no trace", "closed", NoProgram, None),
+            contestant("keepalive trace", "closed", Traced, Some(0.99)),
         ],
         effort,
     )?;

@@ -3,8 +3,9 @@
 use crate::Error;
 use keepalive_sys::cgroup::Tree;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -74,6 +75,19 @@ impl Fixture {
             flag => PathBuf::from(flag),
         });
         succeed(self.keepalive(&["cgroup", "enable", &self.name]).args(flags))
+    }
+
+    /// Starts `keepalive trace`, and waits until it traces.
+    pub(crate) fn trace(&self) -> Result<Child, Error> {
+        let mut child = self.keepalive(&["trace"]).stderr(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        let errors = child.stderr.as_mut().ok_or("no pipe from trace")?;
+        BufReader::new(errors).read_line(&mut line)?;
+        if line.starts_with("keepalive: tracing ") {
+            return Ok(child);
+        }
+        child.wait()?;
+        Err(line.into())
     }
 
     pub(crate) fn disable(&self) -> Result<(), Error> {

@@ -62,6 +62,8 @@ set -g __keepalive_table \
     'cgroup enable|--container|*|name/id@words4|The cgroup of this running container, by its name or by at least 4 digits of its id; repeatable' \
     'cgroup enable|--existing|||Also set open connections' \
     'cgroup enable|--watch|||Stay, follow changes, and end the policy with this command' \
+    'cgroup enable|--metrics-file||file@files|With --watch: keep metrics in this file, for node_exporter' \
+    'cgroup enable|--count-endings|||Count the connections of each rule that fail, by cause' \
     'cgroup enable|--idle||time@unknown|Idle time before the first probe' \
     'cgroup enable|--interval||time@unknown|Time between unanswered probes' \
     'cgroup enable|--count||n@unknown|Unanswered probes that end the connection' \
@@ -82,6 +84,7 @@ set -g __keepalive_table \
     'cgroup status|--container|*|name/id@words4|The cgroup of this running container, by its name or by at least 4 digits of its id; repeatable' \
     'cgroup status|--watched|||Also require that enable --watch in this container keeps each policy' \
     'cgroup status|--json|||Print a JSON object' \
+    'cgroup status|--metrics|||Print metrics as OpenMetrics text' \
     'cgroup status|-h|||Print help' \
     'cgroup status|--help|||Print help' \
     'system|enable|||Load the library into every dynamically linked program that starts from now on' \

@@ -22,7 +22,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 34] = [
+const PARSED: [(&str, &str); 40] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
     ("make test-unit", "takes minutes"),
@@ -38,6 +38,7 @@ const PARSED: [(&str, &str); 34] = [
     ("make demo", DEMO),
     ("make picture", DEMO),
     ("make image", BUILDS),
+    ("make image-list", BUILDS),
     ("make package", BUILDS),
     ("make fuzz", "takes hours"),
     ("make fuzz-calls", "takes minutes"),
@@ -56,12 +57,26 @@ const PARSED: [(&str, &str); 34] = [
     ("kubectl apply -k my-kubernetes/examples/cluster", CLUSTER),
     ("kubectl -n keepalive rollout status daemonset/keepalive", CLUSTER),
     ("kubectl -n keepalive get pods -o wide", CLUSTER),
-    ("kubectl -n keepalive logs daemonset/keepalive", CLUSTER),
     (
-        "kubectl -n keepalive exec daemonset/keepalive -- keepalive cgroup status",
+        "kubectl -n keepalive get events --field-selector reason=Unhealthy",
         CLUSTER,
     ),
-    ("kubectl exec POD -- ss -tno", CLUSTER),
+    (
+        "kubectl -n keepalive logs -l app.kubernetes.io/name=keepalive --prefix --tail=-1",
+        CLUSTER,
+    ),
+    ("kubectl -n keepalive exec POD -- keepalive cgroup status", CLUSTER),
+    ("kubectl create namespace keepalive", CLUSTER),
+    (
+        "kubectl label namespace keepalive pod-security.kubernetes.io/enforce=privileged",
+        CLUSTER,
+    ),
+    (
+        "helm -n keepalive install keepalive packaging/kubernetes/chart --set image.repository=registry.example/infrastructure/keepalive",
+        CLUSTER,
+    ),
+    ("kubectl apply -k my-kubernetes/examples/canary", CLUSTER),
+    ("kubectl label node NODE keepalive.io/pool=canary", CLUSTER),
     ("kubectl delete -k my-kubernetes/examples/cluster", CLUSTER),
     ("sudo keepalive probe --pid 4242", LOGGED_IN),
     ("sudo keepalive probe --pid 4242:7", LOGGED_IN),

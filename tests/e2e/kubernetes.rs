@@ -9,8 +9,10 @@ macro_rules! manifests {
     };
 }
 
+mod chart;
 mod container;
 mod image;
+mod image_list;
 mod manifests;
 mod node;
 
@@ -29,6 +31,7 @@ const TO_JSON: &str = "import json, sys, yaml; json.dump(list(yaml.safe_load_all
 const BASE: &str = "base";
 const EXISTING: &str = "components/existing";
 const CGROUPFS: &str = "components/cgroupfs";
+const METRICS: &str = "components/metrics";
 
 /// Returns why manifests cannot be built and read here, if they cannot.
 fn missing() -> Option<String> {
@@ -99,6 +102,12 @@ impl Manifests {
     #[track_caller]
     fn build(root: &Path, directory: TempDir) -> Self {
         let yaml = run_successfully(Command::new("kubectl").arg("kustomize").arg(root));
+        Self::parse(&yaml, directory)
+    }
+
+    /// Reads the objects of a text, which is stored in this directory.
+    #[track_caller]
+    fn parse(yaml: &str, directory: TempDir) -> Self {
         let path = directory.path().join("built.yaml");
         fs::write(&path, yaml).expect("a file of the test");
         let json = run_successfully(Command::new(tool("python")).args(["-c", TO_JSON]).arg(path));

@@ -1,6 +1,7 @@
 //! `keepalive list`: its output for running programs, compared with what the programs read themselves and with the
 //! kernel's tables.
 
+mod container;
 mod ended;
 mod filters;
 mod holders;

@@ -34,6 +34,7 @@ mod list;
 mod log;
 mod messages;
 mod modes;
+mod monitoring;
 mod nat;
 mod packages;
 mod presets;

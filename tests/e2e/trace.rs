@@ -26,14 +26,14 @@ macro_rules! traceable {
         }
     };
 }
-use traceable;
+pub(crate) use traceable;
 
 /// `keepalive trace` with JSON output.
-struct Tracer(LinePeer, Vec<Value>);
+pub(crate) struct Tracer(LinePeer, Vec<Value>);
 
 impl Tracer {
     /// Starts it, and waits until it traces.
-    fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", "exec \"$@\" 2>&1", "sh"]).arg(keepalive());
         let mut tracer = Self(
@@ -60,7 +60,7 @@ impl Tracer {
     }
 
     /// Ends it by `signal`, and returns the objects and the other lines that it has printed.
-    fn end(mut self, signal: Signal) -> (Vec<Value>, String) {
+    pub(crate) fn end(mut self, signal: Signal) -> (Vec<Value>, String) {
         let pid = Pid::from_raw(self.0.pid().cast_signed()).expect("a process");
         kill_process(pid, signal).expect("it runs");
         self.rest()
@@ -85,11 +85,11 @@ impl Tracer {
 }
 
 /// A running laboratory, whose network namespaces programs of the test enter.
-struct Lab(LinePeer);
+pub(crate) struct Lab(LinePeer);
 
 impl Lab {
     /// Starts a laboratory whose NAT forgets after `timeout` seconds; returns the reason if that is impossible here.
-    fn start(timeout: &str, on_forget: &str) -> Result<Self, String> {
+    pub(crate) fn start(timeout: &str, on_forget: &str) -> Result<Self, String> {
         let mut command = Command::new(repository().join("scripts/lab"));
         command.args(["--timeout", timeout, "--on-forget", on_forget]);
         command.args(["--", "sh", "-c", "echo ready; exec cat"]);
@@ -107,12 +107,18 @@ impl Lab {
 
     /// The same, under a command that executes its arguments.
     fn program_under(&self, namespace: &str, wrapper: &[&str]) -> PyPeer {
+        let enter = self.enter(namespace);
+        PyPeer::under(&[&enter.each_ref().map(String::as_str), wrapper].concat())
+    }
+
+    /// Returns the command that executes its arguments in a network namespace.
+    pub(crate) fn enter(&self, namespace: &str) -> [String; 2] {
         let file = eventually("the namespace", LIMIT, || {
             let inside = *family(self.0.pid()).last()?;
             let file = format!("/proc/{inside}/root/run/netns/{namespace}");
             std::path::Path::new(&file).exists().then_some(file)
         });
-        PyPeer::under(&[&["nsenter", &format!("--net={file}")], wrapper].concat())
+        [String::from("nsenter"), format!("--net={file}")]
     }
 }
 

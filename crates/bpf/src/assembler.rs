@@ -80,6 +80,7 @@ pub enum Helper {
     GetSocketCookie = 46,
     SetSockOpt = 49,
     GetSockOpt = 57,
+    SockOpsCbFlagsSet = 59,
     SkStorageGet = 107,
     SeqWrite = 127,
     Jiffies64 = 118,

@@ -7,11 +7,13 @@
 use crate::apply::Apply;
 use crate::assembler::{Assembler, Condition, Helper, Instruction, Label, Map, Operation, Register, Size};
 use crate::decision_list::{Branch, decision_list};
+use crate::ended::{self, CountEnded};
 use crate::fields::{Fields, ReadTask, TaskFields};
+use crate::matching::{self, NAME};
 use crate::record;
 use crate::sock_settings::{CREATE, SOCK_SETTINGS_LENGTH, SockSettings};
-use Condition::{Above, Different, Equal};
-use Register::{R0, R1, R2, R3, R4, R6, R7, R10};
+use Condition::{Different, Equal};
+use Register::{R0, R1, R2, R3, R4, R6, R7, R8, R10};
 use Size::{Long, Word};
 use keepalive_policy::option::BY_EBPF;
 use keepalive_policy::{Direction, Network, Ports, Source};
@@ -67,25 +69,15 @@ pub struct Policy<'a> {
 // `struct bpf_sock_ops` (`include/uapi/linux/bpf.h`).
 pub(crate) const OPERATION: i16 = 0;
 const REPLY: i16 = 4;
-const FAMILY: i16 = 20;
-const REMOTE_IP4: i16 = 24;
-const REMOTE_IP6: i16 = 32;
-const REMOTE_PORT: i16 = 64;
-const LOCAL_PORT: i16 = 68;
 pub(crate) const SOCKET: i16 = 184;
 // `BPF_SOCK_OPS_*_CB`.
 const CONNECT: i32 = 3;
 const ACTIVE_ESTABLISHED: i32 = 4;
 const PASSIVE_ESTABLISHED: i32 = 5;
 pub(crate) const LISTEN: i32 = 11;
-const AF_INET: i32 = 2;
 
-// The stack: the peer's address, the program's name, the settings.
-const PEER: i16 = -16;
-const NAME: i16 = -32;
+// The stack: what [`matching`] stores there, then the settings.
 const SETTINGS: i16 = NAME - SOCK_SETTINGS_LENGTH;
-/// The size of a program's name in the kernel (`TASK_COMM_LEN`, with the zero byte).
-const NAME_LENGTH: usize = 16;
 
 impl<'a> Policy<'a> {
     /// Creates the policy of these sources, in the order of precedence.
@@ -117,18 +109,47 @@ impl<'a> Policy<'a> {
         self.rules + 2
     }
 
+    /// Returns the number of counters of ended connections: for each rule, and for the connections that no rule matches, one
+    /// for each cause.
+    pub fn ended_counters(&self) -> usize {
+        (self.rules + 1) * ended::CAUSES
+    }
+
     /// Returns the program. `task` is required if [`Needs::names`] is set, [`Fields::defaults`] if
     /// [`Needs::automatic`] is set.
     ///
     /// # Errors
     /// Only errors that the tests would detect. The kernel checks the length of the program when it is loaded.
-    pub fn program(&self, maps: &Maps, own: OwnValues, task: Option<TaskFields>) -> io::Result<Vec<Instruction>> {
+    pub fn program(
+        &self,
+        maps: &Maps,
+        own: OwnValues,
+        task: Option<TaskFields>,
+        ended: Option<CountEnded>,
+    ) -> io::Result<Vec<Instruction>> {
+        const DIRECTIONS: [Direction; 2] = [Direction::Connect, Direction::Accept];
         let mut code = Assembler::default();
-        let [connected, accepted, apply] = [(); 3].map(|()| code.label());
-        find_out_which_end(&mut code, maps, task, connected, accepted);
-        for (direction, list) in [(Direction::Connect, connected), (Direction::Accept, accepted)] {
+        let established = DIRECTIONS.map(|direction| (direction, code.label()));
+        let [apply, ends] = [(); 2].map(|()| code.label());
+        find_out_which_end(
+            &mut code,
+            maps,
+            task,
+            established.map(|(_, list)| list),
+            ended.map(|_| ends),
+        );
+        for (direction, list) in established {
             code.place(list);
-            self.list(&mut code, direction, maps, apply);
+            self.on_established(&mut code, direction, maps, ended.is_some(), apply);
+        }
+        if let Some(ended) = ended {
+            let lists = DIRECTIONS.map(|direction| (direction, code.label()));
+            code.place(ends);
+            ended::emit(&mut code, &ended.fields, lists.map(|(_, list)| list));
+            for (direction, list) in lists {
+                code.place(list);
+                self.on_ended(&mut code, direction, maps, ended.place);
+            }
         }
         code.place(apply);
         if code.is_used(apply) {
@@ -145,35 +166,23 @@ impl<'a> Policy<'a> {
         code.finish()
     }
 
-    /// Emits the function for connections of this direction.
-    fn list(&self, code: &mut Assembler, direction: Direction, maps: &Maps, apply: Label) {
-        let mut list: Vec<_> = self.branches.iter().collect();
-        list.retain(|branch| branch.direction.is_none_or(|wanted| wanted == direction));
-        // The list ends after the first branch that matches all connections; there is always one.
-        let all = list.iter().position(|branch| is_for_all(branch));
-        list.truncate(all.map_or(list.len(), |all| all + 1));
+    /// Emits the function for an established connection of this direction.
+    fn on_established(
+        &self,
+        code: &mut Assembler,
+        direction: Direction,
+        maps: &Maps,
+        counts_ended: bool,
+        apply: Label,
+    ) {
         code.copy(R6, R1);
         end_if_decided(code);
-        if list.iter().any(|branch| branch.network != Network::ANY) {
-            load_peer(code);
+        if counts_ended {
+            ended::request(code, direction);
         }
-        if let Some(names) = maps
-            .names
-            .filter(|_| list.iter().any(|branch| branch.program.is_some()))
-        {
-            load_name(code, names);
-        }
-        for branch in list {
-            let next = code.label();
-            check(code, branch, direction, next);
-            let none = [self.rules];
-            let counters = if branch.rules.is_empty() {
-                &none[..]
-            } else {
-                &branch.rules
-            };
-            for counter in counters {
-                count(code, maps.counters, *counter);
+        self.on_match(code, direction, maps, |code, branch| {
+            for counter in self.counters_of(branch) {
+                count(code, maps.counters, counter);
             }
             if let Some(settings) = settings(branch, maps) {
                 store_settings_at(code, settings);
@@ -182,8 +191,54 @@ impl<'a> Policy<'a> {
                 code.compute(Operation::Add, R2, SETTINGS.into());
                 code.call_local(apply);
             }
+        });
+    }
+
+    /// Emits the function for a connection of this direction that ended. R2 is the offset of the counter among
+    /// those of a rule, plus eight.
+    fn on_ended(&self, code: &mut Assembler, direction: Direction, maps: &Maps, place: u32) {
+        code.copy(R6, R1);
+        code.copy(R8, R2);
+        self.on_match(code, direction, maps, |code, branch| {
+            for counter in self.counters_of(branch) {
+                let size = u32::try_from(8 * ended::CAUSES * counter).unwrap_or(u32::MAX);
+                code.map_value(R1, maps.counters, (place + size).saturating_sub(8));
+                code.compute_register(Operation::Add, R1, R8);
+                code.set(R2, 1);
+                code.add_atomically(R1, R2);
+            }
+        });
+    }
+
+    /// Emits, for each branch of this direction, a test and what `then` emits for connections that match. R6 = the context.
+    fn on_match(
+        &self,
+        code: &mut Assembler,
+        direction: Direction,
+        maps: &Maps,
+        then: impl Fn(&mut Assembler, &Branch<'_>),
+    ) {
+        let mut list: Vec<_> = self.branches.iter().collect();
+        list.retain(|branch| branch.direction.is_none_or(|wanted| wanted == direction));
+        // The list ends after the first branch that matches all connections; there is always one.
+        let all = list.iter().position(|branch| is_for_all(branch));
+        list.truncate(all.map_or(list.len(), |all| all + 1));
+        matching::load(code, &list, maps.names);
+        for branch in list {
+            let next = code.label();
+            matching::check(code, branch, direction, next);
+            then(code, branch);
             code.exit_with(0);
             code.place(next);
+        }
+    }
+
+    /// Returns the counters of the connections of this branch: those of its rules, or that of no rule.
+    fn counters_of(&self, branch: &Branch<'_>) -> Vec<usize> {
+        if branch.rules.is_empty() {
+            vec![self.rules]
+        } else {
+            branch.rules.clone()
         }
     }
 }
@@ -206,11 +261,20 @@ fn end_if_decided(code: &mut Assembler) {
 
 /// Calls the function for the direction of an established connection. Every other event ends the program here,
 /// with an unchanged reply, since another program may have set one.
-fn find_out_which_end(code: &mut Assembler, maps: &Maps, task: Option<TaskFields>, connected: Label, accepted: Label) {
-    let [is_connected, is_accepted, ends] = [(); 3].map(|()| code.label());
+fn find_out_which_end(
+    code: &mut Assembler,
+    maps: &Maps,
+    task: Option<TaskFields>,
+    [connected, accepted]: [Label; 2],
+    ended: Option<Label>,
+) {
+    let [is_connected, is_accepted, is_state, ends] = [(); 4].map(|()| code.label());
     code.load(Word, R0, R1, OPERATION);
     code.jump_if(R0, Equal, ACTIVE_ESTABLISHED, is_connected);
     code.jump_if(R0, Equal, PASSIVE_ESTABLISHED, is_accepted);
+    if ended.is_some() {
+        code.jump_if(R0, Equal, ended::STATE, is_state);
+    }
     if let (Some(names), Some(task)) = (maps.names, task) {
         let note = code.label();
         code.jump_if(R0, Equal, CONNECT, note);
@@ -221,6 +285,12 @@ fn find_out_which_end(code: &mut Assembler, maps: &Maps, task: Option<TaskFields
     }
     code.place(ends);
     code.exit_with(1);
+    if let Some(ended) = ended {
+        code.place(is_state);
+        ended::check_states(code, ends);
+        code.call_local(ended);
+        code.exit_with(1);
+    }
     for (is_so, function) in [(is_connected, connected), (is_accepted, accepted)] {
         code.place(is_so);
         code.call_local(function);
@@ -251,52 +321,6 @@ fn store_settings_at(code: &mut Assembler, SockSettings(numbers): SockSettings) 
         code.set_any(R1, u64::from_ne_bytes(bytes));
         code.store(Long, R10, offset, R1);
     }
-}
-
-/// The first eight of the sixteen bytes of an IPv4-mapped address are zero; these four follow (RFC 4291 §2.5.5.2).
-const MAPPED: [u8; 4] = [0, 0, 0xff, 0xff];
-
-/// Writes the peer's address on the stack, as sixteen bytes in network byte order.
-fn load_peer(code: &mut Assembler) {
-    let [is_v6, done] = [(); 2].map(|()| code.label());
-    code.load(Word, R1, R6, FAMILY);
-    code.jump_if(R1, Different, AF_INET, is_v6);
-    code.store_number(Long, PEER, 0);
-    code.set_any(R1, u32::from_ne_bytes(MAPPED).into());
-    code.load(Word, R2, R6, REMOTE_IP4);
-    code.join_words(R1, R2);
-    code.store(Long, R10, PEER + 8, R1);
-    code.jump(done);
-    code.place(is_v6);
-    for half in [0, 8] {
-        code.load(Word, R1, R6, REMOTE_IP6 + half);
-        code.load(Word, R2, R6, REMOTE_IP6 + half + 4);
-        code.join_words(R1, R2);
-        code.store(Long, R10, PEER + half, R1);
-    }
-    code.place(done);
-}
-
-/// Writes the stored name on the stack, or zeroes.
-fn load_name(code: &mut Assembler, names: Map) {
-    let [unknown, known] = [(); 2].map(|()| code.label());
-    code.load(Long, R2, R6, SOCKET);
-    code.jump_if(R2, Equal, 0, unknown);
-    code.map(R1, names);
-    code.set(R3, 0);
-    code.set(R4, 0);
-    code.call(Helper::SkStorageGet);
-    code.jump_if(R0, Equal, 0, unknown);
-    for half in [0, 8] {
-        code.load(Long, R1, R0, half);
-        code.store(Long, R10, NAME + half, R1);
-    }
-    code.jump(known);
-    code.place(unknown);
-    for half in [0, 8] {
-        code.store_number(Long, NAME + half, 0);
-    }
-    code.place(known);
 }
 
 /// Stores the name of the program that connects or listens: the name of its main thread, since other threads
@@ -342,80 +366,6 @@ fn copy_from_kernel(code: &mut Assembler, length: i32, from: Register, offset: i
     code.set(R2, length);
     code.call(Helper::ProbeReadKernel);
     code.jump_if(R0, Different, 0, ends);
-}
-
-/// Goes to `next` unless this branch matches the connection, which has this direction.
-fn check(code: &mut Assembler, branch: &Branch<'_>, direction: Direction, next: Label) {
-    if branch.ports != Ports::ANY {
-        check_port(code, branch.ports, direction, next);
-    }
-    if let Some(program) = branch.program {
-        let mut name = [0; NAME_LENGTH];
-        let mut length = 0;
-        for (to, from) in name.iter_mut().take(NAME_LENGTH - 1).zip(program) {
-            *to = *from;
-            length += 8;
-        }
-        // Compares the zero byte too. Before Linux 5.17 the bytes behind it may contain the rest of an earlier name.
-        check_bytes(code, NAME, name, length + 8, next);
-    }
-    let (address, length) = branch.network.prefix();
-    check_bytes(code, PEER, address, length, next);
-    if branch.network.excludes_mapped() {
-        let other = code.label();
-        let mut mapped = [0; 16];
-        mapped[8..12].copy_from_slice(&MAPPED);
-        check_bytes(code, PEER, mapped, 96, other);
-        code.jump(next);
-        code.place(other);
-    }
-}
-
-/// Loads the port again for each rule. Otherwise the verifier would keep the results of all comparisons, and
-/// its work would grow with the square of the number of rules.
-fn check_port(code: &mut Assembler, Ports { first, last }: Ports, direction: Direction, next: Label) {
-    match direction {
-        Direction::Accept => code.load(Word, R1, R6, LOCAL_PORT),
-        Direction::Connect => {
-            code.load(Word, R1, R6, REMOTE_PORT);
-            code.swap_network_word(R1);
-        }
-    }
-    if first == last {
-        code.jump_if(R1, Different, first.into(), next);
-    } else {
-        code.compute(Operation::Subtract, R1, first.into());
-        code.jump_if(R1, Above, (last - first).into(), next);
-    }
-}
-
-/// Goes to `next` unless the first `length` bits of the sixteen bytes on the stack equal those of `expected`.
-fn check_bytes(code: &mut Assembler, place: i16, expected: [u8; 16], length: u8, next: Label) {
-    let mask = u128::MAX
-        .checked_shl(128 - u32::from(length))
-        .unwrap_or(0)
-        .to_be_bytes();
-    // In the byte order of this machine.
-    let half = |bytes: [u8; 16], begin: usize| {
-        let bytes = bytes[begin..].first_chunk().copied();
-        u64::from_ne_bytes(bytes.unwrap_or_default())
-    };
-    for (begin, offset) in [(0, 0), (8, 8)] {
-        let (mask, expected) = (half(mask, begin), half(expected, begin));
-        if mask == 0 {
-            continue;
-        }
-        code.load(Long, R1, R10, place + offset);
-        if mask != u64::MAX {
-            code.set_long(R2, mask);
-            code.compute_register(Operation::And, R1, R2);
-        }
-        // The comparison uses a value derived from the loaded one, so that the verifier learns nothing of
-        // that; as in `check_port`.
-        code.set_long(R2, expected);
-        code.compute_register(Operation::ExclusiveOr, R1, R2);
-        code.jump_if(R1, Different, 0, next);
-    }
 }
 
 pub(crate) fn count(code: &mut Assembler, counters: Map, counter: usize) {

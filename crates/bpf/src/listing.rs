@@ -111,6 +111,7 @@ fn helper(number: i32) -> String {
         46 => "get_socket_cookie",
         49 => "setsockopt",
         57 => "getsockopt",
+        59 => "sock_ops_cb_flags_set",
         107 => "sk_storage_get",
         113 => "probe_read_kernel",
         118 => "jiffies64",

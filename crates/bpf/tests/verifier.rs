@@ -2,12 +2,13 @@
 
 use keepalive_bpf::assembler::Size::{self, Byte, Word};
 use keepalive_bpf::assembler::{Instruction, Map};
+use keepalive_bpf::ended::{CountEnded, EndFields};
 use keepalive_bpf::established::{Maps, OwnValues, Policy};
 use keepalive_bpf::fields::{Defaults, Field, Fields, ReadTask, TaskFields};
 use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_bpf::listing::listing;
 use keepalive_bpf::sock_settings::SOCK_SETTINGS_SIZE;
-use keepalive_bpf::{clamp, existing};
+use keepalive_bpf::{clamp, existing, record};
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::{Rule, Settings, Source};
 use keepalive_sys::bpf::call::{Hook, MapKind, create_map, load_program};
@@ -45,8 +46,13 @@ fn verify_policy(first: &str, second: &str, types: &KernelTypes) {
         rules,
     });
     let policy = Policy::new(&sources);
-    let size = u32::try_from(8 + 8 * policy.counters()).unwrap();
+    let value = record::new(policy.counters(), policy.ended_counters(), "text");
+    let size = u32::try_from(value.len()).unwrap();
     let counters = create_map(MapKind::Single, "counters", size, 1).expect("a map");
+    let ended = CountEnded {
+        fields: EndFields::find(types).expect("the kernel's fields"),
+        place: record::place_of_ended(policy.counters(), "text").try_into().unwrap(),
+    };
     let names = create_map(MapKind::Socket { is_inherited: true }, "names", 16, 1).expect("a map");
     let sock_settings = create_map(
         MapKind::Socket { is_inherited: false },
@@ -71,9 +77,11 @@ fn verify_policy(first: &str, second: &str, types: &KernelTypes) {
         (differ, ReadTask::Typed),
     ] {
         let task = TaskFields::find(types, read);
-        let program = policy.program(&maps, own, task).expect("a program");
-        verify(Hook::SockOps, &program);
-        assert_old_verifiers_accept(&program);
+        for ended in [None, Some(ended)] {
+            let program = policy.program(&maps, own, task, ended).expect("a program");
+            verify(Hook::SockOps, &program);
+            assert_old_verifiers_accept(&program);
+        }
     }
 }
 
@@ -239,6 +247,18 @@ const TASK: TaskFields = TaskFields {
     read: ReadTask::Typed,
 };
 
+const ENDED: CountEnded = CountEnded {
+    fields: EndFields {
+        error: number(372, Word),
+        flags: number(96, Size::Long),
+        probes: number(1345, Byte),
+        retransmits: number(1344, Byte),
+        written: number(1560, Word),
+        acknowledged: number(1688, Word),
+    },
+    place: 400,
+};
+
 /// Compares with the file of this name; `UPDATE_LISTINGS=1` writes it, to be read in the change.
 fn expect_listing(name: &str, program: &[Instruction]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/listings").join(name);
@@ -251,10 +271,10 @@ fn expect_listing(name: &str, program: &[Instruction]) {
 }
 
 fn compile(text: &str, own: OwnValues) -> Vec<Instruction> {
-    compile_with(text, own, TASK)
+    compile_with(text, own, TASK, None)
 }
 
-fn compile_with(text: &str, own: OwnValues, task: TaskFields) -> Vec<Instruction> {
+fn compile_with(text: &str, own: OwnValues, task: TaskFields, ended: Option<CountEnded>) -> Vec<Instruction> {
     let (default, rules) = read(text);
     let policy = Policy::new(&[Source { default, rules: &rules }]);
     let needs = policy.needs();
@@ -263,7 +283,7 @@ fn compile_with(text: &str, own: OwnValues, task: TaskFields) -> Vec<Instruction
         names: needs.names.then_some(Map(11)),
         sock_settings: needs.sock_settings.then_some(Map(12)),
     };
-    policy.program(&maps, own, Some(task)).expect("a program")
+    policy.program(&maps, own, Some(task), ended).expect("a program")
 }
 
 #[test]
@@ -286,7 +306,12 @@ fn the_programs_are_those_that_were_read() {
         read: ReadTask::Copied,
         ..TASK
     };
-    expect_listing("copied-name.txt", &compile_with("program sshd off", fields, copied));
+    expect_listing(
+        "copied-name.txt",
+        &compile_with("program sshd off", fields, copied, None),
+    );
+    let rules = "connect 10.0.0.0/8:5432 idle=30s; program sshd off";
+    expect_listing("ended.txt", &compile_with(rules, fields, TASK, Some(ENDED)));
     expect_listing("clamp.txt", &clamp::program(Map(12)).expect("a program"));
     expect_listing("dump.txt", &existing::dump().expect("a program"));
     expect_listing("set.txt", &existing::set(Map(13), Some(Map(12))).expect("a program"));

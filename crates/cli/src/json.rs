@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 pub(crate) struct Entry {
     pid: Option<u32>,
     program: Option<String>,
+    container: Option<String>,
     tid: Option<u32>,
     fd: Option<i32>,
     inode: u64,
@@ -40,12 +41,13 @@ pub(crate) struct TimerEntry {
 }
 
 impl Entry {
-    pub(crate) fn new(socket: &Socket, program: Option<String>) -> Self {
+    pub(crate) fn new(socket: &Socket, program: Option<String>, container: Option<String>) -> Self {
         let address = socket.local.or(socket.peer);
         let number = |option| socket.number(option);
         Self {
             pid: socket.holder.map(|holder| holder.pid),
             program,
+            container,
             tid: socket.holder.map(|holder| holder.tid),
             fd: socket.holder.map(|holder| holder.fd),
             inode: socket.inode,

@@ -4,6 +4,7 @@
 
 mod cli;
 mod cmd;
+mod date;
 mod error;
 mod flags;
 pub mod help;

@@ -22,7 +22,7 @@ pub struct Requirement {
 }
 
 /// All requirements, in the order of the output.
-pub const REQUIREMENTS: [Requirement; 13] = [
+pub const REQUIREMENTS: [Requirement; 14] = [
     Requirement {
         what: "engine preload",
         linux: "any",
@@ -92,6 +92,13 @@ pub const REQUIREMENTS: [Requirement; 13] = [
         feature: "bpf_setsockopt() in iterators over TCP sockets",
         without: "it goes through the descriptors of the processes, which requires CAP_SYS_PTRACE",
         probe: probe::iterators,
+    },
+    Requirement {
+        what: "cgroup enable --count-endings",
+        linux: "5.9",
+        feature: "CONFIG_DEBUG_INFO_BTF, and CAP_PERFMON",
+        without: "the policy is applied, and nothing is counted",
+        probe: probe::types,
     },
     Requirement {
         what: "trace",

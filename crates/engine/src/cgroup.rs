@@ -3,7 +3,9 @@
 
 mod attempt;
 pub mod child;
+mod counts;
 mod description;
+mod directory;
 pub mod entry;
 pub mod existing;
 mod limits;
@@ -11,7 +13,10 @@ mod lock;
 mod obstacle;
 pub mod pins;
 mod reading;
+pub mod refusal;
+mod target;
 
+pub use counts::{Counted, Counts, Ended};
 pub use description::{Description, out_of_reach};
 pub use limits::{Limits, is_locked_memory_charged};
 pub use lock::Interrupts;
@@ -19,8 +24,9 @@ pub use obstacle::Obstacle;
 pub use reading::has_tcp_getsockopt;
 
 use crate::policy::{Part, Policy};
-use attempt::Attempt;
+use attempt::{Attempt, Reasons};
 use keepalive_bpf::assembler::Map;
+use keepalive_bpf::ended::CountEnded;
 use keepalive_bpf::established::{self, Maps, Needs, OwnValues};
 use keepalive_bpf::sock_settings::SOCK_SETTINGS_SIZE;
 use keepalive_bpf::{clamp, record};
@@ -39,6 +45,18 @@ pub struct Programs {
     /// The description of the policy and its counters.
     record: OwnedFd,
     shared: Shared,
+    /// Why connections that fail are not counted, if [`Options::counts_ended`] asked for it.
+    uncounted_because: Option<String>,
+}
+
+/// How a policy is applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Whether this process keeps watching the policy.
+    pub is_watched: bool,
+    /// Whether the program counts the connections that fail, by cause. This costs each connection some time. Where the
+    /// kernel does not let the program find the cause, the policy is applied all the same.
+    pub counts_ended: bool,
 }
 
 /// The maps that a new policy takes over from the previous one.
@@ -58,27 +76,37 @@ const NAMES: MapKind = MapKind::Socket { is_inherited: true };
 const SOCK_SETTINGS: MapKind = MapKind::Socket { is_inherited: false };
 
 impl Programs {
-    /// Compiles and loads `policy` for the cgroup of this name. `is_watched` states whether a process watches
-    /// the policy.
+    /// Compiles and loads `policy` for the cgroup of this name.
     ///
     /// # Errors
     /// The obstacle.
-    pub fn load(policy: &Policy, cgroup: &Path, is_watched: bool, old: Shared) -> Result<Self, Obstacle> {
+    pub fn load(policy: &Policy, cgroup: &Path, options: Options, old: Shared) -> Result<Self, Obstacle> {
         let _limits = Limits::raise();
         let parts = policy.parts();
         let sources = parts.each_ref().map(Part::source);
         let compiled = established::Policy::new(&sources);
         let needs = compiled.needs();
         let shared = old.fit(needs)?;
-        let load = |attempt: &Attempt, compared_because: Option<String>| {
+        let load = |attempt: &Attempt, reasons: Reasons| {
             let description = Description {
                 reads_fields: matches!(attempt.own, OwnValues::Fields(_)),
-                compared_because,
-                is_watched,
+                compared_because: reasons.compared,
+                uncounted_because: reasons.uncounted,
+                is_watched: options.is_watched,
                 ..Description::new(cgroup, &parts, needs)
             };
             let text = serde_json::to_string(&description).map_err(io::Error::other)?;
-            let value = record::new(compiled.counters(), &text);
+            let counters = compiled.counters();
+            let ended = match attempt.ended {
+                Some(fields) => Some(CountEnded {
+                    fields,
+                    place: record::place_of_ended(counters, &text)
+                        .try_into()
+                        .map_err(io::Error::other)?,
+                }),
+                None => None,
+            };
+            let value = record::new(counters, ended.map_or(0, |_| compiled.ended_counters()), &text);
             let size = value.len().try_into().map_err(io::Error::other)?;
             let record = create_map(MapKind::Single, "ka_policy", size, 1)?;
             set_value(&record, 0, &value)?;
@@ -87,11 +115,11 @@ impl Programs {
                 names: shared.names.as_ref().map(map),
                 sock_settings: shared.sock_settings.as_ref().map(map),
             };
-            let program = compiled.program(&maps, attempt.own, attempt.task)?;
+            let program = compiled.program(&maps, attempt.own, attempt.task, ended)?;
             let established = load_program(Hook::SockOps, NAME, &program)?;
-            Ok::<_, Obstacle>((established, record))
+            Ok::<_, Obstacle>((established, record, description.uncounted_because))
         };
-        let (established, record) = attempt::first(needs, load)?;
+        let (established, record, uncounted_because) = attempt::first(needs, options.counts_ended, load)?;
         let clamp = match &shared.sock_settings {
             Some(sock_settings) => {
                 let program = clamp::program(map(sock_settings))?;
@@ -108,6 +136,7 @@ impl Programs {
             clamp,
             record,
             shared,
+            uncounted_because,
         })
     }
 
@@ -116,7 +145,12 @@ impl Programs {
     /// # Errors
     /// The obstacle that keeps the engine from working, whatever the policy.
     pub fn trial() -> Result<(), Obstacle> {
-        Self::load(&Policy::EVERYWHERE, Path::new("/"), false, Shared::default())?;
+        Self::load(
+            &Policy::EVERYWHERE,
+            Path::new("/"),
+            Options::default(),
+            Shared::default(),
+        )?;
         Obstacle::of_file_system()
     }
 }

@@ -10,7 +10,8 @@ use crate::Error;
 use crate::text::sanitize;
 use keepalive_sys::cgroup::{self, Tree};
 use names::Files;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -42,14 +43,44 @@ impl Container {
     }
 
     /// Returns the name, engine and beginning of the id.
-    fn describe(&self) -> String {
-        let id: String = self.id.chars().take(12).collect();
-        let about = [self.engine, Some(&*id)].into_iter().flatten().collect::<Vec<_>>();
+    pub fn describe(&self) -> String {
+        let about = [self.engine, Some(short_id(&self.id))]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
         match self.names.first() {
             Some(name) => sanitize(&format!("{name} ({})", about.join(" "))),
             None => sanitize(&about.join(" ")),
         }
     }
+}
+
+/// Returns the paths of the cgroups of a process, that of cgroup v2 first; none if the process has ended. In a cgroup
+/// namespace they are relative to its root.
+pub fn cgroups_of_process(pid: u32) -> Vec<String> {
+    /// A path has at most 4096 bytes, and there are about a dozen hierarchies.
+    const LONGEST: u64 = 1 << 16;
+    let mut text = Vec::new();
+    let read = File::open(format!("/proc/{pid}/cgroup")).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
+    if read.is_err() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&text);
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_by_key(|line| !line.starts_with("0::"));
+    let paths = lines.into_iter().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.map(str::to_owned).collect()
+}
+
+/// Returns the id of the container of a process, if the path of a cgroup contains it.
+pub fn id_of_process(pid: u32) -> Option<String> {
+    let paths = cgroups_of_process(pid);
+    paths.iter().find_map(|path| id_of(path)).map(str::to_owned)
+}
+
+/// Returns the beginning of an id, as engines print it.
+pub fn short_id(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }
 
 /// Returns the containers that have a cgroup of their own, among these directories of cgroups.

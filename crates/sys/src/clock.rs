@@ -7,9 +7,21 @@ use std::io;
 /// # Errors
 /// As `clock_gettime(2)`.
 pub fn monotonic() -> io::Result<u64> {
+    nanoseconds(libc::CLOCK_MONOTONIC)
+}
+
+/// Returns the processor time of the calling thread in nanoseconds (`CLOCK_THREAD_CPUTIME_ID`).
+///
+/// # Errors
+/// As `clock_gettime(2)`.
+pub fn thread_cpu_time() -> io::Result<u64> {
+    nanoseconds(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn nanoseconds(clock: libc::clockid_t) -> io::Result<u64> {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: clock_gettime(2) writes one `struct timespec`.
-    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) } != 0 {
+    if unsafe { libc::clock_gettime(clock, &raw mut now) } != 0 {
         return Err(io::Error::last_os_error());
     }
     let [seconds, nanoseconds] = [u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec)].map(Result::unwrap_or_default);

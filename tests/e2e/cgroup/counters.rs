@@ -25,23 +25,34 @@ fn status_counts_the_connections_of_each_rule() {
     program.execute("for _ in range(3): kept.append(pair(listener))");
     program.execute("for _ in range(5): kept.append(pair(six, '::1', socket.AF_INET6))");
     let name = test_cgroup.name();
+    let mut status = test_cgroup.status();
+    let [since, hash] = ["since", "hash"].map(|field| status[field].take());
+    let [since, hash] = [&since, &hash].map(|value| value.as_str().expect("a text"));
     assert_eq!(
-        test_cgroup.status(),
+        status,
         json!({
             "cgroup": name,
             "state": "in-force",
+            "hash": null,
+            "since": null,
+            "version": env!("CARGO_PKG_VERSION"),
             "default": "idle=61s interval=3s",
             // Three connections were accepted from 127.0.0.1, five were connected to ::1.
             "default_connections": 8,
+            "default_ended": null,
             "rules": [
-                {"rule": "connect 10.0.0.0/8:5432 idle=30s", "from": "--rule", "line": 1, "connections": 0},
-                {"rule": "connect 127.0.0.1 idle=31s", "from": "--rule", "line": 2, "connections": 3},
-                {"rule": "accept [::1] idle=120s", "from": path, "line": 2, "connections": 5},
+                {"rule": "connect 10.0.0.0/8:5432 idle=30s", "from": "--rule", "line": 1, "connections": 0, "ended": null},
+                {"rule": "connect 127.0.0.1 idle=31s", "from": "--rule", "line": 2, "connections": 3, "ended": null},
+                {"rule": "accept [::1] idle=120s", "from": path, "line": 2, "connections": 5, "ended": null},
             ],
             "refused": 0,
             "clamps": false,
+            "error": null,
+            "has_lost_its_watch": false,
+            "made_again": false,
             "reads_fields": true,
             "compared_because": null,
+            "uncounted_because": null,
             "shadowed": [],
             "before": [],
             "after": [],
@@ -55,6 +66,7 @@ fn status_counts_the_connections_of_each_rule() {
   3  connect 127.0.0.1 idle=31s  (--rule:2)
   5  accept [::1] idle=120s  ({path}:2)
   8  default idle=61s interval=3s
+  policy {hash} since {since}
 "
         )
     );
@@ -127,10 +139,10 @@ fn status_shows_only_the_named_cgroups() {
     let child = test_cgroup.name_of(&test_cgroup.child("child"));
     test_cgroup.enable(&POLICY);
     test_cgroup.enable_for(&child, &["--idle=5"]);
-    assert_eq!(
-        test_cgroup.quiet(&["cgroup", "status", &child]),
-        format!("{child}: active\n  0  default idle=5s\n")
-    );
+    let one = test_cgroup.quiet(&["cgroup", "status", &child]);
+    let expected = format!("{child}: active\n  0  default idle=5s\n  policy ");
+    assert!(one.starts_with(&expected), "{one}");
+    assert_eq!(one.matches(": active\n").count(), 1, "{one}");
     let all = test_cgroup.quiet(&["cgroup", "status"]);
     assert_eq!(all.matches(": active\n").count(), 2, "{all}");
 

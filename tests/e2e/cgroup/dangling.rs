@@ -100,6 +100,12 @@ fn recreated_cgroup_replaces_the_removed_one() {
     assert_eq!(program.has("client"), KERNEL_DEFAULTS);
     let output = test_cgroup.output(&["cgroup", "status", &name]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = text(&output.stderr);
+    assert!(
+        error.starts_with(&format!("keepalive: {name} was made again, and its policy,")),
+        "{error}"
+    );
+    assert_eq!(test_cgroup.report()["cgroups"][0]["made_again"], true);
 
     assert_eq!(test_cgroup.enable_for(&name, &POLICY), format!("{name}: active\n"));
     program.execute("client, accepted = pair(listener)");

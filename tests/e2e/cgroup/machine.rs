@@ -97,7 +97,7 @@ fn machine_with_only_cgroups_v1_gets_a_message() {
          grep -q ' - cgroup ' /proc/self/mountinfo || mount -t cgroup -o none,name=keepalive-test none /mnt"
     );
     let because = "this machine has cgroups of version 1 only";
-    let hint = "hint: boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY";
+    let hint = "hint: on the host: boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY";
     for (words, action, status) in [
         (&["cgroup", "enable", "/x"][..], "enable a policy", 1),
         (&["cgroup", "enable", "--watch", "/x"], "enable a policy", 1),

@@ -1,6 +1,7 @@
 //! `enable --watch`: a policy that follows its file, and cgroups that are created and removed.
 
 mod file;
+mod refused;
 mod unread;
 
 use super::{POLICY, both_ends};
@@ -227,9 +228,16 @@ fn policy_outlives_a_killed_command_and_the_next_command_takes_over() {
     let name = test_cgroup.name();
     let mut first = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
     first.expect_line(&format!("{name}: active"));
+    assert_eq!(test_cgroup.status()["has_lost_its_watch"], false);
     send(first.0.pid(), Signal::KILL);
     first.0.wait_for_end();
     assert_eq!(both_ends(&test_cgroup), [POLICY_VALUES; 2]);
+    assert_eq!(test_cgroup.status()["has_lost_its_watch"], true);
+    let shown = test_cgroup.quiet(&["cgroup", "status", &name]);
+    assert!(
+        shown.ends_with("  enable --watch was killed: nothing follows changes of its rules file\n"),
+        "{shown}"
+    );
     let mut second = Watch::start(&test_cgroup, &[&name, "--idle=31"]);
     second.expect_line(&format!("{name}: replaced"));
     assert_eq!(both_ends(&test_cgroup), ["1 31 75 9 0"; 2]);

@@ -39,6 +39,26 @@ fn mounts_of_a_pod_are_evidence_of_a_container() {
     assert_is_container(&text(&output_within(LIMIT, &mut command).stdout), "kubernetes");
 }
 
+/// LXC without systemd leaves nothing else.
+#[test]
+fn environment_of_the_first_process_is_evidence_of_a_container() {
+    root!();
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "env",
+            "container=lxc",
+        ])
+        .args(["sh", "-c", r#"env -u container "$0" doctor; true"#])
+        .arg(keepalive())
+        .env_remove("KUBERNETES_SERVICE_HOST");
+    assert_is_container(&text(&output_within(LIMIT, &mut command).stdout), "lxc");
+}
+
 #[track_caller]
 fn assert_is_container(text: &str, kind: &str) {
     let findings = unfolded(text);

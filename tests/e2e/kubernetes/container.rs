@@ -2,9 +2,11 @@
 
 use super::image::{Image, bring, files, image};
 use super::node::{Container, Node, missing};
-use super::{CGROUPFS, EXISTING, Manifests, run_successfully, words};
-use crate::support::process::{LIMIT, eventually};
+use super::{CGROUPFS, EXISTING, METRICS, Manifests, run_successfully, words};
+use crate::support::process::{LIMIT, eventually, text};
+use crate::support::repository;
 use serde_json::{Value, json};
+use std::fs;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -97,6 +99,37 @@ fn image_contains_only_the_command_and_its_licences() {
     assert!(!kind.contains("INTERP"), "it needs a loader: {kind}");
 }
 
+/// docs/kubernetes.md: "4.6 MB, 2.1 MB compressed".
+#[test]
+fn image_has_about_the_documented_size() {
+    node!();
+    let page = fs::read_to_string(repository().join("docs/kubernetes.md")).expect("a page");
+    let line = page
+        .lines()
+        .find(|line| line.starts_with("The image contains "))
+        .expect("the sentence");
+    let documented: Vec<f64> = line.split([' ', ':']).filter_map(|word| word.parse().ok()).collect();
+    let archive = repository().join("target/image/keepalive.tar");
+    let mut compress = Command::new("sh");
+    compress
+        .args(["-c", r#"cat "$0" | wc -c && gzip -c "$0" | wc -c"#])
+        .arg(archive);
+    image();
+    let sizes = run_successfully(&mut compress);
+    let sizes: Vec<f64> = sizes
+        .lines()
+        .map(|size| size.trim().parse().expect("a number"))
+        .collect();
+    assert_eq!((documented.len(), sizes.len()), (2, 2), "{line}");
+    for (documented, bytes) in documented.iter().zip(sizes) {
+        let megabytes = bytes / 1e6;
+        assert!(
+            (megabytes - documented).abs() < 0.1 * documented,
+            "{megabytes} MB, but: {line}"
+        );
+    }
+}
+
 #[test]
 fn new_pods_have_the_policy() {
     node!();
@@ -141,10 +174,16 @@ fn new_policy_is_applied_without_a_restart_unless_it_has_a_mistake() {
     eventually("the new policy", LIMIT, || (pod.opens() == OTHER).then_some(()));
     container.wait_until_ready(manifests.pod());
 
+    // The kubelet shows the output of a failing probe as an event.
     node.publish("default idle=61s\nconnect * idle=0s\n");
     container.wait_for_log("/etc/keepalive/keepalive.conf:2:11");
+    let probe = eventually("a failing probe", LIMIT, || {
+        let probe = container.probe(manifests.pod());
+        (!probe.status.success()).then_some(probe)
+    });
+    let message = text(&probe.stderr);
+    assert!(message.contains("/etc/keepalive/keepalive.conf:2:11: "), "{message}");
     assert_eq!(pod.opens(), OTHER);
-    container.wait_until_ready(manifests.pod());
 
     node.publish(
         manifests.object("ConfigMap")["data"]["keepalive.conf"]
@@ -152,6 +191,33 @@ fn new_policy_is_applied_without_a_restart_unless_it_has_a_mistake() {
             .expect("a text"),
     );
     eventually("the first policy", LIMIT, || (pod.opens() == BASE).then_some(()));
+    container.wait_until_ready(manifests.pod());
+}
+
+#[test]
+fn component_metrics_writes_a_file_on_the_node() {
+    node!();
+    let manifests = Manifests::with(&[METRICS]);
+    let mut spec = manifests.pod().clone();
+    let files = TempDir::new().expect("a temporary directory");
+    let volumes = spec["volumes"].as_array_mut().expect("a list");
+    let volume = volumes.iter_mut().find(|volume| volume["name"] == "metrics");
+    volume.expect("the directory")["hostPath"]["path"] = json!(files.path());
+    let policy = manifests.object("ConfigMap")["data"]["keepalive.conf"].as_str();
+    let node = Node::new(policy.expect("a text"));
+    let _pod = node.pod("kubepods.slice", "pod");
+    let mut container = node.run(image(), &spec, &words(&manifests.container()["args"]));
+    container.wait_until_ready(&spec);
+    let file = files.path().join("keepalive.prom");
+    eventually("the metrics", LIMIT, || {
+        let metrics = fs::read_to_string(&file).ok()?;
+        metrics
+            .contains("keepalive_cgroup_policy_active{cgroup=\"/kubepods.slice\"} 1\n")
+            .then_some(())
+    });
+    let (status, log) = container.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!(fs::read_dir(files.path()).expect("a directory").count(), 0);
 }
 
 #[test]

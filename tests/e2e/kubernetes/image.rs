@@ -33,22 +33,26 @@ pub fn static_command() -> Option<PathBuf> {
 pub fn image() -> &'static Image {
     static IMAGE: OnceLock<Image> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        let mut make = Command::new("make");
-        make.arg("image").current_dir(repository());
-        // A make in this test must not take part in the make that runs it.
-        for name in [
-            "MAKEFLAGS",
-            "MFLAGS",
-            "MAKELEVEL",
-            "IMAGE",
-            "RUSTFLAGS",
-            "CARGO_ENCODED_RUSTFLAGS",
-        ] {
-            make.env_remove(name);
-        }
-        run_successfully(&mut make);
+        run_successfully(make().arg("image"));
         unpack(&repository().join("target/image/keepalive.tar"))
     })
+}
+
+/// Returns the command make in the repository. It must not take part in the make that runs this test.
+pub fn make() -> Command {
+    let mut make = Command::new("make");
+    make.current_dir(repository());
+    for name in [
+        "MAKEFLAGS",
+        "MFLAGS",
+        "MAKELEVEL",
+        "IMAGE",
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+    ] {
+        make.env_remove(name);
+    }
+    make
 }
 
 fn unpack(archive: &Path) -> Image {

@@ -1,20 +1,21 @@
 //! The manifests, checked by Kubernetes' schemas and by the command.
 
-use super::{CGROUPFS, EXISTING, Manifests, packaging, run_successfully, tool, words};
+use super::{CGROUPFS, EXISTING, METRICS, Manifests, packaging, run_successfully, tool, words};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text};
 use serde_json::{Value, json};
 use std::process::Command;
 
 /// Versions before and after containers got a field for AppArmor.
-const WITHOUT_APPARMOR: [&str; 2] = ["1.25.0", "1.29.0"];
-const WITH_APPARMOR: [&str; 4] = ["1.30.0", "1.33.0", "1.36.0", "1.37.0"];
+pub(super) const WITHOUT_APPARMOR: [&str; 2] = ["1.25.0", "1.29.0"];
+pub(super) const WITH_APPARMOR: [&str; 4] = ["1.30.0", "1.33.0", "1.36.0", "1.37.0"];
 
 const EXAMPLE: &str = "examples/cluster";
+const CANARY: &str = "examples/canary";
 
 /// Validates against the schemas of this version, strictly: unknown fields are mistakes.
 #[track_caller]
-fn validate(manifests: &Manifests, version: &str) {
+pub(super) fn validate(manifests: &Manifests, version: &str) {
     let mut command = Command::new(tool("kubernetes-validate"));
     command
         .args(["--strict", "--kubernetes-version", version])
@@ -35,6 +36,10 @@ fn manifests_are_valid_in_every_documented_version() {
         for version in WITHOUT_APPARMOR.iter().chain(&WITH_APPARMOR) {
             validate(&manifests, version);
         }
+    }
+    // Fields that these add are in all versions.
+    for manifests in [Manifests::with(&[METRICS]), Manifests::of(CANARY)] {
+        validate(&manifests, WITHOUT_APPARMOR[0]);
     }
     for manifests in [Manifests::with(&[EXISTING]), Manifests::with(&[EXISTING, CGROUPFS])] {
         for version in &WITH_APPARMOR {
@@ -107,6 +112,48 @@ fn every_linux_node_runs_a_pod_also_during_updates() {
     let strategy = &base.object("DaemonSet")["spec"]["updateStrategy"];
     assert_eq!(strategy["rollingUpdate"]["maxUnavailable"], json!(0));
     assert_eq!(strategy["rollingUpdate"]["maxSurge"], "10%");
+    // An unready pod of an old revision would be deleted before the new one is ready.
+    let probe = &base.container()["readinessProbe"];
+    assert!(probe["failureThreshold"].as_u64() >= Some(1_000_000), "{probe}");
+}
+
+/// One probe takes so many milliseconds of CPU, most of which the container runtime takes to enter the container.
+const PROBE_MS: u64 = 20;
+
+#[test]
+fn requested_cpu_suffices_for_the_probe() {
+    manifests!();
+    let base = Manifests::with(&[]);
+    let container = base.container();
+    let request = container["resources"]["requests"]["cpu"].as_str().expect("a quantity");
+    let request: u64 = request
+        .strip_suffix('m')
+        .and_then(|number| number.parse().ok())
+        .expect("millicores");
+    let timeout = container["readinessProbe"]["timeoutSeconds"]
+        .as_u64()
+        .expect("a number");
+    // On a busy node the container has this share of a CPU.
+    assert!(
+        PROBE_MS * 1000 / request < 1000 * timeout / 4,
+        "{request} m, {timeout} s"
+    );
+}
+
+#[test]
+fn component_metrics_adds_only_a_directory() {
+    manifests!();
+    let mut expected = Manifests::with(&[]).object("DaemonSet").clone();
+    let pod = &mut expected["spec"]["template"]["spec"];
+    let directory = json!({"path": "/var/lib/node_exporter/textfile_collector", "type": "DirectoryOrCreate"});
+    let volumes = pod["volumes"].as_array_mut().expect("a list");
+    volumes.push(json!({"name": "metrics", "hostPath": directory}));
+    let container = &mut pod["containers"][0];
+    push(&mut container["args"], "--metrics-file");
+    push(&mut container["args"], "/run/metrics/keepalive.prom");
+    let mounts = container["volumeMounts"].as_array_mut().expect("a list");
+    mounts.push(json!({"name": "metrics", "mountPath": "/run/metrics"}));
+    assert_eq!(Manifests::with(&[METRICS]).object("DaemonSet"), &expected);
 }
 
 #[test]
@@ -163,6 +210,10 @@ fn components_can_be_in_either_order() {
     let one = Manifests::with(&[EXISTING, CGROUPFS]);
     let other = Manifests::with(&[CGROUPFS, EXISTING]);
     assert_eq!(one.objects, other.objects);
+    // Both append arguments, whose order has no meaning.
+    let counts = [&[EXISTING, METRICS], &[METRICS, EXISTING]]
+        .map(|components| words(&Manifests::with(components).container()["args"]).len());
+    assert_eq!(counts[0], counts[1]);
 }
 
 #[test]
@@ -187,12 +238,47 @@ fn example_changes_only_the_image_and_the_policy() {
     assert_eq!(example.objects, expected);
 }
 
+/// Both are in one namespace, and share no object, no pod and no node.
+#[test]
+fn canary_is_beside_the_cluster() {
+    manifests!();
+    let [cluster, canary] = [EXAMPLE, CANARY].map(Manifests::of);
+    let identity = |object: &Value| format!("{} {}", object["kind"], object["metadata"]["name"]);
+    let all: Vec<String> = cluster.objects.iter().map(identity).collect();
+    for object in &canary.objects {
+        assert!(!all.contains(&identity(object)), "{object}");
+        assert_eq!(object["metadata"]["namespace"], "keepalive", "{object}");
+    }
+    let [one, other] = [&cluster, &canary].map(|manifests| manifests.object("DaemonSet"));
+    for daemon_set in [one, other] {
+        let selector = &daemon_set["spec"]["selector"]["matchLabels"];
+        assert_eq!(*selector, daemon_set["spec"]["template"]["metadata"]["labels"]);
+    }
+    assert_ne!(one["spec"]["selector"], other["spec"]["selector"]);
+    // The quota and the network policy of the namespace apply to all pods.
+    assert_eq!(cluster.object("NetworkPolicy")["spec"]["podSelector"], json!({}));
+    let mut expected = one.clone();
+    expected["metadata"] = other["metadata"].clone();
+    expected["spec"]["selector"] = other["spec"]["selector"].clone();
+    expected["spec"]["template"]["metadata"]["labels"] = other["spec"]["template"]["metadata"]["labels"].clone();
+    let pod = &mut expected["spec"]["template"]["spec"];
+    pod["serviceAccountName"] = json!("keepalive-canary");
+    let term = &mut pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    term["nodeSelectorTerms"][0]["matchExpressions"][1]["operator"] = json!("In");
+    for volume in pod["volumes"].as_array_mut().expect("a list") {
+        if volume["name"] == "config" {
+            volume["configMap"]["name"] = json!("keepalive-canary");
+        }
+    }
+    assert_eq!(*other, expected);
+}
+
 #[test]
 fn image_version_is_that_of_the_command() {
     manifests!();
     let printed = run_successfully(Command::new(keepalive()).arg("--version"));
     let version = printed.trim_end().rsplit(' ').next().expect("a word");
-    for manifests in [Manifests::with(&[]), Manifests::of(EXAMPLE)] {
+    for manifests in [Manifests::with(&[]), Manifests::of(EXAMPLE), Manifests::of(CANARY)] {
         let image = manifests.container()["image"].as_str().expect("a name");
         assert_eq!(image.rsplit(':').next(), Some(version), "{image}");
     }
@@ -200,7 +286,11 @@ fn image_version_is_that_of_the_command() {
 
 #[test]
 fn policies_contain_no_mistakes() {
-    for file in ["base/keepalive.conf", "examples/cluster/keepalive.conf"] {
+    for file in [
+        "base/keepalive.conf",
+        "examples/cluster/keepalive.conf",
+        "examples/canary/keepalive.conf",
+    ] {
         let path = packaging().join(file);
         let output = output_within(LIMIT, Command::new(keepalive()).arg("check").arg(path));
         assert!(
@@ -213,7 +303,7 @@ fn policies_contain_no_mistakes() {
 #[test]
 fn command_accepts_the_arguments_of_the_pods() {
     manifests!();
-    let manifests = Manifests::with(&[EXISTING]);
+    let manifests = Manifests::with(&[EXISTING, METRICS]);
     let container = manifests.container();
     let arguments = words(&container["args"]);
     let probe = words(&container["readinessProbe"]["exec"]["command"]);

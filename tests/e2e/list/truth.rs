@@ -7,9 +7,10 @@ use crate::support::py_peer::PyPeer;
 use serde_json::json;
 
 /// The fields, in the order of the help.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "pid",
     "program",
+    "container",
     "tid",
     "fd",
     "inode",
@@ -43,10 +44,13 @@ fn socket_is_shown_with_every_documented_field() {
     let fd = program.number("client.fileno()");
     let mut entry = program.entry("client");
     let timer = entry["timer"].take();
+    // The tests may run in a container.
+    let container = entry["container"].take();
+    assert!(container.is_null() || container.is_string(), "{container}");
     assert_eq!(
         entry,
         json!({
-            "pid": pid, "program": "python3", "tid": pid, "fd": fd, "inode": inode,
+            "pid": pid, "program": "python3", "container": null, "tid": pid, "fd": fd, "inode": inode,
             "family": "inet", "protocol": "tcp",
             "local": format!("127.0.0.1:{from}"), "peer": format!("127.0.0.1:{to}"), "state": "established",
             "keepalive": true, "idle_s": 61, "interval_s": 13, "count": 4, "user_timeout_ms": 0,

@@ -46,7 +46,7 @@ ends, listeners = {}, {}
 ";
 
 /// The NAT drops the packets of connections that are idle for two seconds.
-const SILENT: [Case; 5] = [
+const SILENT: [Case; 6] = [
     Case {
         name: "dead peer",
         prepare: "own(c, keepalive=1, idle=3, interval=1, count=2)",
@@ -63,6 +63,15 @@ const SILENT: [Case; 5] = [
         after_at_server: "",
         wait: 3.0,
         expected: ("timeout-on-send", Some("ETIMEDOUT"), 3.0),
+        at_server: None,
+    },
+    Case {
+        name: "data into silence, by a program with a timeout of its own",
+        prepare: "",
+        after: "c.sendall(b'one'); time.sleep(3); c.close()",
+        after_at_server: "",
+        wait: 3.0,
+        expected: ("timeout-on-send", None, 3.0),
         at_server: None,
     },
     Case {

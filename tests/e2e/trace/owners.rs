@@ -57,7 +57,7 @@ fn connection_of_a_forked_worker_is_the_workers() {
     // As a database does: the parent accepts, and a child serves.
     server.execute(
         "ready, done = os.pipe()\nworker = os.fork()\n\
-         if worker == 0:\n os.close(0)\n os.write(done, b'.')\n a.recv(1)\n time.sleep(3)\n os._exit(0)\n\
+         if worker == 0:\n os.close(0)\n os.write(done, b'.')\n a.recv(1)\n time.sleep(600)\n\
          a.close()\nos.read(ready, 1)",
     );
     let worker = server.number("worker");

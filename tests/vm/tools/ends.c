@@ -8,10 +8,12 @@
 //   before:OPTION=N     set on the client before connect(2)
 //   after:OPTION=N      set on the client after connect(2)
 //   accepted:OPTION=N   set on the accepted socket
-//   stay                stay until the end of standard input
+//   forget              the server closes its end without a packet
+//   stay                stay until the end of standard input, whose bytes the client sends
 // Prints "client KEEPALIVE IDLE INTERVAL COUNT USER-TIMEOUT, server ...", both as getsockopt(2) returns them.
 #include "options.h"
 #include <arpa/inet.h>
+#include <unistd.h>
 
 static int fail(const char *what) {
     perror(what);
@@ -41,7 +43,7 @@ static void set_all(int socket, char **words, const char *when) {
 }
 
 int main(int argc, char **argv) {
-    int family = AF_INET, protocol = IPPROTO_TCP, port = 0, stay = 0;
+    int family = AF_INET, protocol = IPPROTO_TCP, port = 0, stay = 0, forgets = 0;
     const char *address = NULL;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "6"))
@@ -54,6 +56,8 @@ int main(int argc, char **argv) {
             port = atoi(argv[i] + 5);
         else if (!strcmp(argv[i], "stay"))
             stay = 1;
+        else if (!strcmp(argv[i], "forget"))
+            forgets = 1;
         else if (!strchr(argv[i], ':'))
             return fprintf(stderr, "ends: unknown word: %s\n", argv[i]), 2;
     }
@@ -92,7 +96,12 @@ int main(int argc, char **argv) {
     print_values(server);
     puts("");
     fflush(stdout);
-    while (stay && getchar() != EOF)
-        ;
+    if (forgets) {
+        if (setsockopt(server, IPPROTO_TCP, TCP_REPAIR, &one, sizeof one))
+            return fail("TCP_REPAIR");
+        close(server);
+    }
+    for (char byte; stay && read(0, &byte, 1) == 1;)
+        send(client, &byte, 1, MSG_NOSIGNAL);
     return 0;
 }

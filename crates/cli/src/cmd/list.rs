@@ -11,6 +11,7 @@ use crate::output::{self, WIDTH, print_styled, wrap, write_stderr};
 use crate::remarks::{no_process, remark_on_hidden, remark_on_unlisted, unanswered};
 use crate::table::terminal_size;
 use clap::Args;
+use keepalive_engine::container::id_of_process;
 use keepalive_engine::sockets::{
     CompactSocket, Kernel, Obstacle, Process, Selection, Send, Socket, WorkerPool, hidden,
 };
@@ -64,7 +65,8 @@ pub(crate) const NOTES: Notes = Notes {
          STATE is as in ss(8). KEEPALIVE is idle/interval/count, in seconds and probes, or off. USER-TIMEOUT is \
          TCP_USER_TIMEOUT. NEXT-PROBE is the time until the next keepalive probe; sent data that is not acknowledged \
          ('unacked') or that the peer's closed window holds back ('zero-win') suspends keepalive. LOST-PROBES is the \
-         number of unanswered probes, of how many. DEAD-AFTER is the time until a dead peer is detected. A '-' is none, \
+         number of unanswered probes, of how many. DEAD-AFTER is the time until a dead peer is detected. CONTAINER is the \
+         beginning of the id of the process's container; the column is absent if no process is in one. A '-' is none, \
          or not applicable.",
         "On a narrow terminal the headings are TIMEOUT, NEXT, LOST and DEAD, columns without values are omitted, and long \
          program names end with an ellipsis. If needed, FD, DEAD, NEXT and TIMEOUT are omitted, in this order. Only a \
@@ -78,6 +80,11 @@ pub(crate) const NOTES: Notes = Notes {
         fields: &[
             ("pid", "number", "process id"),
             ("program", "string", "name of the program"),
+            (
+                "container",
+                "string",
+                "id of the container, if a cgroup's path contains one",
+            ),
             ("tid", "number", "the thread, where it has descriptors of its own"),
             ("fd", "number", "descriptor"),
             ("inode", "number", ""),
@@ -193,8 +200,8 @@ impl List {
 struct Seen {
     /// The number of processes.
     processes: usize,
-    /// The names of the processes that hold sockets.
-    names: HashMap<u32, String>,
+    /// The processes that hold sockets.
+    names: HashMap<u32, Named>,
     sockets: Vec<Socket>,
     /// The sockets that the kernel's table completes, each with its process.
     brief: Vec<(u32, CompactSocket)>,
@@ -226,7 +233,15 @@ enum Found {
     Inexact(Obstacle),
     /// No socket is known.
     Nothing(Obstacle),
-    Name(String),
+    Named(Named),
+}
+
+/// What identifies a process.
+#[derive(Serialize, Deserialize)]
+struct Named {
+    program: String,
+    /// The id of the container, if known.
+    container: Option<String>,
 }
 
 /// The number of sockets that are sent at once.
@@ -257,7 +272,10 @@ impl Found {
             }
         }
         if is_wanted {
-            send(Self::Name(process.name().to_string_lossy().into_owned()));
+            send(Self::Named(Named {
+                program: process.name().to_string_lossy().into_owned(),
+                container: id_of_process(process.pid),
+            }));
         }
     }
 
@@ -294,9 +312,10 @@ impl Seen {
         seen.processes = asked.processes;
         if !asked.unanswered.is_empty() {
             for process in &asked.unanswered {
-                seen.names
-                    .entry(process.pid)
-                    .or_insert_with(|| process.short_name().to_owned());
+                seen.names.entry(process.pid).or_insert_with(|| Named {
+                    program: process.short_name().to_owned(),
+                    container: None,
+                });
                 seen.unanswered.push(process.pid);
             }
             let unanswered = Selection::Named(asked.unanswered);
@@ -337,7 +356,7 @@ impl Seen {
         match found {
             Found::Sockets(sockets) => self.sockets.extend(sockets),
             Found::CompactSocket(sockets) => self.brief.extend(sockets.into_iter().map(|socket| (pid, socket))),
-            Found::Name(name) => drop(self.names.insert(pid, name)),
+            Found::Named(named) => drop(self.names.insert(pid, named)),
             // A process that has ended meanwhile has no sockets.
             Found::Nothing(obstacle) | Found::Inexact(obstacle) if obstacle.is_gone => {}
             Found::Nothing(obstacle) => self.obstacles.push((pid, obstacle)),
@@ -346,20 +365,25 @@ impl Seen {
     }
 
     fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.sockets
-            .iter()
-            .map(|socket| Entry::new(socket, self.name(socket).map(str::to_owned)))
+        self.sockets.iter().map(|socket| {
+            let named = self.named(socket);
+            Entry::new(
+                socket,
+                named.map(|named| named.program.clone()),
+                named.and_then(|named| named.container.clone()),
+            )
+        })
     }
 
-    fn name(&self, socket: &Socket) -> Option<&str> {
-        self.names.get(&socket.holder?.pid).map(String::as_str)
+    fn named(&self, socket: &Socket) -> Option<&Named> {
+        self.names.get(&socket.holder?.pid)
     }
 
     fn show(&self, json: bool) -> String {
         if json {
             return array(self.entries());
         }
-        let rows = self.sockets.iter().map(|socket| (socket, self.name(socket)));
+        let rows = self.sockets.iter().map(|socket| (socket, self.named(socket)));
         rows::table(rows, terminal_size().map(|(width, _)| width))
     }
 

@@ -75,7 +75,8 @@ pub(crate) const NOTES: Notes = Notes {
          Unknown values are shown as '?'.",
         "ENDED is the cause. At 'dead peer' keepalive probes got no answer. At 'reset on probe' and 'reset on send' a RST was the \
          answer to a keepalive probe, or to the first data after the idle time; the path or the peer had forgotten the connection. \
-         At 'timeout on send' these data were never acknowledged. At 'reset' nothing provoked the RST. At 'closed by peer' the \
+         At 'timeout on send' these data were never acknowledged: the kernel gave up, or the program did after at least two \
+         retransmissions. At 'reset' nothing provoked the RST. At 'closed by peer' the \
          peer's FIN came, as after its own idle timeout. At 'closed' the program closed the connection, or ended. Anything else is \
          the socket's error.",
         "A connection ends when it leaves the state ESTABLISHED. The process is the one that closed the socket or called \

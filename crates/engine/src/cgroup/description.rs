@@ -5,6 +5,7 @@ use keepalive_bpf::established::Needs;
 use keepalive_policy::{Keepalive, Settings};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The policy of a cgroup as people read it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,8 +22,18 @@ pub struct Description {
     /// Why the program compares values instead.
     #[serde(default)]
     pub compared_because: Option<String>,
+    /// Why the program does not count connections that fail, if the user asked for it.
+    #[serde(default)]
+    pub uncounted_because: Option<String>,
     /// Whether a command that keeps running has applied the policy (`--watch`).
     pub is_watched: bool,
+    /// When the policy was applied, in seconds since 1970-01-01. The counters count since then. Version 0.1.0 does
+    /// not store it.
+    #[serde(default)]
+    pub since: Option<u64>,
+    /// The version of keepalive that applied the policy, likewise.
+    #[serde(default)]
+    pub version: Option<String>,
     /// Whether rules match programs' names.
     pub(super) needs_names: bool,
     /// Whether a mode applies after a connection is established.
@@ -55,11 +66,35 @@ impl Description {
             rules: rules.collect(),
             reads_fields: false,
             compared_because: None,
+            uncounted_because: None,
             is_watched: false,
+            since: now(),
+            version: Some(String::from(env!("CARGO_PKG_VERSION"))),
             needs_names: needs.names,
             is_persistent: needs.sock_settings,
         }
     }
+
+    /// Returns a number that two policies share if their default and their rules are the same, in the same order, from
+    /// whatever sources: 64 bits in hexadecimal digits (FNV-1a). It does not protect from someone who wants two
+    /// policies to share it.
+    pub fn hash(&self) -> String {
+        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0100_0000_01b3;
+        let rules = self.rules.iter().map(|rule| &rule.rule);
+        // No line feed is in a rule.
+        let lines = rules
+            .chain([&self.default])
+            .flat_map(|line| line.bytes().chain([b'\n']));
+        let hash = lines.fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+        format!("{hash:016x}")
+    }
+}
+
+/// Returns the seconds since 1970-01-01; `None` if the clock is before that.
+pub(super) fn now() -> Option<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(since.as_secs())
 }
 
 /// Returns settings in the syntax of rules; `keepalive=on` if there are none.

@@ -1,10 +1,11 @@
 //! Reads the state that stays in the kernel. Readers take no lock: they read the link before and after
 //! everything that belongs to it, and start again if the link has changed.
 
-use super::Description;
+use super::counts::Counted;
+use super::directory::directory;
 use super::obstacle::name;
-use super::pins::{ESTABLISHED, POLICY, SOCK_SETTINGS, Target, WATCH, directory};
-use keepalive_bpf::record;
+use super::pins::{ESTABLISHED, POLICY, SOCK_SETTINGS, Target, WATCH};
+use super::refusal::{self, Refusal};
 use keepalive_sys::bpf::call::{Attached, Hook, LinkInfo, link_info, map_info, pinned, programs, value};
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::lock::{holder, try_shared};
@@ -22,10 +23,16 @@ pub struct Entry {
     pub(super) directory: PathBuf,
     /// Whether the policy is active.
     pub state: State,
-    /// The policy; absent if it cannot be read.
+    /// The policy; absent if it cannot be read, as that of another version can be.
     pub policy: Option<Counted>,
+    /// Why the newest version of the policy is not active, if a command with `--watch` has refused it.
+    pub refusal: Option<Refusal>,
+    /// Whether another cgroup has the path of the removed one.
+    pub is_made_again: bool,
     /// The link that is pinned as [`ESTABLISHED`].
     link: Option<LinkInfo>,
+    /// The cgroup's path in the tree, where it is not the stored one.
+    path: Option<String>,
     /// The cgroup's directory, if the mount of this process shows it.
     cgroup: Option<PathBuf>,
 }
@@ -55,19 +62,6 @@ impl State {
             Self::Changing => "changing",
         }
     }
-}
-
-/// A policy and its counters.
-#[derive(Clone, Debug)]
-pub struct Counted {
-    /// The policy.
-    pub description: Description,
-    /// The uses of each rule.
-    pub rules: Vec<u64>,
-    /// The connections that no rule matched.
-    pub default: u64,
-    /// The options that the kernel refused to set.
-    pub refused: u64,
 }
 
 /// How often a reader checks whether another command has finished, and the pause between two checks.
@@ -143,6 +137,10 @@ impl Entry {
                 // Any policy file that is left contains the name of the cgroup.
                 None => left_policy(&directory)?,
             };
+            let refusal = match link {
+                Some(link) => refusal::read(&directory, link.program)?,
+                None => None,
+            };
             if established(&directory)? != link {
                 continue;
             }
@@ -157,7 +155,10 @@ impl Entry {
                 },
                 directory,
                 policy,
+                refusal,
+                is_made_again: false,
                 link,
+                path: None,
                 cgroup: None,
             }));
         }
@@ -179,9 +180,10 @@ impl Entry {
 
     /// Returns the path of the cgroup in the tree, or a substitute if the path is unknown.
     pub fn name(&self) -> String {
-        match &self.policy {
-            Some(policy) => policy.description.cgroup.clone(),
-            None => format!("cgroup {}", self.directory.file_name().unwrap_or_default().display()),
+        match (&self.path, &self.policy) {
+            (Some(path), _) => path.clone(),
+            (None, Some(policy)) => policy.description.cgroup.clone(),
+            (None, None) => format!("cgroup {}", self.directory.file_name().unwrap_or_default().display()),
         }
     }
 
@@ -194,22 +196,21 @@ impl Entry {
     /// tree: that of a cgroup namespace, or the one above it.
     fn find(&mut self, tree: &Tree) {
         let number = self.number();
-        let Some(policy) = &mut self.policy else {
-            return;
-        };
-        let name = &mut policy.description.cgroup;
         let is_it = |directory: &PathBuf| cgroup::id(directory).ok() == number;
-        self.cgroup = Some(tree.directory(Path::new(name))).filter(is_it);
+        let stored = self.policy.as_ref().map(|policy| &policy.description.cgroup);
+        let at_path = stored.map(|name| tree.directory(Path::new(name)));
+        self.cgroup = at_path.clone().filter(is_it);
         match self.state {
             // The command was killed after the policy had ended, or is about to remove the other files.
             State::Dangling if self.cgroup.is_some() => self.state = State::Unfinished,
+            State::Dangling => self.is_made_again = at_path.is_some_and(|directory| directory.is_dir()),
             State::Active if self.cgroup.is_none() => {
                 let all = cgroup::with_all_below(tree.mount());
                 self.cgroup = all.into_iter().find(is_it);
-                *name = match (&self.cgroup, number) {
-                    (Some(directory), _) => tree.name(directory).display().to_string(),
-                    (None, Some(number)) => format!("cgroup {number}, which is not seen from here"),
-                    (None, None) => return,
+                self.path = match (&self.cgroup, number) {
+                    (Some(directory), _) => Some(tree.name(directory).display().to_string()),
+                    (None, Some(number)) => Some(format!("cgroup {number}, which is not seen from here")),
+                    (None, None) => None,
                 };
             }
             _ => {}
@@ -290,7 +291,7 @@ impl Entry {
 }
 
 /// Returns the link that is pinned in this directory, if any.
-fn established(directory: &Path) -> io::Result<Option<LinkInfo>> {
+pub(super) fn established(directory: &Path) -> io::Result<Option<LinkInfo>> {
     let link = pinned_if_there(&directory.join(ESTABLISHED))?;
     link.map(link_info).transpose()
 }
@@ -320,19 +321,7 @@ fn read_policy(place: &Path, program: u32) -> io::Result<Option<Counted>> {
     let Some(map) = pinned_if_there(&place.join(format!("{POLICY}{program}")))? else {
         return Ok(None);
     };
-    Ok(parse_policy(&value(&map, map_info(&map)?.value_size)?))
-}
-
-fn parse_policy(value: &[u8]) -> Option<Counted> {
-    let (mut counters, text) = record::read(value)?;
-    let refused = counters.pop()?;
-    let default = counters.pop()?;
-    Some(Counted {
-        description: serde_json::from_str(&text).ok()?,
-        rules: counters,
-        default,
-        refused,
-    })
+    Ok(Counted::parse(&value(&map, map_info(&map)?.value_size)?))
 }
 
 /// Returns the files of an entry; none if the entry no longer exists.

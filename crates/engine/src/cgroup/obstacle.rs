@@ -66,12 +66,15 @@ impl Unread {
                 "the kernel's own fields require CAP_PERFMON, which this process lacks; the verifier says: {}",
                 last_word(&refusal.log)
             ),
-            Self::Refused(refusal) => format!(
-                "the kernel's verifier does not let a program read its fields: {}",
-                last_word(&refusal.log)
-            ),
+            Self::Refused(refusal) => refused(refusal),
         }
     }
+}
+
+/// Returns the reason why a program cannot read the kernel's fields, as a clause.
+pub(super) fn refused(refusal: &Refusal) -> String {
+    let why = last_word(&refusal.log);
+    format!("the kernel's verifier does not let a program read its fields: {why}")
 }
 
 /// Returns the verifier's last line that is not statistics, if any.
@@ -278,7 +281,7 @@ impl Obstacle {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NoTree(_) => {
-                "boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY"
+                "on the host: boot with systemd.unified_cgroup_hierarchy=1, or mount one: mount -t cgroup2 none DIRECTORY"
             }
             Self::Forbidden | Self::TooOld(..) if missing_capabilities().is_empty() && is_filtered() => {
                 "a seccomp filter is active here, and may forbid bpf(2): containerd 1.6.9, Docker 23 and containers-common \
@@ -292,7 +295,7 @@ impl Obstacle {
                  what all processes of this user have locked counts together"
             }
             Self::Forbidden if missing_capabilities().is_empty() => {
-                "a container, a security module or the kernel's lockdown is in the way"
+                "a container, a security module or the kernel's lockdown is in the way: run it on the host, as root"
             }
             Self::Forbidden => {
                 "run it as root, or with these capabilities; without root: keepalive run, --engine seccomp"

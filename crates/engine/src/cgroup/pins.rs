@@ -11,9 +11,11 @@
 //!
 //! Programs are compiled and verified before the command takes the lock, because that may take seconds.
 
+use super::directory::{OURS, directory, make_and_lock, make_directory};
 use super::entry::{Entry, State, files, pinned_if_there, read_entries};
 use super::lock::{Interrupts, lock};
-use super::{Obstacle, Programs, Shared};
+pub use super::target::Target;
+use super::{Obstacle, Options, Programs, Shared};
 use crate::policy::Policy;
 use keepalive_sys::bpf::call::{
     Hook, detach_link, link_info, link_to_cgroup, map_info, pin, pinned, program_info, replace_program,
@@ -23,15 +25,11 @@ use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::lock::try_exclusive;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::fstat;
-use rustix::process::geteuid;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The name of keepalive's directory in the BPF file system.
-const OURS: &str = "keepalive";
 pub(super) const ESTABLISHED: &str = "established";
 const CLAMP: &str = "clamp";
 const NAMES: &str = "names";
@@ -40,34 +38,9 @@ pub(super) const SOCK_SETTINGS: &str = "wishes";
 pub(super) const POLICY: &str = "policy-";
 /// The prefix of a directory whose lock the watching command holds; the number of its program follows.
 pub(super) const WATCH: &str = "watch-";
-
-/// A cgroup that the user has named.
-#[derive(Debug)]
-pub struct Target {
-    /// The path of the cgroup in the tree.
-    pub name: PathBuf,
-    /// The number of the cgroup, while it exists.
-    pub(super) id: Option<u64>,
-}
-
-impl Target {
-    /// Creates a target from the directory of a cgroup.
-    pub fn new(tree: &Tree, directory: &Path) -> Self {
-        Self {
-            name: tree.name(directory),
-            id: cgroup::id(directory).ok(),
-        }
-    }
-
-    /// Creates a target from the former directory and the number of a cgroup that may have been removed. For some
-    /// milliseconds after its removal the kernel still has the policy attached to the cgroup with this number.
-    pub fn former(tree: &Tree, directory: &Path, id: u64) -> Self {
-        Self {
-            name: tree.name(directory),
-            id: Some(id),
-        }
-    }
-}
+/// The prefix of the file that states why the newest version of a policy is not active; the number of the active
+/// program follows.
+pub(super) const REFUSED: &str = "refused-";
 
 /// What [`enable`] did in addition to its task.
 #[derive(Debug)]
@@ -82,9 +55,11 @@ pub struct Done {
     pub program: u32,
     /// The lock that shows other commands that this process watches the policy, if the caller asked for it.
     pub watch: Option<OwnedFd>,
+    /// Why connections that fail are not counted, if [`Options::counts_ended`] asked for it.
+    pub uncounted_because: Option<String>,
 }
 
-/// Applies `policy` to the cgroup in `directory`. `is_watched` states whether this process keeps watching the policy.
+/// Applies `policy` to the cgroup in `directory`.
 ///
 /// # Errors
 /// The obstacle; then nothing has changed.
@@ -92,7 +67,7 @@ pub fn enable(
     tree: &Tree,
     directory: &Path,
     policy: &Arc<Policy>,
-    is_watched: bool,
+    options: Options,
     interrupts: Interrupts<'_>,
 ) -> Result<Done, Obstacle> {
     /// After this many attempts, this command loads its programs while it holds the lock.
@@ -112,7 +87,7 @@ pub fn enable(
         let place = mount.as_ref().map(|mount| mount.join(OURS).join(&id));
         let prepared = {
             let (policy, name) = (Arc::clone(policy), tree.name(directory));
-            interrupts.run(move || Prepared::new(&policy, &name, is_watched, place.as_deref()))??
+            interrupts.run(move || Prepared::new(&policy, &name, options, place.as_deref()))??
         };
         let (mounted, is_new) = match mount.take() {
             Some(mounted) => (mounted, false),
@@ -132,7 +107,7 @@ pub fn enable(
             continue;
         }
         remove_dangling(&all, tree, &tree.name(directory))?;
-        let attached = prepared.attach(tree, directory, &cgroup, &place, is_watched);
+        let attached = prepared.attach(tree, directory, &cgroup, &place, options.is_watched);
         let tidied = tidy(&place);
         if attached.is_err() {
             let _ = fs::remove_dir(&all);
@@ -145,6 +120,7 @@ pub fn enable(
             has_replaced,
             program: prepared.number,
             watch,
+            uncounted_because: prepared.programs.uncounted_because,
         });
     }
 }
@@ -178,14 +154,14 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(policy: &Policy, name: &Path, is_watched: bool, place: Option<&Path>) -> Result<Self, Obstacle> {
+    fn new(policy: &Policy, name: &Path, options: Options, place: Option<&Path>) -> Result<Self, Obstacle> {
         let find = |name: &str| place.map_or(Ok(None), |place| pinned_if_there(&place.join(name)));
         let old = Shared {
             names: find(NAMES)?,
             sock_settings: find(SOCK_SETTINGS)?,
         };
         let [names, sock_settings] = [number(old.names.as_ref())?, number(old.sock_settings.as_ref())?];
-        let programs = Programs::load(policy, name, is_watched, old)?;
+        let programs = Programs::load(policy, name, options, old)?;
         Ok(Self {
             number: program_info(&programs.established)?.id,
             programs,
@@ -262,8 +238,9 @@ fn tidy(place: &Path) -> io::Result<()> {
     let Some(policy) = &entry.policy else {
         return Ok(());
     };
-    let [number, watch] = [POLICY, WATCH].map(|name| format!("{name}{program}"));
-    let mut kept = vec![ESTABLISHED, &number, &watch];
+    let numbered = [POLICY, WATCH, REFUSED].map(|name| format!("{name}{program}"));
+    let mut kept = vec![ESTABLISHED];
+    kept.extend(numbered.iter().map(String::as_str));
     if policy.description.needs_names {
         kept.push(NAMES);
     }
@@ -356,40 +333,6 @@ fn remove_nameless(all: &Path, tree: &Tree) -> io::Result<()> {
     nameless.iter().try_for_each(|entry| remove(&entry.directory))
 }
 
-/// Returns keepalive's directory in the BPF file system, if it exists.
-///
-/// # Errors
-/// Users other than root and this user can change the directory.
-pub(super) fn directory() -> io::Result<Option<PathBuf>> {
-    let Some(mount) = file_system::find() else {
-        return Ok(None);
-    };
-    let all = mount.join(OURS);
-    match fs::symlink_metadata(&all) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        about => trust(&all, &about?).map(|()| Some(all)),
-    }
-}
-
-/// Refuses an untrusted directory. A BPF file system that was mounted without a mode allows every user to
-/// create directories.
-fn trust(all: &Path, about: &fs::Metadata) -> io::Result<()> {
-    let path = all.display();
-    let wrong = if !about.is_dir() {
-        format!("{path} is not a directory")
-    } else if about.uid() != 0 && about.uid() != geteuid().as_raw() {
-        format!("{path} belongs to user {}", about.uid())
-    } else if about.mode() & 0o022 != 0 {
-        format!(
-            "{path} may be changed by other users: its mode is {:o}",
-            about.mode() & 0o7777
-        )
-    } else {
-        return Ok(());
-    };
-    Err(io::Error::other(wrong + "; remove it first"))
-}
-
 /// Removes the entry in `place`: first the link that makes the policy active, last the file that contains the
 /// cgroup's name.
 fn remove(place: &Path) -> io::Result<()> {
@@ -415,13 +358,6 @@ fn remove_pin(name: &str, path: &Path) -> io::Result<()> {
     }
 }
 
-fn make_directory(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result,
-    }
-}
-
 /// Pins `map` at this path, unless the same map is pinned there already.
 fn pin_anew(map: impl AsFd, path: &Path) -> io::Result<()> {
     match pin(&map, path) {
@@ -433,20 +369,5 @@ fn pin_anew(map: impl AsFd, path: &Path) -> io::Result<()> {
             pin(map, path)
         }
         result => result,
-    }
-}
-
-/// Creates the directory, if it is missing, and locks it against changes by other keepalive commands.
-fn make_and_lock(directory: &Path, interrupts: Interrupts<'_>) -> Result<OwnedFd, Obstacle> {
-    loop {
-        make_directory(directory)?;
-        match fs::symlink_metadata(directory) {
-            // Another command has removed the directory meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            about => trust(directory, &about?)?,
-        }
-        if let Some(lock) = lock(directory, interrupts)? {
-            return Ok(lock);
-        }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn is_digit(byte: u8) -> bool {
 ///
 /// The kernel has no containers: the names that the engines choose are all that a path contains.
 pub fn engine_of(path: &str) -> Option<&'static str> {
-    const MARKS: [(&str, &str); 8] = [
+    const MARKS: [(&str, &str); 9] = [
         ("/kubepods", "kubernetes"),
         ("/docker/", "docker"),
         ("/docker-", "docker"),
@@ -41,7 +41,8 @@ pub fn engine_of(path: &str) -> Option<&'static str> {
         ("/cri-containerd", "containerd"),
         ("/nerdctl-", "containerd"),
         ("/crio-", "cri-o"),
-        ("/lxc", "lxc"),
+        ("/lxc/", "lxc"),
+        ("/lxc.payload", "lxc"),
     ];
     let found = MARKS.iter().find(|(mark, _)| path.contains(mark));
     found.map(|(_, engine)| *engine)
@@ -116,9 +117,18 @@ mod tests {
     }
 
     #[test]
+    fn containers_of_lxc_have_a_name_in_place_of_an_id() {
+        for path in ["/lxc.payload.web", "/lxc.payload/web/init.scope", "/lxc/web"] {
+            assert_eq!((engine_of(path), id_of(path)), (Some("lxc"), None), "{path}");
+        }
+    }
+
+    #[test]
     fn services_of_engines_are_no_containers() {
         for path in [
             "/system.slice/docker.service",
+            "/system.slice/lxcfs.service",
+            "/lxc.monitor.web",
             "/user.slice/user-0.slice/session-1.scope",
             "/",
         ] {

@@ -18,6 +18,8 @@ pub(super) struct Facts {
     pub(super) unanswered_probes: u32,
     /// Whether the program has written data that the peer has not acknowledged.
     pub(super) is_unacknowledged: bool,
+    /// How often the first of them were retransmitted.
+    pub(super) retransmits: u32,
     pub(super) now: u32,
     /// When data were last received.
     pub(super) received_data: u32,
@@ -37,10 +39,16 @@ const CLOSE_WAIT: u32 = 8;
 
 /// Returns what ended the connection.
 pub(super) fn cause(facts: &Facts) -> Cause {
+    if facts.is_closed_by_program() {
+        // The program may have a timeout of its own, shorter than the kernel's.
+        return if facts.is_given_up() {
+            Cause::TimeoutOnSend
+        } else {
+            Cause::Closed
+        };
+    }
     match (facts.old_state, facts.new_state, facts.errno) {
         (ESTABLISHED, CLOSE_WAIT, _) => Cause::ClosedByPeer,
-        // Without an error, the program discarded the connection (SO_LINGER, unread data).
-        (ESTABLISHED, FIN_WAIT_1, _) | (ESTABLISHED, CLOSE, None) => Cause::Closed,
         (ESTABLISHED, CLOSE, Some(errno)) => failure(facts, errno),
         _ => Cause::Other,
     }
@@ -70,6 +78,14 @@ fn failure(facts: &Facts, errno: i32) -> Cause {
 }
 
 impl Facts {
+    /// Returns whether the program closed the connection, or discarded it (SO_LINGER, unread data), for whatever reason.
+    pub(super) fn is_closed_by_program(&self) -> bool {
+        matches!(
+            (self.old_state, self.new_state, self.errno),
+            (ESTABLISHED, FIN_WAIT_1, _) | (ESTABLISHED, CLOSE, None)
+        )
+    }
+
     /// Returns the idle time in jiffies: the time without data or acknowledgements in either direction before what
     /// ended the connection.
     pub(super) fn idle(&self) -> u32 {
@@ -95,6 +111,12 @@ impl Facts {
             Some((queued, resent)) if is_after(resent, self.heard()) => queued,
             _ => self.sent_data,
         }
+    }
+
+    /// Returns whether data that were sent after a silence are retransmitted in vain. The answer to a single
+    /// retransmission may be on its way.
+    fn is_given_up(&self) -> bool {
+        self.is_unacknowledged && self.retransmits >= 2 && self.is_sent_after_silence()
     }
 
     /// Returns whether the unacknowledged data were sent after something was last received: before that, nothing was
@@ -133,8 +155,8 @@ mod tests {
     const ABORTED: Option<i32> = Some(103);
 
     /// The state afterwards; errno; whether keepalive is on; probes; whether data are unacknowledged; how long ago data and
-    /// an acknowledgement were received and data sent; how long ago retransmitted data were queued and retransmitted; the
-    /// cause and the idle time. The times are in jiffies.
+    /// an acknowledgement were received and data sent; how long ago data that were retransmitted twice were queued and
+    /// retransmitted; the cause and the idle time. The times are in jiffies.
     type Row = (
         u32,
         Option<i32>,
@@ -156,6 +178,7 @@ mod tests {
             is_on,
             unanswered_probes,
             is_unacknowledged,
+            retransmits: if resent.is_some() { 2 } else { 0 },
             now,
             received_data,
             received_ack,
@@ -165,7 +188,7 @@ mod tests {
     }
 
     #[rustfmt::skip]
-    const TABLE: [(&str, Row); 20] = [
+    const TABLE: [(&str, Row); 24] = [
         ("keepalive gives up", (7, TIMED_OUT, true, 3, false, [800, 800, 800], None, (DeadPeer, 800))),
         ("keepalive gives up, a router has reported the host unreachable", (7, UNREACHABLE, true, 3, false, [800, 800, 800], None, (DeadPeer, 800))),
         ("the probes before were answered", (7, TIMED_OUT, true, 3, false, [9000, 300, 9000], None, (DeadPeer, 300))),
@@ -185,6 +208,10 @@ mod tests {
         ("FIN", (8, None, false, 0, false, [600, 0, 400], None, (ClosedByPeer, 400))),
         ("closed by the program", (4, None, false, 0, false, [600, 500, 500], None, (Closed, 500))),
         ("discarded by the program", (7, None, false, 0, false, [600, 600, 600], None, (Closed, 600))),
+        ("closed by the program, with data on their way", (4, None, false, 0, true, [600, 600, 1], None, (Closed, 1))),
+        ("closed by the program, which got no answer to data after the idle time", (4, None, false, 0, true, [800, 800, 300], Some([300, 10]), (TimeoutOnSend, 500))),
+        ("discarded by the program, which got no answer", (7, None, true, 0, true, [800, 800, 300], Some([300, 10]), (TimeoutOnSend, 500))),
+        ("closed by the program while data flow, some of them lost", (4, None, false, 0, true, [2, 2, 0], Some([500, 1]), (Closed, 0))),
         ("ended by ss --kill", (7, ABORTED, true, 0, false, [600, 600, 600], None, (Other, 600))),
     ];
 

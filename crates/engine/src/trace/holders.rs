@@ -5,7 +5,7 @@
 
 use super::ending::Owner;
 use super::record::{Ended, Task};
-use keepalive_sys::proc;
+use keepalive_sys::{clock, proc};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,7 +22,7 @@ pub(super) struct Holders {
     has_same_pids: bool,
     /// When the last reading began.
     read_at: Instant,
-    /// The time that the last reading took.
+    /// The processor time of the last reading: on a busy machine a reading lasts longer, but costs no more.
     cost: Duration,
 }
 
@@ -42,8 +42,8 @@ const SHARE: u32 = 100;
 /// The same for readings that an unknown socket causes.
 const PAUSE: Duration = Duration::from_millis(100);
 const SHARE_IF_UNKNOWN: u32 = 20;
-/// The longest time for which an end waits for a reading.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The longest time for which an end waits for a reading, on a machine with so many processes that readings cost much.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Holders {
     pub(super) fn read() -> Self {
@@ -68,7 +68,7 @@ impl Holders {
     }
 
     fn refresh(&mut self) {
-        let begin = Instant::now();
+        let (begin, cpu_time) = (Instant::now(), thread_cpu_time());
         let mut found: HashMap<u64, Vec<Holder>> = HashMap::new();
         let mut pids = proc::processes().unwrap_or_default();
         pids.sort_unstable();
@@ -89,7 +89,7 @@ impl Holders {
             }
         }
         self.previous = std::mem::replace(&mut self.current, found);
-        self.cost = begin.elapsed();
+        self.cost = thread_cpu_time().saturating_sub(cpu_time);
         self.read_at = begin;
     }
 
@@ -128,8 +128,8 @@ impl Holders {
         match pause.saturating_sub(self.read_at.elapsed()) {
             Duration::ZERO => Ok(self.owner_now(ended)),
             wait if wait <= LONGEST_WAIT => Err(wait),
-            // On a machine with so many processes, what was read last must do.
-            _ => Ok(seen.map(|holder| holder.owner.clone())),
+            // What was read last may be wrong by now: a process that forks hands its sockets on.
+            _ => Ok(None),
         }
     }
 
@@ -167,6 +167,11 @@ impl Holders {
             program: whole_name(task.pid, &task.name),
         }
     }
+}
+
+/// Returns the processor time of this thread.
+fn thread_cpu_time() -> Duration {
+    Duration::from_nanos(clock::thread_cpu_time().unwrap_or(0))
 }
 
 impl Holder {

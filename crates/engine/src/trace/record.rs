@@ -108,7 +108,7 @@ impl Record {
             errno: facts.errno,
             inode: Some(self.word(Word::Inode)).filter(|inode| *inode != 0),
             cgroup: Some(self.word(Word::Cgroup)).filter(|cgroup| *cgroup != 0),
-            closer: closer.filter(|_| cause == Cause::Closed),
+            closer: closer.filter(|_| facts.is_closed_by_program()),
             opener: self
                 .task(Word::Opener, Text::OpenerName)
                 .filter(|_| self.noted(Word::Opener) != 0),
@@ -124,6 +124,7 @@ impl Record {
             is_on: self.is_on(),
             unanswered_probes: self.small(Word::Probes),
             is_unacknowledged: self.small(Word::Written) != self.small(Word::Acknowledged),
+            retransmits: self.small(Word::Retransmits),
             now: self.small(Word::Jiffies),
             received_data: self.small(Word::ReceivedData),
             received_ack: self.small(Word::ReceivedAck),

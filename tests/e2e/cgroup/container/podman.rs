@@ -166,6 +166,11 @@ fn executed_process_has_the_policy_of_the_container() {
     assert_eq!(enabled, format!("{}/libpod-{id}: active\n", test_cgroup.name()));
     let printed = podman.succeeds(&["exec", "web", "/bin/sockets", "tcp", &port, "show"]);
     assert_eq!(printed, format!("connect: 0\ntcp: {POLICY_VALUES}"));
+    let pid = podman.succeeds(&["inspect", "--format={{.State.Pid}}", "web"]);
+    let findings = text(&test_cgroup.output(&["doctor", "--pid", &pid]).stdout);
+    let findings = findings.split_whitespace().collect::<Vec<_>>().join(" ");
+    let expected = format!("container: the process is in one: web (podman {})", &id[..12]);
+    assert!(findings.contains(&expected), "{expected}: {findings}");
     container.finish();
     assert!(container.wait_for_end().success());
 }

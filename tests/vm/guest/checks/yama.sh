@@ -28,7 +28,7 @@ for scope in 0 1 2 3; do
 s = socket.create_server(("127.0.0.1", 0))
 c = socket.create_connection(s.getsockname())
 time.sleep(5)'
-        if [ $scope -lt 2 ] || [ $scope = 2 ] && [ $user = root ]; then
+        if [ $scope -lt 2 ] || { [ $scope = 2 ] && [ $user = root ]; }; then
             mentions "scope $scope, $user, verify" 'verify: the connection is set'
         else
             mentions "scope $scope, $user, verify names Yama" '[Yy]ama|ptrace_scope'

@@ -4,6 +4,7 @@ use crate::error::{Error, FAILED};
 use crate::json::Entry;
 use crate::output::{WIDTH, sanitize, wrap};
 use keepalive_engine::attach::{Failure, Left, Plan, Reason, Step};
+use keepalive_engine::container::{id_of_process, short_id};
 use keepalive_engine::sockets::{Process, Socket, TimerState};
 use keepalive_engine::timeline::brief;
 use keepalive_policy::{Moment, SocketOption, Unit};
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Report {
     program: String,
+    container: Option<String>,
     before: Socket,
     after: Socket,
     plan: Plan,
@@ -72,6 +74,7 @@ impl Report {
         changed.numbers = after.or(socket.numbers);
         Self {
             program: process.name().to_string_lossy().into_owned(),
+            container: id_of_process(process.pid),
             after: changed,
             before: socket,
             plan,
@@ -110,21 +113,25 @@ impl Report {
         })
     }
 
-    /// Returns the holder: `psql (4242) fd 3`.
+    /// Returns the holder: `psql (4242) fd 3`, or `psql (4242) fd 3 in container 0123456789ab`.
     fn place(&self) -> String {
         let program = sanitize(&self.program);
-        match self.before.holder {
+        let place = match self.before.holder {
             Some(holder) if holder.tid != holder.pid => {
                 format!("{program} ({}, thread {}) fd {}", holder.pid, holder.tid, holder.fd)
             }
             Some(holder) => format!("{program} ({}) fd {}", holder.pid, holder.fd),
             None => program,
+        };
+        match &self.container {
+            Some(id) => format!("{place} in container {}", short_id(id)),
+            None => place,
         }
     }
 
     pub(super) fn entry(&self, dry_run: bool) -> Object {
         Object {
-            after: Entry::new(&self.after, Some(self.program.clone())),
+            after: Entry::new(&self.after, Some(self.program.clone()), self.container.clone()),
             direction: match self.plan.moment {
                 Moment::Connect => Some("connect"),
                 Moment::Accept | Moment::Listen => Some("accept"),

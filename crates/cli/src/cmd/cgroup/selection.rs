@@ -89,6 +89,14 @@ fn of_pid(tree: &Tree, pid: u32) -> Result<Subject, Error> {
 }
 
 impl Subject {
+    /// Returns the name, as the user wrote it.
+    pub(super) fn name(&self) -> &OsStr {
+        match self {
+            Self::Cgroup(cgroup) => cgroup,
+            Self::Container(wanted) => wanted.as_ref(),
+        }
+    }
+
     /// Returns the directory of the cgroup.
     ///
     /// # Errors

@@ -1,22 +1,24 @@
-//! `keepalive cgroup status`: shows the active policies.
+//! `keepalive cgroup status`: shows the active policies. text.rs prints them for people, metrics.rs for monitoring.
 
-use super::Status;
+mod metrics;
+mod text;
+
 use super::selection::Subject;
+use super::{Format, Status};
+use crate::date::utc;
 use crate::error::{Error, FAILED};
 use crate::json::pretty;
-use crate::output::{WIDTH, print, sanitize, wrap};
-use crate::table::terminal_size;
+use crate::output::print;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
-use keepalive_engine::cgroup::{Obstacle, Programs};
+use keepalive_engine::cgroup::{Ended, Obstacle, Programs};
 use keepalive_sys::cgroup::Tree;
 use serde::{Serialize, Serializer};
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::path::Path;
 
 /// The whole report, in the form of the JSON output.
 #[derive(Serialize)]
-struct Report {
+pub(super) struct Report {
     /// Why the engine cannot be used on this machine by this user.
     obstacle: Option<String>,
     cgroups: Vec<Object>,
@@ -28,18 +30,37 @@ struct Object {
     /// The state of the policy; `None` if the cgroup has no policy.
     #[serde(serialize_with = "state_or_none")]
     state: Option<State>,
+    /// The number that equal policies share.
+    hash: Option<String>,
+    /// When the policy was applied.
+    since: Option<String>,
+    /// The same in seconds since 1970-01-01, for the metrics.
+    #[serde(skip)]
+    since_seconds: Option<u64>,
+    /// The version of keepalive that applied it.
+    version: Option<String>,
     default: Option<String>,
     default_connections: Option<u64>,
+    /// The connections that failed; `None` if unknown.
+    default_ended: Option<Ended>,
     rules: Vec<CountedRule>,
     /// The number of options that the kernel has refused to set.
     refused: Option<u64>,
     /// Whether the mode changes setsockopt(2) calls.
     clamps: bool,
+    /// The change of the policy that `enable --watch` has refused.
+    error: Option<Refused>,
+    /// Whether the `enable --watch` that applied the policy has ended without removing it.
+    has_lost_its_watch: bool,
+    /// Whether another cgroup has the path of the removed one.
+    made_again: bool,
     /// Whether the program reads the kernel's own fields to detect what a program has set; otherwise it
     /// compares with the sysctls.
     reads_fields: Option<bool>,
     /// Why it compares values.
     compared_because: Option<String>,
+    /// Why the connections that fail are not counted.
+    uncounted_because: Option<String>,
     /// Cgroups below this one with a policy of their own, which applies there instead.
     shadowed: Vec<String>,
     /// Foreign programs that run before this one, and those that run after it and take precedence.
@@ -48,6 +69,13 @@ struct Object {
     /// Whether `enable --watch` in the caller's container watches the policy; checked only with `--watched`.
     #[serde(skip_serializing_if = "Option::is_none")]
     watched: Option<bool>,
+}
+
+/// A change of a policy that was refused.
+#[derive(Serialize)]
+struct Refused {
+    message: String,
+    since: Option<String>,
 }
 
 /// The state of a cgroup without a policy, in JSON and in text.
@@ -59,6 +87,8 @@ struct CountedRule {
     from: String,
     line: u32,
     connections: u64,
+    /// The connections that failed; `None` if unknown.
+    ended: Option<Ended>,
 }
 
 #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -66,6 +96,29 @@ fn state_or_none<S: Serializer>(state: &Option<State>, serializer: S) -> Result<
     match state {
         Some(state) => state.serialize(serializer),
         None => serializer.serialize_str(NONE),
+    }
+}
+
+/// The version of this command.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+impl Report {
+    /// Returns the report on these cgroups, of which some may not exist.
+    ///
+    /// # Errors
+    /// The policies cannot be read.
+    pub(super) fn of(tree: &Tree, subjects: impl Iterator<Item = Subject>) -> Result<Self, Error> {
+        let (found, missing): (Vec<_>, Vec<_>) = subjects.partition(|subject| subject.target(tree).is_ok());
+        let mut cgroups = match found.as_slice() {
+            // Without a subject, all policies would be read.
+            [] => Vec::new(),
+            found => read(tree, false, found)?,
+        };
+        cgroups.extend(missing.iter().map(|subject| Object::none(Path::new(subject.name()))));
+        Ok(Self {
+            obstacle: None,
+            cgroups,
+        })
     }
 }
 
@@ -77,10 +130,10 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
     let tree = Tree::find().map_err(Obstacle::NoTree);
     let (subjects, objects) = match (&tree, &status.selection) {
         (Err(_), _) => Default::default(),
-        (Ok(tree), None) => (Vec::new(), read(tree, status, &[])?),
+        (Ok(tree), None) => (Vec::new(), read(tree, status.watched, &[])?),
         (Ok(tree), Some(selection)) => {
             let subjects = selection.subjects(tree)?;
-            let objects = read(tree, status, &subjects)?;
+            let objects = read(tree, status.watched, &subjects)?;
             (subjects, objects)
         }
     };
@@ -96,7 +149,11 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
         obstacle,
         cgroups: objects,
     };
-    print(&if status.json { pretty(&report) } else { report.text() })?;
+    print(&match status.format() {
+        Format::Text => report.text(),
+        Format::Json => pretty(&report),
+        Format::Metrics => report.metrics(),
+    })?;
     let is_asked_in_vain = report.cgroups.is_empty() && status.selection.is_some();
     let problem = match report.obstacle {
         Some(obstacle) if is_asked_in_vain => Some(obstacle),
@@ -111,12 +168,12 @@ pub(super) fn run(status: &Status) -> Result<(), Error> {
 
 /// Reads a consistent report: the list of foreign programs is read after the policy, and both are read again
 /// if the policy has changed.
-fn read(tree: &Tree, status: &Status, subjects: &[Subject]) -> Result<Vec<Object>, Error> {
+fn read(tree: &Tree, asks_for_watch: bool, subjects: &[Subject]) -> Result<Vec<Object>, Error> {
     const ATTEMPTS: usize = 20;
     let mut read = Vec::new();
     for _ in 0..ATTEMPTS {
         let all = entries().map_err(|error| Obstacle::from(error).error("see the policies in the BPF file system"))?;
-        read = objects(tree, status, subjects, &all)?;
+        read = objects(tree, asks_for_watch, subjects, &all)?;
         if all.iter().all(Entry::is_current) {
             break;
         }
@@ -130,7 +187,7 @@ fn is_shown_by(objects: &[Object], subjects: &[Subject]) -> bool {
 }
 
 /// Returns the report on the named cgroups, or on all.
-fn objects(tree: &Tree, status: &Status, subjects: &[Subject], all: &[Entry]) -> Result<Vec<Object>, Error> {
+fn objects(tree: &Tree, asks_for_watch: bool, subjects: &[Subject], all: &[Entry]) -> Result<Vec<Object>, Error> {
     if subjects.is_empty() {
         return Ok(all.iter().map(|entry| Object::new(entry, all)).collect());
     }
@@ -138,7 +195,7 @@ fn objects(tree: &Tree, status: &Status, subjects: &[Subject], all: &[Entry]) ->
     let objects = targets.map(|target| {
         target.map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
             Some(entry) => Object {
-                watched: status.watched.then(|| entry.is_watched_from_here()),
+                watched: asks_for_watch.then(|| entry.is_watched_from_here()),
                 ..Object::new(entry, all)
             },
             None => Object::none(&target.name),
@@ -152,13 +209,22 @@ impl Object {
         Self {
             cgroup: name.display().to_string(),
             state: None,
+            hash: None,
+            since: None,
+            since_seconds: None,
+            version: None,
             default: None,
             default_connections: None,
+            default_ended: None,
             rules: Vec::new(),
             refused: None,
             clamps: false,
+            error: None,
+            has_lost_its_watch: false,
+            made_again: false,
             reads_fields: None,
             compared_because: None,
+            uncounted_because: None,
             shadowed: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
@@ -170,23 +236,36 @@ impl Object {
         let name = entry.name();
         let mut object = Self {
             state: Some(entry.state),
+            error: entry.refusal.as_ref().map(|refusal| Refused {
+                message: refusal.message.clone(),
+                since: refusal.since.map(utc),
+            }),
+            has_lost_its_watch: entry.has_lost_its_watch(),
+            made_again: entry.is_made_again,
             ..Self::none(Path::new(&name))
         };
         if let Some(policy) = &entry.policy {
             let description = &policy.description;
+            object.hash = Some(description.hash());
+            object.since = description.since.map(utc);
+            object.since_seconds = description.since;
+            object.version.clone_from(&description.version);
             object.default = Some(description.default.clone());
-            object.default_connections = Some(policy.default);
+            object.default_connections = Some(policy.default.connections);
+            object.default_ended = policy.default.ended;
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
             object.compared_because.clone_from(&description.compared_because);
+            object.uncounted_because.clone_from(&description.uncounted_because);
             object.clamps = description.is_persistent && entry.state == State::Active;
             let rules = description.rules.iter().zip(&policy.rules);
             object.rules = rules
-                .map(|(rule, connections)| CountedRule {
+                .map(|(rule, counts)| CountedRule {
                     rule: rule.rule.clone(),
                     from: rule.from.clone(),
                     line: rule.line,
-                    connections: *connections,
+                    connections: counts.connections,
+                    ended: counts.ended,
                 })
                 .collect();
         }
@@ -218,6 +297,10 @@ impl Object {
         let mut problems = Vec::new();
         match self.state {
             None => problems.push(format!("{name} has no policy")),
+            Some(State::Dangling) if self.made_again => problems.push(format!(
+                "{name} was made again, and its policy, which was that of the cgroup before, has no effect\n\
+                 hint: keepalive cgroup enable or disable {name}; enable --watch applies a policy to each new one"
+            )),
             Some(State::Dangling) => problems.push(format!(
                 "{name} is gone, and its policy has no effect; a unit or container that starts again has a new cgroup\n\
                  hint: keepalive cgroup enable or disable {name}"
@@ -236,6 +319,14 @@ impl Object {
             )),
             Some(State::Active) => {}
         }
+        if let Some(error) = &self.error {
+            let since = error.since.as_ref().map(|since| format!(" since {since}"));
+            problems.push(format!(
+                "{name}: the newest policy has been refused{}, and the one before it is active:\n{}",
+                since.unwrap_or_default(),
+                error.message
+            ));
+        }
         if let Some(refused @ 1..) = self.refused {
             problems.push(format!(
                 "{name}: the kernel has refused {refused} options\n\
@@ -243,80 +334,5 @@ impl Object {
             ));
         }
         problems
-    }
-}
-
-impl Report {
-    fn text(&self) -> String {
-        let mut text = String::new();
-        if let Some(obstacle) = &self.obstacle {
-            text.push_str(&wrap(&format!("engine cgroup: {obstacle}"), WIDTH, 2));
-        } else if self.cgroups.is_empty() {
-            text.push_str("engine cgroup: works here; no cgroup has a policy\n");
-        }
-        for cgroup in &self.cgroups {
-            cgroup.write(&mut text);
-        }
-        text
-    }
-}
-
-impl Object {
-    fn write(&self, text: &mut String) {
-        let _ = writeln!(
-            text,
-            "{}: {}",
-            sanitize(&self.cgroup),
-            self.state.map_or(NONE, State::describe)
-        );
-        let counted = self.rules.iter().map(|rule| {
-            let from = format!("{}:{}", rule.from, rule.line);
-            (rule.connections, rule.rule.clone(), from)
-        });
-        let default = self.default.iter().zip(self.default_connections);
-        let default = default.map(|(default, count)| (count, format!("default {default}"), String::new()));
-        let lines: Vec<_> = counted.chain(default).collect();
-        let width = lines
-            .iter()
-            .map(|(count, ..)| count.to_string().len())
-            .max()
-            .unwrap_or(0);
-        for (count, rule, from) in lines {
-            let from = if from.is_empty() { from } else { format!("  ({from})") };
-            let count = format!("  {count:>width$}  ");
-            let rule = sanitize(&(rule + &from));
-            // In a pipe each rule stays on one line.
-            let Some((columns, _)) = terminal_size() else {
-                text.extend([&count, &rule, "\n"]);
-                continue;
-            };
-            let mut margin = count.clone();
-            for line in wrap(&rule, columns.saturating_sub(count.len()), 0).lines() {
-                text.extend([&margin, line, "\n"]);
-                margin = " ".repeat(count.len());
-            }
-        }
-        if self.clamps {
-            text.push_str("  setsockopt(2) is changed as the mode says\n");
-        }
-        if self.reads_fields == Some(false) {
-            let why = self.compared_because.as_deref();
-            let why = why.unwrap_or("the kernel's own fields are not to be read (CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)");
-            let line = format!("  what differs from the sysctls counts as set by the program: {why}");
-            text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
-        }
-        if !self.shadowed.is_empty() {
-            let line = format!("  in {} a policy counts that is nearer", self.shadowed.join(", "));
-            text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
-        }
-        for (programs, when, whose_word) in [
-            (&self.before, "before", ""),
-            (&self.after, "after", ": their word is the last"),
-        ] {
-            if !programs.is_empty() {
-                let line = format!("  {} of others run {when} this one{whose_word}", programs.join(", "));
-                text.push_str(&wrap(&line, WIDTH, 2));
-            }
-        }
     }
 }

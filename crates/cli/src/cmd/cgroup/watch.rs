@@ -2,6 +2,7 @@
 //! go, while this command runs. Its messages go to a log, one line per event.
 
 mod created;
+mod metrics_file;
 
 use super::selection::Subject;
 use super::{Enable, shown, tree, warn_of_what_is_out_of_reach};
@@ -12,9 +13,11 @@ use crate::policy::{self, Policy};
 use created::Queue;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
 use keepalive_engine::cgroup::pins::{self, Target};
+use keepalive_engine::cgroup::refusal::{self, Refusal};
 use keepalive_engine::cgroup::{Interrupts, Obstacle, Programs};
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::signal::SignalFd;
+use metrics_file::MetricsFile;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -40,8 +43,10 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     let subjects = enable.selection.subjects(&tree)?;
     // A cgroup that is created before the first check is found by that check.
     let created = Queue::new(&tree, subjects.iter());
+    let metrics_file = enable.metrics_file.as_deref().map(MetricsFile::new).transpose()?;
     let mut watch = Watch {
         enable,
+        metrics_file,
         signals: &signals,
         created,
         tree,
@@ -54,11 +59,15 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     };
     let watched = watch.until_signalled();
     let ended = watch.end();
+    if let Some(file) = &watch.metrics_file {
+        file.remove();
+    }
     watched.and(ended)
 }
 
 struct Watch<'a> {
     enable: &'a Enable,
+    metrics_file: Option<MetricsFile<'a>>,
     signals: &'a SignalFd,
     created: Queue,
     tree: Tree,
@@ -70,7 +79,7 @@ struct Watch<'a> {
     /// The texts at the previous check.
     text_before: Vec<u8>,
     /// The mistake in the policy when it was last read, if any.
-    mistake: Option<String>,
+    mistake: Option<Refusal>,
     cgroups: Vec<Watched>,
 }
 
@@ -79,12 +88,21 @@ struct Watched {
     place: Place,
     /// The version of the policy that was last applied.
     version: u64,
-    /// The obstacle at the last attempt, if any.
-    obstacle: Option<String>,
+    /// The obstacle at the last attempt to apply the policy, or to set open connections, if any.
+    obstacle: Option<Obstruction>,
+    /// What is stored with the program of this number: why the newest policy is not active.
+    stored: (u32, Option<Refusal>),
     /// What was last printed about a missing cgroup.
     waiting: Option<String>,
     /// The lock that shows other commands that this command watches the policy.
     lock: Option<OwnedFd>,
+}
+
+/// What an attempt has failed with.
+struct Obstruction {
+    refusal: Refusal,
+    /// Whether the newest policy is not active because of it.
+    is_refused: bool,
 }
 
 /// The state of a cgroup.
@@ -107,6 +125,7 @@ impl Watched {
             place: Place::New,
             version: 0,
             obstacle: None,
+            stored: (0, None),
             waiting: None,
             lock: None,
         }
@@ -119,6 +138,7 @@ impl<'a> Watch<'a> {
         loop {
             self.read_again();
             self.check_those(|_, _| true)?;
+            self.write_metrics();
             let end = Instant::now() + PERIOD;
             while let Some(left) = end.checked_duration_since(Instant::now()) {
                 let Some(created) = self.created.wait(&self.tree, self.signals, left) else {
@@ -140,6 +160,7 @@ impl<'a> Watch<'a> {
         for index in 0..self.cgroups.len() {
             if is_chosen(&self.tree, &self.cgroups[index].subject) {
                 self.check(index)?;
+                self.store_refusal(index);
             }
             if is_signalled(self.signals, &NO_TIME) {
                 break;
@@ -170,8 +191,8 @@ impl<'a> Watch<'a> {
                 self.version += 1;
             }
             Err(error) => {
-                let mistake = error.to_string();
-                if self.mistake.as_ref() != Some(&mistake) {
+                let mistake = Refusal::new(&error.to_string());
+                if self.mistake.as_ref().map(|refusal| &refusal.message) != Some(&mistake.message) {
                     error.report();
                     say("the policy from before stays active");
                     self.mistake = Some(mistake);
@@ -263,9 +284,13 @@ impl<'a> Watch<'a> {
         if watched.waiting.as_ref() != Some(&waiting) {
             say(&waiting);
         }
+        let is_new = watched.place != Place::Missing;
         watched.waiting = Some(waiting);
         watched.place = Place::Missing;
         watched.lock = None;
+        if is_new {
+            self.hurry_metrics();
+        }
     }
 
     /// Ends the policy of this command in a cgroup that is no longer selected.
@@ -278,7 +303,7 @@ impl<'a> Watch<'a> {
     fn put_in_force(&mut self, index: usize, directory: &Path, is_first: bool) -> Result<(), Error> {
         let interrupts = self.interrupts();
         let watched = &mut self.cgroups[index];
-        let obstacle = match self.enable.enable(&self.tree, directory, &self.policy, interrupts) {
+        let (obstacle, is_refused) = match self.enable.enable(&self.tree, directory, &self.policy, interrupts) {
             Ok(done) => {
                 watched.lock = done.watch;
                 watched.place = Place::Ours {
@@ -288,23 +313,69 @@ impl<'a> Watch<'a> {
                 };
                 watched.version = self.version;
                 // New connections get the settings even if this fails.
-                self.enable
-                    .set_existing(&self.tree, directory, &self.policy, interrupts)
-                    .err()
+                let set = self
+                    .enable
+                    .set_existing(&self.tree, directory, &self.policy, interrupts);
+                (set.err(), false)
             }
             Err(_) if is_signalled(self.signals, &NO_TIME) => return Ok(()),
             // At the start, the caller gets the error.
             Err(error) if is_first => return Err(error),
             // The cgroup may have been removed meanwhile.
-            Err(_) if !directory.is_dir() => None,
-            Err(error) => Some(error),
+            Err(_) if !directory.is_dir() => (None, false),
+            Err(error) => (Some(error), true),
         };
-        let text = obstacle.as_ref().map(Error::to_string);
-        if let Some(error) = obstacle.filter(|_| text != watched.obstacle) {
+        let Some(error) = obstacle else {
+            watched.obstacle = None;
+            return Ok(());
+        };
+        let refusal = Refusal::new(&error.to_string());
+        let known = watched.obstacle.as_ref().map(|known| &known.refusal.message);
+        if known != Some(&refusal.message) {
             error.report();
+            watched.obstacle = Some(Obstruction { refusal, is_refused });
         }
-        watched.obstacle = text;
         Ok(())
+    }
+
+    /// Stores with the policy of this command why a newer one is not active, for `keepalive cgroup status`.
+    fn store_refusal(&mut self, index: usize) {
+        let watched = &self.cgroups[index];
+        let Place::Ours { directory, id, program } = &watched.place else {
+            return;
+        };
+        let obstacle = watched.obstacle.as_ref().filter(|obstacle| obstacle.is_refused);
+        let refusal = self.mistake.as_ref().or(obstacle.map(|obstacle| &obstacle.refusal));
+        let (stored_with, stored) = &watched.stored;
+        // Nothing is stored with a new program.
+        let stored = stored.as_ref().filter(|_| stored_with == program);
+        if refusal != stored {
+            let target = Target::former(&self.tree, directory, *id);
+            // A failure is tried again at the next check.
+            if refusal::set(&target, *program, refusal, self.interrupts()).is_err() {
+                return;
+            }
+        }
+        let now = (*program, refusal.cloned());
+        if self.cgroups[index].stored != now {
+            self.cgroups[index].stored = now;
+            self.hurry_metrics();
+        }
+    }
+
+    /// Makes the next write of the metrics come at once.
+    fn hurry_metrics(&mut self) {
+        if let Some(file) = &mut self.metrics_file {
+            file.hurry();
+        }
+    }
+
+    /// Writes the metrics, with `--metrics-file`.
+    fn write_metrics(&mut self) {
+        let subjects = self.cgroups.iter().map(|watched| &watched.subject);
+        if let Some(file) = &mut self.metrics_file {
+            file.write(&self.tree, subjects);
+        }
     }
 
     /// Returns a remark on the cgroup with this name with `.slice`, or without it. The name that a container

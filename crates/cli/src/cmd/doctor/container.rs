@@ -1,8 +1,12 @@
-//! Finds out whether this process is in a container, from what container engines leave in its files and mounts.
+//! Finds out whether this process, or the examined one, is in a container, from what container engines leave in its files,
+//! mounts and cgroups.
 
 use super::finding::Findings;
-use keepalive_engine::container::engine_of;
-use std::fs;
+use keepalive_engine::container::{self, cgroups_of_process, engine_of, id_of};
+use keepalive_engine::sockets::Process;
+use keepalive_sys::cgroup::Tree;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 
 /// Adds a finding if this process is in a container.
@@ -14,6 +18,58 @@ pub(super) fn examine(findings: &mut Findings) {
             "on the host, 'keepalive cgroup enable' reaches its connections, and 'keepalive doctor --pid PID' examines its processes",
         );
     }
+}
+
+/// Adds a finding on the container of another process.
+pub(super) fn of_process(findings: &mut Findings, process: &Process) {
+    let link = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let [own, theirs] = [link("self"), link(&process.pid.to_string())];
+    // The finding on this process is the finding on that one, too.
+    if own.is_some() && own == theirs {
+        return;
+    }
+    match kind_of(process.pid) {
+        Some(kind) => findings.note(
+            "container",
+            format!("the process is in one: {kind}"),
+            "on the host, 'keepalive cgroup enable' with --container or --pid reaches its connections",
+        ),
+        None => findings.fine("container", "the process is in none that its cgroup and mounts show"),
+    }
+}
+
+/// Returns what is known of the container of a process: its engine, id and name.
+fn kind_of(pid: u32) -> Option<String> {
+    let paths = cgroups_of_process(pid);
+    let tree = Tree::find().ok();
+    let described = paths.first().zip(tree.as_ref()).and_then(|(path, tree)| {
+        let directory = tree.directory(Path::new(path));
+        let above = directory
+            .ancestors()
+            .take_while(|above| above.starts_with(tree.mount()));
+        let above: Vec<_> = above.map(Path::to_owned).collect();
+        Some(container::running(tree, &above).first()?.describe())
+    });
+    let named = || {
+        let path = paths.iter().find(|path| engine_of(path).is_some())?;
+        let is_container = id_of(path).is_some() || engine_of(path) == Some("lxc");
+        is_container.then(|| engine_of(path)).flatten()
+    };
+    let mounts = mounts_of(pid);
+    described.or_else(|| {
+        let pod = is_pod(&mounts).then_some("kubernetes");
+        named().or(pod).or_else(|| of_root(&mounts)).map(str::to_owned)
+    })
+}
+
+/// Returns the mounts of a process; at most what its namespace usually has.
+fn mounts_of(pid: u32) -> String {
+    const LONGEST: u64 = 1 << 20;
+    let mut mounts = Vec::new();
+    if let Ok(file) = File::open(format!("/proc/{pid}/mountinfo")) {
+        let _ = file.take(LONGEST).read_to_end(&mut mounts);
+    }
+    String::from_utf8_lossy(&mounts).into_owned()
 }
 
 /// Returns the kind of this container, if it is one.
@@ -32,12 +88,24 @@ fn kind() -> Option<String> {
     if let Ok(text) = fs::read_to_string("/run/systemd/container") {
         return Some(text.trim().to_owned());
     }
+    if let Some(kind) = of_first_process(&read("/proc/1/environ")) {
+        return Some(kind);
+    }
     let named = of_cgroup(&read("/proc/self/cgroup")).or_else(|| of_root(&mounts));
     // A live system has an overlay as its root too, but the initial pid namespace.
     let layers = || is_overlay(root(&mounts)?).then_some("layers as root, pid namespace of its own");
     named
         .or_else(|| layers().filter(|_| !is_in_first_pid_namespace()))
         .map(str::to_owned)
+}
+
+/// Returns the kind that an engine has put into the environment of the first process, as LXC, systemd-nspawn and podman
+/// do (systemd's container interface).
+fn of_first_process(environment: &str) -> Option<String> {
+    let mut entries = environment.split('\0');
+    let kind = entries.find_map(|entry| entry.strip_prefix("container="))?;
+    let is_word = |kind: &&str| (1..=32).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_graphic());
+    Some(kind).filter(is_word).map(str::to_owned)
 }
 
 /// Returns whether the kubelet has mounted its files into this mount namespace. On a node itself they are elsewhere.

@@ -1,7 +1,7 @@
 //! Examines a running process; sockets.rs examines its connections.
 
 use super::finding::{Finding, Findings};
-use super::{apparmor, history, machine, program, selinux};
+use super::{apparmor, container, history, machine, program, selinux};
 use crate::error::describe;
 use keepalive_engine::cgroup::pins::Target;
 use keepalive_engine::cgroup::{child, entry};
@@ -19,13 +19,14 @@ use std::path::Path;
 
 /// One examination. Each runs in a separate worker if the previous one blocks.
 type Look = fn(&mut Findings, &Process);
-const LOOKS: [(&str, Look); 8] = [
+const LOOKS: [(&str, Look); 9] = [
     ("program", file),
     ("library", library),
     ("no_new_privs", confinement),
     ("apparmor", apparmor::process),
     ("selinux", selinux::process),
     ("io_uring", io_uring),
+    ("container", container::of_process),
     ("network", namespaces),
     ("cgroup", policies),
 ];

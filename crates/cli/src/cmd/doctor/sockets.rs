@@ -3,6 +3,7 @@
 use super::finding::{Findings, Level};
 use crate::json::Entry;
 use keepalive_engine::attach::Warning;
+use keepalive_engine::container::id_of_process;
 use keepalive_engine::sockets::{Socket, WorkerPool};
 use keepalive_engine::verify::{
     Compared, Comparison, Examined, Given, Missing, Outcome, PolicyOrigin, Reach, Verdict, compare,
@@ -247,7 +248,11 @@ impl SocketEntry {
     fn new(compared: &Compared) -> Self {
         let pid = compared.socket.holder.map_or(0, |holder| holder.pid);
         Self {
-            socket: Entry::new(&compared.socket, Some(compared.program.clone())),
+            socket: Entry::new(
+                &compared.socket,
+                Some(compared.program.clone()),
+                compared.socket.holder.and_then(|holder| id_of_process(holder.pid)),
+            ),
             verdict: compared.verdict.outcome(),
             reason: compared.verdict.reason(),
             advice: compared.verdict.advice(pid),

@@ -1,13 +1,15 @@
 //! The table of `keepalive list`: the cells of a socket, and how the table fits into a terminal.
 
+use super::Named;
 use crate::table::{Cell, Column, Style, Table, has_colour};
+use keepalive_engine::container::short_id;
 use keepalive_engine::sockets::{Holder, Socket, TimerState};
 use keepalive_engine::timeline::brief;
 use keepalive_policy::SocketOption;
 use keepalive_sys::sock_diag::{Timer, TimerKind};
 use std::net::SocketAddr;
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     Column::right("PID"),
     Column::left("/FD").joined(),
     Column::left("PROGRAM"),
@@ -19,6 +21,7 @@ const COLUMNS: [Column; 11] = [
     Column::right("NEXT-PROBE").or_short("NEXT"),
     Column::right("LOST-PROBES").or_short("LOST"),
     Column::right("DEAD-AFTER").or_short("DEAD"),
+    Column::left("CONTAINER"),
 ];
 const FD: usize = 1;
 const PROGRAM: usize = 2;
@@ -28,6 +31,7 @@ const USER_TIMEOUT: usize = 7;
 const NEXT: usize = 8;
 const LOST: usize = 9;
 const DEAD: usize = 10;
+const CONTAINER: usize = 11;
 
 /// The width of the longest IPv4 address with its port.
 const IPV4: usize = "255.255.255.255:65535".len();
@@ -35,22 +39,33 @@ const IPV4: usize = "255.255.255.255:65535".len();
 const UNKNOWN: &str = "?";
 const NONE: &str = "-";
 
-/// Returns the table of `sockets`, each with the name of its program. If a terminal has `width` columns, the
+/// Returns the table of `sockets`, each with its process. If a terminal has `width` columns, the
 /// table is made as narrow as required.
-pub(super) fn table<'a>(sockets: impl Iterator<Item = (&'a Socket, Option<&'a str>)>, width: Option<usize>) -> String {
-    let rows = sockets.map(|(socket, name)| row(socket, name)).collect();
+pub(super) fn table<'a>(
+    sockets: impl Iterator<Item = (&'a Socket, Option<&'a Named>)>,
+    width: Option<usize>,
+) -> String {
+    let rows = sockets.map(|(socket, named)| row(socket, named)).collect();
     let mut table = Table::new(COLUMNS, rows);
+    hide_empty(&mut table);
     if let Some(width) = width {
         fit(&mut table, width);
     }
     table.render(has_colour())
 }
 
+/// Hides the column of containers if no process is in one.
+fn hide_empty(table: &mut Table<12>) {
+    if table.has_only(CONTAINER, &[NONE, UNKNOWN]) {
+        table.hide(CONTAINER);
+    }
+}
+
 /// Makes the table narrower, step by step, until it fits. The columns that identify the connection and show
 /// its keepalive settings stay.
-fn fit(table: &mut Table<11>, width: usize) {
-    type Step = fn(&mut Table<11>, usize);
-    let steps: [Step; 11] = [
+fn fit(table: &mut Table<12>, width: usize) {
+    type Step = fn(&mut Table<12>, usize);
+    let steps: [Step; 12] = [
         |table, _| {
             for column in [USER_TIMEOUT, LOST] {
                 if table.has_only(column, &[NONE, UNKNOWN]) {
@@ -63,6 +78,7 @@ fn fit(table: &mut Table<11>, width: usize) {
         // A row with a long IPv6 address may be wider than the terminal; the other rows need not be.
         |table, _| ADDRESSES.into_iter().for_each(|column| table.limit(column, IPV4)),
         |table, excess| table.shorten(PROGRAM, excess, 8),
+        |table, _| table.hide(CONTAINER),
         |table, _| table.hide(FD),
         |table, _| table.hide(DEAD),
         |table, _| table.hide(NEXT),
@@ -80,7 +96,7 @@ fn fit(table: &mut Table<11>, width: usize) {
     table.lengthen(PROGRAM, width.saturating_sub(table.width()));
 }
 
-fn row(socket: &Socket, name: Option<&str>) -> [Cell; 11] {
+fn row(socket: &Socket, named: Option<&Named>) -> [Cell; 12] {
     let cell = |text: Option<String>| Cell::new(text.as_deref().unwrap_or(UNKNOWN));
     let or_none = |text: Option<String>| Cell::new(text.as_deref().unwrap_or(NONE));
     let holder = socket.holder;
@@ -96,7 +112,7 @@ fn row(socket: &Socket, name: Option<&str>) -> [Cell; 11] {
             Holder { pid, tid, .. } => format!("{pid}:{tid}"),
         })),
         Cell::new(&holder.map_or_else(String::new, |holder| format!("/{}", holder.fd))),
-        Cell::new(name.unwrap_or(UNKNOWN)),
+        Cell::new(named.map_or(UNKNOWN, |named| &named.program)),
         Cell::new(socket.state.map_or(UNKNOWN, |state| state.short_name())),
         or_none(socket.local.map(address)),
         or_none(socket.peer.map(address)),
@@ -114,6 +130,10 @@ fn row(socket: &Socket, name: Option<&str>) -> [Cell; 11] {
         match (keepalive, socket.dead_after()) {
             (Some(false), _) => Cell::new("never"),
             (_, seconds) => cell(seconds.map(|seconds| brief(1000 * seconds))),
+        },
+        match named {
+            Some(named) => or_none(named.container.as_deref().map(|id| short_id(id).to_owned())),
+            None => Cell::new(UNKNOWN),
         },
     ]
 }
@@ -166,14 +186,15 @@ fn lost(socket: &Socket) -> Cell {
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMNS, address, fit};
+    use super::{COLUMNS, address, fit, hide_empty};
     use crate::output::display_width;
     use crate::table::{Cell, Table};
 
     const HEADINGS: &str = "PID/FD PROGRAM STATE LOCAL PEER KEEPALIVE USER-TIMEOUT NEXT-PROBE LOST-PROBES DEAD-AFTER";
 
-    fn fitted(rows: &[[&str; 11]], width: usize) -> String {
+    fn fitted(rows: &[[&str; 12]], width: usize) -> String {
         let mut table = Table::new(COLUMNS, rows.iter().map(|row| row.map(Cell::new)).collect());
+        hide_empty(&mut table);
         fit(&mut table, width);
         table.render(false)
     }
@@ -184,14 +205,14 @@ mod tests {
 
     /// Checks that each line fits into 80 columns; returns the lines with single spaces.
     #[track_caller]
-    fn fitted_to_80(rows: &[[&str; 11]]) -> Vec<String> {
+    fn fitted_to_80(rows: &[[&str; 12]]) -> Vec<String> {
         let text = fitted(rows, 80);
         assert!(text.lines().all(|line| display_width(line) <= 80), "{text}");
         assert_eq!(text.lines().count(), rows.len() + 1, "{text}");
         text.lines().map(with_single_spaces).collect()
     }
 
-    const LISTENER: [&str; 11] = [
+    const LISTENER: [&str; 12] = [
         "812",
         "/7",
         "postgres",
@@ -203,8 +224,9 @@ mod tests {
         "-",
         "-",
         "never",
+        "-",
     ];
-    const TYPICAL: [&str; 11] = [
+    const TYPICAL: [&str; 12] = [
         "18779",
         "/12",
         "postgres",
@@ -216,8 +238,9 @@ mod tests {
         "42s",
         "-",
         "2m15s",
+        "-",
     ];
-    const LONGEST: [&str; 11] = [
+    const LONGEST: [&str; 12] = [
         "1234567",
         "/123",
         "prometheus-node",
@@ -229,6 +252,7 @@ mod tests {
         "1h59m",
         "-",
         "2h11m",
+        "-",
     ];
 
     #[test]
@@ -255,6 +279,20 @@ mod tests {
         );
         let wide = fitted(&[LISTENER, TYPICAL], 200);
         assert_eq!(wide.lines().next().map(with_single_spaces).as_deref(), Some(HEADINGS));
+    }
+
+    #[test]
+    fn containers_have_a_column_where_it_fits() {
+        let mut contained = TYPICAL;
+        contained[11] = "0123456789ab";
+        let wide = fitted(&[LISTENER, contained], 200);
+        let lines: Vec<String> = wide.lines().map(with_single_spaces).collect();
+        assert_eq!(lines[0], format!("{HEADINGS} CONTAINER"));
+        assert!(
+            lines[1].ends_with(" never -") && lines[2].ends_with(" 2m15s 0123456789ab"),
+            "{wide}"
+        );
+        assert!(!fitted_to_80(&[LISTENER, contained])[0].contains("CONTAINER"));
     }
 
     #[test]
