@@ -66,7 +66,7 @@ pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<
 }
 
 /// The names and values of environment variables.
-type Variables<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Variables<'a> = &'a [(&'a str, &'a str)];
 
 /// Measures what rules and modes cost.
 fn with_rules(bench: &Bench, effort: Effort, connect: Effort, port: u16, report: &mut Report) -> Result<(), Error> {

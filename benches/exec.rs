@@ -1,7 +1,7 @@
 //! Measures what it costs to start a program.
 
 use crate::Effort;
-use crate::calls::rules;
+use crate::calls::{Variables, rules};
 use crate::contestant::{Contestant, race};
 use crate::library::{Bench, Error, Role, TIMINGS};
 use crate::report::{self, Figure, Ratio, Report, Target, Unit};
@@ -37,7 +37,7 @@ fn with_config(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(),
     let hundred = bench.write("hundred.conf", &rules(100).join("\n"))?;
     let five_in_environment = rules(5).join(";");
     // The limits are in microseconds more than without a file.
-    let policies: [(&str, &[(&str, &str)], Option<f64>); 5] = [
+    let policies: [(&str, Variables<'_>, Option<f64>); 5] = [
         ("no file", &[("KEEPALIVE_CONFIG", "/nonexistent")], None),
         ("off", &[("KEEPALIVE", "off")], None),
         ("file, 5 rules", &[("KEEPALIVE_CONFIG", &five)], Some(4.0)),

@@ -394,9 +394,9 @@ fn read_number(text: &[u8]) -> Option<u16> {
     })
 }
 
-/// Whether `text` contains `byte`. `contains` of the core library would add a search by words to the preload library.
+/// Whether `text` contains `byte`. `contains` of the core library would add its search by words to the preload library.
 #[allow(clippy::manual_contains, reason = "see above")]
-pub(crate) fn has_byte(text: &[u8], byte: u8) -> bool {
+pub fn has_byte(text: &[u8], byte: u8) -> bool {
     text.iter().any(|other| *other == byte)
 }
 

@@ -3,6 +3,7 @@
 
 use core::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use core::ptr::NonNull;
+use keepalive_policy::parse::has_byte;
 
 /// The callback that `dl_iterate_phdr(3)` calls for each loaded object. A result other than 0 ends the walk.
 pub(crate) type ObjectVisitor = unsafe extern "C" fn(info: *const c_void, size: usize, data: *mut c_void) -> c_int;
@@ -176,7 +177,7 @@ impl Iterator for Variables {
             self.next = unsafe { self.next.add(1) };
             // SAFETY: an entry is a string that ends with a NUL, so that its first byte is there.
             let first = unsafe { *text.cast::<u8>() };
-            if self.initials.iter().any(|initial| *initial == first) {
+            if has_byte(self.initials, first) {
                 // SAFETY: as above; it does not change by the promise made to `variables`.
                 return Some(unsafe { CStr::from_ptr(text) }.to_bytes());
             }
