@@ -17,6 +17,7 @@ mod check;
 mod compat;
 mod connect_patience;
 mod contexts;
+mod cost;
 mod cross;
 mod descriptors;
 mod differential;
