@@ -10,6 +10,8 @@ FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 DOCDIR ?= $(PREFIX)/share/doc/keepalive
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+# Where podman and CRI-O look for hooks of containers is below /usr.
+HOOKDIR ?= $(PREFIX)/share/containers/oci/hooks.d
 # The command to install: this one, or one that needs no loader, which scripts/static builds.
 COMMAND ?= target/release/keepalive
 LIBRARY ?= target/release/libkeepalive.so
@@ -87,13 +89,16 @@ endif
 	sed 's|/usr/bin/keepalive|$(BINDIR)/keepalive|' packaging/systemd/keepalive-cgroup@.service \
 		>$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service
+	install -d $(DESTDIR)$(HOOKDIR)
+	sed 's|/usr/bin/keepalive|$(BINDIR)/keepalive|' packaging/oci/keepalive.json >$(DESTDIR)$(HOOKDIR)/keepalive.json
+	chmod 644 $(DESTDIR)$(HOOKDIR)/keepalive.json
 	install -D -m 644 packaging/keepalive.conf $(DESTDIR)$(DOCDIR)/examples/keepalive.conf
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/keepalive $(DESTDIR)$(LIBDIR)/libkeepalive.so \
 		$(foreach page,$(wildcard man/*.[1-8]),$(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page))) \
 		$(DESTDIR)$(BASHDIR)/keepalive $(DESTDIR)$(FISHDIR)/keepalive.fish $(DESTDIR)$(ZSHDIR)/_keepalive \
-		$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service $(DESTDIR)$(DOCDIR)/examples/keepalive.conf
+		$(DESTDIR)$(UNITDIR)/keepalive-cgroup@.service $(DESTDIR)$(HOOKDIR)/keepalive.json $(DESTDIR)$(DOCDIR)/examples/keepalive.conf
 	rm -rf $(DESTDIR)$(LIBRARIESDIR)
 
 # Leaves target/package/keepalive_VERSION_ARCH.deb, keepalive-VERSION-1.ARCH.rpm, keepalive-VERSION-ARCH-linux.tar.gz and

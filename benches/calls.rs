@@ -66,7 +66,7 @@ pub(crate) fn run(bench: &Bench, effort: Effort, report: &mut Report) -> Result<
 }
 
 /// The names and values of environment variables.
-type Variables<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Variables<'a> = &'a [(&'a str, &'a str)];
 
 /// Measures what rules and modes cost.
 fn with_rules(bench: &Bench, effort: Effort, connect: Effort, port: u16, report: &mut Report) -> Result<(), Error> {
@@ -158,8 +158,8 @@ impl Entry<'_> {
     }
 }
 
-/// Races a case of `calls.c`. The first contestant has no library. The empty library is left out, because it hooks
-/// nothing.
+/// Races a case of `calls.c`. The first contestant has no library. The empty libraries are left out, because they
+/// hook nothing.
 fn race_case<'a>(
     bench: &'a Bench,
     effort: Effort,
@@ -168,7 +168,8 @@ fn race_case<'a>(
     case: &str,
     port: u16,
 ) -> Result<Vec<Entry<'a>>, Error> {
-    let is_left_out = |library: &&Library| library.role == Role::Empty || left_out.contains(&library.role);
+    let is_left_out =
+        |library: &&Library| matches!(library.role, Role::Empty | Role::Leanest) || left_out.contains(&library.role);
     let libraries: Vec<&Library> = bench
         .libraries()
         .iter()

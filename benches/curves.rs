@@ -290,6 +290,7 @@ fn rules_at_start(fixture: &Fixture, effort: Effort) -> Result<Curve, Error> {
 
 fn policy(rules: String) -> Policy {
     Policy {
+        owner: None,
         settings: Settings::EVERYWHERE,
         explicit: Vec::new(),
         fallback: None,

@@ -1,7 +1,7 @@
 //! Measures what it costs to start a program.
 
 use crate::Effort;
-use crate::calls::rules;
+use crate::calls::{Variables, rules};
 use crate::contestant::{Contestant, race};
 use crate::library::{Bench, Error, Role, TIMINGS};
 use crate::report::{self, Figure, Ratio, Report, Target, Unit};
@@ -36,16 +36,17 @@ fn with_config(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(),
     let five = bench.write("five.conf", &rules(5).join("\n"))?;
     let hundred = bench.write("hundred.conf", &rules(100).join("\n"))?;
     let five_in_environment = rules(5).join(";");
-    let policies: [(&str, &[(&str, &str)]); 5] = [
-        ("off", &[("KEEPALIVE", "off")]),
-        ("no file", &[("KEEPALIVE_CONFIG", "/nonexistent")]),
-        ("file, 5 rules", &[("KEEPALIVE_CONFIG", &five)]),
-        ("file, 100 rules", &[("KEEPALIVE_CONFIG", &hundred)]),
-        ("variable, 5 rules", &[("KEEPALIVE_RULES", &five_in_environment)]),
+    // The limits are in microseconds more than without a file.
+    let policies: [(&str, Variables<'_>, Option<f64>); 5] = [
+        ("no file", &[("KEEPALIVE_CONFIG", "/nonexistent")], None),
+        ("off", &[("KEEPALIVE", "off")], None),
+        ("file, 5 rules", &[("KEEPALIVE_CONFIG", &five)], Some(4.0)),
+        ("file, 100 rules", &[("KEEPALIVE_CONFIG", &hundred)], Some(8.0)),
+        ("variable, 5 rules", &[("KEEPALIVE_RULES", &five_in_environment)], None),
     ];
     report::section(
         "exec, with a configuration",
-        "the same, with the library; + is over no library",
+        "the same, with the library; + is over no library; the ratio is of what is added to no file",
     );
     let no_library = &bench.libraries()[0];
     let library = bench
@@ -55,13 +56,18 @@ fn with_config(bench: &Bench, effort: Effort, report: &mut Report) -> Result<(),
     contestants.extend(
         policies
             .iter()
-            .map(|(_, policy)| bench.exec(library, policy, effort.slice_ms, PROGRAM)),
+            .map(|(_, policy, _)| bench.exec(library, policy, effort.slice_ms, PROGRAM)),
     );
     let times: Vec<Series> = race(&contestants, effort)?.into_iter().flatten().collect();
     report.row("no library", Figure::of(&times[0], Unit::Microseconds), &[]);
-    for ((name, _), with_policy) in policies.iter().zip(&times[1..]) {
+    for ((name, _, limit), with_policy) in policies.iter().zip(&times[1..]) {
         let added = with_policy.minus(&times[0]);
-        report.row(name, Figure::more(&added, Unit::Microseconds), &[]);
+        let ratio = limit.map(|limit| {
+            let to_no_file = with_policy.minus(&times[1]);
+            let limits = Series(vec![limit * 1000.0; effort.rounds]);
+            Ratio::new(to_no_file.over(&limits), format!("{limit} µs"), Target::AtMost(1.0))
+        });
+        report.row(name, Figure::more(&added, Unit::Microseconds), ratio.as_slice());
     }
     Ok(())
 }
@@ -85,13 +91,15 @@ fn compare(
             let other = bench.of(role, &added)?;
             Some(Ratio::new(added_by_this.median_over(other), name, target))
         };
-        let to_empty = |target| to(Role::Empty, "empty", target);
+        let to_empty = || to(Role::Empty, "empty", Target::None);
+        let to_leanest = |target| to(Role::Leanest, "leanest", target);
         let to_old = |target| to(Role::Old, "libkeepalive0", target);
         let ratios = match library.role {
-            Role::NoLibrary | Role::Control | Role::Empty => [None, None],
-            Role::Old => [to_empty(Target::None), None],
-            Role::Measured => [to_empty(target(1.2)), to_old(target(0.4))],
-            Role::Peer => [to_empty(Target::None), to_old(Target::None)],
+            Role::NoLibrary | Role::Control | Role::Leanest => [None, None, None],
+            Role::Empty => [to_leanest(Target::None), None, None],
+            Role::Old => [to_leanest(Target::None), to_empty(), None],
+            Role::Measured => [to_leanest(target(1.2)), to_empty(), to_old(target(0.4))],
+            Role::Peer => [to_leanest(Target::None), to_empty(), to_old(Target::None)],
         };
         let ratios: Vec<Ratio> = ratios.into_iter().flatten().collect();
         let figure = match library.role {

@@ -1,5 +1,5 @@
-//! Builds and finds the compared libraries (none, an empty one, libkeepalive 0.3, the measured one and peers), and the
-//! C programs that load them.
+//! Builds and finds the compared libraries (none, two empty ones, libkeepalive 0.3, the measured one and peers), and
+//! the C programs that load them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -35,8 +35,10 @@ pub(crate) enum Role {
     NoLibrary,
     /// No library again. Shows how far the ratio of two equal contestants is from 1.
     Control,
-    /// An empty shared object: the minimum cost of preloading.
+    /// An empty shared object as the linker makes it by default, with four mappings.
     Empty,
+    /// The leanest empty shared object, with two mappings: the minimum cost of preloading.
+    Leanest,
     /// libkeepalive 0.3.
     Old,
     /// The library to which the targets apply.
@@ -105,11 +107,15 @@ impl Bench {
         let (source, nothing) = (here.join("nothing.c"), here.join("nothing.so"));
         fs::write(&source, "void nothing(void) {}\n")?;
         compile(&source, &nothing, &["-shared", "-nostdlib", "-Wl,-z,norelro"])?;
+        let leanest = here.join("least.so");
+        let flags = ["-shared", "-nostdlib", "-Wl,-z,norelro", "-Wl,-z,noseparate-code"];
+        compile(&source, &leanest, &flags)?;
 
         let mut libraries = vec![
             Library::none(Role::NoLibrary, "no library"),
             Library::none(Role::Control, "control"),
             Library::copied(Role::Empty, "empty", &nothing, here)?,
+            Library::copied(Role::Leanest, "leanest", &leanest, here)?,
         ];
         match OLD_PATHS.iter().map(Path::new).find(|path| path.exists()) {
             Some(path) => libraries.push(Library::copied(Role::Old, "libkeepalive0", path, here)?),

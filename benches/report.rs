@@ -43,7 +43,7 @@ pub(crate) fn header(cpu: usize) {
 /// Prints a contestant's name, path and effect on a socket.
 pub(crate) fn library(library: &Library, sets: &str) {
     if let Some(path) = &library.origin
-        && library.role != Role::Empty
+        && !matches!(library.role, Role::Empty | Role::Leanest)
     {
         println!("{:<14} {sets}: {}", library.name, path.display());
     }

@@ -15,6 +15,8 @@ set -g __keepalive_table \
     '|explain|||Show what a policy does: settings, their sources, the timeline, and warnings' \
     '|check|||Check a rules file' \
     '|presets|||List the presets: known middleboxes, their timeouts, and settings that help' \
+    '|oci-hook|||Apply a container\'s policy, as a hook of its runtime' \
+    '|nri|||Apply the policies of pods, as a plugin of containerd or CRI-O' \
     '|-h|||Print help' \
     '|--help|||Print help' \
     '|-V|||Print version' \
@@ -200,6 +202,28 @@ set -g __keepalive_table \
     'presets|--json|||Print a JSON array' \
     'presets|-h|||Print help' \
     'presets|--help|||Print help' \
+    'oci-hook|--idle||time@unknown|Idle time before the first probe' \
+    'oci-hook|--interval||time@unknown|Time between unanswered probes' \
+    'oci-hook|--count||n@unknown|Unanswered probes that end the connection' \
+    'oci-hook|--user-timeout||time@unknown|How long sent data may stay unacknowledged' \
+    'oci-hook|--mode||mode@words2|Precedence where the program sets keepalive itself' \
+    'oci-hook|--preset||name@words3|Idle time, interval and count for a known middlebox' \
+    'oci-hook|--rule|*|rule@unknown|Rule for some connections; may be repeated' \
+    'oci-hook|--config||file@files|Rules file to read instead of /etc/keepalive.conf' \
+    'oci-hook|-h|||Print help' \
+    'oci-hook|--help|||Print help' \
+    'nri|--socket||path@files|The socket of the runtime\'s Node Resource Interface' \
+    'nri|--pods||file@files|File with the defaults of namespaces and labels' \
+    'nri|--idle||time@unknown|Idle time before the first probe' \
+    'nri|--interval||time@unknown|Time between unanswered probes' \
+    'nri|--count||n@unknown|Unanswered probes that end the connection' \
+    'nri|--user-timeout||time@unknown|How long sent data may stay unacknowledged' \
+    'nri|--mode||mode@words2|Precedence where the program sets keepalive itself' \
+    'nri|--preset||name@words3|Idle time, interval and count for a known middlebox' \
+    'nri|--rule|*|rule@unknown|Rule for some connections; may be repeated' \
+    'nri|--config||file@files|Rules file to read instead of /etc/keepalive.conf' \
+    'nri|-h|||Print help' \
+    'nri|--help|||Print help' \
     'words0|auto|||Choose automatically; fail if no engine can reach the program' \
     'words0|preload|||The library, by LD_PRELOAD, even if it has no effect' \
     'words0|seccomp|||A supervisor of system calls; also reaches static and Go programs' \

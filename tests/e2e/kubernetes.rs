@@ -31,6 +31,7 @@ const TO_JSON: &str = "import json, sys, yaml; json.dump(list(yaml.safe_load_all
 const BASE: &str = "base";
 const EXISTING: &str = "components/existing";
 const CGROUPFS: &str = "components/cgroupfs";
+const NRI: &str = "components/nri";
 const METRICS: &str = "components/metrics";
 
 /// Returns why manifests cannot be built and read here, if they cannot.

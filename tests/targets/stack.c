@@ -1,5 +1,6 @@
 // Measures the stack use of the calls that the library hooks, and makes them on a small stack.
-// usage: stack measure|alternate
+// usage: stack measure|alternate [SKIP]
+// SKIP is the number of calls that are left out at the beginning, so that another call is the first.
 //
 // Compiled with CONSTRUCTOR it is a library that measures the first of all calls, before the other library's
 // constructor. It must be linked with -z now: the loader's lazy binding uses thousands of bytes.
@@ -61,7 +62,13 @@ static int measure(void (*function)(void)) {
     return SIZE - unused;
 }
 
+static int to_skip;
+
 static void print_measure(const char *name, void (*function)(void)) {
+    if (to_skip > 0) {
+        to_skip--;
+        return;
+    }
     int bytes = measure(function) - measure(nothing);
     PRINT("%s%s: %d\n", way->name, name, bytes);
 }
@@ -103,6 +110,8 @@ static void do_setsockopt(void) {
 static void each(void (*with)(const char *name, void (*function)(void))) {
     listener = raw_listener(AF_INET);
     length = raw_name(listener, &address);
+    // For accept, in case connect is left out.
+    raw_connect(raw_socket(AF_INET, SOCK_STREAM, 0), &address, length);
     with("socket", do_socket);
     fd = raw_socket(AF_INET, SOCK_STREAM, 0);
     with("connect", do_connect);
@@ -142,7 +151,8 @@ static void use_alternate_stack(size_t to_spare) {
 }
 
 int main(int count, char **words) {
-    const char *what = count == 2 ? words[1] : "";
+    const char *what = count >= 2 ? words[1] : "";
+    to_skip = count >= 3 ? atoi(words[2]) : 0;
     if (strcmp(what, "alternate") == 0)
         use_alternate_stack(1024);
     for (int i = 0; i < 2; i++) {

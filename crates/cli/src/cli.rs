@@ -6,6 +6,8 @@ use crate::cmd::check::{self, Check};
 use crate::cmd::doctor::{self, Doctor};
 use crate::cmd::explain::{self, Explain};
 use crate::cmd::list::{self, List};
+use crate::cmd::nri::{self, Nri};
+use crate::cmd::oci_hook::{self, OciHook};
 use crate::cmd::presets::{self, Presets};
 use crate::cmd::probe::{self, Probe};
 use crate::cmd::run::{self, Run};
@@ -16,7 +18,6 @@ use crate::help::Notes;
 use crate::output::write_stderr;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// TCP keepalive for programs you cannot change
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Explain(Explain),
     Check(Check),
     Presets(Presets),
+    OciHook(OciHook),
+    Nri(Nri),
 }
 
 impl Cli {
@@ -73,7 +76,7 @@ fn with_notes<'a>(command: clap::Command, words: &mut impl Iterator<Item = &'a s
 }
 
 /// The notes on each subcommand that performs an action.
-pub(crate) const NOTES: [&Notes; 19] = [
+pub(crate) const NOTES: [&Notes; 21] = [
     &run::NOTES,
     &attach::NOTES,
     &cgroup::notes::ENABLE,
@@ -93,6 +96,8 @@ pub(crate) const NOTES: [&Notes; 19] = [
     &explain::NOTES,
     &check::NOTES,
     &presets::NOTES,
+    &oci_hook::NOTES,
+    &nri::NOTES,
 ];
 
 /// Prints the mistake in the command line, or the requested help or version. Returns the exit status.
@@ -103,23 +108,29 @@ pub(crate) fn refuse(refusal: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = refusal.render().to_string();
-    match text.strip_prefix("error: ") {
-        Some(text) => write_stderr(&format!("keepalive: {text}")),
-        None => write_stderr(&text),
-    }
-    usage_status(std::env::args_os())
-}
-
-/// Returns the exit status for a mistake in the command line. `run` reserves 2 for the program that it runs.
-fn usage_status(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let subcommand = arguments
+    let text = match text.strip_prefix("error: ") {
+        Some(text) => format!("keepalive: {text}"),
+        None => text,
+    };
+    let subcommand = std::env::args_os()
         .skip(1)
         .find(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
-    ExitCode::from(if subcommand.is_some_and(|name| name == "run") {
-        125
-    } else {
-        2
-    })
+    match subcommand.as_ref().and_then(|name| name.to_str()) {
+        // 2 is reserved for the program that it runs.
+        Some("run") => {
+            write_stderr(&text);
+            ExitCode::from(125)
+        }
+        // A runtime would start no container.
+        Some("oci-hook") => {
+            oci_hook::report(&text);
+            ExitCode::SUCCESS
+        }
+        _ => {
+            write_stderr(&text);
+            ExitCode::from(2)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,15 @@ impl Error {
         Self { status, ..self }
     }
 
+    /// Returns the error with another message and the same hint.
+    pub(crate) fn with_message(self, message: String) -> Self {
+        Self {
+            message,
+            is_placed: false,
+            ..self
+        }
+    }
+
     /// Returns the message, without the hint.
     pub(crate) fn message(&self) -> &str {
         &self.message

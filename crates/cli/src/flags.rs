@@ -61,17 +61,19 @@ impl PolicyFlags {
     /// Returns whether options set a time of probes or their count, for all connections or by rules. A mode and a user
     /// timeout alone amend the default times.
     pub(crate) fn have_times(&self) -> bool {
-        let settings = self.settings();
-        let times = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count];
-        times.iter().any(|time| settings.written(*time) != Number::Unset)
-            || !self.rules.is_empty()
-            || self.config.is_some()
+        has_times(&self.settings()) || !self.rules.is_empty() || self.config.is_some()
     }
 
     /// Returns whether no option was given.
     pub(crate) fn are_empty(&self) -> bool {
         self.settings() == Settings::NONE && self.rules.is_empty() && self.config.is_none()
     }
+}
+
+/// Returns whether settings contain a time of probes or their count.
+pub(crate) fn has_times(settings: &Settings) -> bool {
+    let times = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count];
+    times.iter().any(|time| settings.written(*time) != Number::Unset)
 }
 
 /// The values of the options in the table, in its order.

@@ -2,6 +2,7 @@
 //! the data from which `xtask` writes manuals and completions.
 #![forbid(unsafe_code)]
 
+mod annotation;
 mod cli;
 mod cmd;
 mod date;
@@ -51,6 +52,8 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => cmd::explain::run(&explain),
         Command::Check(check) => cmd::check::run(&check),
         Command::Presets(presets) => cmd::presets::run(&presets),
+        Command::Nri(nri) => cmd::nri::run(&nri),
+        Command::OciHook(hook) => cmd::oci_hook::run(&hook),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -69,6 +69,7 @@ pub(crate) fn read(
         config_path,
         notes,
         is_config_pipe,
+        owner: None,
     })
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn from_flags(flags: &PolicyFlags, status: u8) -> Result<Option<Polic
         config_path: flags.config.clone(),
         notes: Vec::new(),
         is_config_pipe,
+        owner: None,
     }))
 }
 
@@ -109,6 +111,22 @@ fn refuse_mistakes<'a>(texts: impl Iterator<Item = &'a Text>, status: u8) -> Res
         Ok(())
     } else {
         Err(Error::placed(status, refused.join("\n")))
+    }
+}
+
+/// Returns the policy with settings that take precedence over all its sources: what a container's annotation contains is
+/// treated as options.
+pub(crate) fn with_precedence(policy: Policy, name: &str, settings: Settings) -> Policy {
+    let mut explicit = vec![(name.to_owned(), settings)];
+    explicit.extend(policy.explicit);
+    // As with options, a mode or a user timeout alone amends the default times.
+    let fallback = policy.fallback.filter(|_| !crate::flags::has_times(&settings));
+    let all = explicit.iter().map(|(_, settings)| *settings).chain(fallback);
+    Policy {
+        settings: all.fold(Settings::NONE, Settings::or),
+        explicit,
+        fallback,
+        ..policy
     }
 }
 

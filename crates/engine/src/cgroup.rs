@@ -11,6 +11,7 @@ pub mod existing;
 mod limits;
 mod lock;
 mod obstacle;
+pub mod owned;
 pub mod pins;
 mod reading;
 pub mod refusal;
@@ -93,6 +94,7 @@ impl Programs {
                 compared_because: reasons.compared,
                 uncounted_because: reasons.uncounted,
                 is_watched: options.is_watched,
+                owner: policy.owner.clone(),
                 ..Description::new(cgroup, &parts, needs)
             };
             let text = serde_json::to_string(&description).map_err(io::Error::other)?;
@@ -194,5 +196,6 @@ impl Policy {
         config_path: None,
         notes: Vec::new(),
         is_config_pipe: false,
+        owner: None,
     };
 }

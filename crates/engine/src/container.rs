@@ -6,8 +6,8 @@ mod path;
 
 pub use path::{engine_of, id_of, is_own_cgroup};
 
-use crate::Error;
 use crate::text::sanitize;
+use crate::{Error, describe};
 use keepalive_sys::cgroup::{self, Tree};
 use names::Files;
 use std::fs::{self, File};
@@ -127,6 +127,28 @@ fn container(tree: &Tree, directory: &Path, files: &mut Files) -> Option<Contain
 /// Returns the owner of a directory, unless it has been removed.
 fn owner(directory: &Path) -> Option<u32> {
     Some(fs::metadata(directory).ok()?.uid())
+}
+
+/// Returns the cgroup of a container that is being created, from its only process.
+///
+/// # Errors
+/// The cgroup is not seen here; or it contains other processes, so that it is not the container's own.
+pub fn directory_of_new(tree: &Tree, pid: u32) -> Result<PathBuf, Error> {
+    let of_process = cgroup::of_process(tree, pid)
+        .map_err(|error| Error::new(format!("cannot find the cgroup of process {pid}: {}", describe(&error))))?;
+    // Some engines move the process into a cgroup below that of the container, and later ones into others.
+    let is_own = |directory: &&Path| is_own_cgroup(&tree.name(directory).to_string_lossy());
+    let directory = of_process.ancestors().find(is_own).unwrap_or(&of_process).to_owned();
+    let (processes, hidden) = cgroup::processes(&directory);
+    let others = processes.iter().filter(|other| **other != pid).count() + hidden;
+    if others == 0 {
+        return Ok(directory);
+    }
+    let name = sanitize(&tree.name(&directory).to_string_lossy());
+    let error = Error::new(format!(
+        "the container has no cgroup of its own: {name} also contains other processes ({others})"
+    ));
+    Err(error.with_hint("podman run --cgroups=disabled, and podman without root on hybrid cgroups, create none"))
 }
 
 /// Returns the running container with this name or id. An id can be abbreviated.

@@ -3,10 +3,12 @@
 use keepalive_policy::parse::{Item, parse};
 use keepalive_policy::protocol::CONFIG;
 use keepalive_policy::{Keepalive, Rule, Settings, Source};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The text of rules, and its origin.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Text {
     /// The origin: `--rule`, `KEEPALIVE_RULES` or the path of a file.
     pub name: String,
@@ -17,7 +19,7 @@ pub struct Text {
 }
 
 /// The policy in its source text.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// The settings for all connections, from options and variables.
     pub settings: Settings,
@@ -35,6 +37,34 @@ pub struct Policy {
     pub notes: Vec<String>,
     /// Whether the configuration file was a pipe, which cannot be read again.
     pub is_config_pipe: bool,
+    /// What the policy belongs to, if it ends with that rather than by a command: a container or a pod.
+    pub owner: Option<Owner>,
+}
+
+/// What a policy belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owner {
+    /// The container with this id, whose runtime calls `keepalive oci-hook`.
+    Container(String),
+    /// A pod of Kubernetes, whose policy `keepalive nri` applies.
+    Pod {
+        /// The UID of the pod.
+        uid: String,
+        /// The id of its sandbox: a pod whose sandbox has ended gets another one.
+        sandbox: String,
+        /// The name, as `NAMESPACE/POD`.
+        name: String,
+    },
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Container(id) => write!(formatter, "container {id}"),
+            Self::Pod { name, .. } => write!(formatter, "pod {name}"),
+        }
+    }
 }
 
 /// A source of the policy with its rules, and the name of each rule's text.

@@ -234,14 +234,11 @@ fn load(types: &KernelTypes, tracer: &Tracer) -> Result<Vec<OwnedFd>, Error> {
 }
 
 fn refused(refusal: &Refusal) -> Error {
-    // The log ends with the reason, and a line of statistics.
-    let lines: Vec<_> = refusal.log.trim_end().lines().collect();
     let error = failed("bpf: BPF_PROG_LOAD", &refusal.error);
-    if lines.is_empty() {
-        return error;
+    match refusal.end_of_log() {
+        log if log.is_empty() => error,
+        log => Error::new(format!("{error}\n{log}")),
     }
-    let log = lines[lines.len().saturating_sub(5)..].join("\n  ");
-    Error::new(format!("{error}\n  {log}"))
 }
 
 fn check_rights() -> Result<(), Error> {

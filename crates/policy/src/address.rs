@@ -1,11 +1,12 @@
 //! Parses IP addresses. The parser of `core::net` is larger than the rest of the preload library's grammar, and has
 //! paths to a panic. This parser accepts the same texts.
 
+use crate::parse::has_byte;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Parses an IPv4 or IPv6 address (RFC 4291 §2.2), without brackets, zone or port.
 pub fn parse(text: &[u8]) -> Option<IpAddr> {
-    if text.contains(&b':') {
+    if has_byte(text, b':') {
         parse_v6(text).map(IpAddr::V6)
     } else {
         parse_v4(text).map(IpAddr::V4)
@@ -57,7 +58,7 @@ fn groups(text: &[u8], may_end: bool) -> Option<([u16; 8], usize)> {
     }
     let mut parts = text.split(|byte| *byte == b':').peekable();
     while let Some(part) = parts.next() {
-        if may_end && parts.peek().is_none() && part.contains(&b'.') {
+        if may_end && parts.peek().is_none() && has_byte(part, b'.') {
             let [a, b, c, d] = parse_v4(part)?.octets();
             *groups.get_mut(count)? = u16::from_be_bytes([a, b]);
             *groups.get_mut(count + 1)? = u16::from_be_bytes([c, d]);

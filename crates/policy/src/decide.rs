@@ -2,7 +2,7 @@
 
 use crate::mode::Mode;
 use crate::option::SocketOption;
-use crate::rule::Rule;
+use crate::rule::{Facts, Rule};
 use crate::settings::Settings;
 use core::net::IpAddr;
 
@@ -44,22 +44,25 @@ pub struct Source<'a> {
 impl<'a> Source<'a> {
     /// Returns the first rule that matches `event`.
     pub fn rule(&self, event: &Event<'_>) -> Option<&'a Rule<'a>> {
-        self.rules.iter().find(|rule| rule.matches(event))
+        let facts = Facts::of(event);
+        self.rules.iter().find(|rule| rule.matches_facts(&facts))
     }
 
     /// Returns the settings of this source for `event`: those of the first rule that matches, without the default; if
     /// no rule matches, the default.
-    pub fn settings(&self, event: &Event<'_>) -> Settings {
-        self.rule(event).map_or(self.default, |rule| rule.settings)
+    pub fn settings(&self, event: &Event<'_>) -> &Settings {
+        self.rule(event).map_or(&self.default, |rule| &rule.settings)
     }
 }
 
 /// Returns the settings for `event`. The value of each option comes from the first source that sets the option.
 /// `sources` are in order of precedence.
 pub fn decide(sources: &[Source<'_>], event: &Event<'_>) -> Settings {
-    sources
-        .iter()
-        .fold(Settings::NONE, |settings, source| settings.or(source.settings(event)))
+    let mut settings = Settings::NONE;
+    for source in sources {
+        settings.complete(source.settings(event));
+    }
+    settings
 }
 
 /// Returns the number for `option` on a socket whose number is `current` and of unknown origin. The policy sets `ours`.

@@ -115,16 +115,38 @@ pub struct Lines<'a> {
     has_default: bool,
 }
 
+/// What [`Lines::read_into`] has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The settings of the connections that no rule matches.
+    Default,
+    /// A rule.
+    Rule,
+}
+
 impl<'a> Iterator for Lines<'a> {
     type Item = Result<Item<'a>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let mut rule = Rule::EMPTY;
+        Some(self.read_into(&mut rule)?.map(|kind| match kind {
+            Kind::Default => Item::Default(rule.settings),
+            Kind::Rule => Item::Rule(rule),
+        }))
+    }
+}
+
+impl<'a> Lines<'a> {
+    /// Reads the next line that is not empty into `rule`; of a `default` only the settings. Returns what the line is, or
+    /// its mistake; `None` at the end. Uses less of the stack than the iterator does.
+    pub fn read_into(&mut self, rule: &mut Rule<'a>) -> Option<Result<Kind, Error>> {
         while !self.rest.is_empty() {
             let (line, column) = (self.line, self.column);
             let statement = self.take_statement();
             let mut words = Words { statement, next: 0 };
             let Some(first) = words.next() else { continue };
-            let read = self.read(first, &mut words, line);
+            *rule = Rule { line, ..Rule::EMPTY };
+            let read = self.read(first, &mut words, rule);
             return Some(read.map_err(|(span, mistake)| Error {
                 line,
                 start: column + span.start,
@@ -134,9 +156,7 @@ impl<'a> Iterator for Lines<'a> {
         }
         None
     }
-}
 
-impl<'a> Lines<'a> {
     /// Consumes a statement: the bytes up to the next newline or semicolon. Returns the statement without its comment.
     fn take_statement(&mut self) -> &'a [u8] {
         let is_end = |byte: &u8| matches!(byte, b'\n' | b';' | b'#');
@@ -157,23 +177,15 @@ impl<'a> Lines<'a> {
         statement
     }
 
-    fn read(&mut self, first: Word<'a>, words: &mut Words<'a>, line: u32) -> Result<Item<'a>, (Span, Mistake)> {
+    fn read(&mut self, first: Word<'a>, words: &mut Words<'a>, rule: &mut Rule<'a>) -> Result<Kind, (Span, Mistake)> {
         if first.text == b"default" {
             if self.has_default {
                 return Err((first.span, Mistake::SecondDefault));
             }
-            let settings = settings(words.next(), words, first.span)?;
+            settings(words.next(), words, first.span, &mut rule.settings)?;
             self.has_default = true;
-            return Ok(Item::Default(settings));
+            return Ok(Kind::Default);
         }
-        let mut rule = Rule {
-            program: None,
-            direction: None,
-            network: Network::ANY,
-            ports: Ports::ANY,
-            settings: Settings::NONE,
-            line,
-        };
         let mut last = first.span;
         let mut word = Some(first);
         if first.text == b"program" {
@@ -182,7 +194,7 @@ impl<'a> Lines<'a> {
             last = name.span;
             word = words.next();
             // A setting is in the place of the name. Report the missing name, not missing settings.
-            if word.is_none() && name.text.contains(&b'=') {
+            if word.is_none() && has_byte(name.text, b'=') {
                 return Err((first.span, Mistake::NoProgram));
             }
         }
@@ -198,29 +210,36 @@ impl<'a> Lines<'a> {
         } else if rule.program.is_none() {
             return Err((first.span, Mistake::UnknownKeyword));
         }
-        rule.settings = settings(word, words, last)?;
-        Ok(Item::Rule(rule))
+        settings(word, words, last, &mut rule.settings)?;
+        Ok(Kind::Rule)
     }
 }
 
-/// Parses the settings that begin with `first`. `before` is the position of the word before them.
-fn settings(first: Option<Word<'_>>, words: &mut Words<'_>, before: Span) -> Result<Settings, (Span, Mistake)> {
+/// Parses the settings that begin with `first` into `settings`, which must be empty. `before` is the position of the
+/// word before them.
+fn settings(
+    first: Option<Word<'_>>,
+    words: &mut Words<'_>,
+    before: Span,
+    settings: &mut Settings,
+) -> Result<(), (Span, Mistake)> {
     let mut word = first.ok_or((before, Mistake::NoSettings))?;
     if word.text == b"off" {
-        return match words.next() {
-            None => Ok(Settings::NONE.with_keepalive(Keepalive::Off)),
-            Some(more) => Err((more.span, Mistake::OffAndMore)),
-        };
+        settings.keepalive = Some(Keepalive::Off);
+        return words
+            .next()
+            .map_or(Ok(()), |more| Err((more.span, Mistake::OffAndMore)));
     }
-    let mut settings = Settings::NONE;
     let mut preset = None;
     loop {
-        word.read_setting(&mut settings, &mut preset)?;
-        match words.next() {
-            Some(next) => word = next,
-            None => return Ok(settings.or(preset.unwrap_or(Settings::NONE))),
-        }
+        word.read_setting(settings, &mut preset)?;
+        let Some(next) = words.next() else { break };
+        word = next;
     }
+    if let Some(preset) = &preset {
+        settings.complete(preset);
+    }
+    Ok(())
 }
 
 /// A range of bytes in a statement; `end` is exclusive.
@@ -258,7 +277,7 @@ impl<'a> Words<'a> {
 
 impl Word<'_> {
     fn is_setting(&self) -> bool {
-        self.text == b"off" || self.text.contains(&b'=')
+        self.text == b"off" || has_byte(self.text, b'=')
     }
 
     /// Parses a network and ports, such as `10.0.0.0/8:5432`, `[2001:db8::/32]:443`, `*:80` or `:8000-8999`.
@@ -373,6 +392,12 @@ fn read_number(text: &[u8]) -> Option<u16> {
         let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
         number.checked_mul(10)?.checked_add(u16::from(digit))
     })
+}
+
+/// Whether `text` contains `byte`. `contains` of the core library would add its search by words to the preload library.
+#[allow(clippy::manual_contains, reason = "see above")]
+pub fn has_byte(text: &[u8], byte: u8) -> bool {
+    text.iter().any(|other| *other == byte)
 }
 
 /// Splits `text` before `position`; without a position, at the end.

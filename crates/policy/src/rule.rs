@@ -19,6 +19,8 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: [u8; 16],
+    /// The bits of the prefix: `length` ones, then zeros.
+    mask: [u8; 16],
     length: u8,
     is_v6: bool,
 }
@@ -56,6 +58,7 @@ impl Network {
     /// Every address.
     pub const ANY: Self = Self {
         address: [0; 16],
+        mask: [0; 16],
         length: 0,
         is_v6: false,
     };
@@ -70,6 +73,7 @@ impl Network {
         };
         let network = Self {
             address: octets(address),
+            mask: mask(length),
             length,
             is_v6: length < MAPPED || !is_mapped(&octets(address)),
         };
@@ -120,6 +124,7 @@ impl Network {
     pub fn excludes_mapped(self) -> bool {
         let mapped = Self {
             address: octets(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            mask: mask(MAPPED),
             length: MAPPED,
             is_v6: false,
         };
@@ -129,12 +134,23 @@ impl Network {
 
     /// Whether the network contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let theirs = octets(address);
-        let different = u128::from_be_bytes(self.address) ^ u128::from_be_bytes(theirs);
-        if different.leading_zeros() < u32::from(self.length) {
-            return false;
-        }
-        !self.is_v6 || !is_mapped(&theirs)
+        let octets = octets(address);
+        self.contains_octets(octets, is_mapped(&octets))
+    }
+
+    /// Whether the network contains the address with these octets; `is_mapped` is whether it is IPv4-mapped.
+    #[inline]
+    fn contains_octets(&self, octets: [u8; 16], is_mapped: bool) -> bool {
+        let different = u128::from_ne_bytes(self.address) ^ u128::from_ne_bytes(octets);
+        different & u128::from_ne_bytes(self.mask) == 0 && !(self.is_v6 && is_mapped)
+    }
+}
+
+/// Returns `length` ones, then zeros.
+const fn mask(length: u8) -> [u8; 16] {
+    match u128::MAX.checked_shr(length as u32) {
+        Some(rest) => (!rest).to_be_bytes(),
+        None => [0xff; 16],
     }
 }
 
@@ -168,21 +184,63 @@ impl Ports {
 }
 
 impl Rule<'_> {
+    /// A rule that matches every connection and has no settings.
+    pub const EMPTY: Self = Self {
+        program: None,
+        direction: None,
+        network: Network::ANY,
+        ports: Ports::ANY,
+        settings: Settings::NONE,
+        line: 0,
+    };
+
     /// Whether the rule matches `event`. An unknown address or port of the event matches only if the rule does not
     /// restrict it.
     pub fn matches(&self, event: &Event<'_>) -> bool {
-        let direction = match event.moment {
-            Moment::Connect => Some(Direction::Connect),
-            Moment::Accept | Moment::Listen => Some(Direction::Accept),
-            Moment::Create => None,
-        };
-        (self.direction.is_none() || self.direction == direction)
-            && (self.ports == Ports::ANY
-                || event
-                    .port
-                    .is_some_and(|port| (self.ports.first..=self.ports.last).contains(&port)))
-            && (self.network == Network::ANY || event.peer.is_some_and(|peer| self.network.contains(peer)))
-            && self.program.is_none_or(|program| program == event.program)
+        self.matches_facts(&Facts::of(event))
+    }
+
+    /// Whether the rule matches the event of `facts`.
+    #[inline]
+    pub(crate) fn matches_facts(&self, facts: &Facts<'_>) -> bool {
+        // The condition that most rules do not meet comes first.
+        match facts.peer {
+            Some(octets) if !self.network.contains_octets(octets, facts.is_mapped) => return false,
+            None if self.network != Network::ANY => return false,
+            _ => {}
+        }
+        (self.direction.is_none() || self.direction == facts.direction)
+            && match facts.port {
+                Some(port) => (self.ports.first..=self.ports.last).contains(&port),
+                None => self.ports == Ports::ANY,
+            }
+            && self.program.is_none_or(|program| program == facts.program)
+    }
+}
+
+/// The facts of an event in the form in which rules compare them: one event is compared with many rules.
+pub(crate) struct Facts<'a> {
+    direction: Option<Direction>,
+    port: Option<u16>,
+    peer: Option<[u8; 16]>,
+    is_mapped: bool,
+    program: &'a [u8],
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn of(event: &Event<'a>) -> Self {
+        let peer = event.peer.map(octets);
+        Self {
+            direction: match event.moment {
+                Moment::Connect => Some(Direction::Connect),
+                Moment::Accept | Moment::Listen => Some(Direction::Accept),
+                Moment::Create => None,
+            },
+            port: event.port,
+            peer,
+            is_mapped: peer.is_some_and(|peer| is_mapped(&peer)),
+            program: event.program,
+        }
     }
 }
 

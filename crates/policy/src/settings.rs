@@ -147,14 +147,19 @@ impl Settings {
     /// Returns these settings, with the values of `fallback` for unset settings.
     #[must_use]
     pub fn or(mut self, fallback: Self) -> Self {
+        self.complete(&fallback);
+        self
+    }
+
+    /// Sets the unset settings to the values of `fallback`.
+    pub fn complete(&mut self, fallback: &Self) {
         self.keepalive = self.keepalive.or(fallback.keepalive);
         self.mode = self.mode.or(fallback.mode);
-        for (number, fallback) in self.numbers.iter_mut().zip(fallback.numbers) {
+        for (number, fallback) in self.numbers.iter_mut().zip(&fallback.numbers) {
             if *number == Number::UNSET {
-                *number = fallback;
+                *number = *fallback;
             }
         }
-        self
     }
 
     /// Returns the value of `option` as it was set. For [`SocketOption::Keepalive`] see [`Settings::keepalive`].

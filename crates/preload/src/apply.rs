@@ -11,18 +11,16 @@ pub(crate) use listener::{Undo, before_listen, not_listening};
 
 /// Adopts the sockets that the process inherits at its start: inetd's descriptors 0 to 2, and the descriptors of a
 /// service manager.
-pub(crate) fn at_start(policy: &Policy) {
-    if policy.is_watching {
-        own::open();
-    }
+pub(crate) fn at_start() {
     for fd in 0..3 + policy::passed_descriptors() {
         if !sys::is_socket(fd) || !sys::is_tcp(fd) {
             continue;
         }
+        let Some(work) = state::work() else { return };
         learn_from_a_fresh_socket();
-        if adopt(policy, fd) && policy.is_watching && sys::is_established(fd) {
+        if adopt(&work, fd) && work.is_watching && sys::is_established(fd) {
             own::accepted(fd);
-            apply_to_connection(policy, fd, Moment::Accept);
+            apply_to_connection(&work, fd, Moment::Accept);
         }
     }
 }
@@ -101,7 +99,7 @@ pub(crate) fn is_foreign(policy: &Policy, fd: c_int) -> bool {
 
 /// Adopts the socket `fd` if it is foreign. The hooks call this before a call uses the socket. A listening socket stays
 /// foreign, because connections that wait in its queue have older values.
-#[inline(always)]
+#[cold]
 pub(crate) fn adopt_if_foreign(policy: &Policy, fd: c_int) {
     if is_foreign(policy, fd) && adopt(policy, fd) && !sys::is_listening(fd) {
         state::remember(fd);
@@ -124,11 +122,16 @@ pub(crate) fn apply_to_event(policy: &Policy, fd: c_int, event: &Event<'_>) {
     // An earlier decision for another peer may have set options on this socket; they must be reverted.
     let is_same = !own::is_decided(fd) && settings == before && settings.mode.unwrap_or_default() == Mode::Fill;
     let inherits_user_timeout = policy.has_user_timeout && event.moment == Moment::Accept;
-    if (is_same && !inherits_user_timeout) || !is_tcp(fd) {
+    if is_same && !inherits_user_timeout {
+        return;
+    }
+    // Reading the first option of a known TCP socket also shows whether the number still refers to one.
+    let first = own::is_tcp(fd).then(|| get(fd, FIRST)).flatten();
+    if first.is_none() && !sys::is_tcp(fd) {
         return;
     }
     if !is_same {
-        change_options(fd, &settings, &before);
+        change_options(fd, &settings, &before, first);
     }
     own::decided(fd, settings != before);
     // On a connection that the program opens, [`established`] sets the user timeout.
@@ -139,16 +142,24 @@ pub(crate) fn apply_to_event(policy: &Policy, fd: c_int, event: &Event<'_>) {
     log::socket(fd, if is_accepted { "accepted" } else { "connects" });
 }
 
-/// Changes the options of a socket from the settings `before` to `settings`.
-fn change_options(fd: c_int, settings: &Settings, before: &Settings) {
+/// The first option that [`change_options`] changes. Only TCP sockets have it.
+const FIRST: SocketOption = LIVE_ORDER[0];
+const _: () = assert!(FIRST.row().level == sys::IPPROTO_TCP);
+
+/// Changes the options of a socket from the settings `before` to `settings`. `first` is the value of the option
+/// [`FIRST`], if known.
+fn change_options(fd: c_int, settings: &Settings, before: &Settings, mut first: Option<u32>) {
     let is_decided = own::is_decided(fd);
     for option in LIVE_ORDER {
         let (ours, earlier) = (settings.number(option), before.number(option));
+        let known = first.take();
         // If the decision is the same, the mode needs to resolve only the program's own values.
         if !is_decided && ours == earlier && own::is_marked(fd, option) == Some(false) {
             continue;
         }
-        let Some(current) = get(fd, option) else { continue };
+        let Some(current) = known.or_else(|| get(fd, option)) else {
+            continue;
+        };
         let is_own = is_own(fd, option, current, earlier);
         let target = match ours {
             Some(ours) => target(settings, option, ours, current, is_own),
@@ -171,12 +182,6 @@ fn is_own(fd: c_int, option: SocketOption, current: u32, earlier: Option<u32>) -
         || (!own::is_decided(fd)
             && earlier != Some(current)
             && defaults::is_default(fd, option, current) == Some(false))
-}
-
-/// Whether the socket `fd` is TCP. Another socket may have replaced a known TCP socket with this number (dup2(2),
-/// recvmsg(2)).
-fn is_tcp(fd: c_int) -> bool {
-    (own::is_tcp(fd) && sys::has_protocol_of_tcp(fd)) || sys::is_tcp(fd)
 }
 
 /// Handles a successful connect(2) of the program to `address`: the socket is connected, or with `AF_UNSPEC`
@@ -228,7 +233,7 @@ pub(crate) fn not_connected(fd: c_int) {
 #[cold]
 fn disconnected(policy: &Policy, fd: c_int) {
     if own::is_decided(fd) {
-        change_options(fd, &policy.created, &policy.created);
+        change_options(fd, &policy.created, &policy.created, None);
         own::decided(fd, false);
     }
     if policy.has_user_timeout

@@ -3,6 +3,7 @@
 
 use core::ffi::{CStr, c_char, c_int, c_ulong, c_void};
 use core::ptr::NonNull;
+use keepalive_policy::parse::has_byte;
 
 /// The callback that `dl_iterate_phdr(3)` calls for each loaded object. A result other than 0 ends the walk.
 pub(crate) type ObjectVisitor = unsafe extern "C" fn(info: *const c_void, size: usize, data: *mut c_void) -> c_int;
@@ -70,6 +71,11 @@ pub(crate) fn is_secure() -> bool {
 fn auxiliary(kind: c_ulong) -> c_ulong {
     // SAFETY: getauxval(3) may be called at any time.
     lent().getauxval.map_or(0, |getauxval| unsafe { getauxval(kind) })
+}
+
+/// Returns an address within the C library; 0 if it is unknown. Other libraries do not replace getauxval(3).
+pub(crate) fn address_within() -> usize {
+    lent().getauxval.map_or(0, |getauxval| getauxval as usize)
 }
 
 /// Whether the program's file would give the program the privilege of another user or group, or capabilities, without
@@ -170,7 +176,8 @@ impl Iterator for Variables {
             // SAFETY: this entry was not the last pointer of the array.
             self.next = unsafe { self.next.add(1) };
             // SAFETY: an entry is a string that ends with a NUL, so that its first byte is there.
-            if self.initials.contains(&unsafe { *text.cast::<u8>() }) {
+            let first = unsafe { *text.cast::<u8>() };
+            if has_byte(self.initials, first) {
                 // SAFETY: as above; it does not change by the promise made to `variables`.
                 return Some(unsafe { CStr::from_ptr(text) }.to_bytes());
             }

@@ -204,6 +204,7 @@ impl Line {
         line
     }
 
+    #[inline(never)]
     fn text(&mut self, text: &[u8]) -> &mut Self {
         for (to, from) in self.bytes.iter_mut().skip(self.length).zip(text) {
             *to = *from;

@@ -3,6 +3,9 @@
 //! The library walks the loaded objects in search order (dl_iterate_phdr(3)) and searches their symbol tables, as
 //! `dlsym(RTLD_NEXT)` does. The library does not use `dlsym`: before glibc 2.34, `dlsym` is in libdl.so, which a
 //! program may not load. `dlsym` also allocates, and the program's own `dlerror` would return its errors.
+//!
+//! Most processes call no hook, and a search costs cache misses in the tables of the C library. So the start records
+//! only the objects. Each function is searched at its first call, which takes no lock and makes no system call.
 
 mod object;
 
@@ -14,8 +17,25 @@ use core::ffi::{c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use object::{Object, dynamic_section, path};
 
-/// The addresses of the next definitions, in the order of [`NAMES`]; 0 if a function was not found.
+/// The addresses of the next definitions, in the order of [`NAMES`]; 0 if a function was not searched or not found.
 static FOUND: [AtomicUsize; FUNCTIONS] = [const { AtomicUsize::new(0) }; FUNCTIONS];
+
+/// A recorded object: its base and its dynamic section.
+struct Place {
+    base: AtomicUsize,
+    dynamic: AtomicUsize,
+}
+
+/// The objects behind this library, up to the C library. The process cannot unload them.
+static PLACES: [Place; 8] = [const {
+    Place {
+        base: AtomicUsize::new(0),
+        dynamic: AtomicUsize::new(0),
+    }
+}; 8];
+
+/// The number of recorded objects; 0 if all functions were searched at the start.
+static PLACE_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the next `socket` is the C library's function.
 static SOCKET_IS_LIBCS: AtomicBool = AtomicBool::new(false);
@@ -70,11 +90,24 @@ pub(crate) fn socket_is_libcs() -> bool {
     SOCKET_IS_LIBCS.load(Ordering::Relaxed)
 }
 
-/// Finds all next definitions. A signal handler must not call this, because it takes the loader's lock.
+/// Records the objects that contain the next definitions. A signal handler must not call this, because it takes the
+/// loader's lock. Searches all functions at once if there are many objects, or if the C library is not behind this
+/// library (dlopen(3)), because the process may unload such objects.
 pub(crate) fn find() {
-    let mut after_ours = false;
-    // SAFETY: `visit` takes a `bool`.
-    unsafe { libc::for_each_object(visit, (&raw mut after_ours).cast()) };
+    let mut walk = Walk {
+        is_after_ours: false,
+        count: 0,
+        has_libc: false,
+    };
+    // SAFETY: `record` takes a `Walk`.
+    unsafe { libc::for_each_object(record, (&raw mut walk).cast()) };
+    if walk.has_libc {
+        PLACE_COUNT.store(walk.count, Ordering::Release);
+    } else {
+        let mut after_ours = false;
+        // SAFETY: `visit` takes a `bool`.
+        unsafe { libc::for_each_object(visit, (&raw mut after_ours).cast()) };
+    }
 }
 
 #[inline(always)]
@@ -83,10 +116,21 @@ pub(crate) fn address_of(function: Function) -> usize {
     if address != 0 { address } else { find_late(function) }
 }
 
-/// Finds the next definition for another library's constructor that runs before this library's constructor.
+/// Searches a function at its first call. Starts the library if another library's constructor makes the call before
+/// this library's constructor.
 #[cold]
 fn find_late(function: Function) -> usize {
     state::start_early();
+    if FOUND[function as usize].load(Ordering::Relaxed) == 0 {
+        for place in PLACES.iter().take(PLACE_COUNT.load(Ordering::Acquire)) {
+            let (base, dynamic) = (&place.base, &place.dynamic);
+            // SAFETY: `record` has stored them, and the process cannot unload the object.
+            if let Some(object) = unsafe { Object::new(base.load(Ordering::Relaxed), dynamic.load(Ordering::Relaxed)) }
+            {
+                take_from(&object, Some(function));
+            }
+        }
+    }
     FOUND[function as usize].load(Ordering::Relaxed)
 }
 
@@ -129,22 +173,60 @@ unsafe extern "C" {
 }
 core::arch::global_asm!(".hidden _DYNAMIC");
 
+/// The state of a walk of [`record`].
+struct Walk {
+    is_after_ours: bool,
+    count: usize,
+    has_libc: bool,
+}
+
+/// Records an object. Ends the walk at the C library, and when there is no more room.
+///
+/// # Safety
+/// `dl_iterate_phdr` calls this, with `walk` pointing to a [`Walk`].
+unsafe extern "C" fn record(info: *const c_void, _size: usize, walk: *mut c_void) -> c_int {
+    // SAFETY: the pointer comes from `find`, whose `Walk` lives through the walk.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    // SAFETY: `info` comes from `dl_iterate_phdr`.
+    let (base, Some(dynamic)) = (unsafe { object::base(info) }, unsafe { dynamic_section(info) }) else {
+        return 0;
+    };
+    if !walk.is_after_ours {
+        walk.is_after_ours = is_our_dynamic_section(dynamic);
+        return 0;
+    }
+    let Some(place) = PLACES.get(walk.count) else { return 1 };
+    place.base.store(base, Ordering::Relaxed);
+    place.dynamic.store(dynamic, Ordering::Relaxed);
+    walk.count += 1;
+    // SAFETY: `info` comes from `dl_iterate_phdr`.
+    walk.has_libc = unsafe { object::contains(info, libc::address_within()) };
+    c_int::from(walk.has_libc)
+}
+
 /// # Safety
 /// `dl_iterate_phdr` calls this, with `after_ours` pointing to a `bool`.
 unsafe extern "C" fn visit(info: *const c_void, _size: usize, after_ours: *mut c_void) -> c_int {
     // SAFETY: the pointer comes from `find`, whose `bool` lives through the walk.
     let after_ours = unsafe { &mut *after_ours.cast::<bool>() };
+    // SAFETY: `info` comes from `dl_iterate_phdr`.
+    let (base, Some(dynamic)) = (unsafe { object::base(info) }, unsafe { dynamic_section(info) }) else {
+        return 0;
+    };
     if *after_ours {
-        // SAFETY: `info` comes from `dl_iterate_phdr`.
-        if let Some(object) = unsafe { Object::new(info) } {
-            take_from(&object);
+        // SAFETY: both are from `dl_iterate_phdr`, which keeps the object loaded during this call.
+        if let Some(object) = unsafe { Object::new(base, dynamic) } {
+            take_from(&object, None);
         }
     } else {
-        // SAFETY: `info` comes from `dl_iterate_phdr`.
-        *after_ours = unsafe { is_ours(info) };
+        *after_ours = is_our_dynamic_section(dynamic);
     }
     // A result other than 0 ends the walk.
     c_int::from(FOUND.iter().all(|slot| slot.load(Ordering::Relaxed) != 0))
+}
+
+fn is_our_dynamic_section(address: usize) -> bool {
+    address == (&raw const OUR_DYNAMIC_SECTION).addr()
 }
 
 /// Whether the object of this callback of `dl_iterate_phdr` is this library.
@@ -153,8 +235,7 @@ unsafe extern "C" fn visit(info: *const c_void, _size: usize, after_ours: *mut c
 /// `info` must come from `dl_iterate_phdr`.
 unsafe fn is_ours(info: *const c_void) -> bool {
     // SAFETY: the caller's promise.
-    let dynamic = unsafe { dynamic_section(info) };
-    dynamic == Some((&raw const OUR_DYNAMIC_SECTION).addr())
+    unsafe { dynamic_section(info) }.is_some_and(is_our_dynamic_section)
 }
 
 /// Returns the path of this library's file, a string that stays valid; null if the path is unknown.
@@ -178,10 +259,11 @@ pub(crate) fn own_path() -> *const c_char {
     found
 }
 
-/// Stores the functions of `object` that no earlier object has defined.
-fn take_from(object: &Object) {
+/// Stores the functions of `object` that no earlier object has defined; with `only`, only this function.
+#[inline(never)]
+fn take_from(object: &Object, only: Option<Function>) {
     for (position, (name, slot)) in NAMES.split_inclusive(|byte| *byte == 0).zip(&FOUND).enumerate() {
-        if slot.load(Ordering::Relaxed) != 0 {
+        if slot.load(Ordering::Relaxed) != 0 || only.is_some_and(|only| only as usize != position) {
             continue;
         }
         if let Some(address) = object.function(name) {

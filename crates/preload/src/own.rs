@@ -1,5 +1,5 @@
 //! Records which options the program has set on its sockets, and which values this library has found and set. The records
-//! exist only if the policy needs them (`Policy::is_watching`), in memory that [`open`] maps.
+//! exist only if the policy needs them (`Policy::is_watching`), in memory that [`open`] receives.
 
 use crate::defaults::Defaults;
 use crate::sys;
@@ -42,10 +42,15 @@ struct Record {
 
 static RECORDS: AtomicPtr<Record> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Maps the memory of the records. Without the memory, the library decides by the current values of each socket alone.
-pub(crate) fn open() {
-    if let Some(memory) = sys::map(KEPT * size_of::<Record>()) {
-        RECORDS.store(memory.cast(), Ordering::Release);
+/// The size of all records. Pages of records that are never used use no memory.
+pub(crate) const SIZE: usize = KEPT * size_of::<Record>();
+
+/// Puts the records at the end of `room`, unless they exist. Without room, the library decides by the current values of
+/// each socket alone.
+pub(crate) fn open(room: &mut sys::Room) {
+    if let Some(memory) = room.take_end(SIZE) {
+        let nothing = core::ptr::null_mut();
+        let _ = RECORDS.compare_exchange(nothing, memory.cast(), Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -54,7 +59,7 @@ fn record(fd: c_int) -> Option<&'static Record> {
     let index = usize::try_from(fd)
         .ok()
         .filter(|index| *index < KEPT && !records.is_null())?;
-    // SAFETY: `open` mapped `KEPT` records, which are never unmapped; the index is below `KEPT`.
+    // SAFETY: `open` has received `KEPT` records, which are never unmapped; the index is below `KEPT`.
     let record = unsafe { records.add(index) };
     // SAFETY: as above; all zero is a valid record.
     Some(unsafe { &*record })
@@ -62,6 +67,7 @@ fn record(fd: c_int) -> Option<&'static Record> {
 
 /// Clears the records of the number `fd` if the number now refers to another socket. The library does not see close(2),
 /// dup2(2) and recvmsg(2). Returns whether the socket was replaced.
+#[inline(never)]
 pub(crate) fn forget_if_replaced(fd: c_int) -> bool {
     let known = record(fd).map_or(0, |record| record.cookie.load(Ordering::Relaxed));
     let is_replaced = known != 0 && sys::cookie(fd).is_some_and(|now| now != known);

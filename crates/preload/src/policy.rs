@@ -1,11 +1,12 @@
-//! Reads the policy of this process from the environment and the rules file, once, when the library is loaded.
+//! Reads the policy of this process from the environment and the rules file, once, when the library is loaded. Parses
+//! the rules at the first hooked call that depends on them, because most processes never create a socket.
 
-use crate::{libc, log, next, supervised, sys};
+use crate::{libc, log, next, own, supervised, sys};
 use core::iter;
 use core::net::IpAddr;
 use keepalive_policy::environment::{INITIALS, InvalidVariable, RULES};
 use keepalive_policy::option::{FOR_HANDSHAKES, WITH_SYSCTL};
-use keepalive_policy::parse::{self, Item};
+use keepalive_policy::parse::{self, Kind};
 use keepalive_policy::protocol::{CONFIG_PATH, IS_SUPERVISED, SUPERVISED};
 use keepalive_policy::{
     Direction, Environment, Event, Keepalive, LIVE_ORDER, Mode, Moment, Network, Number, Ports, Rule, Settings,
@@ -21,6 +22,7 @@ pub(crate) struct Assignment {
 }
 
 /// The policy, prepared so that the common case is cheap.
+#[derive(Clone, Copy)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a question that one hook asks")]
 pub(crate) struct Policy {
     /// The environment, then the file.
@@ -59,27 +61,36 @@ impl Policy {
         decide(&self.sources, event)
     }
 
-    fn new(sources: [Source<'static>; 2]) -> Self {
-        let mut policy = Self {
-            sources,
-            fresh: [Assignment {
-                level: 0,
-                name: 0,
-                value: 0,
-            }; LIVE_ORDER.len()],
-            fresh_count: 0,
-            is_watching: false,
-            created: Settings::NONE,
-            is_watching_accept: false,
-            has_user_timeout: false,
-            has_early_options: false,
-            has_rules: false,
-            takes_back: 0,
-        };
-        let settings = policy.decide(&CREATED);
-        policy.created = settings;
+    /// A policy that sets nothing.
+    pub(crate) const EMPTY: Self = Self {
+        sources: [Source {
+            default: Settings::NONE,
+            rules: &[],
+        }; 2],
+        fresh: [Assignment {
+            level: 0,
+            name: 0,
+            value: 0,
+        }; LIVE_ORDER.len()],
+        fresh_count: 0,
+        is_watching: false,
+        created: Settings::NONE,
+        is_watching_accept: false,
+        has_user_timeout: false,
+        has_early_options: false,
+        has_rules: false,
+        takes_back: 0,
+    };
+
+    /// Prepares this policy, which is [`Policy::EMPTY`] with sources. Works in place, because a hook may have little of the
+    /// stack.
+    #[inline(never)]
+    fn prepare(&mut self) {
+        let policy = self;
+        policy.created = policy.decide(&CREATED);
         for option in LIVE_ORDER {
-            if let (Some(value), Some(slot)) = (settings.number(option), policy.fresh.get_mut(policy.fresh_count)) {
+            if let (Some(value), Some(slot)) = (policy.created.number(option), policy.fresh.get_mut(policy.fresh_count))
+            {
                 let row = option.row();
                 *slot = Assignment {
                     level: row.level,
@@ -89,9 +100,14 @@ impl Policy {
                 policy.fresh_count += 1;
             }
         }
-        for source in &sources {
-            policy.note(&source.default);
-            for rule in source.rules {
+        for index in 0..2 {
+            let Some(Source { default, rules }) = policy.sources.get(index) else {
+                break;
+            };
+            let rules = *rules;
+            let default = *default;
+            policy.note(&default);
+            for rule in rules {
                 policy.note(&rule.settings);
                 let asks = rule.direction.is_some() || rule.network != Network::ANY || rule.ports != Ports::ANY;
                 policy.has_rules |= asks;
@@ -101,13 +117,12 @@ impl Policy {
         if policy.has_rules {
             policy.takes_back = (0..)
                 .zip(WITH_SYSCTL)
-                .filter(|(_, option)| settings.number(*option).is_some() && policy.may_omit(*option))
+                .filter(|(_, option)| policy.created.number(*option).is_some() && policy.may_omit(*option))
                 .fold(0, |bits, (bit, _)| bits | 1_u8.wrapping_shl(bit));
         }
         policy.is_watching_accept |= policy.is_watching;
         // The value of a user timeout does not show whether the program has set 0 or nothing.
         policy.is_watching |= policy.has_rules || policy.has_user_timeout;
-        policy
     }
 
     /// Whether the decision for any connection may leave `option` unset.
@@ -155,8 +170,27 @@ pub(crate) fn connection(moment: Moment, peer: IpAddr, port: u16) -> Event<'stat
     }
 }
 
-/// Reads the policy; `None` if the library must do nothing.
-pub(crate) fn read() -> Option<Policy> {
+/// What the start of the library has read. The texts of the rules are not parsed yet.
+pub(crate) struct Texts {
+    /// The settings of the environment.
+    settings: Settings,
+    /// The value of `KEEPALIVE_RULES`.
+    rules: &'static [u8],
+    /// The content of the rules file.
+    file: &'static [u8],
+    /// The name of the program; empty if there are no rules.
+    program: &'static [u8],
+    /// Memory for [`Texts::parse`]: memory that is mapped later might be in a place that the program expects to be
+    /// unmapped. `None` if there are no rules.
+    room: Option<sys::Room>,
+}
+
+/// The names of both texts in the log; without them, nothing is logged.
+pub(crate) type Names<'a> = Option<[&'a [u8]; 2]>;
+
+/// Reads the environment and the rules file; `None` if the library must do nothing. Passes the texts, and if there is a
+/// log their names, to `then`.
+pub(crate) fn read() -> Option<(Texts, Names<'static>)> {
     let secure = libc::is_secure();
     // In this mode the loader accepts only names without a slash from LD_PRELOAD, and requires the set-user-ID bit on
     // their files. It does not check the bit of a path in /etc/ld.so.preload (glibc, elf/rtld.c). So the library checks
@@ -166,7 +200,8 @@ pub(crate) fn read() -> Option<Policy> {
     }
     // A second pass reports invalid values, when the destination of the log is known.
     let environment = read_variables(secure, |_| {});
-    if environment.is_off() {
+    let settings = environment.settings();
+    if settings.keepalive == Some(Keepalive::Off) {
         return None;
     }
     let supervisor = variables(b"K").find_map(|entry| entry.strip_prefix(SUPERVISED.as_bytes())?.strip_prefix(b"="));
@@ -181,17 +216,10 @@ pub(crate) fn read() -> Option<Policy> {
     if let Some(value) = supervisor {
         supervised::report_lost_privilege(value);
     }
-    let program = libc::program();
-    let mut from_environment = match environment.rules {
-        // The text is copied, because the program may overwrite its environment (setproctitle).
-        Some(text) => read_rules(sys::copy(text), program, RULES.as_bytes()),
-        None => Source::default(),
-    };
-    from_environment.default = environment.settings().or(from_environment.default);
     let path = environment.config.unwrap_or(CONFIG_PATH.to_bytes_with_nul());
     // The path ends with a NUL: both the environment's entries and the constant do.
-    let from_file = match sys::read_file(path.as_ptr()) {
-        Ok(text) => read_rules(text, program, path.strip_suffix(b"\0").unwrap_or(path)),
+    let file = match sys::RegularFile::open(path.as_ptr()) {
+        Ok(file) => Some(file),
         // The supervisor can read the file, so it handles the connections.
         Err(sys::EACCES) if supervised::is_supervised() => {
             log::ignored_file(path, sys::EACCES);
@@ -202,10 +230,87 @@ pub(crate) fn read() -> Option<Policy> {
             if environment.config.is_some() || error != sys::ENOENT {
                 log::ignored_file(path, error);
             }
-            Source::default()
+            None
         }
     };
-    Some(Policy::new([from_environment, from_file]))
+    let mut texts = Texts {
+        settings,
+        rules: b"",
+        file: b"",
+        program: b"",
+        room: None,
+    };
+    let rules = environment.rules.unwrap_or_default();
+    if file.is_some() || !rules.is_empty() {
+        let program = libc::program();
+        let length = file.as_ref().map_or(0, sys::RegularFile::room) + rules.len();
+        // The texts are copied, because the program may overwrite its arguments and its environment (setproctitle).
+        if let Some(mut room) = sys::Room::map(length + program.len() + room_to_parse(length)) {
+            texts.rules = room.copy(rules);
+            texts.program = room.copy(program);
+            texts.file = file.map_or(b"", |file| room.read(&file));
+            texts.room = Some(room);
+        }
+    }
+    let names = [RULES.as_bytes(), path.strip_suffix(b"\0").unwrap_or(path)];
+    Some((texts, log::is_on().then_some(names)))
+}
+
+impl Texts {
+    /// Whether there are no rules.
+    pub(crate) fn are_empty(&self) -> bool {
+        self.rules.is_empty() && self.file.is_empty()
+    }
+
+    /// Prepares `policy`, which is [`Policy::EMPTY`], without rules.
+    pub(crate) fn prepare(&self, policy: &mut Policy) {
+        let [variable, _] = &mut policy.sources;
+        variable.default = self.settings;
+        policy.prepare();
+        if policy.is_watching
+            && let Some(mut room) = sys::Room::map(own::SIZE)
+        {
+            own::open(&mut room);
+        }
+    }
+
+    /// Parses the rules. With `is_first`, uses the memory from the start; otherwise maps other memory. Returns the policy;
+    /// `None` if there is no memory.
+    #[inline(always)]
+    pub(crate) fn parse(&self, names: Names<'_>, is_first: bool) -> Option<&'static Policy> {
+        let mut room = match self.room {
+            Some(room) if is_first => room,
+            _ => sys::Room::map(room_to_parse(self.rules.len() + self.file.len()))?,
+        };
+        let policy = room.place(Policy::EMPTY)?;
+        let [variable, file] = &mut policy.sources;
+        read_rules(
+            self.rules,
+            self.program,
+            names.map(|[name, _]| name),
+            &mut room,
+            variable,
+        );
+        read_rules(self.file, self.program, names.map(|[_, name]| name), &mut room, file);
+        let mut default = self.settings;
+        default.complete(&variable.default);
+        variable.default = default;
+        policy.prepare();
+        if policy.is_watching {
+            own::open(&mut room);
+        }
+        Some(policy)
+    }
+}
+
+/// Returns the size of the memory that [`Texts::parse`] needs for a text of `length` bytes. Memory that is not touched
+/// costs nothing.
+fn room_to_parse(length: usize) -> usize {
+    /// The length of the shortest rule with the character that separates it from the next.
+    const SHORTEST: usize = b"accept off;".len();
+    // The last rule of a text has no separator, and one slot is used to read the end of the text.
+    let most = length / SHORTEST + 3;
+    most * size_of::<Rule<'_>>() + size_of::<Policy>() + align_of::<Policy>() + own::SIZE + 64
 }
 
 fn read_variables(secure: bool, refused: fn(InvalidVariable<'_>)) -> Environment<'static> {
@@ -218,27 +323,35 @@ fn read_variables(secure: bool, refused: fn(InvalidVariable<'_>)) -> Environment
     environment
 }
 
-/// Returns the rules of `text` for `program`, and the default. Logs and ignores invalid lines.
-fn read_rules(text: &'static [u8], program: &[u8], name: &[u8]) -> Source<'static> {
-    let mut default = Settings::NONE;
-    // Reserves room for the maximum number of rules: memory that is not touched costs nothing.
-    let most = text.iter().filter(|byte| matches!(byte, b'\n' | b';')).count() + 1;
-    let rules = parse::parse(text).filter_map(|item| match item {
-        Ok(Item::Rule(rule)) => {
-            let is_for_program = rule.program.is_none_or(|name| name == program);
-            is_for_program.then_some(Rule { program: None, ..rule })
-        }
-        Ok(Item::Default(settings)) => {
-            default = settings;
-            None
-        }
-        Err(error) => {
-            log::ignored_line(name, &error);
-            None
+/// Reads the rules of `text` for `program`, and the default, into `source`. The rules are in `room`. Ignores invalid
+/// lines; with the `name` of the text, logs them.
+#[inline(never)]
+fn read_rules(
+    text: &'static [u8],
+    program: &[u8],
+    name: Option<&[u8]>,
+    room: &mut sys::Room,
+    source: &mut Source<'static>,
+) {
+    let mut lines = parse::parse(text);
+    source.rules = room.fill(Rule::EMPTY, |rule| {
+        loop {
+            match lines.read_into(rule) {
+                None => return false,
+                Some(Ok(Kind::Rule)) if rule.program.is_none_or(|name| name == program) => {
+                    rule.program = None;
+                    return true;
+                }
+                Some(Ok(Kind::Rule)) => {}
+                Some(Ok(Kind::Default)) => source.default = rule.settings,
+                Some(Err(error)) => {
+                    if let Some(name) = name {
+                        log::ignored_line(name, &error);
+                    }
+                }
+            }
         }
     });
-    let rules = sys::collect(most, rules);
-    Source { default, rules }
 }
 
 /// Returns how many descriptors a service manager passes to this process, from number 3 on (`LISTEN_FDS`,

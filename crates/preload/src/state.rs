@@ -1,20 +1,20 @@
 //! Contains the library's state in a process: the policy, which is read once, and the remembered sockets, which were
 //! created through this library.
 
-use crate::policy::Policy;
+use crate::policy::{Names, Policy, Texts};
 use crate::{apply, libc, next, policy, sys};
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
 use core::hint::spin_loop;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// The policy has not been read yet.
 const NEW: u32 = 0;
 /// A thread reads the policy.
 const STARTING: u32 = 1;
-/// The policy is ready.
+/// The texts of the policy have been read.
 const ACTIVE: u32 = 2;
 /// The library does nothing in this process.
 const INERT: u32 = 3;
@@ -24,16 +24,23 @@ const FILTER: u32 = 4;
 
 struct State {
     phase: AtomicU32,
-    policy: UnsafeCell<MaybeUninit<Policy>>,
+    texts: UnsafeCell<MaybeUninit<Texts>>,
+    /// The policy; null until it has been parsed.
+    policy: AtomicPtr<Policy>,
+    /// The memory of a policy without rules.
+    settings: UnsafeCell<MaybeUninit<Policy>>,
 }
 
-// SAFETY: only the thread that moves `phase` from NEW to STARTING writes `policy`, and stores ACTIVE (release) when it
-// has finished. Other threads read `policy` only after they have loaded ACTIVE.
+// SAFETY: only the thread that moves `phase` from NEW to STARTING writes `texts` and `settings`, and stores ACTIVE
+// (release) when it has finished. Other threads read `texts` only after they have loaded ACTIVE, and `settings` only
+// through `policy`.
 unsafe impl Sync for State {}
 
 static STATE: State = State {
     phase: AtomicU32::new(NEW),
-    policy: UnsafeCell::new(MaybeUninit::uninit()),
+    texts: UnsafeCell::new(MaybeUninit::uninit()),
+    policy: AtomicPtr::new(core::ptr::null_mut()),
+    settings: UnsafeCell::new(MaybeUninit::uninit()),
 };
 
 /// The number of hooks that are making system calls of this library, in all threads.
@@ -88,27 +95,34 @@ pub(crate) fn start() {
         return;
     }
     next::find();
-    let Some(policy) = policy::read() else {
+    let Some((texts, names)) = policy::read() else {
         STATE.phase.fetch_add(INERT - STARTING, Ordering::Relaxed);
         return;
     };
-    // SAFETY: only the thread that won the exchange above comes here, and no thread reads before ACTIVE.
-    unsafe { &mut *STATE.policy.get() }.write(policy);
-    STATE.phase.fetch_add(ACTIVE - STARTING, Ordering::Release);
-    if let Some(work) = work() {
-        apply::at_start(&work);
+    if texts.are_empty() {
+        // SAFETY: only the thread that won the exchange above comes here, and no thread reads before ACTIVE.
+        let policy = unsafe { &mut *STATE.settings.get() }.write(Policy::EMPTY);
+        texts.prepare(policy);
+        publish(policy);
     }
+    // SAFETY: as above.
+    unsafe { &mut *STATE.texts.get() }.write(texts);
+    STATE.phase.fetch_add(ACTIVE - STARTING, Ordering::Release);
+    // Mistakes are logged at the start.
+    if names.is_some() && parsed().is_none() {
+        parse(names);
+    }
+    apply::at_start();
 }
 
 /// Returns the policy, or `None` if the library must do nothing. Code that makes system calls must call [`work`]
 /// instead.
 #[inline(always)]
 pub(crate) fn policy() -> Option<&'static Policy> {
-    match STATE.phase.load(Ordering::Acquire) {
-        ACTIVE => Some(active_policy()),
-        NEW => policy_late(),
-        _ => None,
+    if STATE.phase.load(Ordering::Acquire) != ACTIVE {
+        return policy_late();
     }
+    parsed().or_else(|| parse(None))
 }
 
 /// Returns the policy for a hook that makes system calls; `None` if the library must do nothing.
@@ -123,12 +137,44 @@ pub(crate) fn work() -> Option<Work> {
     })
 }
 
+/// Returns the policy if it has been parsed.
 #[inline(always)]
-fn active_policy() -> &'static Policy {
-    // SAFETY: after ACTIVE, which every caller has loaded, no thread writes any more.
-    let policy = unsafe { &*STATE.policy.get() };
-    // SAFETY: the policy was written before ACTIVE.
-    unsafe { policy.assume_init_ref() }
+fn parsed() -> Option<&'static Policy> {
+    // SAFETY: the pointer is null or points to a policy that is never changed and never unmapped.
+    unsafe { STATE.policy.load(Ordering::Acquire).as_ref() }
+}
+
+/// Parses the rules and returns the policy; `None` if there is no memory. Threads, and a signal handler that interrupts
+/// this function, may parse at the same time, because none of them may wait for another. All of them use the policy of
+/// the one that finishes first; the memory of the others is lost.
+#[cold]
+#[inline(never)]
+fn parse(names: Names<'_>) -> Option<&'static Policy> {
+    static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+    let _at_work = AtWork::begin();
+    // The phase may have changed before this function was at work (`before_filter`).
+    if STATE.phase.load(Ordering::SeqCst) != ACTIVE {
+        return None;
+    }
+    let is_first = !HAS_BEGUN.swap(true, Ordering::Relaxed);
+    // SAFETY: after ACTIVE, which was loaded above, no thread writes any more.
+    let texts = unsafe { &*STATE.texts.get() };
+    // SAFETY: the texts were written before ACTIVE.
+    let policy = unsafe { texts.assume_init_ref() }.parse(names, is_first)?;
+    Some(publish(policy))
+}
+
+/// Publishes `policy` unless a policy has been published. Returns the published policy.
+fn publish(policy: &'static Policy) -> &'static Policy {
+    let pointer = core::ptr::from_ref(policy).cast_mut();
+    match STATE
+        .policy
+        .compare_exchange(core::ptr::null_mut(), pointer, Ordering::AcqRel, Ordering::Acquire)
+    {
+        Ok(_) => policy,
+        // SAFETY: a published policy is never changed and never unmapped.
+        Err(other) => unsafe { &*other },
+    }
 }
 
 /// Starts the library as [`start`], for a hook that is called before this library's constructor. Some code of a program
@@ -143,12 +189,17 @@ pub(crate) fn start_early() {
     }
 }
 
-/// Starts the library for another library's constructor that runs before this library's constructor. Returns the
-/// policy.
+/// Returns the policy when the library is not active. Starts the library for another library's constructor that runs
+/// before this library's constructor.
 #[cold]
 fn policy_late() -> Option<&'static Policy> {
-    start_early();
-    (STATE.phase.load(Ordering::Acquire) == ACTIVE).then(active_policy)
+    if STATE.phase.load(Ordering::Relaxed) == NEW {
+        start_early();
+    }
+    if STATE.phase.load(Ordering::Acquire) != ACTIVE {
+        return None;
+    }
+    parsed().or_else(|| parse(None))
 }
 
 /// Stops the library's system calls before the program installs a seccomp filter, which may kill the program at a
@@ -159,7 +210,7 @@ fn policy_late() -> Option<&'static Policy> {
 pub(crate) fn before_filter() {
     const SPINS: u32 = 200;
     const SLEEPS: u32 = 1000;
-    // The library must start now, because it cannot start under a filter.
+    // The library must start and parse now, because it cannot do so under a filter.
     let _ = policy();
     STATE.phase.fetch_add(FILTER, Ordering::SeqCst);
     for turn in 0..SPINS + SLEEPS {

@@ -12,7 +12,7 @@ use crate::{arch, state, supervised};
 use core::ffi::{c_char, c_int, c_long};
 pub(crate) use futex::{is_readable, wait_100_us};
 use keepalive_policy::protocol::{PASSING_OPTION_LENGTH, PASSING_OPTION_MARK};
-pub(crate) use memory::{collect, copy, map, read_file};
+pub(crate) use memory::{RegularFile, Room};
 pub(crate) use peer::{is_unspecified, local_port, peer, read_address, try_read_address, try_read_bytes};
 pub(crate) use write::{File, Way, connect_to_syslog, open_to_append, send, write, write_to_standard_error};
 
@@ -150,14 +150,23 @@ pub(crate) fn is_socket(fd: c_int) -> bool {
 
 /// Returns the type of the file behind `fd` (inode(7)); 0 if `fd` is closed.
 fn file_type(fd: c_int) -> u32 {
+    status(fd).0
+}
+
+/// Returns the type of the file behind `fd`, and its size.
+fn status(fd: c_int) -> (u32, usize) {
     // The largest `struct stat` has 144 bytes.
     let mut status = [0_u32; 48];
     // SAFETY: fstat(2) writes a `struct stat`, for which there is room.
     let returned = unsafe { call(number::FSTAT, [fd as _, &raw mut status as c_long, 0, 0, 0, 0]) };
     if returned == 0 {
-        status[arch::STAT_MODE] & S_IFMT
+        let size = u64::from(status[arch::STAT_SIZE]) | u64::from(status[arch::STAT_SIZE + 1]) << 32;
+        (
+            status[arch::STAT_MODE] & S_IFMT,
+            usize::try_from(size).unwrap_or(usize::MAX),
+        )
     } else {
-        0
+        (0, 0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `--container` and `--pid`: cgroups that are found by the names that engines give them, and by processes.
 
+mod oci_hook;
 mod podman;
 
 use super::POLICY;

@@ -2,7 +2,7 @@
 //! that they use (tests/targets/chart.go), and the values are checked by a validator of JSON schemas, as Helm does.
 
 use super::manifests::{WITH_APPARMOR, WITHOUT_APPARMOR, validate};
-use super::{CGROUPFS, EXISTING, METRICS, Manifests, packaging, tool};
+use super::{CGROUPFS, EXISTING, METRICS, Manifests, NRI, packaging, tool};
 use crate::support::go::GoProgram;
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text};
@@ -83,9 +83,10 @@ fn chart_is_the_base_and_values_are_its_components() {
         (json!({"cgroup": "/kubepods"}), &[CGROUPFS]),
         (json!({"existing": true}), &[EXISTING]),
         (json!({"metrics": {"enabled": true}}), &[METRICS]),
+        (json!({"nri": {"enabled": true}}), &[NRI]),
         (
-            json!({"existing": true, "metrics": {"enabled": true}, "cgroup": "/kubepods"}),
-            &[EXISTING, METRICS, CGROUPFS],
+            json!({"existing": true, "metrics": {"enabled": true}, "nri": {"enabled": true}, "cgroup": "/kubepods"}),
+            &[EXISTING, METRICS, NRI, CGROUPFS],
         ),
     ] {
         let rendered = render(&program, "keepalive", &changes);

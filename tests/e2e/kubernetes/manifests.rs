@@ -1,6 +1,6 @@
 //! The manifests, checked by Kubernetes' schemas and by the command.
 
-use super::{CGROUPFS, EXISTING, METRICS, Manifests, packaging, run_successfully, tool, words};
+use super::{CGROUPFS, EXISTING, METRICS, Manifests, NRI, packaging, run_successfully, tool, words};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text};
 use serde_json::{Value, json};
@@ -31,6 +31,7 @@ fn manifests_are_valid_in_every_documented_version() {
     for manifests in [
         Manifests::with(&[]),
         Manifests::with(&[CGROUPFS]),
+        Manifests::with(&[NRI, CGROUPFS]),
         Manifests::of(EXAMPLE),
     ] {
         for version in WITHOUT_APPARMOR.iter().chain(&WITH_APPARMOR) {
@@ -41,7 +42,8 @@ fn manifests_are_valid_in_every_documented_version() {
     for manifests in [Manifests::with(&[METRICS]), Manifests::of(CANARY)] {
         validate(&manifests, WITHOUT_APPARMOR[0]);
     }
-    for manifests in [Manifests::with(&[EXISTING]), Manifests::with(&[EXISTING, CGROUPFS])] {
+    for components in [&[EXISTING][..], &[EXISTING, CGROUPFS], &[EXISTING, NRI]] {
+        let manifests = Manifests::with(components);
         for version in &WITH_APPARMOR {
             validate(&manifests, version);
         }
@@ -202,6 +204,55 @@ fn component_cgroupfs_changes_only_the_cgroup() {
     assert_eq!(base.matches("\"/kubepods.slice\"").count(), 2, "{base}");
     let expected: Value = serde_json::from_str(&base.replace("/kubepods.slice", "/kubepods")).expect("JSON");
     assert_eq!(Manifests::with(&[CGROUPFS]).object("DaemonSet"), &expected);
+}
+
+#[test]
+fn component_nri_adds_a_container_and_a_directory_of_the_node() {
+    manifests!();
+    let base = Manifests::with(&[]);
+    let with_nri = Manifests::with(&[NRI]);
+    let (base, pod) = (base.pod(), with_nri.pod());
+    let [keepalive, nri] = pod["containers"].as_array().expect("a list").as_slice() else {
+        panic!("{pod}");
+    };
+    assert_eq!(keepalive, &base["containers"][0]);
+    for same in ["image", "imagePullPolicy", "securityContext"] {
+        assert_eq!(nri[same], keepalive[same], "{same}");
+    }
+    let volumes = pod["volumes"].as_array().expect("a list");
+    let added: Vec<&Value> = volumes
+        .iter()
+        .skip(base["volumes"].as_array().map_or(0, Vec::len))
+        .collect();
+    assert_eq!(
+        added,
+        [
+            &json!({"name": "pods", "configMap": {"name": "keepalive-pods"}}),
+            &json!({"name": "nri", "hostPath": {"path": "/var/run/nri", "type": "DirectoryOrCreate"}}),
+        ]
+    );
+    // Nothing else of the pod changes: no API token, no namespace of the host.
+    let mut rest = pod.clone();
+    rest["containers"] = base["containers"].clone();
+    rest["volumes"] = base["volumes"].clone();
+    assert_eq!(&rest, base);
+    let arguments = words(&nri["args"]);
+    let valid = Command::new(crate::support::keepalive())
+        .args(&arguments)
+        .arg("--help")
+        .output();
+    assert!(valid.is_ok_and(|output| output.status.success()), "{arguments:?}");
+    let maps: Vec<&Value> = with_nri
+        .objects
+        .iter()
+        .filter(|object| object["kind"] == "ConfigMap")
+        .collect();
+    assert_eq!(maps.len(), 2, "{maps:?}");
+    assert!(
+        maps.iter().all(|map| map["metadata"]["namespace"] == "keepalive"),
+        "{maps:?}"
+    );
+    assert!(maps.iter().any(|map| map["data"]["pods.conf"].is_string()), "{maps:?}");
 }
 
 #[test]

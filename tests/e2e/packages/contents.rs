@@ -42,9 +42,10 @@ fn files(listing: &str) -> Vec<String> {
     files
 }
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "lib/systemd/system/keepalive-cgroup@.service",
     "share/bash-completion/completions/keepalive",
+    "share/containers/oci/hooks.d/keepalive.json",
     "share/doc/keepalive/CHANGELOG.md.gz",
     "share/doc/keepalive/copyright",
     "share/doc/keepalive/examples/keepalive.conf",

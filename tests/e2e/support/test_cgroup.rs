@@ -90,6 +90,22 @@ impl TestCgroup {
         child
     }
 
+    /// Removes the cgroups with the path of this one in the trees of version 1, where container runtimes leave them, once
+    /// their processes have ended.
+    pub fn remove_in_other_trees(&self) {
+        let trees: Vec<_> = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().collect();
+        let same = trees
+            .iter()
+            .map(|tree| tree.path().join(self.name().trim_start_matches('/')));
+        let same: Vec<PathBuf> = same.filter(|same| *same != self.directory).collect();
+        within(LIMIT, || {
+            let left = same
+                .iter()
+                .filter(|same| same.is_dir() && cgroup::remove(same).is_err());
+            (left.count() == 0).then_some(())
+        });
+    }
+
     /// Returns the command of a program in the namespace, with only PATH and an empty configuration file in the
     /// environment.
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {

@@ -1,6 +1,6 @@
 //! The description that a policy stores in the kernel alongside its counters.
 
-use crate::policy::{Part, Policy};
+use crate::policy::{Owner, Part, Policy};
 use keepalive_bpf::established::Needs;
 use keepalive_policy::{Keepalive, Settings};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub struct Description {
     pub uncounted_because: Option<String>,
     /// Whether a command that keeps running has applied the policy (`--watch`).
     pub is_watched: bool,
+    /// What the policy belongs to, if it ends with that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
     /// When the policy was applied, in seconds since 1970-01-01. The counters count since then. Version 0.1.0 does
     /// not store it.
     #[serde(default)]
@@ -42,7 +45,7 @@ pub struct Description {
 }
 
 /// A rule, and its origin.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleText {
     pub rule: String,
     pub from: String,
@@ -51,23 +54,16 @@ pub struct RuleText {
 
 impl Description {
     pub(super) fn new(cgroup: &Path, parts: &[Part<'_>], needs: Needs) -> Self {
-        let default = parts
-            .iter()
-            .fold(Settings::NONE, |settings, part| settings.or(part.source().default));
-        let rules = parts.iter().flat_map(|part| part.rules.iter().zip(&part.names));
-        let rules = rules.map(|(rule, name)| RuleText {
-            rule: rule.to_string(),
-            from: (*name).to_owned(),
-            line: rule.line,
-        });
+        let (default, rules) = texts(parts);
         Self {
             cgroup: cgroup.display().to_string(),
-            default: words(&default),
-            rules: rules.collect(),
+            default,
+            rules,
             reads_fields: false,
             compared_because: None,
             uncounted_because: None,
             is_watched: false,
+            owner: None,
             since: now(),
             version: Some(String::from(env!("CARGO_PKG_VERSION"))),
             needs_names: needs.names,
@@ -95,6 +91,28 @@ impl Description {
 pub(super) fn now() -> Option<u64> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     Some(since.as_secs())
+}
+
+impl Description {
+    /// Returns whether this describes the policy, with the same owner.
+    pub fn is_of(&self, policy: &Policy) -> bool {
+        let (default, rules) = texts(&policy.parts());
+        self.default == default && self.rules == rules && self.owner == policy.owner
+    }
+}
+
+/// Returns the settings of connections that match no rule, and the rules.
+fn texts(parts: &[Part<'_>]) -> (String, Vec<RuleText>) {
+    let default = parts
+        .iter()
+        .fold(Settings::NONE, |settings, part| settings.or(part.source().default));
+    let rules = parts.iter().flat_map(|part| part.rules.iter().zip(&part.names));
+    let rules = rules.map(|(rule, name)| RuleText {
+        rule: rule.to_string(),
+        from: (*name).to_owned(),
+        line: rule.line,
+    });
+    (words(&default), rules.collect())
 }
 
 /// Returns settings in the syntax of rules; `keepalive=on` if there are none.

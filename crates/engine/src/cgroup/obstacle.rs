@@ -231,7 +231,7 @@ impl Obstacle {
             Self::Refused(refusal) => format!(
                 "the kernel's verifier refused a program: {}\n{}",
                 describe(&refusal.error),
-                end_of(&refusal.log)
+                refusal.end_of_log()
             ),
             Self::NoNames(Unread::NoCapability(_)) => {
                 String::from("rules for programs take CAP_PERFMON, which this process lacks")
@@ -253,7 +253,7 @@ impl Obstacle {
             Self::NoClamp(refusal) => format!(
                 "the kernel's verifier refused the program for the modes cap, floor and enforce: {}\n{}",
                 describe(&refusal.error),
-                end_of(&refusal.log)
+                refusal.end_of_log()
             ),
             Self::TooLarge => String::from("the policy has too many rules for one program of the kernel"),
             Self::NoFileSystem(error) => {
@@ -338,13 +338,6 @@ pub(super) fn name(id: u32) -> String {
         Ok(info) if !info.name.is_empty() => format!("program {id} '{}'", info.name),
         _ => format!("program {id}"),
     }
-}
-
-/// Returns the last lines, which contain the verifier's explanation.
-fn end_of(log: &str) -> String {
-    const LINES: usize = 20;
-    let lines: Vec<_> = log.trim_end().lines().map(|line| format!("  {line}")).collect();
-    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
 #[cfg(test)]

@@ -335,7 +335,7 @@ fn remove_nameless(all: &Path, tree: &Tree) -> io::Result<()> {
 
 /// Removes the entry in `place`: first the link that makes the policy active, last the file that contains the
 /// cgroup's name.
-fn remove(place: &Path) -> io::Result<()> {
+pub(super) fn remove(place: &Path) -> io::Result<()> {
     let mut files = files(place)?;
     files.sort_by_key(|(name, _)| (name != ESTABLISHED, name.starts_with(POLICY)));
     for (name, path) in files {

@@ -374,6 +374,7 @@ fn empty() -> Policy {
         config_path: None,
         notes: Vec::new(),
         is_config_pipe: false,
+        owner: None,
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) const MMAP: c_long = __NR_mmap as c_long;
 pub(crate) const SOCKETCALL: Option<c_long> = None;
 /// The index of `st_mode` in the kernel's `struct stat`, in 32-bit words.
 pub(crate) const STAT_MODE: usize = 4;
+/// The index of `st_size`, 64 bits, in the same words.
+pub(crate) const STAT_SIZE: usize = 12;
 
 /// The instruction that jumps to a symbol.
 macro_rules! jump {

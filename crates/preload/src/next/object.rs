@@ -20,7 +20,10 @@ struct Header {
     flags: u32,
     offset: usize,
     address: usize,
-    rest: [usize; 4],
+    _physical_address: usize,
+    _size_in_file: usize,
+    size: usize,
+    _alignment: usize,
 }
 #[cfg(target_pointer_width = "32")]
 #[repr(C)]
@@ -28,7 +31,11 @@ struct Header {
     kind: u32,
     offset: usize,
     address: usize,
-    rest: [usize; 5],
+    _physical_address: usize,
+    _size_in_file: usize,
+    size: usize,
+    _flags: usize,
+    _alignment: usize,
 }
 
 /// An entry of the dynamic section.
@@ -62,6 +69,7 @@ struct Symbol {
     section: u16,
 }
 
+const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const DT_NULL: isize = 0;
 const DT_HASH: isize = 4;
@@ -99,43 +107,71 @@ fn letters(name: &[u8]) -> impl Iterator<Item = &u8> {
     name.iter().take_while(|byte| **byte != 0)
 }
 
-/// Returns the address of the dynamic section of the object in `info`.
+/// Returns the program headers of the object in `info`.
 ///
 /// # Safety
 /// `info` must be the pointer that `dl_iterate_phdr` has passed to its callback, and the callback must not have
 /// returned yet.
-pub(super) unsafe fn dynamic_section(info: *const c_void) -> Option<usize> {
+unsafe fn headers<'a>(info: *const c_void) -> &'a [Header] {
     // SAFETY: the caller's promise; `Info` is the beginning of the loader's structure.
     let info = unsafe { &*info.cast::<Info>() };
     // SAFETY: the loader keeps `header_count` program headers at `headers`.
-    let headers = unsafe { core::slice::from_raw_parts(info.headers, usize::from(info.header_count)) };
+    unsafe { core::slice::from_raw_parts(info.headers, usize::from(info.header_count)) }
+}
+
+/// Returns the base of the object in `info`: the difference between its addresses in memory and in the file.
+///
+/// # Safety
+/// As [`headers`].
+pub(super) unsafe fn base(info: *const c_void) -> usize {
+    // SAFETY: the caller's promise; `Info` is the beginning of the loader's structure.
+    unsafe { &*info.cast::<Info>() }.base
+}
+
+/// Returns the address of the dynamic section of the object in `info`.
+///
+/// # Safety
+/// As [`headers`].
+pub(super) unsafe fn dynamic_section(info: *const c_void) -> Option<usize> {
+    // SAFETY: the caller's promise.
+    let headers = unsafe { headers(info) };
     let address = headers.iter().find(|header| header.kind == PT_DYNAMIC)?.address;
-    Some(info.base.wrapping_add(address))
+    // SAFETY: the caller's promise.
+    Some(unsafe { base(info) }.wrapping_add(address))
+}
+
+/// Whether the object in `info` contains `address`.
+///
+/// # Safety
+/// As [`headers`].
+pub(super) unsafe fn contains(info: *const c_void, address: usize) -> bool {
+    // SAFETY: the caller's promise.
+    let offset = address.wrapping_sub(unsafe { base(info) });
+    // SAFETY: the caller's promise.
+    let headers = unsafe { headers(info) };
+    headers
+        .iter()
+        .any(|header| header.kind == PT_LOAD && offset.wrapping_sub(header.address) < header.size)
 }
 
 /// Returns the loader's path of the object in `info`.
 ///
 /// # Safety
-/// `info` must be the pointer that `dl_iterate_phdr` has passed to its callback, and the callback must not have
-/// returned yet.
+/// As [`headers`].
 pub(super) unsafe fn path(info: *const c_void) -> *const c_char {
     // SAFETY: the caller's promise; `Info` is the beginning of the loader's structure.
     unsafe { &*info.cast::<Info>() }.name
 }
 
 impl Object {
-    /// Reads the dynamic section of the object in `info`; `None` if there is no symbol table.
+    /// Reads a dynamic section; `None` if the object has no symbol table.
     ///
     /// # Safety
-    /// `info` must be the pointer that `dl_iterate_phdr` has passed to its callback, and the callback must not have
-    /// returned yet.
-    pub(super) unsafe fn new(info: *const c_void) -> Option<Self> {
-        // SAFETY: the caller's promise.
-        let dynamic = unsafe { dynamic_section(info) }?;
-        // SAFETY: the caller's promise; `Info` is the beginning of the loader's structure.
-        let info = unsafe { &*info.cast::<Info>() };
+    /// `base` and `dynamic` must be the base and the address of the dynamic section of one loaded object. The object
+    /// must stay loaded as long as the result lives.
+    pub(super) unsafe fn new(base: usize, dynamic: usize) -> Option<Self> {
         let mut object = Self {
-            base: info.base,
+            base,
             symbols: core::ptr::null(),
             strings: core::ptr::null(),
             gnu_hash: core::ptr::null(),
@@ -147,8 +183,8 @@ impl Object {
             // SAFETY: the dynamic section ends with DT_NULL, which the loop has not passed.
             let Dynamic { tag, value } = unsafe { &*entry };
             // glibc has added the base to these pointers; musl and the vDSO have not.
-            let pointer = if *value < info.base {
-                value.wrapping_add(info.base)
+            let pointer = if *value < base {
+                value.wrapping_add(base)
             } else {
                 *value
             };

@@ -60,6 +60,15 @@ pub struct Refusal {
     pub log: String,
 }
 
+impl Refusal {
+    /// Returns the last lines of the log, indented by two columns; they contain the verifier's explanation.
+    pub fn end_of_log(&self) -> String {
+        const LINES: usize = 20;
+        let lines: Vec<_> = self.log.trim_end().lines().map(|line| format!("  {line}")).collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+}
+
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
         let log = String::new();

@@ -5,13 +5,14 @@ use crate::cgroup::POLICY;
 use crate::cgroup::watch::Watch;
 use crate::support::find_program;
 use crate::support::line_peer::LinePeer;
+use crate::support::ordinary::NOBODY;
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::target::{Libc, POLICY_VALUES, static_target};
 use crate::support::test_cgroup::TestCgroup;
-use keepalive_sys::cgroup;
 use rustix::process::Signal;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
@@ -29,29 +30,49 @@ lock_type = \"file\"
 runtime = \"runc\"
 ";
 
+/// The directory of hooks in [`Podman::files`], which podman uses if it exists.
+pub(super) const HOOKS: &str = "hooks";
+
 /// Returns from the test where podman cannot run.
 macro_rules! podman {
     () => {
-        for needed in ["podman", "runc", "conmon", "tar"] {
-            if find_program(needed).is_none() {
-                skip!("{needed} is not installed");
-            }
-        }
-        if !Path::new("/etc/containers/policy.json").exists() {
-            skip!("podman has no configuration: golang-github-containers-common is not installed");
+        if let Some(missing) = $crate::cgroup::container::podman::missing() {
+            skip!("{missing}");
         }
     };
 }
+pub(super) use podman;
+
+/// Returns what podman lacks here.
+pub(super) fn missing() -> Option<String> {
+    let needed = ["podman", "runc", "conmon", "tar"];
+    if let Some(missing) = needed.into_iter().find(|name| find_program(name).is_none()) {
+        return Some(format!("{missing} is not installed"));
+    }
+    (!Path::new("/etc/containers/policy.json").exists())
+        .then(|| String::from("podman has no configuration: golang-github-containers-common is not installed"))
+}
 
 /// podman with files of its own. Dropping this value removes its containers and their cgroups.
-struct Podman<'a> {
-    test_cgroup: &'a TestCgroup,
-    files: TempDir,
+pub(super) struct Podman<'a> {
+    pub(super) test_cgroup: &'a TestCgroup,
+    pub(super) files: TempDir,
+    /// Whether podman runs as [`NOBODY`].
+    is_rootless: bool,
 }
 
 impl<'a> Podman<'a> {
     /// Creates an image with one program, `/bin/sockets`.
-    fn new(test_cgroup: &'a TestCgroup) -> Self {
+    pub(super) fn new(test_cgroup: &'a TestCgroup) -> Self {
+        Self::with_rights(test_cgroup, false)
+    }
+
+    /// As [`Self::new`], without root.
+    pub(super) fn rootless(test_cgroup: &'a TestCgroup) -> Self {
+        Self::with_rights(test_cgroup, true)
+    }
+
+    fn with_rights(test_cgroup: &'a TestCgroup, is_rootless: bool) -> Self {
         let files = TempDir::new().expect("a temporary directory");
         let path = files.path();
         fs::write(path.join("containers.conf"), CONFIGURATION).expect("a file of the test");
@@ -67,24 +88,51 @@ impl<'a> Podman<'a> {
             .arg(path.join("image"))
             .arg(".");
         assert!(output_within(LIMIT, &mut tar).status.success());
-        let podman = Self { test_cgroup, files };
+        let podman = Self {
+            test_cgroup,
+            files,
+            is_rootless,
+        };
+        if is_rootless {
+            let run = podman.files.path().join("run");
+            fs::create_dir(&run).expect("a directory of the test");
+            for path in [podman.files.path(), &run] {
+                chown(path, Some(65534), Some(65534)).expect("root may");
+            }
+        }
         podman.succeeds(&["import", archive.to_str().expect("UTF-8"), "localhost/sockets"]);
         podman
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.test_cgroup.inside("podman");
-        command.env("CONTAINERS_CONF", self.files.path().join("containers.conf"));
+    pub(super) fn command(&self, args: &[&str]) -> Command {
+        let files = self.files.path();
+        let mut command = if self.is_rootless {
+            let [first, words @ ..] = NOBODY;
+            let mut command = self.test_cgroup.inside(first);
+            command.args(words).arg("podman");
+            command
+                .env("HOME", files)
+                .env("XDG_RUNTIME_DIR", files.join("run"))
+                .current_dir("/");
+            command
+        } else {
+            self.test_cgroup.inside("podman")
+        };
+        command.env("CONTAINERS_CONF", files.join("containers.conf"));
+        let hooks = files.join(HOOKS);
+        if hooks.is_dir() {
+            command.arg("--hooks-dir").arg(hooks);
+        }
         command.args(["--storage-driver=vfs"]).args(args);
         command
     }
 
-    fn output(&self, args: &[&str]) -> Output {
+    pub(super) fn output(&self, args: &[&str]) -> Output {
         output_within(LIMIT, &mut self.command(args))
     }
 
     #[track_caller]
-    fn succeeds(&self, args: &[&str]) -> String {
+    pub(super) fn succeeds(&self, args: &[&str]) -> String {
         let output = self.output(args);
         assert!(output.status.success(), "{args:?}: {output:?}");
         text(&output.stdout).trim_end().to_owned()
@@ -106,14 +154,7 @@ impl<'a> Podman<'a> {
 impl Drop for Podman<'_> {
     fn drop(&mut self) {
         self.output(&["rm", "--all", "--force", "--time=0"]);
-        // In the trees of version 1, podman leaves the parent of its containers.
-        let trees = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-        for tree in trees {
-            let parent = tree.path().join(self.test_cgroup.name().trim_start_matches('/'));
-            if parent != self.test_cgroup.directory() && parent.is_dir() {
-                let _ = cgroup::remove(&parent);
-            }
-        }
+        self.test_cgroup.remove_in_other_trees();
     }
 }
 

@@ -90,6 +90,11 @@ pub(crate) const STATUS: Notes = Notes {
                 "object",
                 "with --count-endings: those that failed, by cause: dead-peer, reset-on-probe, timeout",
             ),
+            (
+                "cgroups[].owner",
+                "string",
+                "the container or pod with which the policy ends",
+            ),
             ("cgroups[].refused", "number", "options that the kernel refused to set"),
             ("cgroups[].clamps", "boolean", "whether a mode changes setsockopt(2)"),
             (

@@ -44,6 +44,8 @@ struct Object {
     /// The connections that failed; `None` if unknown.
     default_ended: Option<Ended>,
     rules: Vec<CountedRule>,
+    /// What the policy belongs to, if it ends with that.
+    owner: Option<String>,
     /// The number of options that the kernel has refused to set.
     refused: Option<u64>,
     /// Whether the mode changes setsockopt(2) calls.
@@ -217,6 +219,7 @@ impl Object {
             default_connections: None,
             default_ended: None,
             rules: Vec::new(),
+            owner: None,
             refused: None,
             clamps: false,
             error: None,
@@ -253,6 +256,7 @@ impl Object {
             object.default = Some(description.default.clone());
             object.default_connections = Some(policy.default.connections);
             object.default_ended = policy.default.ended;
+            object.owner = description.owner.as_ref().map(ToString::to_string);
             object.refused = Some(policy.refused);
             object.reads_fields = Some(description.reads_fields);
             object.compared_because.clone_from(&description.compared_because);

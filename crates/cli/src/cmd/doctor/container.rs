@@ -79,6 +79,9 @@ fn kind() -> Option<String> {
     if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() || is_pod(&mounts) {
         return Some(String::from("kubernetes"));
     }
+    if let Some(kind) = of_first_process(&read("/proc/1/environ")) {
+        return Some(kind);
+    }
     if Path::new("/run/.containerenv").exists() {
         return Some(String::from("podman"));
     }
@@ -87,9 +90,6 @@ fn kind() -> Option<String> {
     }
     if let Ok(text) = fs::read_to_string("/run/systemd/container") {
         return Some(text.trim().to_owned());
-    }
-    if let Some(kind) = of_first_process(&read("/proc/1/environ")) {
-        return Some(kind);
     }
     let named = of_cgroup(&read("/proc/self/cgroup")).or_else(|| of_root(&mounts));
     // A live system has an overlay as its root too, but the initial pid namespace.
@@ -104,7 +104,10 @@ fn kind() -> Option<String> {
 fn of_first_process(environment: &str) -> Option<String> {
     let mut entries = environment.split('\0');
     let kind = entries.find_map(|entry| entry.strip_prefix("container="))?;
-    let is_word = |kind: &&str| (1..=32).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_graphic());
+    // "oci" names no engine.
+    let is_word = |kind: &&str| {
+        *kind != "oci" && (1..=32).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_graphic())
+    };
     Some(kind).filter(is_word).map(str::to_owned)
 }
 

@@ -198,7 +198,7 @@ impl View<'_> {
     /// Returns the origin of the effective value.
     fn origin<T: PartialEq>(&self, says: impl Fn(&Settings) -> Option<T>) -> Origin {
         for (index, (part, texts)) in self.parts.iter().zip(self.texts()).enumerate() {
-            let Some(value) = says(&part.source().settings(self.event)) else {
+            let Some(value) = says(part.source().settings(self.event)) else {
                 continue;
             };
             if let Some((line, _)) = self.rule(part) {

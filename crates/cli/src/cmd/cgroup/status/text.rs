@@ -65,6 +65,9 @@ impl Object {
             let line = format!("  ended: {}: {why}", causes.join(", "));
             text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
         }
+        if let Some(owner) = &self.owner {
+            let _ = writeln!(text, "  belongs to {}, and ends with it", sanitize(owner));
+        }
         if self.clamps {
             text.push_str("  setsockopt(2) is changed as the mode says\n");
         }
