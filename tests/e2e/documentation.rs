@@ -22,7 +22,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 41] = [
+const PARSED: [(&str, &str); 45] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
     ("make test-unit", "takes minutes"),
@@ -63,6 +63,10 @@ const PARSED: [(&str, &str); 41] = [
         CLUSTER,
     ),
     (
+        "kubectl -n keepalive logs -c nri -l app.kubernetes.io/name=keepalive --prefix",
+        CLUSTER,
+    ),
+    (
         "kubectl -n keepalive logs -l app.kubernetes.io/name=keepalive --prefix --tail=-1",
         CLUSTER,
     ),
@@ -79,10 +83,20 @@ const PARSED: [(&str, &str); 41] = [
     ("kubectl apply -k my-kubernetes/examples/canary", CLUSTER),
     ("kubectl label node NODE keepalive.io/pool=canary", CLUSTER),
     ("kubectl delete -k my-kubernetes/examples/cluster", CLUSTER),
+    (
+        "sudo podman run --annotation keepalive.io/policy='idle=30s interval=10s count=4' IMAGE",
+        HOOKED,
+    ),
+    ("sudo podman run --annotation keepalive.io/policy=off IMAGE", HOOKED),
+    (
+        "sudo podman run --annotation keepalive.io/policy=idle=30s IMAGE",
+        HOOKED,
+    ),
     ("sudo keepalive probe --pid 4242", LOGGED_IN),
     ("sudo keepalive probe --pid 4242:7", LOGGED_IN),
     ("keepalive probe --pid 4242:7", LOGGED_IN),
 ];
+const HOOKED: &str = "cgroup::container::oci_hook runs it";
 const LOGGED_IN: &str = "probe::existing runs it";
 const DEMO: &str = "nat::picture_of_the_demo_shows_a_lost_and_a_kept_connection runs it";
 const BUILDS: &str = "builds what is built already";
@@ -91,7 +105,7 @@ const CLUSTER: &str = "takes a cluster";
 const EDITED: &str = "for what is then changed by hand";
 
 /// Command lines that do not end by themselves, or not soon: how they are ended, and their status then.
-const ENDED: [(&str, &str, i32); 7] = [
+const ENDED: [(&str, &str, i32); 8] = [
     ("keepalive probe redis.example.com:6379", INTERRUPTED, 1),
     (
         "keepalive probe --max 5m --precision 20% redis.example.com:6379",
@@ -99,6 +113,7 @@ const ENDED: [(&str, &str, i32); 7] = [
         1,
     ),
     ("keepalive attach --idle 30 --watch 4242", LEFT, 0),
+    ("sudo keepalive nri", INTERRUPTED, 0),
     ("keepalive trace", INTERRUPTED, 0),
     ("sudo keepalive trace", INTERRUPTED, 0),
     ("keepalive trace --port 5432 --for 10m --json", INTERRUPTED, 0),
