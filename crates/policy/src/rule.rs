@@ -91,9 +91,10 @@ impl Network {
     #[must_use]
     pub fn first_bits(self, length: u8) -> Self {
         let length = length.min(self.length);
-        let mask = u128::MAX.checked_shr(length.into()).map_or(u128::MAX, |rest| !rest);
+        let mask = mask(length);
         Self {
-            address: (u128::from_be_bytes(self.address) & mask).to_be_bytes(),
+            address: (u128::from_ne_bytes(self.address) & u128::from_ne_bytes(mask)).to_ne_bytes(),
+            mask,
             length,
             ..self
         }
