@@ -173,19 +173,19 @@ fn wrong_selections_are_refused_with_what_is_there() {
 #[test]
 fn files_that_are_no_regular_files_are_not_read() {
     let test_cgroup = containers!();
-    let directory = start(&test_cgroup, "web", "ab12");
-    let file = test_cgroup.outside(&format!("/var/lib/docker/containers/{}/config.v2.json", id("ab12")));
+    let directory = start(&test_cgroup, "web", "f1f0");
+    let file = test_cgroup.outside(&format!("/var/lib/docker/containers/{}/config.v2.json", id("f1f0")));
     fs::remove_file(&file).expect("it is there");
     rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RUSR).expect("a FIFO");
     fails(&test_cgroup, &["enable", "--container", "web"]);
-    let enabled = test_cgroup.quiet(&["cgroup", "enable", "--container", "ab12"]);
+    let enabled = test_cgroup.quiet(&["cgroup", "enable", "--container", "f1f0"]);
     assert_eq!(enabled, format!("{}: active\n", test_cgroup.name_of(&directory)));
 }
 
 #[test]
 fn policy_of_a_stopped_container_is_disabled_by_its_name() {
     let test_cgroup = containers!();
-    let directory = start(&test_cgroup, "web", "ab12");
+    let directory = start(&test_cgroup, "web", "5709");
     let name = test_cgroup.name_of(&directory);
     test_cgroup.quiet(&["cgroup", "enable", "--container", "web"]);
     cgroup::remove(&directory).expect("nothing is in it");
@@ -201,7 +201,7 @@ fn policy_of_a_stopped_container_is_disabled_by_its_name() {
 fn process_selects_its_cgroup() {
     let test_cgroup = containers!();
     python!();
-    let directory = start(&test_cgroup, "web", "ab12");
+    let directory = start(&test_cgroup, "web", "9c55");
     let leaf = directory.join("part");
     fs::create_dir(&leaf).expect("it is not there");
     let mut program = test_cgroup.py_peer_in(&leaf, &[]);

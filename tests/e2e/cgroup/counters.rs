@@ -47,6 +47,7 @@ fn status_counts_the_connections_of_each_rule() {
             ],
             "refused": 0,
             "clamps": false,
+            "owner": null,
             "error": null,
             "has_lost_its_watch": false,
             "made_again": false,

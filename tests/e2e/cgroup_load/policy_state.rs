@@ -57,7 +57,7 @@ pub const CAP: Policy = Policy {
 /// The state of a cgroup's policy.
 #[derive(Debug, PartialEq)]
 pub struct State {
-    /// The report of `status`, without counters; `None` if no policy is active.
+    /// The report of `status`, without counters and times; `None` if no policy is active.
     pub status: Option<Value>,
     /// The options of new connections.
     pub end: End,
@@ -113,13 +113,13 @@ impl PolicyState {
         while self.unmounts && policy.flags.is_empty() && unmount().status.success() {}
     }
 
-    /// Returns what `status` reports for the cgroup, without counters.
+    /// Returns what `status` reports for the cgroup, without counters and times.
     pub fn status(&self) -> Option<Value> {
         let report = self.test_cgroup.report();
         let name = self.test_cgroup.name();
         let mut cgroups = report["cgroups"].as_array().into_iter().flatten();
         let status = cgroups.find(|cgroup| cgroup["cgroup"] == name.as_str());
-        status.cloned().map(without_counters)
+        status.cloned().map(without_what_changes)
     }
 
     pub fn state(&mut self) -> State {
@@ -170,8 +170,9 @@ fn without_number(line: &str) -> String {
     line.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned()
 }
 
-fn without_counters(mut status: Value) -> Value {
+fn without_what_changes(mut status: Value) -> Value {
     status["default_connections"].take();
+    status["since"].take();
     for rule in status["rules"].as_array_mut().into_iter().flatten() {
         rule["connections"].take();
     }

@@ -19,7 +19,7 @@ use rustix::thread::CapabilitySet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread::{self, sleep};
+use std::thread::sleep;
 use std::time::Duration;
 
 /// The prefix of the names of these cgroups; the number of the process follows.
@@ -46,9 +46,10 @@ pub fn join(policy: &Policy, program: &[u8]) -> Result<Vec<HiddenLimit>, Failure
     let tree = Tree::find().map_err(|reason| Failure::Programs(Obstacle::NoTree(reason)))?;
     let parent = tree.own().map_err(programs_failed)?;
     sweep(&parent);
+    let programs = Programs::load(policy, &tree.name(&parent), Options::default(), Shared::default()).map_err(Failure::Programs)?;
     // Until a process has joined the new cgroup, another command would treat the cgroup as abandoned.
     let _shared = share(&parent).map_err(|error| Failure::Cgroup(parent.clone(), error))?;
-    let directory = join_new(&tree, &parent, policy)?;
+    let directory = join_new(&tree, &parent, &programs)?;
     // Inherited sockets belong to the cgroup in which they were created.
     let parts = policy.parts();
     apply_to_inherited(&parts.each_ref().map(Part::source), program);
@@ -112,54 +113,23 @@ fn share(parent: &Path) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }
 
-fn join_new(tree: &Tree, parent: &Path, policy: &Policy) -> Result<PathBuf, Failure> {
-    let directory = create(parent).map_err(|failure| {
-        // A missing capability is the better reason.
-        let programs = Programs::load(policy, &tree.name(parent), Options::default(), Shared::default());
-        programs.err().map_or(failure, Failure::Programs)
-    })?;
-    let joined = join_while_loading(tree, parent, &directory, policy);
+fn join_new(tree: &Tree, parent: &Path, programs: &Programs) -> Result<PathBuf, Failure> {
+    let directory = create(parent)?;
+    let failed = |error: io::Error| Failure::Cgroup(directory.clone(), error);
+    let joined = cgroup::open_directory(&directory)
+        .map_err(failed)
+        .and_then(|cgroup| attach(tree, &directory, &cgroup, programs).map_err(Failure::Programs))
+        .and_then(|()| spawn_cgroup_reaper(&directory).map_err(failed))
+        // This end is closed when the command is executed (`CLOEXEC`).
+        .and_then(|begun| {
+            cgroup::join(&directory)
+                .map(|()| std::mem::forget(begun))
+                .map_err(failed)
+        });
     if joined.is_err() {
         let _ = fs::remove_dir(&directory);
     }
     joined.map(|()| directory)
-}
-
-/// Loads the programs while this process joins the cgroup: the kernel moves a process only after a grace period of RCU,
-/// which takes longer than everything else.
-fn join_while_loading(tree: &Tree, parent: &Path, directory: &Path, policy: &Policy) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::Cgroup(directory.to_owned(), error);
-    let cgroup = cgroup::open_directory(directory).map_err(failed)?;
-    let reaper = spawn_cgroup_reaper(directory).map_err(failed)?;
-    let (joined, loaded) = while_running(
-        || wait_for(&reaper).and_then(|()| cgroup::join(directory)),
-        || Programs::load(policy, &tree.name(parent), Options::default(), Shared::default()),
-    )
-    .map_err(failed)?;
-    let attached = loaded.and_then(|programs| attach(tree, directory, &cgroup, &programs));
-    match (joined, attached) {
-        (Ok(()), Ok(())) => {
-            // This end is closed when the command is executed (`CLOEXEC`).
-            std::mem::forget(reaper);
-            Ok(())
-        }
-        (Ok(()), Err(obstacle)) => {
-            let _ = cgroup::join(parent);
-            Err(Failure::Programs(obstacle))
-        }
-        (Err(_), Err(obstacle)) => Err(Failure::Programs(obstacle)),
-        (Err(error), Ok(())) => Err(failed(error)),
-    }
-}
-
-/// Runs `other` in a thread, and `work` in this one.
-fn while_running<T: Send, U>(other: impl FnOnce() -> T + Send, work: impl FnOnce() -> U) -> io::Result<(T, U)> {
-    thread::scope(|scope| {
-        let other = thread::Builder::new().spawn_scoped(scope, other)?;
-        let done = work();
-        let other = other.join().map_err(|_| io::Error::other("a thread ended"))?;
-        Ok((other, done))
-    })
 }
 
 /// Creates a new cgroup. The name with the number of this process may be taken: by a command that has left
@@ -214,14 +184,9 @@ fn spawn_cgroup_reaper(directory: &Path) -> io::Result<OwnedFd> {
             let _ = cgroup::remove(directory);
         }
     })?;
-    Ok(ours)
-}
-
-/// Waits until the process that removes the cgroup is ready.
-fn wait_for(reaper: &OwnedFd) -> io::Result<()> {
-    match read(reaper, &mut [0_u8; 1])? {
+    match read(&ours, &mut [0_u8; 1])? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
+        _ => Ok(ours),
     }
 }
 
