@@ -8,6 +8,7 @@ use crate::support::{keepalive, repository};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::process::Command;
+use std::sync::RwLock;
 
 mod causes;
 mod lifetime;
@@ -16,14 +17,23 @@ mod owners;
 mod summary;
 mod usage;
 
-/// Skips a test if this machine cannot trace.
+/// A trace sees all connections of the machine: no other test traces while [`load`] ends very many.
+pub(crate) static LOAD: RwLock<()> = RwLock::new(());
+
+/// Skips a test if this machine cannot trace, and keeps the load of [`LOAD`] away until the test ends.
 macro_rules! traceable {
     () => {
+        crate::trace::traceable!(read);
+    };
+    ($lock:ident) => {
         root!();
         python!();
         if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
             skip!("this kernel does not publish its types (BTF)");
         }
+        let _load = crate::trace::LOAD
+            .$lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
     };
 }
 pub(crate) use traceable;

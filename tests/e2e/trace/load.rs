@@ -28,7 +28,7 @@ struct End {
 
 #[test]
 fn every_end_is_shown_once_or_counted_as_lost() {
-    super::traceable!();
+    super::traceable!(write);
     let directory = tempfile::tempdir().expect("a directory");
     let lines = directory.path().join("lines");
     let mut command = Command::new("sh");

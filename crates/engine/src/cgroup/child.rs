@@ -46,7 +46,8 @@ pub fn join(policy: &Policy, program: &[u8]) -> Result<Vec<HiddenLimit>, Failure
     let tree = Tree::find().map_err(|reason| Failure::Programs(Obstacle::NoTree(reason)))?;
     let parent = tree.own().map_err(programs_failed)?;
     sweep(&parent);
-    let programs = Programs::load(policy, &tree.name(&parent), Options::default(), Shared::default()).map_err(Failure::Programs)?;
+    let programs = Programs::load(policy, &tree.name(&parent), Options::default(), Shared::default())
+        .map_err(Failure::Programs)?;
     // Until a process has joined the new cgroup, another command would treat the cgroup as abandoned.
     let _shared = share(&parent).map_err(|error| Failure::Cgroup(parent.clone(), error))?;
     let directory = join_new(&tree, &parent, &programs)?;
