@@ -149,7 +149,7 @@ impl<'a> Containerd<'a> {
         daemon.arg(self.files.path().join("config.toml")).arg(log);
         self.daemon = Some(LinePeer::start(&mut daemon));
         let mut client = self.inside(PYTHON);
-        client.arg(repository().join("tests/targets/cri.py"));
+        client.arg("-B").arg(repository().join("tests/targets/cri.py"));
         client.arg(self.files.path().join("containerd.sock"));
         self.client = Some(LinePeer::start(&mut client));
         assert_eq!(self.call(&json!({"call": "wait"})), "ready");

@@ -27,7 +27,7 @@ impl<'a> Runtime<'a> {
     pub(super) fn start(test_cgroup: &'a TestCgroup, options: &[&str]) -> Self {
         let files = TempDir::new().expect("a temporary directory");
         let mut command = test_cgroup.inside(PYTHON);
-        command.arg(repository().join("tests/targets/nri_runtime.py"));
+        command.arg("-B").arg(repository().join("tests/targets/nri_runtime.py"));
         command.arg(files.path().join("nri.sock")).args(options);
         Self {
             peer: LinePeer::start(&mut command),
