@@ -11,6 +11,7 @@ use keepalive_bpf::fields::{Fields, ReadTask, TaskFields};
 use keepalive_bpf::kernel_types::KernelTypes;
 use keepalive_policy::option::BY_EBPF;
 use keepalive_sys::bpf::call::Refusal;
+use std::cell::LazyCell;
 use std::sync::OnceLock;
 
 /// One variant.
@@ -33,30 +34,31 @@ pub(super) struct Reasons {
     pub(super) uncounted: Option<String>,
 }
 
+/// The kernel's types, which are read at most once for a policy: where the kernel does not map them, 5 MB are copied.
+type Types = LazyCell<Option<KernelTypes>>;
+
 // Where the running kernel's structures contain what programs read stays while the kernel runs.
 
 /// Returns the fields without or with those of an automatic user timeout.
-fn fields(is_automatic: bool) -> Option<Fields> {
+fn fields(types: &Types, is_automatic: bool) -> Option<Fields> {
     static FIELDS: [OnceLock<Option<Fields>>; 2] = [const { OnceLock::new() }; 2];
-    *FIELDS[usize::from(is_automatic)].get_or_init(|| Fields::find(&KernelTypes::read().ok()?, is_automatic))
+    *FIELDS[usize::from(is_automatic)].get_or_init(|| Fields::find(types.as_ref()?, is_automatic))
 }
 
 /// Returns the ways of reading a task's name.
-fn tasks() -> &'static [TaskFields] {
+fn tasks(types: &Types) -> &'static [TaskFields] {
     static TASKS: OnceLock<Vec<TaskFields>> = OnceLock::new();
     TASKS.get_or_init(|| {
-        let Ok(types) = KernelTypes::read() else {
-            return Vec::new();
-        };
         let reads = [ReadTask::Typed, ReadTask::Copied].into_iter();
-        reads.filter_map(|read| TaskFields::find(&types, read)).collect()
+        let find = |read| TaskFields::find(types.as_ref()?, read);
+        reads.filter_map(find).collect()
     })
 }
 
 /// Returns the fields that show why a connection failed.
-fn end_fields() -> Option<EndFields> {
+fn end_fields(types: &Types) -> Option<EndFields> {
     static ENDED: OnceLock<Option<EndFields>> = OnceLock::new();
-    *ENDED.get_or_init(|| EndFields::find(&KernelTypes::read().ok()?))
+    *ENDED.get_or_init(|| EndFields::find(types.as_ref()?))
 }
 
 /// Returns the result of `load` for the first variant that the kernel accepts. `load` gets the reasons why that
@@ -69,14 +71,15 @@ pub(super) fn first<T>(
     counts_ended: bool,
     load: impl Fn(&Attempt, Reasons) -> Result<T, Obstacle>,
 ) -> Result<T, Obstacle> {
+    let types = Types::new(|| KernelTypes::read().ok());
     let tasks: Vec<Option<TaskFields>> = if needs.names {
-        tasks().iter().copied().map(Some).collect()
+        tasks(&types).iter().copied().map(Some).collect()
     } else {
         vec![None]
     };
     let mut refusal = None;
-    if let Some(own) = fields(needs.automatic).map(OwnValues::Fields) {
-        let counting = if counts_ended { end_fields() } else { None };
+    if let Some(own) = fields(&types, needs.automatic).map(OwnValues::Fields) {
+        let counting = if counts_ended { end_fields(&types) } else { None };
         for ended in counting.map(Some).into_iter().chain([None]) {
             let is_uncounted = counts_ended && ended.is_none();
             for task in &tasks {
