@@ -5,13 +5,13 @@
 
 mod cgroup_fixture;
 mod cgroup_process;
+mod harness;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod statistics;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode};
 use std::time::Instant;
 
@@ -55,6 +55,10 @@ const QUICK: Effort = Effort {
 /// slower as long as it lives.
 const ROUNDS_PER_PROCESS: usize = 10;
 
+/// Here the kernel keeps no state of ended connections; otherwise the ports would soon be used up.
+const PREPARE: &str = "echo 0 > /proc/sys/net/ipv4/tcp_max_tw_buckets
+mount -t bpf bpf /sys/fs/bpf";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (mut is_bench, mut is_quick, mut checks, mut is_inside) = (false, false, false, false);
@@ -78,16 +82,9 @@ fn main() -> ExitCode {
         println!("no figures of the cgroup engine: {why}");
         return ExitCode::SUCCESS;
     } else {
-        go_inside(&arguments)
+        harness::go_inside(&["--mount"], PREPARE, &arguments)
     };
-    match result {
-        Ok(missed) if missed > 0 && checks => ExitCode::FAILURE,
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::from(2)
-        }
-    }
+    harness::status(result, checks)
 }
 
 /// Returns why this machine cannot run the bench, if it cannot.
@@ -95,37 +92,14 @@ fn missing() -> Option<String> {
     if !geteuid().is_root() {
         return Some("it requires root".to_owned());
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |tool: &&str| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
-    if let Some(tool) = ["unshare", "ip", "mount", "cc"]
-        .into_iter()
-        .find(|tool| !is_there(tool))
-    {
-        return Some(format!("{tool} is not installed"));
+    if let Some(missing) = harness::missing_tool(&["unshare", "ip", "mount", "cc"]) {
+        return Some(missing);
     }
     let status = Command::new(env!("CARGO_BIN_EXE_keepalive"))
         .args(["cgroup", "status", "--json"])
         .output();
     let report: serde_json::Value = serde_json::from_slice(&status.ok()?.stdout).ok()?;
     report["obstacle"].as_str().map(str::to_owned)
-}
-
-/// Executes this program again, in its own namespaces. There the kernel keeps no state of ended connections; otherwise
-/// the ports would soon be used up.
-fn go_inside(arguments: &[String]) -> Result<usize, Error> {
-    const PREPARE: &str = "set -e
-ip link set lo up
-echo 0 > /proc/sys/net/ipv4/tcp_max_tw_buckets
-mount -t bpf bpf /sys/fs/bpf
-exec \"$@\"";
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-c", PREPARE, "sh"])
-        .arg(std::env::current_exe()?)
-        .args(arguments)
-        .arg("--inside");
-    Err(format!("cannot run unshare: {}", command.exec()).into())
 }
 
 /// Pins this process and its children to one processor, because a migration costs more than the measured differences.
@@ -170,39 +144,15 @@ impl Drop for Kept {
     }
 }
 
-const FIVE: [&str; 8] = [
-    "--idle",
-    "60",
-    "--interval",
-    "15",
-    "--count",
-    "5",
-    "--user-timeout",
-    "135",
-];
-const FIVE_ENFORCED: [&str; 10] = [
-    "--idle",
-    "60",
-    "--interval",
-    "15",
-    "--count",
-    "5",
-    "--user-timeout",
-    "135",
-    "--mode",
-    "enforce",
-];
-const FIVE_COUNTED: [&str; 9] = [
-    "--idle",
-    "60",
-    "--interval",
-    "15",
-    "--count",
-    "5",
-    "--user-timeout",
-    "135",
-    "--count-endings",
-];
+/// The flags of five options, and more.
+macro_rules! five {
+    ($($more:literal),*) => {
+        ["--idle", "60", "--interval", "15", "--count", "5", "--user-timeout", "135" $(, $more)*]
+    };
+}
+const FIVE: [&str; 8] = five!();
+const FIVE_ENFORCED: [&str; 10] = five!("--mode", "enforce");
+const FIVE_COUNTED: [&str; 9] = five!("--count-endings");
 const NO_MATCH: [&str; 4] = ["--rule", "default off", "--rule", "connect 192.0.2.0/24 idle=30"];
 
 impl Policy {

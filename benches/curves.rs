@@ -2,6 +2,8 @@
 //! Contestants take turns; figures are first quartiles. The bench runs in its own network, process and mount namespaces.
 #![forbid(unsafe_code)]
 
+mod fixture;
+mod harness;
 mod load;
 mod plot;
 #[allow(dead_code, reason = "other benches use more of it")]
@@ -10,16 +12,16 @@ mod target;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 use std::{env, fs};
 
+use fixture::Fixture;
 use keepalive_engine::cgroup::{Options, Programs, Shared};
 use keepalive_engine::policy::{Policy, Text};
 use keepalive_policy::Settings;
-use load::{Fixture, Load};
+use load::Load;
 use plot::Curve;
 use rustix::process::geteuid;
 use target::{Target, Targets};
@@ -81,16 +83,9 @@ fn main() -> ExitCode {
         println!("no curves: {why}");
         return ExitCode::SUCCESS;
     } else {
-        go_inside(&all)
+        harness::go_inside(&[], "", &all)
     };
-    match result {
-        Ok(missed) if missed > 0 && checks => ExitCode::FAILURE,
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::from(2)
-        }
-    }
+    harness::status(result, checks)
 }
 
 /// Returns why this machine cannot run the bench, if it cannot.
@@ -98,31 +93,14 @@ fn missing() -> Option<String> {
     if !geteuid().is_root() {
         return Some("it requires root".to_owned());
     }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let is_there = |tool: &&str| env::split_paths(&path).any(|directory| directory.join(tool).is_file());
-    let mut tools = ["ss", "ip", "unshare", "cc"].into_iter();
-    tools
-        .find(|tool| !is_there(tool))
-        .map(|tool| format!("{tool} is not installed"))
-}
-
-/// Executes this program again, in its own namespaces. All its children end with it.
-fn go_inside(arguments: &[String]) -> Result<usize, Error> {
-    let mut command = Command::new("unshare");
-    command
-        .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
-        .arg(env::current_exe()?)
-        .args(arguments)
-        .arg("--inside");
-    Err(format!("cannot run unshare: {}", command.exec()).into())
+    harness::missing_tool(&["ss", "ip", "unshare", "cc"])
 }
 
 type Measure = fn(&Fixture, Effort) -> Result<Curve, Error>;
 
 /// Measures and prints everything. Returns the number of missed targets.
 fn run(effort: Effort, plots: Option<&Path>) -> Result<usize, Error> {
-    let fixture = Fixture::prepare()?;
+    let fixture = Fixture::prepare("load.c", &["-pthread"])?;
     let mut targets = Targets::default();
     println!(
         "In turn; first quartiles of {} rounds. Growth 1 is linear: ten times as many cost ten times as much.",

@@ -1,8 +1,9 @@
 //! Measures what `keepalive list` costs relative to ss(8), which shows less, and `keepalive attach` relative to `keepalive
-//! list`: 10,000 sockets of one process. The commands take turns, so both have the same noise. The bench runs in its own network, process and mount namespaces,
-//! without foreign sockets.
+//! list`: 10,000 sockets of one process. The commands take turns, so both have the same noise. The bench runs in its own
+//! network, process and mount namespaces, without foreign sockets.
 #![forbid(unsafe_code)]
 
+mod harness;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod target;
 
@@ -10,11 +11,11 @@ use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use harness::status;
 use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
 use target::{Target, Targets};
@@ -64,19 +65,7 @@ fn main() -> ExitCode {
         println!("no comparison of keepalive list with ss: {why}");
         return ExitCode::SUCCESS;
     }
-    status(go_inside(&arguments), checks)
-}
-
-/// Returns the exit status for a number of missed targets.
-fn status(result: Result<usize, Error>, checks: bool) -> ExitCode {
-    match result {
-        Ok(missed) if missed > 0 && checks => ExitCode::FAILURE,
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::from(2)
-        }
-    }
+    status(harness::go_inside(&[], "", &arguments), checks)
 }
 
 /// Returns why this machine cannot run the bench, if it cannot.
@@ -84,24 +73,7 @@ fn missing() -> Option<String> {
     if !geteuid().is_root() {
         return Some("only root sees all of a process".to_owned());
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |tool: &&str| std::env::split_paths(&path).any(|directory| directory.join(tool).is_file());
-    ["ss", "ip", "unshare", "setpriv"]
-        .into_iter()
-        .find(|tool| !is_there(tool))
-        .map(|tool| format!("{tool} is not installed"))
-}
-
-/// Executes this program again, in its own namespaces. All its children end with it.
-fn go_inside(arguments: &[String]) -> Result<usize, Error> {
-    let mut command = Command::new("unshare");
-    command
-        .args(["--net", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"])
-        .arg(std::env::current_exe()?)
-        .args(arguments)
-        .arg("--inside");
-    Err(format!("cannot run unshare: {}", command.exec()).into())
+    harness::missing_tool(&["ss", "ip", "unshare", "setpriv"])
 }
 
 /// Creates the sockets, reports that they exist, and keeps them until the end of standard input. Each byte that it reads

@@ -2,14 +2,17 @@
 //! take turns of a few milliseconds, so all have the same noise. The measured code is C (`supervised.c`).
 #![forbid(unsafe_code)]
 
+mod fixture;
+#[allow(dead_code, reason = "other benches use more of it")]
+mod harness;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use fixture::Fixture;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -53,77 +56,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    match run(if is_bench && !is_quick { FULL } else { QUICK }) {
-        Ok(missed) if missed > 0 && checks => ExitCode::FAILURE,
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// The command and the program that it runs, in a directory of this run: their paths identify its processes.
-struct Fixture {
-    directory: TempDir,
-    library: PathBuf,
-}
-
-impl Fixture {
-    fn prepare() -> Result<Self, Error> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let fixture = Self {
-            directory: TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?,
-            library: root.join("target/release/libkeepalive.so").canonicalize()?,
-        };
-        fs::hard_link(env!("CARGO_BIN_EXE_keepalive"), fixture.path("keepalive"))?;
-        fs::write(fixture.path("empty.conf"), "")?;
-        let status = Command::new("cc")
-            .args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"])
-            .arg(fixture.path("program"))
-            .arg(root.join("benches/supervised.c"))
-            .status()?;
-        if status.success() {
-            Ok(fixture)
-        } else {
-            Err(format!("cc: {status}").into())
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Returns the command of `words`, with `KEEPALIVE` and `PROGRAM` replaced by their paths.
-    fn command(&self, words: &[&str]) -> Command {
-        let path = |word: &&str| match *word {
-            "KEEPALIVE" => self.path("keepalive"),
-            "PROGRAM" => self.path("program"),
-            other => PathBuf::from(other),
-        };
-        let mut words = words.iter().map(path);
-        let mut command = Command::new(words.next().unwrap_or_default());
-        command
-            .args(words)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("KEEPALIVE_LIBRARY", &self.library)
-            .env("KEEPALIVE_CONFIG", self.path("empty.conf"));
-        command
-    }
-
-    /// Returns the processes that still run the command: the supervisors.
-    fn supervisors(&self) -> Result<Vec<String>, Error> {
-        let path = self.path("keepalive");
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc")? {
-            let process = entry?.path();
-            if fs::read_link(process.join("exe")).is_ok_and(|exe| exe == path) {
-                found.push(process.display().to_string());
-            }
-        }
-        Ok(found)
-    }
+    harness::status(run(if is_bench && !is_quick { FULL } else { QUICK }), checks)
 }
 
 /// A way to run the program, and its measured times.
@@ -138,7 +71,7 @@ struct Contestant {
 
 impl Contestant {
     fn start(fixture: &Fixture, name: &'static str, words: &[&str], effort: Effort) -> Result<Self, Error> {
-        let mut command = fixture.command(words);
+        let mut command = fixture.command(&[], words);
         command.arg(fixture.path("program")).arg(effort.slice_ms.to_string());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         Ok(Self {
@@ -208,7 +141,7 @@ fn race(contestants: &mut [Contestant], order: u8, rounds: usize) -> Result<(), 
 
 /// Measures and prints everything. Returns the number of missed targets.
 fn run(effort: Effort) -> Result<usize, Error> {
-    let fixture = Fixture::prepare()?;
+    let fixture = Fixture::prepare("supervised.c", &[])?;
     println!("In turn; medians with quartiles. Differences and ratios are of the same round.");
     let missed =
         connects(&fixture, effort)? + other_calls(&fixture, effort)? + starts(&fixture, effort)? + memory(&fixture)?;
@@ -295,7 +228,7 @@ fn starts(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
     for round in 0..effort.starts {
         for step in 0..ways.len() {
             let which = (step + round) % ways.len();
-            let mut command = fixture.command(ways[which].1);
+            let mut command = fixture.command(&[], ways[which].1);
             let start = Instant::now();
             let status = command.stdin(Stdio::null()).status()?;
             times[which].push(start.elapsed().as_secs_f64() * 1e3);
@@ -320,7 +253,7 @@ fn memory(fixture: &Fixture) -> Result<usize, Error> {
     let mut found = Vec::new();
     // The serving supervisor is a new process.
     for _ in 0..100 {
-        found = fixture.supervisors()?;
+        found = fixture.processes()?;
         if found.len() == 2 {
             break;
         }
@@ -329,7 +262,7 @@ fn memory(fixture: &Fixture) -> Result<usize, Error> {
     println!("\nmemory of the supervisors, one serving and one standby");
     let mut sums = [0.0; 2];
     for process in &found {
-        let rollup = fs::read_to_string(format!("{process}/smaps_rollup"))?;
+        let rollup = fs::read_to_string(process.join("smaps_rollup"))?;
         let kilobytes = |name: &str| {
             let line = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
             line.split_whitespace().next().unwrap_or("0").parse::<f64>()

@@ -365,7 +365,7 @@ fn find_out_which_end(
     call_shares(code, accepted, settings, decided);
     code.place(decided);
     if let Some(apply) = apply {
-        // The verifier examines a function anew for each place that calls it. With one place its work does not grow with
+        // The verifier examines a function for each place that calls it. With one place its work does not grow with
         // the square of the rules.
         let nothing = code.label();
         code.jump_if(R0, Different, SETTINGS_APPLY, nothing);

@@ -4,16 +4,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Returns a time in seconds since 1970-01-01 as RFC 3339 has it, in UTC.
 pub(crate) fn utc(seconds: u64) -> String {
-    let time = UNIX_EPOCH + Duration::from_secs(seconds);
-    rfc3339(time).replace(".000", "")
+    to_the_second(UNIX_EPOCH + Duration::from_secs(seconds)) + "Z"
 }
 
 /// Returns the time in UTC, with milliseconds.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
-    let (year, month, day, seconds) = date(time);
     let milliseconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_millis());
+    format!("{}.{milliseconds:03}Z", to_the_second(time))
+}
+
+fn to_the_second(time: SystemTime) -> String {
+    let (year, month, day, seconds) = date(time);
     let [hours, minutes, seconds] = [seconds / 3600, seconds / 60 % 60, seconds % 60];
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{milliseconds:03}Z")
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}")
 }
 
 /// Returns year, month, day, and the seconds of the day, in UTC.

@@ -155,7 +155,7 @@ fn serve(
             plugin.end_removed();
             next_reading = Instant::now() + PERIOD;
         }
-        // Pods that are being created wait for their answers; those that run already do not.
+        // The runtime waits for the answers about new pods, and for nothing about running ones.
         let deadline = if plugin.is_busy() { Instant::now() } else { next_reading };
         let ready = poll_until(&mut [signals.as_fd(), connection.as_fd()], deadline);
         if ready.contains(&0) {

@@ -1,6 +1,6 @@
 //! `keepalive oci-hook`: policies of containers, from their annotations, before their first program runs.
 
-use super::podman::{HOOKS, Podman, podman};
+use super::podman::{HOOKS, Podman, listening, podman};
 use super::{NO_ENGINES, POLICY};
 use crate::support::process::{LIMIT, eventually, output_within, text};
 use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
@@ -8,7 +8,6 @@ use crate::support::test_cgroup::{BPF_FILE_SYSTEM, TestCgroup};
 use crate::support::{keepalive, repository};
 use std::fs::{self, Permissions};
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use tempfile::NamedTempFile;
@@ -37,13 +36,14 @@ macro_rules! hooks {
 }
 
 /// Installs the hook as the packages do, for the command of this build.
-fn install_hook(podman: &Podman<'_>) {
+fn hooked(podman: Podman<'_>) -> Podman<'_> {
     let hook = fs::read_to_string(repository().join("packaging/oci/keepalive.json")).expect("a packaged file");
     let command = keepalive();
     let hook = hook.replace("/usr/bin/keepalive", command.to_str().expect("UTF-8"));
     let directory = podman.files.path().join(HOOKS);
     fs::create_dir(&directory).expect("it is not there");
     fs::write(directory.join("keepalive.json"), hook).expect("a file of the test");
+    podman
 }
 
 /// Creates the socket of the system log.
@@ -75,10 +75,8 @@ fn first_connection(podman: &Podman<'_>, port: &str, options: &[&str]) -> String
 fn first_connection_has_the_policy_of_the_annotation() {
     let test_cgroup = hooks!();
     podman!();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let port = format!("connect={}", listener.local_addr().expect("an address").port());
-    let podman = Podman::new(&test_cgroup);
-    install_hook(&podman);
+    let (_listener, port) = listening();
+    let podman = hooked(Podman::new(&test_cgroup));
     for _ in 0..3 {
         assert_eq!(first_connection(&podman, &port, &[ANNOTATION]), POLICY_VALUES);
         assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
@@ -98,10 +96,8 @@ fn first_connection_has_the_policy_of_the_annotation() {
 fn policy_of_the_annotation_stays_over_restarts_and_reaches_executed_processes() {
     let test_cgroup = hooks!();
     podman!();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let port = format!("connect={}", listener.local_addr().expect("an address").port());
-    let podman = Podman::new(&test_cgroup);
-    install_hook(&podman);
+    let (_listener, port) = listening();
+    let podman = hooked(Podman::new(&test_cgroup));
     let parent = format!("--cgroup-parent={}", test_cgroup.name());
     let program = ["localhost/sockets", "/bin/sockets", "tcp", &port, "show", "hold"];
     let options = ["run", "--detach", "--interactive", "--name=web", &parent, ANNOTATION];
@@ -132,10 +128,8 @@ fn policy_of_the_annotation_stays_over_restarts_and_reaches_executed_processes()
 fn mistake_in_the_annotation_is_logged_and_the_container_starts() {
     let test_cgroup = hooks!();
     podman!();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let port = format!("connect={}", listener.local_addr().expect("an address").port());
-    let podman = Podman::new(&test_cgroup);
-    install_hook(&podman);
+    let (_listener, port) = listening();
+    let podman = hooked(Podman::new(&test_cgroup));
     let log = system_log(&test_cgroup);
     for (value, message) in [
         ("idle=30x", "'idle=30x': unknown unit after the number; hint: "),
@@ -161,10 +155,8 @@ fn mistake_in_the_annotation_is_logged_and_the_container_starts() {
 fn container_of_an_ordinary_user_starts_without_a_policy() {
     let test_cgroup = hooks!();
     podman!();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let port = format!("connect={}", listener.local_addr().expect("an address").port());
-    let podman = Podman::rootless(&test_cgroup);
-    install_hook(&podman);
+    let (_listener, port) = listening();
+    let podman = hooked(Podman::rootless(&test_cgroup));
     let log = system_log(&test_cgroup);
     let program = ["localhost/sockets", "/bin/sockets", "tcp", &port, "show"];
     let printed = podman.succeeds(&[&["run", "--rm", ANNOTATION][..], &program].concat());

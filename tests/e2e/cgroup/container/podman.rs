@@ -173,12 +173,18 @@ fn connection_after_start(podman: &Podman<'_>, watch: &mut Watch, name: &str, id
     has
 }
 
+/// Returns a listener, and the word that makes `sockets` connect to it.
+pub(super) fn listening() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, format!("connect={port}"))
+}
+
 #[test]
 fn policy_follows_a_container_of_podman_over_restarts() {
     let test_cgroup = containers!();
     podman!();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let port = format!("connect={}", listener.local_addr().expect("an address").port());
+    let (_listener, port) = listening();
     let podman = Podman::new(&test_cgroup);
     let mut watch = Watch::start(&test_cgroup, &[&["--container=web"], &POLICY[..]].concat());
     let has_policy = format!("tcp: {POLICY_VALUES}");
@@ -197,8 +203,7 @@ fn policy_follows_a_container_of_podman_over_restarts() {
 fn executed_process_has_the_policy_of_the_container() {
     let test_cgroup = containers!();
     podman!();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let port = format!("connect={}", listener.local_addr().expect("an address").port());
+    let (_listener, port) = listening();
     let podman = Podman::new(&test_cgroup);
     let id = podman.create("web", &port);
     let mut container = LinePeer::start(&mut podman.command(&["start", "--attach", "--interactive", "web"]));

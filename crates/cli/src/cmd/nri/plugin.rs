@@ -110,7 +110,7 @@ impl<'a> Plugin<'a> {
         !self.pending.is_empty()
     }
 
-    /// Applies the policy of one pod that runs already.
+    /// Applies the policy of one running pod.
     pub(super) fn apply_next(&mut self) {
         let Some(sandbox) = self.pending.pop_first() else {
             return;
@@ -125,9 +125,9 @@ impl<'a> Plugin<'a> {
         match self.nri.read() {
             Ok(read) => {
                 self.mistake = None;
-                let is_settled = read == self.seen;
+                let is_unchanged = read == self.seen;
                 self.seen = read;
-                if is_settled && self.seen != self.configuration {
+                if is_unchanged && self.seen != self.configuration {
                     say("the files have changed");
                     self.configuration = self.seen.clone();
                     self.pending = self.pods.keys().cloned().collect();
