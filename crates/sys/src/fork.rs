@@ -1,11 +1,10 @@
 //! Processes of keepalive alongside the process that becomes the command.
 
+mod orphan;
+
 use crate::proc;
-use crate::signal::{IgnoredChildren, is_child_pending};
-use rustix::fd::OwnedFd;
-use rustix::io::{Errno, read, write};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions, child_subreaper, getpid, set_child_subreaper, waitpid};
+use crate::signal::is_child_pending;
+use rustix::process::Pid;
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::thread::sleep;
@@ -34,6 +33,12 @@ pub fn fork() -> io::Result<Side> {
 /// Fails if this process has several threads. The kernel counts a joined thread until it has removed the
 /// thread, after join returns. Therefore this function checks repeatedly, for up to [`JOINED`].
 fn check_threads() -> io::Result<()> {
+    // For a process with one thread, this call is valid and changes nothing (unshare(2)).
+    // SAFETY: unshare(2) takes a number.
+    if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
+        return Ok(());
+    }
+    // The process has several threads, or a sandbox refuses the call.
     let deadline = Instant::now() + JOINED;
     while proc::own_threads()? != 1 {
         if Instant::now() >= deadline {
@@ -86,14 +91,14 @@ pub fn exit_now(status: u8) -> ! {
 /// this process already has children, whose end must not be missed.
 ///
 /// # Errors
-/// As [`fork`], `EMFILE`, and `EAGAIN` if a second new process cannot be created.
+/// As [`fork`], `ENOMEM`, and `EAGAIN` if a second new process cannot be created.
 pub fn spawn_unwaitable(work: impl FnOnce()) -> io::Result<()> {
     let is_init = std::process::id() == 1;
     // Ignoring SIGCHLD discards a pending SIGCHLD.
     if is_init || has_children() || is_child_pending() {
         spawn_silent_child(work)
     } else {
-        spawn_orphan(work)
+        orphan::spawn(work)
     }
 }
 
@@ -120,55 +125,6 @@ fn spawn_silent_child(work: impl FnOnce()) -> io::Result<()> {
         exit_now(0);
     }
     Ok(())
-}
-
-fn spawn_orphan(work: impl FnOnce()) -> io::Result<()> {
-    let (failure, to_failure) = pipe_with(PipeFlags::CLOEXEC)?;
-    // Otherwise the orphan would become a child of this process again.
-    let was_subreaper = child_subreaper()?.is_some();
-    if was_subreaper {
-        set_child_subreaper(None)?;
-    }
-    // The kernel then reaps the intermediate process, and does not add to the times of this process's
-    // children (wait(2)).
-    let ignored = IgnoredChildren::new();
-    let between = fork();
-    if let Ok(Side::Child) = between {
-        drop(failure);
-        be_between(work, to_failure, &ignored);
-    }
-    drop(to_failure);
-    if let Ok(Side::Parent(between)) = between {
-        // waitpid(2) fails with ECHILD when that process has ended.
-        while let Ok(_) | Err(Errno::INTR) = waitpid(Some(between), WaitOptions::empty()) {}
-    }
-    ignored.restore();
-    if was_subreaper {
-        set_child_subreaper(Some(getpid()))?;
-    }
-    between?;
-    let mut errno = [0; 4];
-    match read(&failure, &mut errno) {
-        Ok(4) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno))),
-        _ => Ok(()),
-    }
-}
-
-/// Runs the process between this process and the orphan: its end orphans the other process.
-fn be_between(work: impl FnOnce(), to_failure: OwnedFd, ignored: &IgnoredChildren) -> ! {
-    match fork() {
-        Ok(Side::Child) => {
-            drop(to_failure);
-            ignored.restore();
-            work();
-        }
-        Ok(Side::Parent(_)) => {}
-        Err(error) => {
-            let errno = error.raw_os_error().unwrap_or(libc::EAGAIN);
-            let _ = write(&to_failure, &errno.to_ne_bytes());
-        }
-    }
-    exit_now(0)
 }
 
 /// Numbers in memory that a process and its copies share.
