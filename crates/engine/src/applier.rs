@@ -189,33 +189,42 @@ pub fn number(socket: &OwnedFd, settings: &Settings, option: SocketOption) -> Op
     )
 }
 
-/// Applies settings to the TCP sockets that the command will inherit.
-pub fn apply_to_inherited(sources: &[Source<'_>], program: &[u8]) {
-    let (Ok(handle), Ok(sockets)) = (PidFd::open(std::process::id()), proc::own_sockets()) else {
-        return;
-    };
-    let switched_off = SwitchedOff::default();
-    let mut applier = None;
-    for socket in sockets.into_iter().filter_map(|(fd, _)| handle.duplicate(fd).ok()) {
-        let Ok(Some(tcp)) = sockopt::read(&socket) else {
-            continue;
-        };
-        let applier = applier.get_or_insert_with(|| Applier::new(&switched_off));
-        let event = |moment| Event {
-            moment,
-            peer: tcp.peer.map(|peer| peer.ip()),
-            port: tcp.local.map(|local| local.port()),
-            program,
-        };
-        if tcp.listening {
-            applier.apply_to_listener(&socket, &decide(sources, &event(Moment::Listen)));
-        } else if tcp.peer.is_some() {
-            // A process that passes on a connection has accepted it (inetd).
-            let settings = decide(sources, &event(Moment::Accept));
-            applier.apply(&socket, &settings);
-            applier.limit_unacknowledged(&socket, &settings);
-        } else {
-            applier.apply(&socket, &decide(sources, &event(Moment::Create)));
+/// The sockets that the command will inherit.
+pub struct Inherited(Option<(PidFd, Vec<(i32, u64)>)>);
+
+impl Inherited {
+    /// Finds the sockets of this process.
+    pub fn find() -> Self {
+        let handle = PidFd::open(std::process::id());
+        Self(handle.and_then(|handle| Ok((handle, proc::own_sockets()?))).ok())
+    }
+
+    /// Applies settings to those of TCP.
+    pub fn apply(self, sources: &[Source<'_>], program: &[u8]) {
+        let Some((handle, sockets)) = self.0 else { return };
+        let switched_off = SwitchedOff::default();
+        let mut applier = None;
+        for socket in sockets.into_iter().filter_map(|(fd, _)| handle.duplicate(fd).ok()) {
+            let Ok(Some(tcp)) = sockopt::read(&socket) else {
+                continue;
+            };
+            let applier = applier.get_or_insert_with(|| Applier::new(&switched_off));
+            let event = |moment| Event {
+                moment,
+                peer: tcp.peer.map(|peer| peer.ip()),
+                port: tcp.local.map(|local| local.port()),
+                program,
+            };
+            if tcp.listening {
+                applier.apply_to_listener(&socket, &decide(sources, &event(Moment::Listen)));
+            } else if tcp.peer.is_some() {
+                // A process that passes on a connection has accepted it (inetd).
+                let settings = decide(sources, &event(Moment::Accept));
+                applier.apply(&socket, &settings);
+                applier.limit_unacknowledged(&socket, &settings);
+            } else {
+                applier.apply(&socket, &decide(sources, &event(Moment::Create)));
+            }
         }
     }
 }

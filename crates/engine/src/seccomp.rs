@@ -3,6 +3,7 @@
 //! The command keeps the process id of this process. The supervisor is a separate process in its own session.
 //! It lives until the last process under the filter has ended.
 
+mod channel;
 mod foreign;
 mod in_place;
 mod journal;
@@ -16,7 +17,8 @@ mod threads;
 mod unfinished;
 mod watch;
 
-use crate::applier::apply_to_inherited;
+use self::channel::{receive, receive_descriptor, send, send_descriptor, socket_pair};
+use crate::applier::Inherited;
 use crate::error::{Error, describe};
 use crate::sockets::{YAMA_2, YAMA_3, is_sandboxed, may_trace, yama_scope};
 use keepalive_policy::option::Group;
@@ -28,9 +30,8 @@ use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::proc;
 use keepalive_sys::program::Program;
 use keepalive_sys::seccomp::{Filter, IoUring, Listener, SetOption, install, is_supervised, sock_filter};
-use rustix::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use rustix::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitOptions, getppid, setpriority_process, waitpid};
 use rustix::thread::CapabilitySet;
 use std::io;
@@ -254,10 +255,15 @@ impl Plan<'_> {
     }
 }
 
-/// Puts this process under the supervisors at the other ends of these sockets.
-fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
+/// Puts this process under the supervisors at the other ends of these sockets. At each end, `processes` get the listener.
+fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd], processes: usize) -> Result<(), Obstacle> {
     for supervisor in supervisors {
         send(supervisor, std::process::id().cast_signed());
+    }
+    // The supervisors start meanwhile.
+    let code = plan.filter();
+    let inherited = Inherited::find();
+    for supervisor in supervisors {
         match receive(supervisor) {
             Some(0) => {}
             Some(errno) if errno == Errno::BUSY.raw_os_error() => return Err(Obstacle::Foreign),
@@ -265,7 +271,6 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
             None => return Err(Obstacle::Lost),
         }
     }
-    let code = plan.filter();
     let listener = install(&code, may_keep_privileges()).map_err(|error| {
         if Errno::from_io_error(&error) == Some(Errno::BUSY) {
             Obstacle::Foreign
@@ -273,18 +278,20 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd]) -> Result<(), Obstacle> {
             Obstacle::Refused("seccomp", error)
         }
     })?;
-    let mut is_taken = true;
     for supervisor in supervisors {
-        send(supervisor, listener.as_fd().as_raw_fd());
-        is_taken &= receive(supervisor) == Some(0);
+        for _ in 0..processes {
+            // If the supervisor has ended, the question below fails.
+            let _ = send_descriptor(supervisor, &listener);
+        }
     }
+    // From here on only the supervisors have it: if they end before they answer, the question fails, and does not wait.
     drop(listener);
     // The first caught call. Its answer shows that the supervisors are ready and that the standby knows the
     // numbers of the calls.
-    if !is_taken || !is_supervised() {
+    if !is_supervised() {
         return Err(Obstacle::Lost);
     }
-    apply_to_inherited(plan.sources, plan.program);
+    inherited.apply(plan.sources, plan.program);
     Ok(())
 }
 
@@ -344,9 +351,9 @@ fn needed_capabilities() -> CapabilitySet {
     }
 }
 
-/// The supervisor's side of [`submit`]: returns the command and its listener. By then this process is
+/// The supervisor's side of [`submit`], before the command has a listener: returns the command. By then this process is
 /// detached. The process exits if it has no ptrace access to the command, or if the command has ended.
-fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Position, plan: &Plan<'_>) -> (PidFd, Listener) {
+fn accept(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Position, plan: &Plan<'_>) -> PidFd {
     let look = || {
         detach(keep)?;
         // Until a call is received, a signal can end it as if its wait had just begun, so the call must be
@@ -373,41 +380,18 @@ fn take_over(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Position, plan: &
         exit_now(1);
     });
     send(socket, 0);
-    // The other side closes the socket if it has no listener.
-    let Some(listener) = receive(socket).and_then(|fd| command.duplicate(fd).ok()) else {
-        exit_now(1);
-    };
-    let listener = Listener::from_fd(listener);
-    listener.wake_here();
-    send(socket, 0);
-    (command, listener)
+    command
 }
 
-fn socket_pair() -> Result<(OwnedFd, OwnedFd), Obstacle> {
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|error| Obstacle::Refused("socketpair", error.into()))
+/// Returns the listener that [`submit`] sends. The process exits if the command has ended, or has no listener.
+fn take_over(socket: OwnedFd) -> Listener {
+    // The other side closes the socket if it has no listener.
+    let listener = receive_descriptor(&socket).unwrap_or_else(|| exit_now(1));
+    Listener::from_fd(listener)
 }
 
 fn refused(call: &'static str) -> impl Fn(io::Error) -> Obstacle {
     move |error| Obstacle::Refused(call, error)
-}
-
-/// Sends a number to the other side.
-fn send(socket: &OwnedFd, number: i32) {
-    // If the other side has ended, [`receive`] reports it.
-    let _ = write(socket, &number.to_ne_bytes());
-}
-
-/// Returns the next number from the other side; `None` if the other side has ended.
-fn receive(socket: &OwnedFd) -> Option<i32> {
-    let mut number = [0; 4];
-    loop {
-        match read(socket, &mut number) {
-            Ok(4) => return Some(i32::from_ne_bytes(number)),
-            Err(Errno::INTR) => {}
-            _ => return None,
-        }
-    }
 }
 
 /// Returns whether set-user-ID programs keep their privileges under the filter.

@@ -5,7 +5,7 @@
 //! cgroup.
 
 use super::{Obstacle, Options, Programs, Shared};
-use crate::applier::apply_to_inherited;
+use crate::applier::Inherited;
 use crate::policy::{Part, Policy};
 use keepalive_sys::background::{detach, harden};
 use keepalive_sys::bpf::call::{Attached, Hook, attach_to_cgroup, program_by_id, program_info, programs};
@@ -53,7 +53,7 @@ pub fn join(policy: &Policy, program: &[u8]) -> Result<Vec<HiddenLimit>, Failure
     let directory = join_new(&tree, &parent, &programs)?;
     // Inherited sockets belong to the cgroup in which they were created.
     let parts = policy.parts();
-    apply_to_inherited(&parts.each_ref().map(Part::source), program);
+    Inherited::find().apply(&parts.each_ref().map(Part::source), program);
     Ok(hidden_limits(&parent, &directory))
 }
 

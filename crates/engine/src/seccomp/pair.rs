@@ -1,17 +1,17 @@
 //! A pair of supervisors: one process serves, and the other takes over if the first is killed or stopped.
 //! Without a supervisor, the caught calls of all processes under the filter would fail.
 
+use super::channel::send;
 use super::journal::Journal;
 use super::memory::Memory;
 use super::proxy::{NOBODY_LEFT, SIGNALS};
-use super::send;
 use super::supervisor::End;
 use super::watch::Watch;
 use keepalive_policy::Source;
 use keepalive_sys::fork::{Side, exit_now, fork};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::proc;
-use keepalive_sys::seccomp::{Answer, Listener};
+use keepalive_sys::seccomp::{Answer, Listener, Notification};
 use keepalive_sys::signal::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
@@ -70,13 +70,14 @@ impl<'a> SupervisorPair<'a> {
         }
     }
 
-    /// Serves until the last process under the filter has ended.
-    pub(super) fn begin(&self) -> ! {
-        self.run(self.divide())
-    }
-
-    /// Serves. The parent, behind `standby`, is the standby.
+    /// Serves until the last process under the filter has ended. The parent, behind `standby`, is the standby.
     pub(super) fn serve(&self, standby: PidFd) -> ! {
+        // The first call is the command's question whether the supervisors are ready. The command starts while this process
+        // starts its threads.
+        let _ = poll(&mut [PollFd::new(self.listener, PollFlags::IN)], None);
+        if !self.is_over() {
+            self.let_next_continue();
+        }
         self.run(Role::Serving { standby })
     }
 
@@ -170,6 +171,21 @@ impl<'a> SupervisorPair<'a> {
                 _ => return,
             }
         }
+    }
+
+    /// Lets the next call continue unchanged, and waits for it.
+    pub(super) fn let_next_continue(&self) {
+        if let Ok(call) = self.listener.receive() {
+            self.journal.received(&call);
+            self.let_continue(&call);
+        }
+    }
+
+    /// Lets a call continue unchanged.
+    pub(super) fn let_continue(&self, call: &Notification) {
+        let answer = self.listener.answer_to_question(call).unwrap_or(Answer::Continue);
+        let _ = self.listener.answer(call.id, answer);
+        self.journal.answered(call.id);
     }
 
     /// Waits for children that have ended, and reports how the command ended.

@@ -3,9 +3,10 @@
 //! children of an unrelated process. This process becomes the command's proxy: it forwards the signals that
 //! it gets, stops when the command stops, and ends as the command ends.
 
+use super::channel::{receive, send, socket_pair};
 use super::journal::Journal;
 use super::pair::{ChildWatch, SupervisorPair};
-use super::{Obstacle, Plan, Position, receive, refused, send, socket_pair, submit, take_over};
+use super::{Obstacle, Plan, Position, accept, refused, submit, take_over};
 use keepalive_sys::fork::{Side, exit_now, fork};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::proc;
@@ -70,7 +71,8 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                         }
                         Ok(Side::Parent(_)) => {
                             let keep = [active.as_fd(), status_sender.as_fd(), signals.as_fd(), parent.as_fd()];
-                            let (command, listener) = take_over(&active, &keep, Position::Descendant, plan);
+                            let command = accept(&active, &keep, Position::Descendant, plan);
+                            let listener = take_over(active);
                             let child_watch = ChildWatch {
                                 proxy: None,
                                 ..child_watch
@@ -84,7 +86,8 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
                 }
                 (Ok(Side::Parent(serving)), _) => {
                     let keep = [standby.as_fd(), status_sender.as_fd(), signals.as_fd()];
-                    let (command, listener) = take_over(&standby, &keep, Position::Descendant, plan);
+                    let command = accept(&standby, &keep, Position::Descendant, plan);
+                    let listener = take_over(standby);
                     // The supervisor gets SIGCHLD when the proxy is killed.
                     let _ = set_parent_process_death_signal(Some(Signal::CHILD));
                     SupervisorPair::new(&listener, journal, plan.sources)
@@ -100,7 +103,7 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
 /// Reports whether the command is under its supervisors, and its process id. Returns only if it is; then this
 /// process becomes the command.
 fn become_command(plan: &Plan<'_>, mask: &Mask, status_sender: &OwnedFd, supervisors: &[OwnedFd; 2]) {
-    if let Err(obstacle) = submit(plan, supervisors) {
+    if let Err(obstacle) = submit(plan, supervisors, 1) {
         let errno = match obstacle {
             Obstacle::Restricted(error) | Obstacle::Refused(_, error) => error.raw_os_error(),
             Obstacle::Foreign => Some(Errno::BUSY.raw_os_error()),

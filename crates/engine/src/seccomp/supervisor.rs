@@ -88,6 +88,7 @@ impl<'a> Supervisor<'a> {
     /// Serves until no process is left under the filter. Returns `None` when `stop` is signalled or another
     /// thread has replaced this thread.
     pub(super) fn serve_all(&mut self, stop: &Event) -> Option<End> {
+        self.pair.listener.wake_here();
         while self.progress.is_current() {
             let mut fds = [
                 PollFd::new(self.pair.listener, PollFlags::IN),

@@ -116,7 +116,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
                 reap();
             }
             if !is_served && calls.contains(PollFlags::IN) {
-                self.let_next_continue();
+                self.pair.let_next_continue();
             } else if !is_served && calls.contains(PollFlags::HUP) {
                 return End::NobodyLeft;
             }
@@ -148,7 +148,7 @@ impl<'scope, 'env> Watch<'scope, 'env> {
         };
         let Ok(handle) = Builder::new().stack_size(STACK).spawn_scoped(self.scope, serve) else {
             if let Some(call) = first {
-                self.let_continue(&call);
+                self.pair.let_continue(&call);
             }
             return None;
         };
@@ -248,20 +248,6 @@ impl<'scope, 'env> Watch<'scope, 'env> {
                 self.note_hung(None);
             }
         }
-    }
-
-    fn let_next_continue(&self) {
-        if let Ok(call) = self.pair.listener.receive() {
-            self.pair.journal.received(&call);
-            self.let_continue(&call);
-        }
-    }
-
-    /// Lets a call continue unchanged.
-    fn let_continue(&self, call: &Notification) {
-        let answer = self.pair.listener.answer_to_question(call).unwrap_or(Answer::Continue);
-        let _ = self.pair.listener.answer(call.id, answer);
-        self.pair.journal.answered(call.id);
     }
 }
 
