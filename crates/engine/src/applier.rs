@@ -2,7 +2,7 @@
 
 use crate::kernel_defaults::KernelDefaults;
 use crate::plan::{Origin, Step};
-use keepalive_policy::option::FOR_LISTENERS;
+use keepalive_policy::option::{FOR_LISTENERS, KernelDefault};
 use keepalive_policy::{Event, Keepalive, LIVE_ORDER, Moment, OPTIONS, Settings, SocketOption, Source, decide};
 use keepalive_sys::pidfd::PidFd;
 use keepalive_sys::sockopt::{self, cookie, get, set};
@@ -135,6 +135,8 @@ impl<'a> Applier<'a> {
             }
             let origin = if option == SocketOption::Keepalive && self.switched_off.contains(socket) {
                 Origin::Program
+            } else if let KernelDefault::Fixed(number) = option.row().kernel_default {
+                Origin::UnlessDefault(Some(number))
             } else {
                 let namespace = *namespace.get_or_insert_with(|| self.namespace(socket));
                 Origin::UnlessDefault(self.kernel_default(namespace, option, current))
