@@ -56,8 +56,9 @@ impl Rings {
         Some(next.saturating_duration_since(Instant::now()))
     }
 
-    /// Removes and returns a process whose look is due before `now`.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<Ring> {
+    /// Removes and returns a process whose look is due.
+    pub(super) fn take_due(&mut self) -> Option<Ring> {
+        let now = (!self.0.is_empty()).then(Instant::now)?;
         let due = self.0.iter().position(|ring| ring.next <= now)?;
         Some(self.0.swap_remove(due))
     }

@@ -210,7 +210,10 @@ impl<'a> Supervisor<'a> {
         }
         let peer = peer.filter(|_| self.asks.peer);
         let settings = self.decide(tid, Moment::Connect, peer, peer);
-        self.confirm(caller.notification)?;
+        // Otherwise nothing was read by the number of the thread.
+        if self.asks.validity {
+            self.confirm(caller.notification)?;
+        }
         self.applier.apply(socket, &settings);
         if settings.written(SocketOption::UserTimeout) != Number::Unset {
             self.memory.unfinished().add(Connection {
@@ -302,6 +305,9 @@ impl<'a> Supervisor<'a> {
 
     /// Checks the connections in progress whose check is due.
     fn check_unfinished(&mut self) {
+        if self.memory.unfinished().is_empty() {
+            return;
+        }
         let now = Instant::now();
         while let Some(waiting) = { self.memory.unfinished().take_due(now) } {
             let connection = &waiting.connection;
@@ -370,7 +376,8 @@ impl<'a> Supervisor<'a> {
         decide(self.pair.sources, &event)
     }
 
-    /// Returns the calling thread, and a duplicate of its descriptor `fd`.
+    /// Returns the calling thread, and a duplicate of its descriptor `fd`. A thread that was held before the call and has
+    /// not ended is the calling thread: no other thread can have had its number meanwhile.
     fn duplicate(&mut self, notification: &Notification, fd: i32) -> io::Result<(Arc<Thread>, OwnedFd)> {
         let tid = notification.tid;
         if let Some(thread) = self.threads.find(tid) {

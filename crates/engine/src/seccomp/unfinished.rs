@@ -84,6 +84,10 @@ impl Unfinished {
         threads.len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns the time until the next check; `None` if there is none.
     pub(super) fn pause(&self) -> Option<Duration> {
         let next = self.0.peek()?.next;

@@ -14,7 +14,7 @@ use std::time::Instant;
 impl Supervisor<'_> {
     /// Looks at the sockets of one process that has an io_uring, if its look is due.
     pub(super) fn check_rings(&mut self) {
-        let Some(mut ring) = ({ self.memory.rings().take_due(Instant::now()) }) else {
+        let Some(mut ring) = ({ self.memory.rings().take_due() }) else {
             return;
         };
         if self.memory.is_offender(ring.pid) || !ring.thread.is_alive() {
