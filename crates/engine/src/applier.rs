@@ -80,24 +80,25 @@ impl<'a> Applier<'a> {
     }
 
     /// Applies `settings` except the user timeout, which would limit connecting.
-    pub fn apply(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
-        let mut changes = Changes::default();
+    pub fn apply(&mut self, socket: &OwnedFd, settings: &Settings) {
         if settings.keepalive != Some(Keepalive::Off) {
-            self.set_all(socket, settings, LIVE_ORDER, &mut changes);
+            self.set_all(socket, settings, LIVE_ORDER, None);
         }
-        changes
     }
 
     /// Applies `settings` to a socket that is about to listen, whose connections inherit them.
     pub fn apply_to_listener(&mut self, socket: &OwnedFd, settings: &Settings) -> Changes {
-        let mut changes = self.apply(socket, settings);
-        self.set_all(socket, settings, FOR_LISTENERS, &mut changes);
+        let mut changes = Changes::default();
+        if settings.keepalive != Some(Keepalive::Off) {
+            self.set_all(socket, settings, LIVE_ORDER, Some(&mut changes));
+        }
+        self.set_all(socket, settings, FOR_LISTENERS, Some(&mut changes));
         changes
     }
 
     /// Sets the user timeout of `settings` for a connection with the times of `socket`.
     pub fn limit_unacknowledged(&mut self, socket: &OwnedFd, settings: &Settings) {
-        self.set_all(socket, settings, [SocketOption::UserTimeout], &mut Changes::default());
+        self.set_all(socket, settings, [SocketOption::UserTimeout], None);
     }
 
     /// Restores the values that `socket` had before `changes`.
@@ -121,7 +122,7 @@ impl<'a> Applier<'a> {
         socket: &OwnedFd,
         settings: &Settings,
         options: [SocketOption; N],
-        changes: &mut Changes,
+        mut changes: Option<&mut Changes>,
     ) {
         let mode = settings.mode.unwrap_or_default();
         let mut namespace = None;
@@ -129,7 +130,14 @@ impl<'a> Applier<'a> {
             let Some(ours) = number(socket, settings, option) else {
                 continue;
             };
-            let Ok(current) = get(socket, option) else { continue };
+            let current = match (option, &changes) {
+                // It is off, or it is on and setting it changes nothing.
+                (SocketOption::Keepalive, None) => 0,
+                _ => match get(socket, option) {
+                    Ok(current) => current,
+                    Err(_) => continue,
+                },
+            };
             if ours == current {
                 continue;
             }
@@ -143,7 +151,10 @@ impl<'a> Applier<'a> {
             };
             let step = Step::new(mode, option, ours, current, origin);
             // An option that the kernel refuses keeps its value.
-            if step.is_change() && step.apply(socket).is_ok() {
+            if step.is_change()
+                && step.apply(socket).is_ok()
+                && let Some(changes) = &mut changes
+            {
                 changes.before[option as usize] = Some(current);
                 changes.must_be_undone |= origin.is_program(current) || FOR_LISTENERS.contains(&option);
             }

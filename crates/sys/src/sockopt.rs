@@ -85,41 +85,45 @@ pub fn read(socket: impl AsFd) -> io::Result<Option<TcpSocket>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A TCP or MPTCP socket.
-    Tcp {
-        /// The protocol of the socket.
-        protocol: Protocol,
-        /// Whether the domain is `AF_INET6`, not `AF_INET`.
-        is_ipv6: bool,
-    },
+    Tcp(Protocol),
     /// Another socket.
     OtherSocket,
     /// Not a socket, or a descriptor that only names one (`O_PATH`).
     NoSocket,
 }
 
-/// Returns the kind of `descriptor`. Its options alone are not sufficient: other sockets accept
-/// `SO_KEEPALIVE` silently, and a raw socket can have the protocol number of TCP.
+/// Returns the kind of `descriptor`. The number of its protocol alone is not sufficient: a raw socket can have that of TCP,
+/// and so can sockets of other domains.
 ///
 /// # Errors
 /// The errors of `getsockopt(2)`, except `ENOTSOCK` and `EBADF` (of `O_PATH`).
 pub fn kind(descriptor: impl AsFd) -> io::Result<Kind> {
     let socket = descriptor.as_fd();
-    let is_ipv6 = match sockopt::socket_domain(socket) {
+    let protocol = match sockopt::socket_protocol(socket) {
         Err(rustix::io::Errno::NOTSOCK | rustix::io::Errno::BADF) => return Ok(Kind::NoSocket),
-        Ok(AddressFamily::INET) => false,
-        Ok(AddressFamily::INET6) => true,
+        Ok(Some(ipproto::TCP)) => Protocol::Tcp,
+        Ok(Some(ipproto::MPTCP)) => Protocol::Mptcp,
         Ok(_) => return Ok(Kind::OtherSocket),
         Err(error) => return Err(error.into()),
     };
-    let protocol = match sockopt::socket_protocol(socket)? {
-        Some(ipproto::TCP) => Protocol::Tcp,
-        Some(ipproto::MPTCP) => Protocol::Mptcp,
-        _ => return Ok(Kind::OtherSocket),
-    };
-    if sockopt::socket_type(socket)? != SocketType::STREAM {
+    // No other socket with this number has an option of TCP, so that this call replaces the two below.
+    if protocol == Protocol::Tcp && get(socket, SocketOption::Idle).is_ok() {
+        return Ok(Kind::Tcp(protocol));
+    }
+    let domain = sockopt::socket_domain(socket)?;
+    let is_internet = domain == AddressFamily::INET || domain == AddressFamily::INET6;
+    if !is_internet || sockopt::socket_type(socket)? != SocketType::STREAM {
         return Ok(Kind::OtherSocket);
     }
-    Ok(Kind::Tcp { protocol, is_ipv6 })
+    Ok(Kind::Tcp(protocol))
+}
+
+/// Returns whether the domain of `socket` is `AF_INET6`.
+///
+/// # Errors
+/// The errors of `getsockopt(2)`.
+pub fn is_ipv6(socket: impl AsFd) -> io::Result<bool> {
+    Ok(sockopt::socket_domain(socket)? == AddressFamily::INET6)
 }
 
 /// Returns the protocol of `socket`; `None` if it is not TCP or MPTCP over IPv4 or IPv6.
@@ -128,7 +132,7 @@ pub fn kind(descriptor: impl AsFd) -> io::Result<Kind> {
 /// As [`kind`].
 pub fn protocol(socket: impl AsFd) -> io::Result<Option<Protocol>> {
     Ok(match kind(socket)? {
-        Kind::Tcp { protocol, .. } => Some(protocol),
+        Kind::Tcp(protocol) => Some(protocol),
         Kind::OtherSocket | Kind::NoSocket => None,
     })
 }

@@ -160,18 +160,18 @@ impl<'a> Supervisor<'a> {
             return Ok(Answer::Continue);
         };
         let (thread, socket) = self.duplicate(notification, call.fd())?;
-        let is_ipv6 = match sockopt::kind(&socket)? {
-            Kind::Tcp { is_ipv6, .. } => is_ipv6,
+        match sockopt::kind(&socket)? {
+            Kind::Tcp(_) => {}
             Kind::OtherSocket => return Ok(Answer::Continue),
             Kind::NoSocket => {
                 self.close(socket);
                 return Ok(Answer::Continue);
             }
-        };
+        }
         match call {
             Call::Connect { fd, address } => {
                 let caller = Caller { notification, thread };
-                self.connect(caller, fd, &socket, address, is_ipv6)?;
+                self.connect(caller, fd, &socket, address)?;
             }
             Call::Listen { backlog, .. } => self.listen(notification, &socket, backlog)?,
             Call::SetOption {
@@ -190,19 +190,12 @@ impl<'a> Supervisor<'a> {
         Ok(Answer::Continue)
     }
 
-    fn connect(
-        &mut self,
-        caller: Caller<'_>,
-        fd: i32,
-        socket: &OwnedFd,
-        address: Address,
-        is_ipv6: bool,
-    ) -> io::Result<()> {
+    fn connect(&mut self, caller: Caller<'_>, fd: i32, socket: &OwnedFd, address: Address) -> io::Result<()> {
         let tid = caller.notification.tid;
         let mut peer = None;
         if self.asks.validity {
             // The kernel fails before it changes anything if the address is invalid or the socket is not fresh.
-            peer = address.read(tid, is_ipv6)?;
+            peer = address.read(tid, sockopt::is_ipv6(socket)?)?;
             let is_fresh = !matches!(sockopt::state(socket), Ok((state, _)) if state != Some(State::Closed));
             if peer.is_none() || !is_fresh {
                 return Ok(());
@@ -342,7 +335,7 @@ impl<'a> Supervisor<'a> {
         let Ok(socket) = duplicate else {
             return false;
         };
-        if !matches!(sockopt::kind(&socket), Ok(Kind::Tcp { .. })) {
+        if !matches!(sockopt::kind(&socket), Ok(Kind::Tcp(_))) {
             self.close(socket);
             return false;
         }

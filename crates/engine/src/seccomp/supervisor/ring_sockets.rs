@@ -60,7 +60,7 @@ impl Supervisor<'_> {
 
     /// Sets a socket that a ring may have made. Returns whether it needs no second look.
     fn set_socket_of_ring(&mut self, pid: u32, socket: &OwnedFd) -> bool {
-        if !matches!(sockopt::kind(socket), Ok(Kind::Tcp { .. })) {
+        if !matches!(sockopt::kind(socket), Ok(Kind::Tcp(_))) {
             return true;
         }
         let Ok((state, _)) = sockopt::state(socket) else {
