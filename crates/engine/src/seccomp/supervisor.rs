@@ -4,8 +4,10 @@
 //! found by the number are used only after the kernel has confirmed that the call still waits
 //! (`seccomp_unotify(2)`).
 
+mod next_call;
 mod ring_sockets;
 
+use self::next_call::NextCall;
 use super::memory::Memory;
 use super::pair::SupervisorPair;
 use super::progress::{Event, Progress, Subject, Watcher};
@@ -40,6 +42,7 @@ pub(super) struct Supervisor<'a> {
     asks: Asks,
     threads: Threads,
     applier: Applier<'a>,
+    next: NextCall,
 }
 
 /// What a supervisor must know of a socket before it can apply the policy.
@@ -82,44 +85,57 @@ impl<'a> Supervisor<'a> {
             },
             threads: Threads::new(),
             applier: Applier::new(&pair.memory.switched_off),
+            next: NextCall::default(),
         }
     }
 
     /// Serves until no process is left under the filter. Returns `None` when `stop` is signalled or another
     /// thread has replaced this thread.
     pub(super) fn serve_all(&mut self, stop: &Event) -> Option<End> {
-        self.pair.listener.wake_here();
+        self.pair.listener.wake_here(true);
         while self.progress.is_current() {
-            let mut fds = [
-                PollFd::new(self.pair.listener, PollFlags::IN),
-                PollFd::new(stop, PollFlags::IN),
-            ];
-            let pauses = [self.memory.unfinished().pause(), self.memory.rings().pause()];
-            let pause = pauses.into_iter().flatten().min();
-            let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
-            match poll(&mut fds, pause.as_ref()) {
-                Err(Errno::INTR) => continue,
-                // Without poll(2) this process cannot serve. Another process may be able to.
-                Err(_) => return Some(End::Alone),
-                Ok(_) => {}
-            }
-            let [calls, stop] = fds.map(|fd| fd.revents());
-            if !stop.is_empty() {
-                return None;
-            }
-            if calls.contains(PollFlags::IN) {
-                // The caller may have been killed meanwhile.
-                if let Ok(call) = self.pair.listener.receive() {
-                    self.pair.journal.received(&call);
-                    self.serve(&call);
+            if self.next.is_waiting() {
+                self.receive();
+            } else {
+                let mut fds = [
+                    PollFd::new(self.pair.listener, PollFlags::IN),
+                    PollFd::new(stop, PollFlags::IN),
+                ];
+                let pauses = [self.memory.unfinished().pause(), self.memory.rings().pause()];
+                let pause = pauses.into_iter().flatten().min();
+                let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+                match poll(&mut fds, pause.as_ref()) {
+                    Err(Errno::INTR) => continue,
+                    // Without poll(2) this process cannot serve. Another process may be able to.
+                    Err(_) => return Some(End::Alone),
+                    Ok(_) => {}
                 }
-            } else if calls.contains(PollFlags::HUP) {
-                return Some(End::NobodyLeft);
+                let [calls, stop] = fds.map(|fd| fd.revents());
+                if !stop.is_empty() {
+                    return None;
+                }
+                if calls.contains(PollFlags::IN) {
+                    self.receive();
+                } else if calls.contains(PollFlags::HUP) {
+                    return Some(End::NobodyLeft);
+                }
             }
             self.check_unfinished();
             self.check_rings();
         }
         None
+    }
+
+    /// Receives and serves the next call.
+    fn receive(&mut self) {
+        match self.pair.listener.receive() {
+            Ok(call) => {
+                self.pair.journal.received(&call);
+                self.serve(&call);
+            }
+            // The caller may have been killed meanwhile.
+            Err(_) => self.next.clear(self.pair.listener),
+        }
     }
 
     /// Sets the options that the call requires, and lets it continue.
@@ -136,6 +152,7 @@ impl<'a> Supervisor<'a> {
             // After any failure the call continues as without keepalive.
             result.unwrap_or(Answer::Continue)
         });
+        self.next.look(self.pair.listener);
         // A caller that has been killed waits for no answer.
         let _ = self.pair.listener.answer(id, answer);
         // Otherwise another thread has answered the call and recorded that.

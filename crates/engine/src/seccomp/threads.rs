@@ -12,7 +12,7 @@ pub(super) struct Threads {
 }
 
 /// The limit of held threads: no program has so many threads that connect at a time.
-const MOST: usize = 256;
+const MOST: usize = 1024;
 /// The descriptors that the supervisor needs itself: its pipes, a file that it reads, a socket in another namespace.
 const OTHER_DESCRIPTORS: usize = 24;
 /// The maximum number of descriptors of a handle.

@@ -116,13 +116,14 @@ impl Listener {
         }
     }
 
-    /// Lets a call wake the supervisor on its own processor (Linux 6.6), which avoids a switch between two
-    /// processors. Failure has no other effect.
-    pub fn wake_here(&self) {
+    /// Sets whether a call wakes the supervisor on its own processor, and an answer its caller (Linux 6.6), which avoids a switch
+    /// between two processors. Failure has no other effect.
+    pub fn wake_here(&self, is_wanted: bool) {
         /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (`linux/seccomp.h`).
         const SYNC_WAKE_UP: libc::c_ulong = 1;
+        let flags = if is_wanted { SYNC_WAKE_UP } else { 0 };
         // SAFETY: this ioctl(2) takes its flags as a number.
-        unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
+        unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags) };
     }
 
     /// Returns the next call, and waits for it. Use poll(2) first to avoid waiting.
