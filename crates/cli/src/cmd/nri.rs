@@ -7,7 +7,7 @@ use crate::error::{Error, REFUSED, describe};
 use crate::flags::PolicyFlags;
 use crate::help::{Notes, POLICY_USAGE};
 use crate::interrupts;
-use crate::output::{never_wait, write_stderr};
+use crate::output::{log, never_wait};
 use crate::policy::{self, Policy};
 use clap::Args;
 use defaults::Defaults;
@@ -121,7 +121,7 @@ pub(crate) fn run(nri: &Nri) -> Result<(), Error> {
             describe(&failure)
         );
         if text != waiting {
-            say(&text);
+            log(&text);
             waiting = text;
         }
         if !poll_until(&mut [signals.as_fd()], Instant::now() + PERIOD).is_empty() {
@@ -144,7 +144,7 @@ fn serve(
     loop {
         while let Some(call) = connection.next_call()? {
             if let Event::Configured(runtime, version) = &call.event {
-                say(&format!("connected to {runtime} {version}"));
+                log(&format!("connected to {runtime} {version}"));
                 waiting.clear();
             }
             plugin.react(&call.event);
@@ -178,9 +178,4 @@ fn poll_until(descriptors: &mut [BorrowedFd<'_>], deadline: Instant) -> Vec<usiz
     let _ = poll(&mut fds, limit.as_ref());
     let ready = (0..).zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
     ready.map(|(position, _)| position).collect()
-}
-
-/// Writes a line of the log, without wrapping.
-fn say(text: &str) {
-    write_stderr(&format!("keepalive: {text}\n"));
 }
