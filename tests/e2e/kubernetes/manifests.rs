@@ -1,6 +1,6 @@
 //! The manifests, checked by Kubernetes' schemas and by the command.
 
-use super::{CGROUPFS, EXISTING, METRICS, Manifests, NRI, packaging, run_successfully, tool, words};
+use super::{CGROUPFS, EXISTING, METRICS, METRICS_ENDPOINT, Manifests, NRI, packaging, run_successfully, tool, words};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ fn manifests_are_valid_in_every_documented_version() {
         }
     }
     // Fields that these add are in all versions.
-    for manifests in [Manifests::with(&[METRICS]), Manifests::of(CANARY)] {
+    for manifests in [Manifests::with(&[METRICS, METRICS_ENDPOINT]), Manifests::of(CANARY)] {
         validate(&manifests, WITHOUT_APPARMOR[0]);
     }
     for components in [&[EXISTING][..], &[EXISTING, CGROUPFS], &[EXISTING, NRI]] {
@@ -354,7 +354,7 @@ fn policies_contain_no_mistakes() {
 #[test]
 fn command_accepts_the_arguments_of_the_pods() {
     manifests!();
-    let manifests = Manifests::with(&[EXISTING, METRICS]);
+    let manifests = Manifests::with(&[EXISTING, METRICS, METRICS_ENDPOINT]);
     let container = manifests.container();
     let arguments = words(&container["args"]);
     let probe = words(&container["readinessProbe"]["exec"]["command"]);

@@ -2,6 +2,7 @@
 //! go, while this command runs. Its messages go to a log, one line per event.
 
 mod created;
+pub(super) mod endpoint;
 mod metrics_file;
 
 use super::selection::Subject;
@@ -44,6 +45,9 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     let subjects = enable.selection.subjects(&tree)?;
     // A cgroup that is created before the first check is found by that check.
     let created = Queue::new(&tree, subjects.iter());
+    if let Some(address) = enable.metrics_listen {
+        endpoint::start(address, &tree, &subjects)?;
+    }
     let metrics_file = enable.metrics_file.as_deref().map(MetricsFile::new).transpose()?;
     let mut watch = Watch {
         enable,
