@@ -216,6 +216,7 @@ _keepalive_table=(
     'oci-hook|--help|||Print help'
     'nri|--socket||path@files|The socket of the runtime'\''s Node Resource Interface'
     'nri|--pods||file@files|File with the defaults of namespaces and labels'
+    'nri|--status|||Ask the running keepalive nri of this container whether it is ready, and exit'
     'nri|--idle||time@unknown|Idle time before the first probe'
     'nri|--interval||time@unknown|Time between unanswered probes'
     'nri|--count||n@unknown|Unanswered probes that end the connection'

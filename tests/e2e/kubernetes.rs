@@ -27,6 +27,7 @@ mod image;
 mod image_list;
 mod manifests;
 mod node;
+mod nri;
 
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::{find_program, repository};

@@ -1,6 +1,6 @@
 //! Pods of containerd, which runs as on a node. A client of the Container Runtime Interface stands for the kubelet.
 
-use super::{Plugin, Pod, policies};
+use super::{Plugin, Pod, policies, wait_until_ready, wait_until_unready};
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, eventually, output_within};
 use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, static_target};
@@ -338,6 +338,38 @@ fn restarts_of_plugin_and_runtime_lose_no_policy() {
         cgroup::remove(&pod.directory).expect("no process is in it");
     }
     eventually("the policies are removed", LIMIT, || {
+        test_cgroup.pins().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn plugin_is_ready_while_containerd_has_it() {
+    let test_cgroup = containerd!();
+    let mut containerd = Containerd::new(&test_cgroup);
+    let socket = containerd.socket();
+    wait_until_unready(&test_cgroup, &socket, "no keepalive nri runs in this container\nhint: ");
+    let plugin = Plugin::start(&test_cgroup, &socket, &[]);
+    let ready = wait_until_ready(&test_cgroup, &socket);
+    assert!(
+        ready.starts_with("ready: registered with containerd 1.7.") && ready.contains(" and synchronized, since 20"),
+        "{ready}"
+    );
+    let pod = Pod::new(&test_cgroup, "web", Some("idle=61s"));
+    let sandbox = containerd.run(&pod);
+    containerd.end();
+    let waiting = format!("waiting for the runtime at {}: ", socket.display());
+    wait_until_unready(&test_cgroup, &socket, &waiting);
+    containerd.start();
+    wait_until_ready(&test_cgroup, &socket);
+    plugin.end(Signal::KILL);
+    wait_until_unready(&test_cgroup, &socket, "no keepalive nri runs in this container\nhint: ");
+    let _plugin = Plugin::start(&test_cgroup, &socket, &[]);
+    wait_until_ready(&test_cgroup, &socket);
+    assert_eq!(containerd.first_connection(&pod, &sandbox), "1 61 75 9 0");
+    containerd.stop(&sandbox);
+    containerd.remove(&sandbox);
+    cgroup::remove(&pod.directory).expect("no process is in it");
+    eventually("the policy is removed", LIMIT, || {
         test_cgroup.pins().is_empty().then_some(())
     });
 }
