@@ -18,7 +18,9 @@ use std::time::Instant;
 use cgroup_fixture::{Fixture, succeed};
 use cgroup_process::Process;
 use keepalive_bpf::assembler::Instruction;
-use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
+use keepalive_bpf::kernel_types::KernelTypes;
+use keepalive_bpf::tracing::CHANGES;
+use keepalive_sys::bpf::call::{Hook, link_to_cgroup, link_to_tracepoint, load_program};
 use keepalive_sys::cgroup;
 use rustix::process::geteuid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -122,8 +124,11 @@ enum Policy {
     Flags(&'static [&'static str]),
     /// No eBPF program in the cgroup, while `keepalive trace` runs.
     Traced,
+    /// No eBPF program in the cgroup, and an empty one at the tracepoint of `keepalive trace`: the kernel's cost of calling
+    /// any program at each change of a connection's state.
+    EmptyTracer,
 }
-use Policy::{Empty, Flags, NoProgram, Traced};
+use Policy::{Empty, EmptyTracer, Flags, NoProgram, Traced};
 
 /// What keeps a condition.
 enum Kept {
@@ -170,6 +175,13 @@ impl Policy {
             Traced => {
                 fixture.disable()?;
                 fixture.trace().map(Kept::Command)
+            }
+            EmptyTracer => {
+                fixture.disable()?;
+                let tracepoint = KernelTypes::read()?.tracepoint(CHANGES).ok_or("no tracepoint")?;
+                let program = load_program(Hook::Tracepoint(tracepoint), "empty", &ALLOW);
+                let program = program.map_err(|refusal| refusal.error)?;
+                Ok(Kept::Link(link_to_tracepoint(program)?))
             }
         }
     }
@@ -360,6 +372,7 @@ fn run(effort: Effort) -> Result<usize, Error> {
         "the same with an ordinary close, while keepalive trace runs",
         &[
             contestant("no trace", "closed", NoProgram, None),
+            contestant("an empty eBPF program", "closed", EmptyTracer, None),
             contestant("keepalive trace", "closed", Traced, Some(0.99)),
         ],
         effort,
