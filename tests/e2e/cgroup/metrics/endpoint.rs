@@ -6,11 +6,13 @@ use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, Running, eventually, output_within, text};
 use crate::support::test_cgroup::TestCgroup;
 use crate::support::{PYTHON, find_program, repository};
+use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -103,7 +105,7 @@ fn endpoint_has_the_metrics_of_status() {
     let files = tempfile::tempdir().expect("a temporary directory");
     let config = files.path().join("some.conf");
     fs::write(&config, "default idle=31s\nconnect 127.0.0.1 idle=32s\n").expect("a file of the test");
-    for listen in ["127.0.0.1", "[::1]"] {
+    for listen in ["127.0.0.1", "[::1]", "[::]"] {
         let (mut watch, address) = watch(&test_cgroup, &config, listen);
         let name = test_cgroup.name();
         let mut program = test_cgroup.py_peer();
@@ -115,6 +117,10 @@ fn endpoint_has_the_metrics_of_status() {
             (count == 3).then_some(body)
         });
         assert_eq!(body, test_cgroup.quiet(&["cgroup", "status", "--metrics", &name]));
+        if listen == "[::]" {
+            let address = address.replace(listen, "127.0.0.1");
+            assert_eq!(metrics(&address), body);
+        }
         let head = curl(&["--head"], &address, "/metrics");
         assert!(
             head.contains(&format!("\nContent-Length: {}\n", body.len())) && head.ends_with("\n\n"),
@@ -232,6 +238,44 @@ fn hostile_clients_delay_neither_another_client_nor_a_policy() {
         metrics(&address).contains(rule).then_some(())
     });
     clients.finish();
+    watch.end(Signal::TERM);
+}
+
+/// Connects from another address of this machine.
+fn connect_from(source: Ipv4Addr, address: &str) -> OwnedFd {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&socket, &SocketAddrV4::new(source, 0)).expect("an address of loopback");
+    let address: SocketAddrV4 = address.parse().expect("an address");
+    rustix::net::connect(&socket, &address).expect("it listens");
+    socket
+}
+
+/// More connections than the endpoint keeps come from another address while this client has sent half of its request.
+#[test]
+fn many_connections_of_one_address_close_none_of_another() {
+    let test_cgroup = test_cgroup!();
+    curl!();
+    let files = tempfile::tempdir().expect("a temporary directory");
+    let config = files.path().join("some.conf");
+    fs::write(&config, "default idle=31s\n").expect("a file of the test");
+    let (mut watch, address) = watch(&test_cgroup, &config, "127.0.0.1");
+    // Again if the machine took longer than the connection has.
+    eventually("an answer to a slow client", LIMIT, || {
+        let mut slow = TcpStream::connect(&address).expect("it listens");
+        slow.set_read_timeout(Some(LIMIT)).expect("a time");
+        slow.write_all(b"GET /metrics HTTP/1.1\r\n")
+            .expect("room in the buffer");
+        let others: Vec<OwnedFd> = (0..100)
+            .map(|_| connect_from(Ipv4Addr::new(127, 0, 0, 2), &address))
+            .collect();
+        // The endpoint has accepted the others before this.
+        metrics(&address);
+        let _ = slow.write_all(b"Host: a\r\n\r\n");
+        let mut answer = String::new();
+        let _ = slow.read_to_string(&mut answer);
+        drop(others);
+        answer.starts_with("HTTP/1.1 200 OK\r\n").then_some(())
+    });
     watch.end(Signal::TERM);
 }
 
