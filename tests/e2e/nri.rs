@@ -45,10 +45,14 @@ impl Plugin {
         }
     }
 
-    /// Ends the plugin. Returns its exit status.
-    fn end(mut self, signal: Signal) -> Option<i32> {
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.0.pid().cast_signed()).expect("a process");
         kill_process(pid, signal).expect("a child of the test");
+    }
+
+    /// Ends the plugin. Returns its exit status.
+    fn end(mut self, signal: Signal) -> Option<i32> {
+        self.signal(signal);
         self.0.wait_for_end().code()
     }
 }

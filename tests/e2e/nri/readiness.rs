@@ -167,6 +167,23 @@ fn program_of_another_user_is_not_believed() {
 }
 
 #[test]
+fn stopped_plugin_is_not_ready() {
+    let test_cgroup = test_cgroup!();
+    python!();
+    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let socket = runtime.socket();
+    let plugin = runtime.start_plugin(&[]);
+    wait_until_ready(&test_cgroup, &socket);
+    plugin.signal(Signal::STOP);
+    assert_eq!(
+        status(&test_cgroup, &socket),
+        Err("keepalive: not ready: keepalive nri has not answered for 5 s\n".to_owned())
+    );
+    plugin.signal(Signal::CONT);
+    wait_until_ready(&test_cgroup, &socket);
+}
+
+#[test]
 fn status_takes_no_policy() {
     let test_cgroup = test_cgroup!();
     let output = test_cgroup.output(&["nri", "--status", "--idle=60"]);

@@ -6,7 +6,8 @@ use crate::error::{Error, FAILED, describe};
 use crate::output::{log, sanitize};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::net::sockopt::socket_peercred;
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::geteuid;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -83,7 +84,8 @@ impl Readiness {
     pub(super) fn start(socket: &Path) -> Self {
         let readiness = Self(Arc::new(Mutex::new(State::new(String::from("it starts")))));
         let started = name(socket)
-            .and_then(|name| UnixListener::bind_addr(&name))
+            .and_then(SocketAddr::from_abstract_name)
+            .and_then(|address| UnixListener::bind_addr(&address))
             .and_then(|listener| {
                 let readiness = readiness.clone();
                 let thread = thread::Builder::new().name(String::from("status"));
@@ -157,24 +159,24 @@ impl Readiness {
     }
 }
 
-/// Asks the plugin of this container. Returns what it says if it is ready.
+/// Asks the plugin of this container. Returns the answer of one that is ready.
 ///
 /// # Errors
 /// It is not ready, or there is none.
 pub(super) fn ask(socket: &Path) -> Result<String, Error> {
-    let answer = name(socket)
-        .and_then(|name| receive(&name))
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => {
-                Error::new(FAILED, "not ready: no keepalive nri runs in this container").hint(
-                    "its log tells why it has ended; ask in its mount and network namespaces, with the same --socket",
-                )
-            }
-            _ => Error::new(
-                FAILED,
-                format!("not ready: keepalive nri does not answer: {}", describe(&error)),
-            ),
-        })?;
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => Error::new(FAILED, "not ready: no keepalive nri runs in this container")
+            .hint("its log tells why it has ended; ask in its mount and network namespaces, with the same --socket"),
+        io::ErrorKind::WouldBlock => Error::new(
+            FAILED,
+            format!("not ready: keepalive nri has not answered for {} s", PATIENCE.as_secs()),
+        ),
+        _ => Error::new(
+            FAILED,
+            format!("not ready: keepalive nri does not answer: {}", describe(&error)),
+        ),
+    };
+    let answer = name(socket).and_then(|name| receive(&name)).map_err(failed)?;
     match answer.split_once('\n') {
         Some((READY, text)) => Ok(format!("ready: {text}\n")),
         Some((_, text)) => Err(Error::new(FAILED, format!("not ready: {text}"))),
@@ -182,27 +184,33 @@ pub(super) fn ask(socket: &Path) -> Result<String, Error> {
     }
 }
 
-fn receive(name: &SocketAddr) -> io::Result<String> {
-    let stream = UnixStream::connect_addr(name)?;
+fn receive(name: &[u8]) -> io::Result<String> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // connect(2) waits, too, if a stopped plugin has accepted none for long.
+    for timeout in [Timeout::Send, Timeout::Recv] {
+        set_socket_timeout(&socket, timeout, Some(PATIENCE))?;
+    }
+    connect(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
     // Any program of this network namespace can take the name.
-    if socket_peercred(&stream)?.uid != geteuid() {
+    if socket_peercred(&socket)?.uid != geteuid() {
         return Err(io::Error::other("the socket is that of another user"));
     }
-    stream.set_read_timeout(Some(PATIENCE))?;
     let mut answer = String::new();
-    stream.take(LONGEST_ANSWER).read_to_string(&mut answer)?;
+    UnixStream::from(socket)
+        .take(LONGEST_ANSWER)
+        .read_to_string(&mut answer)?;
     Ok(answer)
 }
 
 /// Returns the name of the abstract socket in this container, for this socket of a runtime.
-fn name(socket: &Path) -> io::Result<SocketAddr> {
+fn name(socket: &Path) -> io::Result<Vec<u8>> {
     let mounts = fs::read_link("/proc/self/ns/mnt")?;
     let mut name = [b"keepalive-nri ", mounts.as_os_str().as_bytes(), b" "].concat();
     // The end of a path differs more than its beginning.
     let path = socket.as_os_str().as_bytes();
     let free = LONGEST_NAME.saturating_sub(name.len());
     name.extend(path.get(path.len().saturating_sub(free)..).unwrap_or_default());
-    SocketAddr::from_abstract_name(name)
+    Ok(name)
 }
 
 /// Returns whether the other side has closed the connection.
