@@ -1,6 +1,6 @@
 //! Pods of containerd, which runs as on a node. A client of the Container Runtime Interface stands for the kubelet.
 
-use super::{Plugin, Pod, policies};
+use super::{Plugin, Pod, policies, wait_until_ready, wait_until_unready};
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, eventually, output_within};
 use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, static_target};
@@ -63,6 +63,14 @@ macro_rules! containerd {
 fn programs() -> PathBuf {
     std::env::var_os("KEEPALIVE_TEST_CONTAINERD")
         .map_or_else(|| repository().join("target/containerd/usr/bin"), PathBuf::from)
+}
+
+/// Returns whether the text is `before` and the name of a containerd with the Node Resource Interface.
+fn names_the_runtime(text: &str, before: &str) -> bool {
+    let name = text.strip_prefix(before).unwrap_or_default();
+    ["containerd 1.7.", "containerd 2."]
+        .iter()
+        .any(|version| name.starts_with(version))
 }
 
 fn missing() -> Option<String> {
@@ -251,13 +259,7 @@ fn first_connection_of_a_pod_has_its_policy() {
     ];
     let mut plugin = Plugin::start(&test_cgroup, &containerd.socket(), &pods);
     let connected = plugin.wait_for("connected to");
-    assert!(
-        ["1.7.", "2."]
-            .map(|version| format!("keepalive: connected to containerd {version}"))
-            .iter()
-            .any(|line| connected.starts_with(line)),
-        "{connected}"
-    );
+    assert!(names_the_runtime(&connected, "keepalive: connected to "), "{connected}");
     let annotated = Pod::new(&test_cgroup, "annotated", Some("idle=61s interval=13s count=4"));
     let labelled = Pod {
         labels: json!({"app": "db", "tier": "data"}),
@@ -343,6 +345,38 @@ fn restarts_of_plugin_and_runtime_lose_no_policy() {
         cgroup::remove(&pod.directory).expect("no process is in it");
     }
     eventually("the policies are removed", LIMIT, || {
+        test_cgroup.pins().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn plugin_is_ready_while_containerd_has_it() {
+    let test_cgroup = containerd!();
+    let mut containerd = Containerd::new(&test_cgroup);
+    let socket = containerd.socket();
+    wait_until_unready(&test_cgroup, &socket, "no keepalive nri runs in this container\nhint: ");
+    let plugin = Plugin::start(&test_cgroup, &socket, &[]);
+    let ready = wait_until_ready(&test_cgroup, &socket);
+    assert!(
+        names_the_runtime(&ready, "ready: registered with ") && ready.contains(" and synchronized, since 20"),
+        "{ready}"
+    );
+    let pod = Pod::new(&test_cgroup, "web", Some("idle=61s"));
+    let sandbox = containerd.run(&pod);
+    containerd.end();
+    let waiting = format!("waiting for the runtime at {}: ", socket.display());
+    wait_until_unready(&test_cgroup, &socket, &waiting);
+    containerd.start();
+    wait_until_ready(&test_cgroup, &socket);
+    plugin.end(Signal::KILL);
+    wait_until_unready(&test_cgroup, &socket, "no keepalive nri runs in this container\nhint: ");
+    let _plugin = Plugin::start(&test_cgroup, &socket, &[]);
+    wait_until_ready(&test_cgroup, &socket);
+    assert_eq!(containerd.first_connection(&pod, &sandbox), "1 61 75 9 0");
+    containerd.stop(&sandbox);
+    containerd.remove(&sandbox);
+    cgroup::remove(&pod.directory).expect("no process is in it");
+    eventually("the policy is removed", LIMIT, || {
         test_cgroup.pins().is_empty().then_some(())
     });
 }
