@@ -112,6 +112,16 @@ impl Pod {
     }
 }
 
+/// A container runtime, as a kubelet uses it.
+trait Runtime {
+    /// Returns the socket for plugins.
+    fn socket(&self) -> PathBuf;
+    /// Creates and starts a sandbox of the pod. Returns its id.
+    fn run(&mut self, pod: &Pod) -> String;
+    fn stop(&mut self, sandbox: &str);
+    fn remove(&mut self, sandbox: &str);
+}
+
 /// Returns the state, owner and default of the policy in each cgroup, as `status --json` reports them.
 fn policies(test_cgroup: &TestCgroup) -> Vec<[String; 3]> {
     let report = test_cgroup.report();

@@ -1,6 +1,6 @@
 //! Pods of containerd, which runs as on a node. A client of the Container Runtime Interface stands for the kubelet.
 
-use super::{Plugin, Pod, policies, wait_until_ready, wait_until_unready};
+use super::{Plugin, Pod, Runtime, churn, policies, wait_until_ready, wait_until_unready};
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, eventually, output_within};
 use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, static_target};
@@ -92,6 +92,8 @@ struct Containerd<'a> {
     daemon: Option<LinePeer>,
     client: Option<LinePeer>,
     port: u16,
+    /// The number of sandboxes so far, because no two of a pod may have the same number.
+    attempts: u32,
     _listener: TcpListener,
 }
 
@@ -117,6 +119,7 @@ impl<'a> Containerd<'a> {
         let mut containerd = Self {
             test_cgroup,
             port: listener.local_addr().expect("an address").port(),
+            attempts: 0,
             _listener: listener,
             daemon: None,
             client: None,
@@ -175,10 +178,6 @@ impl<'a> Containerd<'a> {
         }
     }
 
-    fn socket(&self) -> PathBuf {
-        self.files.path().join("nri.sock")
-    }
-
     /// Calls containerd. Returns the answer of `targets/cri.py`.
     #[track_caller]
     fn call(&mut self, request: &Value) -> String {
@@ -198,18 +197,13 @@ impl<'a> Containerd<'a> {
         json!({
             "name": pod.name,
             "uid": pod.uid,
+            "attempt": self.attempts,
             "namespace": pod.namespace,
             "labels": pod.labels,
             "annotations": pod.annotations,
             "cgroup": self.test_cgroup.name_of(&pod.directory),
             "logs": self.files.path().join("logs"),
         })
-    }
-
-    /// Creates and starts the sandbox of a pod. Returns its id.
-    fn run(&mut self, pod: &Pod) -> String {
-        let pod = self.describe(pod);
-        self.call(&json!({"call": "run", "pod": pod}))
     }
 
     /// Returns the options of the first connection of a new container of the pod.
@@ -224,6 +218,18 @@ impl<'a> Containerd<'a> {
         let lines = fs::read_to_string(&log).expect("a log");
         let shown = lines.lines().find_map(|line| line.split_once("tcp: "));
         shown.unwrap_or_else(|| panic!("{lines}")).1.to_owned()
+    }
+}
+
+impl Runtime for Containerd<'_> {
+    fn socket(&self) -> PathBuf {
+        self.files.path().join("nri.sock")
+    }
+
+    fn run(&mut self, pod: &Pod) -> String {
+        self.attempts += 1;
+        let pod = self.describe(pod);
+        self.call(&json!({"call": "run", "pod": pod}))
     }
 
     fn stop(&mut self, sandbox: &str) {
@@ -379,4 +385,11 @@ fn plugin_is_ready_while_containerd_has_it() {
     eventually("the policy is removed", LIMIT, || {
         test_cgroup.pins().is_empty().then_some(())
     });
+}
+
+#[test]
+fn no_pod_of_containerd_has_the_policy_of_another_after_restarts_under_churn() {
+    let test_cgroup = containerd!();
+    let mut containerd = Containerd::new(&test_cgroup);
+    churn::restart_under_churn(&test_cgroup, &mut containerd);
 }

@@ -1,7 +1,7 @@
 //! `keepalive nri --status`: whether the plugin of this container is ready, and why it is not.
 
-use super::stub::Runtime;
-use super::{Plugin, Pod, policies, status, wait_until_ready, wait_until_unready};
+use super::stub::Stub;
+use super::{Plugin, Pod, Runtime, policies, status, wait_until_ready, wait_until_unready};
 use crate::support::PYTHON;
 use crate::support::line_peer::LinePeer;
 use crate::support::process::text;
@@ -52,7 +52,7 @@ fn connection_alone_is_not_ready() {
         ("silent", "the runtime has not registered the plugin yet, since 20"),
         ("configured", "stub 1 has not reported its pods yet, since 20"),
     ] {
-        let runtime = Runtime::start(&test_cgroup, &[style]);
+        let runtime = Stub::start(&test_cgroup, &[style]);
         let _plugin = Plugin::start(&test_cgroup, &runtime.socket(), &[]);
         wait_until_unready(&test_cgroup, &runtime.socket(), reason);
     }
@@ -62,7 +62,7 @@ fn connection_alone_is_not_ready() {
 fn readiness_follows_plugin_and_runtime() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls"]);
     let socket = runtime.socket();
     let plugin = runtime.start_plugin(&[]);
     let ready = wait_until_ready(&test_cgroup, &socket);
@@ -100,7 +100,7 @@ fn readiness_follows_plugin_and_runtime() {
 fn connection_that_the_runtime_has_closed_is_not_ready_while_the_plugin_is_busy() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls"]);
     let socket = runtime.socket();
     let _plugin = runtime.start_plugin(&[]);
     wait_until_ready(&test_cgroup, &socket);
@@ -119,7 +119,7 @@ fn connection_that_the_runtime_has_closed_is_not_ready_while_the_plugin_is_busy(
 fn only_the_plugin_of_this_container_answers() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls"]);
     let socket = runtime.socket();
     let _plugin = runtime.start_plugin(&[]);
     wait_until_ready(&test_cgroup, &socket);
@@ -170,7 +170,7 @@ fn program_of_another_user_is_not_believed() {
 fn stopped_plugin_is_not_ready() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls"]);
     let socket = runtime.socket();
     let plugin = runtime.start_plugin(&[]);
     wait_until_ready(&test_cgroup, &socket);
