@@ -393,3 +393,23 @@ fn no_pod_of_containerd_has_the_policy_of_another_after_restarts_under_churn() {
     let mut containerd = Containerd::new(&test_cgroup);
     churn::restart_under_churn(&test_cgroup, &mut containerd);
 }
+
+/// Without a plugin: the id of a container, or its beginning, selects its cgroup.
+#[test]
+fn container_of_containerd_has_the_policy_of_its_id() {
+    let test_cgroup = containerd!();
+    let mut containerd = Containerd::new(&test_cgroup);
+    let pod = Pod::new(&test_cgroup, "web", None);
+    let sandbox = containerd.run(&pod);
+    let selected = ["--container", &sandbox[..12]];
+    let times = ["--idle=61", "--interval=13", "--count=4"];
+    test_cgroup.quiet(&[&["cgroup", "enable"][..], &selected, &times].concat());
+    let mut program = test_cgroup.py_peer_in(&pod.directory.join(&sandbox), &[]);
+    program.execute("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    drop(program);
+    test_cgroup.quiet(&[&["cgroup", "disable"][..], &selected].concat());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
+    containerd.stop(&sandbox);
+    containerd.remove(&sandbox);
+}
