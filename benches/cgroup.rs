@@ -3,6 +3,7 @@
 //! runs in its own network and mount namespaces and its own cgroup.
 #![forbid(unsafe_code)]
 
+mod cgroup_by_hand;
 mod cgroup_fixture;
 mod cgroup_process;
 mod harness;
@@ -18,7 +19,9 @@ use std::time::Instant;
 use cgroup_fixture::{Fixture, succeed};
 use cgroup_process::Process;
 use keepalive_bpf::assembler::Instruction;
-use keepalive_sys::bpf::call::{Hook, link_to_cgroup, load_program};
+use keepalive_bpf::kernel_types::KernelTypes;
+use keepalive_bpf::tracing::CHANGES;
+use keepalive_sys::bpf::call::{Hook, link_to_cgroup, link_to_tracepoint, load_program};
 use keepalive_sys::cgroup;
 use rustix::process::geteuid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -118,12 +121,17 @@ enum Policy {
     NoProgram,
     /// An empty eBPF program: the kernel's cost of calling any program.
     Empty,
+    /// An eBPF program that makes five calls of `bpf_setsockopt()`, and does nothing else.
+    ByHand,
     /// The policy of these flags.
     Flags(&'static [&'static str]),
     /// No eBPF program in the cgroup, while `keepalive trace` runs.
     Traced,
+    /// No eBPF program in the cgroup, and an empty one at the tracepoint of `keepalive trace`: the kernel's cost of calling
+    /// any program at each change of a connection's state.
+    EmptyTracer,
 }
-use Policy::{Empty, Flags, NoProgram, Traced};
+use Policy::{ByHand, Empty, EmptyTracer, Flags, NoProgram, Traced};
 
 /// What keeps a condition.
 enum Kept {
@@ -160,19 +168,30 @@ impl Policy {
     fn begin(&self, fixture: &Fixture) -> Result<Kept, Error> {
         match self {
             NoProgram => fixture.disable().map(|()| Kept::Nothing),
-            Empty => {
-                fixture.disable()?;
-                let program = load_program(Hook::SockOps, "empty", &ALLOW).map_err(|refusal| refusal.error)?;
-                let cgroup = cgroup::open_directory(&fixture.cgroup)?;
-                Ok(Kept::Link(link_to_cgroup(program, cgroup, Hook::SockOps)?))
-            }
+            Empty => attach(fixture, &ALLOW),
+            ByHand => attach(fixture, &cgroup_by_hand::program()),
             Flags(flags) => fixture.enable(flags).map(|()| Kept::Nothing),
             Traced => {
                 fixture.disable()?;
                 fixture.trace().map(Kept::Command)
             }
+            EmptyTracer => {
+                fixture.disable()?;
+                let tracepoint = KernelTypes::read()?.tracepoint(CHANGES).ok_or("no tracepoint")?;
+                let program = load_program(Hook::Tracepoint(tracepoint), "empty", &ALLOW);
+                let program = program.map_err(|refusal| refusal.error)?;
+                Ok(Kept::Link(link_to_tracepoint(program)?))
+            }
         }
     }
+}
+
+/// Attaches a program to the cgroup instead of a policy.
+fn attach(fixture: &Fixture, instructions: &[Instruction]) -> Result<Kept, Error> {
+    fixture.disable()?;
+    let program = load_program(Hook::SockOps, "bench", instructions).map_err(|refusal| refusal.error)?;
+    let cgroup = cgroup::open_directory(&fixture.cgroup)?;
+    Ok(Kept::Link(link_to_cgroup(program, cgroup, Hook::SockOps)?))
 }
 
 /// `r0 = 1; exit`
@@ -322,11 +341,20 @@ fn run(effort: Effort) -> Result<usize, Error> {
             contestant("no policy", "closed", NoProgram, None),
             contestant("an empty eBPF program", "closed", Empty, None),
             contestant("no rule matches", "closed", Flags(&NO_MATCH), Some(0.98)),
-            contestant("5 options", "closed", Flags(&FIVE), Some(0.93)),
+            contestant("5 options", "closed", Flags(&FIVE), Some(0.952)),
             contestant("5 options, enforce", "closed", Flags(&FIVE_ENFORCED), None),
             contestant("500 rules, none matches", "closed", Flags(&["--config", "NONE"]), None),
             contestant("500 rules, the last does", "closed", Flags(&["--config", "LAST"]), None),
             contestant("5 set by the program", "itself", NoProgram, None),
+        ],
+        effort,
+    )?;
+    missed += rates(
+        &fixture,
+        "the same, relative to the simplest eBPF program",
+        &[
+            contestant("5 options by hand", "closed", ByHand, None),
+            contestant("5 options", "closed", Flags(&FIVE), Some(0.99)),
         ],
         effort,
     )?;
@@ -360,6 +388,7 @@ fn run(effort: Effort) -> Result<usize, Error> {
         "the same with an ordinary close, while keepalive trace runs",
         &[
             contestant("no trace", "closed", NoProgram, None),
+            contestant("an empty eBPF program", "closed", EmptyTracer, None),
             contestant("keepalive trace", "closed", Traced, Some(0.99)),
         ],
         effort,

@@ -65,6 +65,7 @@ set -g __keepalive_table \
     'cgroup enable|--existing|||Also set open connections' \
     'cgroup enable|--watch|||Stay, follow changes, and end the policy with this command' \
     'cgroup enable|--metrics-file||file@files|With --watch: keep metrics in this file, for node_exporter' \
+    'cgroup enable|--metrics-listen||address:port@unknown|With --watch: serve metrics by HTTP on this address' \
     'cgroup enable|--count-endings|||Count the connections of each rule that fail, by cause' \
     'cgroup enable|--idle||time@unknown|Idle time before the first probe' \
     'cgroup enable|--interval||time@unknown|Time between unanswered probes' \
@@ -214,6 +215,7 @@ set -g __keepalive_table \
     'oci-hook|--help|||Print help' \
     'nri|--socket||path@files|The socket of the runtime\'s Node Resource Interface' \
     'nri|--pods||file@files|File with the defaults of namespaces and labels' \
+    'nri|--status|||Ask the running keepalive nri of this container whether it is ready, and exit' \
     'nri|--idle||time@unknown|Idle time before the first probe' \
     'nri|--interval||time@unknown|Time between unanswered probes' \
     'nri|--count||n@unknown|Unanswered probes that end the connection' \

@@ -22,7 +22,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Command lines that are not run but parsed, and why.
-const PARSED: [(&str, &str); 45] = [
+const PARSED: [(&str, &str); 47] = [
     ("make", BUILDS),
     ("make test", "runs this test"),
     ("make test-unit", "takes minutes"),
@@ -71,6 +71,11 @@ const PARSED: [(&str, &str); 45] = [
         CLUSTER,
     ),
     ("kubectl -n keepalive exec POD -- keepalive cgroup status", CLUSTER),
+    (
+        "kubectl -n keepalive exec POD -c nri -- keepalive nri --status",
+        CLUSTER,
+    ),
+    ("sudo keepalive nri --status", WITH_A_RUNTIME),
     ("kubectl create namespace keepalive", CLUSTER),
     (
         "kubectl label namespace keepalive pod-security.kubernetes.io/enforce=privileged",
@@ -96,6 +101,7 @@ const PARSED: [(&str, &str); 45] = [
     ("sudo keepalive probe --pid 4242:7", LOGGED_IN),
     ("keepalive probe --pid 4242:7", LOGGED_IN),
 ];
+const WITH_A_RUNTIME: &str = "nri::readiness runs it";
 const HOOKED: &str = "cgroup::container::oci_hook runs it";
 const LOGGED_IN: &str = "probe::existing runs it";
 const DEMO: &str = "nat::picture_of_the_demo_shows_a_lost_and_a_kept_connection runs it";

@@ -9,12 +9,25 @@ macro_rules! manifests {
     };
 }
 
+/// Returns from the test where a node is impossible.
+macro_rules! node {
+    () => {
+        root!();
+        manifests!();
+        if let Some(why) = $crate::kubernetes::node::missing() {
+            skip!("{why}");
+        }
+    };
+}
+
 mod chart;
 mod container;
+mod endpoint;
 mod image;
 mod image_list;
 mod manifests;
 mod node;
+mod nri;
 
 use crate::support::process::{LIMIT, output_within, text};
 use crate::support::{find_program, repository};
@@ -33,6 +46,7 @@ const EXISTING: &str = "components/existing";
 const CGROUPFS: &str = "components/cgroupfs";
 const NRI: &str = "components/nri";
 const METRICS: &str = "components/metrics";
+const METRICS_ENDPOINT: &str = "components/metrics-endpoint";
 
 /// Returns why manifests cannot be built and read here, if they cannot.
 fn missing() -> Option<String> {
@@ -121,10 +135,15 @@ impl Manifests {
         self.directory.path().join("built.yaml")
     }
 
+    /// Returns the objects of this kind.
+    fn all(&self, kind: &str) -> Vec<&Value> {
+        self.objects.iter().filter(|object| object["kind"] == kind).collect()
+    }
+
     /// Returns the only object of this kind.
     #[track_caller]
     fn object(&self, kind: &str) -> &Value {
-        let of_kind: Vec<&Value> = self.objects.iter().filter(|object| object["kind"] == kind).collect();
+        let of_kind = self.all(kind);
         assert_eq!(of_kind.len(), 1, "{kind}: {:?}", self.objects);
         of_kind[0]
     }

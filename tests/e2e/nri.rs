@@ -3,10 +3,12 @@
 
 mod churn;
 mod containerd;
+mod readiness;
 mod stub;
 
 use crate::support::keepalive;
 use crate::support::line_peer::LinePeer;
+use crate::support::process::{LIMIT, eventually, text};
 use crate::support::test_cgroup::TestCgroup;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -43,12 +45,45 @@ impl Plugin {
         }
     }
 
-    /// Ends the plugin. Returns its exit status.
-    fn end(mut self, signal: Signal) -> Option<i32> {
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.0.pid().cast_signed()).expect("a process");
         kill_process(pid, signal).expect("a child of the test");
+    }
+
+    /// Ends the plugin. Returns its exit status.
+    fn end(mut self, signal: Signal) -> Option<i32> {
+        self.signal(signal);
         self.0.wait_for_end().code()
     }
+}
+
+/// Asks the plugin of this mount namespace, as the probe of the component does. Returns what `--status` prints if the plugin is
+/// ready, and else the error.
+fn status(test_cgroup: &TestCgroup, socket: &Path) -> Result<String, String> {
+    let socket = socket.to_str().expect("UTF-8");
+    let output = test_cgroup.output(&["nri", "--status", "--socket", socket]);
+    match output.status.code() {
+        Some(0) => Ok(text(&output.stdout)),
+        Some(1) => Err(text(&output.stderr)),
+        _ => panic!("{output:?}"),
+    }
+}
+
+/// Waits until the plugin is ready. Returns what `--status` prints.
+#[track_caller]
+fn wait_until_ready(test_cgroup: &TestCgroup, socket: &Path) -> String {
+    eventually("that it is ready", LIMIT, || status(test_cgroup, socket).ok())
+}
+
+/// Waits until the plugin is not ready for this reason.
+#[track_caller]
+fn wait_until_unready(test_cgroup: &TestCgroup, socket: &Path, reason: &str) {
+    eventually(reason, LIMIT, || {
+        let error = status(test_cgroup, socket).err()?;
+        error
+            .starts_with(&format!("keepalive: not ready: {reason}"))
+            .then_some(())
+    });
 }
 
 /// A pod, as a kubelet describes it to its runtime.
@@ -75,6 +110,16 @@ impl Pod {
             annotations: policy.map_or(json!({}), |policy| json!({"keepalive.io/policy": policy})),
         }
     }
+}
+
+/// A container runtime, as a kubelet uses it.
+trait Runtime {
+    /// Returns the socket for plugins.
+    fn socket(&self) -> PathBuf;
+    /// Creates and starts a sandbox of the pod. Returns its id.
+    fn run(&mut self, pod: &Pod) -> String;
+    fn stop(&mut self, sandbox: &str);
+    fn remove(&mut self, sandbox: &str);
 }
 
 /// Returns the state, owner and default of the policy in each cgroup, as `status --json` reports them.

@@ -125,3 +125,21 @@ fn unix_sockets_are_unchanged_by_later_calls() {
     assert_eq!(seen, output(without_library(&sockets()).args(words)));
     assert_eq!(seen.matches(": 0 ").count(), 3, "{seen}");
 }
+
+/// The first socket parses the rules, which requires memory.
+#[test]
+fn memory_that_the_program_has_unmapped_stays_unmapped() {
+    let program = compile(Libc::Host, "unmapped.c", &[]);
+    for count in [1, 5, 200] {
+        let rules = "connect 192.0.2.1 idle=7s; ".repeat(count) + "default idle=61s";
+        assert_eq!(
+            output(
+                without_library(&program)
+                    .env("LD_PRELOAD", library())
+                    .env("KEEPALIVE_RULES", rules)
+            ),
+            "idle 61, mapped again: 0 pages\n",
+            "{count} rules"
+        );
+    }
+}

@@ -5,7 +5,7 @@
 #                                                  runs a container until it ends; prints "ended"
 #   {"call": "stop"|"remove", "sandbox": ID}       prints "done"
 #
-# A pod has name, uid, namespace, cgroup, labels, annotations and logs (a directory). The messages are those of
+# A pod has name, uid, namespace, attempt, cgroup, labels, annotations and logs (a directory). The messages are those of
 # runtime.v1 (k8s.io/cri-api), written here as numbers of fields.
 import json
 import sys
@@ -25,7 +25,7 @@ def call(method, fields):
 
 
 def sandbox(pod):
-    metadata = [(1, pod["name"]), (2, pod["uid"]), (3, pod["namespace"])]
+    metadata = [(1, pod["name"]), (2, pod["uid"]), (3, pod["namespace"]), (4, pod["attempt"])]
     options = [(1, [(1, HOST)])]
     return [
         (1, metadata),

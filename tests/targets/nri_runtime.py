@@ -1,4 +1,4 @@
-# The runtime's side of the Node Resource Interface: nri_runtime.py SOCKET calls|state [PODS]
+# The runtime's side of the Node Resource Interface: nri_runtime.py SOCKET calls|state|silent|configured [PODS]
 #
 # Written from the published definitions: pkg/net/multiplex and pkg/api/api.proto of containerd/nri, PROTOCOL.md of
 # containerd/ttrpc. Reads one request a line, as JSON, calls each plugin that is connected, and prints the number of
@@ -7,7 +7,8 @@
 #   {"run": POD} {"stop": ID} {"remove": ID} {"plugins": N}     the last waits until N plugins are synchronized
 #
 # "state": pods are reported by StateChange, as runtimes did before RunPodSandbox was a call of its own. PODS is the number of
-# pods in one message of Synchronize. A plugin that does not answer within two seconds is disconnected, as by a runtime.
+# pods in one message of Synchronize. "silent": a registration is not answered. "configured": a plugin gets no pods. A plugin that
+# does not answer within two seconds is disconnected, as by a runtime.
 import json
 import os
 import select
@@ -48,6 +49,8 @@ class Plugin:
         self.socket, self.stream = connection, 1
         connection.settimeout(2)
         self.received = {PLUGIN: b"", RUNTIME: b""}
+        if style == "silent":
+            return
         registration, stream = self.message(RUNTIME, REQUEST)
         request = decode(registration)
         assert (request[1], request[2]) == (b"nri.pkg.api.v1alpha1.Runtime", b"RegisterPlugin"), request
@@ -56,6 +59,8 @@ class Plugin:
         self.send(RUNTIME, stream, RESPONSE, [])
         configured = self.call("Configure", [(2, "stub"), (3, "1")])
         assert decode(configured).get(2) == 7, configured
+        if style == "configured":
+            return
         left = list(pods.values())
         while True:
             part, left = left[:most], left[most:]

@@ -8,6 +8,7 @@ mod cmd;
 mod date;
 mod error;
 mod flags;
+mod followed;
 pub mod help;
 mod interrupts;
 mod json;

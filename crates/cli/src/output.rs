@@ -39,6 +39,11 @@ pub(crate) fn write_stderr(text: &str) {
     }
 }
 
+/// Writes a line of the log of a command that runs until a signal, without wrapping.
+pub(crate) fn log(text: &str) {
+    write_stderr(&format!("keepalive: {text}\n"));
+}
+
 /// Writes `text` to standard output unchanged; returns whether the pipe is still open.
 ///
 /// # Errors

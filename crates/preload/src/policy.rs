@@ -180,9 +180,6 @@ pub(crate) struct Texts {
     file: &'static [u8],
     /// The name of the program; empty if there are no rules.
     program: &'static [u8],
-    /// Memory for [`Texts::parse`]: memory that is mapped later might be in a place that the program expects to be
-    /// unmapped. `None` if there are no rules.
-    room: Option<sys::Room>,
 }
 
 /// The names of both texts in the log; without them, nothing is logged.
@@ -238,18 +235,16 @@ pub(crate) fn read() -> Option<(Texts, Names<'static>)> {
         rules: b"",
         file: b"",
         program: b"",
-        room: None,
     };
     let rules = environment.rules.unwrap_or_default();
     if file.is_some() || !rules.is_empty() {
         let program = libc::program();
         let length = file.as_ref().map_or(0, sys::RegularFile::room) + rules.len();
         // The texts are copied, because the program may overwrite its arguments and its environment (setproctitle).
-        if let Some(mut room) = sys::Room::map(length + program.len() + room_to_parse(length)) {
+        if let Some(mut room) = sys::Room::at_start(length + program.len()) {
             texts.rules = room.copy(rules);
             texts.program = room.copy(program);
             texts.file = file.map_or(b"", |file| room.read(&file));
-            texts.room = Some(room);
         }
     }
     let names = [RULES.as_bytes(), path.strip_suffix(b"\0").unwrap_or(path)];
@@ -268,20 +263,16 @@ impl Texts {
         variable.default = self.settings;
         policy.prepare();
         if policy.is_watching
-            && let Some(mut room) = sys::Room::map(own::SIZE)
+            && let Some(mut room) = sys::Room::at_start(own::SIZE)
         {
             own::open(&mut room);
         }
     }
 
-    /// Parses the rules. With `is_first`, uses the memory from the start; otherwise maps other memory. Returns the policy;
-    /// `None` if there is no memory.
+    /// Parses the rules. Returns the policy; `None` if there is no memory.
     #[inline(always)]
-    pub(crate) fn parse(&self, names: Names<'_>, is_first: bool) -> Option<&'static Policy> {
-        let mut room = match self.room {
-            Some(room) if is_first => room,
-            _ => sys::Room::map(room_to_parse(self.rules.len() + self.file.len()))?,
-        };
+    pub(crate) fn parse(&self, names: Names<'_>) -> Option<&'static Policy> {
+        let mut room = sys::Room::apart(self.room_to_parse())?;
         let policy = room.place(Policy::EMPTY)?;
         let [variable, file] = &mut policy.sources;
         read_rules(
@@ -301,16 +292,16 @@ impl Texts {
         }
         Some(policy)
     }
-}
 
-/// Returns the size of the memory that [`Texts::parse`] needs for a text of `length` bytes. Memory that is not touched
-/// costs nothing.
-fn room_to_parse(length: usize) -> usize {
-    /// The length of the shortest rule with the character that separates it from the next.
-    const SHORTEST: usize = b"accept off;".len();
-    // The last rule of a text has no separator, and one slot is used to read the end of the text.
-    let most = length / SHORTEST + 3;
-    most * size_of::<Rule<'_>>() + size_of::<Policy>() + align_of::<Policy>() + own::SIZE + 64
+    /// Returns the size of the memory that [`Texts::parse`] needs. Memory that is not touched costs nothing.
+    #[inline(never)]
+    fn room_to_parse(&self) -> usize {
+        /// The length of the shortest rule with the character that separates it from the next.
+        const SHORTEST: usize = b"accept off;".len();
+        // The last rule of a text has no separator, and one slot is used to read the end of the text.
+        let most = (self.rules.len() + self.file.len()) / SHORTEST + 3;
+        most * size_of::<Rule<'_>>() + size_of::<Policy>() + align_of::<Policy>() + own::SIZE + sys::Room::ALIGNMENT
+    }
 }
 
 fn read_variables(secure: bool, refused: fn(InvalidVariable<'_>)) -> Environment<'static> {

@@ -8,7 +8,7 @@ use core::ffi::c_int;
 use core::hint::spin_loop;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// The policy has not been read yet.
 const NEW: u32 = 0;
@@ -150,17 +150,15 @@ fn parsed() -> Option<&'static Policy> {
 #[cold]
 #[inline(never)]
 fn parse(names: Names<'_>) -> Option<&'static Policy> {
-    static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
     let _at_work = AtWork::begin();
     // The phase may have changed before this function was at work (`before_filter`).
     if STATE.phase.load(Ordering::SeqCst) != ACTIVE {
         return None;
     }
-    let is_first = !HAS_BEGUN.swap(true, Ordering::Relaxed);
     // SAFETY: after ACTIVE, which was loaded above, no thread writes any more.
     let texts = unsafe { &*STATE.texts.get() };
     // SAFETY: the texts were written before ACTIVE.
-    let policy = unsafe { texts.assume_init_ref() }.parse(names, is_first)?;
+    let policy = unsafe { texts.assume_init_ref() }.parse(names)?;
     Some(publish(policy))
 }
 

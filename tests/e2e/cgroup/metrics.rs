@@ -37,6 +37,8 @@ macro_rules! parser {
     };
 }
 
+mod endpoint;
+
 /// Returns the samples of a text, as the parser reads them.
 #[track_caller]
 fn parse(metrics: &str) -> Vec<Value> {

@@ -2,7 +2,7 @@
 //! that they use (tests/targets/chart.go), and the values are checked by a validator of JSON schemas, as Helm does.
 
 use super::manifests::{WITH_APPARMOR, WITHOUT_APPARMOR, validate};
-use super::{CGROUPFS, EXISTING, METRICS, Manifests, NRI, packaging, tool};
+use super::{CGROUPFS, EXISTING, METRICS, METRICS_ENDPOINT, Manifests, NRI, packaging, tool};
 use crate::support::go::GoProgram;
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text};
@@ -83,10 +83,17 @@ fn chart_is_the_base_and_values_are_its_components() {
         (json!({"cgroup": "/kubepods"}), &[CGROUPFS]),
         (json!({"existing": true}), &[EXISTING]),
         (json!({"metrics": {"enabled": true}}), &[METRICS]),
+        (json!({"metricsEndpoint": {"enabled": true}}), &[METRICS_ENDPOINT]),
         (json!({"nri": {"enabled": true}}), &[NRI]),
         (
-            json!({"existing": true, "metrics": {"enabled": true}, "nri": {"enabled": true}, "cgroup": "/kubepods"}),
-            &[EXISTING, METRICS, NRI, CGROUPFS],
+            json!({
+                "existing": true,
+                "metrics": {"enabled": true},
+                "metricsEndpoint": {"enabled": true},
+                "nri": {"enabled": true},
+                "cgroup": "/kubepods",
+            }),
+            &[EXISTING, METRICS, METRICS_ENDPOINT, NRI, CGROUPFS],
         ),
     ] {
         let rendered = render(&program, "keepalive", &changes);
@@ -98,13 +105,21 @@ fn chart_is_the_base_and_values_are_its_components() {
         ] {
             assert_eq!(rendered.object(kind)[field], base.object(kind)[field], "{kind}");
         }
-        let policy = &rendered.object("NetworkPolicy")["spec"];
-        assert_eq!(
-            policy["policyTypes"],
-            base.object("NetworkPolicy")["spec"]["policyTypes"]
-        );
         let labels = &rendered.object("DaemonSet")["spec"]["template"]["metadata"]["labels"];
-        assert_eq!(policy["podSelector"]["matchLabels"], *labels);
+        let policies = |manifests: &Manifests, selector: Value| -> Vec<Value> {
+            let mut policies: Vec<Value> = manifests
+                .all("NetworkPolicy")
+                .iter()
+                .map(|policy| policy["spec"].clone())
+                .collect();
+            for policy in &mut policies {
+                assert_eq!(policy["podSelector"].take(), selector);
+            }
+            policies.sort_by_key(Value::to_string);
+            policies
+        };
+        let of_release = policies(&rendered, json!({"matchLabels": labels}));
+        assert_eq!(of_release, policies(&base, json!({})));
         // The namespace is Helm's.
         assert_eq!(rendered.objects.len(), base.objects.len() - 1);
         assert!(
@@ -126,9 +141,22 @@ fn chart_is_valid_in_the_first_and_the_last_documented_version() {
     );
     // The objects are those of the base, which is validated by all versions.
     validate(&default, WITHOUT_APPARMOR[0]);
-    let all = json!({"existing": true, "metrics": {"enabled": true}, "maxSurge": 1});
+    let from = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
+    let endpoint = json!({"enabled": true, "address": "[::]", "port": 19464, "from": from});
+    let all = json!({"existing": true, "metrics": {"enabled": true}, "metricsEndpoint": endpoint, "maxSurge": 1});
     let all = render(&program, "keepalive", &all);
     validate(&all, WITH_APPARMOR[WITH_APPARMOR.len() - 1]);
+    let arguments = all.container()["args"].to_string();
+    assert!(arguments.contains(r#""--metrics-listen","[::]:19464""#), "{arguments}");
+    let rules: Vec<&Value> = all
+        .all("NetworkPolicy")
+        .iter()
+        .filter_map(|policy| policy["spec"].get("ingress"))
+        .collect();
+    assert_eq!(
+        rules,
+        [&json!([{"ports": [{"protocol": "TCP", "port": "metrics"}], "from": from}])]
+    );
 }
 
 /// Two releases in one namespace, for a canary, share no object, no label of a selector and no node.
@@ -179,6 +207,11 @@ fn schema_accepts_the_values_and_refuses_mistakes() {
     for (bad, expected) in [
         (json!({"cgroups": "/kubepods"}), "'cgroups' was unexpected"),
         (json!({"cgroup": "kubepods"}), "'kubepods' does not match '^/'"),
+        (
+            json!({"metricsEndpoint": {"address": "localhost"}}),
+            "'localhost' does not match",
+        ),
+        (json!({"metricsEndpoint": {"port": 0}}), "0 is less than the minimum"),
         (json!({"existing": "yes"}), "'yes' is not of type 'boolean'"),
         (json!({"maxSurge": "0%"}), "'0%' does not match"),
         (

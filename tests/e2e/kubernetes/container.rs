@@ -1,7 +1,7 @@
 //! The image, run according to the manifests, on a node with changing pods.
 
 use super::image::{Image, bring, files, image};
-use super::node::{Container, Node, missing};
+use super::node::{Container, Node};
 use super::{CGROUPFS, EXISTING, METRICS, Manifests, run_successfully, words};
 use crate::support::process::{LIMIT, eventually, text};
 use crate::support::repository;
@@ -9,17 +9,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
 use tempfile::TempDir;
-
-/// Returns from the test where a node is impossible.
-macro_rules! node {
-    () => {
-        root!();
-        manifests!();
-        if let Some(why) = missing() {
-            skip!("{why}");
-        }
-    };
-}
 
 mod update;
 
@@ -59,7 +48,7 @@ impl Manifests {
 
     /// Starts the pod and waits until it is ready.
     #[track_caller]
-    fn ready<'a>(&self, image: &Image, node: &'a Node) -> Container<'a> {
+    pub(super) fn ready<'a>(&self, image: &Image, node: &'a Node) -> Container<'a> {
         let mut container = self.run(image, node);
         container.wait_until_ready(self.pod());
         container

@@ -1,6 +1,6 @@
 //! The manifests, checked by Kubernetes' schemas and by the command.
 
-use super::{CGROUPFS, EXISTING, METRICS, Manifests, NRI, packaging, run_successfully, tool, words};
+use super::{CGROUPFS, EXISTING, METRICS, METRICS_ENDPOINT, Manifests, NRI, packaging, run_successfully, tool, words};
 use crate::support::keepalive;
 use crate::support::process::{LIMIT, output_within, text};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ fn manifests_are_valid_in_every_documented_version() {
         }
     }
     // Fields that these add are in all versions.
-    for manifests in [Manifests::with(&[METRICS]), Manifests::of(CANARY)] {
+    for manifests in [Manifests::with(&[METRICS, METRICS_ENDPOINT]), Manifests::of(CANARY)] {
         validate(&manifests, WITHOUT_APPARMOR[0]);
     }
     for components in [&[EXISTING][..], &[EXISTING, CGROUPFS], &[EXISTING, NRI]] {
@@ -212,12 +212,12 @@ fn component_nri_adds_a_container_and_a_directory_of_the_node() {
     let base = Manifests::with(&[]);
     let with_nri = Manifests::with(&[NRI]);
     let (base, pod) = (base.pod(), with_nri.pod());
-    let [keepalive, nri] = pod["containers"].as_array().expect("a list").as_slice() else {
+    let [first, nri] = pod["containers"].as_array().expect("a list").as_slice() else {
         panic!("{pod}");
     };
-    assert_eq!(keepalive, &base["containers"][0]);
+    assert_eq!(first, &base["containers"][0]);
     for same in ["image", "imagePullPolicy", "securityContext"] {
-        assert_eq!(nri[same], keepalive[same], "{same}");
+        assert_eq!(nri[same], first[same], "{same}");
     }
     let volumes = pod["volumes"].as_array().expect("a list");
     let added: Vec<&Value> = volumes
@@ -237,16 +237,16 @@ fn component_nri_adds_a_container_and_a_directory_of_the_node() {
     rest["volumes"] = base["volumes"].clone();
     assert_eq!(&rest, base);
     let arguments = words(&nri["args"]);
-    let valid = Command::new(crate::support::keepalive())
-        .args(&arguments)
-        .arg("--help")
-        .output();
-    assert!(valid.is_ok_and(|output| output.status.success()), "{arguments:?}");
-    let maps: Vec<&Value> = with_nri
-        .objects
-        .iter()
-        .filter(|object| object["kind"] == "ConfigMap")
-        .collect();
+    let output = output_within(LIMIT, Command::new(keepalive()).args(&arguments).arg("--help"));
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    let probe = words(&nri["readinessProbe"]["exec"]["command"]);
+    let (program, probe) = probe.split_first().expect("a command");
+    let output = output_within(LIMIT, Command::new(keepalive()).args(probe).arg("--help"));
+    assert!(
+        *program == "keepalive" && output.status.success(),
+        "{probe:?}: {output:?}"
+    );
+    let maps = with_nri.all("ConfigMap");
     assert_eq!(maps.len(), 2, "{maps:?}");
     assert!(
         maps.iter().all(|map| map["metadata"]["namespace"] == "keepalive"),
@@ -354,7 +354,7 @@ fn policies_contain_no_mistakes() {
 #[test]
 fn command_accepts_the_arguments_of_the_pods() {
     manifests!();
-    let manifests = Manifests::with(&[EXISTING, METRICS]);
+    let manifests = Manifests::with(&[EXISTING, METRICS, METRICS_ENDPOINT]);
     let container = manifests.container();
     let arguments = words(&container["args"]);
     let probe = words(&container["readinessProbe"]["exec"]["command"]);

@@ -304,6 +304,16 @@ impl Container<'_> {
         output_within(LIMIT, self.node.crun().args(["exec", &self.name]).args(command))
     }
 
+    /// Returns a command, without a program, that enters the network of the container.
+    #[track_caller]
+    pub fn in_its_network(&self) -> Command {
+        let state = super::run_successfully(self.node.crun().args(["state", &self.name]));
+        let state: Value = serde_json::from_str(&state).expect("JSON");
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", state["pid"])).arg("--");
+        command
+    }
+
     fn is_ready(&self, pod: &Value) -> Output {
         self.exec(&words(&pod["containers"][0]["readinessProbe"]["exec"]["command"]))
     }

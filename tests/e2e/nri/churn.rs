@@ -1,7 +1,7 @@
 //! Many pods that come and go while the plugin is killed and restarted.
 
-use super::stub::Runtime;
-use super::{Plugin, Pod, policies};
+use super::stub::Stub;
+use super::{Plugin, Pod, Runtime, policies, wait_until_ready};
 use crate::support::process::{LIMIT, eventually};
 use crate::support::test_cgroup::TestCgroup;
 use keepalive_sys::cgroup;
@@ -21,7 +21,7 @@ struct Running {
 }
 
 /// Starts the pod with this number. Every pod has another idle time.
-fn start(test_cgroup: &TestCgroup, runtime: &mut Runtime<'_>, number: u32) -> Running {
+fn start(test_cgroup: &TestCgroup, runtime: &mut impl Runtime, number: u32) -> Running {
     let idle = 1000 + number;
     let pod = Pod::new(test_cgroup, &number.to_string(), Some(&format!("idle={idle}s")));
     let sandbox = runtime.run(&pod);
@@ -32,8 +32,14 @@ fn start(test_cgroup: &TestCgroup, runtime: &mut Runtime<'_>, number: u32) -> Ru
 fn no_pod_has_the_policy_of_another_after_restarts_under_churn() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls", "50"]);
-    let mut plugin = Some(runtime.start_plugin(&[]));
+    let mut runtime = Stub::start(&test_cgroup, &["calls", "50"]);
+    restart_under_churn(&test_cgroup, &mut runtime);
+}
+
+/// Starts and stops pods of the runtime, and kills and starts the plugin. In the end each pod has its own policy.
+pub(super) fn restart_under_churn(test_cgroup: &TestCgroup, runtime: &mut impl Runtime) {
+    let mut plugin = Some(Plugin::start(test_cgroup, &runtime.socket(), &[]));
+    wait_until_ready(test_cgroup, &runtime.socket());
     let mut running: Vec<Running> = Vec::new();
     for number in 0..PODS {
         // Killed while the pod starts: before, after or in the middle of the change of its policy.
@@ -45,7 +51,7 @@ fn no_pod_has_the_policy_of_another_after_restarts_under_churn() {
                 plugin.end(Signal::KILL)
             })
         });
-        running.push(start(&test_cgroup, &mut runtime, number));
+        running.push(start(test_cgroup, runtime, number));
         if let Some(killed) = killed {
             killed.join().expect("it does not panic");
         }
@@ -54,7 +60,7 @@ fn no_pod_has_the_policy_of_another_after_restarts_under_churn() {
             7 => {
                 plugin.take().expect("it runs").end(Signal::KILL);
             }
-            11 | 19 => plugin = Some(Plugin::start(&test_cgroup, &runtime.socket(), &[])),
+            11 | 19 => plugin = Some(Plugin::start(test_cgroup, &runtime.socket(), &[])),
             _ => {}
         }
         if number % 3 == 2 {
@@ -81,9 +87,9 @@ fn no_pod_has_the_policy_of_another_after_restarts_under_churn() {
         })
         .collect();
     expected.sort();
-    runtime.wait_for_plugins(1);
+    wait_until_ready(test_cgroup, &runtime.socket());
     eventually("every pod has its policy", LIMIT, || {
-        (policies(&test_cgroup) == expected).then_some(())
+        (policies(test_cgroup) == expected).then_some(())
     });
     // What the kernel does: one program connects in the cgroup of each pod.
     let mut program = test_cgroup.py_peer();
@@ -101,6 +107,7 @@ fn no_pod_has_the_policy_of_another_after_restarts_under_churn() {
     test_cgroup.move_to(test_cgroup.directory(), program.pid());
     for running in running {
         runtime.stop(&running.sandbox);
+        runtime.remove(&running.sandbox);
     }
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
 }

@@ -1,6 +1,6 @@
 //! Pods of containerd, which runs as on a node. A client of the Container Runtime Interface stands for the kubelet.
 
-use super::{Plugin, Pod, policies};
+use super::{Plugin, Pod, Runtime, churn, policies, wait_until_ready, wait_until_unready};
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, eventually, output_within};
 use crate::support::target::{KERNEL_DEFAULTS, Libc, POLICY_VALUES, static_target};
@@ -58,9 +58,19 @@ macro_rules! containerd {
     }};
 }
 
-/// Returns the directory of containerd's programs: those of trixie, as bookworm's has no Node Resource Interface.
+/// Returns the directory of containerd's programs: those of trixie, as bookworm's has no Node Resource Interface, or
+/// another version's.
 fn programs() -> PathBuf {
-    repository().join("target/containerd/usr/bin")
+    std::env::var_os("KEEPALIVE_TEST_CONTAINERD")
+        .map_or_else(|| repository().join("target/containerd/usr/bin"), PathBuf::from)
+}
+
+/// Returns whether the text is `before` and the name of a containerd with the Node Resource Interface.
+fn names_the_runtime(text: &str, before: &str) -> bool {
+    let name = text.strip_prefix(before).unwrap_or_default();
+    ["containerd 1.7.", "containerd 2."]
+        .iter()
+        .any(|version| name.starts_with(version))
 }
 
 fn missing() -> Option<String> {
@@ -82,6 +92,8 @@ struct Containerd<'a> {
     daemon: Option<LinePeer>,
     client: Option<LinePeer>,
     port: u16,
+    /// The number of sandboxes so far, because no two of a pod may have the same number.
+    attempts: u32,
     _listener: TcpListener,
 }
 
@@ -107,6 +119,7 @@ impl<'a> Containerd<'a> {
         let mut containerd = Self {
             test_cgroup,
             port: listener.local_addr().expect("an address").port(),
+            attempts: 0,
             _listener: listener,
             daemon: None,
             client: None,
@@ -165,10 +178,6 @@ impl<'a> Containerd<'a> {
         }
     }
 
-    fn socket(&self) -> PathBuf {
-        self.files.path().join("nri.sock")
-    }
-
     /// Calls containerd. Returns the answer of `targets/cri.py`.
     #[track_caller]
     fn call(&mut self, request: &Value) -> String {
@@ -188,18 +197,13 @@ impl<'a> Containerd<'a> {
         json!({
             "name": pod.name,
             "uid": pod.uid,
+            "attempt": self.attempts,
             "namespace": pod.namespace,
             "labels": pod.labels,
             "annotations": pod.annotations,
             "cgroup": self.test_cgroup.name_of(&pod.directory),
             "logs": self.files.path().join("logs"),
         })
-    }
-
-    /// Creates and starts the sandbox of a pod. Returns its id.
-    fn run(&mut self, pod: &Pod) -> String {
-        let pod = self.describe(pod);
-        self.call(&json!({"call": "run", "pod": pod}))
     }
 
     /// Returns the options of the first connection of a new container of the pod.
@@ -214,6 +218,18 @@ impl<'a> Containerd<'a> {
         let lines = fs::read_to_string(&log).expect("a log");
         let shown = lines.lines().find_map(|line| line.split_once("tcp: "));
         shown.unwrap_or_else(|| panic!("{lines}")).1.to_owned()
+    }
+}
+
+impl Runtime for Containerd<'_> {
+    fn socket(&self) -> PathBuf {
+        self.files.path().join("nri.sock")
+    }
+
+    fn run(&mut self, pod: &Pod) -> String {
+        self.attempts += 1;
+        let pod = self.describe(pod);
+        self.call(&json!({"call": "run", "pod": pod}))
     }
 
     fn stop(&mut self, sandbox: &str) {
@@ -249,10 +265,7 @@ fn first_connection_of_a_pod_has_its_policy() {
     ];
     let mut plugin = Plugin::start(&test_cgroup, &containerd.socket(), &pods);
     let connected = plugin.wait_for("connected to");
-    assert!(
-        connected.starts_with("keepalive: connected to containerd 1.7."),
-        "{connected}"
-    );
+    assert!(names_the_runtime(&connected, "keepalive: connected to "), "{connected}");
     let annotated = Pod::new(&test_cgroup, "annotated", Some("idle=61s interval=13s count=4"));
     let labelled = Pod {
         labels: json!({"app": "db", "tier": "data"}),
@@ -340,4 +353,63 @@ fn restarts_of_plugin_and_runtime_lose_no_policy() {
     eventually("the policies are removed", LIMIT, || {
         test_cgroup.pins().is_empty().then_some(())
     });
+}
+
+#[test]
+fn plugin_is_ready_while_containerd_has_it() {
+    let test_cgroup = containerd!();
+    let mut containerd = Containerd::new(&test_cgroup);
+    let socket = containerd.socket();
+    wait_until_unready(&test_cgroup, &socket, "no keepalive nri runs in this container\nhint: ");
+    let plugin = Plugin::start(&test_cgroup, &socket, &[]);
+    let ready = wait_until_ready(&test_cgroup, &socket);
+    assert!(
+        names_the_runtime(&ready, "ready: registered with ") && ready.contains(" and synchronized, since 20"),
+        "{ready}"
+    );
+    let pod = Pod::new(&test_cgroup, "web", Some("idle=61s"));
+    let sandbox = containerd.run(&pod);
+    containerd.end();
+    let waiting = format!("waiting for the runtime at {}: ", socket.display());
+    wait_until_unready(&test_cgroup, &socket, &waiting);
+    containerd.start();
+    wait_until_ready(&test_cgroup, &socket);
+    plugin.end(Signal::KILL);
+    wait_until_unready(&test_cgroup, &socket, "no keepalive nri runs in this container\nhint: ");
+    let _plugin = Plugin::start(&test_cgroup, &socket, &[]);
+    wait_until_ready(&test_cgroup, &socket);
+    assert_eq!(containerd.first_connection(&pod, &sandbox), "1 61 75 9 0");
+    containerd.stop(&sandbox);
+    containerd.remove(&sandbox);
+    cgroup::remove(&pod.directory).expect("no process is in it");
+    eventually("the policy is removed", LIMIT, || {
+        test_cgroup.pins().is_empty().then_some(())
+    });
+}
+
+#[test]
+fn no_pod_of_containerd_has_the_policy_of_another_after_restarts_under_churn() {
+    let test_cgroup = containerd!();
+    let mut containerd = Containerd::new(&test_cgroup);
+    churn::restart_under_churn(&test_cgroup, &mut containerd);
+}
+
+/// Without a plugin: the id of a container, or its beginning, selects its cgroup.
+#[test]
+fn container_of_containerd_has_the_policy_of_its_id() {
+    let test_cgroup = containerd!();
+    let mut containerd = Containerd::new(&test_cgroup);
+    let pod = Pod::new(&test_cgroup, "web", None);
+    let sandbox = containerd.run(&pod);
+    let selected = ["--container", &sandbox[..12]];
+    let times = ["--idle=61", "--interval=13", "--count=4"];
+    test_cgroup.quiet(&[&["cgroup", "enable"][..], &selected, &times].concat());
+    let mut program = test_cgroup.py_peer_in(&pod.directory.join(&sandbox), &[]);
+    program.execute("client, accepted = pair(listen())");
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    drop(program);
+    test_cgroup.quiet(&[&["cgroup", "disable"][..], &selected].concat());
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
+    containerd.stop(&sandbox);
+    containerd.remove(&sandbox);
 }

@@ -1,6 +1,6 @@
 //! Pods of a runtime that speaks the published protocol and does nothing else (`targets/nri_runtime.py`).
 
-use super::{Plugin, Pod, policies};
+use super::{Plugin, Pod, Runtime, policies};
 use crate::support::line_peer::LinePeer;
 use crate::support::process::{LIMIT, eventually};
 use crate::support::target::KERNEL_DEFAULTS;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// The runtime.
-pub(super) struct Runtime<'a> {
+pub(super) struct Stub<'a> {
     test_cgroup: &'a TestCgroup,
     files: TempDir,
     peer: LinePeer,
@@ -22,7 +22,7 @@ pub(super) struct Runtime<'a> {
     sandboxes: usize,
 }
 
-impl<'a> Runtime<'a> {
+impl<'a> Stub<'a> {
     /// Starts the runtime with these options.
     pub(super) fn start(test_cgroup: &'a TestCgroup, options: &[&str]) -> Self {
         let files = TempDir::new().expect("a temporary directory");
@@ -35,10 +35,6 @@ impl<'a> Runtime<'a> {
             files,
             sandboxes: 0,
         }
-    }
-
-    pub(super) fn socket(&self) -> PathBuf {
-        self.files.path().join("nri.sock")
     }
 
     /// Starts a plugin, and waits until it has been told all pods.
@@ -61,9 +57,14 @@ impl<'a> Runtime<'a> {
         assert_ne!(answer, "", "the runtime has ended: {request}");
         answer
     }
+}
 
-    /// Starts a sandbox of the pod. Returns its id.
-    pub(super) fn run(&mut self, pod: &Pod) -> String {
+impl Runtime for Stub<'_> {
+    fn socket(&self) -> PathBuf {
+        self.files.path().join("nri.sock")
+    }
+
+    fn run(&mut self, pod: &Pod) -> String {
         self.sandboxes += 1;
         let id = format!("sandbox{}", self.sandboxes);
         let about = json!({
@@ -74,11 +75,11 @@ impl<'a> Runtime<'a> {
         id
     }
 
-    pub(super) fn stop(&mut self, sandbox: &str) {
+    fn stop(&mut self, sandbox: &str) {
         self.call(&json!({"stop": sandbox}));
     }
 
-    pub(super) fn remove(&mut self, sandbox: &str) {
+    fn remove(&mut self, sandbox: &str) {
         self.call(&json!({"remove": sandbox}));
     }
 }
@@ -92,7 +93,7 @@ fn pod_has_its_policy_when_the_runtime_continues() {
     for style in ["calls", "state"] {
         let test_cgroup = test_cgroup!();
         python!();
-        let mut runtime = Runtime::start(&test_cgroup, &[style]);
+        let mut runtime = Stub::start(&test_cgroup, &[style]);
         let _plugin = runtime.start_plugin(&[]);
         let pod = Pod::new(&test_cgroup, "web", Some("idle=61s interval=13s count=4"));
         let sandbox = runtime.run(&pod);
@@ -110,7 +111,7 @@ fn pod_has_its_policy_when_the_runtime_continues() {
 fn capabilities_of_the_component_suffice() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls"]);
     let capabilities = "--bounding-set=-all,+bpf,+net_admin,+perfmon";
     let wrapper = ["setpriv", "--no-new-privs", "--inh-caps=-all", capabilities];
     let plugin = Plugin::under(&wrapper, &test_cgroup, &runtime.socket(), &[]);
@@ -127,7 +128,7 @@ fn capabilities_of_the_component_suffice() {
 fn removal_of_an_old_sandbox_leaves_the_policy_of_the_new_one() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls"]);
     let plugin = runtime.start_plugin(&[]);
     let pod = Pod::new(&test_cgroup, "web", Some("idle=61s"));
     let old = runtime.run(&pod);
@@ -148,7 +149,7 @@ fn removal_of_an_old_sandbox_leaves_the_policy_of_the_new_one() {
 fn policy_of_an_old_sandbox_does_not_stay_for_a_new_one_without() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls"]);
     let _plugin = runtime.start_plugin(&[]);
     let mut pod = Pod::new(&test_cgroup, "web", Some("idle=61s"));
     runtime.run(&pod);
@@ -163,7 +164,7 @@ fn policy_of_an_old_sandbox_does_not_stay_for_a_new_one_without() {
 fn files_are_followed_and_mistakes_change_nothing() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls"]);
     let [pods, config] = ["pods.conf", "keepalive.conf"].map(|name| runtime.files.path().join(name));
     fs::write(&pods, "label app=db idle=31s\n").expect("a file of the test");
     fs::write(&config, "default interval=7s count=3\n").expect("a file of the test");
@@ -198,7 +199,7 @@ fn files_are_followed_and_mistakes_change_nothing() {
 fn cgroup_that_is_not_the_pods_own_gets_no_policy() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls"]);
     let mut plugin = runtime.start_plugin(&[]);
     let good = Pod::new(&test_cgroup, "web", Some("idle=61s"));
     for directory in [
@@ -230,7 +231,7 @@ fn cgroup_that_is_not_the_pods_own_gets_no_policy() {
 fn policies_of_pods_that_end_without_a_plugin_are_removed() {
     let test_cgroup = test_cgroup!();
     python!();
-    let mut runtime = Runtime::start(&test_cgroup, &["calls", "1"]);
+    let mut runtime = Stub::start(&test_cgroup, &["calls", "1"]);
     let plugin = runtime.start_plugin(&[]);
     let [gone, left] = ["gone", "left"].map(|name| Pod::new(&test_cgroup, name, Some("idle=61s")));
     let sandbox = runtime.run(&gone);

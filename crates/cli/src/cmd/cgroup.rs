@@ -18,6 +18,7 @@ use keepalive_policy::Settings;
 use keepalive_sys::cgroup::Tree;
 use selection::Selection;
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,6 +64,14 @@ struct Enable {
     /// --collector.textfile.directory. Default: no file.
     #[arg(long, value_name = "FILE", requires = "watch")]
     metrics_file: Option<PathBuf>,
+
+    /// With --watch: serve metrics by HTTP on this address
+    ///
+    /// GET /metrics returns what cgroup status --metrics prints for these cgroups, at most a second old. An IPv6 address is in brackets:
+    /// [::1]:9464. With 0.0.0.0 every IPv4 address of the machine is one, with port 0 the kernel chooses the port, and the first line
+    /// of the log names it. There is no encryption and no password: let only the monitoring reach the address. Default: no endpoint.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "watch", value_parser = watch::endpoint::address)]
+    metrics_listen: Option<SocketAddr>,
 
     /// Count the connections of each rule that fail, by cause
     ///

@@ -2,12 +2,13 @@
 
 mod defaults;
 mod plugin;
+mod readiness;
 
 use crate::error::{Error, REFUSED, describe};
 use crate::flags::PolicyFlags;
 use crate::help::{Notes, POLICY_USAGE};
 use crate::interrupts;
-use crate::output::{never_wait, write_stderr};
+use crate::output::{log, never_wait, print};
 use crate::policy::{self, Policy};
 use clap::Args;
 use defaults::Defaults;
@@ -17,6 +18,7 @@ use keepalive_policy::Settings;
 use keepalive_sys::cgroup::Tree;
 use keepalive_sys::signal::SignalFd;
 use plugin::Plugin;
+use readiness::Readiness;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd as _, BorrowedFd};
 use std::ffi::OsString;
@@ -42,6 +44,13 @@ pub(crate) struct Nri {
     #[arg(long, value_name = "FILE")]
     pods: Option<PathBuf>,
 
+    /// Ask the running keepalive nri of this container whether it is ready, and exit
+    ///
+    /// For the readiness probe of the container. It is ready while it is registered with the runtime, after it has applied the policies
+    /// of all pods that ran when it was registered. Prints the reason if it is not. A container is recognized by its mount namespace.
+    #[arg(long, conflicts_with = "pods")]
+    status: bool,
+
     #[command(flatten)]
     policy: PolicyFlags,
 }
@@ -57,11 +66,17 @@ pub(crate) const NOTES: Notes = Notes {
          runtime knows, and removes those of pods that have ended meanwhile.",
     ],
     statuses: &[
-        ("0", "A signal has ended it."),
-        ("1", "The cgroup engine does not work here."),
+        ("0", "A signal has ended it. With --status: it is ready."),
+        (
+            "1",
+            "The cgroup engine does not work here. With --status: it is not ready.",
+        ),
         POLICY_USAGE,
     ],
-    examples: &[("The annotated pods of this node:", &["sudo keepalive nri"])],
+    examples: &[
+        ("The annotated pods of this node:", &["sudo keepalive nri"]),
+        ("Is it connected to the runtime?", &["sudo keepalive nri --status"]),
+    ],
     ..Notes::DEFAULT
 };
 
@@ -97,22 +112,33 @@ impl Nri {
 /// A mistake in the options or files at the start; the obstacle that keeps the engine from working.
 pub(crate) fn run(nri: &Nri) -> Result<(), Error> {
     const ACTION: &str = "apply policies to pods";
+    if nri.status && !nri.policy.are_empty() {
+        let error = Error::new(REFUSED, "--status takes no policy");
+        return Err(error.hint("it asks the command that runs; that one has the options"));
+    }
+    if nri.status {
+        return print(&readiness::ask(&nri.socket)?);
+    }
     let _limits = Limits::raise();
     // The first process of a container gets no signal that it does not handle.
     let signals = interrupts::catch()?;
     let configuration = nri.read()?;
     never_wait();
     policy::report_notes(&configuration.policy);
+    let readiness = Readiness::start(&nri.socket);
     let tree = Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(ACTION))?;
     Programs::trial().map_err(|obstacle| obstacle.error(ACTION))?;
     let mut plugin = Plugin::new(nri, &signals, tree, configuration);
     let mut waiting = String::new();
     loop {
         let failure = match Connection::open(&nri.socket, NAME, INDEX) {
-            Ok(connection) => match serve(connection, &mut plugin, &signals, &mut waiting) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            },
+            Ok(connection) => {
+                readiness.connect(&connection);
+                match serve(connection, &mut plugin, &signals, &readiness, &mut waiting) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                }
+            }
             Err(error) => error,
         };
         let text = format!(
@@ -120,8 +146,9 @@ pub(crate) fn run(nri: &Nri) -> Result<(), Error> {
             nri.socket.display(),
             describe(&failure)
         );
+        readiness.lose(&text, &failure);
         if text != waiting {
-            say(&text);
+            log(&text);
             waiting = text;
         }
         if !poll_until(&mut [signals.as_fd()], Instant::now() + PERIOD).is_empty() {
@@ -138,17 +165,30 @@ fn serve(
     mut connection: Connection,
     plugin: &mut Plugin<'_>,
     signals: &SignalFd,
+    readiness: &Readiness,
     waiting: &mut String,
 ) -> io::Result<()> {
     let mut next_reading = Instant::now() + PERIOD;
+    let mut runtime = String::new();
+    let mut is_synchronizing = false;
     loop {
         while let Some(call) = connection.next_call()? {
-            if let Event::Configured(runtime, version) = &call.event {
-                say(&format!("connected to {runtime} {version}"));
+            if let Event::Configured(name, version) = &call.event {
+                runtime = format!("{name} {version}");
+                log(&format!("connected to {runtime}"));
                 waiting.clear();
+                readiness.advance(&format!("{runtime} has not reported its pods yet"), false);
             }
             plugin.react(&call.event);
+            if let Event::Synchronized(_) = &call.event {
+                readiness.advance(&format!("applying the policies of the pods of {runtime}"), false);
+                is_synchronizing = true;
+            }
             connection.answer(call)?;
+        }
+        if is_synchronizing && !plugin.is_busy() {
+            readiness.advance(&format!("registered with {runtime} and synchronized"), true);
+            is_synchronizing = false;
         }
         if next_reading <= Instant::now() {
             plugin.read_again();
@@ -178,9 +218,4 @@ fn poll_until(descriptors: &mut [BorrowedFd<'_>], deadline: Instant) -> Vec<usiz
     let _ = poll(&mut fds, limit.as_ref());
     let ready = (0..).zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
     ready.map(|(position, _)| position).collect()
-}
-
-/// Writes a line of the log, without wrapping.
-fn say(text: &str) {
-    write_stderr(&format!("keepalive: {text}\n"));
 }

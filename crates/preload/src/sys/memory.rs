@@ -1,29 +1,48 @@
-//! Maps memory, and reads files into it.
+//! Memory that is never freed, and how files are read into it.
 
 use super::{ENODEV, Errno, S_IFREG, call, close, number, result, status};
+use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_long, c_void};
+use core::sync::atomic::{AtomicBool, Ordering};
 use keepalive_policy::protocol::LARGEST_RULES;
 
-/// Maps `length` bytes of zeros. Pages that are never touched use no memory.
-fn map(length: usize) -> Option<*mut c_void> {
+/// The size of [`SMALL_ROOM`], which is on the page of the library's other data: the loader has written to that page.
+const SMALL: usize = 1024;
+
+/// Memory for the texts of a few rules.
+struct Small {
+    is_taken: AtomicBool,
+    bytes: UnsafeCell<[u8; SMALL]>,
+}
+
+// SAFETY: only the thread that takes the room uses the bytes.
+unsafe impl Sync for Small {}
+
+static SMALL_ROOM: Small = Small {
+    is_taken: AtomicBool::new(false),
+    bytes: UnsafeCell::new([0; SMALL]),
+};
+
+/// Maps `length` bytes of zeros, at the address `wanted` if the place is free. Pages that are never touched use no memory.
+#[inline(never)]
+fn map(wanted: usize, length: usize) -> Option<*mut c_void> {
     const PROT_READ_WRITE: c_long = 3;
     const MAP_PRIVATE_ANONYMOUS_NORESERVE: c_long = 0x4022;
     let arguments = [
-        0,
+        wanted as c_long,
         length as c_long,
         PROT_READ_WRITE,
         MAP_PRIVATE_ANONYMOUS_NORESERVE,
         -1,
         0,
     ];
-    // SAFETY: mmap(2) without an address and a descriptor does not affect existing mappings.
+    // SAFETY: mmap(2) without MAP_FIXED and a descriptor does not affect existing mappings.
     result(unsafe { call(number::MMAP, arguments) })
         .ok()
         .map(|address| address as *mut c_void)
 }
 
-/// Mapped memory that is handed out in pieces and never unmapped.
-#[derive(Clone, Copy)]
+/// Memory that is handed out in pieces.
 pub(crate) struct Room {
     start: *mut u8,
     length: usize,
@@ -31,9 +50,32 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Maps room for `length` bytes; `None` if there is no memory.
-    pub(crate) fn map(length: usize) -> Option<Self> {
-        let start = map(length)?.cast();
+    /// The alignment of what [`Room::take_end`] returns.
+    pub(crate) const ALIGNMENT: usize = 64;
+
+    /// Returns room for `length` bytes, at the start of the library; `None` if there is no memory.
+    pub(crate) fn at_start(length: usize) -> Option<Self> {
+        // A mapping and its first page cost about 7 µs an exec.
+        if length <= SMALL && !SMALL_ROOM.is_taken.swap(true, Ordering::Relaxed) {
+            let start = SMALL_ROOM.bytes.get().cast();
+            return Some(Self { start, length, used: 0 });
+        }
+        Self::map(0, length)
+    }
+
+    /// Maps room for `length` bytes while the program runs; `None` if there is no memory. It is far from other mappings,
+    /// because the kernel might otherwise choose a place that the program has unmapped and expects to stay so.
+    pub(crate) fn apart(length: usize) -> Option<Self> {
+        const FAR: u64 = 1 << 36;
+        let library = (&raw const SMALL_ROOM).addr() as u64;
+        // 0, in an address space of 32 bits, lets the kernel choose.
+        let wanted = usize::try_from(library.saturating_sub(FAR)).unwrap_or(0);
+        Self::map(wanted, length)
+    }
+
+    #[inline(always)]
+    fn map(wanted: usize, length: usize) -> Option<Self> {
+        let start = map(wanted, length)?.cast();
         Some(Self { start, length, used: 0 })
     }
 
@@ -111,8 +153,7 @@ impl Room {
     /// Takes `length` bytes from the end of the room, zeros with the alignment of any type. Returns their address; `None`
     /// if there is no room.
     pub(crate) fn take_end(&mut self, length: usize) -> Option<*mut u8> {
-        const ALIGNMENT: usize = 64;
-        let end = self.length.checked_sub(length)? & !(ALIGNMENT - 1);
+        let end = self.length.checked_sub(length)? & !(Self::ALIGNMENT - 1);
         if end < self.used {
             return None;
         }

@@ -165,13 +165,15 @@ fn container_of_an_ordinary_user_starts_without_a_policy() {
     assert!(line.contains(": it starts without a policy of its own: "), "{line}");
 }
 
-/// Runs the hook with this state. Returns its messages, on one line; it must succeed.
+/// Runs the hook with this state, in the environment of a user who has variables for programs. Returns its messages, on
+/// one line; it must succeed.
 #[track_caller]
 fn hook(test_cgroup: &TestCgroup, options: &[&str], state: &str) -> String {
     let mut input = NamedTempFile::new().expect("a temporary file");
     input.write_all(state.as_bytes()).expect("a temporary file");
     let mut command = test_cgroup.inside("sh");
     command.args(["-c", r#"exec "$@" <"$0""#]).arg(input.path());
+    command.env("KEEPIDLE", "99").env("KEEPALIVE_CONFIG", "/nowhere");
     command.arg(keepalive()).arg("oci-hook").args(options);
     let output = output_within(LIMIT, &mut command);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -228,6 +230,14 @@ fn cgroup_with_other_processes_gets_no_policy_of_a_container() {
     assert_eq!(report["cgroups"][0]["owner"], "container own", "{report}");
     assert_eq!(hook(&test_cgroup, &[], &state(0, "stopped")), "");
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
+    let without_annotation = state(first.pid(), "creating").replace("keepalive.io/policy", "another");
+    assert_eq!(hook(&test_cgroup, &[], &without_annotation), "");
+    let report = test_cgroup.report();
+    assert_eq!(
+        report["cgroups"][0]["default"], "keepalive=on idle=60s interval=15s count=5",
+        "{report}"
+    );
+    assert_eq!(hook(&test_cgroup, &[], &state(0, "stopped")), "");
     let _second = test_cgroup.py_peer_in(&directory, &[]);
     let message = hook(&test_cgroup, &[], &state(first.pid(), "creating"));
     assert!(

@@ -2,13 +2,15 @@
 //! go, while this command runs. Its messages go to a log, one line per event.
 
 mod created;
+pub(super) mod endpoint;
 mod metrics_file;
 
 use super::selection::Subject;
 use super::{Enable, shown, tree, warn_of_what_is_out_of_reach};
 use crate::error::Error;
+use crate::followed::Followed;
 use crate::interrupts;
-use crate::output::{never_wait, write_stderr};
+use crate::output::{log, never_wait};
 use crate::policy::{self, Policy};
 use created::Queue;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
@@ -43,6 +45,9 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
     let subjects = enable.selection.subjects(&tree)?;
     // A cgroup that is created before the first check is found by that check.
     let created = Queue::new(&tree, subjects.iter());
+    if let Some(address) = enable.metrics_listen {
+        endpoint::start(address, &tree, &subjects)?;
+    }
     let metrics_file = enable.metrics_file.as_deref().map(MetricsFile::new).transpose()?;
     let mut watch = Watch {
         enable,
@@ -50,11 +55,8 @@ pub(super) fn run(enable: &Enable) -> Result<(), Error> {
         signals: &signals,
         created,
         tree,
-        text: written(&policy),
-        text_before: written(&policy),
-        policy,
+        policy: Followed::new(policy),
         version: 0,
-        mistake: None,
         cgroups: subjects.into_iter().map(Watched::new).collect(),
     };
     let watched = watch.until_signalled();
@@ -71,15 +73,9 @@ struct Watch<'a> {
     signals: &'a SignalFd,
     created: Queue,
     tree: Tree,
-    policy: Arc<Policy>,
+    policy: Followed<Arc<Policy>>,
     /// The number of changes of the policy.
     version: u64,
-    /// The texts of the policy, which show whether it has changed.
-    text: Vec<u8>,
-    /// The texts at the previous check.
-    text_before: Vec<u8>,
-    /// The mistake in the policy when it was last read, if any.
-    mistake: Option<Refusal>,
     cgroups: Vec<Watched>,
 }
 
@@ -173,31 +169,14 @@ impl<'a> Watch<'a> {
         Interrupts(Some(self.signals))
     }
 
-    /// Reads the policy again. Keeps the previous policy if the new one has a mistake.
+    /// Reads the policy again.
     fn read_again(&mut self) {
-        match self.enable.policy() {
-            Ok(policy) => {
-                self.mistake = None;
-                let text = written(&policy);
-                // A file that is being written is used only once two checks have read the same content.
-                let is_unchanged = text == self.text_before;
-                self.text_before.clone_from(&text);
-                if text == self.text || !is_unchanged {
-                    return;
-                }
-                warn_of_what_is_out_of_reach(&policy);
-                self.text = text;
-                self.policy = policy;
-                self.version += 1;
-            }
-            Err(error) => {
-                let mistake = Refusal::new(&error.to_string());
-                if self.mistake.as_ref().map(|refusal| &refusal.message) != Some(&mistake.message) {
-                    error.report();
-                    say("the policy from before stays active");
-                    self.mistake = Some(mistake);
-                }
-            }
+        if self
+            .policy
+            .update(self.enable.policy(), "the policy from before stays active")
+        {
+            warn_of_what_is_out_of_reach(self.policy.active());
+            self.version += 1;
         }
     }
 
@@ -239,14 +218,14 @@ impl<'a> Watch<'a> {
                 return Ok(());
             }
             Place::Ours { id, program, .. } if is_same(*id) && now.is_some() && now != Some(*program) => {
-                say(&format!("{}: another command has taken over", shown(&target.name)));
+                log(&format!("{}: another command has taken over", shown(&target.name)));
                 self.cgroups[index].place = Place::Theirs;
                 self.cgroups[index].lock = None;
                 return Ok(());
             }
             Place::Theirs => match entry {
                 Some(entry) if !entry.has_lost_its_watch() => return Ok(()),
-                Some(_) => say(&format!(
+                Some(_) => log(&format!(
                     "{}: the command that had taken over has ended without a word",
                     shown(&target.name)
                 )),
@@ -282,7 +261,7 @@ impl<'a> Watch<'a> {
             let _ = Programs::trial();
         }
         if watched.waiting.as_ref() != Some(&waiting) {
-            say(&waiting);
+            log(&waiting);
         }
         let is_new = watched.place != Place::Missing;
         watched.waiting = Some(waiting);
@@ -303,7 +282,10 @@ impl<'a> Watch<'a> {
     fn put_in_force(&mut self, index: usize, directory: &Path, is_first: bool) -> Result<(), Error> {
         let interrupts = self.interrupts();
         let watched = &mut self.cgroups[index];
-        let (obstacle, is_refused) = match self.enable.enable(&self.tree, directory, &self.policy, interrupts) {
+        let (obstacle, is_refused) = match self
+            .enable
+            .enable(&self.tree, directory, self.policy.active(), interrupts)
+        {
             Ok(done) => {
                 watched.lock = done.watch;
                 watched.place = Place::Ours {
@@ -315,7 +297,7 @@ impl<'a> Watch<'a> {
                 // New connections get the settings even if this fails.
                 let set = self
                     .enable
-                    .set_existing(&self.tree, directory, &self.policy, interrupts);
+                    .set_existing(&self.tree, directory, self.policy.active(), interrupts);
                 (set.err(), false)
             }
             Err(_) if is_signalled(self.signals, &NO_TIME) => return Ok(()),
@@ -345,7 +327,7 @@ impl<'a> Watch<'a> {
             return;
         };
         let obstacle = watched.obstacle.as_ref().filter(|obstacle| obstacle.is_refused);
-        let refusal = self.mistake.as_ref().or(obstacle.map(|obstacle| &obstacle.refusal));
+        let refusal = self.policy.mistake().or(obstacle.map(|obstacle| &obstacle.refusal));
         let (stored_with, stored) = &watched.stored;
         // Nothing is stored with a new program.
         let stored = stored.as_ref().filter(|_| stored_with == program);
@@ -407,7 +389,7 @@ impl<'a> Watch<'a> {
             let target = Target::former(&self.tree, directory, *id);
             let name = shown(&target.name);
             match pins::disable(&self.tree, &target, Some(*program), self.interrupts()) {
-                Ok(true) => say(&format!("{name}: disabled")),
+                Ok(true) => log(&format!("{name}: disabled")),
                 Ok(false) => {}
                 Err(obstacle) => {
                     failed.push(obstacle.error(&format!("disable the policy of {name}")).into());
@@ -426,17 +408,4 @@ impl<'a> Watch<'a> {
 fn is_signalled(signals: &SignalFd, limit: &Timespec) -> bool {
     let mut arrived = [PollFd::new(signals, PollFlags::IN)];
     poll(&mut arrived, Some(limit)) == Ok(1)
-}
-
-/// Returns the texts of a policy.
-fn written(policy: &Policy) -> Vec<u8> {
-    let texts = policy.rules.iter().chain(&policy.config);
-    let texts = texts.flat_map(|text| [text.name.as_bytes(), &text.text]);
-    let texts: Vec<&[u8]> = texts.collect();
-    texts.join(&0)
-}
-
-/// Writes a line of the log, without wrapping.
-fn say(text: &str) {
-    write_stderr(&format!("keepalive: {text}\n"));
 }

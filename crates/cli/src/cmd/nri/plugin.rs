@@ -1,9 +1,10 @@
 //! What the plugin does with the pods that the runtime reports.
 
-use super::{Configuration, Nri, say};
+use super::{Configuration, Nri};
 use crate::annotation;
 use crate::error::{Error, FAILED};
-use crate::output::sanitize;
+use crate::followed::Followed;
+use crate::output::{log, sanitize};
 use keepalive_engine::cgroup::entry::{State, entries};
 use keepalive_engine::cgroup::owned::disable_owned;
 use keepalive_engine::cgroup::pins::{self, Target};
@@ -24,11 +25,7 @@ pub(super) struct Plugin<'a> {
     nri: &'a Nri,
     signals: &'a SignalFd,
     tree: Tree,
-    configuration: Configuration,
-    /// The files at the previous reading: a file that is being written is used once two readings agree.
-    seen: Configuration,
-    /// The mistake in the files at the last reading, if any.
-    mistake: Option<String>,
+    configuration: Followed<Configuration>,
     /// The pods that run, by the id of their sandbox.
     pods: BTreeMap<String, PodSandbox>,
     /// The cgroups of those that have a policy.
@@ -45,9 +42,7 @@ impl<'a> Plugin<'a> {
             nri,
             signals,
             tree,
-            seen: configuration.clone(),
-            configuration,
-            mistake: None,
+            configuration: Followed::new(configuration),
             pods: BTreeMap::new(),
             directories: BTreeMap::new(),
             pending: BTreeSet::new(),
@@ -120,27 +115,12 @@ impl<'a> Plugin<'a> {
         }
     }
 
-    /// Reads the files again. Keeps what they contained before if they have a mistake.
+    /// Reads the files again.
     pub(super) fn read_again(&mut self) {
-        match self.nri.read() {
-            Ok(read) => {
-                self.mistake = None;
-                let is_unchanged = read == self.seen;
-                self.seen = read;
-                if is_unchanged && self.seen != self.configuration {
-                    say("the files have changed");
-                    self.configuration = self.seen.clone();
-                    self.pending = self.pods.keys().cloned().collect();
-                }
-            }
-            Err(error) => {
-                let mistake = error.to_string();
-                if self.mistake.as_ref() != Some(&mistake) {
-                    error.report();
-                    say("what the files contained before stays active");
-                    self.mistake = Some(mistake);
-                }
-            }
+        let stays = "what the files contained before stays active";
+        if self.configuration.update(self.nri.read(), stays) {
+            log("the files have changed");
+            self.pending = self.pods.keys().cloned().collect();
         }
     }
 
@@ -153,7 +133,7 @@ impl<'a> Plugin<'a> {
             Ok(None) => None,
             Ok(Some((directory, done))) => {
                 if let Some(done) = done {
-                    say(&format!("pod {name}: {done}"));
+                    log(&format!("pod {name}: {done}"));
                 }
                 self.directories.insert(pod.id.clone(), directory);
                 None
@@ -180,7 +160,7 @@ impl<'a> Plugin<'a> {
     fn try_apply(&self, pod: &PodSandbox) -> Result<Option<(PathBuf, Option<&'static str>)>, Error> {
         let selected = match pod.annotations.get(annotation::POLICY) {
             Some(value) => annotation::read(value).map(Some).map_err(Error::from),
-            None => Ok(self.configuration.defaults.of(pod)),
+            None => Ok(self.configuration.active().defaults.of(pod)),
         };
         let selected = match selected {
             Ok(Some(selected)) => selected,
@@ -196,7 +176,7 @@ impl<'a> Plugin<'a> {
                 sandbox: pod.id.clone(),
                 name: format!("{}/{}", pod.namespace, pod.name),
             }),
-            ..selected.apply(self.configuration.policy.clone())
+            ..selected.apply(self.configuration.active().policy.clone())
         });
         let directory = cgroup_of(&self.tree, pod)?;
         let target = Target::new(&self.tree, &directory);
@@ -225,7 +205,7 @@ impl<'a> Plugin<'a> {
         match disable_owned(ended, self.interrupts()) {
             Ok(names) => names
                 .iter()
-                .for_each(|name| say(&format!("{}: disabled", sanitize(name)))),
+                .for_each(|name| log(&format!("{}: disabled", sanitize(name)))),
             Err(Obstacle::Interrupted) => {}
             Err(obstacle) => {
                 let error = obstacle.error("remove the policy of a pod that has ended");

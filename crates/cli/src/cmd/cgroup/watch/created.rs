@@ -1,8 +1,8 @@
 //! New cgroups, as far as they can be those that a command watches.
 
-use super::say;
 use crate::cmd::cgroup::selection::Subject;
 use crate::error::describe;
+use crate::output::log;
 use keepalive_sys::cgroup::{Created, CreatedCgroups, Tree};
 use keepalive_sys::signal::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -48,7 +48,7 @@ impl Queue {
     fn unless_failed<T>(&mut self, result: io::Result<T>) -> Option<T> {
         result
             .inspect_err(|error| {
-                say(&format!(
+                log(&format!(
                     "new cgroups are looked for once a second, and their first connections can be missed: inotify: {}",
                     describe(error)
                 ));

@@ -1,10 +1,9 @@
 //! The file of `--metrics-file`: node_exporter reads it at any time, and other commands may write the same file.
 
-use super::say;
 use crate::cmd::cgroup::selection::Subject;
 use crate::cmd::cgroup::status::Report;
 use crate::error::{Error, FAILED, describe};
-use crate::output::sanitize;
+use crate::output::{log, sanitize};
 use keepalive_sys::cgroup::Tree;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
@@ -96,7 +95,7 @@ impl<'a> MetricsFile<'a> {
             .filter(|failure| self.failure.as_ref() != Some(failure))
         {
             let path = sanitize(&self.path.to_string_lossy());
-            say(&format!("metrics cannot be written to '{path}': {failure}"));
+            log(&format!("metrics cannot be written to '{path}': {failure}"));
         }
         self.failure = failure;
     }
