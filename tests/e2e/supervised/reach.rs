@@ -90,6 +90,15 @@ fn connections_of_64_threads_are_set() {
     assert_eq!(lines, "12800 made, 0 failed, 0 slow, 0 unset\n");
 }
 
+/// More threads wait than the supervisor holds.
+#[test]
+fn connections_of_1100_threads_are_set() {
+    let keepalive = Keepalive::new();
+    let program = static_target(Libc::Host, "connect_load.c");
+    let lines = printed(keepalive.seccomp().arg(program).args(["1100", "4"]));
+    assert_eq!(lines, "4400 made, 0 failed, 0 slow, 0 unset\n");
+}
+
 #[test]
 fn modes_apply_to_options_that_go_sets() {
     let program = match GoProgram::build() {

@@ -260,18 +260,17 @@ fn moment() -> Duration {
     Duration::from_micros(u64::from(now.subsec_nanos()) % 9973)
 }
 
-/// Sends `signal` to one of the supervisors repeatedly, while eight threads connect: no connect fails or hangs. Only
-/// the call in progress may return without its settings.
+/// Sends `signal` to one of the supervisors repeatedly, while threads connect: no connect fails or hangs. Only the call in
+/// progress may return without its settings.
 #[track_caller]
-fn signal_repeatedly(signal: Signal, victim: fn((Process, Process)) -> Process) {
+fn signal_repeatedly(signal: Signal, threads: &str, kills: u64, victim: fn((Process, Process)) -> Process) {
     let keepalive = Keepalive::new();
     let mut command = keepalive.seccomp();
     command
         .arg(static_target(Libc::Host, "connect_load.c"))
-        .args(["8", "0"]);
+        .args([threads, "0"]);
     let (mut program, mut output) = start(&mut command);
     assert_eq!(line_of(&mut output), "ready\n");
-    let kills = kills();
     for _ in 0..kills {
         let pair = eventually("two supervisors", LIMIT, || keepalive.supervisors());
         sleep(moment());
@@ -296,17 +295,24 @@ fn signal_repeatedly(signal: Signal, victim: fn((Process, Process)) -> Process) 
 
 #[test]
 fn killing_the_serving_process_fails_no_connect() {
-    signal_repeatedly(Signal::KILL, |(_, serving)| serving);
+    signal_repeatedly(Signal::KILL, "8", kills(), |(_, serving)| serving);
 }
 
 #[test]
 fn killing_the_standby_fails_no_connect() {
-    signal_repeatedly(Signal::KILL, |(standby, _)| standby);
+    signal_repeatedly(Signal::KILL, "8", kills(), |(standby, _)| standby);
 }
 
 #[test]
 fn stopping_the_serving_process_fails_no_connect() {
-    signal_repeatedly(Signal::STOP, |(_, serving)| serving);
+    signal_repeatedly(Signal::STOP, "8", kills(), |(_, serving)| serving);
+}
+
+/// While other calls wait, the supervisor does not wait for events.
+#[test]
+fn killing_a_supervisor_while_300_threads_wait_fails_no_connect() {
+    signal_repeatedly(Signal::KILL, "300", 5, |(_, serving)| serving);
+    signal_repeatedly(Signal::KILL, "300", 5, |(standby, _)| standby);
 }
 
 #[test]
