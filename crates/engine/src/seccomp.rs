@@ -387,6 +387,8 @@ fn accept(socket: &OwnedFd, keep: &[BorrowedFd<'_>], place: Position, plan: &Pla
 fn take_over(socket: OwnedFd) -> Listener {
     // The other side closes the socket if it has no listener.
     let listener = receive_descriptor(&socket).unwrap_or_else(|| exit_now(1));
+    // The socket may contain the listener of a process that has ended.
+    drop(socket);
     Listener::from_fd(listener)
 }
 

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 /// The status of a process that every user may read (`/proc/PID/status`).
@@ -185,7 +185,13 @@ pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
 /// # Errors
 /// Any failure to read `/proc`; `ENOENT` if it does not show this process.
 pub fn own_threads() -> io::Result<usize> {
-    Ok(numbers::<u32>("/proc/self/task")?.len())
+    const DIRECTORY: &str = "/proc/self/task";
+    // Besides the two links of every directory, the kernel counts one for each thread (`proc_task_getattr` in `fs/proc/base.c`).
+    match fs::metadata(DIRECTORY)?.nlink().checked_sub(2) {
+        Some(threads @ 1..) => usize::try_from(threads).map_err(io::Error::other),
+        // No process has no thread: another implementation of /proc.
+        _ => Ok(numbers::<u32>(DIRECTORY)?.len()),
+    }
 }
 
 /// Returns whether `/proc` shows the pid namespace of this process. Otherwise a number in `/proc` and the
