@@ -181,7 +181,7 @@ fn connects(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
             let strace_adds = minus(strace, none);
             let alone = over(&minus(seccomp, none), &strace_adds);
             let with_library = over(&minus(both, preload), &strace_adds);
-            missed += check_target("seccomp alone, of what strace adds", &alone, 0.25, what == "p50");
+            missed += check_target("seccomp alone, of what strace adds", &alone, 0.23, what == "p50");
             missed += check_target(
                 "both over preload, of what strace adds",
                 &with_library,
@@ -243,7 +243,7 @@ fn starts(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
     }
     let [_, preload, seccomp] = &times;
     let added = minus(seccomp, preload);
-    Ok(check_target("milliseconds more than preload", &added, 2.5, true))
+    Ok(check_target("milliseconds more than preload", &added, 0.6, true))
 }
 
 fn memory(fixture: &Fixture) -> Result<usize, Error> {
