@@ -20,7 +20,10 @@ pub(super) fn launch(plan: &Plan<'_>) -> Result<(), Obstacle> {
         let listener = take_over(theirs);
         let pair = SupervisorPair::new(&listener, journal, plan.sources);
         match (side, own) {
-            (Ok(Side::Parent(serving)), _) => pair.stand_by(serving),
+            (Ok(Side::Parent(serving)), own) => {
+                drop(own);
+                pair.stand_by(serving)
+            }
             // If there is no standby, this process serves alone.
             (Ok(Side::Child) | Err(_), Ok(standby)) => pair.serve(standby),
             (_, Err(_)) => exit_now(1),
