@@ -70,16 +70,15 @@ pub fn read(path: &Path) -> io::Result<Option<Elf>> {
 ///
 /// # Errors
 /// Errors of reading, and `InvalidData` for a file that begins like ELF but is damaged.
-pub fn read_file(mut file: File) -> io::Result<Option<Elf>> {
+pub fn read_file(file: File) -> io::Result<Option<Elf>> {
     let mut magic = [0; 4];
-    match file.read_exact(&mut magic) {
+    match file.read_exact_at(&mut magic, 0) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
         other => other?,
     }
     if magic != elf::abi::ELFMAGIC {
         return Ok(None);
     }
-    file.rewind()?;
     parse(file)
         .map(Some)
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
@@ -122,6 +121,8 @@ pub fn note_of_file(file: File, owner: &str) -> io::Result<Option<Vec<u8>>> {
 #[derive(Debug)]
 struct Bounded {
     file: File,
+    /// The offset of the next byte. The file's own is not used: each change of it would be a system call.
+    offset: u64,
     left: usize,
 }
 
@@ -133,7 +134,11 @@ impl Bounded {
     const LONGEST: u64 = 1 << 30;
 
     fn new(file: File) -> Self {
-        Self { file, left: Self::MOST }
+        Self {
+            file,
+            offset: 0,
+            left: Self::MOST,
+        }
     }
 }
 
@@ -143,7 +148,8 @@ impl Read for Bounded {
             return Err(ErrorKind::FileTooLarge.into());
         }
         let length = buffer.len().min(self.left);
-        let read = self.file.read(&mut buffer[..length])?;
+        let read = self.file.read_at(&mut buffer[..length], self.offset)?;
+        self.offset += u64::try_from(read).unwrap_or(0);
         self.left -= read;
         Ok(read)
     }
@@ -151,7 +157,13 @@ impl Read for Bounded {
 
 impl Seek for Bounded {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        Ok(self.file.seek(position)?.min(Self::LONGEST))
+        let offset = match position {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(distance) => self.offset.checked_add_signed(distance),
+            SeekFrom::End(distance) => self.file.metadata()?.len().checked_add_signed(distance),
+        };
+        self.offset = offset.ok_or(ErrorKind::InvalidInput)?;
+        Ok(self.offset.min(Self::LONGEST))
     }
 }
 
