@@ -29,11 +29,43 @@ struct Chunk {
     count: usize,
 }
 
-/// The numbers of the sequences whose results with keepalive never occurred without: in more than one run, or in one.
+/// The numbers of the sequences whose results in the second run of a pair never occurred in the first: in more than one
+/// pair, or in one.
 #[derive(Default)]
 struct Differences {
     repeated: Vec<usize>,
     once: Vec<usize>,
+}
+
+impl Differences {
+    /// Compares what `pair` returns, one line for each of these sequences. If the runs differ, makes three more pairs, because
+    /// results may also vary without keepalive.
+    fn find(first: usize, count: usize, pair: impl Fn() -> [String; 2]) -> Self {
+        let pair = || {
+            pair().map(|printed| {
+                let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+                assert_eq!(lines.len(), count, "{printed}");
+                lines
+            })
+        };
+        let mut differences = Self::default();
+        let [expected, printed] = pair();
+        if expected == printed {
+            return differences;
+        }
+        let pairs: Vec<_> = std::iter::once([expected, printed])
+            .chain((0..3).map(|_| pair()))
+            .collect();
+        for index in 0..count {
+            let is_usual = |line: &String| pairs.iter().any(|[expected, _]| &expected[index] == line);
+            match pairs.iter().filter(|[_, printed]| !is_usual(&printed[index])).count() {
+                0 => {}
+                1 => differences.once.push(first + index),
+                _ => differences.repeated.push(first + index),
+            }
+        }
+        differences
+    }
 }
 
 impl Chunk {
@@ -52,37 +84,13 @@ impl Chunk {
         [self.first.to_string(), self.count.to_string(), letters.to_owned()]
     }
 
-    /// Returns what the sequences print without keepalive and with it, one line for each.
-    fn run(&self, program: &Path) -> [Vec<String>; 2] {
+    /// Compares the sequences without keepalive and with it.
+    fn compare(&self, program: &Path) -> Differences {
         let words = self.words(self.letters());
         let words = words.each_ref().map(String::as_str);
-        [alone(program, &words), self.engine.run(self.policy, program, &words)].map(|printed| {
-            let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
-            assert_eq!(lines.len(), self.count, "{printed}");
-            lines
+        Differences::find(self.first, self.count, || {
+            [alone(program, &words), self.engine.run(self.policy, program, &words)]
         })
-    }
-
-    /// Compares the sequences. Runs those that differ three more times, because results may also vary without
-    /// keepalive.
-    fn compare(&self, program: &Path) -> Differences {
-        let mut differences = Differences::default();
-        let [expected, printed] = self.run(program);
-        if expected == printed {
-            return differences;
-        }
-        let runs: Vec<_> = std::iter::once([expected, printed])
-            .chain((0..3).map(|_| self.run(program)))
-            .collect();
-        for index in 0..self.count {
-            let is_usual = |line: &String| runs.iter().any(|[expected, _]| &expected[index] == line);
-            match runs.iter().filter(|[_, printed]| !is_usual(&printed[index])).count() {
-                0 => {}
-                1 => differences.once.push(self.first + index),
-                _ => differences.repeated.push(self.first + index),
-            }
-        }
-        differences
     }
 
     /// Returns the full results of the sequences with and without keepalive, from where they differ; `None` if they do
@@ -158,10 +166,15 @@ fn dynamic() -> std::path::PathBuf {
 fn sequences_are_the_same_without_keepalive() {
     root!();
     let program = dynamic();
-    let count = number("KEEPALIVE_TEST_SEQUENCES", 320).min(CHUNK).to_string();
-    let words = ["0", &count, "vzt"];
-    let one = alone(&program, &words);
-    let other = alone_with_late_packets(&program, &words).unwrap_or_else(|| alone(&program, &words));
+    let all = number("KEEPALIVE_TEST_SEQUENCES", 320).min(CHUNK);
+    let count = all.to_string();
+    let pair = |letters: &str| {
+        let words = ["0", &count, letters];
+        let late = alone_with_late_packets(&program, &words);
+        [alone(&program, &words), late.unwrap_or_else(|| alone(&program, &words))]
+    };
+    let Differences { repeated, once } = Differences::find(0, all, || pair("vz"));
+    let [one, other] = pair("vzt");
     assert!(one.lines().count() > 3000, "{one}");
     let different = one.lines().zip(other.lines()).position(is_difference);
     let context = different.map(|at| {
@@ -175,8 +188,8 @@ fn sequences_are_the_same_without_keepalive() {
         format!("{}\n--- other:\n{}", text(&one), text(&other))
     });
     assert!(
-        one == other,
-        "two runs without keepalive differ:\n{}",
+        repeated.is_empty() && once.len() <= 1 + all / CHANCE,
+        "without keepalive sequences {repeated:?} differ, {once:?} differed once:\n{}",
         context.unwrap_or_default()
     );
 }
