@@ -32,7 +32,7 @@ END
 succeeds 'the profiles are enforced' apparmor_parser -r /etc/apparmor.d/check
 connects 'confined, by flags' '1 61 15 5 0' $RUN -- confined 127.0.0.1 $SERVED
 run $RUN -v -- confined -h
-mentions 'confined, by flags: preload' 'engine preload:'
+mentions 'confined, by flags: the library' 'engine preload and seccomp:'
 
 # The profile does not let the program read the rules file.
 echo 'default idle=62 interval=15 count=5' >/etc/keepalive.conf
