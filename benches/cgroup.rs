@@ -9,6 +9,7 @@ mod cgroup_process;
 mod harness;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod statistics;
+mod target;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +27,7 @@ use keepalive_sys::cgroup;
 use rustix::process::geteuid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use statistics::{Series, Spread};
+use target::{Target, Targets};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -256,35 +258,35 @@ fn race(fixture: &Fixture, contestants: &[Contestant], effort: Effort) -> Result
     Ok(times)
 }
 
-/// Prints the contestants as rates relative to the first. Returns the number of missed targets.
-fn rates(fixture: &Fixture, title: &str, contestants: &[Contestant], effort: Effort) -> Result<usize, Error> {
+/// Prints the contestants as rates relative to the first.
+fn rates(
+    fixture: &Fixture,
+    title: &str,
+    contestants: &[Contestant],
+    effort: Effort,
+    targets: &mut Targets,
+) -> Result<(), Error> {
     let times = race(fixture, contestants, effort)?;
     println!("\n{title}");
-    let mut missed = 0;
     for (contestant, series) in contestants.iter().zip(&times) {
         let Spread { low, median, high } = times[0].over(series);
         let added = series.minus(&times[0]).median();
         let rate = format!("{median:.3} [{low:.3} {high:.3}]");
-        print!(
-            "  {:<24}{:>7.0} ns {added:>+6.0} ns  {rate}",
+        println!(
+            "  {:<24}{:>7.0} ns {added:>+6.0} ns  {rate}{}",
             contestant.name,
-            series.median()
+            series.median(),
+            targets.verdict(contestant.target.map_or(Target::None, Target::AtLeast), median, 3)
         );
-        if let Some(target) = contestant.target {
-            let is_met = median >= target;
-            missed += usize::from(!is_met);
-            print!("  >= {target}: {}", if is_met { "met" } else { "MISSED" });
-        }
-        println!();
     }
-    Ok(missed)
+    Ok(())
 }
 
 /// The most milliseconds that `run --engine cgroup` may add.
 const START: f64 = 5.0;
 
-/// Prints the duration of commands. Returns the number of missed targets.
-fn commands(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
+/// Prints the duration of commands.
+fn commands(fixture: &Fixture, effort: Effort, targets: &mut Targets) -> Result<(), Error> {
     let on = ["cgroup", "enable", &fixture.name];
     let off = ["cgroup", "disable", &fixture.name];
     let contestants: [(&str, Policy, &[&str]); 7] = [
@@ -326,11 +328,11 @@ fn commands(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
         println!("  {name:<26}{median:>7.2} ms [{low:.2} {high:.2}]");
     }
     let added = times[2].minus(&times[0]).median();
-    let is_met = added <= START;
-    let verdict = if is_met { "met" } else { "MISSED" };
-    println!("  run --engine cgroup adds {added:.2} ms  <= {START}: {verdict}");
-    fixture.disable()?;
-    Ok(usize::from(!is_met))
+    println!(
+        "  run --engine cgroup adds {added:.2} ms{}",
+        targets.verdict(Target::AtMost(START), added, 2)
+    );
+    fixture.disable()
 }
 
 /// Measures and prints everything. Returns the number of missed targets.
@@ -342,7 +344,8 @@ fn run(effort: Effort) -> Result<usize, Error> {
          line, of the same round, with quartiles.",
         effort.rounds
     );
-    let mut missed = rates(
+    let mut targets = Targets::default();
+    rates(
         &fixture,
         "a connection: socket, connect, accept, both ends closed",
         &[
@@ -356,8 +359,9 @@ fn run(effort: Effort) -> Result<usize, Error> {
             contestant("5 set by the program", "itself", NoProgram, None),
         ],
         effort,
+        &mut targets,
     )?;
-    missed += rates(
+    rates(
         &fixture,
         "the same, relative to the simplest eBPF program",
         &[
@@ -365,8 +369,9 @@ fn run(effort: Effort) -> Result<usize, Error> {
             contestant("5 options", "closed", Flags(&FIVE), Some(0.99)),
         ],
         effort,
+        &mut targets,
     )?;
-    missed += rates(
+    rates(
         &fixture,
         "the same, reset: the shortest life that a connection can have",
         &[
@@ -376,12 +381,13 @@ fn run(effort: Effort) -> Result<usize, Error> {
             contestant("5 options", "reset", Flags(&FIVE), None),
         ],
         effort,
+        &mut targets,
     )?;
     for (title, case) in [
         ("--count-endings, both ends closed", "closed"),
         ("--count-endings, reset", "reset"),
     ] {
-        missed += rates(
+        rates(
             &fixture,
             title,
             &[
@@ -389,9 +395,10 @@ fn run(effort: Effort) -> Result<usize, Error> {
                 contestant("5 options, counted", case, Flags(&FIVE_COUNTED), None),
             ],
             effort,
+            &mut targets,
         )?;
     }
-    missed += rates(
+    rates(
         &fixture,
         "the same with an ordinary close, while keepalive trace runs",
         &[
@@ -400,8 +407,9 @@ fn run(effort: Effort) -> Result<usize, Error> {
             contestant("keepalive trace", "closed", Traced, Some(0.99)),
         ],
         effort,
+        &mut targets,
     )?;
-    missed += rates(
+    rates(
         &fixture,
         "setsockopt(TCP_NODELAY), which no policy sets",
         &[
@@ -410,8 +418,8 @@ fn run(effort: Effort) -> Result<usize, Error> {
             contestant("5 options, enforce", "setsockopt", Flags(&FIVE_ENFORCED), None),
         ],
         effort,
+        &mut targets,
     )?;
-    missed += commands(&fixture, effort)?;
-    println!("\n{missed} targets missed");
-    Ok(missed)
+    commands(&fixture, effort, &mut targets)?;
+    Ok(targets.finish())
 }

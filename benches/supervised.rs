@@ -5,6 +5,7 @@
 mod fixture;
 #[allow(dead_code, reason = "other benches use more of it")]
 mod harness;
+mod target;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -13,6 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fixture::Fixture;
+use target::{Target, Targets};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -143,13 +145,15 @@ fn race(contestants: &mut [Contestant], order: u8, rounds: usize) -> Result<(), 
 fn run(effort: Effort) -> Result<usize, Error> {
     let fixture = Fixture::prepare("supervised.c", &[])?;
     println!("In turn; medians with quartiles. Differences and ratios are of the same round.");
-    let missed =
-        connects(&fixture, effort)? + other_calls(&fixture, effort)? + starts(&fixture, effort)? + memory(&fixture)?;
-    println!("\n{missed} targets missed");
-    Ok(missed)
+    let mut targets = Targets::default();
+    connects(&fixture, effort, &mut targets)?;
+    other_calls(&fixture, effort, &mut targets)?;
+    starts(&fixture, effort, &mut targets)?;
+    memory(&fixture, &mut targets)?;
+    Ok(targets.finish())
 }
 
-fn connects(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
+fn connects(fixture: &Fixture, effort: Effort, targets: &mut Targets) -> Result<(), Error> {
     let has_strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok();
     let contestant = |name, words: &[&str]| {
         let words = if words.is_empty() { &["env"] } else { words };
@@ -166,7 +170,6 @@ fn connects(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
     }
     race(&mut contestants, b'c', effort.rounds)?;
     println!("\na socket and its connect (p50 of each slice, then the mean; + is over no keepalive)");
-    let mut missed = 0;
     for (what, figures) in [
         ("p50", Contestant::medians as fn(&Contestant) -> Vec<f64>),
         ("mean", Contestant::means),
@@ -181,22 +184,26 @@ fn connects(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
             let strace_adds = minus(strace, none);
             let alone = over(&minus(seccomp, none), &strace_adds);
             let with_library = over(&minus(both, preload), &strace_adds);
-            missed += check_target("seccomp alone, of what strace adds", &alone, 0.23, what == "p50");
-            missed += check_target(
-                "both over preload, of what strace adds",
-                &with_library,
-                0.06,
-                what == "p50",
-            );
+            for (compared, ratios, limit) in [
+                ("seccomp alone, of what strace adds", alone, 0.23),
+                ("both over preload, of what strace adds", with_library, 0.06),
+            ] {
+                let target = if what == "p50" {
+                    Target::AtMost(limit)
+                } else {
+                    Target::None
+                };
+                compare(targets, compared, &ratios, target);
+            }
         }
     }
     if !has_strace {
         println!("  no comparison: strace is not installed");
     }
-    Ok(missed)
+    Ok(())
 }
 
-fn other_calls(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
+fn other_calls(fixture: &Fixture, effort: Effort, targets: &mut Targets) -> Result<(), Error> {
     let mut contestants = vec![
         Contestant::start(fixture, "none", &["env"], effort)?,
         Contestant::start(fixture, "none again", &["env"], effort)?,
@@ -215,10 +222,16 @@ fn other_calls(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
         );
     }
     let added = minus(&contestants[2].medians(), &none);
-    Ok(check_target("nanoseconds that the filter adds", &added, 25.0, true))
+    compare(
+        targets,
+        "nanoseconds that the filter adds",
+        &added,
+        Target::AtMost(25.0),
+    );
+    Ok(())
 }
 
-fn starts(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
+fn starts(fixture: &Fixture, effort: Effort, targets: &mut Targets) -> Result<(), Error> {
     let ways: [(&str, &[&str]); 3] = [
         ("none", &["true"]),
         ("preload", &["KEEPALIVE", "run", "--engine", "preload", "true"]),
@@ -243,10 +256,11 @@ fn starts(fixture: &Fixture, effort: Effort) -> Result<usize, Error> {
     }
     let [_, preload, seccomp] = &times;
     let added = minus(seccomp, preload);
-    Ok(check_target("milliseconds more than preload", &added, 0.6, true))
+    compare(targets, "milliseconds more than preload", &added, Target::AtMost(0.6));
+    Ok(())
 }
 
-fn memory(fixture: &Fixture) -> Result<usize, Error> {
+fn memory(fixture: &Fixture, targets: &mut Targets) -> Result<(), Error> {
     let mut program = Contestant::start(fixture, "seccomp", &SECCOMP, QUICK)?;
     // The supervisors have handled calls before their memory is measured.
     program.slice(b'c')?;
@@ -275,7 +289,8 @@ fn memory(fixture: &Fixture) -> Result<usize, Error> {
         return Err(format!("two supervisors were expected: {found:?}").into());
     }
     println!("  together: PSS {:.0} KiB  RSS {:.0} KiB", sums[0], sums[1]);
-    Ok(check_target("MiB of both (PSS)", &[sums[0] / 1024.0], 4.0, true))
+    compare(targets, "MiB of both (PSS)", &[sums[0] / 1024.0], Target::AtMost(4.0));
+    Ok(())
 }
 
 fn minus(times: &[f64], others: &[f64]) -> Vec<f64> {
@@ -292,17 +307,11 @@ fn shown(figures: &[f64], unit: f64) -> String {
     format!("{median:.2} [{low:.2} {high:.2}]")
 }
 
-/// Prints a figure, and whether it is at most `target` if it `counts`. Returns 1 for a missed target.
-fn check_target(what: &str, figures: &[f64], target: f64, counts: bool) -> usize {
+/// Prints figures, and whether their median meets the target.
+fn compare(targets: &mut Targets, what: &str, figures: &[f64], target: Target) {
     let [low, median, high] = quartiles(figures);
-    let is_met = median <= target;
-    let verdict = match (counts, is_met) {
-        (false, _) => String::new(),
-        (true, true) => format!("  at most {target}: met"),
-        (true, false) => format!("  at most {target}: MISSED"),
-    };
+    let verdict = targets.verdict(target, median, 2);
     println!("  = {what}: {median:.3} [{low:.3} {high:.3}]{verdict}");
-    usize::from(counts && !is_met)
 }
 
 /// Returns the first quartile, the median and the third quartile.
