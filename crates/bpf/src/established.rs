@@ -356,15 +356,17 @@ fn find_out_which_end(
         code.copy(R2, R10);
         code.compute(Operation::Add, R2, SETTINGS.into());
     };
-    code.place(is_connected);
-    code.copy(R6, R1);
-    clear_settings(code, apply);
-    call_shares(code, connected, settings, decided);
+    let call = |code: &mut Assembler, end, functions: &[Label]| {
+        code.place(end);
+        code.copy(R6, R1);
+        if apply.is_some() {
+            clear_settings(code);
+        }
+        call_shares(code, functions, settings, decided);
+    };
+    call(code, is_connected, connected);
     code.jump(decided);
-    code.place(is_accepted);
-    code.copy(R6, R1);
-    clear_settings(code, apply);
-    call_shares(code, accepted, settings, decided);
+    call(code, is_accepted, accepted);
     code.place(decided);
     if let Some(apply) = apply {
         // The verifier examines a function for each place that calls it. With one place its work does not grow with
@@ -381,11 +383,9 @@ fn find_out_which_end(
 
 /// Clears what `apply` reads. Without CAP_PERFMON the verifier also walks the branch that a processor may take speculatively: a
 /// function that wrote no settings, then `apply`. Linux 5.10 and 6.1 refuse a program that reads an unwritten stack there.
-fn clear_settings(code: &mut Assembler, apply: Option<Label>) {
-    if apply.is_some() {
-        for offset in (SETTINGS..NAME).step_by(8) {
-            code.store_number(Long, offset, 0);
-        }
+fn clear_settings(code: &mut Assembler) {
+    for offset in (SETTINGS..NAME).step_by(8) {
+        code.store_number(Long, offset, 0);
     }
 }
 
