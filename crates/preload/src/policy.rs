@@ -294,6 +294,7 @@ impl Texts {
     }
 
     /// Returns the size of the memory that [`Texts::parse`] needs. Memory that is not touched costs nothing.
+    // Inlined, it would keep the lengths on the stack while the rules are parsed.
     #[inline(never)]
     fn room_to_parse(&self) -> usize {
         /// The length of the shortest rule with the character that separates it from the next.

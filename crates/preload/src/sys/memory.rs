@@ -2,7 +2,7 @@
 
 use super::{ENODEV, Errno, S_IFREG, call, close, number, result, status};
 use core::cell::UnsafeCell;
-use core::ffi::{c_int, c_long, c_void};
+use core::ffi::{c_int, c_long};
 use core::sync::atomic::{AtomicBool, Ordering};
 use keepalive_policy::protocol::LARGEST_RULES;
 
@@ -22,25 +22,6 @@ static SMALL_ROOM: Small = Small {
     is_taken: AtomicBool::new(false),
     bytes: UnsafeCell::new([0; SMALL]),
 };
-
-/// Maps `length` bytes of zeros, at the address `wanted` if the place is free. Pages that are never touched use no memory.
-#[inline(never)]
-fn map(wanted: usize, length: usize) -> Option<*mut c_void> {
-    const PROT_READ_WRITE: c_long = 3;
-    const MAP_PRIVATE_ANONYMOUS_NORESERVE: c_long = 0x4022;
-    let arguments = [
-        wanted as c_long,
-        length as c_long,
-        PROT_READ_WRITE,
-        MAP_PRIVATE_ANONYMOUS_NORESERVE,
-        -1,
-        0,
-    ];
-    // SAFETY: mmap(2) without MAP_FIXED and a descriptor does not affect existing mappings.
-    result(unsafe { call(number::MMAP, arguments) })
-        .ok()
-        .map(|address| address as *mut c_void)
-}
 
 /// Memory that is handed out in pieces.
 pub(crate) struct Room {
@@ -73,9 +54,21 @@ impl Room {
         Self::map(wanted, length)
     }
 
-    #[inline(always)]
+    /// Maps `length` bytes of zeros, at the address `wanted` if the place is free. Pages that are never touched use no
+    /// memory.
     fn map(wanted: usize, length: usize) -> Option<Self> {
-        let start = map(wanted, length)?.cast();
+        const PROT_READ_WRITE: c_long = 3;
+        const MAP_PRIVATE_ANONYMOUS_NORESERVE: c_long = 0x4022;
+        let arguments = [
+            wanted as c_long,
+            length as c_long,
+            PROT_READ_WRITE,
+            MAP_PRIVATE_ANONYMOUS_NORESERVE,
+            -1,
+            0,
+        ];
+        // SAFETY: mmap(2) without MAP_FIXED and a descriptor does not affect existing mappings.
+        let start = result(unsafe { call(number::MMAP, arguments) }).ok()? as *mut u8;
         Some(Self { start, length, used: 0 })
     }
 
