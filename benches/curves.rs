@@ -393,7 +393,7 @@ fn memory(fixture: &Fixture, effort: Effort, targets: &mut Targets) -> Result<()
     Ok(())
 }
 
-/// Returns the peak of a command's resident memory in KiB, when it begins to print.
+/// Returns the peak of a command's resident memory in KiB, when it begins to print. It must print more than a page.
 fn peak_memory(fixture: &Fixture, words: &[&str]) -> Result<f64, Error> {
     let mut child = fixture
         .command(&[], words)
@@ -401,6 +401,8 @@ fn peak_memory(fixture: &Fixture, words: &[&str]) -> Result<f64, Error> {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut output = child.stdout.take().ok_or("no pipe from a command")?;
+    // What ends has no memory to read: with a pipe of one page, the command waits for its reader.
+    rustix::pipe::fcntl_setpipe_size(&output, 4096)?;
     output.read_exact(&mut [0]).map_err(|_| "the command printed nothing")?;
     let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
     io::copy(&mut output, &mut io::sink())?;
