@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -138,6 +139,12 @@ static void measure(int count, int threads, int milliseconds) {
             // The other threads are within one connection of their ends.
             pause();
         }
+    }
+    // Threads that start are not measured.
+    while (*connections < (long)count * threads) {
+        if (waitpid(-1, NULL, WNOHANG) > 0)
+            exit(1);
+        usleep(1000);
     }
     ready();
     for (char byte; read(0, &byte, 1) == 1;) {

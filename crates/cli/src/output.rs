@@ -76,7 +76,11 @@ pub(crate) fn display_width(text: &str) -> usize {
 /// Breaks a line into lines of at most `width` columns, each with a line feed; indents the second and later
 /// lines by `indent`. A wider word stays whole, so that users can still copy an address.
 pub(crate) fn wrap(line: &str, width: usize, indent: usize) -> String {
-    let first = line.len() - line.trim_start().len();
+    let start = line.trim_start();
+    let first = line.len() - start.len();
+    if line.len() <= width && is_plain(line) && !start.contains("  ") && !start.ends_with(' ') {
+        return format!("{line}\n");
+    }
     let mut text = " ".repeat(first);
     let mut column = first;
     let mut is_first = true;
@@ -107,6 +111,7 @@ mod tests {
     fn lines_are_broken_between_words_and_never_within_one() {
         assert_eq!(wrap("", 10, 2), "\n");
         assert_eq!(wrap("  one two", 10, 2), "  one two\n");
+        assert_eq!(wrap("  one  two ", 20, 2), "  one two\n");
         assert_eq!(wrap("  one two three", 10, 4), "  one two\n    three\n");
         assert_eq!(wrap("one twelve-letters two", 10, 0), "one\ntwelve-letters\ntwo\n");
         assert_eq!(wrap("zwölf höhö", 10, 0), "zwölf höhö\n");

@@ -1,8 +1,10 @@
 //! Tables: one line per row, in columns that are as wide as their cells.
 
 use crate::output::{display_width, sanitize};
+use keepalive_engine::text::is_plain;
 use rustix::termios::{isatty, tcgetwinsize};
 use std::array;
+use std::borrow::Cow;
 use std::env;
 use std::io;
 
@@ -99,7 +101,7 @@ impl Style {
 /// A cell: a text that is safe for a terminal.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
-    text: String,
+    text: Cow<'static, str>,
     /// The width in terminal columns.
     width: usize,
     style: Style,
@@ -107,8 +109,9 @@ pub(crate) struct Cell {
 
 impl Cell {
     /// Returns a cell with `text`, [sanitized](sanitize).
-    pub(crate) fn new(text: &str) -> Self {
-        let text = sanitize(text);
+    pub(crate) fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        let text = text.into();
+        let text = if is_plain(&text) { text } else { sanitize(&text).into() };
         Self {
             width: display_width(&text),
             text,
@@ -125,12 +128,13 @@ impl Cell {
     fn shortened(&self, width: usize) -> Self {
         let mut cell = self.clone();
         if cell.width > width {
+            let text = cell.text.to_mut();
             while cell.width >= width.max(1)
-                && let Some(last) = cell.text.pop()
+                && let Some(last) = text.pop()
             {
                 cell.width -= display_width(last.encode_utf8(&mut [0; 4]));
             }
-            cell.text.push('…');
+            text.push('…');
             cell.width += 1;
         }
         cell
@@ -193,7 +197,7 @@ impl<const N: usize> Table<N> {
     /// Returns whether each cell of a column has one of these `texts`.
     pub(crate) fn has_only(&self, column: usize, texts: &[&str]) -> bool {
         let mut rows = self.rows.iter();
-        rows.all(|row| texts.contains(&row[column].text.as_str()))
+        rows.all(|row| texts.contains(&&*row[column].text))
     }
 
     /// Limits the width of a column. A wider cell moves only the rest of its own row.
@@ -286,7 +290,7 @@ impl<const N: usize> Table<N> {
 mod tests {
     use super::{Cell, Column, Style, Table};
 
-    fn table(rows: &[[&str; 3]]) -> Table<3> {
+    fn table(rows: &[[&'static str; 3]]) -> Table<3> {
         let columns = [
             Column::right("A"),
             Column::left("NAME"),

@@ -240,7 +240,7 @@ struct Named {
 }
 
 /// The number of sockets that are sent at once.
-const CHUNK: usize = 4096;
+const BATCH: usize = 256;
 
 impl Found {
     fn exactly(list: &List, kernel: &mut Kernel, process: &Process, send: &mut Send<'_, Self>) {
@@ -249,13 +249,19 @@ impl Found {
             Err(obstacle) => return send(Self::obstacle(obstacle, process, list)),
         };
         let mut is_wanted = false;
-        for held in held.chunks(CHUNK) {
-            let (sockets, obstacle) = kernel.sockets(process, held);
+        let mut batch = Vec::new();
+        let obstacle = kernel.each_socket(process, &held, &mut |sockets| {
             is_wanted |= sockets.iter().any(|socket| list.wants(socket));
-            send(Self::Sockets(sockets));
-            if let Some(obstacle) = obstacle {
-                send(Self::Inexact(obstacle.among_many(process)));
+            batch.extend(sockets);
+            if batch.len() >= BATCH {
+                send(Self::Sockets(std::mem::take(&mut batch)));
             }
+        });
+        if !batch.is_empty() {
+            send(Self::Sockets(batch));
+        }
+        if let Some(obstacle) = obstacle {
+            send(Self::Inexact(obstacle.among_many(process)));
         }
         if is_wanted {
             send(Self::Named(Named {

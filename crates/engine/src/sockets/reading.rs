@@ -34,6 +34,18 @@ impl Kernel {
     /// Returns the TCP sockets among those that `process` holds, and why some of them are not known exactly, if so.
     pub fn sockets(&mut self, process: &Process, held: &[(Holder, u64)]) -> (Vec<Socket>, Option<Obstacle>) {
         let mut found = Vec::with_capacity(held.len());
+        let obstacle = self.each_socket(process, held, &mut |sockets| found.extend(sockets));
+        (found, obstacle)
+    }
+
+    /// As [`sockets`](Self::sockets), but `take` receives the sockets while others are read, in no order.
+    pub fn each_socket(
+        &mut self,
+        process: &Process,
+        held: &[(Holder, u64)],
+        take: &mut dyn FnMut(Vec<Socket>),
+    ) -> Option<Obstacle> {
+        let mut found = Vec::new();
         let mut new = Vec::with_capacity(held.len());
         for &(holder, inode) in held {
             match (self.row(inode), self.exact.get(&inode)) {
@@ -41,16 +53,17 @@ impl Kernel {
                 _ => new.push((holder, inode)),
             }
         }
-        let first = found.len();
+        let mut exact = Vec::with_capacity(new.len());
         let missed = self.for_each(process, &new, &|_, socket, _| socket, &mut |sockets| {
-            found.extend(sockets);
+            exact.extend(sockets.iter().filter_map(Exact::of));
+            take(sockets);
         });
-        let exact = found[first..].iter().filter_map(Exact::of);
         self.exact.extend(exact);
         for (holder, inode) in missed.held {
             found.extend(self.row(inode).map(|(row, _)| Socket::seen(row, Some(holder))));
         }
-        (found, missed.obstacle)
+        take(found);
+        missed.obstacle
     }
 
     /// Runs `work` for each TCP socket among those that `process` holds, with a duplicate of its descriptor, in several

@@ -2,7 +2,7 @@
 
 use super::{numbers, parse_status};
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, fstat, openat, readlinkat_raw};
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, fstat, openat, readlinkat_raw, seek};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 use std::fs;
@@ -48,16 +48,11 @@ const MANY: usize = 512;
 
 fn sockets_of(thread: &str) -> io::Result<Vec<(i32, u64)>> {
     let path = format!("{thread}/fd");
-    let directory = openat(
-        rustix::fs::CWD,
-        &path,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    let fds = match dense_table(thread, &directory) {
-        Some(size) => (0..size).collect(),
-        None => numbers(&path)?,
-    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(rustix::fs::CWD, &path, flags, Mode::empty())?;
+    let dense = dense(thread, &directory).unwrap_or(0);
+    let mut fds: Vec<i32> = (0..dense).collect();
+    fds.extend(fds_from(&directory, dense)?);
     if fds.len() <= MANY {
         return sockets_among(&directory, &fds);
     }
@@ -75,16 +70,33 @@ fn sockets_of(thread: &str) -> io::Result<Vec<(i32, u64)>> {
     })
 }
 
-/// Returns the size of a descriptor table that is large and at least half full: trying each number takes less time
-/// than reading the directory first. Before Linux 6.2 the directory does not show how many descriptors are open.
-fn dense_table(thread: &str, directory: &OwnedFd) -> Option<i32> {
+/// Returns the number of open descriptors if they are many and fill at least half of their table: most of them have a lower
+/// number than this. To try each of these numbers takes less time than to read them from the directory. Before Linux 6.2
+/// the directory does not show how many descriptors are open.
+fn dense(thread: &str, directory: &OwnedFd) -> Option<i32> {
     let open = usize::try_from(fstat(directory).ok()?.st_size).ok()?;
     if open <= MANY {
         return None;
     }
     let status = parse_status(&fs::read(format!("{thread}/status")).ok()?);
     let is_dense = 2 * open >= usize::try_from(status.fd_size).ok()?;
-    i32::try_from(status.fd_size).ok().filter(|_| is_dense)
+    i32::try_from(open).ok().filter(|_| is_dense)
+}
+
+/// Returns the open descriptors from `first` on.
+fn fds_from(directory: &OwnedFd, first: i32) -> io::Result<Vec<i32>> {
+    /// The position of descriptor 0: `.` and `..` come first (`proc_readfd_common` in `fs/proc/fd.c`).
+    const START: u64 = 2;
+    seek(directory, SeekFrom::Start(u64::from(first.unsigned_abs()) + START))?;
+    let mut found = Vec::new();
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let name = entry?.file_name().to_string_lossy().parse::<i32>();
+        // `.` and `..` are no descriptors.
+        found.extend(name);
+    }
+    Ok(found)
 }
 
 fn sockets_among(directory: &OwnedFd, fds: &[i32]) -> io::Result<Vec<(i32, u64)>> {
@@ -111,6 +123,7 @@ fn socket_inode(target: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::fcntl_dupfd_cloexec;
     use std::net::UdpSocket;
     use std::os::fd::AsRawFd;
 
@@ -131,12 +144,15 @@ mod tests {
     #[test]
     fn sockets_are_found_among_few_descriptors_and_among_many() {
         for count in [1, 2 * MANY] {
-            let Ok(sockets) = (0..count)
-                .map(|_| UdpSocket::bind("127.0.0.1:0"))
-                .collect::<Result<Vec<_>, _>>()
-            else {
+            let bind = |_| Ok(OwnedFd::from(UdpSocket::bind("127.0.0.1:0")?));
+            let Ok(mut sockets) = (0..count).map(bind).collect::<io::Result<Vec<_>>>() else {
                 return println!("SKIP: the limit of descriptors is too low");
             };
+            // One is above a gap in the numbers.
+            let last = sockets.pop().expect("a socket");
+            let far = last.as_raw_fd() + 50;
+            sockets.push(fcntl_dupfd_cloexec(&last, far).expect("a duplicate"));
+            drop(last);
             let mut found = own_sockets().expect("sockets");
             found.retain(|(fd, _)| sockets.iter().any(|socket| socket.as_raw_fd() == *fd));
             let inodes = sockets.iter().map(|socket| fstat(socket).expect("a socket").st_ino);

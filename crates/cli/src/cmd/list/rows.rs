@@ -7,6 +7,7 @@ use keepalive_engine::sockets::{Holder, Socket, TimerState};
 use keepalive_engine::timeline::brief;
 use keepalive_policy::SocketOption;
 use keepalive_sys::sock_diag::{Timer, TimerKind};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 const COLUMNS: [Column; 12] = [
@@ -97,8 +98,7 @@ fn fit(table: &mut Table<12>, width: usize) {
 }
 
 fn row(socket: &Socket, named: Option<&Named>) -> [Cell; 12] {
-    let cell = |text: Option<String>| Cell::new(text.as_deref().unwrap_or(UNKNOWN));
-    let or_none = |text: Option<String>| Cell::new(text.as_deref().unwrap_or(NONE));
+    let or_none = |text: Option<String>| text.map_or_else(|| Cell::new(NONE), Cell::new);
     let holder = socket.holder;
     let keepalive = socket.keepalive();
     let user_timeout = socket.number(SocketOption::UserTimeout);
@@ -111,18 +111,18 @@ fn row(socket: &Socket, named: Option<&Named>) -> [Cell; 12] {
             Holder { pid, tid, .. } if pid == tid => pid.to_string(),
             Holder { pid, tid, .. } => format!("{pid}:{tid}"),
         })),
-        Cell::new(&holder.map_or_else(String::new, |holder| format!("/{}", holder.fd))),
-        Cell::new(named.map_or(UNKNOWN, |named| &named.program)),
+        holder.map_or_else(|| Cell::new(""), |holder| Cell::new(format!("/{}", holder.fd))),
+        cell(named.map(|named| named.program.clone())),
         Cell::new(socket.state.map_or(UNKNOWN, |state| state.short_name())),
         or_none(socket.local.map(address)),
         or_none(socket.peer.map(address)),
         cell(settings(socket)).with_style(off),
-        cell(user_timeout.map(|timeout| match timeout {
-            0 => String::from(NONE),
-            timeout => brief(timeout.into()),
-        })),
+        match user_timeout {
+            Some(0) => Cell::new(NONE),
+            timeout => cell(timeout.map(|timeout| brief(timeout.into()))),
+        },
         match socket.timer {
-            TimerState::Running(timer) => Cell::new(&next(timer)),
+            TimerState::Running(timer) => Cell::new(next(timer)),
             TimerState::Stopped => Cell::new(NONE),
             TimerState::Unknown => Cell::new(UNKNOWN),
         },
@@ -147,16 +147,21 @@ fn address(address: SocketAddr) -> String {
     mapped.map_or(address, |ip| (ip, address.port()).into()).to_string()
 }
 
-fn settings(socket: &Socket) -> Option<String> {
+/// Returns a cell with `text`, if known.
+fn cell(text: Option<impl Into<Cow<'static, str>>>) -> Cell {
+    text.map_or_else(|| Cell::new(UNKNOWN), Cell::new)
+}
+
+fn settings(socket: &Socket) -> Option<Cow<'static, str>> {
     let is_on = socket.keepalive()?;
     if !is_on || socket.numbers.is_none() {
-        return Some(String::from(if is_on { "on" } else { "off" }));
+        return Some(if is_on { "on" } else { "off" }.into());
     }
     let [idle, interval, count] = [SocketOption::Idle, SocketOption::Interval, SocketOption::Count].map(|option| {
         let number = socket.number(option);
         number.map_or_else(|| String::from(UNKNOWN), |number| number.to_string())
     });
-    Some(format!("{idle}/{interval}/{count}"))
+    Some(format!("{idle}/{interval}/{count}").into())
 }
 
 fn next(timer: Timer) -> String {
@@ -178,7 +183,7 @@ fn lost(socket: &Socket) -> Cell {
     match socket.unanswered {
         Some(lost @ 1..) if is_probing => {
             let of = socket.times().map(|times| format!("/{}", times.lost_probes()));
-            Cell::new(&format!("{lost}{}", of.unwrap_or_default())).with_style(Style::Alarm)
+            Cell::new(format!("{lost}{}", of.unwrap_or_default())).with_style(Style::Alarm)
         }
         _ => Cell::new(NONE),
     }
@@ -192,7 +197,7 @@ mod tests {
 
     const HEADINGS: &str = "PID/FD PROGRAM STATE LOCAL PEER KEEPALIVE USER-TIMEOUT NEXT-PROBE LOST-PROBES DEAD-AFTER";
 
-    fn fitted(rows: &[[&str; 12]], width: usize) -> String {
+    fn fitted(rows: &[[&'static str; 12]], width: usize) -> String {
         let mut table = Table::new(COLUMNS, rows.iter().map(|row| row.map(Cell::new)).collect());
         hide_empty(&mut table);
         fit(&mut table, width);
@@ -205,7 +210,7 @@ mod tests {
 
     /// Checks that each line fits into 80 columns; returns the lines with single spaces.
     #[track_caller]
-    fn fitted_to_80(rows: &[[&str; 12]]) -> Vec<String> {
+    fn fitted_to_80(rows: &[[&'static str; 12]]) -> Vec<String> {
         let text = fitted(rows, 80);
         assert!(text.lines().all(|line| display_width(line) <= 80), "{text}");
         assert_eq!(text.lines().count(), rows.len() + 1, "{text}");

@@ -371,7 +371,7 @@ impl Report {
                 version,
                 directory.map_or_else(nothing, |path| path.display().to_string()),
             ];
-            rows.push(cells.map(|cell| Cell::new(&cell)));
+            rows.push(cells.map(Cell::new));
         }
         text.push_str(&Table::new(columns, rows).render(false));
         text.push_str(if self.programs.iter().any(|programs| programs.libc == "musl") {
@@ -388,7 +388,11 @@ impl Report {
             let mut rows = Vec::new();
             for entry in &self.entries {
                 let owner = if entry.ours { "keepalive" } else { "another" };
-                rows.push([&entry.line.to_string(), owner, &entry.name].map(Cell::new));
+                rows.push([
+                    Cell::new(entry.line.to_string()),
+                    Cell::new(owner),
+                    Cell::new(entry.name.clone()),
+                ]);
             }
             text.push_str(&Table::new(columns, rows).render(false));
         }
