@@ -140,7 +140,7 @@ impl Page {
             self.add("OPTIONS", &policy_options(command, notes, markup));
             self.shared.push(POLICY);
         }
-        if !notes.precedence.is_empty() {
+        if notes.has_environment() {
             self.shared.push(ENVIRONMENT);
         }
         if let Some(json) = &notes.json {

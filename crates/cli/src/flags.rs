@@ -2,9 +2,11 @@
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, FromArgMatches};
+use keepalive_policy::parse::statements;
 use keepalive_policy::preset::{self, PRESETS, Remedy};
 use keepalive_policy::{Mode, Number, OPTIONS, Settings, SocketOption};
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 /// What to set.
@@ -61,13 +63,19 @@ impl PolicyFlags {
     /// Returns whether options set a time of probes or their count, for all connections or by rules. A mode and a user
     /// timeout alone amend the default times.
     pub(crate) fn have_times(&self) -> bool {
-        has_times(&self.settings()) || !self.rules.is_empty() || self.config.is_some()
+        let has_rules = self.rules.iter().any(|rule| has_statements(rule.as_bytes()));
+        has_times(&self.settings()) || has_rules || self.config.is_some()
     }
 
     /// Returns whether no option was given.
     pub(crate) fn are_empty(&self) -> bool {
         self.settings() == Settings::NONE && self.rules.is_empty() && self.config.is_none()
     }
+}
+
+/// Returns whether a text of rules contains more than comments and white space.
+pub(crate) fn has_statements(text: &[u8]) -> bool {
+    statements(text).next().is_some()
 }
 
 /// Returns whether settings contain a time of probes or their count.
@@ -188,5 +196,17 @@ fn value_of(option: SocketOption) -> impl Fn(&str) -> Result<Settings, String> +
             .set(option, text.as_bytes())
             .map(|()| settings)
             .map_err(|invalid| format!("{invalid}\nhint: expected {}", invalid.expected()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_statements;
+
+    #[test]
+    fn comments_and_white_space_are_no_rules() {
+        for (text, expected) in [("", false), (" \n;# connect off\n", false), ("# a\nconnect off", true)] {
+            assert_eq!(has_statements(text.as_bytes()), expected, "{text:?}");
+        }
     }
 }

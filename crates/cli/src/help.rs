@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 pub struct Notes {
     /// The words of the command line after `keepalive`: `system enable`.
     pub command: &'static str,
-    /// The precedence of the policy's sources; empty if the subcommand ignores the environment.
+    /// The precedence of the policy's sources; empty if the subcommand has no policy.
     pub precedence: &'static str,
     /// The paragraphs of the description.
     pub paragraphs: &'static [&'static str],
@@ -61,6 +61,11 @@ impl Notes {
         statuses: &[SUCCESS, NOT_DONE, USAGE],
         examples: &[],
     };
+
+    /// Returns whether the environment is among the policy's sources.
+    pub fn has_environment(&self) -> bool {
+        self.precedence.contains("environment")
+    }
 
     /// Returns the text for `--help`.
     pub(crate) fn help(&self) -> String {

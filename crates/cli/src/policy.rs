@@ -2,7 +2,7 @@
 //! configuration file.
 
 use crate::error::{Error, describe};
-use crate::flags::PolicyFlags;
+use crate::flags::{PolicyFlags, has_statements};
 use crate::mistake::mistakes;
 use crate::output::{WIDTH, sanitize, wrap, write_stderr};
 pub(crate) use keepalive_engine::policy::{Part, Policy, Text};
@@ -53,7 +53,7 @@ pub(crate) fn read(
         .or_else(|| variables.config.map(|path| PathBuf::from(OsStr::from_bytes(path))));
     let (config, is_config_pipe) = read_config(named.as_deref(), status)?;
     refuse_mistakes(rules.iter().chain(&config), status)?;
-    let is_explicit = flags.have_times() || variables.rules.is_some() || config.is_some();
+    let is_explicit = flags.have_times() || variables.rules.is_some_and(has_statements) || config.is_some();
     let settings = flags.settings().or(variables.settings());
     let fallback = (!is_explicit).then_some(fallback);
     let settings = settings.or(fallback.unwrap_or(Settings::NONE));

@@ -208,15 +208,17 @@ impl View<'_> {
         }
     }
 
-    /// Returns whether keepalive is off although a time is the policy's and not the kernel's.
+    /// Returns whether keepalive is off although all times are the policy's, and one of them is not the kernel's.
     fn was_switched_off(&self) -> bool {
-        let has_ours = |option| {
-            let ours = self.settings.number(option);
-            ours.is_some() && ours == self.current(option) && ours != self.kernel_default(option)
-        };
+        let mut set = TIMES
+            .into_iter()
+            .filter_map(|option| Some((option, self.settings.number(option)?)));
+        let is_ours = |(option, ours): (SocketOption, u32)| self.current(option) == Some(ours);
+        let differs = |(option, ours): (SocketOption, u32)| self.kernel_default(option) != Some(ours);
         self.settings.number(SocketOption::Keepalive) == Some(1)
             && self.current(SocketOption::Keepalive) == Some(0)
-            && TIMES.into_iter().any(has_ours)
+            && set.clone().all(is_ours)
+            && set.any(differs)
     }
 
     /// Returns whether the running timer ends later than the idle time allows. This happens if the idle time
@@ -235,6 +237,12 @@ impl View<'_> {
 pub fn is_unfinished(socket: &Socket) -> bool {
     socket.state != Some(State::Listen) && socket.peer.is_none()
         || matches!(socket.state, Some(State::SynSent | State::SynReceived))
+}
+
+/// Returns whether a rule may decide differently about `socket` once it has a peer, or listens.
+pub fn is_undecided(sources: &[Source<'_>], socket: &Socket) -> bool {
+    let is_fresh = socket.peer.is_none() && socket.state != Some(State::Listen);
+    is_fresh && sources.iter().any(|source| !source.rules.is_empty())
 }
 
 impl Plan {

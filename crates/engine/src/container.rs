@@ -83,6 +83,23 @@ pub fn short_id(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
+/// Why not exactly one cgroup matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unfound {
+    /// No cgroup matches.
+    None(Error),
+    /// Several cgroups match.
+    Several(Error),
+}
+
+impl From<Unfound> for Error {
+    fn from(unfound: Unfound) -> Self {
+        match unfound {
+            Unfound::None(error) | Unfound::Several(error) => error,
+        }
+    }
+}
+
 /// Returns the containers that have a cgroup of their own, among these directories of cgroups.
 pub fn running(tree: &Tree, directories: &[PathBuf]) -> Vec<Container> {
     let mut files = Files::new();
@@ -157,7 +174,7 @@ pub fn directory_of_new(tree: &Tree, pid: u32) -> Result<PathBuf, Error> {
 ///
 /// # Errors
 /// No or several containers match.
-pub fn find(tree: &Tree, wanted: &str) -> Result<Container, Error> {
+pub fn find(tree: &Tree, wanted: &str) -> Result<Container, Unfound> {
     find_among(tree, &cgroup::with_all_below(tree.mount()), wanted)
 }
 
@@ -165,14 +182,14 @@ pub fn find(tree: &Tree, wanted: &str) -> Result<Container, Error> {
 ///
 /// # Errors
 /// As [`find`].
-pub fn find_among(tree: &Tree, directories: &[PathBuf], wanted: &str) -> Result<Container, Error> {
+pub fn find_among(tree: &Tree, directories: &[PathBuf], wanted: &str) -> Result<Container, Unfound> {
     choose(&running(tree, directories), wanted, || {
         !Files::new().ids_with_name(wanted).is_empty()
     })
 }
 
 /// Chooses the container. `is_known` returns whether the files of the engines contain the name.
-fn choose(running: &[Container], wanted: &str, is_known: impl FnOnce() -> bool) -> Result<Container, Error> {
+fn choose(running: &[Container], wanted: &str, is_known: impl FnOnce() -> bool) -> Result<Container, Unfound> {
     let matching = |matches: &dyn Fn(&Container) -> bool| {
         let all = running
             .iter()
@@ -193,15 +210,21 @@ fn choose(running: &[Container], wanted: &str, is_known: impl FnOnce() -> bool) 
             let error = Error::new(format!(
                 "the container '{shown}' is not running, or has no cgroup of its own"
             ));
-            Err(error.with_hint(list(&running.iter().collect::<Vec<_>>())))
+            Err(Unfound::None(
+                error.with_hint(list(&running.iter().collect::<Vec<_>>())),
+            ))
         }
         [] => {
             let error = Error::new(format!("there is no running container '{shown}'"));
-            Err(error.with_hint(list(&running.iter().collect::<Vec<_>>())))
+            Err(Unfound::None(
+                error.with_hint(list(&running.iter().collect::<Vec<_>>())),
+            ))
         }
         several => {
             let error = Error::new(format!("{} running containers match '{shown}'", several.len()));
-            Err(error.with_hint(format!("say which by its id: {}", enumerate(several))))
+            Err(Unfound::Several(
+                error.with_hint(format!("say which by its id: {}", enumerate(several))),
+            ))
         }
     }
 }
@@ -254,7 +277,8 @@ mod tests {
     }
 
     fn chosen(running: &[Container], wanted: &str) -> Result<String, Error> {
-        choose(running, wanted, || wanted == "stopped").map(|container| container.id)
+        let chosen = choose(running, wanted, || wanted == "stopped");
+        chosen.map(|container| container.id).map_err(Error::from)
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use worker_pool::{Send, WorkerPool};
 use crate::timeline::Times;
 use keepalive_policy::SocketOption;
 use keepalive_sys::netns;
-use keepalive_sys::sock_diag::{Row, State, Timer, TimerKind};
+use keepalive_sys::sock_diag::{self, Row, State, Timer, TimerKind};
 use keepalive_sys::sockopt::{Numbers, Protocol};
 use rustix::fd::OwnedFd;
 use serde::{Deserialize, Serialize};
@@ -152,9 +152,15 @@ impl Kernel {
     /// Returns the sockets whose inodes are not among the `known`: those of processes that this user cannot see.
     pub fn unknown(&self, known: &HashSet<u64>) -> Vec<Socket> {
         let rows = self.rows.values().map(|(row, _)| row);
-        rows.filter(|row| !known.contains(&row.inode))
-            .map(|row| Socket::seen(row, None))
-            .collect()
+        let mut unknown: Vec<&Row> = rows.filter(|row| !known.contains(&row.inode)).collect();
+        // Their holders may have closed them before they were read.
+        if !unknown.is_empty()
+            && let Ok(now) = sock_diag::dump()
+        {
+            let open: HashSet<u64> = now.iter().map(|row| row.cookie).collect();
+            unknown.retain(|row| open.contains(&row.cookie));
+        }
+        unknown.into_iter().map(|row| Socket::seen(row, None)).collect()
     }
 
     fn row(&self, inode: u64) -> Option<&(Row, usize)> {
@@ -167,16 +173,30 @@ impl Kernel {
         namespaces.position(|namespace| namespace.cookie == Some(cookie))
     }
 
-    /// Reads the namespace of `socket`, unless it is known already. Without the right to enter it, the
-    /// namespace stays unknown.
+    /// Reads the namespace of `socket`, unless it is known already. Without the right to enter it, only the listeners among
+    /// the sockets that are read are known of it.
     fn look_into_namespace_of(&mut self, socket: &OwnedFd) {
-        if self.namespace_of(socket).is_none()
-            && let Ok(namespace) = netns::of_socket(socket)
+        if self.namespace_of(socket).is_some() {
+            return;
+        }
+        if let Ok(namespace) = netns::of_socket(socket)
             && let Ok((namespace, rows)) = netns::within(&namespace, Namespace::read)
             && namespace.cookie.is_some()
-            && let Err(error) = self.add(namespace, rows)
         {
-            self.blind.get_or_insert(error);
+            if let Err(error) = self.add(namespace, rows) {
+                self.blind.get_or_insert(error);
+            }
+        } else if let Ok(cookie) = netns::cookie(socket) {
+            self.namespaces.push(Namespace::unseen(cookie));
+        }
+    }
+
+    /// Notes a socket that no namespace lists, if it listens: then it tells which connections were accepted.
+    fn note_listener(&mut self, socket: &Socket) {
+        if let (Some(State::Listen), Some(local), Some(index)) = (socket.state, socket.local, socket.namespace)
+            && let Some(namespace) = self.namespaces.get_mut(index)
+        {
+            namespace.add_listener(local);
         }
     }
 

@@ -81,6 +81,27 @@ impl Tree {
         found
     }
 
+    /// Returns the cgroups of systemd units with this name. The unit of the machine's systemd, which is below slices only,
+    /// takes precedence over those of users and containers; among several, those of root, since a user can create cgroups
+    /// where its own were delegated to it.
+    pub fn units(&self, name: &OsStr) -> Vec<PathBuf> {
+        let is_below_slices = |directory: &Path| {
+            let name = self.name(directory);
+            let mut above = name.ancestors().skip(1).filter_map(Path::file_name);
+            above.all(|name| Path::new(name).extension() == Some(OsStr::new("slice")))
+        };
+        let is_of_root = |directory: &Path| fs::metadata(directory).is_ok_and(|about| about.uid() == 0);
+        let found = prefer(self.named(name), is_below_slices);
+        prefer(found, is_of_root)
+    }
+
+    /// Returns whether the mount shows the whole tree of the machine. In a cgroup namespace it shows a part.
+    pub fn is_whole(&self) -> bool {
+        /// The number of the root of the tree (`fs/kernfs/dir.c`, `kernfs_create_root`).
+        const ROOT: u64 = 1;
+        id(&self.mount).is_ok_and(|id| id == ROOT)
+    }
+
     /// Returns the cgroup of this process.
     ///
     /// # Errors
@@ -130,6 +151,12 @@ pub fn of_process(tree: &Tree, pid: u32) -> io::Result<PathBuf> {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(directory),
         Err(error) => Err(error),
     }
+}
+
+/// Returns those that are preferred, or all if none is.
+fn prefer(all: Vec<PathBuf>, is_preferred: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let preferred: Vec<_> = all.iter().filter(|path| is_preferred(path)).cloned().collect();
+    if preferred.is_empty() { all } else { preferred }
 }
 
 fn is_version_2(path: &Path) -> bool {
@@ -271,6 +298,26 @@ pub fn remove(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unit_of_the_machine_takes_precedence() {
+        let mount = tempfile::tempdir().expect("a temporary directory");
+        let tree = Tree {
+            mount: mount.path().to_owned(),
+        };
+        let unit = OsStr::new("a.service");
+        let create = |path: &str| fs::create_dir_all(mount.path().join(path)).expect("a directory");
+        let names = || {
+            let mut names: Vec<_> = tree.units(unit).iter().map(|unit| tree.name(unit)).collect();
+            names.sort_unstable();
+            names
+        };
+        create("user.slice/user-1000.slice/user@1000.service/app.slice/a.service");
+        create("machine.slice/libpod-1.scope/system.slice/a.service");
+        assert_eq!(names().len(), 2);
+        create("system.slice/a.service");
+        assert_eq!(names(), [Path::new("/system.slice/a.service")]);
+    }
 
     #[test]
     fn a_mount_is_found_by_its_type() {

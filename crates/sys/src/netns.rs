@@ -55,14 +55,14 @@ pub fn of_socket(socket: impl AsFd) -> io::Result<OwnedFd> {
 /// thread, since a thread stays in the namespace until it ends.
 ///
 /// # Errors
-/// `EPERM` without `CAP_SYS_ADMIN` in the user namespaces of both (`setns(2)`).
+/// `EPERM` without `CAP_SYS_ADMIN` in the user namespaces of both (`setns(2)`); `EAGAIN` if the limit of threads is reached.
 pub fn within<T: Send>(namespace: &OwnedFd, read: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
-        let inside = scope.spawn(|| {
+        let inside = thread::Builder::new().spawn_scoped(scope, || {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             Ok(read())
         });
-        inside
+        inside?
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
     })

@@ -4,7 +4,7 @@ mod descriptors;
 mod environment;
 mod memory;
 
-pub use descriptors::{fds, own_sockets, socket_at, sockets};
+pub use descriptors::{fd_size, fds, own_sockets, socket_at, sockets};
 pub use environment::{environment, has_empty_environment};
 
 use memory::anonymous_bytes;

@@ -164,6 +164,31 @@ fn capability_alone_suffices() {
     }
 }
 
+/// As in a rootless container. The kernel lists the sockets of the network namespace only to its owner.
+#[test]
+fn accepted_connections_are_recognized_in_a_network_that_cannot_be_entered() {
+    root!();
+    python!();
+    let network = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--net",
+        "sh",
+        "-c",
+        "ip link set lo up; exec \"$@\"",
+        "sh",
+    ];
+    let mut program = PyPeer::under(&[&NOBODY[..], &network].concat());
+    program.execute("listener = listen(); client, accepted = pair(listener)");
+    let port = program.number("listener.getsockname()[1]");
+    let off = format!("--rule=accept :{port} off");
+    let output = Installed::new().attach(&NOBODY, &[&program.pid().to_string(), &off]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(program.has("client"), POLICY_VALUES);
+    assert_eq!(program.has("accepted"), KERNEL_DEFAULTS);
+}
+
 #[test]
 fn sandbox_that_denies_pidfd_getfd_is_named() {
     const PIDFD_OPEN: &str = "434";

@@ -6,7 +6,7 @@ use crate::support::line_peer::LinePeer;
 use crate::support::observe::{family, tcp_sockets};
 use crate::support::process::{LIMIT, eventually};
 use crate::support::py_peer::PyPeer;
-use crate::support::target::POLICY_VALUES;
+use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
@@ -75,6 +75,22 @@ fn user_timeout_is_set_when_the_socket_is_connected() {
     await_settings(&mut program, "fresh", POLICY_VALUES);
     program.execute("fresh.connect(listener.getsockname())");
     await_settings(&mut program, "fresh", "1 61 13 4 30000");
+}
+
+/// Otherwise the default's values would count as the program's own when a rule matches the peer.
+#[test]
+fn with_rules_a_socket_is_set_when_its_peer_is_known() {
+    python!();
+    let mut program = pair_with("");
+    program.execute("exempt = listen(); early, later = socket.socket(), socket.socket()");
+    let [port, exempt] = ["listener", "exempt"].map(|name| program.number(&format!("{name}.getsockname()[1]")));
+    let rule = format!("--rule=connect 127.0.0.1:{port} idle=30s");
+    let off = format!("--rule=connect 127.0.0.1:{exempt} off");
+    let _watch = watch(&[&rule, &off, &program.pid().to_string()]);
+    await_settings(&mut program, "client", "1 30 75 9 0");
+    program.execute("early.connect(exempt.getsockname()); later.connect(listener.getsockname())");
+    await_settings(&mut program, "later", "1 30 75 9 0");
+    assert_eq!(program.has("early"), KERNEL_DEFAULTS);
 }
 
 /// Options that the program sets after attach stay.

@@ -116,6 +116,41 @@ fn recreated_cgroup_replaces_the_removed_one() {
     test_cgroup.quiet(&["cgroup", "status", &name]);
 }
 
+/// The kernel keeps the program of a removed cgroup while a socket belongs to it.
+#[test]
+fn removed_cgroup_with_an_open_socket_is_reported_and_can_be_disabled() {
+    let test_cgroup = test_cgroup!();
+    python!();
+    if !keepalive_sys::cgroup::Tree::find().is_ok_and(|tree| tree.is_whole()) {
+        skip!("a part of the tree does not show whether a cgroup was removed");
+    }
+    let child = test_cgroup.child("child");
+    let name = test_cgroup.name_of(&child);
+    let removed_with_socket = || {
+        test_cgroup.enable_for(&name, &POLICY);
+        let mut program = test_cgroup.py_peer_in(&child, &[]);
+        program.execute("client, accepted = pair(listen())");
+        test_cgroup.move_to(test_cgroup.directory(), program.pid());
+        remove(&test_cgroup, &child);
+        assert_eq!(test_cgroup.report()["cgroups"][0]["state"], "dangling");
+        program
+    };
+    let program = removed_with_socket();
+    assert_eq!(
+        test_cgroup.quiet(&["cgroup", "disable", &name]),
+        format!("{name}: disabled\n")
+    );
+    assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
+    drop(program);
+    fs::create_dir(&child).expect("it is gone");
+    let program = removed_with_socket();
+    fs::create_dir(&child).expect("it is gone");
+    assert_eq!(test_cgroup.enable_for(&name, &POLICY), format!("{name}: active\n"));
+    let report = test_cgroup.report();
+    assert_eq!(report["cgroups"].as_array().map(Vec::len), Some(1), "{report}");
+    drop(program);
+}
+
 #[test]
 fn policies_of_other_cgroups_stay() {
     let test_cgroup = test_cgroup!();

@@ -50,22 +50,72 @@ fn unit_name_of_two_managers_is_refused_and_both_are_listed() {
         test_cgroup.child(slice);
         test_cgroup.name_of(&test_cgroup.child(&format!("{slice}/{unit}")))
     });
-    let output = test_cgroup.output(&["cgroup", "enable", &unit]);
-    let found = text(&output.stderr);
-    let (first, hint) = found.split_once('\n').expect("two lines");
-    assert_eq!(first, format!("keepalive: there are 2 cgroups '{unit}'"));
-    let listed = hint.trim_end().strip_prefix("hint: say which: ").expect(hint);
-    let mut listed: Vec<&str> = listed.split(", ").collect();
-    // The list is in directory order, which is arbitrary.
-    listed.sort_unstable();
     names.sort_unstable();
-    assert_eq!(listed, names);
-    assert_eq!(output.status.code(), Some(1));
+    let assert_both_are_listed = |action| {
+        let output = test_cgroup.output(&["cgroup", action, &unit]);
+        let found = text(&output.stderr);
+        let (first, hint) = found.split_once('\n').expect("two lines");
+        assert_eq!(first, format!("keepalive: there are 2 cgroups '{unit}'"));
+        let listed = hint.trim_end().strip_prefix("hint: say which: ").expect(hint);
+        let mut listed: Vec<&str> = listed.split(", ").collect();
+        // The list is in directory order, which is arbitrary.
+        listed.sort_unstable();
+        assert_eq!(listed, names);
+        assert_eq!(output.status.code(), Some(1));
+    };
+    assert_both_are_listed("enable");
     assert!(test_cgroup.pins().is_empty(), "{:?}", test_cgroup.pins());
     assert_eq!(
         test_cgroup.enable_for(&names[1], &POLICY),
         format!("{}: active\n", names[1])
     );
+    for action in ["status", "disable"] {
+        assert_both_are_listed(action);
+    }
+    test_cgroup.quiet(&["cgroup", "status", &names[1]]);
+}
+
+/// A user can create a cgroup where its own was delegated to it.
+#[test]
+fn unit_of_root_takes_precedence_over_one_of_a_user() {
+    let test_cgroup = test_cgroup!();
+    let unit = format!("keepalive-test-owned-{}.service", std::process::id());
+    let [own, foreign] = ["own", "foreign"].map(|above| {
+        test_cgroup.child(above);
+        test_cgroup.child(&format!("{above}/{unit}"))
+    });
+    std::os::unix::fs::chown(&foreign, Some(65534), None).expect("the test runs as root");
+    let name = test_cgroup.name_of(&own);
+    assert_eq!(test_cgroup.enable_for(&unit, &POLICY), format!("{name}: active\n"));
+}
+
+/// A variable of a script that is not set is not the whole machine.
+#[test]
+fn empty_path_is_refused() {
+    let test_cgroup = test_cgroup!();
+    for name in ["", "."] {
+        for action in ["enable", "status", "disable"] {
+            assert_refused(
+                &test_cgroup.output(&["cgroup", action, name]),
+                &format!("keepalive: there is no cgroup '{name}'\nhint: the path is empty; / is the whole machine\n"),
+            );
+        }
+    }
+}
+
+#[test]
+fn cgroup_that_is_named_twice_is_reported_once() {
+    let test_cgroup = test_cgroup!();
+    test_cgroup.enable(&POLICY);
+    let name = test_cgroup.name();
+    let relative = name.trim_start_matches('/');
+    for words in [[&*name, relative], [&*name, &*name]] {
+        let printed = test_cgroup.quiet(&[&["cgroup", "status", "--metrics"], &words[..]].concat());
+        let series = printed
+            .lines()
+            .filter(|line| line.starts_with("keepalive_cgroup_policy_active{"));
+        assert_eq!(series.count(), 1, "{printed}");
+    }
 }
 
 #[test]

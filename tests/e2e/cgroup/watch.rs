@@ -8,7 +8,7 @@ use super::{POLICY, both_ends};
 use crate::support::keepalive;
 use crate::support::line_peer::LinePeer;
 use crate::support::observe::family;
-use crate::support::process::{LIMIT, eventually};
+use crate::support::process::{LIMIT, eventually, text};
 use crate::support::target::{KERNEL_DEFAULTS, POLICY_VALUES};
 use crate::support::test_cgroup::TestCgroup;
 use keepalive_sys::cgroup;
@@ -190,6 +190,28 @@ fn watch_waits_for_a_unit_by_its_name() {
 }
 
 #[test]
+fn second_cgroup_with_the_name_of_a_unit_does_not_end_its_policy() {
+    let test_cgroup = test_cgroup!();
+    python!();
+    let unit = format!("keepalive-test-{}-twice.service", std::process::id());
+    let [first, second] = ["one", "two"].map(|above| {
+        test_cgroup.child(above);
+        test_cgroup.directory().join(above).join(&unit)
+    });
+    fs::create_dir(&first).expect("it is not there");
+    let name = test_cgroup.name_of(&first);
+    let mut watch = Watch::start(&test_cgroup, &[&[unit.as_str()], &POLICY[..]].concat());
+    watch.expect_line(&format!("{name}: active"));
+    fs::create_dir(&second).expect("it is not there");
+    watch.expect_line(&format!(
+        "keepalive: {name} keeps its policy, although there are 2 cgroups '{unit}'"
+    ));
+    assert_eq!(has(&test_cgroup, &first), POLICY_VALUES);
+    assert_eq!(has(&test_cgroup, &second), KERNEL_DEFAULTS);
+    watch.end_by_signal(Signal::TERM, &disabled(&name));
+}
+
+#[test]
 fn policy_of_another_command_takes_over_and_stays() {
     let test_cgroup = test_cgroup!();
     python!();
@@ -211,7 +233,13 @@ fn policy_disabled_by_another_command_is_applied_again() {
     let name = test_cgroup.name();
     let mut watch = Watch::start(&test_cgroup, &[&[name.as_str()], &POLICY[..]].concat());
     watch.expect_line(&format!("{name}: active"));
-    test_cgroup.disable();
+    let output = test_cgroup.output(&["cgroup", "disable", &name]);
+    let note = text(&output.stderr).replace("\n  ", " ");
+    let pid = watch.pid();
+    let expected = format!(
+        "keepalive: {name}: process {pid}, enable --watch, will apply the policy again; end that process to end the policy\n"
+    );
+    assert_eq!((output.status.code(), note), (Some(0), expected));
     watch.expect_line(&format!("{name}: active"));
     test_cgroup.enable(&["--idle=31"]);
     watch.expect_line(&format!("keepalive: {name}: another command has taken over"));

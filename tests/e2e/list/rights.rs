@@ -198,6 +198,28 @@ fn root_gets_no_remark_about_permissions() {
     assert!(text(&output.stdout).contains(&client));
 }
 
+/// The descriptors are then read by one thread. The user has the program, the command and its worker.
+#[test]
+fn limit_of_threads_hides_no_socket() {
+    const USER: [&str; 5] = ["setpriv", "--reuid=65531", "--regid=65531", "--clear-groups", "--"];
+    root!();
+    python!();
+    let mut program = PyPeer::under(&USER);
+    program.execute(
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(resource.RLIMIT_NOFILE)[1]] * 2)
+listener = socket.create_server(('127.0.0.1', 0))
+for _ in range(500):
+    kept.append(socket.create_connection(listener.getsockname()))
+    kept.append(listener.accept()[0])",
+    );
+    let wrapper = [&["prlimit", "--nproc=3"][..], &USER].concat();
+    let output = Installed::new().list(&wrapper, &[&program.pid().to_string(), "--json"]);
+    assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
+    let entries = parsed(&text(&output.stdout));
+    assert_eq!(entries.len(), 1001);
+    assert!(entries.iter().all(|entry| entry["idle_s"] == 7200));
+}
+
 /// A command prefix: an ordinary user with CAP_SYS_PTRACE.
 pub(super) const TRACER: [&str; 7] = [
     "setpriv",

@@ -36,3 +36,40 @@ fn low_limit_of_descriptors_loses_no_connection() {
         }
     }
 }
+
+/// With too few descriptors to serve, calls continue unchanged, and no process stays after the program.
+#[test]
+fn lack_of_descriptors_leaves_no_supervisor() {
+    let keepalive = Keepalive::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let connect = format!("connect={}", listener.local_addr().expect("it is bound").port());
+    spawn(move || listener.incoming().for_each(drop));
+    // The first process of a pid namespace sees all others there, and adopts orphans.
+    let script = r#"prlimit --nofile="$1:$1" "$2" run --engine seccomp -- "$3" tcp "$4" show; status=$?
+        i=0; while [ $i -lt 100 ]; do
+            set -- /proc/[0-9]*; [ $# -eq 1 ] && exit $status
+            sleep 0.1; i=$((i + 1))
+        done; echo "$*" >&2; exit 99"#;
+    for limit in 6..12 {
+        let mut command = keepalive.environment("unshare".as_ref());
+        command.args([
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ]);
+        command
+            .arg(limit.to_string())
+            .arg(keepalive.path())
+            .arg(sockets())
+            .arg(&connect);
+        let output = output_within(LIMIT, &mut command);
+        assert!(output.status.success(), "{limit} {output:?}");
+        assert!(text(&output.stdout).contains("\ntcp: "), "{limit} {output:?}");
+    }
+}

@@ -10,7 +10,7 @@ use crate::output::{WIDTH, print, wrap, write_stderr};
 use crate::policy::{self, Part};
 use crate::remarks::{no_process, remark_on_hidden, remark_on_unlisted};
 use clap::{ArgGroup, Args};
-use keepalive_engine::attach::{apply, plan};
+use keepalive_engine::attach::{apply, is_undecided, plan};
 use keepalive_engine::container::id_of_process;
 use keepalive_engine::sockets::{
     Holder, Kernel, Obstacle, Process, Selection, Send, Socket, TimerState, WorkerPool, hidden,
@@ -251,9 +251,15 @@ impl Work<'_> {
         let mut answer = |process: &Process, send: &mut Send<'_, Found>| match process.sockets() {
             Ok(mut held) => {
                 send(Found::Held(held.iter().map(|(_, inode)| *inode).collect()));
-                // A socket with several descriptors is handled once.
-                held.retain(|(_, inode)| seen.insert(*inode) && !known.contains(inode));
-                self.reach(&mut kernel, process, &held, send);
+                // A socket with several descriptors is handled once, by the first one that still refers to it.
+                held.retain(|(_, inode)| !seen.contains(inode) && !known.contains(inode));
+                while !held.is_empty() {
+                    let mut new = HashSet::new();
+                    let (first, rest) = held.iter().partition::<Vec<_>, _>(|(_, inode)| new.insert(*inode));
+                    let is_missed = self.reach(&mut kernel, process, &first, &mut seen, send);
+                    held = if is_missed { Vec::new() } else { rest };
+                    held.retain(|(_, inode)| !seen.contains(inode));
+                }
             }
             Err(obstacle) if self.attach.all => send(Found::Beyond(obstacle.among_many(process))),
             Err(obstacle) => send(Found::Obstacle(obstacle)),
@@ -304,13 +310,25 @@ impl Work<'_> {
         Ok(round)
     }
 
-    /// Applies the policy to these sockets of `process`, in a worker.
-    fn reach(&self, kernel: &mut Kernel, process: &Process, held: &[(Holder, u64)], send: &mut Send<'_, Found>) {
+    /// Applies the policy to these sockets of `process`, in a worker, and adds the inodes of those that were reached to `seen`.
+    /// Returns whether access to some was denied.
+    fn reach(
+        &self,
+        kernel: &mut Kernel,
+        process: &Process,
+        held: &[(Holder, u64)],
+        seen: &mut HashSet<u64>,
+        send: &mut Send<'_, Found>,
+    ) -> bool {
         let program = process.name();
         let name = program.to_string_lossy();
         let container = id_of_process(process.pid);
         let (sources, is_dry_run) = (self.sources, self.attach.dry_run);
         let set = |kernel: &Kernel, socket: Socket, duplicate: &OwnedFd| {
+            // Values for a socket without a peer would count as the program's own once the peer is known.
+            if self.attach.watch && is_undecided(sources, &socket) {
+                return Err(socket.inode);
+            }
             let known = |option| socket.number(option);
             let current = |option| known(option).or_else(|| sockopt::get(duplicate, option).ok());
             let plan = plan(
@@ -328,27 +346,35 @@ impl Work<'_> {
                     numbers = numbers.map(|numbers| numbers.refreshed(duplicate, step.option));
                 }
             }
-            Report::new(
+            Ok(Report::new(
                 name.clone().into_owned(),
                 container.clone(),
                 socket,
                 plan,
                 failed,
                 numbers,
-            )
+            ))
         };
         let mut elsewhere = Vec::new();
-        let missed = kernel.for_each(process, held, &set, &mut |reports| {
+        let missed = kernel.for_each(process, held, &set, &mut |results| {
+            let inode = |result: &Result<Report, u64>| {
+                result
+                    .as_ref()
+                    .map_or_else(|inode| *inode, |report| report.socket().inode)
+            };
+            seen.extend(results.iter().map(inode));
+            let reports: Vec<Report> = results.into_iter().flatten().collect();
             let is_elsewhere = |report: &Report| report.is_changed() && !report.socket().is_in_own_namespace();
             let (far, near) = reports.into_iter().partition(is_elsewhere);
             elsewhere.extend::<Vec<_>>(far);
             send(Found::Reports(near));
         });
+        let is_missed = missed.obstacle.is_some();
         if let Some(obstacle) = missed.obstacle {
             send(Found::Obstacle(obstacle));
         }
         if elsewhere.is_empty() {
-            return;
+            return is_missed;
         }
         // Sockets in other namespaces are accessed through the process, which exists at this point.
         let (after, _) = Kernel::of_own_namespace().sockets(process, held);
@@ -359,6 +385,7 @@ impl Work<'_> {
             }
         }
         send(Found::Reports(elsewhere));
+        is_missed
     }
 }
 

@@ -1,6 +1,7 @@
 //! `keepalive cgroup`: applies a policy to everything in a cgroup, in the kernel.
 
 pub(crate) mod notes;
+mod path;
 mod selection;
 mod status;
 mod watch;
@@ -10,7 +11,7 @@ use crate::flags::PolicyFlags;
 use crate::output::{WIDTH, print, sanitize, wrap, write_stderr};
 use crate::policy::{self, Policy};
 use clap::{Args, Subcommand};
-use keepalive_engine::cgroup::entry::{Entry, entries};
+use keepalive_engine::cgroup::entry::{Entry, State, entries};
 use keepalive_engine::cgroup::pins::{self, Target};
 use keepalive_engine::cgroup::{Interrupts, Limits, Obstacle, Options, existing, out_of_reach};
 use keepalive_engine::sockets::SOCK_DIAG_HINT;
@@ -19,7 +20,7 @@ use keepalive_sys::cgroup::Tree;
 use selection::Selection;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Set keepalive for every program in a cgroup, by eBPF
@@ -160,7 +161,7 @@ impl Enable {
         let tree = tree("enable a policy")?;
         let mut directories: Vec<PathBuf> = Vec::new();
         for subject in self.selection.subjects(&tree)? {
-            let directory = subject.find(&tree)?;
+            let directory = subject.find(&tree).map_err(keepalive_engine::Error::from)?;
             if !directories.contains(&directory) {
                 directories.push(directory);
             }
@@ -303,8 +304,18 @@ impl Disable {
                 Err(error) => return Some(error),
             };
             let name = shown(&target.name);
+            let entries = entries().unwrap_or_default();
+            let mut active = entries.iter().filter(|entry| entry.state == State::Active);
+            let watcher = active.find(|entry| entry.is_of(&target)).and_then(Entry::watcher);
             match pins::disable(&tree, &target, None, Interrupts::DEFAULT) {
-                Ok(true) => print(&format!("{name}: disabled\n")).err(),
+                Ok(true) => {
+                    if let Some(pid) = watcher {
+                        say(&format!(
+                            "{name}: process {pid}, enable --watch, will apply the policy again; end that process to end the policy"
+                        ));
+                    }
+                    print(&format!("{name}: disabled\n")).err()
+                }
                 Ok(false) => {
                     say(&format!("{name} has no policy"));
                     None
@@ -340,72 +351,4 @@ fn say(text: &str) {
 
 fn tree(action: &str) -> Result<Tree, Error> {
     Tree::find().map_err(|reason| Obstacle::NoTree(reason).error(action).into())
-}
-
-/// The suffixes of systemd units that have processes (`systemd.unit(5)`).
-const UNITS: [&str; 7] = [".service", ".slice", ".scope", ".socket", ".mount", ".swap", ".target"];
-
-/// Returns the directory of the cgroup that the user has named.
-fn find(tree: &Tree, cgroup: &OsStr) -> Result<PathBuf, Error> {
-    refuse_parent(cgroup)?;
-    let directory = tree.directory(Path::new(cgroup));
-    if directory.is_dir() {
-        return Ok(directory);
-    }
-    let units = units(tree, cgroup);
-    match units.as_slice() {
-        [unit] => Ok(unit.clone()),
-        [] => {
-            let error = Error::new(FAILED, format!("there is no cgroup '{}'", shown(cgroup)));
-            Err(error.hint(if is_unit(cgroup) {
-                "a unit has a cgroup only while it runs; 'systemctl status UNIT' shows which"
-            } else {
-                "the path is below the mount of cgroup v2, as /proc/PID/cgroup shows it after 0::"
-            }))
-        }
-        several => {
-            let names: Vec<_> = several.iter().map(|unit| shown(tree.name(unit))).collect();
-            let what = format!("there are {} cgroups '{}'", several.len(), shown(cgroup));
-            Err(Error::new(FAILED, what).hint(format!("say which: {}", names.join(", "))))
-        }
-    }
-}
-
-/// Refuses `..`: the file system would resolve it differently.
-fn refuse_parent(cgroup: &OsStr) -> Result<(), Error> {
-    let mut parts = Path::new(cgroup).components();
-    if parts.all(|part| part != Component::ParentDir) {
-        return Ok(());
-    }
-    let error = Error::new(FAILED, format!("there is no cgroup '{}'", shown(cgroup)));
-    Err(error.hint("write the path without '..'; one in /proc/PID/cgroup that begins with /.. is not seen from here"))
-}
-
-/// Returns the cgroup that the user has named, even if it does not exist.
-///
-/// # Errors
-/// The path contains `..`.
-fn target(tree: &Tree, cgroup: &OsStr) -> Result<Target, Error> {
-    refuse_parent(cgroup)?;
-    let directory = find(tree, cgroup).unwrap_or_else(|_| {
-        // For a unit that has ended, the stored entry contains the cgroup's name.
-        let entries = entries().unwrap_or_default();
-        let mut names = entries.iter().map(Entry::name);
-        let kept = names.find(|name| is_unit(cgroup) && Path::new(name).file_name() == Some(cgroup));
-        tree.directory(Path::new(kept.as_deref().map_or(cgroup, OsStr::new)))
-    });
-    Ok(Target::new(tree, &directory))
-}
-
-fn is_unit(cgroup: &OsStr) -> bool {
-    let name = cgroup.to_string_lossy();
-    !name.contains('/') && UNITS.iter().any(|suffix| name.ends_with(suffix))
-}
-
-fn units(tree: &Tree, cgroup: &OsStr) -> Vec<PathBuf> {
-    if is_unit(cgroup) {
-        tree.named(cgroup)
-    } else {
-        Vec::new()
-    }
 }

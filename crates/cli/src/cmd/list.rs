@@ -67,8 +67,8 @@ pub(crate) const NOTES: Notes = Notes {
          beginning of the id of the process's container; the column is absent if no process is in one. A '-' is none, \
          or not applicable.",
         "On a narrow terminal the headings are TIMEOUT, NEXT, LOST and DEAD, columns without values are omitted, and long \
-         program names end with an ellipsis. If needed, FD, DEAD, NEXT and TIMEOUT are omitted, in this order. Only a \
-         row with a long IPv6 address may be wider than the terminal. IPv4-mapped addresses are printed as IPv4. \
+         program names end with an ellipsis. If needed, FD, DEAD, NEXT and TIMEOUT are omitted, in this order. From 80 columns \
+         on, only a row with a long IPv6 address may be wider than the terminal. IPv4-mapped addresses are printed as IPv4. \
          Colours mark keepalive that is off and unanswered probes, on a terminal, unless NO_COLOR is set or TERM is dumb.",
         "A process that waits, for example for a file server that hangs, delays no other: after about a second its unknown \
          values are '?', and it is reported.",
@@ -83,7 +83,11 @@ pub(crate) const NOTES: Notes = Notes {
                 "string",
                 "id of the container, if a cgroup's path contains one",
             ),
-            ("tid", "number", "the thread, where it has descriptors of its own"),
+            (
+                "tid",
+                "number",
+                "the thread, where it has descriptors of its own; otherwise as pid",
+            ),
             ("fd", "number", "descriptor"),
             ("inode", "number", ""),
             ("family", "string", "inet or inet6"),

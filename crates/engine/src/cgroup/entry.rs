@@ -44,7 +44,7 @@ pub enum State {
     /// The policy is active.
     #[serde(rename = "in-force")]
     Active,
-    /// The cgroup has been removed, and the policy has no effect.
+    /// The cgroup has been removed: no new connection gets the policy.
     Dangling,
     /// A command was killed before the policy was active, or after the policy had ended.
     Unfinished,
@@ -207,6 +207,12 @@ impl Entry {
             State::Active if self.cgroup.is_none() => {
                 let all = cgroup::with_all_below(tree.mount());
                 self.cgroup = all.into_iter().find(is_it);
+                // A removed cgroup keeps its program while it has sockets.
+                if self.cgroup.is_none() && tree.is_whole() {
+                    self.state = State::Dangling;
+                    self.is_made_again = at_path.is_some_and(|directory| directory.is_dir());
+                    return;
+                }
                 self.path = match (&self.cgroup, number) {
                     (Some(directory), _) => Some(tree.name(directory).display().to_string()),
                     (None, Some(number)) => Some(format!("cgroup {number}, which is not seen from here")),
@@ -259,8 +265,12 @@ impl Entry {
     pub fn is_watched_from_here(&self) -> bool {
         let mounts = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
         let own = mounts("self");
-        let pid = self.watch().and_then(|watch| holder(&watch).ok().flatten());
-        own.is_some() && own == pid.and_then(|pid| mounts(&pid.to_string()))
+        own.is_some() && own == self.watcher().and_then(|pid| mounts(&pid.to_string()))
+    }
+
+    /// Returns the number of the process that watches the policy, if this pid namespace shows it.
+    pub fn watcher(&self) -> Option<u32> {
+        holder(&self.watch()?).ok().flatten()
     }
 
     /// Returns the directory whose lock the watching command holds.

@@ -1,5 +1,8 @@
 //! Sets connections that existed before the policy (`--existing`): by the kernel's iterators, which need no
 //! access to processes, or else by duplicates of descriptors, as in `keepalive attach`.
+//!
+//! Listening sockets are not set: what they accept would inherit the values, which a later policy or a rule for the peer
+//! would then take for the program's own. The policy sets each connection that they accept.
 
 use super::Obstacle;
 use crate::attach::{Plan, apply, plan};
@@ -158,7 +161,7 @@ impl Work<'_> {
         };
         let rows: HashMap<u64, Row> = rows
             .into_iter()
-            .filter(|row| self.is_ours(row.cgroup))
+            .filter(|row| row.state != State::Listen && self.is_ours(row.cgroup))
             .map(|row| (row.cookie, row))
             .collect();
         if rows.is_empty() {
@@ -243,6 +246,9 @@ impl Work<'_> {
                 done.miss(io::Error::other(obstacle.reason));
             }
             for socket in sockets {
+                if socket.state == Some(State::Listen) {
+                    continue;
+                }
                 if !self.is_ours(socket.cgroup) {
                     let is_open = !matches!(socket.state, None | Some(State::Closed));
                     done.unseen += usize::from(socket.cgroup.is_none() && is_open);

@@ -36,6 +36,8 @@ pub enum Obstacle {
     TooLarge,
     /// No BPF file system is mounted, and none can be mounted.
     NoFileSystem(io::Error),
+    /// The BPF file system is mounted read-only.
+    ReadOnly,
     /// A program in or above the cgroup does not allow others.
     Excluded(String),
     /// Another process has held the lock for too long. Contains its description as a clause.
@@ -98,10 +100,11 @@ impl From<CallError> for Obstacle {
 
 impl From<io::Error> for Obstacle {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::PermissionDenied {
-            Self::forbidden()
-        } else {
-            Self::Other(error)
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::forbidden(),
+            // Files are created there alone.
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
+            _ => Self::Other(error),
         }
     }
 }
@@ -262,6 +265,7 @@ impl Obstacle {
                     describe(error)
                 )
             }
+            Self::ReadOnly => String::from("the BPF file system is mounted read-only"),
             Self::Excluded(by) => format!("{by} excludes other programs (it was attached without BPF_F_ALLOW_MULTI)"),
             Self::Locked(by) => by.clone(),
             Self::Interrupted => String::from("a signal has arrived"),
@@ -314,6 +318,9 @@ impl Obstacle {
             Self::NoReading(_) => "--mode enforce without user-timeout=auto reads nothing",
             Self::TooLarge => "about 1,000 rules fit; networks and ranges of ports take the place of many",
             Self::NoFileSystem(_) => "on the host, as root: mount -t bpf bpf /sys/fs/bpf",
+            Self::ReadOnly => {
+                "on the host, as root: mount -o remount,rw /sys/fs/bpf; in a container it must be writable"
+            }
             Self::Excluded(_) => "end it, or attach it so that others may be beside it",
             Self::Locked(_) => {
                 "a command of keepalive holds it for milliseconds: wait for that process, or end it, and try again"

@@ -7,14 +7,20 @@
 /// (`libpod-conmon-ID.scope`) is outside of it.
 pub fn id_of(path: &str) -> Option<&str> {
     let (prefix, id) = path.rsplit('/').find_map(named_by_id)?;
-    (!prefix.ends_with("conmon")).then_some(id)
+    (!prefix.ends_with("conmon") && !is_pod_of_podman(path)).then_some(id)
 }
 
 /// Returns whether this is the path of the cgroup of a container itself, not of one below it such as podman's
 /// `libpod-ID.scope/container`.
 pub fn is_own_cgroup(path: &str) -> bool {
     let last = path.rsplit('/').next().and_then(named_by_id);
-    last.is_some_and(|(prefix, _)| !prefix.ends_with("conmon"))
+    last.is_some_and(|(prefix, _)| !prefix.ends_with("conmon")) && !is_pod_of_podman(path)
+}
+
+/// Returns whether this is the path of the cgroup of a pod, which podman 4 names by its id alone without systemd.
+fn is_pod_of_podman(path: &str) -> bool {
+    path.rsplit_once("/libpod_parent/")
+        .is_some_and(|(_, name)| named_by_id(name).is_some_and(|(prefix, _)| prefix.is_empty()))
 }
 
 /// Returns the prefix and the id in the name of a cgroup.
@@ -80,6 +86,11 @@ mod tests {
                 Some("podman"),
             ),
             (format!("/libpod_parent/libpod-{id}"), true, Some("podman")),
+            (
+                format!("/libpod_parent/{}/libpod-{id}", "f".repeat(64)),
+                true,
+                Some("podman"),
+            ),
             (format!("/system.slice/nerdctl-{id}.scope"), true, Some("containerd")),
             (format!("/system.slice/crio-{id}.scope"), true, Some("cri-o")),
             (format!("/default/{id}"), true, None),
@@ -108,6 +119,7 @@ mod tests {
             format!("/kubepods.slice/crio-conmon-{id}.scope"),
             format!("/machine.slice/machine-libpod_pod_{id}.slice"),
             format!("/libpod_parent/libpod_pod_{id}"),
+            format!("/libpod_parent/{id}"),
             format!("/{}", "g".repeat(64)),
             format!("/{id}0"),
         ] {

@@ -93,11 +93,17 @@ impl<'a> SupervisorPair<'a> {
 
     /// Does not return.
     fn run_in<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>, mut role: Role) {
-        // On failure the other process takes over: it may have the resources that this process lacks.
-        let mut watch = Watch::new(scope, self).unwrap_or_else(|_| exit_now(1));
+        let mut watch = None;
         loop {
             match role {
                 Role::Serving { standby } => {
+                    let watch = match &mut watch {
+                        Some(watch) => watch,
+                        none => match Watch::new(scope, self) {
+                            Ok(new) => none.insert(new),
+                            Err(_) => self.let_all_continue(),
+                        },
+                    };
                     self.journal.set_hung(self.memory.hung.load(Ordering::Relaxed));
                     let first = self.journal.unanswered().ok();
                     let children = self.command.map(|(child_watch, _)| child_watch.signals);
@@ -109,7 +115,7 @@ impl<'a> SupervisorPair<'a> {
                 }
                 Role::StandingBy { serving } => {
                     self.memory.clear();
-                    if self.has_finished(serving) {
+                    if self.has_finished(serving) || self.is_over() {
                         exit_now(0);
                     }
                     self.rescue();
@@ -128,7 +134,7 @@ impl<'a> SupervisorPair<'a> {
         match (side, own) {
             (Some(Side::Parent(serving)), _) => Role::StandingBy { serving },
             (Some(Side::Child) | None, Ok(standby)) => Role::Serving { standby },
-            (_, Err(_)) => exit_now(1),
+            (_, Err(_)) => self.let_all_continue(),
         }
     }
 
@@ -178,6 +184,24 @@ impl<'a> SupervisorPair<'a> {
         if let Ok(call) = self.listener.receive() {
             self.journal.received(&call);
             self.let_continue(&call);
+        }
+    }
+
+    /// Lets all calls continue unchanged, until the last process under the filter has ended: for a process that lacks what
+    /// serving requires, such as descriptors.
+    fn let_all_continue(&self) -> ! {
+        /// The pause after a failure.
+        const PAUSE: Duration = Duration::from_millis(250);
+        loop {
+            let mut fds = [PollFd::new(self.listener, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Ok(_) if fds[0].revents().contains(PollFlags::IN) => self.let_next_continue(),
+                Ok(_) if fds[0].revents().contains(PollFlags::HUP) => {
+                    self.tell_end(WaitIdOptions::EXITED);
+                    exit_now(0)
+                }
+                _ => sleep(PAUSE),
+            }
         }
     }
 

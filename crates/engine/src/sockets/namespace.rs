@@ -33,6 +33,20 @@ impl Namespace {
         (namespace, rows)
     }
 
+    /// Returns a namespace that this process cannot enter. The defaults of the kernel stand for its sysctls.
+    pub(super) fn unseen(cookie: u64) -> Self {
+        Self {
+            cookie: Some(cookie),
+            listeners: HashMap::new(),
+            defaults: KernelDefaults::BUILT_IN,
+        }
+    }
+
+    /// Adds a listener that was found among the descriptors of a process.
+    pub(super) fn add_listener(&mut self, local: SocketAddr) {
+        self.listeners.entry(local.port()).or_default().push(local.ip());
+    }
+
     /// Returns whether a listener accepts connections with this local address.
     pub fn listens(&self, local: SocketAddr) -> bool {
         let address = local.ip().to_canonical();

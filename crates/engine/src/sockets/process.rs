@@ -252,8 +252,15 @@ impl Process {
         let pid = self.pid;
         let sockets = match (proc::sockets(pid, tid), &self.handle) {
             // With only CAP_SYS_PTRACE, the directory is not readable, but the descriptors can be duplicated.
-            (Err(error), Ok(handle)) if error.kind() == io::ErrorKind::PermissionDenied && pid == tid => {
-                try_all(handle, self.status.fd_size).ok_or(error)
+            (Err(error), Ok(handle)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let size = proc::fd_size(pid, tid).unwrap_or(self.status.fd_size);
+                let found = if tid == pid {
+                    try_all(|fd| handle.duplicate(fd), size)
+                } else {
+                    let thread = PidFd::open_thread(tid);
+                    thread.ok().and_then(|thread| try_all(|fd| thread.duplicate(fd), size))
+                };
+                found.ok_or(error)
             }
             (sockets, _) => sockets,
         };
@@ -311,10 +318,10 @@ impl Process {
 }
 
 /// Returns the sockets among the first `size` descriptors, by duplicating each; `None` if that is denied.
-fn try_all(handle: &PidFd, size: u32) -> Option<Vec<(i32, u64)>> {
+fn try_all(duplicate: impl Fn(i32) -> io::Result<OwnedFd>, size: u32) -> Option<Vec<(i32, u64)>> {
     let mut found = Vec::new();
     for fd in 0..i32::try_from(size).ok()? {
-        match handle.duplicate(fd) {
+        match duplicate(fd) {
             Ok(duplicate) => found.extend(socket_inode(&duplicate).map(|inode| (fd, inode))),
             Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {}
             Err(_) => return None,

@@ -117,20 +117,26 @@ impl Kernel {
         let receiver = &thread::current();
         let rest = thread::scope(|scope| {
             let shares = held.chunks(held.len().div_ceil(threads).max(MANY));
-            let start = |share| {
-                scope.spawn(move || {
-                    let rest = self.share(process, share, work, &mut |result| lock().push(result));
+            let run = |share| self.share(process, share, work, &mut |result| lock().push(result));
+            let (mut threads, mut rests) = (Vec::new(), Vec::new());
+            for share in shares {
+                let started = thread::Builder::new().spawn_scoped(scope, move || {
+                    let rest = run(share);
                     receiver.unpark();
                     rest
-                })
-            };
-            let threads: Vec<_> = shares.map(start).collect();
+                });
+                match started {
+                    Ok(thread) => threads.push(thread),
+                    // The limit of threads is reached.
+                    Err(_) => rests.push(run(share)),
+                }
+            }
             while !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
                 thread::park_timeout(PERIOD);
                 pass_on();
             }
-            let rests = threads.into_iter().filter_map(|thread| thread.join().ok());
-            rests.collect::<Vec<_>>().concat()
+            rests.extend(threads.into_iter().filter_map(|thread| thread.join().ok()));
+            rests.concat()
         });
         pass_on();
         rest
@@ -195,6 +201,7 @@ impl Kernel {
             cgroup: None,
             namespace: self.namespace_of(&duplicate),
         };
+        self.note_listener(&socket);
         Ok(Some((socket, duplicate)))
     }
 }

@@ -21,6 +21,8 @@ pub struct CreatedCgroups {
     watches: HashMap<PathBuf, i32>,
     /// The directory below which everything is watched.
     root: Option<PathBuf>,
+    /// Why some directories are not watched, if so.
+    unwatched: Option<Errno>,
 }
 
 /// What has happened since the last call of [`CreatedCgroups::take`].
@@ -43,16 +45,26 @@ impl CreatedCgroups {
             directories: HashMap::new(),
             watches: HashMap::new(),
             root: None,
+            unwatched: None,
         })
     }
 
-    /// Watches everything below a cgroup, that which will be created there included.
+    /// Watches everything below a cgroup, that which will be created there included, as far as the kernel allows it
+    /// ([`Self::unwatched`]). Call it again to try the rest.
     ///
     /// # Errors
-    /// `ENOSPC` if the user has too many watches; `ENOSPC` also for more than 8192 directories.
+    /// Any other failure of `inotify_add_watch(2)`.
     pub fn watch_all_below(&mut self, root: &Path) -> io::Result<()> {
         self.root = Some(root.to_owned());
+        self.unwatched = None;
         self.add_with_all_below(root, &mut Vec::new())
+    }
+
+    /// Returns why some directories are not watched, if so: `ENOSPC` if there are more than 8192, or the user has too many
+    /// watches, and `ENAMETOOLONG` for paths of more than 4096 bytes. Users can create such directories where their own
+    /// were delegated to them.
+    pub fn unwatched(&self) -> Option<io::Error> {
+        self.unwatched.map(io::Error::from)
     }
 
     /// Watches the existing directories above this one, so that its creation is reported. Call it again after each event:
@@ -149,11 +161,13 @@ impl CreatedCgroups {
 
     /// Watches a directory. Returns whether it exists.
     fn add(&mut self, directory: &Path) -> io::Result<bool> {
-        if self.directories.len() >= MOST {
-            return Err(Errno::NOSPC.into());
-        }
         let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
-        match add_watch(&self.inotify, directory, flags) {
+        let added = if self.directories.len() < MOST || self.watches.contains_key(directory) {
+            add_watch(&self.inotify, directory, flags)
+        } else {
+            Err(Errno::NOSPC)
+        };
+        match added {
             Ok(watch) => {
                 if self.watches.get(directory) != Some(&watch) {
                     self.remove(directory);
@@ -164,6 +178,10 @@ impl CreatedCgroups {
             }
             // It has been removed, or the user may not read it.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::NODEV | Errno::ACCESS) => Ok(false),
+            Err(error @ (Errno::NOSPC | Errno::NAMETOOLONG)) => {
+                self.unwatched = Some(error);
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -29,6 +29,18 @@ pub fn sockets(pid: u32, tid: u32) -> io::Result<Vec<(i32, u64)>> {
     sockets_of(&format!("/proc/{pid}/task/{tid}"))
 }
 
+/// Returns the present size of a thread's descriptor table. The main thread has the number of its process.
+///
+/// # Errors
+/// `ENOENT` if the thread no longer exists.
+pub fn fd_size(pid: u32, tid: u32) -> io::Result<u32> {
+    table_size(&format!("/proc/{pid}/task/{tid}"))
+}
+
+fn table_size(thread: &str) -> io::Result<u32> {
+    Ok(parse_status(&fs::read(format!("{thread}/status"))?).fd_size)
+}
+
 /// Returns the inode of the socket that a descriptor of a thread refers to; `None` if it refers to none.
 pub fn socket_at(pid: u32, tid: u32, fd: i32) -> Option<u64> {
     let target = fs::read_link(format!("/proc/{pid}/task/{tid}/fd/{fd}")).ok()?;
@@ -59,12 +71,19 @@ fn sockets_of(thread: &str) -> io::Result<Vec<(i32, u64)>> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let shares = fds.chunks(fds.len().div_ceil(threads).max(MANY));
     thread::scope(|scope| {
-        let readers: Vec<_> = shares
-            .map(|share| scope.spawn(|| sockets_among(&directory, share)))
-            .collect();
+        let directory = &directory;
+        let read = |share| {
+            let reader = thread::Builder::new().spawn_scoped(scope, move || sockets_among(directory, share));
+            // The limit of threads may be reached.
+            reader.map_err(|_| share)
+        };
+        let readers: Vec<_> = shares.map(read).collect();
         let mut found = Vec::new();
         for reader in readers {
-            found.extend(reader.join().unwrap_or_else(|_| Err(Errno::IO.into()))?);
+            found.extend(match reader {
+                Ok(reader) => reader.join().unwrap_or_else(|_| Err(Errno::IO.into())),
+                Err(share) => sockets_among(directory, share),
+            }?);
         }
         Ok(found)
     })
@@ -78,8 +97,8 @@ fn dense(thread: &str, directory: &OwnedFd) -> Option<i32> {
     if open <= MANY {
         return None;
     }
-    let status = parse_status(&fs::read(format!("{thread}/status")).ok()?);
-    let is_dense = 2 * open >= usize::try_from(status.fd_size).ok()?;
+    let size = table_size(thread).ok()?;
+    let is_dense = 2 * open >= usize::try_from(size).ok()?;
     i32::try_from(open).ok().filter(|_| is_dense)
 }
 

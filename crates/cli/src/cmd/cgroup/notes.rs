@@ -9,6 +9,10 @@ pub(crate) const ENABLE: Notes = Notes {
         "Requires root (CAP_BPF and CAP_NET_ADMIN), Linux 5.9 and cgroup v2. The policy is active until it is disabled, \
          the cgroup is removed or the machine is shut down. keepalive-cgroup@.service applies it at boot. 'program \
          NAME' in a rule matches the process that connects or listens, by the first 15 bytes of its name.",
+        "--existing sets the connections of the cgroup, wherever their processes are now, in the network namespaces of the \
+         processes that are in the cgroup. Listening sockets are not set, only the connections that they accept.",
+        "A unit of the machine's systemd takes precedence over one with the same name of a user or in a container. With --watch, a \
+         second cgroup with the same name does not end the policy of the first.",
     ],
     statuses: &[
         SUCCESS,

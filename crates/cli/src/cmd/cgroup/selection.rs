@@ -1,11 +1,11 @@
 //! The cgroups that a command line selects: by path or unit, by a process, or by a container.
 
-use super::{find, is_unit, say, shown, target};
+use super::path::{find, is_unit, left_by, target};
+use super::{say, shown};
 use crate::error::{Error, FAILED, describe};
 use clap::Args;
-use keepalive_engine::cgroup::entry::{Entry, entries};
 use keepalive_engine::cgroup::pins::Target;
-use keepalive_engine::container;
+use keepalive_engine::container::{self, Unfound};
 use keepalive_sys::cgroup::{Tree, of_process};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -43,15 +43,21 @@ pub(super) enum Subject {
 }
 
 impl Selection {
-    /// Returns the subjects, each process as the path of its cgroup.
+    /// Returns the subjects, each once, and each process as the path of its cgroup.
     ///
     /// # Errors
     /// A process does not exist, or its cgroup is not seen here.
     pub(super) fn subjects(&self, tree: &Tree) -> Result<Vec<Subject>, Error> {
         let processes = self.pid.iter().map(|pid| of_pid(tree, *pid));
-        let mut subjects: Vec<Subject> = self.cgroups.iter().cloned().map(Subject::Cgroup).collect();
-        subjects.extend(processes.collect::<Result<Vec<_>, _>>()?);
-        subjects.extend(self.container.iter().cloned().map(Subject::Container));
+        let mut all: Vec<Subject> = self.cgroups.iter().cloned().map(Subject::Cgroup).collect();
+        all.extend(processes.collect::<Result<Vec<_>, _>>()?);
+        all.extend(self.container.iter().cloned().map(Subject::Container));
+        let mut subjects: Vec<Subject> = Vec::new();
+        for subject in all {
+            if !subjects.iter().any(|other| other.is_same(&subject, tree)) {
+                subjects.push(subject);
+            }
+        }
         Ok(subjects)
     }
 }
@@ -89,6 +95,20 @@ fn of_pid(tree: &Tree, pid: u32) -> Result<Subject, Error> {
 }
 
 impl Subject {
+    /// Returns whether both select the same cgroup, as far as the command line shows it.
+    fn is_same(&self, other: &Self, tree: &Tree) -> bool {
+        match (self, other) {
+            (Self::Cgroup(one), Self::Cgroup(two)) => {
+                one == two
+                    || self
+                        .directory(tree)
+                        .is_some_and(|one| other.directory(tree) == Some(one))
+            }
+            (Self::Container(one), Self::Container(two)) => one == two,
+            _ => false,
+        }
+    }
+
     /// Returns the name, as the user wrote it.
     pub(super) fn name(&self) -> &OsStr {
         match self {
@@ -101,7 +121,7 @@ impl Subject {
     ///
     /// # Errors
     /// No or several cgroups match.
-    pub(super) fn find(&self, tree: &Tree) -> Result<PathBuf, Error> {
+    pub(super) fn find(&self, tree: &Tree) -> Result<PathBuf, Unfound> {
         match self {
             Self::Cgroup(cgroup) => find(tree, cgroup),
             Self::Container(wanted) => Ok(container::find(tree, wanted)?.directory),
@@ -112,7 +132,7 @@ impl Subject {
     ///
     /// # Errors
     /// As [`Self::find`].
-    pub(super) fn find_among(&self, tree: &Tree, directories: &[PathBuf]) -> Result<PathBuf, Error> {
+    pub(super) fn find_among(&self, tree: &Tree, directories: &[PathBuf]) -> Result<PathBuf, Unfound> {
         match self {
             Self::Cgroup(cgroup) => find(tree, cgroup),
             Self::Container(wanted) => Ok(container::find_among(tree, directories, wanted)?.directory),
@@ -122,23 +142,22 @@ impl Subject {
     /// Returns the cgroup, even if it no longer exists.
     ///
     /// # Errors
-    /// A path contains `..`; no or several containers match, and no policy is left of one.
+    /// Several cgroups match; a path is empty or contains `..`; no container matches, and no policy is left of one.
     pub(super) fn target(&self, tree: &Tree) -> Result<Target, Error> {
         let wanted = match self {
-            Self::Cgroup(cgroup) => return target(tree, cgroup),
+            Self::Cgroup(cgroup) => return Ok(target(tree, cgroup)?),
             Self::Container(wanted) => wanted,
         };
-        container::find(tree, wanted).map_or_else(
-            |error| {
-                let entries = entries().unwrap_or_default();
-                let mut names = entries.iter().map(Entry::name);
-                match names.find(|name| container::was_cgroup_of(name, wanted)) {
+        match container::find(tree, wanted) {
+            Ok(found) => Ok(Target::new(tree, &found.directory)),
+            Err(Unfound::Several(error)) => Err(error.into()),
+            Err(Unfound::None(error)) => {
+                match left_by(|name| container::was_cgroup_of(name, wanted), wanted.as_ref())? {
                     Some(name) => Ok(Target::new(tree, &tree.directory(Path::new(&name)))),
                     None => Err(error.into()),
                 }
-            },
-            |found| Ok(Target::new(tree, &found.directory)),
-        )
+            }
+        }
     }
 
     /// Returns the directory of the cgroup, if its path is known even while it does not exist.

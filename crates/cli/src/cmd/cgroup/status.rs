@@ -10,6 +10,7 @@ use crate::error::{Error, FAILED};
 use crate::json::pretty;
 use crate::output::print;
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
+use keepalive_engine::cgroup::pins::Target;
 use keepalive_engine::cgroup::{Ended, Obstacle, Programs};
 use keepalive_sys::cgroup::Tree;
 use serde::{Serialize, Serializer};
@@ -193,17 +194,24 @@ fn objects(tree: &Tree, asks_for_watch: bool, subjects: &[Subject], all: &[Entry
     if subjects.is_empty() {
         return Ok(all.iter().map(|entry| Object::new(entry, all)).collect());
     }
-    let targets = subjects.iter().map(|subject| subject.target(tree));
-    let objects = targets.map(|target| {
-        target.map(|target| match all.iter().find(|entry| entry.is_of(&target)) {
+    let mut targets: Vec<Target> = Vec::new();
+    for subject in subjects {
+        let target = subject.target(tree)?;
+        // A container and a process can be in the same cgroup.
+        if targets.iter().all(|other| other.name != target.name) {
+            targets.push(target);
+        }
+    }
+    let objects = targets
+        .iter()
+        .map(|target| match all.iter().find(|entry| entry.is_of(target)) {
             Some(entry) => Object {
                 watched: asks_for_watch.then(|| entry.is_watched_from_here()),
                 ..Object::new(entry, all)
             },
             None => Object::none(&target.name),
-        })
-    });
-    objects.collect()
+        });
+    Ok(objects.collect())
 }
 
 impl Object {

@@ -17,6 +17,7 @@ use keepalive_engine::cgroup::entry::{Entry, State, entries};
 use keepalive_engine::cgroup::pins::{self, Target};
 use keepalive_engine::cgroup::refusal::{self, Refusal};
 use keepalive_engine::cgroup::{Interrupts, Obstacle, Programs};
+use keepalive_engine::container::Unfound;
 use keepalive_sys::cgroup::{self, Tree};
 use keepalive_sys::signal::SignalFd;
 use metrics_file::MetricsFile;
@@ -133,6 +134,7 @@ impl<'a> Watch<'a> {
     fn until_signalled(&mut self) -> Result<(), Error> {
         loop {
             self.read_again();
+            self.created.try_again(&self.tree);
             self.check_those(|_, _| true)?;
             self.write_metrics();
             let end = Instant::now() + PERIOD;
@@ -189,23 +191,36 @@ impl<'a> Watch<'a> {
             Some(directories) => subject.find_among(&self.tree, &directories),
             None => subject.find(&self.tree),
         };
-        let directory = found.map_err(|error| match subject {
-            Subject::Cgroup(cgroup) => format!(
-                "waiting for the cgroup '{}', which is not there{}",
-                shown(cgroup),
-                self.with_other_driver(cgroup)
-            ),
-            // There may be several.
-            Subject::Container(_) => format!("waiting: {}", error.message()),
-        });
-        let directory = match directory {
-            Ok(directory) => directory,
-            Err(waiting) => {
+        let directory = match (found, &before) {
+            (Ok(directory), _) => {
+                self.cgroups[index].waiting = None;
+                directory
+            }
+            // Another one with the same name does not end the policy of this one.
+            (Err(Unfound::Several(error)), Place::Ours { directory, id, .. })
+                if cgroup::id(directory).is_ok_and(|now| now == *id) =>
+            {
+                let name = shown(self.tree.name(directory));
+                self.note_waiting(index, format!("{name} keeps its policy, although {error}"));
+                directory.clone()
+            }
+            (Err(Unfound::None(_)), _) if let Subject::Cgroup(cgroup) = subject => {
+                let other = self.with_other_driver(cgroup);
+                let waiting = format!("waiting for the cgroup '{}', which is not there{other}", shown(cgroup));
                 self.note_missing(index, waiting);
                 return Ok(());
             }
+            (Err(unfound), _) => {
+                self.note_missing(index, format!("waiting: {}", keepalive_engine::Error::from(unfound)));
+                return Ok(());
+            }
         };
-        self.cgroups[index].waiting = None;
+        let is_selected_twice = self.cgroups[..index]
+            .iter()
+            .any(|other| matches!(&other.place, Place::Ours { directory: ours, .. } if *ours == directory));
+        if is_selected_twice {
+            return Ok(());
+        }
         let target = Target::new(&self.tree, &directory);
         let entries = entries().unwrap_or_default();
         let entry = entries
@@ -260,16 +275,22 @@ impl<'a> Watch<'a> {
             // Reads the kernel's types before a connection depends on it. A failure is reported when the cgroup is there.
             let _ = Programs::trial();
         }
-        if watched.waiting.as_ref() != Some(&waiting) {
-            log(&waiting);
-        }
         let is_new = watched.place != Place::Missing;
-        watched.waiting = Some(waiting);
         watched.place = Place::Missing;
         watched.lock = None;
+        self.note_waiting(index, waiting);
         if is_new {
             self.hurry_metrics();
         }
+    }
+
+    /// Logs what is awaited, once.
+    fn note_waiting(&mut self, index: usize, waiting: String) {
+        let watched = &mut self.cgroups[index];
+        if watched.waiting.as_ref() != Some(&waiting) {
+            log(&waiting);
+        }
+        watched.waiting = Some(waiting);
     }
 
     /// Ends the policy of this command in a cgroup that is no longer selected.

@@ -202,7 +202,10 @@ impl Service {
             return Vec::new();
         }
         let Ok(tree) = Tree::find() else { return Vec::new() };
-        let found = tree.named(OsStr::new(&self.name));
+        let found = match self.manager {
+            Manager::User => tree.named(OsStr::new(&self.name)),
+            Manager::System => tree.units(OsStr::new(&self.name)),
+        };
         let own = format!("user@{}.service", geteuid().as_raw());
         let is_meant = |target: &Target| {
             let mut parts = target.name.iter().map(OsStr::to_string_lossy);

@@ -66,7 +66,8 @@ impl Object {
             text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
         }
         if let Some(owner) = &self.owner {
-            let _ = writeln!(text, "  belongs to {}, and ends with it", sanitize(owner));
+            let line = format!("  belongs to {owner}, and ends with it");
+            text.push_str(&wrap(&sanitize(&line), WIDTH, 2));
         }
         if self.clamps {
             text.push_str("  setsockopt(2) is changed as the mode says\n");
