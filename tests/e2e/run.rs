@@ -101,6 +101,51 @@ fn mode_and_user_timeout_keep_the_default_times() {
 }
 
 #[test]
+fn misspelt_option_is_no_command() {
+    for words in [&["--idel", "5", "true"][..], &["--idle", "5", "-x", "true"]] {
+        let output = run().args(words).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(125), "{output:?}");
+        let error = text(&output.stderr);
+        assert!(error.starts_with("keepalive: unexpected argument '-"), "{error}");
+    }
+    let output = run()
+        .args(["echo", "-n", "--idle", "--", "-x"])
+        .output()
+        .expect("it starts");
+    assert_eq!(text(&output.stdout), "--idle -- -x");
+    let output = run().args(["--", "--idel"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(127), "{output:?}");
+}
+
+/// As after `keepalive system enable`: the library in the supervisor sets nothing that the supervisor sets.
+#[test]
+fn options_count_although_the_library_is_loaded_into_the_command() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = directory.path().join("some.conf");
+    fs::write(&config, "default idle=60s interval=20s count=4\n").expect("a file of the test");
+    let mut command = run();
+    command.env("LD_PRELOAD", library()).env("KEEPALIVE_CONFIG", &config);
+    command.args([
+        "--engine",
+        "seccomp",
+        "--idle",
+        "5",
+        "--interval",
+        "6",
+        "--count",
+        "7",
+        "env",
+        "-u",
+        "LD_PRELOAD",
+    ]);
+    let script =
+        "import socket; l = socket.create_server(('127.0.0.1', 0)); s = socket.create_connection(l.getsockname())
+print(*[s.getsockopt(1, 9)] + [s.getsockopt(6, option) for option in (4, 5, 6)])";
+    let output = command.args([PYTHON, "-c", script]).output().expect("it starts");
+    assert_eq!(text(&output.stdout), "1 5 6 7\n", "{output:?}");
+}
+
+#[test]
 fn unset_options_keep_the_kernel_defaults() {
     python!();
     let (interval, count) = (sysctl("tcp_keepalive_intvl"), sysctl("tcp_keepalive_probes"));

@@ -16,7 +16,11 @@ pub struct Applier<'a> {
     /// The defaults of the known network namespaces; that of this process comes first.
     defaults: Vec<KernelDefaults>,
     switched_off: &'a SwitchedOff,
+    set: Set,
 }
+
+/// How an option is set: [`sockopt::set`] or [`sockopt::set_past_supervisor`].
+pub type Set = fn(&OwnedFd, SocketOption, u32) -> std::io::Result<()>;
 
 /// The limit of known namespaces: a program can create any number of them.
 const MOST_NAMESPACES: usize = 64;
@@ -76,6 +80,7 @@ impl<'a> Applier<'a> {
         Self {
             defaults: vec![KernelDefaults::read()],
             switched_off,
+            set: |socket, option, number| set(socket, option, number),
         }
     }
 
@@ -152,7 +157,7 @@ impl<'a> Applier<'a> {
             let step = Step::new(mode, option, ours, current, origin);
             // An option that the kernel refuses keeps its value.
             if step.is_change()
-                && step.apply(socket).is_ok()
+                && (self.set)(socket, option, step.to).is_ok()
                 && let Some(changes) = &mut changes
             {
                 changes.before[option as usize] = Some(current);
@@ -213,7 +218,7 @@ impl Inherited {
     }
 
     /// Applies settings to those of TCP.
-    pub fn apply(self, sources: &[Source<'_>], program: &[u8]) {
+    pub fn apply(self, sources: &[Source<'_>], program: &[u8], set: Set) {
         let Some((handle, sockets)) = self.0 else { return };
         let switched_off = SwitchedOff::default();
         let mut applier = None;
@@ -221,7 +226,10 @@ impl Inherited {
             let Ok(Some(tcp)) = sockopt::read(&socket) else {
                 continue;
             };
-            let applier = applier.get_or_insert_with(|| Applier::new(&switched_off));
+            let applier = applier.get_or_insert_with(|| Applier {
+                set,
+                ..Applier::new(&switched_off)
+            });
             let event = |moment| Event {
                 moment,
                 peer: tcp.peer.map(|peer| peer.ip()),

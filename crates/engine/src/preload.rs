@@ -6,6 +6,7 @@ use super::apparmor::{self, Access};
 use super::selinux::{self, Denial};
 use crate::error::Error;
 use crate::policy::Policy;
+use crate::text::sanitize;
 use keepalive_policy::environment as variable;
 use keepalive_policy::protocol::{IS_SUPERVISED, SUPERVISED, TAKES_PRIVILEGES};
 use keepalive_policy::{Number, OPTIONS, Settings, SocketOption, Unit};
@@ -182,7 +183,7 @@ fn expressible(path: &Path) -> Result<(), Error> {
             let character = char::from(*byte).escape_default();
             Err(Error::new(format!(
                 "cannot name '{}' in LD_PRELOAD: '{character}' in a path",
-                path.display()
+                sanitize(&path.to_string_lossy())
             ))
             .with_hint(
                 "copy the library to a path without white space, ':' and '$', and name that in KEEPALIVE_LIBRARY",

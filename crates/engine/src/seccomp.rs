@@ -291,7 +291,10 @@ fn submit(plan: &Plan<'_>, supervisors: &[OwnedFd], processes: usize) -> Result<
     if !is_supervised() {
         return Err(Obstacle::Lost);
     }
-    inherited.apply(plan.sources, plan.program);
+    // The supervisor would decide about these calls again, and knows nothing of these sockets.
+    inherited.apply(plan.sources, plan.program, |socket, option, number| {
+        keepalive_sys::sockopt::set_past_supervisor(socket, option, number)
+    });
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! The differences between architectures, one file each. This file specifies the contents of such a file.
 
+use libc::c_long;
+use std::io;
+
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
@@ -28,6 +31,22 @@ pub(crate) const MACHINES: &[u16] = own::MACHINES;
 pub(crate) const CAUGHT: [Caught; 2] = own::CAUGHT;
 /// The system calls that a confined program may not make, for each kind of program that is tried.
 pub(crate) const CONFINED: &[Confined] = own::CONFINED;
+
+/// Makes a system call that no library in this process can change, as keepalive's own and torsocks change those of libc.
+///
+/// # Safety
+/// The arguments must be what system call `number` requires. Every pointer must be valid as the system call specifies.
+pub(crate) unsafe fn call(number: c_long, arguments: [c_long; 6]) -> io::Result<c_long> {
+    /// The greatest error number of the kernel (`include/linux/err.h`).
+    const LARGEST_ERROR: c_long = 4095;
+    // SAFETY: the caller's promise.
+    let result = unsafe { own::call(number, arguments) };
+    if (-LARGEST_ERROR..0).contains(&result) {
+        let error = i32::try_from(-result).map_err(io::Error::other)?;
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    Ok(result)
+}
 
 /// The numbers of the calls that a supervisor catches.
 pub(crate) struct Caught {

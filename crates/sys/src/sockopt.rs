@@ -1,10 +1,13 @@
 //! The options of a TCP socket, read and set through any descriptor of it: this process's own, or a duplicate
 //! of another process's.
 
+use crate::arch::call;
 use crate::pidfd::PidFd;
 use crate::sock_diag::State;
 use keepalive_policy::SocketOption;
 use keepalive_policy::option::KEEPALIVE;
+use keepalive_policy::protocol::{PASSING_OPTION_LENGTH, PASSING_OPTION_MARK};
+use libc::c_long;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketType, getpeername, getsockname, ipproto, sockopt};
 use serde::{Deserialize, Serialize};
@@ -211,23 +214,32 @@ pub fn send_probe(socket: impl AsFd) -> io::Result<()> {
 /// # Errors
 /// As [`get`]; `EINVAL` for a value that is out of range.
 pub fn set(socket: impl AsFd, option: SocketOption, number: u32) -> io::Result<()> {
+    set_by(socket, option, number, LENGTH, 0)
+}
+
+/// As [`set`], by a call that a supervisor over this process lets pass.
+///
+/// # Errors
+/// As [`set`].
+pub fn set_past_supervisor(socket: impl AsFd, option: SocketOption, number: u32) -> io::Result<()> {
+    set_by(socket, option, number, PASSING_OPTION_LENGTH, PASSING_OPTION_MARK)
+}
+
+fn set_by(socket: impl AsFd, option: SocketOption, number: u32, length: libc::socklen_t, mark: u32) -> io::Result<()> {
     let row = option.row();
-    // SAFETY: the descriptor is borrowed for the call, and the kernel reads four bytes, which are those of `number`
+    // The kernel reads the first; the greater length requires two.
+    let value = [number, 0];
+    let arguments = [
+        socket.as_fd().as_raw_fd().into(),
+        row.level.into(),
+        row.optname.into(),
+        value.as_ptr().expose_provenance().cast_signed() as c_long,
+        length.cast_signed().into(),
+        mark.cast_signed().into(),
+    ];
+    // SAFETY: the descriptor is borrowed for the call, and the kernel reads up to `length` bytes of `value`, which has eight
     // (setsockopt(2)).
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            row.level,
-            row.optname,
-            (&raw const number).cast(),
-            LENGTH,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    unsafe { call(libc::SYS_setsockopt, arguments) }.map(drop)
 }
 
 /// Returns the state of `socket`, which must be TCP or MPTCP, and the number of unanswered probes (the first

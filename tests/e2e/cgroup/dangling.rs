@@ -121,7 +121,7 @@ fn recreated_cgroup_replaces_the_removed_one() {
 fn removed_cgroup_with_an_open_socket_is_reported_and_can_be_disabled() {
     let test_cgroup = test_cgroup!();
     python!();
-    if !keepalive_sys::cgroup::Tree::find().is_ok_and(|tree| tree.is_whole()) {
+    if !cgroup::Tree::find().is_ok_and(|tree| tree.is_whole()) {
         skip!("a part of the tree does not show whether a cgroup was removed");
     }
     let child = test_cgroup.child("child");

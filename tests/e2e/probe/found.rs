@@ -67,6 +67,43 @@ timeouts_are_found_and_cured! {
     a_third_of_a_minute_of_a_nat_that_resets_ipv6: 20 "reset" "[fd00:2::2]" ["--max", "24", "--parallel", "48"];
 }
 
+/// A policy that reaches this command would keep the tested connections alive.
+#[test]
+fn policies_for_all_programs_do_not_change_the_measurement() {
+    python!();
+    let library = format!("LD_PRELOAD={}", crate::support::library().display());
+    let wrapper = ["env", &library, "KEEPIDLE=1", "KEEPINTVL=1", "KEEPCNT=5"];
+    let lab = Lab {
+        timeout: "3",
+        ..Lab::default()
+    };
+    let output = output_or_skip!(lab.probe_under(&wrapper, &["--json", "--max", "10"]));
+    assert_is_found(&measured(&output), 3.0, "silent", 0.05);
+    let keepalive = crate::support::keepalive();
+    let keepalive = keepalive.to_str().expect("a UTF-8 path");
+    let wrapper = [
+        keepalive,
+        "run",
+        "--engine",
+        "seccomp",
+        "--mode",
+        "enforce",
+        "--idle",
+        "1",
+        "--interval",
+        "1",
+        "--count",
+        "5",
+    ];
+    let output = lab.probe_under(&wrapper, &["--json", "--max", "10"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let error = "keepalive: cannot leave a connection to '10.0.2.2:7000' idle: a policy of keepalive keeps it alive\n";
+    assert!(
+        crate::support::process::text(&output.stderr).contains(error),
+        "{output:?}"
+    );
+}
+
 #[test]
 fn timeout_of_a_minute_is_found_to_the_requested_precision() {
     python!();

@@ -248,6 +248,15 @@ fn large_file_applies_up_to_the_limit_without_a_partial_line() {
         KERNEL_VALUES,
         KERNEL_VALUES,
     );
+    // The file has exactly this size, and its last line no newline.
+    let line = "connect idle=30";
+    let text = format!("#{}\n{line}", "x".repeat(256 * 1024 - line.len() - 2));
+    assert_eq!(text.len(), 256 * 1024);
+    expect(
+        &NetNs::without_policy(Engine::Library).with_etc(&text),
+        RULED,
+        KERNEL_VALUES,
+    );
 }
 
 #[test]

@@ -228,6 +228,11 @@ impl Ended {
                 format!("'{target}' lets no connection be idle: it sends something itself"),
             )
             .hint("the server, or a proxy before it, keeps its connections alive already"),
+            Self::KeptAlive => Error::new(
+                FAILED,
+                format!("cannot leave a connection to '{target}' idle: a policy of keepalive keeps it alive"),
+            )
+            .hint("run it where no policy with mode cap, floor or enforce applies; keepalive cgroup status shows those of cgroups"),
             Self::Unanswered => Error::new(
                 FAILED,
                 format!("'{target}' does not answer a new connection, though it answers on another"),

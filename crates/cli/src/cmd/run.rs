@@ -8,7 +8,7 @@ use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
 use crate::flags::PolicyFlags;
 use crate::help::Notes;
 use crate::mistake;
-use crate::output::{WIDTH, wrap, write_stderr};
+use crate::output::{WIDTH, sanitize, wrap, write_stderr};
 use crate::policy::{self, Part, Policy};
 use clap::{Args, ValueEnum};
 use keepalive_engine::cgroup::child::{self, Failure, HiddenLimit};
@@ -77,12 +77,7 @@ pub(crate) struct Run {
     pub(crate) verify: Option<verify::Report>,
 
     /// The program and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 
     #[command(flatten)]
@@ -390,17 +385,21 @@ fn tell(choice: &Choice, policy: &Policy) {
 pub(super) fn not_startable(reason: NotStartable) -> Error {
     match reason {
         NotStartable::NotFound(path) => {
-            Error::new(NOT_FOUND, format!("cannot run '{}': no such program", path.display()))
+            Error::new(NOT_FOUND, format!("cannot run '{}': no such program", shown(&path)))
         }
         NotStartable::NotExecutable(path) => Error::new(
             NOT_EXECUTABLE,
-            format!("cannot run '{}': it is not executable", path.display()),
+            format!("cannot run '{}': it is not executable", shown(&path)),
         ),
         NotStartable::Unreachable(path, errno) => Error::new(
             NOT_EXECUTABLE,
-            format!("cannot run '{}': {}", path.display(), describe(&errno.into())),
+            format!("cannot run '{}': {}", shown(&path), describe(&errno.into())),
         ),
     }
+}
+
+fn shown(path: &Path) -> String {
+    sanitize(&path.to_string_lossy())
 }
 
 fn not_executed(program: &Program, error: &io::Error) -> Error {
@@ -411,10 +410,6 @@ fn not_executed(program: &Program, error: &io::Error) -> Error {
     };
     Error::new(
         status,
-        format!(
-            "cannot run '{}': execve: {}",
-            program.command.display(),
-            describe(error)
-        ),
+        format!("cannot run '{}': execve: {}", shown(&program.command), describe(error)),
     )
 }

@@ -53,7 +53,11 @@ pub fn join(policy: &Policy, program: &[u8]) -> Result<Vec<HiddenLimit>, Failure
     let directory = join_new(&tree, &parent, &programs)?;
     // Inherited sockets belong to the cgroup in which they were created.
     let parts = policy.parts();
-    Inherited::find().apply(&parts.each_ref().map(Part::source), program);
+    Inherited::find().apply(
+        &parts.each_ref().map(Part::source),
+        program,
+        |socket, option, number| keepalive_sys::sockopt::set(socket, option, number),
+    );
     Ok(hidden_limits(&parent, &directory))
 }
 

@@ -136,7 +136,7 @@ impl Room {
         self.used += length;
         // SAFETY: the bytes are mapped, and nothing writes to them any more.
         let text: &[u8] = unsafe { core::slice::from_raw_parts(start, length) };
-        if length == file.room() {
+        if length == file.room() && length != file.size {
             let end = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
             return text.get(..end).unwrap_or_default();
         }

@@ -2,6 +2,7 @@
 
 use super::{Caught, Confined};
 use elf::abi::EM_AARCH64;
+use libc::c_long;
 
 pub(super) const MULTIARCH: &[&str] = &["lib/aarch64-linux-gnu", "lib/arm-linux-gnueabihf"];
 pub(super) const LOADER: &str = "/lib/ld-linux-aarch64.so.1";
@@ -41,3 +42,15 @@ pub(super) const CONFINED: &[Confined] = &[Confined {
     limits: 261,
     clone: 220,
 }];
+
+/// # Safety
+/// As [`super::call`].
+pub(super) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
+    let result;
+    // SAFETY: by the kernel's calling convention (syscall(2)), only x0 changes; the arguments are the caller's promise.
+    unsafe {
+        core::arch::asm!("svc 0", in("x8") n, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d,
+            in("x4") e, in("x5") f, options(nostack));
+    }
+    result
+}

@@ -2,6 +2,7 @@
 
 use super::{Caught, Confined};
 use elf::abi::{EM_386, EM_X86_64};
+use libc::c_long;
 
 const IS_64_BIT: bool = cfg!(target_pointer_width = "64");
 
@@ -70,3 +71,28 @@ pub(super) const CONFINED: &[Confined] = &[
         clone: 120,
     },
 ];
+
+/// # Safety
+/// As [`super::call`].
+#[cfg(target_arch = "x86_64")]
+pub(super) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
+    let result;
+    // SAFETY: by the kernel's calling convention (syscall(2)), the call clobbers rcx and r11 and preserves the other
+    // registers; the arguments are the caller's promise.
+    unsafe {
+        core::arch::asm!("syscall", inlateout("rax") n => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
+            in("r8") e, in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
+/// # Safety
+/// As [`super::call`].
+#[cfg(target_arch = "x86")]
+pub(super) unsafe fn call(n: c_long, [a, b, c, d, e, f]: [c_long; 6]) -> c_long {
+    // SAFETY: the caller's promise. A position-independent program has no register for all six arguments.
+    match unsafe { libc::syscall(n, a, b, c, d, e, f) } {
+        -1 => -c_long::from(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)),
+        result => result,
+    }
+}

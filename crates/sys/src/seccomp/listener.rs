@@ -1,6 +1,8 @@
 //! The listener: installs a filter, receives the calls that wait, and lets them continue.
 
 use super::filter::IO_URING_SETUP;
+use crate::arch::call;
+use libc::c_long;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _};
@@ -219,9 +221,12 @@ pub fn is_first_to_report() -> bool {
 const FIRST_QUESTION: u64 = 0x6b65_0002;
 
 fn ask(question: u64) -> bool {
+    let Ok(question) = c_long::try_from(question) else {
+        return false;
+    };
     // SAFETY: descriptor -1 is never open, so that the kernel fails before it reads the address.
-    let result = unsafe { libc::syscall(libc::SYS_connect, -1, question, 16) };
-    result < 0 && io::Error::last_os_error().raw_os_error() == Some(YES)
+    let result = unsafe { call(libc::SYS_connect, [-1, question, 16, 0, 0, 0]) };
+    result.is_err_and(|error| error.raw_os_error() == Some(YES))
 }
 
 impl Listener {

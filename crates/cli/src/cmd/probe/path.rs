@@ -52,6 +52,8 @@ pub(super) enum Ended {
     Unanswered,
     /// A connection that should be idle carries packets.
     Restless,
+    /// Keepalive cannot be switched off on a connection of this command.
+    KeptAlive,
 }
 
 /// The time limit for opening a connection.
@@ -182,7 +184,7 @@ impl Path {
                 return Err(Ended::Interrupted);
             }
             match TcpStream::connect_timeout(&self.address, PATIENCE) {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return left_idle(stream),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
                 Err(_) => return Err(self.why_refused()),
             }
@@ -360,6 +362,14 @@ fn pause(idle: &[Idle]) -> Duration {
         None => connection.rest().max(Duration::from_millis(1)),
     });
     pauses.min().unwrap_or(LONGEST).min(LONGEST)
+}
+
+/// Returns the connection without keepalive: a policy that applies to this command may have set it.
+fn left_idle(stream: TcpStream) -> Result<TcpStream, Ended> {
+    let is_off = sockopt::set(&stream, SocketOption::Keepalive, 0)
+        .and_then(|()| sockopt::get(&stream, SocketOption::Keepalive))
+        .is_ok_and(|number| number == 0);
+    if is_off { Ok(stream) } else { Err(Ended::KeptAlive) }
 }
 
 fn is_established(stream: &TcpStream) -> bool {

@@ -2,7 +2,7 @@
 
 use super::change::{Aside, Change, read};
 use super::line::{entries, without};
-use super::place::{BACKUP, FILE, LIBRARY, file, is_there, leftovers, library_directories, lock};
+use super::place::{FILE, LIBRARY, OLD, file, is_there, leftovers, library_directories, lock};
 use super::{Root, failed};
 use crate::error::Error;
 use crate::output::{WIDTH, print, wrap};
@@ -55,13 +55,14 @@ fn take_out(file: &Place) -> Result<bool, Error> {
     }
     let rest = without(&text);
     let mut change = Change::default();
-    let backup = file.beside(BACKUP);
+    // The copy from before keepalive stays as it is: this one has the line of keepalive.
+    let old = file.beside(OLD);
     let done = if rest.is_empty() {
         change.remove(file, &Aside::None)
     } else {
         let aside = Aside::At {
-            copy: &backup,
-            is_kept: true,
+            copy: &old,
+            is_kept: false,
         };
         change
             .stage(file, &rest, attributes)

@@ -13,8 +13,9 @@ use crate::policy::{self, Policy};
 use keepalive_engine::cgroup::{self, Programs, out_of_reach};
 use keepalive_engine::preload;
 use keepalive_policy::Settings;
+use keepalive_policy::protocol::CONFIG;
 use keepalive_sys::cgroup::Tree;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The mounts of cgroup v2 and of the BPF file system, which the cgroup engine uses when the service starts.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -100,6 +101,9 @@ impl Enable {
             return Err(meta_unit.refusal(&service, "enable"));
         }
         let (engine, text) = self.drop_in(&service, &unit, &policy)?;
+        if !service.root.is_ours() {
+            self.note_other_system(&service, engine, &text)?;
+        }
         let path = service.root.outside(&service.drop_in);
         if self.dry_run {
             return print(&format!("# {}\n{text}", path.display()));
@@ -131,6 +135,28 @@ impl Enable {
         say(&format!("--engine cgroup, because {}", failure.error.message()));
         write(&service, &with_cgroup(&unit, &policy)?)?;
         check::restart(&service, Engine::Cgroup, &policy).map_err(|failure| failure.error)
+    }
+
+    /// Prints what the drop-in for another system takes from this one.
+    fn note_other_system(&self, service: &Service, engine: Engine, text: &str) -> Result<(), Error> {
+        let needed = match drop_in::library(text) {
+            Some(library) if engine == Engine::Preload => PathBuf::from(library),
+            _ => own_path()?,
+        };
+        if service.root.open_file(&needed).is_err() {
+            say(&format!(
+                "'{}' is not there yet: the service needs it at this path",
+                service.root.outside(&needed).display()
+            ));
+        }
+        let rules = Path::new(CONFIG);
+        if self.policy.are_empty() && service.root.open_file(rules).is_ok() {
+            say(&format!(
+                "the policy is that of this system; the times in the drop-in override '{}'",
+                service.root.outside(rules).display()
+            ));
+        }
+        Ok(())
     }
 
     /// Returns the drop-in and its engine, and prints what the user should know about the choice.
