@@ -269,8 +269,13 @@ fn obstacles_to_the_library_are_reported() {
         assert!(stderr.lines().all(|line| line.chars().count() <= 80), "{stderr}");
         let (_, stderr) = image.expect(&["enable", "--dry-run", "--engine", "cgroup", "db"], 0);
         // The image has no command.
-        let is_note = stderr.lines().count() == 2 && stderr.ends_with("the service needs it at this path\n");
-        assert!(is_note, "{statement}: {stderr}");
+        let words: Vec<&str> = stderr.split_whitespace().collect();
+        let note = words.join(" ");
+        let is_note = note.ends_with("is not there yet: the service needs it at this path");
+        assert!(
+            is_note && note.matches("keepalive: ").count() == 1,
+            "{statement}: {stderr}"
+        );
     }
 }
 

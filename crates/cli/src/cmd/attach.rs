@@ -50,7 +50,8 @@ pub(crate) struct Attach {
 
     /// Continue with new sockets until the processes have ended
     ///
-    /// With --program also continue with new processes of that name. Looks once a second at most.
+    /// With --program also continue with new processes of that name. Looks once a second at most. With rules, a socket is set once
+    /// it is connected or listens.
     #[arg(long)]
     watch: bool,
 
