@@ -232,7 +232,9 @@ impl Ended {
                 FAILED,
                 format!("cannot leave a connection to '{target}' idle: a policy of keepalive keeps it alive"),
             )
-            .hint("run it where no policy with mode cap, floor or enforce applies; keepalive cgroup status shows those of cgroups"),
+            .hint(
+                "run it where no policy in mode cap or enforce applies; keepalive cgroup status shows those of cgroups",
+            ),
             Self::Unanswered => Error::new(
                 FAILED,
                 format!("'{target}' does not answer a new connection, though it answers on another"),

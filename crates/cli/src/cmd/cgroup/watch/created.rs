@@ -104,10 +104,9 @@ impl Queue {
             return None;
         }
         let taken = self.created.as_mut()?.take();
-        let taken = self.unless_failed(taken);
         // A cgroup that is created before its parent is watched is found by the caller's check.
-        let refreshed = self.refresh(tree);
-        self.unless_failed(refreshed);
+        let taken = taken.and_then(|created| self.refresh(tree).map(|()| created));
+        let taken = self.unless_failed(taken);
         let all = Created {
             has_lost_events: true,
             ..Created::default()
