@@ -5,6 +5,7 @@ mod unread;
 use crate::error::{Error, FAILED, describe};
 use keepalive_engine::text::is_plain;
 pub(crate) use keepalive_engine::text::{sanitize, sanitize_text};
+use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use unicode_width::UnicodeWidthChar;
@@ -62,6 +63,11 @@ pub(crate) fn print_ignoring_epipe(text: &str) -> Result<bool, Error> {
             format!("cannot write to standard output: write: {}", describe(&error)),
         )),
     }
+}
+
+/// Returns a name or path, [sanitized](sanitize).
+pub(crate) fn shown(name: impl AsRef<OsStr>) -> String {
+    sanitize(&name.as_ref().to_string_lossy())
 }
 
 /// Returns the number of terminal columns of `text`, which contains no control characters. East Asian wide

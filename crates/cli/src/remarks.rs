@@ -1,13 +1,13 @@
 //! Remarks on processes that a command could not access.
 
 use crate::error::{Error, FAILED, describe};
-use crate::output::{WIDTH, sanitize, wrap};
+use crate::output::{WIDTH, shown, wrap};
 use keepalive_engine::sockets::{Kernel, Obstacle, SOCK_DIAG_HINT, hidden};
 use std::ffi::OsStr;
 
 /// Returns the error if no process has the given name.
 pub(crate) fn no_process(name: &OsStr) -> Error {
-    let name = sanitize(&name.to_string_lossy());
+    let name = shown(name);
     match hidden() {
         Some(Obstacle { reason, hint, .. }) => Error::new(
             FAILED,

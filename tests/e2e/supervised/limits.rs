@@ -6,14 +6,20 @@ use crate::support::target::POLICY_VALUES;
 use std::net::TcpListener;
 use std::thread::spawn;
 
+/// Starts a server that closes what it accepts. Returns the word that lets a program connect to it.
+fn server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+    let connect = format!("connect={}", listener.local_addr().expect("it is bound").port());
+    spawn(move || listener.incoming().for_each(drop));
+    connect
+}
+
 /// The supervisor has a descriptor for each process that it remembers.
 #[test]
 fn low_limit_of_descriptors_loses_no_connection() {
     let keepalive = Keepalive::new();
     // The programs have the same limit.
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
-    let connect = format!("connect={}", listener.local_addr().expect("it is bound").port());
-    spawn(move || listener.incoming().for_each(drop));
+    let connect = server();
     let script = r#"ulimit -n "$1"; shift; exec "$@""#;
     let many = r#"i=0; while [ $i -lt 400 ]; do "$1" tcp "$2" show || exit 1; i=$((i + 1)); done"#;
     for limit in ["64", "32", "20"] {
@@ -41,9 +47,7 @@ fn low_limit_of_descriptors_loses_no_connection() {
 #[test]
 fn lack_of_descriptors_leaves_no_supervisor() {
     let keepalive = Keepalive::new();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
-    let connect = format!("connect={}", listener.local_addr().expect("it is bound").port());
-    spawn(move || listener.incoming().for_each(drop));
+    let connect = server();
     // The first process of a pid namespace sees all others there, and adopts orphans.
     let script = r#"prlimit --nofile="$1:$1" "$2" run --engine seccomp -- "$3" tcp "$4" show; status=$?
         i=0; while [ $i -lt 100 ]; do

@@ -251,8 +251,10 @@ impl Work<'_> {
                 while !held.is_empty() {
                     let mut new = HashSet::new();
                     let (first, rest) = held.iter().partition::<Vec<_>, _>(|(_, inode)| new.insert(*inode));
-                    let is_missed = self.reach(&mut kernel, process, &first, &mut seen, send);
-                    held = if is_missed { Vec::new() } else { rest };
+                    if self.reach(&mut kernel, process, &first, &mut seen, send) {
+                        break;
+                    }
+                    held = rest;
                     held.retain(|(_, inode)| !seen.contains(inode));
                 }
             }

@@ -8,7 +8,7 @@ mod watch;
 
 use crate::error::{Error, FAILED, REFUSED, describe};
 use crate::flags::PolicyFlags;
-use crate::output::{WIDTH, print, sanitize, wrap, write_stderr};
+use crate::output::{WIDTH, print, sanitize, shown, wrap, write_stderr};
 use crate::policy::{self, Policy};
 use clap::{Args, Subcommand};
 use keepalive_engine::cgroup::entry::{Entry, State, entries};
@@ -18,7 +18,7 @@ use keepalive_engine::sockets::SOCK_DIAG_HINT;
 use keepalive_policy::Settings;
 use keepalive_sys::cgroup::Tree;
 use selection::Selection;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -337,11 +337,6 @@ pub(super) fn warn_of_what_is_out_of_reach(policy: &Policy) {
             names.join(", ")
         ));
     }
-}
-
-/// Returns a name in a form that is safe for a terminal.
-fn shown(name: impl AsRef<OsStr>) -> String {
-    sanitize(&name.as_ref().to_string_lossy())
 }
 
 /// Prints a line on standard error.

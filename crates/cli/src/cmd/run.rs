@@ -8,7 +8,7 @@ use crate::error::{Error, NOT_EXECUTABLE, NOT_FOUND, NOT_RUN, describe};
 use crate::flags::PolicyFlags;
 use crate::help::Notes;
 use crate::mistake;
-use crate::output::{WIDTH, sanitize, wrap, write_stderr};
+use crate::output::{WIDTH, shown, wrap, write_stderr};
 use crate::policy::{self, Part, Policy};
 use clap::{Args, ValueEnum};
 use keepalive_engine::cgroup::child::{self, Failure, HiddenLimit};
@@ -396,10 +396,6 @@ pub(super) fn not_startable(reason: NotStartable) -> Error {
             format!("cannot run '{}': {}", shown(&path), describe(&errno.into())),
         ),
     }
-}
-
-fn shown(path: &Path) -> String {
-    sanitize(&path.to_string_lossy())
 }
 
 fn not_executed(program: &Program, error: &io::Error) -> Error {

@@ -200,27 +200,26 @@ impl Entry {
         let stored = self.policy.as_ref().map(|policy| &policy.description.cgroup);
         let at_path = stored.map(|name| tree.directory(Path::new(name)));
         self.cgroup = at_path.clone().filter(is_it);
-        match self.state {
+        match (self.state, &self.cgroup) {
             // The command was killed after the policy had ended, or is about to remove the other files.
-            State::Dangling if self.cgroup.is_some() => self.state = State::Unfinished,
-            State::Dangling => self.is_made_again = at_path.is_some_and(|directory| directory.is_dir()),
-            State::Active if self.cgroup.is_none() => {
+            (State::Dangling, Some(_)) => self.state = State::Unfinished,
+            (State::Active, None) => {
                 let all = cgroup::with_all_below(tree.mount());
                 self.cgroup = all.into_iter().find(is_it);
-                // A removed cgroup keeps its program while it has sockets.
-                if self.cgroup.is_none() && tree.is_whole() {
-                    self.state = State::Dangling;
-                    self.is_made_again = at_path.is_some_and(|directory| directory.is_dir());
-                    return;
-                }
                 self.path = match (&self.cgroup, number) {
                     (Some(directory), _) => Some(tree.name(directory).display().to_string()),
+                    // A removed cgroup keeps its program while it has sockets.
+                    (None, _) if tree.is_whole() => {
+                        self.state = State::Dangling;
+                        None
+                    }
                     (None, Some(number)) => Some(format!("cgroup {number}, which is not seen from here")),
                     (None, None) => None,
                 };
             }
             _ => {}
         }
+        self.is_made_again = self.state == State::Dangling && at_path.is_some_and(|directory| directory.is_dir());
     }
 
     /// Returns whether the entry belongs to this cgroup.

@@ -13,8 +13,7 @@ pub fn id_of(path: &str) -> Option<&str> {
 /// Returns whether this is the path of the cgroup of a container itself, not of one below it such as podman's
 /// `libpod-ID.scope/container`.
 pub fn is_own_cgroup(path: &str) -> bool {
-    let last = path.rsplit('/').next().and_then(named_by_id);
-    last.is_some_and(|(prefix, _)| !prefix.ends_with("conmon")) && !is_pod_of_podman(path)
+    id_of(path).is_some() && path.rsplit('/').next().and_then(named_by_id).is_some()
 }
 
 /// Returns whether this is the path of the cgroup of a pod, which podman 4 names by its id alone without systemd.

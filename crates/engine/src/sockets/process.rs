@@ -252,15 +252,9 @@ impl Process {
         let pid = self.pid;
         let sockets = match (proc::sockets(pid, tid), &self.handle) {
             // With only CAP_SYS_PTRACE, the directory is not readable, but the descriptors can be duplicated.
-            (Err(error), Ok(handle)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            (Err(error), Ok(_)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let size = proc::fd_size(pid, tid).unwrap_or(self.status.fd_size);
-                let found = if tid == pid {
-                    try_all(|fd| handle.duplicate(fd), size)
-                } else {
-                    let thread = PidFd::open_thread(tid);
-                    thread.ok().and_then(|thread| try_all(|fd| thread.duplicate(fd), size))
-                };
-                found.ok_or(error)
+                try_all(|fd| self.duplicate_any(Holder { pid, tid, fd }), size).ok_or(error)
             }
             (sockets, _) => sockets,
         };

@@ -204,14 +204,16 @@ impl<'a> Watch<'a> {
                 self.note_waiting(index, format!("{name} keeps its policy, although {error}"));
                 directory.clone()
             }
-            (Err(Unfound::None(_)), _) if let Subject::Cgroup(cgroup) = subject => {
-                let other = self.with_other_driver(cgroup);
-                let waiting = format!("waiting for the cgroup '{}', which is not there{other}", shown(cgroup));
-                self.note_missing(index, waiting);
-                return Ok(());
-            }
             (Err(unfound), _) => {
-                self.note_missing(index, format!("waiting: {}", keepalive_engine::Error::from(unfound)));
+                let waiting = match (unfound, subject) {
+                    (Unfound::None(_), Subject::Cgroup(cgroup)) => format!(
+                        "waiting for the cgroup '{}', which is not there{}",
+                        shown(cgroup),
+                        self.with_other_driver(cgroup)
+                    ),
+                    (Unfound::None(error) | Unfound::Several(error), _) => format!("waiting: {error}"),
+                };
+                self.note_missing(index, waiting);
                 return Ok(());
             }
         };

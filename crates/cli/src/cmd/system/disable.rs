@@ -56,12 +56,12 @@ fn take_out(file: &Place) -> Result<bool, Error> {
     let rest = without(&text);
     let mut change = Change::default();
     // The copy from before keepalive stays as it is: this one has the line of keepalive.
-    let old = file.beside(OLD);
+    let previous = file.beside(OLD);
     let done = if rest.is_empty() {
         change.remove(file, &Aside::None)
     } else {
         let aside = Aside::At {
-            copy: &old,
+            copy: &previous,
             is_kept: false,
         };
         change

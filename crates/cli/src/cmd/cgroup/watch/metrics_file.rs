@@ -3,7 +3,7 @@
 use crate::cmd::cgroup::selection::Subject;
 use crate::cmd::cgroup::status::Report;
 use crate::error::{Error, FAILED, describe};
-use crate::output::{log, sanitize};
+use crate::output::{log, shown};
 use keepalive_sys::cgroup::Tree;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
@@ -40,8 +40,8 @@ impl<'a> MetricsFile<'a> {
             failure: None,
         };
         let refused = |why: String, hint: &str| {
-            let shown = sanitize(&path.to_string_lossy());
-            Err(Error::new(FAILED, format!("cannot write metrics to '{shown}': {why}")).hint(hint))
+            let path = shown(path);
+            Err(Error::new(FAILED, format!("cannot write metrics to '{path}': {why}")).hint(hint))
         };
         if path.file_name().is_none() {
             return refused(
@@ -94,7 +94,7 @@ impl<'a> MetricsFile<'a> {
             .as_ref()
             .filter(|failure| self.failure.as_ref() != Some(failure))
         {
-            let path = sanitize(&self.path.to_string_lossy());
+            let path = shown(self.path);
             log(&format!("metrics cannot be written to '{path}': {failure}"));
         }
         self.failure = failure;
